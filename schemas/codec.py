@@ -1,0 +1,129 @@
+"""Records to bytes and back, in either framing.
+
+Whoever reads must be able to find the schema that wrote: by fingerprint among those of this distribution (today's and
+every released one), by id in the schema registry.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Generic, TypeVar, cast
+
+import fastavro
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+from schemas.conversion import from_plain, to_plain
+from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
+from schemas.wire import Fingerprint, NotFramed, SchemaId, SchemaRef, frame, unframe
+
+R = TypeVar("R", CallOutcome, PlannedWriteback, WritebackResult)
+ParsedSchema = dict[str, Any]
+
+KIND_OF: Mapping[type, str] = {
+    CallOutcome: "call_outcome",
+    PlannedWriteback: "planned_writeback",
+    WritebackResult: "writeback_result",
+}
+"""Record class to the name of its `.avsc` file."""
+
+
+class Undecodable(ValueError):
+    """The bytes are no record of this kind. The text names types and positions, never values."""
+
+
+class NoSchemaRegistry(Undecodable):
+    """The record has Confluent framing, but no schema registry is configured to look its schema up."""
+
+
+SchemaById = Callable[[int], ParsedSchema]
+"""Looks a schema up. Raises Undecodable if there is no such id, RegistryUnavailable if the registry cannot say."""
+
+
+def parse(text: str) -> ParsedSchema:
+    return cast("ParsedSchema", fastavro.parse_schema(json.loads(text)))
+
+
+def fingerprint_of(text: str) -> int:
+    """CRC-64-AVRO of the schema's parsing canonical form."""
+    return int.from_bytes(
+        bytes.fromhex(fingerprint(to_parsing_canonical_form(json.loads(text)), "CRC-64-AVRO")), "little"
+    )
+
+
+@dataclass(frozen=True)
+class KnownSchemas:
+    """The schemas of one record kind that this distribution ships."""
+
+    text: str
+    today: ParsedSchema
+    fingerprint: int
+    by_fingerprint: Mapping[int, ParsedSchema]
+
+
+@cache
+def known_schemas(kind: str) -> KnownSchemas:
+    """Today's schema and every released one, since old records stay on compacted topics for ever."""
+    root = files("schemas")
+    text = root.joinpath("avro", f"{kind}.avsc").read_text(encoding="utf-8")
+    today, mark = parse(text), fingerprint_of(text)
+    released = [folder.joinpath(f"{kind}.avsc") for folder in root.joinpath("released").iterdir() if folder.is_dir()]
+    texts = [file.read_text(encoding="utf-8") for file in released]
+    return KnownSchemas(text, today, mark, {fingerprint_of(old): parse(old) for old in texts} | {mark: today})
+
+
+@dataclass(frozen=True)
+class Codec(Generic[R]):
+    """Encodes with one framing, decodes both. Made by `single_object` or `registry.codec`."""
+
+    cls: type[R]
+    written_as: SchemaRef
+    schema_by_id: SchemaById | None = None
+
+    @property
+    def schemas(self) -> KnownSchemas:
+        return known_schemas(KIND_OF[self.cls])
+
+    def encode(self, record: R) -> bytes:
+        body = io.BytesIO()
+        fastavro.schemaless_writer(body, self.schemas.today, to_plain(record))
+        return frame(self.written_as, body.getvalue())
+
+    def decode(self, framed: bytes) -> R:
+        """Raises Undecodable; and what `schema_by_id` raises when the registry cannot be asked."""
+        try:
+            ref, body = unframe(framed)
+        except NotFramed as error:
+            raise Undecodable(str(error)) from None
+        written_with, today = self._schema(ref), self.schemas.today
+        stream = io.BytesIO(body)
+        try:
+            plain: Any = fastavro.schemaless_reader(stream, written_with, None if written_with is today else today)
+        except Exception as error:  # noqa: BLE001  hostile bytes raise anything from EOFError to OverflowError
+            where = f"{type(error).__name__} near byte {stream.tell()} of {len(body)}"
+            raise Undecodable(f"is no {self.cls.__name__}: {where}") from None
+        if surplus := len(body) - stream.tell():
+            raise Undecodable(f"has {surplus} bytes after the end of the {self.cls.__name__}")
+        return from_plain(self.cls, plain)
+
+    def _schema(self, ref: SchemaRef) -> ParsedSchema:
+        match ref:
+            case Fingerprint(value):
+                if value not in (known := self.schemas.by_fingerprint):
+                    raise Undecodable(
+                        f"was written with an unknown schema, fingerprint {value:016x}; is its writer newer?"
+                    )
+                return known[value]
+            case SchemaId(value):
+                if self.schema_by_id is None:
+                    raise NoSchemaRegistry(f"was written with schema id {value}, but no schema registry is configured")
+                return self.schema_by_id(value)
+
+
+def single_object(cls: type[R]) -> Codec[R]:
+    """A codec without a schema registry."""
+    return Codec(cls, Fingerprint(known_schemas(KIND_OF[cls]).fingerprint))

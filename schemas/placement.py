@@ -1,0 +1,26 @@
+"""Which partition a key belongs to: Kafka's own murmur2, as Java's and aiokafka's producers place it. Pure.
+
+librdkafka's default is another hash (CRC32): producers of ours set `partitioner=murmur2_random`, or place explicitly.
+"""
+
+_M = 0x5BD1E995
+_SEED = 0x9747B28C
+_MASK = 0xFFFFFFFF
+
+
+def murmur2(key: bytes) -> int:
+    """Unsigned 32-bit hash, bit for bit that of org.apache.kafka.common.utils.Utils.murmur2."""
+    h = _SEED ^ len(key)
+    whole = len(key) & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(key[i : i + 4], "little") * _M & _MASK
+        k = (k ^ k >> 24) * _M & _MASK
+        h = h * _M & _MASK ^ k
+    if tail := key[whole:]:
+        h = (h ^ int.from_bytes(tail, "little")) * _M & _MASK
+    h = (h ^ h >> 13) * _M & _MASK
+    return h ^ h >> 15
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
