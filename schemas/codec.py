@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, assert_never, cast
 
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
@@ -122,6 +122,8 @@ class Codec(Generic[R]):
                 if self.schema_by_id is None:
                     raise NoSchemaRegistry(f"was written with schema id {value}, but no schema registry is configured")
                 return self.schema_by_id(value)
+            case _:
+                assert_never(ref)
 
 
 def single_object(cls: type[R]) -> Codec[R]:

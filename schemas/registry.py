@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import httpx2
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
@@ -33,7 +34,7 @@ class Registry:
     """Makes codecs with Confluent framing. Looked-up schemas are kept: an id never changes its schema."""
 
     def __init__(self, settings: RegistrySettings) -> None:
-        config: dict[str, object] = {"url": settings.url}
+        config: dict[str, object] = {"url": settings.url, "max.retries": 2, "retries.wait.ms": 200}
         if settings.username and settings.password:
             config["basic.auth.user.info"] = f"{settings.username}:{settings.password.get_secret_value()}"
         if settings.ca_file:
@@ -85,5 +86,5 @@ def _translated(what: str) -> Iterator[None]:
                 f"the schema registry does not hold {what}; register it, or set register_schemas"
             ) from None
         raise RegistryUnavailable(f"the schema registry answered {error.http_status_code} for {what}") from None
-    except OSError as error:
+    except (OSError, httpx2.HTTPError) as error:
         raise RegistryUnavailable(f"the schema registry cannot be reached for {what}: {type(error).__name__}") from None

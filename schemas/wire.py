@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import assert_never
 
 _CONFLUENT = struct.Struct(">bI")
 _SINGLE_OBJECT = struct.Struct("<2sQ")
@@ -41,6 +42,8 @@ def frame(ref: SchemaRef, body: bytes) -> bytes:
             return _CONFLUENT.pack(0, value) + body
         case Fingerprint(value):
             return _SINGLE_OBJECT.pack(_SINGLE_OBJECT_MARKER, value) + body
+        case _:
+            assert_never(ref)
 
 
 def unframe(framed: bytes) -> tuple[SchemaRef, bytes]:

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -33,7 +33,7 @@ class Endpoint:
         def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             path = environ["PATH_INFO"]
             if path == "/metrics":
-                return metrics(environ, start_response)
+                return cast("Iterable[bytes]", metrics(environ, start_response))
             if path not in probes:
                 start_response("404 Not Found", [("Content-Type", "application/json")])
                 return [b'{"paths": ["/metrics", "/live", "/ready"]}']

@@ -1,4 +1,4 @@
-"""W3C trace context through the topics, and OpenTelemetry spans if an OTLP endpoint is configured; free of cost if not."""
+"""W3C trace context through the topics; OpenTelemetry spans if an OTLP endpoint is configured, else free of cost."""
 
 from __future__ import annotations
 

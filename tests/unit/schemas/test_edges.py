@@ -1,0 +1,164 @@
+"""The edges to broker and registry say what happens next: ours to mend, or try again later; and never a password."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from pydantic import SecretStr, ValidationError
+
+from ops.embedded_broker import EmbeddedBroker
+from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
+from schemas.codec import Undecodable, known_schemas
+from schemas.connection import BrokerSettings, RegistrySettings, Sasl
+from schemas.records import CallOutcome
+from schemas.registry import Registry, RegistryUnavailable, SchemaRefused, codec
+from schemas.topics import Topics
+from schemas.wire import Fingerprint, SchemaId, frame
+from tests.factories import make_outcome
+
+
+@contextmanager
+def answering(*replies: tuple[int, Any]) -> Iterator[str]:
+    """An HTTP server that gives one scripted reply after another, the last one for ever."""
+    left = list(replies)
+
+    class Scripted(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, body = left.pop(0) if len(left) > 1 else left[0]
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET
+
+        def log_message(self, *args: Any) -> None:
+            """Quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Scripted)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_with_a_registry_records_carry_its_schema_id_and_the_schema_is_looked_up_once() -> None:
+    with answering((200, {"id": 41}), (200, {"schema": known_schemas("call_outcome").text})) as url:
+        settings = RegistrySettings(url=url, username="writer", password=SecretStr("canary"))
+        ours = codec(CallOutcome, "call-outcomes", settings)
+        framed = ours.encode(make_outcome())
+        assert framed[:5] == b"\x00\x00\x00\x00\x29"
+        assert ours.decode(framed) == make_outcome()
+    assert ours.decode(framed) == make_outcome()
+
+
+def test_without_a_registry_records_are_single_objects() -> None:
+    assert isinstance(codec(CallOutcome, "call-outcomes", None).written_as, Fingerprint)
+
+
+def test_a_schema_that_must_be_registered_already_is_looked_up() -> None:
+    registered = {"subject": "call-outcomes-value", "id": 9, "version": 1, "schema": known_schemas("call_outcome").text}
+    with answering((200, registered)) as url:
+        settings = RegistrySettings(url=url, register_schemas=False)
+        assert codec(CallOutcome, "call-outcomes", settings).written_as == SchemaId(9)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(409, SchemaRefused), (404, SchemaRefused), (500, RegistryUnavailable), (403, RegistryUnavailable)],
+)
+def test_what_the_registry_answers_decides_who_must_act(status: int, error: type[Exception]) -> None:
+    with answering((status, {"error_code": status, "message": "canary"})) as url, pytest.raises(error) as raised:
+        Registry(RegistrySettings(url=url)).codec(CallOutcome, "call-outcomes")
+    assert "canary" not in str(raised.value)
+
+
+def test_a_registry_that_is_not_there_is_unavailable() -> None:
+    with pytest.raises(RegistryUnavailable):
+        Registry(RegistrySettings(url=f"http://127.0.0.1:{free_port()}")).schema_by_id(1)
+
+
+def test_a_registry_behind_a_private_authority_is_asked_with_its_certificate(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(authority))
+    with pytest.raises(RegistryUnavailable):
+        Registry(RegistrySettings(url=f"https://127.0.0.1:{free_port()}", ca_file=str(authority))).schema_by_id(1)
+
+
+def test_P6_an_id_that_the_registry_does_not_know_is_the_records_fault_and_a_silent_registry_is_not() -> None:
+    with (
+        answering((404, {"error_code": 40403, "message": "no"})) as url,
+        pytest.raises(Undecodable, match="schema id 77"),
+    ):
+        Registry(RegistrySettings(url=url)).schema_by_id(77)
+    with answering((503, {})) as url, pytest.raises(RegistryUnavailable):
+        Registry(RegistrySettings(url=url)).schema_by_id(77)
+
+
+def test_a_reader_meets_an_unknown_schema_id_as_undecodable() -> None:
+    with answering((200, {"id": 1}), (404, {"error_code": 40403, "message": "no"})) as url:
+        ours = codec(CallOutcome, "call-outcomes", RegistrySettings(url=url))
+        with pytest.raises(Undecodable):
+            ours.decode(frame(SchemaId(2), b""))
+
+
+def test_topics_on_a_broker_are_counted_and_the_missing_ones_named() -> None:
+    topics = Topics()
+    with EmbeddedBroker() as broker:
+        broker.create_topic("call-outcomes", 3)
+        settings = BrokerSettings(bootstrap_servers=broker.bootstrap, check_topic_policies=False)
+        assert check_topics(settings, (topics.call_outcomes,)) == 3
+        with pytest.raises(UnfitTopics, match="planned-writebacks does not exist") as raised:
+            check_topics(settings, (topics.call_outcomes, topics.planned_writebacks))
+        assert len(raised.value.problems) == 1
+
+
+def test_a_broker_that_cannot_describe_its_topics_is_unavailable_when_policies_are_to_be_checked() -> None:
+    with EmbeddedBroker() as broker:
+        broker.create_topic("call-outcomes", 3)
+        with pytest.raises(BrokerUnavailable):
+            check_topics(BrokerSettings(bootstrap_servers=broker.bootstrap), (Topics().call_outcomes,))
+
+
+def test_a_broker_that_is_not_there_is_unavailable() -> None:
+    settings = BrokerSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
+    with pytest.raises(BrokerUnavailable, match="did not describe"):
+        check_topics(settings, (Topics().call_outcomes,), timeout_s=0.5)
+
+
+def test_B1_the_password_is_in_the_clients_settings_and_nowhere_else() -> None:
+    sasl = Sasl(mechanism="PLAIN", username="svc", password=SecretStr("canary"))
+    settings = BrokerSettings(bootstrap_servers="b:9093", tls=True, ca_file="/ca.pem", sasl=sasl, topic_prefix="eu.")
+    assert settings.client_config()["sasl.password"] == "canary"
+    assert "canary" not in repr(settings)
+    assert settings.producer_config()["security.protocol"] == "sasl_ssl"
+    assert settings.producer_config()["partitioner"] == "murmur2_random"
+    assert settings.topics.call_outcomes.name == "eu.call-outcomes"
+
+
+def test_settings_that_contradict_each_other_are_refused_with_the_mend() -> None:
+    with pytest.raises(ValidationError, match="switch tls on or remove ca_file"):
+        BrokerSettings(ca_file="/ca.pem")
+    assert BrokerSettings().client_config()["security.protocol"] == "plaintext"
