@@ -1,0 +1,295 @@
+"""The writer's settings: read once from `WRITER_…`, checked whole, never changed.
+
+Nested names are joined with two underscores: `WRITER_BROKER__BOOTSTRAP_SERVERS`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from schemas.connection import BrokerSettings, RegistrySettings
+from telemetry.logs import LogFormat
+from writer.errors import Misconfigured
+
+PREFIX = "WRITER_"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClientSecretIdentity(_Group):
+    """An application user that signs in with a secret."""
+
+    kind: Literal["client_secret"]
+    tenant_id: str = Field(description="Directory (tenant) id.")
+    client_id: str = Field(description="Application (client) id.")
+    client_secret: SecretStr = Field(description="The secret; never logged.")
+
+
+class CertificateIdentity(_Group):
+    """An application user that signs in with a certificate."""
+
+    kind: Literal["certificate"]
+    tenant_id: str = Field(description="Directory (tenant) id.")
+    client_id: str = Field(description="Application (client) id.")
+    certificate_file: str = Field(description="PEM or PKCS12 file with certificate and private key.")
+    certificate_password: SecretStr | None = Field(None, description="Password of that file; never logged.")
+
+
+class ManagedIdentity(_Group):
+    """The managed identity of the machine or pod."""
+
+    kind: Literal["managed"]
+    client_id: str | None = Field(None, description="Client id of a user-assigned identity; the system's if not given.")
+
+
+class WorkloadIdentity(_Group):
+    """A Kubernetes service account, federated. What is not given is read from AZURE_… as the webhook sets it."""
+
+    kind: Literal["workload"]
+    tenant_id: str | None = Field(None, description="Directory (tenant) id.")
+    client_id: str | None = Field(None, description="Application (client) id.")
+    token_file: str | None = Field(None, description="File with the service account's projected token.")
+
+
+class NoIdentity(_Group):
+    """No sign-in; only for a Dataverse on this machine, that is, the simulator."""
+
+    kind: Literal["none"]
+
+
+Identity = Annotated[
+    ClientSecretIdentity | CertificateIdentity | ManagedIdentity | WorkloadIdentity | NoIdentity,
+    Field(discriminator="kind"),
+]
+
+
+class SignInSettings(_Group):
+    """Where tokens come from."""
+
+    authority: str | None = Field(
+        None, description="Base URL of the token service, https only; Microsoft's public cloud if not given."
+    )
+    ca_file: str | None = Field(None, description="PEM file of the authority that signed its certificate.")
+    private_authority: bool = Field(
+        default=False,
+        description="The token service is not Microsoft's: do not ask Microsoft whether it is genuine. "
+        "Only for a private cloud or a test.",
+    )
+
+
+class DataverseSettings(_Group):
+    """The environment that is written to."""
+
+    url: str = Field(description="Base URL, for example https://example.crm.dynamics.com.")
+    api_version: str = Field("v9.2", pattern=r"^v\d+\.\d+$", description="Web API version.")
+    ca_file: str | None = Field(
+        None, description="PEM file of the authority that signed its certificate; the system's own if not given."
+    )
+    connect_timeout_s: float = Field(10.0, gt=0, description="How long one connection attempt may take.")
+    read_timeout_s: float = Field(
+        130.0,
+        gt=0,
+        description="How long an answer may take. Dataverse ends an operation after 120 s; below that, "
+        "slow writes are counted as lost and read back.",
+    )
+    write_timeout_s: float = Field(30.0, gt=0, description="How long sending one piece of a request may stall.")
+    max_connections: int = Field(
+        52,
+        ge=1,
+        le=1000,
+        description="Most requests at once per identity. Dataverse allows 52 per user and web server.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _https_or_loopback(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http(s) URL with a host name")
+        if parts.scheme == "http" and not is_loopback(url):
+            raise ValueError("must be https, except on this machine: tokens and personal data travel over it")
+        if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+            raise ValueError("must end after the host name; the writer adds /api/data itself")
+        return url.rstrip("/")
+
+
+class ConsumerSettings(_Group):
+    """How plans are taken from the broker."""
+
+    group: str = Field("writeback-writer", min_length=1, description="Consumer group in write mode.")
+    rehearsal_group: str = Field("writeback-rehearsal", min_length=1, description="Consumer group of a dry run.")
+    protocol: Literal["auto", "consumer", "classic"] = Field(
+        "auto", description="Group protocol: KIP-848 (consumer), cooperative-sticky (classic), or what the broker has."
+    )
+    session_timeout_ms: int = Field(
+        45_000,
+        ge=1_000,
+        description="A silent member is replaced after this. Classic protocol only: with KIP-848 the broker decides.",
+    )
+    heartbeat_interval_ms: int = Field(3_000, ge=100, description="How often a member reports. Classic protocol only.")
+    max_poll_interval_ms: int = Field(
+        300_000, ge=10_000, description="A member that stops polling is replaced after this."
+    )
+    commit_interval_s: float = Field(
+        1.0, gt=0, description="How often settled progress is committed; what a crash re-checks, not what it doubles."
+    )
+    release_within_s: float = Field(
+        10.0, gt=0, description="When a partition is taken away: how long plans in flight may still settle."
+    )
+
+
+class FlowSettings(_Group):
+    """How much is in flight, and for how long something is tried."""
+
+    window: int = Field(
+        2_000, ge=1, le=100_000, description="Most plans in memory; a full window pauses partitions. About 10 kB each."
+    )
+    max_plans_per_request: int = Field(10, ge=1, le=200, description="Most plans that share one $batch under backlog.")
+    metadata_ttl_s: float = Field(900.0, gt=0, description="How long verified live metadata is trusted.")
+    owner_ttl_s: float = Field(300.0, gt=0, description="How long an owner's enabled state is trusted.")
+    requeue_after_s: float = Field(
+        120.0,
+        ge=0,
+        description="A plan that fails this long while others land goes to the back of the topic.",
+    )
+    max_pause_s: float = Field(60.0, gt=0, description="Longest pause between two attempts on a CRM that is down.")
+    stop_within_s: float = Field(
+        20.0, gt=0, description="On SIGTERM: how long plans in flight may settle. Keep it below the pod's grace period."
+    )
+
+
+class WriterSettings(BaseSettings):
+    """Everything `python -m writer` can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        nested_model_default_partial_update=True,
+    )
+
+    write: bool = Field(
+        default=False, description="Write to Dataverse. Off, everything is read and verified, and nothing written."
+    )
+    dataverse: DataverseSettings = Field(description="The environment that is written to.")
+    identities: tuple[Identity, ...] = Field(
+        min_length=1,
+        description='JSON list of application users that share the load, e.g. [{"kind": "managed"}]. '
+        "Service limits count per user.",
+    )
+    sign_in: SignInSettings = Field(
+        default_factory=lambda: SignInSettings.model_validate({}), description="Where tokens come from."
+    )
+    broker: BrokerSettings = Field(
+        default_factory=lambda: BrokerSettings.model_validate({}),
+        description="Connection to Kafka and the names of the topics.",
+    )
+    registry: RegistrySettings | None = Field(None, description="Schema registry; Avro single-object encoding if none.")
+    consumer: ConsumerSettings = Field(
+        default_factory=lambda: ConsumerSettings.model_validate({}), description="How plans are taken from the broker."
+    )
+    flow: FlowSettings = Field(
+        default_factory=lambda: FlowSettings.model_validate({}), description="How much is in flight."
+    )
+    instance_id: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9._-]{1,200}$",
+        description="Name of this replica, stable across restarts; in results and as static group member.",
+    )
+    endpoint_host: str = Field("0.0.0.0", description="Address that metrics and health listen on.")  # noqa: S104  scraped from outside the pod
+    endpoint_port: int = Field(9102, ge=0, le=65_535, description="Their port; 0 takes any free one, which is logged.")
+    log_format: LogFormat = Field("auto", description="json, console, or auto: coloured on a terminal, JSON elsewhere.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+
+    @model_validator(mode="after")
+    def _no_sign_in_only_on_loopback(self) -> WriterSettings:
+        if any(i.kind == "none" for i in self.identities) and not is_loopback(self.dataverse.url):
+            raise ValueError("an identity of kind none is allowed only for a Dataverse on this machine")
+        return self
+
+    @property
+    def group(self) -> str:
+        """The consumer group of this mode: a dry run never moves the offsets of a real one."""
+        return self.broker.topic_prefix + (self.consumer.group if self.write else self.consumer.rehearsal_group)
+
+
+def is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> WriterSettings:
+    """The settings from the environment, `overrides` on top. Raises Misconfigured with every mistake, never a value."""
+    unknown = [
+        f"{name}: is no setting of the writer; see python -m writer --help"
+        for name in sorted(os.environ if environ is None else environ)
+        if name.upper().startswith(PREFIX) and not _is_known(name)
+    ]
+    try:
+        settings = WriterSettings(**overrides)
+    except ValidationError as error:
+        raise Misconfigured(
+            [*unknown, *(_problem(e["loc"], e["msg"]) for e in error.errors(include_input=False))]
+        ) from None
+    except SettingsError as error:
+        raise Misconfigured([*unknown, f"{PREFIX}…: {error}: it must be JSON"]) from None
+    if unknown:
+        raise Misconfigured(unknown)
+    return settings
+
+
+def _is_known(name: str) -> bool:
+    """Only the first part is looked at: unknown parts of a group are refused by the group itself."""
+    return name[len(PREFIX) :].lower().split("__")[0] in WriterSettings.model_fields
+
+
+def _problem(where: Sequence[int | str], what: str) -> str:
+    parts = [str(part) for part in where]
+    name = PREFIX + "__".join(parts).upper() if parts else "settings"
+    return f"{name}: {what.removeprefix('Value error, ')}"
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """(variable, default, description) of every setting, for --help."""
+    return list(_describe(WriterSettings, PREFIX))
+
+
+def _describe(model: type[BaseModel], prefix: str) -> list[tuple[str, str, str]]:
+    rows: list[tuple[str, str, str]] = []
+    for name, field in model.model_fields.items():
+        variable = prefix + name.upper()
+        if (group := _group_of(field.annotation)) is not None:
+            rows += _describe(group, variable + "__")
+            continue
+        rows.append((variable, _default(field), field.description or ""))
+    return rows
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    return {None: "", True: "true", False: "false"}.get(value, str(value))
+
+
+def _group_of(annotation: Any) -> type[BaseModel] | None:
+    candidates = getattr(annotation, "__args__", (annotation,))
+    if getattr(annotation, "__origin__", None) is tuple:
+        return None
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
