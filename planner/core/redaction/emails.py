@@ -1,0 +1,256 @@
+"""Email addresses: as written, spaced out, spelled out, and said out loud ("name at example dot com").
+
+An address is found from its `@` outwards, never by trying every position of the text, so the work stays proportional
+to the text's length. Other ways to write `@` and the dot are first rewritten to these two characters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from planner.core.redaction.view import BARRIER, Edit, Span, View, rewrite, substitute
+
+_HINT = re.compile(r"@|\b(?:at|arroba)\b|[\[({<_*-]at[\])}>_*-]", re.IGNORECASE)
+
+# One letter at a time: "j o h n", "j-o-h-n".
+_SPELLED = re.compile(r"(?<![^\W_])(?:[^\W_][ -]){2,64}[^\W_](?![^\W_])")
+_BETWEEN_LETTERS = re.compile(r"[ -]")
+
+_DOT = re.compile(
+    r"\s{0,3}[\[({<]\s{0,3}(?:dot|punto|punkt|point|\.)\s{0,3}[\])}>]\s{0,3}"
+    r"|(?<=\w)(?:\s{1,3}(?:dot|period|punto)\s{1,3}|[_-]dot[_-]|\s{1,3}\.\s{1,3}|\s{1,3}\.(?=\w))(?=\w)",
+    re.IGNORECASE,
+)
+_JOINER = re.compile(r"(?<=\w)\s{1,3}(?P<joiner>underscore|dash|hyphen|minus|plus)\s{1,3}(?=\w)", re.IGNORECASE)
+_JOINERS = {"underscore": "_", "plus": "+"}
+_BRACKETED_AT = re.compile(r"\s{0,3}[\[({<]\s{0,3}(?:at|arroba|@)\s{0,3}[\])}>]\s{0,3}", re.IGNORECASE)
+_DOMAIN_AHEAD = r"(?=[\w-]{1,63}\.[\w.-]{0,190}[^\W\d_]{2})"
+_AT = re.compile(
+    r"(?:\s{0,3}[,;]?\s{1,3}(?:at(?: sign)?|arroba)[,;]?\s{1,3}|[_*-]at[_*-]|\s{0,3}@\s{0,3})"
+    r"(?=[\w-]{1,63}\.[\w.-]{0,190}[^\W\d_]{2})",
+    re.IGNORECASE,
+)
+# "look at example.com" names a site, not a mailbox.
+_NO_MAILBOX = frozenset(
+    [
+        "a",
+        "about",
+        "again",
+        "all",
+        "and",
+        "anything",
+        "are",
+        "arrive",
+        "arrived",
+        "available",
+        "back",
+        "be",
+        "been",
+        "book",
+        "booked",
+        "booking",
+        "browse",
+        "browsing",
+        "but",
+        "buy",
+        "buying",
+        "call",
+        "called",
+        "calling",
+        "check",
+        "checked",
+        "checking",
+        "directly",
+        "else",
+        "email",
+        "employed",
+        "every",
+        "everything",
+        "find",
+        "finds",
+        "for",
+        "form",
+        "found",
+        "got",
+        "had",
+        "happened",
+        "he",
+        "her",
+        "here",
+        "him",
+        "hosted",
+        "i",
+        "information",
+        "is",
+        "it",
+        "items",
+        "job",
+        "learn",
+        "listed",
+        "live",
+        "located",
+        "log",
+        "login",
+        "look",
+        "looked",
+        "looking",
+        "me",
+        "meet",
+        "meeting",
+        "meetings",
+        "mentioned",
+        "more",
+        "not",
+        "now",
+        "of",
+        "offered",
+        "on",
+        "online",
+        "only",
+        "or",
+        "order",
+        "ordered",
+        "ordering",
+        "ordered",
+        "orders",
+        "out",
+        "outage",
+        "page",
+        "pages",
+        "portal",
+        "prices",
+        "pricing",
+        "published",
+        "purchase",
+        "purchased",
+        "read",
+        "register",
+        "registered",
+        "see",
+        "seen",
+        "sell",
+        "sells",
+        "services",
+        "she",
+        "shop",
+        "shopped",
+        "shopping",
+        "sign",
+        "site",
+        "sites",
+        "sold",
+        "something",
+        "start",
+        "started",
+        "starts",
+        "store",
+        "support",
+        "team",
+        "that",
+        "the",
+        "them",
+        "there",
+        "these",
+        "they",
+        "things",
+        "this",
+        "those",
+        "up",
+        "us",
+        "via",
+        "visit",
+        "visiting",
+        "was",
+        "we",
+        "website",
+        "websites",
+        "were",
+        "while",
+        "work",
+        "worked",
+        "working",
+        "works",
+        "you",
+    ]
+)
+
+_LOCAL_EXTRA = frozenset("!#$%'*+-=^_`{|}~." + BARRIER)
+_TRIMMED = "!#$%'*+-=^`{|}~."
+# `email=name@example.com` is a parameter and its value; `bounce+name=example.com@list.org` is all mailbox.
+_PARAMETER = re.compile(r"(?:e?mail|to|from|cc|bcc|user|username|login|contact|recipient|sender)=", re.IGNORECASE)
+_DOMAIN = re.compile(r"[\w.-]{1,255}|\[[0-9A-Fa-f.:]{2,45}\]")
+_QUOTED_LOCAL = re.compile(r'"[^"\n]{1,64}"\Z')
+_ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+
+
+def emails(view: View) -> Iterator[Span]:
+    """Find email addresses; the spans are spans of the original text."""
+    if not _HINT.search(view.text):
+        return
+    for reading in dict.fromkeys((view, _written_out(view))):
+        for found in _addresses(reading.text):
+            yield reading.original(found)
+
+
+def has_address(text: str) -> bool:
+    """Tell whether a plain text holds a complete address, one with a dot in its domain."""
+    return any("." in text[start:end].rpartition("@")[2] for start, end in _addresses(text))
+
+
+def _written_out(view: View) -> View:
+    """Read every other way to write `@`, dots and joined letters as the characters themselves."""
+    view = rewrite(
+        view, ((at.start(), at.end(), _BETWEEN_LETTERS.sub("", at[0])) for at in _SPELLED.finditer(view.text))
+    )
+    view = substitute(view, _DOT, ".")
+    view = rewrite(
+        view, ((at.start(), at.end(), _JOINERS.get(at["joiner"].lower(), "-")) for at in _JOINER.finditer(view.text))
+    )
+    view = substitute(view, _BRACKETED_AT, "@")
+    return rewrite(view, _spoken_ats(view.text))
+
+
+def _spoken_ats(text: str) -> Iterator[Edit]:
+    for at in _AT.finditer(text):
+        if "@" in at[0] or not at[0].strip(" ,;\t\r\n").isalpha() or _last_word(text, at.start()) not in _NO_MAILBOX:
+            yield at.start(), at.end(), "@"
+
+
+def _last_word(text: str, end: int) -> str:
+    return re.split(r"[^\w.+-]", text[max(0, end - 70) : end])[-1].lower()
+
+
+def _addresses(text: str) -> Iterator[Span]:
+    at = text.find("@")
+    while at >= 0:
+        start = _local_start(text, at)
+        domain = _DOMAIN.match(text, at + 1)
+        if start < at and domain and _is_domain(name := domain[0].rstrip(".-_")):
+            yield start, at + 1 + len(name)
+        at = text.find("@", at + 1)
+
+
+def _local_start(text: str, at: int) -> int:
+    """Give the position at which the mailbox name before an `@` begins; `at` itself if there is none."""
+    quoted = _QUOTED_LOCAL.search(text, max(0, at - 66), at)
+    if quoted:
+        return quoted.start()
+    start = at
+    while start and (text[start - 1].isalnum() or text[start - 1] in _LOCAL_EXTRA):
+        start -= 1
+    parameter = _PARAMETER.match(text, start, at)
+    if parameter:
+        start = parameter.end()
+    while start < at and text[start] in _TRIMMED:
+        start += 1
+    return start
+
+
+def _is_domain(name: str) -> bool:
+    if name.startswith("["):
+        return True
+    host, dot, last = name.rpartition(".")
+    if dot:
+        return (len(last) > 1 and last[0].isalpha()) or _ADDRESS.fullmatch(name) is not None
+    return len(last) > 1 and last[0].isalpha()

@@ -1,0 +1,67 @@
+"""Numbers said in words: "five five five, oh one hundred" reads as "5 5 5, 0 100"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from planner.core.redaction.view import Edit, View, rewrite, substitute
+
+_DIGITS = {
+    "zero": 0, "oh": 0, "o": 0, "nought": 0, "naught": 0, "nil": 0, "one": 1, "two": 2, "three": 3, "four": 4,
+    "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "niner": 9,
+    "cero": 0, "uno": 1, "dos": 2, "tres": 3, "cuatro": 4, "cinco": 5, "seis": 6, "siete": 7, "ocho": 8, "nueve": 9,
+}  # fmt: skip
+_TEENS = {
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+    "seventeen": 17, "eighteen": 18, "nineteen": 19, "diez": 10, "doce": 12, "trece": 13, "catorce": 14,
+    "quince": 15,
+}  # fmt: skip
+_TENS = {
+    "twenty": 20, "thirty": 30, "forty": 40, "fourty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80,
+    "ninety": 90, "veinte": 20, "treinta": 30, "cuarenta": 40, "cincuenta": 50, "sesenta": 60, "setenta": 70,
+    "ochenta": 80, "noventa": 90,
+}  # fmt: skip
+_REPEATS = {"double": 2, "triple": 3, "treble": 3, "quadruple": 4}
+
+# "530 double five five oh one oh one" is about as few words as hide a number; fewer leave digits enough to be seen.
+_FEWEST_WORDS = 3
+
+
+def _any(words: dict[str, int]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+_WORD = re.compile(
+    rf"\b(?:(?P<repeat>{_any(_REPEATS)})[ -]{{1,2}}(?:(?P<repeated>{_any(_DIGITS)})|(?P<figure>[0-9])(?![0-9]))"
+    rf"|(?P<tens>{_any(_TENS)})(?:[ -](?P<after>{_any(_DIGITS)}))?"
+    rf"|(?P<teen>{_any(_TEENS)})"
+    rf"|(?P<unit>{_any(_DIGITS)}))"
+    rf"(?P<power>[ -](?:hundred|thousand))?(?:['’]?s)?\b",
+)
+_POWERS = {"hundred": "00", "thousand": "000"}
+_PLUS = re.compile(r"\bplus\s{1,2}(?=[0-9])", re.IGNORECASE)
+
+
+def digits_spoken(view: View) -> View:
+    """Read number words as digits; the same view if there are too few of them to hide a number."""
+    edits = list(_edits(view.text))
+    if len(edits) < _FEWEST_WORDS:
+        return view
+    return substitute(rewrite(view, edits), _PLUS, "+")
+
+
+def _edits(text: str) -> Iterator[Edit]:
+    for said in _WORD.finditer(text.lower()):
+        yield said.start(), said.end(), _digits(said)
+
+
+def _digits(said: re.Match[str]) -> str:
+    if said["repeat"]:
+        return (said["figure"] or str(_DIGITS[said["repeated"]])) * _REPEATS[said["repeat"]]
+    if said["tens"]:
+        tens, after = _TENS[said["tens"]], _DIGITS.get(said["after"], 0)
+        digits = f"{tens}0" if said["after"] and not after else str(tens + after)
+    else:
+        digits = str(_TEENS[said["teen"]] if said["teen"] else _DIGITS[said["unit"]])
+    return digits + _POWERS.get((said["power"] or "")[1:], "")
