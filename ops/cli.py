@@ -1,0 +1,33 @@
+"""`writeback`: the operators' command line. Every command has --help with examples, and proper exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from pydantic import ValidationError
+
+from ops import topics
+from ops.demo.command import demo
+from ops.exits import Exit
+
+app = typer.Typer(
+    name="writeback",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Look after the write-back of call outcomes to Dataverse.",
+    epilog="Exit codes: 0 all is well, 1 a person must act, 2 cannot be told now, 78 misconfigured.",
+)
+app.add_typer(topics.app, name="topics")
+app.command(epilog="Example: writeback demo --calls bank-marketing.csv --items 500")(demo)
+
+
+def main() -> None:
+    """Entry point of the `writeback` script."""
+    try:
+        app()
+    except ValidationError as error:
+        for problem in error.errors(include_input=False, include_url=False):
+            name = "WRITEBACK_" + "__".join(str(part) for part in problem["loc"]).upper()
+            typer.echo(f"{name}: {problem['msg']}", err=True)
+        sys.exit(Exit.MISCONFIGURED)
