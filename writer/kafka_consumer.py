@@ -1,0 +1,351 @@
+"""The thread that takes plans from the broker. Nobody else touches the consumer.
+
+It polls without pause, whatever happens elsewhere: a member that stops polling is replaced. So a full window pauses
+partitions, never polling, and waiting for the CRM happens on the event loop.
+
+Rules:
+- Every assignment of a partition has an epoch of its own; a record carries its epoch, so late news is recognised.
+- A partition taken away: the loop may settle within a bound what is in flight, then its progress is committed, then it
+  is given up. A partition lost: forgotten, without a commit, since somebody else has it already.
+- Offsets are committed only from what the loop hands over. Nothing is stored or committed by the client itself.
+
+Talk with the event loop goes one way each: `Listener` is called on the loop; `pause_only`, `commit` and `close` may be
+called from anywhere and take effect within one poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, cast
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from schemas.connection import ClientConfig
+from writer.errors import MustRestart
+
+_POLL_S = 0.05
+_BATCH = 500
+_ASK_S = 30.0
+"""How long the broker may take to say where a partition's progress stands, or to take a commit."""
+
+RawHeaders = list[tuple[str, bytes | None]]
+GroupProtocol = Literal["consumer", "classic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What is committed for a partition: the next offset, and the ledger's note on what is settled beyond it."""
+
+    offset: int
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A partition that is ours from now on; `committed` is None if nobody ever committed."""
+
+    partition: int
+    epoch: int
+    committed: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A record as it came. `timestamp_ms` is when it was appended."""
+
+    partition: int
+    epoch: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    timestamp_ms: int
+
+
+class Listener(Protocol):
+    """What the consumer thread tells the event loop; called on the loop, in order."""
+
+    def assigned(self, partitions: Sequence[Assigned]) -> None: ...
+
+    def received(self, records: Sequence[Taken]) -> None: ...
+
+    def lost(self, partitions: Collection[int]) -> None: ...
+
+    async def release(self, partitions: Collection[int]) -> Mapping[int, Position]:
+        """Settle or drop what is in flight, within the listener's own bound; the progress to commit."""
+        ...
+
+    def commit_failed(self, code: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerOptions:
+    """`config` are librdkafka's settings for any client. `protocol` None asks the broker."""
+
+    config: ClientConfig
+    group: str
+    topic: str
+    protocol: GroupProtocol | None
+    session_timeout_ms: int
+    heartbeat_interval_ms: int
+    max_poll_interval_ms: int
+    release_within_s: float
+
+    def for_protocol(self, protocol: GroupProtocol) -> ClientConfig:
+        config: ClientConfig = self.config | {
+            "group.id": self.group,
+            "group.protocol": protocol,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "allow.auto.create.topics": False,
+            "max.poll.interval.ms": self.max_poll_interval_ms,
+            "queued.max.messages.kbytes": 16_384,  # B3: what librdkafka fetches ahead
+            "fetch.wait.max.ms": 100,
+        }
+        if protocol == "classic":
+            config |= {
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": self.session_timeout_ms,
+                "heartbeat.interval.ms": self.heartbeat_interval_ms,
+            }
+        return config
+
+
+_NO_SUCH_PROTOCOL = {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}  # noqa: SLF001  its public name
+_HARMLESS = {
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError._PARTITION_EOF,  # noqa: SLF001
+    KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001  we were stopped and woke up: librdkafka joins again by itself
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+
+_Order = Callable[[Consumer], None]
+
+
+class ConsumerThread:
+    """Owns the consumer from `start` to `close`. `failed` completes with MustRestart if the thread cannot go on."""
+
+    def __init__(
+        self,
+        options: ConsumerOptions,
+        listener: Listener,
+        *,
+        connect: Callable[[ClientConfig], Consumer] = Consumer,
+    ) -> None:
+        self._options = options
+        self._listener = listener
+        self._connect = connect
+        self._loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+        self.protocol: GroupProtocol = options.protocol or "consumer"
+        self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._epochs: dict[int, int] = {}
+        self._epoch = 0
+        self._paused: frozenset[int] = frozenset()
+        self._want_paused: frozenset[int] = frozenset()
+        self.turns = 0
+        self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def pause_only(self, partitions: Collection[int]) -> None:
+        """These partitions are paused from now on, the others are not."""
+        self._want_paused = frozenset(partitions)
+
+    def commit(self, positions: Mapping[int, Position]) -> None:
+        """Commit in the background. A failure is told to the listener; the next commit covers it."""
+        self._orders.put(lambda consumer: self._commit_in_background(consumer, positions))
+
+    async def close(self) -> None:
+        """Give everything up: the listener is asked to release all partitions, its progress is committed."""
+        self._stopping.set()
+        await asyncio.to_thread(self._thread.join)
+
+    # From here on: the consumer's thread.
+
+    def _run(self) -> None:
+        try:
+            consumer = self._connect(self._options.for_protocol(self.protocol))
+            try:
+                self._subscribe(consumer)
+                consumer = self._poll_until_stopped(consumer)
+            finally:
+                consumer.close()
+        except (MustRestart, KafkaException) as error:
+            self._fail(error)
+        except RuntimeError as error:  # the loop is gone: the process is ending anyway
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        what = MustRestart(f"the consumer cannot go on: {_said(error)}")
+        self._stopping.set()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_fail_once, self.failed, what)
+
+    def _subscribe(self, consumer: Consumer) -> None:
+        consumer.subscribe(
+            [self._options.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def _poll_until_stopped(self, consumer: Consumer) -> Consumer:
+        while not self._stopping.is_set():
+            self._apply_orders(consumer)
+            self._apply_pauses(consumer)
+            messages = consumer.consume(_BATCH, _POLL_S)
+            self.turns += 1
+            records, errors = self._split(messages)
+            if records:
+                self._tell(self._listener.received, records)
+            for error in errors:
+                if error.code() in _NO_SUCH_PROTOCOL and self._may_fall_back():
+                    consumer = self._fall_back(consumer)
+                    break
+                if error.fatal() or (error.code() not in _HARMLESS and not error.retriable()):
+                    raise MustRestart(error.name())
+        self._apply_orders(consumer)
+        return consumer
+
+    def _may_fall_back(self) -> bool:
+        return self._options.protocol is None and self.protocol == "consumer"
+
+    def _fall_back(self, consumer: Consumer) -> Consumer:
+        """The broker is older than KIP-848: the same again with the classic protocol."""
+        consumer.close()
+        self.protocol = "classic"
+        fresh = self._connect(self._options.for_protocol(self.protocol))
+        self._subscribe(fresh)
+        return fresh
+
+    def _split(self, messages: Sequence[Message]) -> tuple[list[Taken], list[KafkaError]]:
+        records: list[Taken] = []
+        errors: list[KafkaError] = []
+        for message in messages:
+            if (error := message.error()) is not None:
+                errors.append(error)
+            elif (epoch := self._epochs.get(_partition(message))) is not None:
+                records.append(_taken(message, epoch))
+        return records, errors
+
+    def _apply_orders(self, consumer: Consumer) -> None:
+        while True:
+            try:
+                order = self._orders.get_nowait()
+            except queue.Empty:
+                return
+            order(consumer)
+
+    def _apply_pauses(self, consumer: Consumer) -> None:
+        wanted = self._want_paused & self._epochs.keys()
+        if to_pause := wanted - self._paused:
+            consumer.pause([self._at(p) for p in to_pause])
+        if to_resume := (self._paused & self._epochs.keys()) - wanted:
+            consumer.resume([self._at(p) for p in to_resume])
+        self._paused = frozenset(wanted)
+
+    def _commit_in_background(self, consumer: Consumer, positions: Mapping[int, Position]) -> None:
+        if ours := {p: at for p, at in positions.items() if p in self._epochs}:
+            try:
+                consumer.commit(offsets=self._offsets(ours), asynchronous=True)
+            except KafkaException as error:
+                self._tell(self._listener.commit_failed, _said(error))
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if not partitions:
+            return
+        committed = consumer.committed(partitions, timeout=_ASK_S)
+        assigned = []
+        for part in committed:
+            if part.error is not None:
+                raise MustRestart(
+                    f"the broker does not say where partition {part.partition} stands: {part.error.name()}"
+                )
+            self._epoch += 1
+            self._epochs[part.partition] = self._epoch
+            known = Position(part.offset, part.metadata or "") if part.offset >= 0 else None
+            assigned.append(Assigned(part.partition, self._epoch, known))
+        self._paused -= self._epochs.keys() & {a.partition for a in assigned}
+        self._tell(self._listener.assigned, assigned)
+        consumer.incremental_assign(
+            [self._at(a.partition, a.committed.offset if a.committed else OFFSET_BEGINNING) for a in assigned]
+        )
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        taken_away = [part.partition for part in partitions]
+        releasing = self._ask(self._listener.release(taken_away))
+        positions = releasing.result(timeout=self._options.release_within_s + _ASK_S)
+        if positions:
+            try:
+                consumer.commit(offsets=self._offsets(positions), asynchronous=False)
+            except KafkaException as error:  # whoever has the partition next takes it from the last commit
+                self._tell(self._listener.commit_failed, _said(error))
+        self._forget(taken_away)
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = [part.partition for part in partitions]
+        self._forget(gone)
+        self._tell(self._listener.lost, gone)
+        consumer.incremental_unassign(partitions)
+
+    def _forget(self, partitions: Collection[int]) -> None:
+        for partition in partitions:
+            self._epochs.pop(partition, None)
+        self._paused -= frozenset(partitions)
+
+    def _tell(self, heard: Callable[[Any], None], what: Any) -> None:
+        self._loop.call_soon_threadsafe(heard, what)
+
+    def _ask(self, answer: Awaitable[Mapping[int, Position]]) -> Any:
+        return asyncio.run_coroutine_threadsafe(_awaited(answer), self._loop)
+
+    def _at(self, partition: int, offset: int = -1001) -> TopicPartition:
+        return TopicPartition(self._options.topic, partition, offset)
+
+    def _offsets(self, positions: Mapping[int, Position]) -> list[TopicPartition]:
+        return [TopicPartition(self._options.topic, p, at.offset, at.metadata) for p, at in positions.items()]
+
+
+async def _awaited(answer: Awaitable[Mapping[int, Position]]) -> Mapping[int, Position]:
+    return await answer
+
+
+def _fail_once(future: asyncio.Future[None], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _said(error: Exception) -> str:
+    """The broker's name for what went wrong."""
+    first = error.args[0] if error.args else None
+    return first.name() if isinstance(first, KafkaError) else str(error)
+
+
+def _partition(message: Message) -> int:
+    partition = message.partition()
+    return -1 if partition is None else partition
+
+
+def _taken(message: Message, epoch: int) -> Taken:
+    _, timestamp_ms = message.timestamp()
+    offset = message.offset()
+    assert offset is not None  # noqa: S101  a record without an error has one
+    headers = [(name, value) for name, value in cast("RawHeaders", message.headers() or []) if value is not None]
+    return Taken(_partition(message), epoch, offset, message.key(), message.value(), headers, timestamp_ms)

@@ -1,0 +1,103 @@
+"""Results, appended-again plans and rejected records on their way to the broker. Delivery is awaited before anything
+settles (W1).
+
+A broker that is gone is waited for, without limit: the window fills, partitions pause, nothing is committed. A broker
+that refuses a record (too large, not authorised, fenced) would refuse it for ever: that ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from schemas.connection import ClientConfig
+from writer.errors import MustRestart
+
+_POLL_S = 0.1
+_QUEUE_FULL_S = 0.02
+_NOT_YET = {
+    KafkaError._MSG_TIMED_OUT,  # noqa: SLF001  its public name
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+}
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Publisher(Protocol):
+    async def publish(
+        self, topic: str, partition: int, *, key: bytes | None, value: bytes | None, headers: Headers = ()
+    ) -> None:
+        """Returns when all in-sync replicas have the record. Raises MustRestart if they never will."""
+        ...
+
+
+class BrokerPublisher:
+    """Owns the producer and the thread that serves its delivery reports, from construction to `close`."""
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        *,
+        on_wait: Callable[[str], None],
+        connect: Callable[[ClientConfig], Producer] = Producer,
+    ) -> None:
+        self._producer = connect(config | {"linger.ms": 2, "compression.type": "lz4"})
+        self._loop = asyncio.get_running_loop()
+        self._on_wait = on_wait
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="producer", daemon=True)
+        self._thread.start()
+
+    async def publish(
+        self, topic: str, partition: int, *, key: bytes | None, value: bytes | None, headers: Headers = ()
+    ) -> None:
+        while error := await self._once(topic, partition, key, value, headers):
+            if error.fatal() or (error.code() not in _NOT_YET and not error.retriable()):
+                raise MustRestart(f"the broker refuses a record for {topic}: {error.name()}")
+            self._on_wait(error.name())
+
+    async def _once(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> KafkaError | None:
+        delivered: asyncio.Future[KafkaError | None] = self._loop.create_future()
+
+        def report(error: KafkaError | None, _message: Message) -> None:
+            self._loop.call_soon_threadsafe(_resolve, delivered, error)
+
+        while True:
+            try:
+                self._producer.produce(
+                    topic, value, key, partition, on_delivery=report, headers=[(n, v) for n, v in headers]
+                )
+            except BufferError:
+                await asyncio.sleep(_QUEUE_FULL_S)
+            except KafkaException as error:
+                return cast("KafkaError", error.args[0])
+            else:
+                return await delivered
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            self._producer.poll(_POLL_S)
+
+    async def close(self, *, within_s: float) -> None:
+        """Deliver what is queued, as far as that goes within the time; whoever awaits the rest has not settled it."""
+        await asyncio.to_thread(self._producer.flush, within_s)
+        self._stopping.set()
+        await asyncio.to_thread(self._thread.join)
+
+
+def _resolve(future: asyncio.Future[KafkaError | None], error: KafkaError | None) -> None:
+    if not future.done():
+        future.set_result(error)

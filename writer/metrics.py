@@ -1,0 +1,79 @@
+"""The writer's figures, in a registry of their own. The first one to alert on is
+`writeback_oldest_unsettled_plan_age_seconds`.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """Label values are closed lists of ours or the service's codes, never anything of a record (B1)."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.oldest_unsettled_age = Gauge(
+            "writeback_oldest_unsettled_plan_age_seconds",
+            "Age of the oldest plan that was taken and is not settled; 0 if there is none.",
+            registry=registry,
+        )
+        self.outcomes = Counter(
+            "writeback_outcomes_total", "Plans by what became of them.", ["status", "reason"], registry=registry
+        )
+        self.requests = Counter(
+            "writeback_requests_total",
+            "Requests to Dataverse by operation and by the class of their reply.",
+            ["operation", "class"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "writeback_request_seconds",
+            "How long Dataverse took to answer.",
+            ["operation"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.plans_per_request = Histogram(
+            "writeback_plans_per_request",
+            "Plans that shared one request.",
+            buckets=(1, 2, 4, 6, 8, 10, 20, 50),
+            registry=registry,
+        )
+        self.in_flight = Gauge("writeback_in_flight_plans", "Plans taken and not settled.", registry=registry)
+        self.frontier_gap = Gauge(
+            "writeback_frontier_gap",
+            "Plans settled beyond the oldest unsettled one: what waits for it to be committed.",
+            registry=registry,
+        )
+        self.throttle_wait = Counter(
+            "writeback_throttle_wait_seconds_total",
+            "Time that Dataverse told an identity to wait.",
+            ["identity"],
+            registry=registry,
+        )
+        self.replays = Counter(
+            "writeback_replays_total", "Plans appended again to the back of the topic.", registry=registry
+        )
+        self.token_expiry = Gauge(
+            "writeback_token_expiry_timestamp_seconds",
+            "When the token in use expires, Unix time; 0 if none is needed.",
+            ["identity"],
+            registry=registry,
+        )
+        self.oldest_blocked = Gauge(
+            "writeback_oldest_blocked_timestamp_seconds",
+            "When this process first blocked a plan since it started, Unix time; 0 if it blocked none.",
+            registry=registry,
+        )
+        self.rejected = Counter(
+            "writeback_rejected_records_total", "Records on the planned topic that are no plans.", registry=registry
+        )
+        self.commit_failures = Counter(
+            "writeback_commit_failures_total", "Commits the broker did not take.", ["code"], registry=registry
+        )
+        self.waiting = Gauge(
+            "writeback_outage", "1 while most plans fail and everything waits for Dataverse.", registry=registry
+        )
+        self.partitions = Gauge("writeback_assigned_partitions", "Partitions that are ours now.", registry=registry)
