@@ -1,0 +1,233 @@
+"""The real servers as processes on this machine, from Maven: Apache Kafka and Apicurio Registry."""
+
+import contextlib
+import hashlib
+import secrets
+import shutil
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+from confluent_kafka.admin import (
+    AdminClient,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+from cryptography.hazmat.primitives import serialization
+from filelock import FileLock
+
+from tests.brokers.config import SCRAM, Identity, Ports, broker_properties, properties_text
+from tests.brokers.lifetime import tied
+from tests.waiting import wait_until
+
+CACHE = Path(__file__).parents[2] / ".cache"
+POM = Path(__file__).with_name("pom.xml")
+_GOALS = {"kafka": "dependency:copy-dependencies", "registry": "dependency:unpack"}
+_LEAN_JAVA = ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+_START_SECONDS = 60
+
+USER, PASSWORD = "writeback", "correct-horse-battery-staple"
+
+
+class ServerFailedError(Exception):
+    """A server did not start; the text holds the end of its log."""
+
+
+@dataclass(frozen=True)
+class SecureListener:
+    """How to reach the listener with TLS and SCRAM-SHA-512."""
+
+    bootstrap: str
+    ca_pem: str
+    username: str
+    password: str
+
+    def client_config(self) -> dict[str, str]:
+        """For a confluent-kafka client."""
+        return {
+            "bootstrap.servers": self.bootstrap,
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": SCRAM,
+            "sasl.username": self.username,
+            "sasl.password": self.password,
+            "ssl.ca.pem": self.ca_pem,
+        }
+
+
+def downloaded(profile: str) -> Path:
+    """The folder with what that profile of pom.xml asks for; downloaded once per version of pom.xml."""
+    folder = CACHE / f"{profile}-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
+    complete = folder / "complete"
+    CACHE.mkdir(exist_ok=True)
+    with FileLock(CACHE / f"{profile}.lock"):
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            run_to_end(
+                ["mvn", "-q", "-B", "-f", str(POM), "-P", profile, _GOALS[profile], f"-DoutputDirectory={folder}"]
+            )
+            complete.touch()
+    return folder
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that were free a moment ago."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def run_to_end(command: Sequence[str]) -> None:
+    """Raises ServerFailedError with the end of the output if `command` fails."""
+    run = subprocess.run(tied(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if run.returncode:
+        raise ServerFailedError(f"{command[0]} ended with {run.returncode}: {run.stdout[-2000:]}")
+
+
+class JavaServer:
+    """A Java process with a log file, that can be killed and started again with the same command."""
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self._command = command
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, ready: Callable[[], bool]) -> None:
+        """Returns when `ready`; ServerFailedError if the process ends before, or not within a minute."""
+        with self._log.open("ab") as log:
+            self._process = process = subprocess.Popen(
+                tied(self._command), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+
+        def ready_or_ended() -> bool:
+            return process.poll() is not None or ready()
+
+        try:
+            wait_until(ready_or_ended, what="the server is ready", seconds=_START_SECONDS)
+        except AssertionError as error:
+            self.kill()
+            raise ServerFailedError(f"{error}; its log ends: {self._log_end()}") from error
+        if process.poll() is not None:
+            raise ServerFailedError(f"the server ended with {process.returncode}; its log ends: {self._log_end()}")
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _log_end(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:]
+
+
+class Kafka:
+    """Apache Kafka, one node, in `work` (an empty folder). `start` and `kill` may alternate; the records stay."""
+
+    def __init__(self, work: Path) -> None:
+        libraries = downloaded("kafka")
+        authority = trustme.CA()
+        self._ports = Ports(*free_ports(3))
+        self.bootstrap = f"127.0.0.1:{self._ports.plain}"
+        self.secure = SecureListener(
+            f"localhost:{self._ports.secure}", authority.cert_pem.bytes().decode(), USER, PASSWORD
+        )
+        settings = work / "server.properties"
+        settings.write_text(properties_text(broker_properties(self._ports, issue(authority), data=str(work / "data"))))
+        java = [*_LEAN_JAVA, "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{libraries}/*"]
+        # An id that starts with "-" would be taken for an option.
+        cluster_id = f"T{secrets.token_urlsafe(16)[:21]}"
+        run_to_end([*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)])
+        self._server = JavaServer([*java, "kafka.Kafka", str(settings)], work / "kafka.log")
+
+    def start(self) -> None:
+        self._server.start(lambda: listens(self._ports.plain))
+        create_user(self.bootstrap)
+
+    def kill(self) -> None:
+        self._server.kill()
+
+
+@contextlib.contextmanager
+def kafka_from_maven(work: Path) -> Iterator[dict[str, object]]:
+    """A running Kafka as facts for JSON: see `facts_of`."""
+    kafka = _first_that_starts(work)
+    try:
+        yield facts_of(kafka.bootstrap, kafka.secure)
+    finally:
+        kafka.kill()
+
+
+def facts_of(bootstrap: str, secure: SecureListener | None) -> dict[str, object]:
+    return {"bootstrap": bootstrap, "secure": vars(secure) if secure else None}
+
+
+@contextlib.contextmanager
+def registry_from_maven(work: Path) -> Iterator[dict[str, object]]:
+    """A running Apicurio Registry, in memory: `{"url": ...}` of its Confluent API."""
+    folder = downloaded("registry")
+    (port,) = free_ports(1)
+    jar = next(folder.glob("apicurio-registry-app-*-runner.jar"))
+    options = ["-Xmx192m", "-Dquarkus.http.host=127.0.0.1", f"-Dquarkus.http.port={port}"]
+    server = JavaServer([*_LEAN_JAVA, *options, "-jar", str(jar)], work / "registry.log")
+    url = f"http://127.0.0.1:{port}/apis/ccompat/v7"
+    try:
+        server.start(lambda: answers(f"{url}/subjects"))
+        yield {"url": url}
+    finally:
+        server.kill()
+
+
+def issue(authority: trustme.CA) -> Identity:
+    """A certificate for localhost, with its key as Kafka reads it (PKCS#8)."""
+    certificate = authority.issue_cert("localhost", "127.0.0.1", key_type=trustme.KeyType.RSA)
+    key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), password=None)
+    pkcs8 = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Identity("".join(part.bytes().decode() for part in certificate.cert_chain_pems), pkcs8.decode())
+
+
+def create_user(bootstrap: str) -> None:
+    """The SCRAM user of the secure listener; waits until the broker serves requests."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+    wish = UserScramCredentialUpsertion(USER, credential, PASSWORD.encode())
+    admin.alter_user_scram_credentials([wish], request_timeout=_START_SECONDS)[USER].result()
+
+
+def listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _first_that_starts(work: Path, attempts: int = 3) -> Kafka:
+    """Another process may take a port between the choice and the start; then choose again."""
+    folder = work / f"attempt-{attempts}"
+    folder.mkdir(parents=True)
+    kafka = Kafka(folder)
+    try:
+        kafka.start()
+    except ServerFailedError:
+        if attempts == 1:
+            raise
+        return _first_that_starts(work, attempts - 1)
+    return kafka

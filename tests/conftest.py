@@ -1,0 +1,83 @@
+"""Fixtures of every tier: the embedded broker, a real Kafka, a real schema registry; and the tiers' markers."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.embedded_broker import EmbeddedBroker
+from schemas.topics import Topics
+from tests.brokers import shared
+from tests.brokers.kafka import RealKafka
+from tests.brokers.registry import RealRegistry
+from tests.brokers.servers import SecureListener
+
+_TIERS_BY_FOLDER = {"broker", "chaos"}
+EMBEDDED_PARTITIONS = 6
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shared.begin_run()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shared.end_run()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests under tests/broker/ are the broker tier, those under tests/chaos/ are chaos."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and (tier := item.path.relative_to(here).parts[0]) in _TIERS_BY_FOLDER:
+            item.add_marker(tier)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[RealKafka]:
+    """A real Apache Kafka, shared by the whole run; started when the first test asks for it."""
+    facts = real_server("kafka")
+    secure = SecureListener(**facts["secure"]) if facts.get("secure") else None
+    broker = RealKafka(facts["bootstrap"], secure, facts["source"])
+    yield broker
+    if broker.source == "given":
+        broker.remove_created()
+
+
+@pytest.fixture(scope="session")
+def schema_registry() -> Iterator[RealRegistry]:
+    """A real schema registry that speaks Confluent's API, shared by the whole run."""
+    registry = RealRegistry(**real_server("registry"))
+    with registry.client:
+        yield registry
+
+
+@pytest.fixture
+def start_embedded_kafka() -> Iterator[Callable[..., EmbeddedBroker]]:
+    """Starts an EmbeddedBroker with the given arguments; all are closed when the test ends."""
+    with contextlib.ExitStack() as running:
+
+        def start(topics: Mapping[str, int], **arguments: int) -> EmbeddedBroker:
+            return running.enter_context(EmbeddedBroker(topics, **arguments))
+
+        yield start
+
+
+@pytest.fixture
+def embedded_kafka(start_embedded_kafka: Callable[..., EmbeddedBroker]) -> EmbeddedBroker:
+    """An embedded broker of the test's own with the project's topics, 6 partitions each."""
+    return start_embedded_kafka({topic.name: EMBEDDED_PARTITIONS for topic in Topics().all()})
+
+
+def real_server(name: str) -> dict[str, Any]:
+    """The server's facts; skips the test, or fails it under CI, if there is none."""
+    answer = shared.obtain(name)
+    if "error" in answer:
+        pytest.fail(answer["error"], pytrace=False)
+    if "absent" in answer:
+        (pytest.fail if answer["fails"] else pytest.skip)(answer["absent"])
+    facts: dict[str, Any] = answer["facts"]
+    return facts

@@ -1,0 +1,17 @@
+"""Waiting for a condition with a deadline, in place of sleeping."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], *, what: str, seconds: float = 20, every: float = 0.05) -> T:
+    """The first true value of `condition`, asked every `every` seconds; AssertionError names `what` never came."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        time.sleep(every)
+    return found
