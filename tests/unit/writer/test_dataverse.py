@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from writer.dataverse import DataverseClient, NeverSent, Request, Unanswered
+from writer.identity import NoSignIn
+from writer.settings import DataverseSettings
+
+Handler = Callable[[httpx2.Request], httpx2.Response]
+
+
+class CountingTokens:
+    name = "counted"
+    expires_at = None
+
+    def __init__(self) -> None:
+        self.renewals = 0
+
+    async def token(self) -> str | None:
+        return f"token-{self.renewals}"
+
+    async def renewed(self, rejected: str | None) -> str | None:
+        assert rejected == f"token-{self.renewals}"
+        self.renewals += 1
+        return await self.token()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def client(handler: Handler, tokens: CountingTokens | NoSignIn | None = None) -> DataverseClient:
+    settings = DataverseSettings.model_validate({"url": "http://localhost:1"})
+    return DataverseClient(settings, tokens or NoSignIn("nobody"), transport=httpx2.MockTransport(handler))
+
+
+def send_once(handler: Handler, request: Request | None = None, tokens: CountingTokens | None = None) -> None:
+    async def run() -> None:
+        dataverse = client(handler, tokens)
+        try:
+            await dataverse.send(request or Request("GET", "WhoAmI"))
+        finally:
+            await dataverse.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("error", [httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout])
+def test_W2_a_request_that_never_left_is_told_apart(error: type[httpx2.HTTPError]) -> None:
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        raise error("+15305550101")
+
+    with pytest.raises(NeverSent) as told:
+        send_once(handler)
+    assert str(told.value) == error.__name__
+
+
+@pytest.mark.parametrize(
+    "error", [httpx2.ReadTimeout, httpx2.ReadError, httpx2.RemoteProtocolError, httpx2.WriteError, httpx2.DecodingError]
+)
+def test_W2_a_request_that_may_have_landed_is_told_apart(error: type[httpx2.HTTPError]) -> None:
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        raise error("+15305550101")
+
+    with pytest.raises(Unanswered) as told:
+        send_once(handler)
+    assert str(told.value) == error.__name__
+
+
+def test_a_401_renews_the_token_once_and_only_once() -> None:
+    seen: list[str | None] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request.headers.get("authorization"))
+        return httpx2.Response(401)
+
+    tokens = CountingTokens()
+    send_once(handler, tokens=tokens)
+    assert seen == ["Bearer token-0", "Bearer token-1"]
+    assert tokens.renewals == 1
+
+
+def test_cookies_are_not_sent_back() -> None:
+    seen: list[str | None] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request.headers.get("cookie"))
+        return httpx2.Response(200, headers={"set-cookie": "ARRAffinity=abc; path=/"})
+
+    async def run() -> None:
+        dataverse = client(handler)
+        for _ in range(3):
+            await dataverse.send(Request("GET", "WhoAmI"))
+        await dataverse.close()
+
+    asyncio.run(run())
+    assert seen == [None, None, None]
+
+
+def test_a_request_carries_odata_versions_a_correlation_id_and_the_trace() -> None:
+    seen: list[httpx2.Request] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        return httpx2.Response(204)
+
+    send_once(handler, Request("POST", "$batch", {"Content-Type": "x"}, b"body", traceparent=b"00-abc-def-01"))
+    [request] = seen
+    assert str(request.url) == "http://localhost:1/api/data/v9.2/$batch"
+    assert request.headers["odata-version"] == request.headers["odata-maxversion"] == "4.0"
+    assert request.headers["x-ms-client-request-id"]
+    assert request.headers["traceparent"] == "00-abc-def-01"
+    assert "authorization" not in request.headers
+    assert request.content == b"body"
+
+
+def test_of_two_service_request_ids_the_last_one_counts() -> None:
+    async def run() -> str | None:
+        dataverse = client(
+            lambda _: httpx2.Response(
+                200, headers=[("x-ms-service-request-id", "first"), ("x-ms-service-request-id", "second")]
+            )
+        )
+        reply = await dataverse.send(Request("GET", "WhoAmI"))
+        await dataverse.close()
+        return reply.request_id
+
+    assert asyncio.run(run()) == "second"
+
+
+def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
+    seen: list[httpx2.URL] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request.url)
+        return httpx2.Response(302, headers={"location": "https://elsewhere.example/"})
+
+    send_once(handler)
+    assert len(seen) == 1
