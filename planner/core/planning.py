@@ -1,0 +1,285 @@
+"""From a call outcome to the complete, resolved, ordered list of CRM writes. Pure.
+
+P2 A plan is a function of outcome, place, mapping, policy and the earlier plans of its queue item: no clock, no dice.
+P3 It is self-contained: the writer needs no mapping and re-derives nothing.
+P4 Its steps are ordered and carry `step_index`.
+P7 Every free text passes through the redactor before it becomes part of a plan.
+
+Attempt count: what the newest earlier plan of ours left, else what the baseline says (null is 0), and one more if a
+call was placed. It is an absolute number, so that writing it twice is writing it once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from planner.core import validation
+from planner.core.digests import digest
+from planner.core.dispositions import Effect, TaskKind, decide
+from planner.core.next_attempt import Delays, next_attempt
+from planner.core.notices import last_error, notices
+from planner.core.preceding import EarlierPlan, preceding
+from planner.core.record_ids import record_id
+from planner.core.redaction import redact
+from planner.core.resolution import Crm
+from planner.core.summary import Texts, texts
+from planner.core.text import clean, one_line
+from planner.core.times import iso
+from planner.core.validation import Envelope
+from schemas.headers import Reason
+from schemas.records import (
+    CallOutcome,
+    Disposition,
+    Operation,
+    OwnerCandidate,
+    PlannedStep,
+    PlannedWriteback,
+    Precondition,
+    ResolvedBaseline,
+    Source,
+    Value,
+    Warning,
+)
+
+Columns = dict[str, Value]
+
+_PHONE = re.compile(r"(?:tel:)?[+(]?[0-9][0-9 ()./-]{1,38}(?:(?:ext\.?|x|#|;ext=) ?[0-9]{1,7})?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the installation has chosen; with the mapping, all that plans depend on beside the outcome."""
+
+    redaction: Literal["redact", "none"] = "redact"
+    regions: tuple[str, ...] = ("US",)
+    transcript: Literal["summary-only", "full"] = "summary-only"
+    delays: Delays = field(default_factory=dict)
+    planned_by: str = "unknown"
+
+    def redacted(self, text: str) -> str:
+        return text if self.redaction == "none" else redact(text, regions=self.regions)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Nothing was planned, and why."""
+
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One outcome with all that was decided about it."""
+
+    outcome: CallOutcome
+    disposition: Disposition
+    effect: Effect
+    texts: Texts
+    warnings: tuple[Warning, ...]
+    crm: Crm
+    policy: Policy
+
+    def id_of(self, operation: Operation) -> str:
+        return record_id(self.outcome.session_id, operation, self.outcome.ended_at)
+
+
+def plan(
+    outcome: CallOutcome,
+    source: Source,
+    mapping: Crm,
+    policy: Policy,
+    earlier: Sequence[EarlierPlan] = (),
+    envelope: Envelope | None = None,
+) -> PlannedWriteback | Rejected:
+    """The plan, or every reason why there is none.
+
+    `earlier` are plans of ours for the same queue item, in any order; those that the baseline includes are ignored.
+    """
+    if reasons := validation.reasons(outcome, envelope):
+        return Rejected(reasons)
+    case = _case(outcome, mapping, policy)
+    known = _baseline_columns(outcome, mapping)
+    states = preceding(outcome, source.offset, known, earlier)
+    newest = states[0].columns if states else known
+    update = _queue_item_update(case, newest.get(mapping.queue_item.attempt_count))
+    steps = _steps(case, update)
+    concerned = update.attributes.keys() | mapping.preserved
+    baseline = ResolvedBaseline(
+        captured_at=outcome.baseline.captured_at,
+        etag=outcome.baseline.etag,
+        columns={name: known[name] for name in sorted(known.keys() & concerned)},
+    )
+    return PlannedWriteback(
+        session_id=outcome.session_id,
+        queue_item_id=outcome.queue_item_id,
+        disposition=case.disposition,
+        digest=digest([outcome.session_id, outcome.queue_item_id, case.disposition, baseline, states, steps]),
+        outcome_digest=digest(outcome),
+        mapping_fingerprint=mapping.fingerprint,
+        planned_by=policy.planned_by,
+        source=source,
+        outcome_at=outcome.ended_at,
+        baseline=baseline,
+        preceding=states,
+        steps=steps,
+        warnings=case.warnings,
+    )
+
+
+def own_columns(planned: PlannedWriteback) -> Mapping[str, Value]:
+    """The queue item's columns that the plan writes."""
+    return next(step.attributes for step in planned.steps if step.operation is Operation.UPDATE_QUEUE_ITEM)
+
+
+def _case(outcome: CallOutcome, crm: Crm, policy: Policy) -> _Case:
+    disposition, effect = decide(outcome)
+    return _Case(
+        outcome=outcome,
+        disposition=disposition,
+        effect=effect,
+        texts=texts(outcome, disposition, policy.redacted, full_transcript=policy.transcript == "full"),
+        warnings=notices(outcome, effect, policy.redacted, overrides_mapped=crm.owner_overrides),
+        crm=crm,
+        policy=policy,
+    )
+
+
+def _baseline_columns(outcome: CallOutcome, crm: Crm) -> Columns:
+    """What is known of the row, in the CRM's own words. A field that is null says that the column was empty."""
+    columns, baseline = crm.queue_item, outcome.baseline
+    return dict(baseline.preserved) | {
+        columns.status: columns.statuses[baseline.status] if baseline.status else None,
+        columns.last_session_id: baseline.last_session_id,
+        columns.attempt_count: baseline.attempt_count,
+        columns.do_not_call: baseline.do_not_call,
+    }
+
+
+def _steps(case: _Case, update: PlannedStep) -> tuple[PlannedStep, ...]:
+    """In the order in which they are emitted, numbered."""
+    calls = _phone_call(case) if case.effect.call_placed else ()
+    tasks = (_task(case, case.effect.task),) if case.effect.task else ()
+    return (*calls, update, *tasks)
+
+
+def _phone_call(case: _Case) -> tuple[PlannedStep, PlannedStep]:
+    outcome, columns = case.outcome, case.crm.phone_call
+    identity: Columns = {columns.session_id: outcome.session_id}
+    if outcome.account:
+        identity[columns.regarding.column] = columns.regarding.to(outcome.account.id)
+    if outcome.phone_number:
+        identity[columns.phone_number.name] = columns.phone_number.fit(_phone(outcome.phone_number, case.policy))
+    attributes = identity | {
+        columns.subject.name: columns.subject.fit(case.texts.subject),
+        columns.description.name: columns.description.fit(case.texts.description),
+        columns.direction: columns.outgoing,
+        columns.started_at: iso(outcome.started_at),
+        columns.ended_at: iso(outcome.ended_at),
+        columns.duration_minutes: _minutes(outcome),
+        columns.left_voicemail: outcome.voicemail_left,
+    }
+    if columns.disposition:
+        attributes[columns.disposition] = str(case.disposition)
+    created = PlannedStep(
+        step_index=0,
+        operation=Operation.CREATE_PHONE_CALL,
+        entity_set=columns.entity_set,
+        record_id=case.id_of(Operation.CREATE_PHONE_CALL),
+        attributes=_sorted(attributes),
+        identity_columns=tuple(sorted(identity)),
+        precondition=Precondition.MUST_NOT_EXIST,
+    )
+    completed = PlannedStep(
+        step_index=1,
+        operation=Operation.COMPLETE_PHONE_CALL,
+        entity_set=columns.entity_set,
+        record_id=created.record_id,
+        attributes=_sorted(columns.completed),
+        precondition=Precondition.MUST_EXIST,
+    )
+    return created, completed
+
+
+def _phone(number: str, policy: Policy) -> str:
+    """The number that was called, in whatever form; anything else that a call system put there is free text."""
+    return number if _PHONE.fullmatch(number) else policy.redacted(one_line(clean(number)))
+
+
+def _minutes(outcome: CallOutcome) -> int:
+    """Rounded to the nearest, half a minute up."""
+    return (int((outcome.ended_at - outcome.started_at).total_seconds()) + 30) // 60
+
+
+def _queue_item_update(case: _Case, attempts: Value) -> PlannedStep:
+    outcome, effect, columns = case.outcome, case.effect, case.crm.queue_item
+    attributes: Columns = {
+        columns.last_disposition.name: columns.last_disposition.fit(_transition(case)),
+        columns.last_session_id: outcome.session_id,
+        columns.attempt_count: int(attempts or 0) + effect.call_placed,
+        columns.last_error.name: _fit_or_none(case),
+    }
+    if effect.status:
+        attributes[columns.status] = columns.statuses[effect.status]
+    if effect.do_not_call:
+        attributes[columns.do_not_call] = True
+    if columns.next_attempt_at and (due := next_attempt(outcome, case.disposition, effect, case.policy.delays)):
+        attributes[columns.next_attempt_at] = iso(due)
+    return PlannedStep(
+        step_index=2 if effect.call_placed else 0,
+        operation=Operation.UPDATE_QUEUE_ITEM,
+        entity_set=columns.entity_set,
+        record_id=outcome.queue_item_id,
+        attributes=_sorted(attributes),
+        precondition=Precondition.MUST_MATCH_BASELINE,
+    )
+
+
+def _transition(case: _Case) -> str:
+    if case.disposition is Disposition.BLOCKED:
+        return "blocked_by_eligibility: " + ",".join(sorted(case.outcome.failing_rules))
+    return str(case.disposition)
+
+
+def _fit_or_none(case: _Case) -> str | None:
+    text = last_error(case.warnings)
+    return case.crm.queue_item.last_error.fit(text) if text else None
+
+
+def _task(case: _Case, kind: TaskKind) -> PlannedStep:
+    outcome, columns = case.outcome, case.crm.task
+    identity: Columns = {columns.session_id: outcome.session_id}
+    if outcome.account:
+        identity[columns.regarding.column] = columns.regarding.to(outcome.account.id)
+    subject, description = case.texts.task(kind)
+    attributes = identity | {
+        columns.subject.name: columns.subject.fit(subject),
+        columns.description.name: columns.description.fit(description),
+    }
+    if outcome.callback_at:
+        attributes[columns.due_at] = iso(outcome.callback_at)
+    return PlannedStep(
+        step_index=3,
+        operation=Operation.CREATE_TASK,
+        entity_set=columns.entity_set,
+        record_id=case.id_of(Operation.CREATE_TASK),
+        attributes=_sorted(attributes),
+        identity_columns=tuple(sorted(identity)),
+        owner_candidates=_owners(case, kind),
+        precondition=Precondition.MUST_NOT_EXIST,
+    )
+
+
+def _owners(case: _Case, kind: TaskKind) -> tuple[OwnerCandidate, ...]:
+    override = case.outcome.owner_override
+    default = case.crm.default_owner(kind)
+    if override and case.crm.owner_overrides and validation.is_canonical_uuid(override):
+        return case.crm.override_owner(override), default
+    return (default,)
+
+
+def _sorted(columns: Mapping[str, Value]) -> Columns:
+    """In one order, so that the same plan has the same bytes (P2)."""
+    return dict(sorted(columns.items()))

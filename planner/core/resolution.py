@@ -1,0 +1,104 @@
+"""The mapping as the planner uses it: every name looked up, nothing left to decide. Pure; it holds no vendor words.
+
+`planner.mapping` makes a `Crm` out of the reviewed file, and only if that file is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from planner.core.dispositions import TaskKind
+from planner.core.text import cut
+from schemas.records import OwnerCandidate, OwnerKind, QueueStatus, Value
+
+
+@dataclass(frozen=True, slots=True)
+class TextColumn:
+    """A column that holds text; `limit` as the CRM counts it, in UTF-16 units."""
+
+    name: str
+    limit: int
+
+    def fit(self, text: str) -> str:
+        return cut(text, self.limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """How a request points to another record: the column, and the value around the record's id."""
+
+    column: str
+    before: str
+    after: str
+
+    def to(self, record_id: str) -> str:
+        return f"{self.before}{record_id}{self.after}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhoneCallColumns:
+    entity_set: str
+    subject: TextColumn
+    description: TextColumn
+    phone_number: TextColumn
+    direction: str
+    outgoing: Value
+    started_at: str
+    ended_at: str
+    duration_minutes: str
+    left_voicemail: str
+    regarding: Lookup
+    session_id: str
+    disposition: str | None
+    completed: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueItemColumns:
+    entity_set: str
+    status: str
+    statuses: Mapping[QueueStatus, Value]
+    last_disposition: TextColumn
+    last_session_id: str
+    attempt_count: str
+    do_not_call: str
+    last_error: TextColumn
+    next_attempt_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskColumns:
+    entity_set: str
+    subject: TextColumn
+    description: TextColumn
+    due_at: str
+    regarding: Lookup
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crm:
+    """One tenant's names. `fingerprint` is the SHA-256 (hex) of the mapping that they come from."""
+
+    fingerprint: str
+    phone_call: PhoneCallColumns
+    queue_item: QueueItemColumns
+    task: TaskColumns
+    owners: Mapping[OwnerKind, Lookup]
+    default_owners: Mapping[TaskKind, tuple[OwnerKind, str]]
+    owner_overrides: bool
+    preserved: frozenset[str] = field(default_factory=frozenset)
+
+    def default_owner(self, task: TaskKind) -> OwnerCandidate:
+        kind, record_id = self.default_owners[task]
+        return self._candidate(kind, record_id, override=False)
+
+    def override_owner(self, record_id: str) -> OwnerCandidate:
+        return self._candidate(OwnerKind.USER, record_id, override=True)
+
+    def _candidate(self, kind: OwnerKind, record_id: str, *, override: bool) -> OwnerCandidate:
+        lookup = self.owners[kind]
+        return OwnerCandidate(
+            kind=kind, record_id=record_id, column=lookup.column, value=lookup.to(record_id), override=override
+        )

@@ -1,0 +1,337 @@
+"""The reviewed mapping file: concepts of the domain to one tenant's tables, columns, option values and owners.
+
+The only module of the planner that knows the CRM's words. `load` checks the whole file against every concept that any
+disposition needs and names every gap at once; what it returns has nothing left to look up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from planner.core.dispositions import TaskKind
+from planner.core.resolution import Crm, Lookup, PhoneCallColumns, QueueItemColumns, TaskColumns, TextColumn
+from schemas.records import OwnerKind, QueueStatus
+
+FieldType = Literal["string", "integer", "boolean", "optionset", "lookup", "datetime"]
+EntityName = Literal["queue_item", "phone_call", "task", "account"]
+LogicalName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,127}$")]
+Guid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+
+SCHEMA_VERSION: Final = "1"
+
+
+class MappingUnfit(Exception):
+    """The mapping cannot be used; `problems` names every gap."""
+
+    def __init__(self, problems: Collection[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Meta(_Strict):
+    schema_version: Literal["1"] = "1"
+    discovered_at: str | None = Field(None, description="When discovery read the live metadata (ISO 8601).")
+    environment: str | None = Field(None, description="SHA-256 of the environment's URL.")
+    approved: bool = Field(default=False, description="Set by the person who reviewed the file.")
+
+
+class Entity(_Strict):
+    logical_name: LogicalName
+    entity_set_name: LogicalName
+    primary_id: LogicalName
+
+
+class MappedField(_Strict):
+    entity: EntityName
+    logical_name: LogicalName
+    type: FieldType
+    target: LogicalName | None = Field(None, description="Logical name of the table that a lookup points to.")
+    navigation: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$",
+        description="Single-valued navigation property of a lookup, in the case that $metadata gives it.",
+    )
+    max_length: int | None = Field(None, ge=1, description="Length of a text column; a cautious default if missing.")
+    approved_update_field: bool = Field(default=False, description="The queue item's update may write this column.")
+
+
+class Option(_Strict):
+    field: str = Field(description="Concept of the option set's column.")
+    value: int
+
+
+class Owner(_Strict):
+    kind: Literal["systemuser", "team"]
+    id: Guid
+
+
+class MappingFile(_Strict):
+    meta: Meta = Field(alias="_meta")
+    entities: dict[EntityName, Entity]
+    fields: dict[str, MappedField]
+    option_sets: dict[str, Option]
+    owners: dict[Literal["callback", "review"], Owner]
+    task_owner_override_field: LogicalName | None = None
+    preserve_if_present: tuple[LogicalName, ...] = ()
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of everything that can change a plan; when it was discovered cannot."""
+        content = self.model_dump(mode="json", exclude={"meta"})
+        return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """What the planner needs of the mapping. `length` is the cautious default of a text column that names none."""
+
+    entity: EntityName
+    type: FieldType
+    written: bool = False
+    required: bool = True
+    target: EntityName | None = None
+    length: int = 0
+
+
+CONCEPTS: Final[Mapping[str, Concept]] = {
+    "queue.status": Concept("queue_item", "optionset", written=True),
+    "queue.last_disposition": Concept("queue_item", "string", written=True, length=100),
+    "queue.last_session_id": Concept("queue_item", "string", written=True, length=200),
+    "queue.attempt_count": Concept("queue_item", "integer", written=True),
+    "queue.do_not_call": Concept("queue_item", "boolean", written=True),
+    "queue.last_error": Concept("queue_item", "string", written=True, length=2_000),
+    "queue.next_attempt_at": Concept("queue_item", "datetime", written=True, required=False),
+    "queue.max_attempts": Concept("queue_item", "integer", required=False),
+    "queue.phone_number": Concept("queue_item", "string", required=False),
+    "queue.timezone": Concept("queue_item", "string", required=False),
+    "queue.account": Concept("queue_item", "lookup", required=False, target="account"),
+    "queue.campaign": Concept("queue_item", "lookup", required=False),
+    "phone_call.subject": Concept("phone_call", "string", length=200),
+    "phone_call.description": Concept("phone_call", "string", length=2_000),
+    "phone_call.phone_number": Concept("phone_call", "string", length=200),
+    "phone_call.direction": Concept("phone_call", "boolean"),
+    "phone_call.actual_start": Concept("phone_call", "datetime"),
+    "phone_call.actual_end": Concept("phone_call", "datetime"),
+    "phone_call.duration_minutes": Concept("phone_call", "integer"),
+    "phone_call.left_voicemail": Concept("phone_call", "boolean"),
+    "phone_call.regarding": Concept("phone_call", "lookup", target="account"),
+    "phone_call.idempotency_key": Concept("phone_call", "string", length=200),
+    "phone_call.disposition": Concept("phone_call", "string", required=False),
+    "phone_call.state": Concept("phone_call", "optionset"),
+    "phone_call.status": Concept("phone_call", "optionset"),
+    "task.subject": Concept("task", "string", length=200),
+    "task.description": Concept("task", "string", length=2_000),
+    "task.due_at": Concept("task", "datetime"),
+    "task.regarding": Concept("task", "lookup", target="account"),
+    "task.idempotency_key": Concept("task", "string", length=200),
+}
+"""Every concept that a disposition needs, and those that only the queue side reads."""
+
+OPTIONS: Final[Mapping[str, str]] = {
+    **{f"queue_status.{status}": "queue.status" for status in QueueStatus},
+    "phone_call_state.completed": "phone_call.state",
+    "phone_call_status.made": "phone_call.status",
+}
+"""Option to the concept of its column."""
+
+TASK_OWNERS: Final = ("callback", "review")
+OUTGOING: Final = True
+LONGEST_SESSION_ID: Final = 200
+
+_OWNER_SETS: Final[Mapping[OwnerKind, str]] = {OwnerKind.USER: "systemusers", OwnerKind.TEAM: "teams"}
+_OWNER_KINDS: Final[Mapping[str, OwnerKind]] = {"systemuser": OwnerKind.USER, "team": OwnerKind.TEAM}
+
+
+def load(path: Path, *, next_attempt: bool = False) -> Crm:
+    """The mapping, resolved. `next_attempt`: a retry policy is configured. Raises MappingUnfit."""
+    return resolve(read(path), next_attempt=next_attempt)
+
+
+def read(path: Path) -> MappingFile:
+    """The file as it stands, approved or not, complete or not. Raises MappingUnfit if it is no mapping at all."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MappingUnfit([f"the mapping file {path} cannot be read: {type(error).__name__}"]) from None
+    try:
+        return MappingFile.model_validate_json(text)
+    except ValidationError as error:
+        raise MappingUnfit([_problem(each["loc"], each["msg"]) for each in error.errors()]) from None
+
+
+def _problem(place: tuple[int | str, ...], message: str) -> str:
+    return f"{'.'.join(map(str, place)) or 'the mapping file'}: {message}"
+
+
+def resolve(mapping: MappingFile, *, next_attempt: bool = False) -> Crm:
+    """Raises MappingUnfit with every gap at once."""
+    if problems := gaps(mapping, next_attempt=next_attempt):
+        raise MappingUnfit(problems)
+    return _Resolver(mapping).crm()
+
+
+def gaps(mapping: MappingFile, *, next_attempt: bool = False) -> list[str]:
+    """Everything that stops the planner from using the mapping, in the file's order."""
+    found = [] if mapping.meta.approved else ["_meta.approved: must be true; a person has to review the mapping first"]
+    names: tuple[EntityName, ...] = ("queue_item", "phone_call", "task", "account")
+    found += [f"entities.{name}: missing" for name in names if name not in mapping.entities]
+    for name, concept in CONCEPTS.items():
+        required = concept.required or (name == "queue.next_attempt_at" and next_attempt)
+        found += _field_gaps(mapping, name, concept, required=required)
+    found += [f"fields.{name}: unknown concept" for name in mapping.fields if name not in CONCEPTS]
+    found += [f"owners.{name}: missing" for name in TASK_OWNERS if name not in mapping.owners]
+    return [*found, *_option_gaps(mapping), *_preserved_gaps(mapping)]
+
+
+def _field_gaps(mapping: MappingFile, name: str, concept: Concept, *, required: bool) -> Iterator[str]:
+    mapped = mapping.fields.get(name)
+    if mapped is None:
+        if required:
+            yield f"fields.{name}: missing; a {concept.type} column of {concept.entity} is needed"
+        return
+    if mapped.entity != concept.entity:
+        yield f"fields.{name}.entity: is {mapped.entity}; must be {concept.entity}"
+    if mapped.type != concept.type:
+        yield f"fields.{name}.type: is {mapped.type}; must be {concept.type}"
+    if concept.written and not mapped.approved_update_field:
+        yield f"fields.{name}.approved_update_field: must be true, since the planner writes it"
+    if mapped.approved_update_field and not concept.written:
+        yield f"fields.{name}.approved_update_field: must be false, since the planner never writes it"
+    if mapped.type == "lookup" and not mapped.target:
+        yield f"fields.{name}.target: missing; a lookup names the table that it points to"
+    target = mapping.entities.get(concept.target) if concept.target else None
+    if target and mapped.target and mapped.target != target.logical_name:
+        yield f"fields.{name}.target: is {mapped.target}; must be {target.logical_name}"
+    if name.endswith((".idempotency_key", ".last_session_id")) and (mapped.max_length or 200) < LONGEST_SESSION_ID:
+        yield f"fields.{name}.max_length: is {mapped.max_length}; must hold {LONGEST_SESSION_ID} characters"
+
+
+def _option_gaps(mapping: MappingFile) -> Iterator[str]:
+    for name, concept in OPTIONS.items():
+        if name not in mapping.option_sets:
+            yield f"option_sets.{name}: missing"
+        elif mapping.option_sets[name].field != concept:
+            yield f"option_sets.{name}.field: is {mapping.option_sets[name].field}; must be {concept}"
+    yield from (f"option_sets.{name}: unknown option" for name in mapping.option_sets if name not in OPTIONS)
+    statuses = [option.value for name, option in mapping.option_sets.items() if name.startswith("queue_status.")]
+    if len(set(statuses)) < len(statuses):
+        yield "option_sets: two statuses of the queue item have the same value"
+
+
+def _preserved_gaps(mapping: MappingFile) -> Iterator[str]:
+    written = {
+        mapped.logical_name: name
+        for name, mapped in mapping.fields.items()
+        if mapped.entity == "queue_item" and mapped.approved_update_field
+    }
+    for column in mapping.preserve_if_present:
+        if column in written:
+            yield f"preserve_if_present.{column}: is also {written[column]}, which the planner writes"
+    taken: dict[tuple[str, str], str] = {}
+    for name, mapped in mapping.fields.items():
+        other = taken.setdefault((mapped.entity, mapped.logical_name), name)
+        if other != name:
+            yield f"fields.{name}.logical_name: is the same column as {other}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolver:
+    """Looks up names in a mapping that has no gaps."""
+
+    mapping: MappingFile
+
+    def crm(self) -> Crm:
+        owners = self.mapping.owners
+        return Crm(
+            fingerprint=self.mapping.fingerprint(),
+            phone_call=self._phone_call(),
+            queue_item=self._queue_item(),
+            task=self._task(),
+            owners={kind: Lookup("ownerid@odata.bind", f"/{name}(", ")") for kind, name in _OWNER_SETS.items()},
+            default_owners={
+                TaskKind.CALLBACK: (_OWNER_KINDS[owners["callback"].kind], owners["callback"].id),
+                TaskKind.REVIEW: (_OWNER_KINDS[owners["review"].kind], owners["review"].id),
+            },
+            owner_overrides=self.mapping.task_owner_override_field is not None,
+            preserved=frozenset(self.mapping.preserve_if_present),
+        )
+
+    def _phone_call(self) -> PhoneCallColumns:
+        return PhoneCallColumns(
+            entity_set=self.mapping.entities["phone_call"].entity_set_name,
+            subject=self._text("phone_call.subject"),
+            description=self._text("phone_call.description"),
+            phone_number=self._text("phone_call.phone_number"),
+            direction=self._name("phone_call.direction"),
+            outgoing=OUTGOING,
+            started_at=self._name("phone_call.actual_start"),
+            ended_at=self._name("phone_call.actual_end"),
+            duration_minutes=self._name("phone_call.duration_minutes"),
+            left_voicemail=self._name("phone_call.left_voicemail"),
+            regarding=self._lookup("phone_call.regarding"),
+            session_id=self._name("phone_call.idempotency_key"),
+            disposition=self._name_if_mapped("phone_call.disposition"),
+            completed={
+                self._name("phone_call.state"): self._option("phone_call_state.completed"),
+                self._name("phone_call.status"): self._option("phone_call_status.made"),
+            },
+        )
+
+    def _queue_item(self) -> QueueItemColumns:
+        return QueueItemColumns(
+            entity_set=self.mapping.entities["queue_item"].entity_set_name,
+            status=self._name("queue.status"),
+            statuses={status: self._option(f"queue_status.{status}") for status in QueueStatus},
+            last_disposition=self._text("queue.last_disposition"),
+            last_session_id=self._name("queue.last_session_id"),
+            attempt_count=self._name("queue.attempt_count"),
+            do_not_call=self._name("queue.do_not_call"),
+            last_error=self._text("queue.last_error"),
+            next_attempt_at=self._name_if_mapped("queue.next_attempt_at"),
+        )
+
+    def _task(self) -> TaskColumns:
+        return TaskColumns(
+            entity_set=self.mapping.entities["task"].entity_set_name,
+            subject=self._text("task.subject"),
+            description=self._text("task.description"),
+            due_at=self._name("task.due_at"),
+            regarding=self._lookup("task.regarding"),
+            session_id=self._name("task.idempotency_key"),
+        )
+
+    def _name(self, concept: str) -> str:
+        return self.mapping.fields[concept].logical_name
+
+    def _name_if_mapped(self, concept: str) -> str | None:
+        return self._name(concept) if concept in self.mapping.fields else None
+
+    def _text(self, concept: str) -> TextColumn:
+        mapped = self.mapping.fields[concept]
+        return TextColumn(mapped.logical_name, mapped.max_length or CONCEPTS[concept].length)
+
+    def _option(self, name: str) -> int:
+        return self.mapping.option_sets[name].value
+
+    def _lookup(self, concept: str) -> Lookup:
+        """Dataverse names the navigation property of an activity's regarding lookup by both tables."""
+        mapped = self.mapping.fields[concept]
+        table = self.mapping.entities[mapped.entity].logical_name
+        navigation = mapped.navigation or f"{mapped.logical_name}_{mapped.target}_{table}"
+        account = self.mapping.entities["account"].entity_set_name
+        return Lookup(f"{navigation}@odata.bind", f"/{account}(", ")")
+
+
+def environment_mark(url: str) -> str:
+    """What `_meta.environment` holds: SHA-256 (hex) of the environment's URL, lower case, without a final slash."""
+    return sha256(url.lower().rstrip("/").encode()).hexdigest()
