@@ -4,7 +4,7 @@ P7  Nothing unredacted leaves the planner.
 B1  Secrets and personal data never appear in logs, metrics, keys, headers, error texts or command output.
 
 1. A text is read in several ways (`view`): look-alike characters made plain, escapes undone, number words as digits.
-2. Each detector (`emails`, `numbers`, `opaque`) names spans of plain text, and the view says where in the original they are.
+2. Each detector (`emails`, `numbers`, `opaque`) names spans of plain text, and the view says where they came from.
 3. Spans that touch each other become one marker, so that nothing is left of a number that two readings saw in part.
 4. Redacting again changes nothing: a marker is a wall that no detector looks through, and reading goes on until a text
    is stable.
@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from planner.core.redaction.emails import emails, has_address
 from planner.core.redaction.escapes import unescaped, unquoted, untagged
-from planner.core.redaction.numbers import numbers
+from planner.core.redaction.numbers import numbers, vanity_numbers
 from planner.core.redaction.opaque import opaque
 from planner.core.redaction.spoken import digits_spoken
-from planner.core.redaction.view import MARKER, Span, View, folded
+from planner.core.redaction.view import MARKER, Span, View, folded, lowered
 
 __all__ = ["MARKER", "redact"]
 
@@ -44,7 +44,7 @@ def _until_stable(text: str, redact_once: Callable[[str], str]) -> str:
         if redacted == text:
             return text
         text = redacted
-    # Never seen on a real text. One that still yields findings after so many rounds was made to, and is not worth the risk.
+    # Never seen on a real text. One that still yields findings now was made to, and nothing of it is worth the risk.
     return MARKER
 
 
@@ -61,11 +61,12 @@ def _cut_out(text: str, spans: Sequence[Span]) -> str:
 
 def _findings(text: str, regions: Sequence[str], depth: int) -> Iterator[Span]:
     for view in _readings(text):
-        yield from emails(view)
-        yield from numbers(view, regions)
-        spoken = digits_spoken(view)
-        if spoken is not view:
-            yield from numbers(spoken, regions)
+        low = lowered(view)
+        said = digits_spoken(low)
+        yield from emails(low)
+        for reading in dict.fromkeys((low, said)):
+            yield from numbers(reading, regions)
+        yield from vanity_numbers(view)
         if depth:
             yield from opaque(view, lambda inner: _tells(inner, regions, depth - 1))
 
@@ -78,11 +79,9 @@ def _readings(text: str) -> Iterator[View]:
 
 def _tells(text: str, regions: Sequence[str], depth: int) -> bool:
     """Tell whether a decoded token has personal data in it. Chance makes `x@yz` of any bytes, so a dot is asked for."""
-    for view in _readings(text):
-        if (
-            has_address(view.text)
-            or any(numbers(view, regions))
-            or any(opaque(view, lambda inner: _tells(inner, regions, depth - 1)) if depth else ())
-        ):
-            return True
-    return False
+    return any(
+        has_address(view.text)
+        or any(numbers(lowered(view), regions))
+        or (depth and any(opaque(view, lambda inner: _tells(inner, regions, depth - 1))))
+        for view in _readings(text)
+    )

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from planner.core.redaction.view import BARRIER, Edit, Span, View, rewrite, substitute
 
-_HINT = re.compile(r"@|\b(?:at|arroba)\b|[\[({<_*-]at[\])}>_*-]", re.IGNORECASE)
+_AT_HINT = re.compile(r"\bat\b|arroba|[^\W_]_at_")
+_DOT_HINT = re.compile(r"dot|punto|punkt|period|point|[^\W_](?:\.| \.\s?)[^\W\d_]{2}|[\[({<]\s?\.")
 
 # One letter at a time: "j o h n", "j-o-h-n".
 _SPELLED = re.compile(r"(?<![^\W_])(?:[^\W_][ -]){2,64}[^\W_](?![^\W_])")
@@ -20,16 +21,14 @@ _BETWEEN_LETTERS = re.compile(r"[ -]")
 _DOT = re.compile(
     r"\s{0,3}[\[({<]\s{0,3}(?:dot|punto|punkt|point|\.)\s{0,3}[\])}>]\s{0,3}"
     r"|(?<=\w)(?:\s{1,3}(?:dot|period|punto)\s{1,3}|[_-]dot[_-]|\s{1,3}\.\s{1,3}|\s{1,3}\.(?=\w))(?=\w)",
-    re.IGNORECASE,
 )
-_JOINER = re.compile(r"(?<=\w)\s{1,3}(?P<joiner>underscore|dash|hyphen|minus|plus)\s{1,3}(?=\w)", re.IGNORECASE)
+_JOINER = re.compile(r"(?<=\w)\s{1,3}(?P<joiner>underscore|dash|hyphen|minus|plus)\s{1,3}(?=\w)")
 _JOINERS = {"underscore": "_", "plus": "+"}
-_BRACKETED_AT = re.compile(r"\s{0,3}[\[({<]\s{0,3}(?:at|arroba|@)\s{0,3}[\])}>]\s{0,3}", re.IGNORECASE)
+_BRACKETED_AT = re.compile(r"\s{0,3}[\[({<]\s{0,3}(?:at|arroba|@)\s{0,3}[\])}>]\s{0,3}")
 _DOMAIN_AHEAD = r"(?=[\w-]{1,63}\.[\w.-]{0,190}[^\W\d_]{2})"
 _AT = re.compile(
     r"(?:\s{0,3}[,;]?\s{1,3}(?:at(?: sign)?|arroba)[,;]?\s{1,3}|[_*-]at[_*-]|\s{0,3}@\s{0,3})"
     r"(?=[\w-]{1,63}\.[\w.-]{0,190}[^\W\d_]{2})",
-    re.IGNORECASE,
 )
 # "look at example.com" names a site, not a mailbox.
 _NO_MAILBOX = frozenset(
@@ -112,7 +111,6 @@ _NO_MAILBOX = frozenset(
         "order",
         "ordered",
         "ordering",
-        "ordered",
         "orders",
         "out",
         "outage",
@@ -178,7 +176,7 @@ _NO_MAILBOX = frozenset(
 _LOCAL_EXTRA = frozenset("!#$%'*+-=^_`{|}~." + BARRIER)
 _TRIMMED = "!#$%'*+-=^`{|}~."
 # `email=name@example.com` is a parameter and its value; `bounce+name=example.com@list.org` is all mailbox.
-_PARAMETER = re.compile(r"(?:e?mail|to|from|cc|bcc|user|username|login|contact|recipient|sender)=", re.IGNORECASE)
+_PARAMETER = re.compile(r"(?:e?mail|to|from|cc|bcc|user|username|login|contact|recipient|sender)=")
 _DOMAIN = re.compile(r"[\w.-]{1,255}|\[[0-9A-Fa-f.:]{2,45}\]")
 _QUOTED_LOCAL = re.compile(r'"[^"\n]{1,64}"\Z')
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
@@ -186,7 +184,7 @@ _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 
 def emails(view: View) -> Iterator[Span]:
     """Find email addresses; the spans are spans of the original text."""
-    if not _HINT.search(view.text):
+    if "@" not in view.text and not (_AT_HINT.search(view.text) and _DOT_HINT.search(view.text)):
         return
     for reading in dict.fromkeys((view, _written_out(view))):
         for found in _addresses(reading.text):
@@ -205,7 +203,7 @@ def _written_out(view: View) -> View:
     )
     view = substitute(view, _DOT, ".")
     view = rewrite(
-        view, ((at.start(), at.end(), _JOINERS.get(at["joiner"].lower(), "-")) for at in _JOINER.finditer(view.text))
+        view, ((at.start(), at.end(), _JOINERS.get(at["joiner"], "-")) for at in _JOINER.finditer(view.text))
     )
     view = substitute(view, _BRACKETED_AT, "@")
     return rewrite(view, _spoken_ats(view.text))
@@ -218,7 +216,7 @@ def _spoken_ats(text: str) -> Iterator[Edit]:
 
 
 def _last_word(text: str, end: int) -> str:
-    return re.split(r"[^\w.+-]", text[max(0, end - 70) : end])[-1].lower()
+    return re.split(r"[^\w.+-]", text[max(0, end - 70) : end])[-1]
 
 
 def _addresses(text: str) -> Iterator[Span]:
@@ -250,7 +248,5 @@ def _local_start(text: str, at: int) -> int:
 def _is_domain(name: str) -> bool:
     if name.startswith("["):
         return True
-    host, dot, last = name.rpartition(".")
-    if dot:
-        return (len(last) > 1 and last[0].isalpha()) or _ADDRESS.fullmatch(name) is not None
-    return len(last) > 1 and last[0].isalpha()
+    last = name.rpartition(".")[2]
+    return (len(last) > 1 and last[0].isalpha()) or _ADDRESS.fullmatch(name) is not None

@@ -16,6 +16,7 @@ _ESCAPE = re.compile(
     r"|(?P<html>&(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,10});?)"
     r"|\\(?:u\{(?P<braced>[0-9A-Fa-f]{1,6})\}|u(?P<four>[0-9A-Fa-f]{4})|x(?P<two>[0-9A-Fa-f]{2}))"
 )
+_ESCAPABLE = re.compile(r"[%&\\]")
 _QUOTED = re.compile(r"(?P<soft>=\r?\n)|(?P<quoted>(?:=[0-9A-F]{2})+)")
 _TAG = re.compile(r"<[/!A-Za-z][^<>@]{0,120}>")
 _LAST_CODE_POINT = 0x10FFFF
@@ -24,6 +25,8 @@ _LAST_CODE_POINT = 0x10FFFF
 def unescaped(view: View) -> View:
     """Undo percent, HTML and JSON escapes, nested ones too."""
     for _ in range(_ROUNDS):
+        if not _ESCAPABLE.search(view.text):
+            break
         once = rewrite(view, _unescape(view.text))
         if once is view:
             break
@@ -33,7 +36,7 @@ def unescaped(view: View) -> View:
 
 def unquoted(view: View) -> View:
     """Undo quoted-printable. Kept apart from the other escapes because `tel=5305550101` reads like one."""
-    return rewrite(view, _unquote(view.text))
+    return rewrite(view, _unquote(view.text)) if "=" in view.text else view
 
 
 def untagged(view: View) -> View:

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import phonenumbers
 
-from planner.core.redaction.view import BARRIER, Span, View, substitute
+from planner.core.redaction.view import BARRIER, Edit, Span, View, rewrite
 
 _FEWEST, _MOST = 7, 19
 _SEVEN_DIGITS = re.compile(r"[0-9](?:[^0-9]{0,40}[0-9]){6}")
@@ -25,31 +25,36 @@ _UNIT = re.compile(
     r"beds|units?|items?|pieces|rows|records|calls?|customers|members|users|visits|copies|points?|tokens|ms|msec|"
     r"milliseconds?|s|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|weeks?|months?|years?|miles?|mi|km|kg|kgs|lbs?|mg|ml|"
     r"mm|cm|m|feet|ft|inches|sq|square|acres?|bytes|kb|mb|gb|k|million|billion|thousand|times)(?![0-9a-z])",
-    re.IGNORECASE,
 )
+# A token with a digit in it, no matter where the digit stands.
+_TOKEN = re.compile(r"(?<![0-9a-z])[a-z]{0,40}[0-9]")
+# What such a token begins when it is something else.
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+_ALONE = r"(?<![0-9][-/.,])"
+_DATE_ENDS = r"(?![0-9]|[-/.][0-9])"
 _ELSE = re.compile(
     # UUIDs, hashes, and ids that mix letters and digits; a number with its extension (5305550101x7) is none of these.
-    r"(?<![0-9a-z])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![0-9a-z])"
-    r"|(?<![0-9a-z])(?=[0-9]{0,40}[a-f])[0-9a-f]{16,200}(?![0-9a-z])"
-    r"|(?<![0-9a-z])(?![0-9a-z]{0,60}[0-9]{10}|[0-9]{7,15}(?:x|ext)[0-9]{1,7}(?![0-9a-z]))"
+    r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![0-9a-z])"
+    r"|(?<=[a-f]-)(?:[0-9a-f]{4}-){1,3}[0-9a-f]{12}(?![0-9a-z])"
+    r"|(?=[0-9]{0,40}[a-f])[0-9a-f]{16,200}(?![0-9a-z])"
+    r"|(?![0-9a-z]{0,60}[0-9]{10}|[0-9]{7,15}(?:x|ext)[0-9]{1,7}(?![0-9a-z]))"
     r"(?:[a-z]{1,40}[0-9]{1,40}[a-z]{1,40}|[0-9]{1,40}[a-z]{1,40})[0-9][0-9a-z]{0,200}"
     # Moments and dates.
-    r"|(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9][t ][0-2][0-9]:?[0-5][0-9](?::?[0-5][0-9](?:[.,][0-9]{1,9})?)?"
+    r"|(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9][t ][0-2][0-9]:?[0-5][0-9](?::?[0-5][0-9](?:[.,][0-9]{1,9})?)?"
     r"(?:z|[ ]?[+-][01][0-9]:?[0-5][0-9])?(?![0-9])"
-    r"|(?<![0-9])(?<![0-9][-/.])(?:19|20)[0-9]{2}([-/.])[01]?[0-9]\1[0-3]?[0-9](?![0-9]|[-/.][0-9])"
-    r"|(?<![0-9])(?<![0-9][-/.])[0-3]?[0-9]([-/.])[0-3]?[0-9]\2(?:19|20)[0-9]{2}(?![0-9]|[-/.][0-9])"
-    r"|(?<![0-9])(?<![0-9][-/.])[0-3]?[0-9]/[0-3]?[0-9]/[0-9]{2}(?![0-9]|[-/.][0-9])"
+    rf"|{_ALONE}(?:19|20)[0-9]{{2}}([-/.])[01]?[0-9]\1[0-3]?[0-9]{_DATE_ENDS}"
+    rf"|{_ALONE}[0-3]?[0-9]([-/.])[0-3]?[0-9]\2(?:19|20)[0-9]{{2}}{_DATE_ENDS}"
+    rf"|{_ALONE}[0-3]?[0-9]/[0-3]?[0-9]/[0-9]{{2}}{_DATE_ENDS}"
     # Times of day and durations.
-    r"|(?<![0-9:.+-])[0-9]{1,3}:[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?(?![0-9]|[:.-][0-9])"
-    # Amounts: with a currency, with thousands' commas, or with a unit.
-    r"|[$€£¥₹]\s?[0-9]{1,3}(?:,[0-9]{3}){1,6}(?:\.[0-9]{1,2})?(?![0-9])"
-    r"|[$€£¥₹]\s?[0-9]{1,9}(?:\.[0-9]{1,2})?(?![0-9]|[-.,][0-9])"
-    r"|(?<![0-9])(?<![0-9][-/.,])[0-9]{1,3}(?:,[0-9]{3}){1,6}(?:\.[0-9]{1,6})?(?![0-9]|[-/., ][0-9])"
+    r"|(?<![:.+-])[0-9]{1,3}:[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?(?![0-9]|[:.-][0-9])"
+    # Amounts: with a currency, or with thousands' commas.
+    r"|(?:(?<=[$€£¥₹])|(?<=[$€£¥₹] ))"
+    r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,6}(?:\.[0-9]{1,2})?(?![0-9])|[0-9]{1,9}(?:\.[0-9]{1,2})?(?![0-9]|[-.,][0-9]))"
+    rf"|{_ALONE}[0-9]{{1,3}}(?:,[0-9]{{3}}){{1,6}}(?:\.[0-9]{{1,6}})?(?![0-9]|[-/., ][0-9])"
     # Addresses of machines, versions, coordinates.
-    r"|(?<![0-9])(?<![0-9][-/.])(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])(?![0-9]|[-/.][0-9])"
-    r"|\bv(?:ersion)?\s?[0-9]{1,4}(?:\.[0-9]{1,6}){1,3}(?![0-9])"
-    r"|(?<![0-9.+])-?[0-9]{1,3}\.[0-9]{4,15},\s?-?[0-9]{1,3}\.[0-9]{4,15}(?![0-9.])",
-    re.IGNORECASE,
+    rf"|{_ALONE}(?:{_OCTET}\.){{3}}{_OCTET}{_DATE_ENDS}"
+    r"|(?:v|(?<=version ))[0-9]{1,4}(?:\.[0-9]{1,6}){1,3}(?![0-9])"
+    r"|(?<![.+])[0-9]{1,3}\.[0-9]{4,15},\s?-?[0-9]{1,3}\.[0-9]{4,15}(?![0-9.])",
 )
 
 _GROUP = re.compile(r"[0-9]+")
@@ -59,14 +64,13 @@ _WORDS = (
     r"followed\sby|area\scode|extension|ext|next|last\sfour|ending\sin|ending|dash|hyphen|minus|dot|point|period|space|slash|"
     r"stroke|plus|comma|parenthesis|guion|punto)(?![0-9a-z]))"
 )
-_SEPARATOR = re.compile(rf"(?:[\s,.;:()\[\]{{}}/\\_~*|'\"=<>-]|(?<![0-9a-z]){_WORDS}){{1,40}}", re.IGNORECASE)
-_BARE_AND = re.compile(r"\W*and\W*", re.IGNORECASE)
+_SEPARATOR = re.compile(rf"(?:[\s,.;:()\[\]{{}}/\\_~*|'\"=<>-]|(?<![0-9a-z]){_WORDS}){{1,40}}")
+_BARE_AND = re.compile(r"\W*and\W*")
 _TIGHT = re.compile(r"[-./()_~*|:\\+]{1,3}")
 
 _LEAD = re.compile(r"(?:\+\s?\(?|\((?=[0-9]{1,5}\)))\Z")
 _EXTENSION = re.compile(
     r"\)?\s{0,2}[,;]?\s{0,2}(?:(?:x|ext(?:ension|n)?\.?|;ext=|#)\s{0,2}[:.=#]?\s{0,2}(?:(?:number|is)\s)?[0-9]{1,7}(?![0-9]))",
-    re.IGNORECASE,
 )
 
 _CONTEXT_WINDOW = 48
@@ -80,7 +84,6 @@ _CONTEXT = re.compile(
     r"po|rfq|sku|part|item|serial|model|batch|build|commit|tracking|isbn|upc|ean|npi|mrn|zip|postcode|postal|offset|"
     r"partition|record|row|page|version|sess|queue|trace|request|epoch|timestamp|code|conversation|confirmation|customer|client|member|employee|badge|licen[cs]e)"
     r")(?![a-z])",
-    re.IGNORECASE,
 )
 
 _NANP = re.compile(r"1?[2-9][0-9]{2}[2-9][0-9]{6}")
@@ -90,7 +93,7 @@ _VANITY = re.compile(
     r"(?<![0-9A-Za-z])(?:\+?1[-. ]{0,2})?\(?(?:8(?:00|33|44|55|66|77|88)|[2-9][0-9]{2}[-. )]{1,2}[2-9][0-9]{2})"
     r"[-. )]{1,2}(?:[A-Z]{7}|[A-Z]{4}|[A-Z]{3}[- ][A-Z]{4})(?![A-Za-z])"
 )
-_GLUED = re.compile(r"(?:([A-Za-z]{1,20})[-_#]?|#)\Z")
+_GLUED = re.compile(r"(?:([a-z]{1,20})[-_#]?|#)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +175,18 @@ def numbers(view: View, regions: Sequence[str]) -> Iterator[Span]:
 
     `regions` are ISO 3166 codes of the countries whose national formats count beside the international one.
     """
-    for vanity in _VANITY.finditer(view.text):
-        yield view.original(vanity.span())
     if not _SEVEN_DIGITS.search(view.text):
         return
-    view = substitute(view, _ELSE, BARRIER)
+    view = rewrite(view, _elsewise(view.text))
     for chain in _chains(view.text):
         for first, last in _findings(chain, regions):
             yield view.original(_span(chain, first, last))
+
+
+def vanity_numbers(view: View) -> Iterator[Span]:
+    """Find numbers spelled on the keypad, 1-800-FLOWERS; capitals tell them from other words."""
+    for vanity in _VANITY.finditer(view.text):
+        yield view.original(vanity.span())
 
 
 def _chains(text: str) -> Iterator[Chain]:
@@ -191,6 +198,16 @@ def _chains(text: str) -> Iterator[Chain]:
         groups.append(group)
     if groups:
         yield Chain(text, groups)
+
+
+def _elsewise(text: str) -> Iterator[Edit]:
+    """Wall off what has digits and is something else. Patterns are tried where a token with a digit begins, only there."""
+    seen = 0
+    for token in _TOKEN.finditer(text):
+        found = _ELSE.match(text, token.start()) if token.start() >= seen else None
+        if found:
+            seen = found.end()
+            yield found.start(), seen, BARRIER
 
 
 def _joined(text: str, end: int, start: int) -> bool:

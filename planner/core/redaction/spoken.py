@@ -37,22 +37,23 @@ _WORD = re.compile(
     rf"|(?P<tens>{_any(_TENS)})(?:[ -](?P<after>{_any(_DIGITS)}))?"
     rf"|(?P<teen>{_any(_TEENS)})"
     rf"|(?P<unit>{_any(_DIGITS)}))"
-    rf"(?P<power>[ -](?:hundred|thousand))?(?:['’]?s)?\b",
+    rf"(?P<power>[ -](?:hundred|thousand))?(?:'?s)?\b",
 )
+_LETTERS = re.compile(r"[a-z]+")
+_NUMBER_WORDS = frozenset((*_DIGITS, *_TEENS, *_TENS))
 _POWERS = {"hundred": "00", "thousand": "000"}
-_PLUS = re.compile(r"\bplus\s{1,2}(?=[0-9])", re.IGNORECASE)
+_PLUS = re.compile(r"\bplus\s{1,2}(?=[0-9])")
 
 
 def digits_spoken(view: View) -> View:
     """Read number words as digits; the same view if there are too few of them to hide a number."""
-    edits = list(_edits(view.text))
-    if len(edits) < _FEWEST_WORDS:
+    if sum(map(_NUMBER_WORDS.__contains__, _LETTERS.findall(view.text))) < _FEWEST_WORDS:
         return view
-    return substitute(rewrite(view, edits), _PLUS, "+")
+    return substitute(rewrite(view, _edits(view.text)), _PLUS, "+")
 
 
 def _edits(text: str) -> Iterator[Edit]:
-    for said in _WORD.finditer(text.lower()):
+    for said in _WORD.finditer(text):
         yield said.start(), said.end(), _digits(said)
 
 

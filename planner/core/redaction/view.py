@@ -99,6 +99,7 @@ _LOOK_ALIKES = {
     **dict.fromkeys("\u2795", "+"),
     **dict.fromkeys("\u2018\u2019", "'"),
     **dict.fromkeys("\u201c\u201d", '"'),
+    "\u0130": "I",  # the only letter whose lower case is longer than itself
     MARKER: BARRIER,
 }
 _INVISIBLE = {"Cf", "Mn", "Me"}
@@ -129,3 +130,8 @@ def folded(text: str) -> View:
     if text.isascii() and MARKER not in text:
         return view
     return rewrite(view, ((at.start(), at.end(), plain(at.group())) for at in _FOREIGN.finditer(text)))
+
+
+def lowered(view: View) -> View:
+    """Read a folded view in lower case; every character stays where it is."""
+    return View(view.text.lower(), view)
