@@ -1,7 +1,8 @@
 """Fixtures of every tier: the embedded broker, a real Kafka, a real schema registry; and the tiers' markers."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.brokers import shared
 from tests.brokers.kafka import RealKafka
 from tests.brokers.registry import RealRegistry
 from tests.brokers.servers import SecureListener
+from tests.processes import Service
 
 _TIERS_BY_FOLDER = {"broker", "chaos"}
 EMBEDDED_PARTITIONS = 6
@@ -70,6 +72,25 @@ def start_embedded_kafka() -> Iterator[Callable[..., EmbeddedBroker]]:
 def embedded_kafka(start_embedded_kafka: Callable[..., EmbeddedBroker]) -> EmbeddedBroker:
     """An embedded broker of the test's own with the project's topics, 6 partitions each."""
     return start_embedded_kafka({topic.name: EMBEDDED_PARTITIONS for topic in Topics().all()})
+
+
+@pytest.fixture
+def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Makes processes, not started yet: `make_service("writer", module("writer"), env={...}).start(ready)`.
+
+    All are killed when the test ends. If it failed, the end of what each wrote is in the report.
+    """
+    services: dict[str, Service] = {}
+
+    def make(name: str, argv: Sequence[str], *, env: Mapping[str, str]) -> Service:
+        assert name not in services, f"there is a service {name} already"
+        services[name] = Service(argv, env=env, output=tmp_path / f"{name}.log")
+        return services[name]
+
+    yield make
+    for name, service in services.items():
+        service.kill()
+        sys.stdout.write(f"--- {name} wrote last:\n{service.tail()}\n")
 
 
 def real_server(name: str) -> dict[str, Any]:

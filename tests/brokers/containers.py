@@ -14,13 +14,11 @@ from tests.brokers.servers import (
     POM,
     USER,
     SecureListener,
-    answers,
     create_user,
     facts_of,
-    free_ports,
     issue,
-    listens,
 )
+from tests.ports import answers, free_ports, listens
 from tests.waiting import wait_until
 
 _START_SECONDS = 120

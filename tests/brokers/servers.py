@@ -4,10 +4,7 @@ import contextlib
 import hashlib
 import secrets
 import shutil
-import socket
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +21,7 @@ from filelock import FileLock
 
 from tests.brokers.config import SCRAM, Identity, Ports, broker_properties, properties_text
 from tests.brokers.lifetime import tied
+from tests.ports import answers, free_ports, listens
 from tests.waiting import wait_until
 
 CACHE = Path(__file__).parents[2] / ".cache"
@@ -73,15 +71,6 @@ def downloaded(profile: str) -> Path:
             )
             complete.touch()
     return folder
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that were free a moment ago."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def run_to_end(command: Sequence[str]) -> None:
@@ -201,22 +190,6 @@ def create_user(bootstrap: str) -> None:
     credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
     wish = UserScramCredentialUpsertion(USER, credential, PASSWORD.encode())
     admin.alter_user_scram_credentials([wish], request_timeout=_START_SECONDS)[USER].result()
-
-
-def listens(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _first_that_starts(work: Path, attempts: int = 3) -> Kafka:
