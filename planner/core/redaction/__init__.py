@@ -21,7 +21,7 @@ from planner.core.redaction.emails import emails, has_address
 from planner.core.redaction.escapes import unescaped, unquoted, untagged
 from planner.core.redaction.numbers import numbers, vanity_numbers
 from planner.core.redaction.opaque import opaque
-from planner.core.redaction.spoken import digits_spoken
+from planner.core.redaction.spoken import digits_spoken, letters_as_digits
 from planner.core.redaction.view import MARKER, Span, View, folded, lowered
 
 __all__ = ["MARKER", "redact"]
@@ -62,7 +62,7 @@ def _cut_out(text: str, spans: Sequence[Span]) -> str:
 def _findings(text: str, regions: Sequence[str], depth: int) -> Iterator[Span]:
     for view in _readings(text):
         low = lowered(view)
-        said = digits_spoken(low)
+        said = digits_spoken(letters_as_digits(low))
         yield from emails(low)
         for reading in dict.fromkeys((low, said)):
             yield from numbers(reading, regions)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 
+from planner.core.redaction.spoken import NUMBER_WORDS
 from planner.core.redaction.view import BARRIER, Edit, Span, View, rewrite, substitute
 
 _AT_HINT = re.compile(r"\bat\b|arroba|[^\W_]_at_")
@@ -30,6 +32,15 @@ _AT = re.compile(
     r"(?:\s{0,3}[,;]?\s{1,3}(?:at(?: sign)?|arroba)[,;]?\s{1,3}|[_*-]at[_*-]|\s{0,3}@\s{0,3})"
     r"(?=[\w-]{1,63}\.[\w.-]{0,190}[^\W\d_]{2})",
 )
+# What a mailbox name may consist of when it is said: a name and figures, or whatever was introduced as an address.
+_LONGEST_NAME = 90
+_NUMBERED = re.compile(
+    rf"(?P<name>[\w.+-]{{1,64}}(?:\s{{1,2}}(?:[0-9]{{1,8}}|{'|'.join(sorted(NUMBER_WORDS))})){{1,6}})\Z"
+)
+_INTRODUCED = re.compile(
+    r"\b(?:e-?mail|address|correo)[^.;!?\n]{0,16}?(?:\b(?:is|es|as|to)|:)\s{1,2}(?P<name>[\w.+-]{1,30}(?:\s{1,2}[\w.+-]{1,30}){0,3})\Z"
+)
+_BLANKS = re.compile(r"\s+")
 # "look at example.com" names a site, not a mailbox.
 _NO_MAILBOX = frozenset(
     [
@@ -211,8 +222,21 @@ def _written_out(view: View) -> View:
 
 def _spoken_ats(text: str) -> Iterator[Edit]:
     for at in _AT.finditer(text):
-        if "@" in at[0] or not at[0].strip(" ,;\t\r\n").isalpha() or _last_word(text, at.start()) not in _NO_MAILBOX:
-            yield at.start(), at.end(), "@"
+        if "@" not in at[0]:
+            if _last_word(text, at.start()) in _NO_MAILBOX:
+                continue
+            yield from _name_said(text, at.start())
+        yield at.start(), at.end(), "@"
+
+
+def _name_said(text: str, end: int) -> Iterator[Edit]:
+    """Join the words of a mailbox name: "jane four two at …", "my email is jane doe at …"."""
+    before = text[max(0, end - _LONGEST_NAME) : end]
+    name = _NUMBERED.search(before) or _INTRODUCED.search(before)
+    if name:
+        start = end - len(before) + name.start("name")
+        for blank in _BLANKS.finditer(text, start, end):
+            yield blank.start(), blank.end(), "."
 
 
 def _last_word(text: str, end: int) -> str:
@@ -224,7 +248,7 @@ def _addresses(text: str) -> Iterator[Span]:
     while at >= 0:
         start = _local_start(text, at)
         domain = _DOMAIN.match(text, at + 1)
-        if start < at and domain and _is_domain(name := domain[0].rstrip(".-_")):
+        if start < at and domain and _is_domain(name := _one_script(domain[0])):
             yield start, at + 1 + len(name)
         at = text.find("@", at + 1)
 
@@ -243,6 +267,13 @@ def _local_start(text: str, at: int) -> int:
     while start < at and text[start] in _TRIMMED:
         start += 1
     return start
+
+
+def _one_script(name: str) -> str:
+    """Leave the next sentence out of a domain when it begins without a blank, as Chinese ones do."""
+    labels = name.rstrip(".-_").split(".")
+    ascii_labels = list(takewhile(str.isascii, labels))
+    return ".".join(ascii_labels if len(ascii_labels) > 1 else labels)
 
 
 def _is_domain(name: str) -> bool:

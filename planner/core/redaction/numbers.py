@@ -70,13 +70,13 @@ _TIGHT = re.compile(r"[-./()_~*|:\\+]{1,3}")
 
 _LEAD = re.compile(r"(?:\+\s?\(?|\((?=[0-9]{1,5}\)))\Z")
 _EXTENSION = re.compile(
-    r"\)?\s{0,2}[,;]?\s{0,2}(?:(?:x|ext(?:ension|n)?\.?|;ext=|#)\s{0,2}[:.=#]?\s{0,2}(?:(?:number|is)\s)?[0-9]{1,7}(?![0-9]))",
+    r"\)?\s{0,2}[,;]?\s{0,2}(?:(?:x|ext(?:ension|n)?\.?|;ext=|#)\s{0,2}[:.=#]?\s{0,2}(?:(?:number|is)\s)?[0-9](?:[ ,-]{0,2}[0-9]){0,6}(?![0-9]))",
 )
 
 _CONTEXT_WINDOW = 48
 _CONTEXT = re.compile(
     r"(?<![a-z])(?:"
-    r"(?P<phone>phone|telephone|tel|cell|cellphone|mobile|landline|fax|whatsapp|sms|text(?:ed)?|call(?:ed|back)?|dial(?:ed)?|"
+    r"(?P<phone>area\scode|phone|telephone|tel|cell|cellphone|mobile|landline|fax|whatsapp|sms|text(?:ed)?|call(?:ed|back)?|dial(?:ed)?|"
     r"reach(?:ed)?|ring|rang|line|ph|telefono|movil|numero|llame|celular|direct)"
     r"|(?P<card>card|visa|mastercard|amex|american\sexpress|discover|debit|credit|tarjeta|pan)"
     r"|(?P<ssn>ssn|ss\s?\#|soc|social|itin|tin|sin|tax\sid|seguro\ssocial|taxpayer)"
@@ -380,9 +380,10 @@ def _span(chain: Chain, first: int, last: int) -> Span:
     if lead and ("+" in lead[0] or ")" in text[start:end]):
         start = lead.start()
     inside = text[start:end]
-    if inside.count(")") > inside.count("(") and text[:start].endswith("("):
-        start -= 1
-    if inside.count("(") > inside.count(")") and text.startswith(")", end):
-        end += 1
+    for opening, closing in ("()", "[]"):
+        if inside.count(closing) > inside.count(opening) and text[:start].endswith(opening):
+            start -= 1
+        if inside.count(opening) > inside.count(closing) and text.startswith(closing, end):
+            end += 1
     extension = _EXTENSION.match(text, end)
     return start, extension.end() if extension else end

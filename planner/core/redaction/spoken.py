@@ -24,8 +24,8 @@ _TENS = {
 }  # fmt: skip
 _REPEATS = {"double": 2, "triple": 3, "treble": 3, "quadruple": 4}
 
-# "530 double five five oh one oh one" is about as few words as hide a number; fewer leave digits enough to be seen.
-_FEWEST_WORDS = 3
+# A word stands for three digits at most ("five hundred", "triple five"), and seven are the fewest that matter.
+_DIGITS_A_WORD, _FEWEST_DIGITS = 3, 7
 
 
 def _any(words: dict[str, int]) -> str:
@@ -40,16 +40,26 @@ _WORD = re.compile(
     rf"(?P<power>[ -](?:hundred|thousand))?(?:'?s)?\b",
 )
 _LETTERS = re.compile(r"[a-z]+")
-_NUMBER_WORDS = frozenset((*_DIGITS, *_TEENS, *_TENS))
+_FIGURES = re.compile(r"[0-9]")
+NUMBER_WORDS = frozenset((*_DIGITS, *_TEENS, *_TENS, *_REPEATS))
+_MISTYPED = re.compile(r"(?<![0-9a-z])(?:[0-9]{1,15}[oil]|[oil]{1,4}[0-9])[0-9oil]{0,15}(?![0-9a-z])")
+_LOOKS_LIKE = str.maketrans("oil", "011")
 _POWERS = {"hundred": "00", "thousand": "000"}
 _PLUS = re.compile(r"\bplus\s{1,2}(?=[0-9])")
 
 
 def digits_spoken(view: View) -> View:
     """Read number words as digits; the same view if there are too few of them to hide a number."""
-    if sum(map(_NUMBER_WORDS.__contains__, _LETTERS.findall(view.text))) < _FEWEST_WORDS:
-        return view
-    return substitute(rewrite(view, _edits(view.text)), _PLUS, "+")
+    text = view.text
+    said = sum(map(NUMBER_WORDS.__contains__, _LETTERS.findall(text)))
+    if said and _DIGITS_A_WORD * said + len(_FIGURES.findall(text)) >= _FEWEST_DIGITS:
+        return substitute(rewrite(view, _edits(text)), _PLUS, "+")
+    return view
+
+
+def letters_as_digits(view: View) -> View:
+    """Read the letters o, i and l among digits as the digits they look like: `53O-555-OlO1`."""
+    return rewrite(view, ((at.start(), at.end(), at[0].translate(_LOOKS_LIKE)) for at in _MISTYPED.finditer(view.text)))
 
 
 def _edits(text: str) -> Iterator[Edit]:

@@ -41,6 +41,9 @@ class View:
         while view.parent is not None:
             start, end = view._parent_start(start), view._parent_end(end)
             view = view.parent
+        # A mark that was drawn over the last character goes with it.
+        while end < len(view.text) and unicodedata.category(view.text[end]) in _MARKS:
+            end += 1
         return start, end
 
     def _parent_start(self, position: int) -> int:
@@ -102,7 +105,8 @@ _LOOK_ALIKES = {
     "\u0130": "I",  # the only letter whose lower case is longer than itself
     MARKER: BARRIER,
 }
-_INVISIBLE = {"Cf", "Mn", "Me"}
+_MARKS = {"Mn", "Me"}
+_INVISIBLE = {"Cf", *_MARKS}
 _BLANK = {"Zs", "Zl", "Zp", "Cc", "Cn", "Co", "Cs"}
 
 
