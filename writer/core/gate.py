@@ -1,0 +1,213 @@
+"""W9: nothing is written unless live metadata and owners were verified for everything the plan names. Pure.
+
+The shell fills a `Snapshot` from the CRM's metadata and looks the owner candidates up; this decides. Every gap is
+named, so that one look mends all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from schemas import records
+from schemas.records import OwnerCandidate, PlannedStep, PlannedWriteback, Precondition, Value
+
+
+class ColumnType(StrEnum):
+    STRING = "string"
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    BOOLEAN = "boolean"
+    OPTION = "option"
+    """A picklist, state or status: its values are in `options`."""
+    TIME = "time"
+    ID = "id"
+    OTHER = "other"
+    """Anything a plan cannot write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What the CRM says of a column now. A limit of None is none; `max_length` counts UTF-16 units."""
+
+    type: ColumnType
+    valid_for_create: bool = True
+    valid_for_update: bool = True
+    max_length: int | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    options: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`links`: binding name (with its `@odata.bind`) to the entity sets it may point to."""
+
+    columns: Mapping[str, Column]
+    links: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Tables by entity set name; a set that is asked for and not here does not exist. `taken_at` in seconds."""
+
+    tables: Mapping[str, Table]
+    taken_at: float = 0.0
+
+
+OwnerFacts = Mapping[str, bool]
+"""The binding value of each candidate (`/set(id)`): whether it exists and is enabled. Not there: not verified."""
+
+OVERRIDE_UNVERIFIABLE = "task_owner_override_unverifiable"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """One thing the plan names that is not as the plan needs it. Never holds a value of a plan."""
+
+    step_index: int
+    entity_set: str
+    column: str | None
+    expected: str
+
+    def __str__(self) -> str:
+        where = self.entity_set if self.column is None else f"{self.entity_set}.{self.column}"
+        return f"step {self.step_index}: {where}: {self.expected}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """May be written, with these owners (by step index)."""
+
+    owners: Mapping[int, OwnerCandidate]
+    warnings: tuple[records.Warning, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    gaps: tuple[Gap, ...]
+
+
+def check(plan: PlannedWriteback, snapshot: Snapshot, owner_facts: OwnerFacts) -> Cleared | Blocked:
+    """Blocks with every gap, or clears with the first valid owner of each step."""
+    gaps = [gap for step in plan.steps for gap in _gaps(step, snapshot)]
+    owners: dict[int, OwnerCandidate] = {}
+    warnings: list[records.Warning] = []
+    for step in plan.steps:
+        chosen = next((owner for owner in step.owner_candidates if owner_facts.get(owner.value)), None)
+        if chosen is not None:
+            owners[step.step_index] = chosen
+            warnings += _fallback_warning(step, chosen)
+        elif step.owner_candidates:
+            gaps.append(Gap(step.step_index, step.entity_set, None, "an owner who exists and is enabled; none does"))
+    return Blocked(tuple(gaps)) if gaps else Cleared(owners, tuple(warnings))
+
+
+def named_sets(plan: PlannedWriteback) -> frozenset[str]:
+    """The entity sets whose metadata must be in the snapshot."""
+    return frozenset(step.entity_set for step in plan.steps)
+
+
+def _fallback_warning(step: PlannedStep, chosen: OwnerCandidate) -> list[records.Warning]:
+    """The first candidate that was asked for by the queue item, and passed over."""
+    if chosen.override or not any(owner.override for owner in step.owner_candidates):
+        return []
+    message = "the owner named on the queue item could not be verified; the default owner was used"
+    return [records.Warning(code=OVERRIDE_UNVERIFIABLE, field=chosen.column, message=message)]
+
+
+_RECORD_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_LINK = re.compile(r"/?([A-Za-z_][A-Za-z0-9_]*)\(([0-9a-fA-F-]{36})\)")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+(Z|[+-][0-9:]+))?")
+
+
+def _gaps(step: PlannedStep, snapshot: Snapshot) -> Iterator[Gap]:
+    def gap(column: str | None, expected: str) -> Gap:
+        return Gap(step.step_index, step.entity_set, column, expected)
+
+    if not _RECORD_ID.fullmatch(step.record_id):
+        yield gap(None, "a record id that is a GUID")
+    if (table := snapshot.tables.get(step.entity_set)) is None:
+        yield gap(None, "a table that exists")
+        return
+    for name, value in step.attributes.items():
+        if (expected := _expected(table, name, value, step.precondition)) is not None:
+            yield gap(name, expected)
+    for owner in step.owner_candidates:
+        if owner.column not in table.links:
+            yield gap(owner.column, "a link that exists")
+
+
+def _expected(table: Table, name: str, value: Value, precondition: Precondition) -> str | None:
+    """What is wrong with one attribute, or None."""
+    if (targets := table.links.get(name)) is not None:
+        return _link_gap(value, targets)
+    if (column := table.columns.get(name)) is None:
+        return "a column that exists"
+    creating = precondition is Precondition.MUST_NOT_EXIST
+    if not (column.valid_for_create if creating else column.valid_for_update):
+        return f"a column that can be set on {'create' if creating else 'update'}"
+    return None if value is None else _value_gap(column, value)
+
+
+def _link_gap(value: Value, targets: frozenset[str]) -> str | None:
+    if value is None:
+        return None
+    link = _LINK.fullmatch(value) if isinstance(value, str) else None
+    if link is None:
+        return "a link of the form /set(id)"
+    return None if link[1] in targets else f"a link to {', '.join(sorted(targets))}"
+
+
+def _value_gap(column: Column, value: bool | int | float | str) -> str | None:
+    match column.type:
+        case ColumnType.STRING:
+            return _text_gap(column, value)
+        case ColumnType.INTEGER | ColumnType.DECIMAL:
+            return _number_gap(column, value)
+        case ColumnType.BOOLEAN:
+            return None if isinstance(value, bool) else "a boolean column's value"
+        case ColumnType.OPTION:
+            allowed = column.options or frozenset()
+            fits = isinstance(value, int) and not isinstance(value, bool) and value in allowed
+            return None if fits else f"one of the options {sorted(allowed)}"
+        case ColumnType.TIME:
+            return None if _is_time(value) else "a time"
+        case ColumnType.ID:
+            return None if isinstance(value, str) and _RECORD_ID.fullmatch(value) else "a GUID"
+        case ColumnType.OTHER:
+            return "a column of a type that can be written"
+
+
+def _text_gap(column: Column, value: bool | int | float | str) -> str | None:
+    if not isinstance(value, str):
+        return "a text column's value"
+    length = len(value.encode("utf-16-le", "surrogatepass")) // 2
+    if column.max_length is not None and length > column.max_length:
+        return f"at most {column.max_length} characters"
+    return None
+
+
+def _number_gap(column: Column, value: bool | int | float | str) -> str | None:
+    whole = column.type is ColumnType.INTEGER
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        return "an integer column's value" if whole else "a number column's value"
+    number = float(value)
+    if (column.minimum is not None and number < column.minimum) or (
+        column.maximum is not None and number > column.maximum
+    ):
+        return f"a number from {column.minimum} to {column.maximum}"
+    return None
+
+
+def _is_time(value: bool | int | float | str) -> bool:
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,208 @@
+"""How fast one identity may send: inside the service's limits, and close to them. Pure; one pacer per identity.
+
+- The limits are per user and web server, and which server answers is unknown: they are taken as if there were one.
+- Requests and execution time are counted over the service's own sliding window, in slices of a hundredth, each of
+  which counts until it has left the window whole. A share of 2 % is left, for clocks and for replies that were lost.
+- Concurrency starts low and grows up to the server's hint, as long as that brings more through.
+- A 429 stops everything of the identity for as long as the service says, in full, and halves the concurrency.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from writer.core.replies import Judgement, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLimits:
+    """Per user and web server. Seconds."""
+
+    requests: int = 6000
+    execution: float = 1200.0
+    window: float = 300.0
+    concurrent: int = 52
+    share: float = 0.98
+    """How much of requests and execution time is used."""
+
+
+SLICES = 100
+START = 4
+LONGEST_GUESS = 300.0
+"""Seconds to wait at most after a 429 that does not say how long."""
+
+
+class Budget:
+    """How much was spent over a sliding window, in slices. Spending is never taken back."""
+
+    def __init__(self, limit: float, window: float) -> None:
+        self._limit = limit
+        self._window = window
+        self._slice = window / SLICES
+        self._slices: deque[tuple[int, float]] = deque()
+        self._spent = 0.0
+
+    def spend(self, amount: float, now: float) -> None:
+        self._forget(now)
+        number = math.floor(now / self._slice)
+        if self._slices and self._slices[-1][0] >= number:
+            last, before = self._slices.pop()
+            self._slices.append((last, before + amount))
+        else:
+            self._slices.append((number, amount))
+        self._spent += amount
+
+    def spent(self, now: float) -> float:
+        self._forget(now)
+        return self._spent
+
+    def free_at(self, amount: float, now: float) -> float:
+        """When this much may be spent; now, or the moment at which enough will have left the window."""
+        self._forget(now)
+        excess = self._spent + amount - self._limit
+        for number, spent in self._slices:
+            if excess <= 0:
+                return now
+            excess -= spent
+            if excess <= 0:
+                return max(now, self._leaves_at(number))
+        return now
+
+    def _forget(self, now: float) -> None:
+        while self._slices and self._leaves_at(self._slices[0][0]) <= now:
+            self._spent -= self._slices.popleft()[1]
+        if not self._slices:
+            self._spent = 0.0
+
+    def _leaves_at(self, number: int) -> float:
+        return (number + 1) * self._slice + self._window
+
+
+class Pacer:
+    """Ask before every request; tell of every request sent and every reply."""
+
+    def __init__(self, limits: ServiceLimits, *, start: int = START) -> None:
+        self._limits = limits
+        self._requests = Budget(limits.requests * limits.share, limits.window)
+        self._execution = Budget(limits.execution * limits.share, limits.window)
+        self._climb = Climb(start=min(start, limits.concurrent), ceiling=limits.concurrent)
+        self._in_flight = 0
+        self._duration = 0.1
+        self._held_until = -math.inf
+        self._throttled_in_a_row = 0
+
+    def ask(self, now: float) -> float | None:
+        """None: send now. Otherwise the time to ask again; infinity if only a reply can make room."""
+        if now < self._held_until:
+            return self._held_until
+        if self._in_flight >= self._climb.target:
+            self._climb.saturated()
+            return math.inf
+        reserved = (self._in_flight + 1) * self._duration
+        at = max(self._requests.free_at(1, now), self._execution.free_at(reserved, now))
+        return at if at > now else None
+
+    def sent(self, now: float) -> None:
+        """A request goes out: it counts at once, whatever becomes of it."""
+        self._in_flight += 1
+        self._requests.spend(1, now)
+
+    def replied(
+        self, judgement: Judgement, *, started: float, now: float, plans: int = 1, hint: int | None = None
+    ) -> None:
+        """A request ended, with a reply or without. `plans` landed with it; `hint` is the reply's x-ms-dop-hint."""
+        self._in_flight -= 1
+        took = max(0.0, now - started)
+        self._execution.spend(took, now)
+        self._duration += (took - self._duration) * 0.1
+        if judgement.kind is Kind.BUSY:
+            self._throttled(judgement.retry_after, now)
+            return
+        self._throttled_in_a_row = 0
+        self._climb.done(plans, now, hint)
+
+    def _throttled(self, retry_after: float | None, now: float) -> None:
+        self._throttled_in_a_row += 1
+        guess = min(2.0 ** min(self._throttled_in_a_row, 10), LONGEST_GUESS)
+        self._held_until = max(self._held_until, now + (guess if retry_after is None else retry_after))
+        self._climb.back_off(now)
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests may be in flight at present."""
+        return self._climb.target
+
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight
+
+    @property
+    def held_until(self) -> float:
+        """Until when the service asked for silence; minus infinity if it never did."""
+        return self._held_until
+
+    def room(self, now: float) -> int:
+        """How many requests might go out at once, 0 while held; what batching divides its backlog by."""
+        return max(0, self._climb.target - self._in_flight) if now >= self._held_until else 0
+
+
+class Climb:
+    """Concurrency that grows while growing brings more through.
+
+    Looks at what came through over a short while in which every place was taken; grows by half if that is clearly
+    more than before, and goes back one step if it is not. What it compares with fades, so it tries again later.
+    """
+
+    LOOK = 1.0
+    """Seconds over which throughput is measured at least."""
+    CLEARLY = 1.05
+    FADES = 0.97
+
+    def __init__(self, *, start: int, ceiling: int) -> None:
+        self.target = start
+        self._floor = 1
+        self._ceiling = ceiling
+        self._cap = ceiling
+        self._best = 0.0
+        self._since: float | None = None
+        self._done = 0
+        self._full = False
+        self._before = start
+
+    def saturated(self) -> None:
+        """Somebody had to wait for a place."""
+        self._full = True
+
+    def done(self, plans: int, now: float, hint: int | None) -> None:
+        if hint is not None and hint > 0:
+            self._cap = max(self._floor, min(self._ceiling, hint))
+            self.target = min(self.target, self._cap)
+        if self._since is None:
+            self._since = now
+        self._done += plans
+        elapsed = now - self._since
+        if elapsed >= self.LOOK and self._done > self.target:
+            self._look(self._done / elapsed)
+            self._restart(now)
+
+    def back_off(self, now: float) -> None:
+        self.target = max(self._floor, self.target // 2)
+        self._before = self.target
+        self._best = 0.0
+        self._restart(now)
+
+    def _look(self, rate: float) -> None:
+        if not self._full:
+            return
+        if rate > self._best * self.CLEARLY:
+            self._best = rate
+            self._before = self.target
+            self.target = min(self._cap, self.target + max(1, self.target // 2))
+        else:
+            self._best *= self.FADES
+            self.target = min(self._cap, self._before)
+
+    def _restart(self, now: float) -> None:
+        self._since, self._done, self._full = now, 0, False

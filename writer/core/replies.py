@@ -1,0 +1,294 @@
+"""What a reply means for the writer: one table, and for anything not in it the answer is to ask a person.
+
+- `done`     it landed.
+- `refused`  a person must act: blocked, with status and code as evidence.
+- `busy`     429: everything of that identity waits as long as told; attempts are not counted.
+- `broken`   did not arrive, or the service is in trouble: back off, send the same conditional write again.
+- `unknown`  a precondition failed, or the answer was lost: read back and decide (core/reconcile).
+
+A code decides before a status does. A 412 is split by its code and by the precondition that was sent, since four causes
+share it. Only status, code and the service's request id leave this module: its messages may hold personal data.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any
+
+from writer.core.batch import Request
+
+
+class Kind(StrEnum):
+    DONE = "done"
+    REFUSED = "refused"
+    BUSY = "busy"
+    BROKEN = "broken"
+    UNKNOWN = "unknown"
+
+
+class Meaning(StrEnum):
+    """Why, where the class alone does not say what to do next."""
+
+    LANDED = "landed"
+    EXISTS = "exists"
+    """A record stands under the id of a create-only write."""
+    CHANGED = "changed"
+    """The row moved on since the etag that was sent."""
+    GONE = "gone"
+    """The row that was to be updated is not there."""
+    ALTERNATE_KEY = "alternate_key"
+    DUPLICATE_RULE = "duplicate_rule"
+    DRIFT = "drift"
+    """The tables, columns or linked records are not what they were: verify metadata and owners anew, once."""
+    SIGN_IN = "sign_in"
+    """The token was not accepted: refresh it once. Concerns the identity, never the plan."""
+    THROTTLED = "throttled"
+    TOO_LARGE = "too_large"
+    """Send fewer plans in one request; a plan that is alone in it is refused."""
+    TOO_SLOW = "too_slow"
+    """Ran into a time limit over there: fewer plans in one request."""
+    TROUBLE = "trouble"
+    SUSPECT = "suspect"
+    """Counts as trouble, but only so often: after `patience.SUSPECT_CEILING` rounds a person is asked."""
+    UNANSWERED = "unanswered"
+    NOT_ALLOWED = "not_allowed"
+    """The application user lacks a privilege."""
+    BUSINESS_RULE = "business_rule"
+    """A plug-in of the tenant said no."""
+    INVALID = "invalid"
+    UNKNOWN_KIND = "unknown_kind"
+
+
+class Sent(StrEnum):
+    """Which precondition header the operation carried."""
+
+    NOTHING = "nothing"
+    MUST_NOT_EXIST = "if_none_match"
+    MUST_EXIST = "if_match_any"
+    MUST_MATCH = "if_match_etag"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`status` is None if no reply came, `code` "" if the service gave none, `retry_after` in seconds."""
+
+    kind: Kind
+    meaning: Meaning
+    status: int | None = None
+    code: str = ""
+    request_id: str | None = None
+    retry_after: float | None = None
+
+
+_DRIFT = (Kind.REFUSED, Meaning.DRIFT)
+_INVALID = (Kind.REFUSED, Meaning.INVALID)
+_DENIED = (Kind.REFUSED, Meaning.NOT_ALLOWED)
+_SIGN_IN = (Kind.BROKEN, Meaning.SIGN_IN)
+_BUSY = (Kind.BUSY, Meaning.THROTTLED)
+_TROUBLE = (Kind.BROKEN, Meaning.TROUBLE)
+_SUSPECT = (Kind.BROKEN, Meaning.SUSPECT)
+
+BY_CODE: Mapping[int, tuple[Kind, Meaning]] = {
+    # not there, or there already; refined by precondition below
+    0x80040217: _DRIFT,  # ObjectDoesNotExist: outside an If-Match, a lookup is bound to a missing row
+    0x80060891: _DRIFT,  # RecordNotFoundByEntityKey
+    0x80040237: (Kind.UNKNOWN, Meaning.EXISTS),  # DuplicateRecord
+    0x80060892: (Kind.REFUSED, Meaning.ALTERNATE_KEY),  # DuplicateRecordEntityKey
+    0x80060882: (Kind.UNKNOWN, Meaning.CHANGED),  # ConcurrencyVersionMismatch
+    0x80040333: (Kind.REFUSED, Meaning.DUPLICATE_RULE),  # DuplicateRecordsFound
+    0x80060883: _INVALID,  # ConcurrencyVersionNotProvided
+    0x8006088D: _INVALID,  # OptimisticConcurrencyNotEnabled
+    0x80060890: _DRIFT,  # EntityKeyNotDefined
+    # the payload does not fit the tables
+    0x80044331: _DRIFT,  # StringLengthTooLong
+    0x8004431A: _DRIFT,  # PicklistValueOutOfRange
+    0x8004432F: _DRIFT,  # IntegerValueOutOfRange
+    0x80044330: _DRIFT,  # DecimalValueOutOfRange
+    0x80048408: _DRIFT,  # InvalidStateCodeStatusCode
+    0x80048D19: _DRIFT,  # error identified in payload
+    0x8006088A: _DRIFT,  # CrmHttpError: unknown set
+    0x80060888: _DRIFT,  # query error
+    0x0: _DRIFT,  # could not find a property
+    0x80040203: _INVALID,  # InvalidArgument
+    0x80040800: _INVALID,  # SdkEntityDoesNotSupportMessage
+    0x80040227: _INVALID,  # CannotDeleteDueToAssociation
+    0x80043506: _INVALID,  # cannot create activity party of this type
+    0x80060897: _INVALID,  # alternate key cannot be reactivated
+    0x80040265: (Kind.REFUSED, Meaning.BUSINESS_RULE),  # IsvAborted
+    # the application user may not
+    0x80040220: _DENIED,  # PrivilegeDenied
+    0x80048306: _DENIED,
+    0x80040231: _DENIED,
+    0x8004020D: _DENIED,
+    0x80040256: _DENIED,
+    0x80048405: _DENIED,
+    0x80042F09: _DENIED,  # UserNotAssignedRoles
+    0x8004A110: _DENIED,  # CannotActOnBehalfOfAnotherUser
+    0x8004F502: _DENIED,  # column security
+    0x8004F504: _DENIED,
+    0x8004F507: _DENIED,
+    # the sign-in itself
+    0x80072560: _SIGN_IN,  # UserNotMemberOfOrg
+    0x8004A100: _SIGN_IN,
+    0x8004A101: _SIGN_IN,
+    0x8004A102: _SIGN_IN,
+    0x8004A103: _SIGN_IN,
+    0x8004A104: _SIGN_IN,
+    0x8004A105: _SIGN_IN,
+    0x80040204: _SIGN_IN,
+    0x80044300: _SIGN_IN,
+    0x80044302: _SIGN_IN,
+    0x80040277: _SIGN_IN,
+    # too much
+    0x80072321: _BUSY,  # execution time
+    0x80072322: _BUSY,  # requests
+    0x80072326: _BUSY,  # concurrency
+    0x8005F103: _BUSY,
+    0x8004418A: (Kind.BROKEN, Meaning.TOO_LARGE),  # RequestLengthTooLarge
+    # trouble over there
+    0x80044150: _TROUBLE,  # generic SQL error, deadlocks included
+    0x80044151: (Kind.BROKEN, Meaning.TOO_SLOW),  # SQL timeout
+    0x80081111: (Kind.BROKEN, Meaning.TOO_SLOW),  # a plug-in ran for more than two minutes
+    0x80040224: _SUSPECT,  # IsvUnExpected
+    0x80040216: _SUSPECT,  # UnExpected
+    0x80040255: _TROUBLE,  # TransactionAborted
+    0x80044339: _TROUBLE,  # CouldNotObtainLockOnResource
+    0x8004ED47: _TROUBLE,  # AppLockTimeout
+    0x8004A001: _TROUBLE,  # server is busy
+    0x80072323: _TROUBLE,  # Azure SQL limits
+    0x80072324: _TROUBLE,
+}
+"""Every code the service is known to answer with."""
+
+BY_STATUS: Mapping[int, tuple[Kind, Meaning]] = {
+    400: _INVALID,
+    401: _SIGN_IN,
+    403: _DENIED,
+    404: _DRIFT,
+    405: _INVALID,
+    407: _TROUBLE,
+    408: _TROUBLE,
+    412: (Kind.UNKNOWN, Meaning.CHANGED),
+    413: (Kind.BROKEN, Meaning.TOO_LARGE),
+    421: _TROUBLE,
+    425: _TROUBLE,
+    429: _BUSY,
+    500: _SUSPECT,
+    501: _INVALID,
+    502: _TROUBLE,
+    503: _TROUBLE,
+    504: (Kind.BROKEN, Meaning.TOO_SLOW),
+    511: _TROUBLE,
+}
+"""For replies without a known code. What is in neither table is refused."""
+
+
+def judge(
+    status: int, headers: Mapping[str, str], body: bytes, *, sent: Sent = Sent.NOTHING, now: float = 0.0
+) -> Judgement:
+    """Classifies a reply. `headers` in lower case; `now` in seconds since 1970, for a Retry-After that is a date."""
+    answered, code = _error_code(body)
+    kind, meaning = _classify(status, code, answered=answered, sent=sent)
+    return Judgement(
+        kind,
+        meaning,
+        status,
+        "" if code is None else f"0x{code:08x}",
+        _request_id(headers),
+        retry_after(headers.get("retry-after"), now=now),
+    )
+
+
+def lost() -> Judgement:
+    """The request went out, and no complete answer came back."""
+    return Judgement(Kind.UNKNOWN, Meaning.UNANSWERED)
+
+
+def never_sent() -> Judgement:
+    """The request did not leave the building."""
+    return Judgement(Kind.BROKEN, Meaning.TROUBLE)
+
+
+def sent_with(request: Request) -> Sent:
+    """Which precondition a request carries."""
+    if request.headers.get("If-None-Match") == "*":
+        return Sent.MUST_NOT_EXIST
+    match request.headers.get("If-Match"):
+        case None:
+            return Sent.NOTHING
+        case "*":
+            return Sent.MUST_EXIST
+        case _:
+            return Sent.MUST_MATCH
+
+
+def _classify(status: int, code: int | None, *, answered: bool, sent: Sent) -> tuple[Kind, Meaning]:
+    if 200 <= status < 300:
+        return Kind.DONE, Meaning.LANDED
+    if status == 429:
+        return _BUSY
+    if status == 412:
+        return _precondition_failed(code, sent)
+    if status == 404 and sent in (Sent.MUST_EXIST, Sent.MUST_MATCH):
+        return Kind.UNKNOWN, Meaning.GONE
+    if code is not None and code in BY_CODE:
+        return BY_CODE[code]
+    if 300 <= status < 400 or (status in (400, 403, 404, 405) and not answered):
+        return _SUSPECT  # the CRM always answers in JSON: this came from something in between
+    return BY_STATUS.get(status, _SUSPECT if status >= 500 else (Kind.REFUSED, Meaning.UNKNOWN_KIND))
+
+
+def _precondition_failed(code: int | None, sent: Sent) -> tuple[Kind, Meaning]:
+    """A create-only write that meets any other 412 met its record: live codes for that differ."""
+    by_code = BY_CODE.get(-1 if code is None else code, BY_STATUS[412])
+    if by_code[1] in (Meaning.ALTERNATE_KEY, Meaning.DUPLICATE_RULE):
+        return by_code
+    return (Kind.UNKNOWN, Meaning.EXISTS) if sent is Sent.MUST_NOT_EXIST else by_code
+
+
+_CODE = re.compile(r"0x[0-9a-fA-F]{1,8}|-?[0-9]{1,10}")
+
+
+def _error_code(body: bytes) -> tuple[bool, int | None]:
+    """Whether the CRM itself answered, and its code; both shapes of error body, hexadecimal or signed decimal."""
+    try:
+        parsed: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return False, None
+    if not isinstance(parsed, dict):
+        return False, None
+    error = parsed.get("error")
+    code = error.get("code") if isinstance(error, dict) else parsed.get("ErrorCode")
+    answered = isinstance(error, dict) or "Message" in parsed or "ErrorCode" in parsed
+    if not isinstance(code, str | int) or not _CODE.fullmatch(str(code)):
+        return answered, None
+    return answered, int(str(code), 0) & 0xFFFFFFFF
+
+
+_REQUEST_ID = re.compile(r"[0-9a-fA-F-]{8,64}")
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    """The service's own id of the request; sent twice at times, then the last counts."""
+    raw = (headers.get("x-ms-service-request-id") or headers.get("req_id") or "").rpartition(",")[2].strip()
+    return raw if _REQUEST_ID.fullmatch(raw) else None
+
+
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+
+
+def retry_after(value: str | None, *, now: float) -> float | None:
+    """Seconds to wait, from seconds or an HTTP date, obeyed in full; None if the header says nothing readable."""
+    if value is None:
+        return None
+    if _SECONDS.fullmatch(value.strip()):
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
