@@ -123,7 +123,11 @@ class ConsumerOptions:
         return config
 
 
-_NO_SUCH_PROTOCOL = {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}  # noqa: SLF001  its public name
+_NO_SUCH_PROTOCOL = {
+    KafkaError.UNSUPPORTED_VERSION,
+    KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001  its public name
+    KafkaError._FATAL,  # noqa: SLF001  how librdkafka says it; before the first assignment there is no other cause
+}
 _HARMLESS = {
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
     KafkaError._TRANSPORT,  # noqa: SLF001
@@ -136,6 +140,10 @@ _HARMLESS = {
 }
 
 _Order = Callable[[Consumer], None]
+
+
+class _TooOld(Exception):
+    """The broker does not speak KIP-848."""
 
 
 class ConsumerThread:
@@ -183,15 +191,8 @@ class ConsumerThread:
 
     def _run(self) -> None:
         try:
-            consumer = self._connect(self._options.for_protocol(self.protocol))
-            try:
-                self._subscribe(consumer)
-                consumer = self._poll_until_stopped(consumer)
-            finally:
-                consumer.close()
-        except (MustRestart, KafkaException) as error:
-            self._fail(error)
-        except RuntimeError as error:  # the loop is gone: the process is ending anyway
+            self._poll_until_stopped(self._connected()).close()
+        except (MustRestart, KafkaException, TimeoutError) as error:  # not closed: progress is not committed by chance
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
@@ -200,39 +201,49 @@ class ConsumerThread:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_fail_once, self.failed, what)
 
-    def _subscribe(self, consumer: Consumer) -> None:
-        consumer.subscribe(
-            [self._options.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
-
     def _poll_until_stopped(self, consumer: Consumer) -> Consumer:
         while not self._stopping.is_set():
             self._apply_orders(consumer)
             self._apply_pauses(consumer)
-            messages = consumer.consume(_BATCH, _POLL_S)
-            self.turns += 1
-            records, errors = self._split(messages)
-            if records:
-                self._tell(self._listener.received, records)
-            for error in errors:
-                if error.code() in _NO_SUCH_PROTOCOL and self._may_fall_back():
-                    consumer = self._fall_back(consumer)
-                    break
-                if error.fatal() or (error.code() not in _HARMLESS and not error.retriable()):
-                    raise MustRestart(error.name())
+            try:
+                self._take(consumer)
+            except _TooOld:
+                consumer = self._fall_back(consumer)
         self._apply_orders(consumer)
         return consumer
 
-    def _may_fall_back(self) -> bool:
-        return self._options.protocol is None and self.protocol == "consumer"
+    def _take(self, consumer: Consumer) -> None:
+        try:
+            messages = consumer.consume(_BATCH, _POLL_S)
+        except KafkaException as error:
+            self._judge(cast("KafkaError", error.args[0]))
+            return
+        self.turns += 1
+        records, errors = self._split(messages)
+        if records:
+            self._tell(self._listener.received, records)
+        for failure in errors:
+            self._judge(failure)
+
+    def _judge(self, error: KafkaError) -> None:
+        never_joined = self._options.protocol is None and self.protocol == "consumer" and self._epoch == 0
+        if never_joined and error.code() in _NO_SUCH_PROTOCOL:
+            raise _TooOld
+        if error.fatal() or (error.code() not in _HARMLESS and not error.retriable()):
+            raise MustRestart(error.name())
 
     def _fall_back(self, consumer: Consumer) -> Consumer:
         """The broker is older than KIP-848: the same again with the classic protocol."""
         consumer.close()
         self.protocol = "classic"
-        fresh = self._connect(self._options.for_protocol(self.protocol))
-        self._subscribe(fresh)
-        return fresh
+        return self._connected()
+
+    def _connected(self) -> Consumer:
+        consumer = self._connect(self._options.for_protocol(self.protocol))
+        consumer.subscribe(
+            [self._options.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        return consumer
 
     def _split(self, messages: Sequence[Message]) -> tuple[list[Taken], list[KafkaError]]:
         records: list[Taken] = []

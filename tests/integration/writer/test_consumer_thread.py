@@ -1,0 +1,213 @@
+"""The consumer thread on the embedded broker: what it hands over, what it commits, what it gives up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from ops.embedded_broker import ApiKey, EmbeddedBroker
+from writer.kafka_consumer import Assigned, ConsumerOptions, ConsumerThread, Position, Taken
+
+TOPIC = "plans"
+PARTITIONS = 4
+UNSUPPORTED_VERSION = 35
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.assignments: list[Assigned] = []
+        self.records: list[Taken] = []
+        self.released: list[int] = []
+        self.gone: list[int] = []
+        self.failed_commits: list[str] = []
+        self.progress: dict[int, Position] = {}
+
+    def assigned(self, partitions: Sequence[Assigned]) -> None:
+        self.assignments += partitions
+
+    def received(self, records: Sequence[Taken]) -> None:
+        self.records += records
+
+    def lost(self, partitions: Collection[int]) -> None:
+        self.gone += partitions
+
+    async def release(self, partitions: Collection[int]) -> Mapping[int, Position]:
+        self.released += partitions
+        return {p: at for p, at in self.progress.items() if p in partitions}
+
+    def commit_failed(self, code: str) -> None:
+        self.failed_commits.append(code)
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker({TOPIC: PARTITIONS}, session_timeout_ms=1_500) as broker:
+        yield broker
+
+
+def options(broker: EmbeddedBroker, **overrides: Any) -> ConsumerOptions:
+    given: dict[str, Any] = {
+        "config": {"bootstrap.servers": broker.bootstrap},
+        "group": "g",
+        "topic": TOPIC,
+        "protocol": "consumer",
+        "session_timeout_ms": 1_500,
+        "heartbeat_interval_ms": 300,
+        "max_poll_interval_ms": 10_000,
+        "release_within_s": 2.0,
+    }
+    return ConsumerOptions(**given | overrides)
+
+
+@asynccontextmanager
+async def running(broker: EmbeddedBroker, listener: Recorder, **overrides: Any) -> AsyncIterator[ConsumerThread]:
+    thread = ConsumerThread(options(broker, **overrides), listener)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        await thread.close()
+
+
+async def until(holds: Callable[[], bool], within_s: float = 15.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110  what is waited for happens in other threads and processes
+            await asyncio.sleep(0.01)
+
+
+def produce(broker: EmbeddedBroker, count: int, partition: int = 0) -> None:
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    for number in range(count):
+        producer.produce(TOPIC, f"plan-{number}".encode(), b"key", partition, headers={"traceparent": b"00-1"})
+    assert producer.flush(10) == 0
+
+
+def committed(broker: EmbeddedBroker, partition: int) -> tuple[int, str | None]:
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "g"})
+    try:
+        [at] = consumer.committed([TopicPartition(TOPIC, partition)], timeout=10)
+        return at.offset, at.metadata
+    finally:
+        consumer.close()
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(40):
+            await scenario()
+
+    asyncio.run(bounded())
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_records_come_with_the_epoch_of_their_assignment(broker: EmbeddedBroker, protocol: str) -> None:
+    async def scenario() -> None:
+        heard = Recorder()
+        async with running(broker, heard, protocol=protocol):
+            await until(lambda: len(heard.records) == 20)
+        epochs = {a.partition: a.epoch for a in heard.assignments}
+        assert len(set(epochs.values())) == PARTITIONS
+        assert [(r.offset, r.epoch, r.value) for r in heard.records] == [
+            (n, epochs[2], f"plan-{n}".encode()) for n in range(20)
+        ]
+        assert heard.records[0].headers == [("traceparent", b"00-1")]
+        assert sorted(heard.released) == list(range(PARTITIONS))
+
+    produce(broker, 20, partition=2)
+    run(scenario)
+
+
+def test_W1_only_what_the_loop_hands_over_is_committed(broker: EmbeddedBroker) -> None:
+    async def scenario() -> None:
+        heard = Recorder()
+        async with running(broker, heard):
+            await until(lambda: len(heard.records) == 20)
+        assert committed(broker, 0)[0] < 0
+        heard = Recorder()
+        async with running(broker, heard) as thread:
+            await until(lambda: len(heard.records) == 20)
+            thread.commit({0: Position(7, "settled beyond: 9")})
+            await until(lambda: committed(broker, 0) == (7, "settled beyond: 9"))
+            heard.progress = {0: Position(12, "")}
+        assert committed(broker, 0)[0] == 12
+        heard = Recorder()
+        async with running(broker, heard):
+            await until(lambda: len(heard.records) == 8)
+        assert [a.committed for a in heard.assignments if a.partition == 0] == [Position(12, "")]
+        assert heard.records[0].offset == 12
+
+    produce(broker, 20)
+    run(scenario)
+
+
+def test_a_paused_partition_brings_nothing_while_polling_goes_on(broker: EmbeddedBroker) -> None:
+    async def scenario() -> None:
+        heard = Recorder()
+        async with running(broker, heard) as thread:
+            await until(lambda: len(heard.assignments) == PARTITIONS)
+            thread.pause_only({0})
+            turns = thread.turns
+            await until(lambda: thread.turns > turns + 2)
+            produce(broker, 5, partition=0)
+            produce(broker, 5, partition=1)
+            await until(lambda: len(heard.records) == 5)
+            turns = thread.turns
+            await until(lambda: thread.turns > turns + 5)
+            assert {r.partition for r in heard.records} == {1}
+            thread.pause_only(())
+            await until(lambda: len(heard.records) == 10)
+        assert sorted(r.offset for r in heard.records if r.partition == 0) == list(range(5))
+
+    run(scenario)
+
+
+def test_a_broker_without_kip_848_gets_the_classic_protocol(broker: EmbeddedBroker) -> None:
+    async def scenario() -> None:
+        broker.push_errors(ApiKey.CONSUMER_GROUP_HEARTBEAT, *[UNSUPPORTED_VERSION] * 20)  # type: ignore[arg-type]
+        heard = Recorder()
+        async with running(broker, heard, protocol=None) as thread:
+            await until(lambda: len(heard.records) == 3)
+            assert thread.protocol == "classic"
+
+    produce(broker, 3)
+    run(scenario)
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_second_member_takes_over_where_the_first_released(broker: EmbeddedBroker, protocol: str) -> None:
+    async def scenario() -> None:
+        first, second = Recorder(), Recorder()
+        async with running(broker, first, protocol=protocol):
+            await until(lambda: len(first.records) == 40)
+            first.progress = {p: Position(6, "") for p in range(PARTITIONS)}
+            async with running(broker, second, protocol=protocol):
+                await until(lambda: len(second.assignments) == 2, within_s=20)
+                assert sorted(first.released) == sorted(a.partition for a in second.assignments)
+                assert {a.committed for a in second.assignments} == {Position(6, "")}
+                await until(lambda: len(second.records) == 8)
+
+    for partition in range(PARTITIONS):
+        produce(broker, 10, partition=partition)
+    run(scenario)
+
+
+def test_a_broker_that_is_gone_for_a_while_is_waited_for(broker: EmbeddedBroker) -> None:
+    async def scenario() -> None:
+        heard = Recorder()
+        async with running(broker, heard) as thread:
+            await until(lambda: len(heard.records) == 3)
+            broker.broker_down()
+            turns = thread.turns
+            await until(lambda: thread.turns > turns + 20)
+            broker.broker_up()
+            produce(broker, 3)
+            await until(lambda: len(heard.records) >= 6)
+            assert not thread.failed.done()
+
+    produce(broker, 3)
+    run(scenario)
