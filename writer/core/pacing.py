@@ -30,22 +30,33 @@ class ServiceLimits:
 
 SLICES = 100
 START = 4
+BURST = 0.02
+"""How much of a limit may go out at once after a quiet while."""
+_DUST = 1e-9
+"""Below this, a lack is floating-point rounding: waiting for it would never end."""
 LONGEST_GUESS = 300.0
 """Seconds to wait at most after a 429 that does not say how long."""
 
 
 class Budget:
-    """How much was spent over a sliding window, in slices. Spending is never taken back."""
+    """What may be spent over a sliding window, and how evenly: a backlog must not spend five minutes' worth at once.
 
-    def __init__(self, limit: float, window: float) -> None:
+    Spending is never taken back, and may pass the limit when its amount is known only afterwards.
+    """
+
+    def __init__(self, limit: float, window: float, *, burst: float) -> None:
         self._limit = limit
         self._window = window
         self._slice = window / SLICES
         self._slices: deque[tuple[int, float]] = deque()
         self._spent = 0.0
+        self._rate = limit / window
+        self._burst = burst
+        self._level = burst
+        self._level_at = -math.inf
 
     def spend(self, amount: float, now: float) -> None:
-        self._forget(now)
+        self._roll(now)
         number = math.floor(now / self._slice)
         if self._slices and self._slices[-1][0] >= number:
             last, before = self._slices.pop()
@@ -53,28 +64,38 @@ class Budget:
         else:
             self._slices.append((number, amount))
         self._spent += amount
+        self._level -= amount
 
     def spent(self, now: float) -> float:
-        self._forget(now)
+        """How much was spent in the window that ends now."""
+        self._roll(now)
         return self._spent
 
+    def level(self, now: float) -> float:
+        """How much may be spent at once by the even pace."""
+        self._roll(now)
+        return self._level
+
     def free_at(self, amount: float, now: float) -> float:
-        """When this much may be spent; now, or the moment at which enough will have left the window."""
-        self._forget(now)
+        """When this much may be spent."""
+        self._roll(now)
+        lacking = min(amount, self._burst) - self._level
+        evenly = now + lacking / self._rate if lacking > _DUST else now
         excess = self._spent + amount - self._limit
         for number, spent in self._slices:
-            if excess <= 0:
-                return now
+            if excess <= _DUST:
+                break
             excess -= spent
-            if excess <= 0:
-                return max(now, self._leaves_at(number))
-        return now
+            evenly = max(evenly, self._leaves_at(number))
+        return evenly
 
-    def _forget(self, now: float) -> None:
+    def _roll(self, now: float) -> None:
         while self._slices and self._leaves_at(self._slices[0][0]) <= now:
             self._spent -= self._slices.popleft()[1]
         if not self._slices:
             self._spent = 0.0
+        self._level = min(self._burst, self._level + max(0.0, now - self._level_at) * self._rate)
+        self._level_at = max(now, self._level_at)
 
     def _leaves_at(self, number: int) -> float:
         return (number + 1) * self._slice + self._window
@@ -85,8 +106,9 @@ class Pacer:
 
     def __init__(self, limits: ServiceLimits, *, start: int = START) -> None:
         self._limits = limits
-        self._requests = Budget(limits.requests * limits.share, limits.window)
-        self._execution = Budget(limits.execution * limits.share, limits.window)
+        requests, execution = limits.requests * limits.share, limits.execution * limits.share
+        self._requests = Budget(requests, limits.window, burst=max(1.0, requests * BURST))
+        self._execution = Budget(execution, limits.window, burst=execution * BURST)
         self._climb = Climb(start=min(start, limits.concurrent), ceiling=limits.concurrent)
         self._in_flight = 0
         self._duration = 0.1
@@ -144,8 +166,14 @@ class Pacer:
         return self._held_until
 
     def room(self, now: float) -> int:
-        """How many requests might go out at once, 0 while held; what batching divides its backlog by."""
-        return max(0, self._climb.target - self._in_flight) if now >= self._held_until else 0
+        """How many requests might go out at once; what batching divides its backlog by."""
+        places = min(self._climb.target - self._in_flight, math.floor(self._requests.level(now)))
+        return max(0, places) if now >= self._held_until else 0
+
+    def used(self, now: float) -> tuple[float, float]:
+        """The shares of the service's own limits spent in the window that ends now: requests, execution time."""
+        limits = self._limits
+        return self._requests.spent(now) / limits.requests, self._execution.spent(now) / limits.execution
 
 
 class Climb:

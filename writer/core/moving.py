@@ -1,0 +1,70 @@
+"""Lanes on their way to the back of the topic: order and W1 across appending again. Pure; one per process.
+
+A plan that goes to the back takes its lane with it. Two things could still break the order, both because other records
+lie between the originals and their copies:
+
+- A plan of the same lane that arrives from between them is appended again too, behind the others.
+- The originals, and those from between, are settled only when everything up to the last copy has been read, all in one
+  step. A crash before that starts again from the originals; the copies then find everything landed (W2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class _Move:
+    """One lane on its way. `expected`: session and replay count of every copy that was not read yet."""
+
+    partition: int
+    originals: list[int] = field(default_factory=list)
+    expected: set[tuple[str, int]] = field(default_factory=set)
+    unacknowledged: int = 0
+    last_copy: int = -1
+
+
+class Moving:
+    def __init__(self) -> None:
+        self._moves: dict[str, _Move] = {}
+
+    def append_again(self, key: str, partition: int, offset: int, session_id: str, count: int) -> None:
+        """A plan of this lane is being appended again, its copy with this replay count. Call in the lane's order."""
+        move = self._moves.setdefault(key, _Move(partition))
+        move.originals.append(offset)
+        move.expected.add((session_id, count))
+        move.unacknowledged += 1
+
+    def appended(self, key: str, copy_offset: int) -> None:
+        """The broker has the copy. Ignored for a lane that was dropped."""
+        if (move := self._moves.get(key)) is not None:
+            move.unacknowledged -= 1
+            move.last_copy = max(move.last_copy, copy_offset)
+
+    def must_follow(self, key: str, session_id: str, count: int) -> bool:
+        """Whether a plan that has just been read has to go behind those on their way: it is none of the copies."""
+        move = self._moves.get(key)
+        if move is None:
+            return False
+        if (session_id, count) in move.expected:
+            move.expected.discard((session_id, count))
+            return False
+        return bool(move.expected)
+
+    def arrived(self, partition: int, position: int) -> list[int]:
+        """Originals to settle, all at once, now that the partition was read up to (not including) `position`."""
+        there = [
+            key
+            for key, move in self._moves.items()
+            if move.partition == partition and not move.unacknowledged and move.last_copy < position
+        ]
+        return [offset for key in there for offset in self._moves.pop(key).originals]
+
+    def drop(self, partition: int) -> None:
+        """The partition was revoked: whoever reads it next starts from the originals."""
+        for key in [key for key, move in self._moves.items() if move.partition == partition]:
+            del self._moves[key]
+
+    def on_their_way(self) -> int:
+        """How many lanes."""
+        return len(self._moves)

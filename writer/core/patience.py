@@ -1,0 +1,185 @@
+"""What to do with a plan that failed for no fault of its own: W6. Pure.
+
+- A plan has 4 attempts, 1, 2 and 4 s apart; a longer Retry-After is obeyed. Then its `resume_needed` is told, once.
+- It keeps its place and is tried again with growing patience, for ever: trouble on the CRM's side is no outcome.
+- If others land while it fails, it alone is the trouble: it goes to the back of the topic with its lane.
+- If most plans fail, that is an outage: everything waits, one plan at a time knocks, and attempts are not counted.
+- Replies that may be refusals in disguise have a ceiling (`SUSPECT_CEILING`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+PAUSES = (1.0, 2.0, 4.0)
+"""Seconds before the second, third and fourth attempt."""
+SUSPECT_CEILING = 5
+"""How often a plan with suspect replies is appended again before a person is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again at this time; the plan keeps its place and its lane."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeNeeded:
+    """Tell `resume_needed`, then try again at this time."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ToTheBack:
+    """Append the plan, and its lane behind it, again to the topic, not to be tried for `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AskAPerson:
+    """It has failed in a suspect way too often: blocked."""
+
+
+Verdict = Retry | ResumeNeeded | ToTheBack | AskAPerson
+
+
+@dataclass(frozen=True, slots=True)
+class PatienceLimits:
+    """Seconds and counts."""
+
+    longest_pause: float = 30.0
+    """Between attempts after `resume_needed`, and between knocks in an outage."""
+    back_of_topic: float = 30.0
+    """Before a plan that was appended again is tried; doubles with every time, up to `longest_absence`."""
+    longest_absence: float = 900.0
+    outage_window: float = 30.0
+    outage_plans: int = 5
+    """How many different plans must have failed lately, and more than landed, for an outage."""
+
+
+@dataclass(slots=True)
+class _Failing:
+    since: float
+    attempts: int = 0
+    landings_before: int = 0
+    told: bool = False
+
+
+@dataclass(slots=True)
+class _Recent:
+    """Who landed and who failed in the last while."""
+
+    events: deque[tuple[float, str, bool]] = field(default_factory=deque)
+    landed: int = 0
+
+    def note(self, now: float, session_id: str, landed: bool, window: float) -> None:
+        self.events.append((now, session_id, landed))
+        self.landed += landed
+        self.forget(now, window)
+
+    def forget(self, now: float, window: float) -> None:
+        while self.events and (self.events[0][0] <= now - window or len(self.events) > _EVENTS):
+            self.landed -= self.events.popleft()[2]
+
+    def failing(self) -> int:
+        return len({session for _, session, landed in self.events if not landed})
+
+
+_EVENTS = 1000
+
+
+class Patience:
+    """One per writer process. Plans are known by their session."""
+
+    def __init__(self, limits: PatienceLimits | None = None) -> None:
+        self._limits = limits or PatienceLimits()
+        self._failing: dict[str, _Failing] = {}
+        self._recent = _Recent()
+        self._landings = 0
+        self._outage = False
+        self._knock_at = 0.0
+        self._knocks = 0
+
+    @property
+    def outage(self) -> bool:
+        return self._outage
+
+    def attempts(self, session_id: str) -> int:
+        """How many counted attempts of this plan failed."""
+        failing = self._failing.get(session_id)
+        return failing.attempts if failing else 0
+
+    def may_try(self, now: float) -> float | None:
+        """None: go ahead. In an outage one plan at a time may knock: otherwise the time to ask again."""
+        if not self._outage:
+            return None
+        if now < self._knock_at:
+            return self._knock_at
+        self._knocks += 1
+        self._knock_at = now + self._pause(self._knocks)
+        return None
+
+    def settled(self, session_id: str, now: float) -> None:
+        """The CRM answered for this plan, with a landing or a refusal: it is there, whatever it said."""
+        self._failing.pop(session_id, None)
+        self._landings += 1
+        if self._outage:
+            self._outage, self._knocks, self._recent = False, 0, _Recent()
+        self._recent.note(now, session_id, True, self._limits.outage_window)
+
+    def forget(self, session_id: str) -> None:
+        """The plan left this process: its partition was revoked, or it was appended again."""
+        self._failing.pop(session_id, None)
+
+    def overdue(self, now: float) -> list[str]:
+        """In an outage: sessions that have failed for as long as the retry budget lasts; each is named once."""
+        late = [
+            session
+            for session, failing in self._failing.items()
+            if self._outage and not failing.told and now - failing.since >= sum(PAUSES)
+        ]
+        for session in late:
+            self._failing[session].told = True
+        return late
+
+    def failed(
+        self, session_id: str, now: float, *, retry_after: float | None = None, suspect: bool = False, replays: int = 0
+    ) -> Verdict:
+        """A counted attempt failed. `replays`: how often the plan was appended again before. Not for a 429."""
+        failing = self._failing.setdefault(session_id, _Failing(now, landings_before=self._landings))
+        self._recent.note(now, session_id, False, self._limits.outage_window)
+        self._outage = self._outage or self._most_fail()
+        if self._outage:
+            return self._during_outage(now, retry_after)
+        failing.attempts += 1
+        if failing.attempts <= len(PAUSES):
+            return Retry(now + max(PAUSES[failing.attempts - 1], retry_after or 0.0))
+        if self._landings > failing.landings_before:
+            return self._alone(session_id, suspect, replays)
+        pause = max(self._pause(failing.attempts - len(PAUSES)), retry_after or 0.0)
+        if failing.told:
+            return Retry(now + pause)
+        failing.told = True
+        return ResumeNeeded(now + pause)
+
+    def _during_outage(self, now: float, retry_after: float | None) -> Retry:
+        self._knock_at = max(self._knock_at, now + max(self._pause(self._knocks), retry_after or 0.0))
+        return Retry(self._knock_at)
+
+    def _alone(self, session_id: str, suspect: bool, replays: int) -> ToTheBack | AskAPerson:
+        if suspect and replays >= SUSPECT_CEILING:
+            return AskAPerson()
+        self.forget(session_id)
+        absence = self._limits.back_of_topic * 2.0 ** min(replays, 10)
+        return ToTheBack(min(absence, self._limits.longest_absence))
+
+    def _most_fail(self) -> bool:
+        failing = self._recent.failing()
+        return failing >= self._limits.outage_plans and failing > self._recent.landed
+
+    def _pause(self, times: int) -> float:
+        return min(self._limits.longest_pause, 2.0 ** min(times, 10))

@@ -1,0 +1,209 @@
+"""What became of a plan, as the result that is published. Pure.
+
+Every blocked result says what a person has to do. Messages name columns, steps, status and code, and never a value:
+they are read in logs, terminals and tickets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas import records
+from schemas.records import (
+    BlockReason,
+    Operation,
+    PlannedStep,
+    PlannedWriteback,
+    PlanPosition,
+    Precondition,
+    ResultStatus,
+    StepOutcome,
+    StepResult,
+    WritebackResult,
+)
+from writer.core.gate import Gap
+from writer.core.reconcile import Conflict
+from writer.core.replies import Judgement, Meaning
+
+Warnings = tuple[records.Warning, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What every result of a plan has in common."""
+
+    plan: PlannedWriteback
+    position: PlanPosition
+    attempts: int
+    settled_at: datetime
+    written_by: str
+    warnings: Warnings = ()
+    """Of the gate; the plan's own are added."""
+
+    def result(
+        self,
+        status: ResultStatus,
+        steps: tuple[StepResult, ...],
+        *,
+        reason: BlockReason | None = None,
+        message: str | None = None,
+        conflicts: tuple[str, ...] = (),
+    ) -> WritebackResult:
+        return WritebackResult(
+            session_id=self.plan.session_id,
+            queue_item_id=self.plan.queue_item_id,
+            status=status,
+            block_reason=reason,
+            message=message,
+            conflicts=conflicts,
+            steps=steps,
+            attempts=self.attempts,
+            plan=self.position,
+            warnings=(*self.plan.warnings, *self.warnings),
+            settled_at=self.settled_at,
+            written_by=self.written_by,
+        )
+
+
+def landed(telling: Telling, sent: Collection[int], reply: Judgement | None = None) -> WritebackResult:
+    """Every step took effect: those in `sent` just now, with this reply, the others before."""
+    steps = tuple(_landed_step(step, sent, reply) for step in telling.plan.steps)
+    if _is_ineligible(telling.plan):
+        message = (
+            "The item was not eligible to be called; its queue item says why. "
+            "Nothing to do unless it should be called after all."
+        )
+        return telling.result(ResultStatus.BLOCKED, steps, reason=BlockReason.ELIGIBILITY, message=message)
+    return telling.result(ResultStatus.COMPLETED, steps)
+
+
+def conflict(
+    telling: Telling, found: Conflict, sent: Collection[int], reply: Judgement | None = None
+) -> WritebackResult:
+    """A person was faster. `sent`: the steps of the call activity that were recorded just now."""
+    steps = tuple(
+        _landed_step(step, sent, reply)
+        if step.operation in (Operation.CREATE_PHONE_CALL, Operation.COMPLETE_PHONE_CALL)
+        else _step(step, StepOutcome.BLOCKED if step.operation is Operation.UPDATE_QUEUE_ITEM else StepOutcome.SKIPPED)
+        for step in telling.plan.steps
+    )
+    if found.deleted:
+        what = "The queue item was deleted after the call was taken."
+    else:
+        what = f"Somebody changed {', '.join(found.columns)} on the queue item after the call was taken."
+    mend = "Compare the queue item with the recorded call, set it right, then replay this session or leave it as it is."
+    return telling.result(
+        ResultStatus.BLOCKED,
+        steps,
+        reason=BlockReason.CONFLICT_DETECTED,
+        message=f"{what} The call itself is recorded; the queue item and the task were not touched. {mend}",
+        conflicts=found.columns,
+    )
+
+
+def metadata(telling: Telling, gaps: Collection[Gap]) -> WritebackResult:
+    """The CRM is not what the plan needs; nothing was written."""
+    listed = "; ".join(str(gap) for gap in gaps)
+    at_fault = {gap.step_index for gap in gaps}
+    message = (
+        f"Nothing was written, because the CRM does not have what the plan needs: {listed}. "
+        "Mend the table, the mapping or the owner, then replay this session."
+    )
+    return telling.result(
+        ResultStatus.BLOCKED, _nothing_sent(telling.plan, at_fault), reason=BlockReason.METADATA, message=message
+    )
+
+
+def somebody_elses(telling: Telling, step_index: int) -> WritebackResult:
+    """Under the plan's id stands a record that is not the plan's."""
+    message = (
+        f"Nothing was written: under the id of step {step_index} stands a record of another call. One session id was "
+        "probably used for two queue items; have the call system publish this outcome under a session id of its own."
+    )
+    return telling.result(
+        ResultStatus.BLOCKED,
+        _nothing_sent(telling.plan, {step_index}),
+        reason=BlockReason.PERMANENT_OTHER,
+        message=message,
+    )
+
+
+def refused(telling: Telling, judgement: Judgement, failing: int | None = None) -> WritebackResult:
+    """The CRM will not have it; the change set was rolled back. `failing`: the step it named, if it did."""
+    evidence = f"status {judgement.status}" + (f", code {judgement.code}" if judgement.code else "")
+    where = "" if failing is None else f" at step {failing}"
+    steps = tuple(
+        _step(step, StepOutcome.BLOCKED, judgement)
+        if failing in (None, step.step_index)
+        else _step(step, StepOutcome.SKIPPED)
+        for step in telling.plan.steps
+    )
+    return telling.result(
+        ResultStatus.BLOCKED,
+        steps,
+        reason=BlockReason.METADATA if judgement.meaning is Meaning.DRIFT else BlockReason.PERMANENT_OTHER,
+        message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept. "
+        f"{_MENDS.get(judgement.meaning, _ASK)}, then replay this session.",
+    )
+
+
+_ASK = "Look the code up, or give the request id to the CRM's administrators"
+_MENDS: Mapping[Meaning, str] = {
+    Meaning.DRIFT: "Verify the mapping against the CRM and the records the plan links to",
+    Meaning.NOT_ALLOWED: "Give the application user the missing privilege",
+    Meaning.BUSINESS_RULE: "A plug-in or business rule of the CRM said no: ask its owner",
+    Meaning.DUPLICATE_RULE: "A duplicate detection rule matched: merge the records or change the rule",
+    Meaning.ALTERNATE_KEY: "Another record has the same alternate key: remove it, or the key",
+    Meaning.TOO_LARGE: "The plan is larger than the CRM accepts: shorten the outcome's texts",
+}
+
+
+def resume_needed(telling: Telling, judgement: Judgement) -> WritebackResult:
+    """Not settled: the plan keeps its place, and is tried again for as long as it takes."""
+    evidence = "no answer" if judgement.status is None else f"status {judgement.status}"
+    message = (
+        f"The CRM could not be reached within the retry budget (last: {evidence}). "
+        "Still queued, and tried again by itself: nothing to do but wait, or look after the CRM."
+    )
+    steps = tuple(_step(step, StepOutcome.PLANNED) for step in telling.plan.steps)
+    return telling.result(ResultStatus.RESUME_NEEDED, steps, message=message)
+
+
+def rehearsed(telling: Telling, would_send: Collection[int]) -> WritebackResult:
+    """W8: what a dry run would have done: these steps sent, the others found landed."""
+    steps = tuple(
+        _step(step, StepOutcome.PLANNED if step.step_index in would_send else StepOutcome.ALREADY_THERE)
+        for step in telling.plan.steps
+    )
+    return telling.result(ResultStatus.DRY_RUN, steps, message="Checked against the CRM; nothing was written.")
+
+
+def _is_ineligible(plan: PlannedWriteback) -> bool:
+    return plan.disposition is records.Disposition.BLOCKED
+
+
+def _landed_step(step: PlannedStep, sent: Collection[int], reply: Judgement | None) -> StepResult:
+    if step.step_index not in sent:
+        return _step(step, StepOutcome.ALREADY_THERE)
+    created = step.precondition is Precondition.MUST_NOT_EXIST
+    return _step(step, StepOutcome.CREATED if created else StepOutcome.UPDATED, reply)
+
+
+def _nothing_sent(plan: PlannedWriteback, at_fault: Collection[int]) -> tuple[StepResult, ...]:
+    return tuple(
+        _step(step, StepOutcome.BLOCKED if step.step_index in at_fault else StepOutcome.SKIPPED) for step in plan.steps
+    )
+
+
+def _step(step: PlannedStep, outcome: StepOutcome, judgement: Judgement | None = None) -> StepResult:
+    return StepResult(
+        step_index=step.step_index,
+        operation=step.operation,
+        outcome=outcome,
+        record_id=step.record_id,
+        http_status=None if judgement is None else judgement.status,
+        error_code=None if judgement is None else judgement.code or None,
+        request_id=None if judgement is None else judgement.request_id,
+    )
