@@ -27,7 +27,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return (value - EPOCH) // timedelta(milliseconds=1)
     if is_dataclass(value):
-        return {name: _plain(held) for name, default in _fields(type(value)) if (held := getattr(value, name)) != default}
+        return {
+            name: _plain(held) for name, default in _fields(type(value)) if (held := getattr(value, name)) != default
+        }
     return value
 
 

@@ -15,9 +15,7 @@ Redact = Callable[[str], str]
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
-def notices(
-    outcome: CallOutcome, effect: Effect, redacted: Redact, *, overrides_mapped: bool
-) -> tuple[Warning, ...]:
+def notices(outcome: CallOutcome, effect: Effect, redacted: Redact, *, overrides_mapped: bool) -> tuple[Warning, ...]:
     """In the order given; the planner's own last, unless the call system gave the same code for the same field."""
     given = [
         Warning(code=each.code, field=each.field, message=redacted(one_line(clean(each.message))))

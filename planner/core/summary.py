@@ -46,7 +46,10 @@ def texts(outcome: CallOutcome, disposition: Disposition, redacted: Redact, *, f
         subject=one_line(summary if line == written else redacted(line)),
         description=summary + (_transcript(outcome, redacted) if full_transcript and outcome.transcript else ""),
         callback=(f"Callback for {account}", _callback(outcome, redacted)),
-        review=(f"Review {outcome.human_review_reason} for {account}", f"Review reason: {outcome.human_review_reason}."),
+        review=(
+            f"Review {outcome.human_review_reason} for {account}",
+            f"Review reason: {outcome.human_review_reason}.",
+        ),
     )
 
 
@@ -70,7 +73,9 @@ def _callback(outcome: CallOutcome, redacted: Redact) -> str:
         parts.append(f"Callback window: {redacted(one_line(clean(outcome.callback_window)))}.")
     if outcome.captured_email and outcome.captured_email_verified:
         address = outcome.captured_email
-        parts.append(f"Verified email: {address if _ADDRESS.fullmatch(address) else redacted(one_line(clean(address)))}")
+        parts.append(
+            f"Verified email: {address if _ADDRESS.fullmatch(address) else redacted(one_line(clean(address)))}"
+        )
     return "\n".join(parts) or "No callback window and no verified email were given."
 
 

@@ -58,7 +58,7 @@ def reasons(outcome: CallOutcome, envelope: Envelope | None = None) -> tuple[Rea
     """Every reason not to plan the outcome; empty if there is none. Without an envelope only the body is judged."""
     found = [*_ids(outcome), *_combinations(outcome), *_texts(outcome), *_times(outcome), *_baseline(outcome.baseline)]
     if envelope:
-        found += [*_key(outcome, envelope.key), *_future(outcome, envelope.received_at)]
+        found += [*key_reasons(outcome, envelope), *_future(outcome, envelope.received_at)]
     return tuple(found)
 
 
@@ -177,8 +177,10 @@ def _storable(value: Value) -> bool:
     return value is None or value in _INT64
 
 
-def _key(outcome: CallOutcome, key: bytes | None) -> Iterator[Reason]:
-    if not key:
-        yield Reason("empty_key", "key", "the queue item's id")
-    elif key != outcome.queue_item_id.encode():
-        yield Reason("key_disagrees", "key", "the same as queue_item_id")
+def key_reasons(outcome: CallOutcome, envelope: Envelope) -> tuple[Reason, ...]:
+    """The key decides the partition, and with it the order: it must be the queue item's."""
+    if not envelope.key:
+        return (Reason("empty_key", "key", "the queue item's id"),)
+    if envelope.key != outcome.queue_item_id.encode():
+        return (Reason("key_disagrees", "key", "the same as queue_item_id"),)
+    return ()

@@ -1,0 +1,64 @@
+"""`python -m planner`: run the service, or check what it would start with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from planner.errors import EX_CONFIG, Misconfigured
+from planner.settings import describe, read_settings
+from telemetry.logs import configure_logs
+
+_EXAMPLES = """
+examples:
+  PLANNER_MAPPING_FILE=mapping.json PLANNER_BROKER__BOOTSTRAP_SERVERS=broker:9092 python -m planner
+  PLANNER_MAPPING_FILE=mapping.json python -m planner check          settings, mapping, topics and registry
+  PLANNER_MAPPING_FILE=mapping.json python -m planner check --json   the same for a script
+
+exit codes:
+  0 stopped by SIGTERM    69 broker or registry cannot be reached    78 settings, mapping or topics are not right
+  70 ended at once so that nothing is lost: restart it; whatever was not acknowledged is delivered again
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        settings = read_settings()
+    except Misconfigured as error:
+        return _refuse(error.problems, as_json=options.json)
+    from planner import running  # Faust and the redactor take a second to import; --help does not need them
+
+    configure_logs(service="planner", level=settings.log_level, form=settings.log_format)
+    if options.command == "check":
+        return running.check(settings, as_json=options.json)
+    return running.run(settings)
+
+
+def _refuse(problems: Sequence[str], *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"ok": False, "problems": list(problems)}, indent=2))  # noqa: T201  a command's output
+    else:
+        print("the planner does not start:", *problems, sep="\n  ", file=sys.stderr)  # noqa: T201
+    return EX_CONFIG
+
+
+def _parser() -> argparse.ArgumentParser:
+    rows = "\n".join(
+        f"  {name}{f' (default: {default})' if default else ''}\n      {text}" for name, default, text in describe()
+    )
+    parser = argparse.ArgumentParser(
+        prog="python -m planner",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Turns call outcomes into planned write-backs: one session, one plan, nothing lost.",
+        epilog=f"{_EXAMPLES}\nsettings (environment):\n{rows}\n",
+    )
+    parser.add_argument("command", nargs="?", choices=["run", "check"], default="run", help="what to do (default: run)")
+    parser.add_argument("--json", action="store_true", help="print the verdict of `check` as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""The Faust application: the one way of using Faust that loses nothing. Every line here is there for a reason.
+
+P5 An outcome's offset is committed only after its plan, or its rejection, was acknowledged by all in-sync replicas.
+P1 The pins are a table whose changelog is the planned topic itself.
+
+1. One agent, one at a time, in batches: Faust acknowledges a batch when the loop asks for the next.
+2. The plans of a batch are published and acknowledged before the loop goes on. If they cannot be, the process ends at
+   once: nothing of the batch is committed, all of it is delivered again, and what was published is recognised.
+3. No exception leaves the loop, for Faust would acknowledge the event that raised it. Being cancelled (SIGTERM) is one:
+   the batch in hand is finished first.
+4. Setting a pin sends nothing, since the plan was just published; recovery reads the planned topic.
+5. An error while recovering ends the process too: Faust would log it and go on without those pins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from planner.batch import Incoming
+from planner.recovery import PinStore
+from planner.settings import PlannerSettings
+
+Handle = Callable[[Sequence[Incoming]], Awaitable[None]]
+HardExit = Callable[[BaseException], Any]
+
+_RAW = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+
+
+class PinTable(faust.Table):  # type: ignore[misc]
+    """Faust's view of the pins: it is told what the planned topic holds, and is never asked to send anything."""
+
+    store_of_pins: PinStore
+    hard_exit: HardExit
+
+    def on_key_set(self, key: Any, value: Any) -> None:
+        """The agent has just published that very record."""
+
+    def on_key_del(self, key: Any) -> None:
+        """Tombstones are sent by `writeback retire`, never from here."""
+
+    def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
+        try:
+            self.store_of_pins.apply(each.message for each in batch)
+        except BaseException as error:  # noqa: BLE001  Faust would log it and go on without these pins
+            self.hard_exit(error)
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        return self.store_of_pins.persisted_offset(tp.partition)
+
+    async def need_active_standby_for(self, _tp: TP) -> bool:
+        return True
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        topic = self.changelog_topic.get_topic_name()
+        self.store_of_pins.keep_only({tp.partition for tp in assigned if tp.topic == topic})
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+
+def make_app(
+    settings: PlannerSettings, *, partitions: int, pins: PinStore, handle: Handle, hard_exit: HardExit
+) -> faust.App:
+    """An application that hands batches to `handle`, and ends through `hard_exit` if that raises."""
+    broker, topics = settings.broker, settings.broker.topics
+    app = faust.App(
+        settings.group_id,
+        broker=[f"kafka://{server}" for server in broker.bootstrap_servers.split(",")],
+        broker_credentials=_credentials(settings),
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.heartbeat_interval_s,
+        broker_commit_every=1_000_000,
+        broker_commit_interval=1.0,
+        broker_client_id=f"{settings.group_id}-{settings.instance_id}",
+        consumer_group_instance_id=f"{settings.group_id}-{settings.instance_id}",
+        consumer_auto_offset_reset="earliest",
+        Table=PinTable,
+        store="memory://",
+        table_standby_replicas=0,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=settings.batch_size * 2,
+        web_enabled=False,
+        web_in_thread=False,
+        producer_acks=-1,
+        loghandlers=[],
+    )
+    outcomes = app.topic(topics.call_outcomes.name, **_RAW)
+    planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **_RAW)
+    table = app.Table("pins", partitions=partitions, changelog_topic=planned, key_type=bytes, value_type=bytes)
+    table.store_of_pins, table.hard_exit = pins, hard_exit
+
+    async def plan(stream: Any) -> None:
+        async for events in stream.take_events(settings.batch_size, within=settings.batch_wait_s):
+            await finish(handle([_incoming(event.message) for event in events]), hard_exit)
+
+    app.agent(outcomes, name="planner", concurrency=1)(plan)
+    return app
+
+
+async def finish(batch: Awaitable[None], hard_exit: HardExit) -> None:
+    """See a batch through: if it fails the process ends, and being cancelled does not stop it half-way.
+
+    What Faust acknowledges after a batch that was cut off would be lost.
+    """
+    work = asyncio.ensure_future(batch)
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if work.cancelled() or (failure := work.exception()):
+        hard_exit(asyncio.CancelledError() if work.cancelled() else failure)  # type: ignore[arg-type]
+    if cancelled:
+        raise cancelled
+
+
+def _incoming(message: Any) -> Incoming:
+    headers = message.headers or ()
+    return Incoming(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        headers=tuple(headers.items() if isinstance(headers, dict) else headers),
+        received_at=_moment(message.timestamp),
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    if seconds is None or seconds < 0:
+        return None
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=round(seconds * 1000))
+    except OverflowError:
+        return None
+
+
+def _credentials(settings: PlannerSettings) -> Any:
+    broker = settings.broker
+    context = ssl.create_default_context(cafile=broker.ca_file) if broker.tls else None
+    if broker.sasl:
+        return faust.SASLCredentials(
+            username=broker.sasl.username,
+            password=broker.sasl.password.get_secret_value(),
+            mechanism=broker.sasl.mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context else None

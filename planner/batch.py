@@ -1,0 +1,145 @@
+"""What becomes of each record of a batch: planned, known already, or rejected. Reads the pins, changes nothing.
+
+P1 One session, one plan: the first is pinned; the same outcome again changes nothing; another one is rejected.
+P6 Whatever arrives, there is a verdict; all reasons at once.
+
+Within a batch, what was decided for earlier records counts for later ones, as if it had been pinned already.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from planner.core.digests import digest
+from planner.core.planning import Policy, Rejected, plan
+from planner.core.preceding import EarlierPlan
+from planner.core.resolution import Crm
+from planner.core.validation import Envelope, key_reasons, reasons
+from planner.pins import Pin, Pins, pin_of
+from schemas.codec import Codec, Undecodable
+from schemas.headers import Headers, Reason
+from schemas.records import CallOutcome, PlannedWriteback, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A record as it stands on the topic. `received_at` is the time that the topic has for it, if any."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    received_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Publish `value` under `key` to the planned topic, then pin."""
+
+    incoming: Incoming
+    plan: PlannedWriteback
+    pin: Pin
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyPlanned:
+    """The same outcome was planned before. Nothing to do."""
+
+    incoming: Incoming
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Publish the original bytes to the rejected topic."""
+
+    incoming: Incoming
+    reasons: tuple[Reason, ...]
+
+
+Verdict = Planned | AlreadyPlanned | Refused
+
+MISMATCH = Reason("mismatch", "session_id", "the outcome that this session was planned with; a session has one plan")
+TOMBSTONE = Reason("tombstone", "value", "a call outcome")
+
+
+class Desk:
+    """Decides; the agent acts. One per process."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: Codec[CallOutcome],
+        plans: Codec[PlannedWriteback],
+        crm: Crm,
+        policy: Policy,
+        pins: Pins,
+    ) -> None:
+        self._outcomes = outcomes
+        self._plans = plans
+        self._crm = crm
+        self._policy = policy
+        self._pins = pins
+
+    def verdicts(self, batch: Iterable[Incoming]) -> list[Verdict]:
+        """One per record, in order. Raises RegistryUnavailable: then no record is at fault, and none is decided."""
+        fresh = _Fresh()
+        return [self._verdict(incoming, fresh) for incoming in batch]
+
+    def _verdict(self, incoming: Incoming, fresh: _Fresh) -> Verdict:
+        if incoming.value is None:
+            return Refused(incoming, (TOMBSTONE,))
+        try:
+            outcome = self._outcomes.decode(incoming.value)
+        except Undecodable as error:
+            return Refused(incoming, (Reason("undecodable", "value", f"a call outcome, but it {error}"),))
+        envelope = Envelope(incoming.key, incoming.received_at)
+        pinned = fresh.digest(incoming.partition, outcome.session_id) or self._pins.digest(
+            incoming.partition, outcome.session_id
+        )
+        if pinned is None:
+            return self._planned(incoming, outcome, envelope, fresh)
+        if pinned == bytes.fromhex(digest(outcome))[: len(pinned)] and not key_reasons(outcome, envelope):
+            return AlreadyPlanned(incoming)
+        return Refused(incoming, (MISMATCH, *reasons(outcome, envelope)))
+
+    def _planned(
+        self, incoming: Incoming, outcome: CallOutcome, envelope: Envelope, fresh: _Fresh
+    ) -> Planned | Refused:
+        place = incoming.partition, outcome.queue_item_id
+        planned = plan(
+            outcome,
+            Source(topic=incoming.topic, partition=incoming.partition, offset=incoming.offset),
+            self._crm,
+            self._policy,
+            (*self._pins.earlier(*place), *fresh.earlier(*place)),
+            envelope,
+        )
+        if isinstance(planned, Rejected):
+            return Refused(incoming, planned.reasons)
+        pin = pin_of(planned)
+        fresh.add(incoming.partition, pin)
+        return Planned(incoming, planned, pin, self._plans.encode(planned))
+
+
+class _Fresh:
+    """Pins of the batch that is being decided."""
+
+    def __init__(self) -> None:
+        self._digests: dict[tuple[int, str], bytes] = {}
+        self._earlier: dict[tuple[int, str], list[EarlierPlan]] = defaultdict(list)
+
+    def digest(self, partition: int, session_id: str) -> bytes | None:
+        return self._digests.get((partition, session_id))
+
+    def earlier(self, partition: int, queue_item_id: str) -> Iterable[EarlierPlan]:
+        return self._earlier.get((partition, queue_item_id), ())
+
+    def add(self, partition: int, pin: Pin) -> None:
+        self._digests[partition, pin.session_id] = pin.digest
+        self._earlier[partition, pin.queue_item_id].append(EarlierPlan(pin.session_id, pin.offset, pin.columns))

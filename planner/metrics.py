@@ -1,0 +1,45 @@
+"""What Prometheus is told. Labels are reasons and outcomes, never ids."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+
+class Metrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.outcomes = Counter("planner_outcomes", "Outcomes by what became of them.", ["outcome"], registry=registry)
+        self.rejections = Counter(
+            "planner_rejections",
+            "Reasons of rejected outcomes; one outcome may have several.",
+            ["reason"],
+            registry=registry,
+        )
+        self.batch_seconds = Histogram(
+            "planner_batch_seconds", "From taking a batch to the broker's acknowledgement.", registry=registry
+        )
+        self.batch_size = Histogram(
+            "planner_batch_size",
+            "Outcomes per batch.",
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+            registry=registry,
+        )
+        self.oldest_outcome_age = Gauge(
+            "planner_oldest_outcome_age_seconds",
+            "Age of the oldest outcome of the last batch when it was planned.",
+            registry=registry,
+        )
+        self.pins = Gauge("planner_pins", "Sessions that are known to be planned.", registry=registry)
+        self.recovery_remaining = Gauge(
+            "planner_recovery_remaining", "Planned records that recovery still has to read.", registry=registry
+        )
+        self.unreadable_plans = Counter(
+            "planner_unreadable_plans",
+            "Records on the planned topic that are no plans; the writer rejects them.",
+            registry=registry,
+        )
+        self.registry_waits = Counter(
+            "planner_registry_waits", "Times that a batch waited for the schema registry.", registry=registry
+        )
+        self.build = Info("planner_build", "Version and mapping of this process.", registry=registry)
+        for outcome in ("planned", "duplicate", "rejected"):
+            self.outcomes.labels(outcome)

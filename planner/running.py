@@ -1,0 +1,95 @@
+"""Running the service, and checking what it would run with.
+
+Stop order on SIGTERM: the agent finishes the batch in hand, Faust commits and leaves the group, the publisher's thread
+ends, the endpoint goes last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import faust
+import structlog
+
+from planner.errors import EX_CONFIG, Misconfigured
+from planner.settings import PlannerSettings
+from planner.wiring import STARTUP_ERRORS, Prepared, build, own_version, prepare
+from telemetry.tracing import TracingNotInstalled, configure_tracing
+
+EX_UNAVAILABLE = 69
+
+log: Any = structlog.get_logger("planner")
+
+
+def run(settings: PlannerSettings) -> int:
+    """Until SIGTERM. The exit code."""
+    prepared = _prepared(settings)
+    if isinstance(prepared, int):
+        return prepared
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    planner = build(prepared)
+    planner.endpoint.start()
+    log.info("endpoint.listening", port=planner.endpoint.port)
+    log.info(
+        "planner.starting",
+        version=own_version(),
+        mapping=prepared.crm.fingerprint,
+        partitions=prepared.partitions,
+        group=settings.group_id,
+    )
+    worker = faust.Worker(
+        planner.app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False, loglevel="ERROR"
+    )
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    else:
+        code = 0
+    planner.publisher.close()
+    planner.endpoint.stop()
+    log.info("planner.stopped", exit_code=code)
+    return code
+
+
+def check(settings: PlannerSettings, *, as_json: bool) -> int:
+    """Says whether the planner would start. The exit code."""
+    try:
+        prepared = prepare(settings)
+    except Misconfigured as error:
+        return _say(list(error.problems), EX_CONFIG, as_json=as_json)
+    except STARTUP_ERRORS as error:
+        return _say([str(error)], EX_UNAVAILABLE, as_json=as_json)
+    facts = {"partitions": prepared.partitions, "mapping": prepared.crm.fingerprint, "version": own_version()}
+    return _say([], 0, as_json=as_json, **facts)
+
+
+def _prepared(settings: PlannerSettings) -> Prepared | int:
+    try:
+        configure_tracing(service="planner", version=own_version())
+        return prepare(settings)
+    except Misconfigured as error:
+        for problem in error.problems:
+            log.error("planner.misconfigured", problem=problem)
+        return EX_CONFIG
+    except TracingNotInstalled as error:
+        log.error("planner.misconfigured", problem=str(error))
+        return EX_CONFIG
+    except STARTUP_ERRORS as error:
+        log.error("planner.unavailable", problem=str(error))
+        return EX_UNAVAILABLE
+
+
+def _say(problems: list[str], code: int, *, as_json: bool, **facts: Any) -> int:
+    if as_json:
+        print(json.dumps({"ok": not problems, "problems": problems, **facts}, indent=2))  # noqa: T201
+    elif problems:
+        print("the planner would not start:", *problems, sep="\n  ", file=sys.stderr)  # noqa: T201
+    else:
+        listed = ", ".join(f"{name} {value}" for name, value in facts.items())
+        print(f"the planner would start: {listed}")  # noqa: T201
+    return code

@@ -1,0 +1,129 @@
+"""One batch after the other: decide, publish, pin, say what happened. And when the process must end at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from planner.batch import AlreadyPlanned, Desk, Incoming, Planned, Refused, Verdict
+from planner.errors import EX_SOFTWARE
+from planner.metrics import Metrics
+from planner.pins import Pin, Pins
+from planner.publisher import Publisher, Record
+from planner.rejections import rejection
+from planner.traces import kept_headers
+from schemas.registry import RegistryUnavailable
+from schemas.topics import Topics
+
+log: Any = structlog.get_logger("planner")
+
+_REGISTRY_PAUSE_S = 1.0
+
+
+class Service:
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        pins: Pins,
+        publisher: Publisher,
+        topics: Topics,
+        metrics: Metrics,
+        planned_by: str,
+        registry_patience_s: float,
+    ) -> None:
+        self._desk = desk
+        self._pins = pins
+        self._publisher = publisher
+        self._topics = topics
+        self._metrics = metrics
+        self._planned_by = planned_by
+        self._patience_s = registry_patience_s
+
+    async def handle(self, batch: Sequence[Incoming]) -> None:
+        """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5)."""
+        began = time.monotonic()
+        verdicts = await self._verdicts(batch)
+        await self._publisher.publish([record for verdict in verdicts for record in self._records(verdict)])
+        self._pin(verdicts)
+        self._tell(verdicts, time.monotonic() - began)
+
+    async def _verdicts(self, batch: Sequence[Incoming]) -> list[Verdict]:
+        """Waits for a schema registry that does not answer: no outcome is at fault."""
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._desk.verdicts(batch)
+            except RegistryUnavailable as error:
+                if time.monotonic() > deadline:
+                    raise
+                self._metrics.registry_waits.inc()
+                log.warning("registry.unavailable", waiting_s=_REGISTRY_PAUSE_S, message=str(error))
+            await asyncio.sleep(_REGISTRY_PAUSE_S)
+
+    def _records(self, verdict: Verdict) -> list[Record]:
+        match verdict:
+            case Planned(incoming, plan, _, value):
+                return [
+                    Record(
+                        topic=self._topics.planned_writebacks.name,
+                        partition=incoming.partition,
+                        key=plan.session_id.encode(),
+                        value=value,
+                        headers=kept_headers(incoming.headers),
+                    )
+                ]
+            case Refused():
+                return [rejection(verdict, topic=self._topics.call_outcomes_rejected.name, by=self._planned_by)]
+            case AlreadyPlanned():
+                return []
+
+    def _pin(self, verdicts: Sequence[Verdict]) -> None:
+        pins: dict[int, list[Pin]] = {}
+        for verdict in verdicts:
+            if isinstance(verdict, Planned):
+                pins.setdefault(verdict.incoming.partition, []).append(verdict.pin)
+        for partition, of_partition in pins.items():
+            self._pins.pin(partition, of_partition)
+
+    def _tell(self, verdicts: Sequence[Verdict], seconds: float) -> None:
+        planned = [verdict for verdict in verdicts if isinstance(verdict, Planned)]
+        refused = [verdict for verdict in verdicts if isinstance(verdict, Refused)]
+        reasons = Counter(reason.code for verdict in refused for reason in verdict.reasons)
+        duplicates = len(verdicts) - len(planned) - len(refused)
+        for name, count in (("planned", len(planned)), ("duplicate", duplicates), ("rejected", len(refused))):
+            self._metrics.outcomes.labels(name).inc(count)
+        for code, count in reasons.items():
+            self._metrics.rejections.labels(code).inc(count)
+        self._metrics.batch_seconds.observe(seconds)
+        self._metrics.batch_size.observe(len(verdicts))
+        if ages := [verdict.incoming.received_at for verdict in verdicts if verdict.incoming.received_at]:
+            self._metrics.oldest_outcome_age.set((datetime.now(UTC) - min(ages)).total_seconds())
+        log.info(
+            "batch.planned",
+            planned=len(planned),
+            duplicates=duplicates,
+            rejected=len(refused),
+            reasons=dict(reasons),
+            ms=round(seconds * 1000),
+        )
+
+
+def hard_exit(error: BaseException) -> None:
+    """End the process at once: nothing more is committed, and everything that was not is delivered again."""
+    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=EX_SOFTWARE)
+    sys.stdout.flush()
+    os._exit(EX_SOFTWARE)
+
+
+def _safe_text(error: BaseException) -> str:
+    """Texts of our own errors name codes and places; a library's may quote the record it failed on (B1)."""
+    return str(error) if type(error).__module__.startswith(("planner.", "schemas.")) else type(error).__name__

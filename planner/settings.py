@@ -1,0 +1,194 @@
+"""The planner's settings: read once from `PLANNER_…`, checked whole, never changed.
+
+Nested names are joined with two underscores: `PLANNER_BROKER__BOOTSTRAP_SERVERS`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import phonenumbers
+from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from planner.core.dispositions import EFFECTS
+from planner.core.planning import Policy
+from planner.errors import Misconfigured
+from schemas.connection import BrokerSettings, RegistrySettings
+from schemas.records import Disposition
+from telemetry.logs import LogFormat
+
+PREFIX = "PLANNER_"
+
+
+class PlannerSettings(BaseSettings):
+    """Everything `python -m planner` can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        nested_model_default_partial_update=True,
+    )
+
+    mapping_file: Path = Field(description="The reviewed mapping of this tenant.")
+    broker: BrokerSettings = Field(
+        default_factory=lambda: BrokerSettings.model_validate({}),
+        description="Connection to Kafka and the names of the topics.",
+    )
+    registry: RegistrySettings | None = Field(None, description="Schema registry; Avro single-object encoding if none.")
+    registry_patience_s: float = Field(
+        60.0, ge=0, description="How long a batch waits for a registry that does not answer before the process exits."
+    )
+    redaction: Literal["redact", "none"] = Field(
+        "redact", description="Take personal data out of free text. `none` lets it through to the CRM."
+    )
+    redaction_regions: tuple[str, ...] = Field(
+        ("US",),
+        min_length=1,
+        description='JSON list of the countries whose phone formats are known, e.g. ["US", "DE"].',
+    )
+    transcript: Literal["summary-only", "full"] = Field(
+        "summary-only", description="`full` puts the redacted transcript into the phone call's description."
+    )
+    next_attempt_after_s: dict[Disposition, int] = Field(
+        default_factory=dict,
+        description='JSON object of retryable dispositions to seconds until the next attempt, e.g. {"no_answer": 14400}.'
+        " One that is not there leaves the column alone.",
+    )
+    group: str = Field("writeback-planner", min_length=1, description="Consumer group.")
+    session_timeout_s: float = Field(
+        6.0, ge=1, description="A planner that went silent is replaced after this; so long its partitions stand still."
+    )
+    heartbeat_interval_s: float = Field(1.5, gt=0, description="How often a planner reports to its group.")
+    batch_size: int = Field(
+        500, ge=1, le=10_000, description="Most outcomes that are planned and acknowledged together."
+    )
+    batch_wait_s: float = Field(0.02, gt=0, le=5, description="Longest wait for a batch to fill: added latency.")
+    delivery_timeout_s: float = Field(
+        30.0, ge=1, description="How long the broker may take to acknowledge a plan before the process exits."
+    )
+    max_message_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1_000_000,
+        description="Largest record to publish: rejected records keep their original bytes, however many.",
+    )
+    pin_store: str = Field(
+        "memory://",
+        pattern=r"^(memory://|rocksdb://.+)$",
+        description="Where pins are kept: memory://, or rocksdb:///a/folder to recover only what is new after a start.",
+    )
+    instance_id: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9._-]{1,200}$",
+        description="Name of this replica, stable across restarts, so that a restart is no rebalance.",
+    )
+    endpoint_host: str = Field("0.0.0.0", description="Address that metrics and health listen on.")  # noqa: S104  scraped from outside the pod
+    endpoint_port: int = Field(9101, ge=0, le=65_535, description="Their port; 0 takes any free one, which is logged.")
+    log_format: LogFormat = Field("auto", description="json, console, or auto: coloured on a terminal, JSON elsewhere.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+
+    @field_validator("redaction_regions")
+    @classmethod
+    def _known_regions(cls, regions: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(regions) - phonenumbers.SUPPORTED_REGIONS):
+            raise ValueError(f"not ISO 3166 country codes with phone numbers: {', '.join(unknown)}")
+        return regions
+
+    @field_validator("next_attempt_after_s")
+    @classmethod
+    def _only_retryable(cls, delays: dict[Disposition, int]) -> dict[Disposition, int]:
+        if wrong := sorted(name for name in delays if not EFFECTS[name].retryable):
+            raise ValueError(f"never called again, so they have no next attempt: {', '.join(wrong)}")
+        if any(not 0 < delay <= 366 * 86_400 for delay in delays.values()):
+            raise ValueError("each must be between a second and a year")
+        return delays
+
+    @field_validator("heartbeat_interval_s")
+    @classmethod
+    def _several_heartbeats_per_session(cls, interval: float, info: Any) -> float:
+        if interval * 3 > info.data.get("session_timeout_s", interval * 3):
+            raise ValueError("must be at most a third of session_timeout_s")
+        return interval
+
+    @property
+    def group_id(self) -> str:
+        return self.broker.topic_prefix + self.group
+
+    def policy(self, *, version: str) -> Policy:
+        return Policy(
+            redaction=self.redaction,
+            regions=self.redaction_regions,
+            transcript=self.transcript,
+            delays={name: timedelta(seconds=delay) for name, delay in self.next_attempt_after_s.items()},
+            planned_by=version,
+        )
+
+
+def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> PlannerSettings:
+    """The settings from the environment, `overrides` on top. Raises Misconfigured with every mistake, never a value."""
+    unknown = [
+        f"{name}: is no setting of the planner; see python -m planner --help"
+        for name in sorted(os.environ if environ is None else environ)
+        if name.upper().startswith(PREFIX) and not _is_known(name)
+    ]
+    try:
+        settings = PlannerSettings(**overrides)
+    except ValidationError as error:
+        raise Misconfigured(
+            [*unknown, *(_problem(e["loc"], e["msg"]) for e in error.errors(include_input=False))]
+        ) from None
+    except SettingsError as error:
+        raise Misconfigured([*unknown, f"{PREFIX}…: {error}: it must be JSON"]) from None
+    if unknown:
+        raise Misconfigured(unknown)
+    return settings
+
+
+def _is_known(name: str) -> bool:
+    """Only the first part is looked at: unknown parts of a group are refused by the group itself."""
+    return name[len(PREFIX) :].lower().split("__")[0] in PlannerSettings.model_fields
+
+
+def _problem(where: Sequence[int | str], what: str) -> str:
+    parts = [str(part) for part in where]
+    name = PREFIX + "__".join(parts).upper() if parts else "settings"
+    return f"{name}: {what.removeprefix('Value error, ')}"
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """(variable, default, description) of every setting, for --help."""
+    return list(_describe(PlannerSettings, PREFIX))
+
+
+def _describe(model: type[BaseModel], prefix: str) -> list[tuple[str, str, str]]:
+    rows: list[tuple[str, str, str]] = []
+    for name, field in model.model_fields.items():
+        variable = prefix + name.upper()
+        if (group := _group_of(field.annotation)) is not None:
+            rows += _describe(group, variable + "__")
+            continue
+        rows.append((variable, _default(field), field.description or ""))
+    return rows
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if field.default_factory is socket.gethostname:
+        return "the host's name"
+    value = field.get_default(call_default_factory=True)
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _group_of(annotation: Any) -> type[BaseModel] | None:
+    candidates = getattr(annotation, "__args__", (annotation,))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

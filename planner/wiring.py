@@ -1,0 +1,189 @@
+"""Builds the planner, in the order in which a misconfigured one has to say so: settings, mapping, topics, registry."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import faust
+import structlog
+from prometheus_client import CollectorRegistry
+
+from planner.app import make_app
+from planner.batch import Desk
+from planner.core.resolution import Crm
+from planner.errors import Misconfigured
+from planner.mapping import MappingUnfit, load
+from planner.metrics import Metrics
+from planner.pins import MemoryPins
+from planner.publisher import Publisher
+from planner.recovery import PinStore
+from planner.service import Service, hard_exit
+from planner.settings import PlannerSettings
+from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
+from schemas.codec import Codec
+from schemas.records import CallOutcome, PlannedWriteback
+from schemas.registry import RegistryUnavailable, SchemaRefused, codec
+from telemetry.endpoint import Endpoint, Verdict
+
+log: Any = structlog.get_logger("planner")
+
+LONGEST_SILENCE_S = 30.0
+"""A loop that has not turned for so long is taken for dead; nothing that it does should take a second."""
+
+
+def own_version() -> str:
+    try:
+        return version("dataverse-writeback")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that had to be right before a start."""
+
+    settings: PlannerSettings
+    crm: Crm
+    partitions: int
+    outcomes: Codec[CallOutcome]
+    plans: Codec[PlannedWriteback]
+
+
+def prepare(settings: PlannerSettings) -> Prepared:
+    """Raises Misconfigured with every problem of mapping, topics and registry at once, BrokerUnavailable and
+    RegistryUnavailable if those could not be asked."""
+    problems: list[str] = []
+    crm = partitions = codecs = None
+    topics = settings.broker.topics
+    try:
+        crm = load(settings.mapping_file, next_attempt=bool(settings.next_attempt_after_s))
+    except MappingUnfit as error:
+        problems += [f"{settings.mapping_file.name}: {problem}" for problem in error.problems]
+    try:
+        partitions = check_topics(
+            settings.broker, (topics.call_outcomes, topics.planned_writebacks, topics.call_outcomes_rejected)
+        )
+    except UnfitTopics as error:
+        problems += error.problems
+    try:
+        codecs = (
+            codec(CallOutcome, topics.call_outcomes.name, settings.registry),
+            codec(PlannedWriteback, topics.planned_writebacks.name, settings.registry),
+        )
+    except SchemaRefused as error:
+        problems.append(str(error))
+    if problems or crm is None or partitions is None or codecs is None:
+        raise Misconfigured(problems)
+    return Prepared(settings, crm, partitions, *codecs)
+
+
+@dataclass(frozen=True)
+class Planner:
+    app: faust.App
+    endpoint: Endpoint
+    publisher: Publisher
+
+
+def build(prepared: Prepared) -> Planner:
+    settings = prepared.settings
+    planned_by = own_version()
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.build.info({"version": planned_by, "mapping": prepared.crm.fingerprint})
+    pins = MemoryPins()
+    metrics.pins.set_function(lambda: len(pins))
+    publisher = Publisher(
+        settings.broker,
+        delivery_timeout_s=settings.delivery_timeout_s,
+        max_message_bytes=settings.max_message_bytes,
+    )
+    desk = Desk(
+        outcomes=prepared.outcomes,
+        plans=prepared.plans,
+        crm=prepared.crm,
+        policy=settings.policy(version=planned_by),
+        pins=pins,
+    )
+    service = Service(
+        desk=desk,
+        pins=pins,
+        publisher=publisher,
+        topics=settings.broker.topics,
+        metrics=metrics,
+        planned_by=planned_by,
+        registry_patience_s=settings.registry_patience_s,
+    )
+
+    def unreadable(partition: int, offset: int) -> None:
+        metrics.unreadable_plans.inc()
+        log.warning("recovery.unreadable_plan", partition=partition, offset=offset)
+
+    app = make_app(
+        settings,
+        partitions=prepared.partitions,
+        pins=PinStore(pins, prepared.plans, unreadable),
+        handle=service.handle,
+        hard_exit=hard_exit,
+    )
+    health = Health(app, metrics)
+    app.task(health.watch)
+    endpoint = Endpoint(
+        host=settings.endpoint_host,
+        port=settings.endpoint_port,
+        registry=registry,
+        live=health.live,
+        ready=health.ready,
+    )
+    return Planner(app, endpoint, publisher)
+
+
+class Health:
+    """Live: the loop turned lately. Ready: assigned and recovered. The mapping was loaded before there was a loop."""
+
+    def __init__(self, app: faust.App, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._turned_at = time.monotonic()
+        self._was_ready = False
+
+    async def watch(self) -> None:
+        while not self._app.should_stop:
+            self._turned_at = time.monotonic()
+            self._say()
+            await self._app.sleep(1.0)
+
+    def live(self) -> Verdict:
+        silence = time.monotonic() - self._turned_at
+        return Verdict(silence < LONGEST_SILENCE_S, {"loop_silent_s": round(silence, 1)})
+
+    def ready(self) -> Verdict:
+        remaining = self._remaining()
+        recovered = bool(self._app.tables.actives_ready)
+        assigned = self._assigned()
+        return Verdict(
+            recovered,
+            {"mapping": True, "recovered": recovered, "recovery_remaining": remaining, "partitions": assigned},
+        )
+
+    def _assigned(self) -> int:
+        changelogs = self._app.tables.changelog_topics
+        return sum(tp.topic not in changelogs for tp in self._app.assignor.assigned_actives())
+
+    def _remaining(self) -> int:
+        recovery = self._app.tables.recovery
+        return max(0, sum(recovery.active_remaining().values())) if recovery.in_recovery else 0
+
+    def _say(self) -> None:
+        remaining, ready = self._remaining(), self.ready().ok
+        self._metrics.recovery_remaining.set(remaining)
+        if remaining:
+            log.info("recovery.progress", remaining=remaining)
+        if ready and not self._was_ready:
+            log.info("planner.ready", partitions=self._assigned())
+        self._was_ready = ready
+
+
+STARTUP_ERRORS = (BrokerUnavailable, RegistryUnavailable)
