@@ -1,0 +1,116 @@
+"""`serve`: settings from options, ports to a file, until SIGTERM or SIGINT."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from pydantic import ValidationError
+
+from simulator import tenant
+from simulator.faults.actions import Latency
+from simulator.faults.rules import Rule
+from simulator.limits import Limits
+from simulator.schema import SchemaError
+from simulator.server import Endpoints, serving
+from simulator.settings import Settings
+from simulator.switches import Switches
+
+
+def register(app: typer.Typer) -> None:
+    app.command("serve")(serve)
+
+
+def serve(
+    port: Annotated[int, typer.Option(help="Port of the Web API in plain HTTP; 0 picks a free one.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port_file: Annotated[
+        Path | None, typer.Option(help="Write the addresses here as JSON, once everything listens.")
+    ] = None,
+    auth: Annotated[
+        str,
+        typer.Option(help="none: trust everybody. static: one bearer token. entra: tokens of the sign-in endpoint."),
+    ] = "static",
+    token: Annotated[str, typer.Option(help="The bearer token of --auth static.")] = tenant.STATIC_TOKEN,
+    tls_dir: Annotated[
+        Path | None, typer.Option(help="Make certificates in this folder and open a TLS port; ca.pem is to be trusted.")
+    ] = None,
+    tls_port: Annotated[
+        int, typer.Option(help="Port of everything over TLS, sign-in included; 0 picks a free one.")
+    ] = 0,
+    tables: Annotated[
+        list[Path] | None, typer.Option(help="Table files or folders (YAML, JSON) instead of the example tenant's.")
+    ] = None,
+    faults: Annotated[Path | None, typer.Option(help="Script: a YAML or JSON list of fault rules.")] = None,
+    latency: Annotated[float, typer.Option(help="Seconds that every request takes.")] = 0.0,
+    requests_limit: Annotated[int, typer.Option(help="Requests per user and server in the window.")] = 6000,
+    execution_limit: Annotated[float, typer.Option(help="Execution seconds per user and server in the window.")] = 1200,
+    concurrent_limit: Annotated[int, typer.Option(help="Requests at the same time per user and server.")] = 52,
+    window: Annotated[float, typer.Option(help="Seconds of the sliding window.")] = 300,
+    time_scale: Annotated[float, typer.Option(help="How much faster than the clock the window passes.")] = 1.0,
+    servers: Annotated[int, typer.Option(help="Number of web servers behind the address.")] = 1,
+    no_limits: Annotated[bool, typer.Option("--no-limits", help="No service protection limits.")] = False,
+    switch: Annotated[
+        list[str] | None, typer.Option(help="name=value of an unconfirmed fact; see docs/simulator.md.")
+    ] = None,
+    sqlite: Annotated[Path | None, typer.Option(help="Keep rows and log in this file.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of ids, server choice and faults.")] = 0,
+    empty: Annotated[bool, typer.Option("--empty", help="Start without the example tenant's rows.")] = False,
+) -> None:
+    """Serve the Web API until interrupted."""
+    given = {name: value for name, _, value in (pair.partition("=") for pair in switch or [])}
+    values: dict[str, Any] = {
+        "host": host, "port": port, "auth": auth, "tokens": {token: tenant.APPLICATION_USER}, "tls_dir": tls_dir,
+        "tls_port": tls_port, "tables": tuple(tables or ()), "seed": seed, "seed_rows": not empty, "sqlite": sqlite,
+    }  # fmt: skip
+    try:
+        settings = Settings(
+            **values,
+            latency=Latency(kind="latency", seconds=latency),
+            switches=Switches.of(given),
+            faults=_script(faults),
+            limits=Limits(
+                requests=requests_limit,
+                execution_seconds=execution_limit,
+                concurrent=concurrent_limit,
+                window_seconds=window,
+                servers=servers,
+                time_scale=time_scale,
+                enabled=not no_limits,
+            ),
+        )
+        asyncio.run(_serve(settings, port_file))
+    except (ValidationError, SchemaError, ValueError, OSError) as error:
+        typer.echo(f"The simulator did not start: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _script(path: Path | None) -> tuple[Rule, ...]:
+    if path is None:
+        return ()
+    return tuple(Rule.model_validate(item) for item in yaml.safe_load(path.read_text(encoding="utf-8")) or ())
+
+
+async def _serve(settings: Settings, port_file: Path | None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serving(settings) as endpoints:
+        _announce(endpoints, port_file)
+        await stop.wait()
+
+
+def _announce(endpoints: Endpoints, port_file: Path | None) -> None:
+    typer.echo(f"Web API        {endpoints.api_url}/")
+    typer.echo(f"Page           {endpoints.base_url}/")
+    typer.echo(f"Control        {endpoints.control_url}")
+    if endpoints.authority:
+        typer.echo(f"Sign-in (TLS)  {endpoints.authority}/{tenant.TENANT_ID}/   trust {endpoints.ca_file}")
+    if port_file is not None:
+        # Whoever waits for the file never reads half of it.
+        part = port_file.with_name(f"{port_file.name}.part")
+        part.write_text(json.dumps(endpoints.to_dict()), encoding="utf-8")
+        part.replace(port_file)

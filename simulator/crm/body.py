@@ -1,0 +1,156 @@
+"""What a body asks for: columns, binds and related rows, checked in the order in which the service complains."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulator import errors
+from simulator.crm import keys, literals
+from simulator.crm.call import Call
+from simulator.crm.organization import Organization
+from simulator.schema import Column, Kind, Lookup, Table
+from simulator.schema.model import LOOKUPS
+
+_BIND = "@odata.bind"
+
+
+@dataclass(slots=True)
+class Wanted:
+    """A body after the checks. `values` by wire name, `targets` for lookups, `related` rows to make with it."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    targets: dict[str, str] = field(default_factory=dict)
+    related: list[tuple[Table, Column, list[dict[str, Any]]]] = field(default_factory=list)
+    parents: list[tuple[Column, Lookup, dict[str, Any]]] = field(default_factory=list)
+
+
+def read(organization: Organization, call: Call, table: Table, body: dict[str, Any], *, creating: bool) -> Wanted:
+    """Raises the first refusal the service would give: unknown property, wrong type, beyond limits, dangling bind."""
+    wanted = Wanted()
+    plain: list[tuple[Column, Any]] = []
+    binds: list[tuple[str, Any]] = []
+    columns = table.by_wire
+    for name, value in body.items():
+        column = columns.get(name)
+        if column is not None and column.kind not in LOOKUPS:
+            if _settable(organization, table, column, creating=creating):
+                plain.append((column, literals.convert(table, column, value)))
+        elif "@" in name:
+            if name.endswith(_BIND):
+                binds.append((name.removesuffix(_BIND), value))
+        elif column is not None:
+            raise errors.payload(
+                table.entity_set,
+                "Microsoft.Crm.CrmException: CRM do not support direct update of Entity Reference properties, Use"
+                " Navigation properties instead.",
+            )
+        else:
+            _navigation(organization, wanted, table, (name, value), creating=creating)
+    declared = [(name, _bind_target(table, name), value) for name, value in binds]
+    for column, value in plain:
+        literals.check_limits(table, column, value)
+        if value is None and column.required == "SystemRequired":
+            raise errors.required(table.logical_name, column.name)
+        wanted.values[column.wire] = value
+    for name, lookups, value in declared:
+        _bind(organization, call, wanted, table, (name, lookups, value))
+    if organization.switches.application_required == "refuse":
+        _check_required(table, wanted, creating=creating)
+    return wanted
+
+
+def _settable(organization: Organization, table: Table, column: Column, *, creating: bool) -> bool:
+    if column.creatable if creating else column.updatable:
+        return True
+    if column.kind is Kind.STATE or (column.kind is Kind.GUID and column.name == table.primary_id):
+        return True  # the state rule and the key rule have their own say
+    if organization.switches.read_only_columns == "refuse":
+        verb = "create" if creating else "update"
+        raise errors.invalid_argument(
+            f"The property '{column.name}' of '{table.logical_name}' is not valid for {verb}."
+        )
+    return False
+
+
+def _navigation(
+    organization: Organization, wanted: Wanted, table: Table, item: tuple[str, Any], *, creating: bool
+) -> None:
+    """A navigation property used as a property: null clears it, an object or a list makes related rows."""
+    name, value = item
+    single = table.navigation.get(name)
+    if single is not None:
+        column, lookup = single
+        if value is None:
+            wanted.values[column.wire] = None
+        elif isinstance(value, dict) and creating:
+            wanted.parents.append((column, lookup, value))
+        else:
+            raise errors.odata(
+                table.entity_set,
+                f"A 'PrimitiveValue' node with non-null value was found when trying to read the value of the property"
+                f" '{name}'; however, a 'StartArray' node, a 'StartObject' node, or a 'PrimitiveValue' node with null"
+                " value was expected.",
+            )
+        return
+    for child, column, lookup in organization.schema.referencing.get(table.logical_name, ()):
+        if lookup.collection == name and creating and isinstance(value, list):
+            wanted.related.append((child, column, value))
+            return
+    raise errors.undeclared_property(table.entity_set, table.logical_name, name)
+
+
+def _bind_target(table: Table, name: str) -> list[tuple[Column, Lookup]]:
+    if name not in table.navigation:
+        raise errors.undeclared_bind(table.entity_set, name)
+    return [
+        (column, lookup)
+        for column in table.columns.values()
+        for lookup in column.lookups
+        if name in (lookup.navigation, f"{column.name}_{lookup.target}")
+    ]
+
+
+def _bind(
+    organization: Organization,
+    call: Call,
+    wanted: Wanted,
+    table: Table,
+    bind: tuple[str, list[tuple[Column, Lookup]], Any],
+) -> None:
+    name, lookups, value = bind
+    column = lookups[0][0]
+    if value is None:
+        if organization.switches.bind_null == "refuse" or column.required == "SystemRequired":
+            raise errors.odata(table.entity_set, f"The '{name}@odata.bind' annotation may not be null.")
+        wanted.values[column.wire] = None
+        return
+    if not isinstance(value, str):
+        raise errors.odata(table.entity_set, f"The '{name}@odata.bind' annotation must be an entity reference.")
+    target, record_id = resolve(organization, call, value)
+    if target.logical_name not in {lookup.target for _, lookup in lookups}:
+        raise errors.odata(
+            table.entity_set,
+            f"The navigation property '{name}' of '{table.logical_name}' does not take a '{target.logical_name}'.",
+        )
+    wanted.values[column.wire] = record_id
+    wanted.targets[column.wire] = target.logical_name
+
+
+def resolve(organization: Organization, call: Call, text: str) -> tuple[Table, str]:
+    """The row that an entity reference (`/accounts(…)`, a URL, or `$1`) names. Raises 404 when it is not there."""
+    if text.startswith("$"):
+        entity = call.references.get(text[1:])
+        if entity is None:
+            raise errors.batch(f"Content-ID Reference: '{text}' does not exist in the batch context.")
+        text = entity
+    target, key_text = keys.reference(organization.schema, text)
+    record_id, _ = organization.existing(target, organization.key(target, key_text))
+    return target, record_id
+
+
+def _check_required(table: Table, wanted: Wanted, *, creating: bool) -> None:
+    for column in table.columns.values():
+        if column.required != "ApplicationRequired":
+            continue
+        given = column.wire in wanted.values
+        if (given or creating) and wanted.values.get(column.wire) is None:
+            raise errors.required(table.logical_name, column.name)

@@ -1,0 +1,60 @@
+"""Who asks, and under which conditions."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+APPLICATION = "application"
+PERSON = "person"
+SEED = "seed"
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on behalf of one user.
+
+    `base` is the service root of answers (`http://host/api/data/v9.2`). `references` maps Content-IDs of the change set
+    to the entities they made. `position` counts the operations of the request.
+    """
+
+    user: str
+    base: str = ""
+    number: int = 0
+    actor: str = APPLICATION
+    change_set: str | None = None
+    position: int = 0
+    on_behalf_of: str | None = None
+    references: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Preconditions:
+    """`If-Match` and `If-None-Match` as the service reads them: `null` means nothing."""
+
+    if_match: str | None = None
+    if_none_match: str | None = None
+
+    @classmethod
+    def of(cls, if_match: str | None, if_none_match: str | None) -> Self:
+        return cls(_meant(if_match), _meant(if_none_match))
+
+    @property
+    def label(self) -> str:
+        """How the operation log names it."""
+        if self.if_none_match:
+            return f"if-none-match {self.if_none_match}"
+        return f"if-match {self.if_match}" if self.if_match else ""
+
+
+def _meant(header: str | None) -> str | None:
+    if header is None:
+        return None
+    value = header.strip()
+    return None if value in {"", "null"} else value
+
+
+NO_PRECONDITIONS = Preconditions()
+
+
+def names_version(header: str, version: int) -> bool:
+    """Whether an etag list contains this row version; weak and strong forms are the same here."""
+    return any(tag.strip().removeprefix("W/").strip('"') == str(version) for tag in header.split(","))

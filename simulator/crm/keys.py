@@ -1,0 +1,111 @@
+"""Which row a key names: `(guid)`, `(column='value',…)`, and the entity references that bodies and `$ref` carry."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from simulator import errors
+from simulator.crm import literals
+from simulator.schema import Column, Kind, Schema, Table
+from simulator.schema.model import LOOKUPS
+from simulator.store import Row, Store
+
+_PAIR = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*('(?:[^']|'')*'|[^,']*)\s*(?:,|$)")
+_REFERENCE = re.compile(r"^([A-Za-z_]\w*)\((.*)\)$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A parsed key: either a record id, or the values of an alternate key."""
+
+    record_id: str | None
+    values: dict[str, Any]
+
+
+def parse(table: Table, text: str, *, activity_keys: bool) -> Key:
+    """The key inside the parentheses. Raises the refusal for a key that the table does not have."""
+    if len(text) == 36 and "=" not in text:
+        try:
+            return Key(literals.guid(text), {})
+        except ValueError:
+            raise errors.unknown_key(table.logical_name) from None
+    values = _pairs(table, text)
+    if list(values) == [table.primary_id]:
+        return Key(values[table.primary_id], {})
+    if not _declared(table, frozenset(values), activity_keys=activity_keys):
+        raise errors.unknown_key(table.logical_name)
+    return Key(None, values)
+
+
+def _declared(table: Table, names: frozenset[str], *, activity_keys: bool) -> bool:
+    if table.activity and not activity_keys:
+        return False
+    wires = {frozenset(table.columns[name].wire for name in parts) for parts in table.keys.values()}
+    return names in wires
+
+
+def _pairs(table: Table, text: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    at = 0
+    while at < len(text):
+        match = _PAIR.match(text, at)
+        if match is None:
+            raise errors.unknown_key(table.logical_name)
+        name, raw = match[1], match[2]
+        column = table.by_wire.get(name)
+        if column is None:
+            raise errors.unknown_key(table.logical_name)
+        values[column.wire] = _literal(table, column, raw)
+        at = match.end()
+    if not values:
+        raise errors.unknown_key(table.logical_name)
+    return values
+
+
+def _literal(table: Table, column: Column, raw: str) -> Any:
+    quoted = raw.startswith("'")
+    value = raw[1:-1].replace("''", "'") if quoted else raw.strip()
+    if quoted == (column.kind in {Kind.STRING, Kind.MEMO}):
+        try:
+            if column.kind in {Kind.INTEGER, Kind.PICKLIST, Kind.BIGINT}:
+                return int(value)
+            if column.kind in {Kind.DECIMAL, Kind.MONEY, Kind.DOUBLE}:
+                return float(value)
+            return literals.convert(table, column, value)
+        except ValueError:
+            raise errors.unknown_key(table.logical_name) from None
+    raise errors.unknown_key(table.logical_name)
+
+
+def find(store: Store, table: Table, values: dict[str, Any]) -> str | None:
+    """The id of the row with these values in the key's columns, or None."""
+    names = list(values)
+    for record_id in store.matching(table.logical_name, names[0], values[names[0]]):
+        row = store.get(table.logical_name, record_id)
+        if row is not None and all(_same(row, name, values[name]) for name in names[1:]):
+            return record_id
+    return None
+
+
+def _same(row: Row, name: str, value: Any) -> bool:
+    held = row.values.get(name)
+    return (
+        bool(held.lower() == value.lower()) if isinstance(held, str) and isinstance(value, str) else bool(held == value)
+    )
+
+
+def reference(schema: Schema, text: str) -> tuple[Table, str]:
+    """Table and key text of an entity reference: `/accounts(…)`, `accounts(…)` or a full URL."""
+    path = text
+    if "://" in text:
+        path = text.split("/api/data/", 1)[-1].split("/", 1)[-1]
+    match = _REFERENCE.match(unquote(path).strip("/"))
+    table = schema.by_set.get(match[1]) if match else None
+    if match is None or table is None:
+        raise errors.odata("", f"Resource not found for the segment '{match[1] if match else text}'.")
+    return table, match[2]
+
+
+def lookup_columns(table: Table) -> list[Column]:
+    return [column for column in table.columns.values() if column.kind in LOOKUPS]

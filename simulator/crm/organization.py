@@ -1,0 +1,174 @@
+"""The organization: its tables, rows, log, users and switches, and the transactions over them."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from simulator import errors, tenant
+from simulator.crm import keys
+from simulator.crm.call import Call
+from simulator.ids import SequentialIds
+from simulator.oplog import COMMITTED, REFUSED, Entry, OperationLog
+from simulator.schema import Schema, Table, default_schema
+from simulator.store import Row, Store
+from simulator.switches import Switches
+
+Clock = Callable[[], float]
+
+
+class Organization:
+    """Everything behind the Web API, in one thread. `clock` gives seconds since 1970."""
+
+    def __init__(
+        self,
+        schema: Schema | None = None,
+        *,
+        switches: Switches | None = None,
+        seed: int = 0,
+        clock: Clock = time.time,
+    ) -> None:
+        self.schema = schema or default_schema()
+        self.switches = switches or Switches()
+        self.store = Store()
+        self.log = OperationLog()
+        self.clock = clock
+        self.ids = SequentialIds(seed)
+        self.denied: dict[tuple[str, str], frozenset[str]] = {}
+        self._now: tuple[int, str] = (0, "")
+        self._depth = 0
+
+    def now(self) -> str:
+        """The current second, as rows show it."""
+        second = int(self.clock())
+        if self._now[0] != second:
+            self._now = (second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        return self._now[1]
+
+    @property
+    def activity_keys(self) -> bool:
+        return self.switches.activity_keys == "yes"
+
+    def keys_of(self, table: Table) -> dict[str, tuple[str, ...]]:
+        """Alternate keys that are in force."""
+        return dict(table.keys) if self.activity_keys or not table.activity else {}
+
+    def key(self, table: Table, text: str) -> keys.Key:
+        return keys.parse(table, text, activity_keys=self.activity_keys)
+
+    def locate(self, table: Table, key: keys.Key) -> str | None:
+        """The record id that a key names now, or None when no row has those values."""
+        return key.record_id or keys.find(self.store, table, key.values)
+
+    def row(self, table: Table, record_id: str) -> Row | None:
+        if not table.view_of:
+            return self.store.get(table.logical_name, record_id)
+        return next((row for name in table.view_of if (row := self.store.get(name, record_id))), None)
+
+    def existing(self, table: Table, key: keys.Key) -> tuple[str, Row]:
+        """The row a key names. Raises the 404 of a missing id or of missing key values."""
+        record_id = self.locate(table, key)
+        row = self.row(table, record_id) if record_id else None
+        if record_id is None or row is None:
+            raise self.missing(table, record_id)
+        return record_id, row
+
+    def missing(self, table: Table, record_id: str | None) -> errors.Refusal:
+        if record_id is None:
+            return errors.missing_by_key(table.logical_name)
+        refusal = errors.missing(table.logical_name, record_id)
+        if self.switches.missing_code == "none":
+            return errors.Refusal(404, "", f"{table.logical_name} With Id = {record_id} Does Not Exist")
+        return refusal
+
+    def allow(self, call: Call, verb: str, table: Table) -> None:
+        """Raises the 403 of a missing privilege. Verbs: create, read, write, delete."""
+        if self.denied and verb in self.denied.get((call.user, table.logical_name), ()):
+            raise errors.privilege(call.user, verb, table.logical_name, table.type_code)
+
+    def deny(self, user: str, table: str, verbs: frozenset[str]) -> None:
+        """Take privileges of one table away from a user; an empty set gives them back."""
+        if verbs:
+            self.denied[user, table] = verbs
+        else:
+            self.denied.pop((user, table), None)
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """All or nothing, in the store and in the log. May be nested; only the outermost one commits."""
+        mark, logged = self.store.mark(), self.log.last
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            self.store.rollback(mark)
+            self.log.rolled_back_since(logged)
+            raise
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self.store.commit()
+
+    def record(
+        self,
+        call: Call,
+        operation: str,
+        table: Table,
+        record_id: str,
+        change: tuple[Row | None, Row | None],
+        precondition: str,
+    ) -> None:
+        """Log a write that was done."""
+        self._append(call, operation, table.logical_name, record_id, precondition, COMMITTED, 0, "", *change)
+
+    def refused(self, call: Call, operation: str, place: tuple[str, str, str], refusal: errors.Refusal) -> None:
+        """Log a write that was refused. `place` is table, record id and precondition, each as far as known."""
+        table, record_id, precondition = place
+        self._append(call, operation, table, record_id, precondition, REFUSED, refusal.status, refusal.code, None, None)
+
+    def _append(
+        self, call: Call, operation: str, table: str, record_id: str, precondition: str, outcome: str, status: int,
+        code: str, before: Row | None, after: Row | None,
+    ) -> None:  # fmt: skip
+        entry = Entry()
+        entry.at = self.clock()
+        entry.request = call.number
+        entry.change_set = call.change_set
+        entry.position = call.position
+        entry.user = call.user
+        entry.actor = call.actor
+        entry.operation = operation
+        entry.table = table
+        entry.record_id = record_id
+        entry.outcome = outcome
+        entry.status = status
+        entry.code = code
+        entry.precondition = precondition
+        entry.before = before
+        entry.after = after
+        self.log.append(entry)
+
+    def user_of_application(self, client_id: str) -> str:
+        """The application user of a client id. Raises the refusal when there is none or it is disabled."""
+        for record_id in self.store.matching("systemuser", "applicationid", client_id):
+            self.check_enabled(record_id)
+            return record_id
+        refusal = errors.not_a_member()
+        raise errors.Refusal(int(self.switches.not_a_member_status), refusal.code, refusal.message)
+
+    def check_enabled(self, user: str) -> None:
+        row = self.store.get("systemuser", user)
+        if row is None:
+            refusal = errors.not_a_member()
+            raise errors.Refusal(int(self.switches.not_a_member_status), refusal.code, refusal.message)
+        if row.values.get("isdisabled"):
+            raise errors.disabled_caller(user)
+
+    def who_am_i(self, call: Call) -> dict[str, Any]:
+        return {
+            "@odata.context": f"{call.base}/$metadata#Microsoft.Dynamics.CRM.WhoAmIResponse",
+            "BusinessUnitId": tenant.BUSINESS_UNIT,
+            "UserId": call.user,
+            "OrganizationId": tenant.ORGANIZATION_ID,
+        }

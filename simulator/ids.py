@@ -1,0 +1,15 @@
+"""Record ids as the service makes them: sequential, so its database can append. The same seed gives the same ids."""
+
+import random
+
+
+class SequentialIds:
+    def __init__(self, seed: int = 0) -> None:
+        dice = random.Random(seed)  # noqa: S311 - ids have to be reproducible, not secret
+        self._tail = f"{dice.getrandbits(48):012x}"
+        self._next = dice.getrandbits(28)
+
+    def __call__(self) -> str:
+        self._next += 1
+        number = self._next
+        return f"{number & 0xFFFFFFFF:08x}-{number >> 32 & 0xFFFF:04x}-ed11-8c0f-{self._tail}"

@@ -1,0 +1,1 @@
+"""The schema as the service describes it: EntityDefinitions, relationships, option sets and the CSDL document."""

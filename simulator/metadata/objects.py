@@ -1,0 +1,129 @@
+"""`$select`, `$filter` and `$expand` on metadata objects, which are plain JSON here."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from simulator import errors
+from simulator.query import options as query
+from simulator.query import syntax
+from simulator.query.options import Expand, Options
+
+Json = dict[str, Any]
+Collections = Mapping[str, Callable[[], list[Json]]]
+_ALWAYS = ("@odata.type", "MetadataId")
+
+
+def read_options(text: str) -> Options:
+    return query.read(query.parameters(text), {})
+
+
+def matches(item: Json, node: syntax.Node) -> bool:
+    """Whether a metadata object passes a filter. Raises 400 for a property that no such object has."""
+    match node:
+        case syntax.Both(parts):
+            return all(matches(item, part) for part in parts)
+        case syntax.Either(parts):
+            return any(matches(item, part) for part in parts)
+        case syntax.Not(part):
+            return not matches(item, part)
+        case syntax.Compare(operator, left, right):
+            return _compare(operator, _value(item, left), _value(item, right))
+        case syntax.Function(name, (left, right)) if name in {"contains", "startswith", "endswith"}:
+            return _text(name, str(_value(item, left) or ""), str(_value(item, right)))
+        case syntax.Function("in", (left, *rest)):
+            return _value(item, left) in [_value(item, part) for part in rest]
+        case syntax.Path():
+            return _value(item, node) is True
+    raise errors.bad_query("The query specified in the URI is not valid.")
+
+
+def _text(name: str, held: str, part: str) -> bool:
+    held, part = held.lower(), part.lower()
+    return (
+        part in held if name == "contains" else held.startswith(part) if name == "startswith" else held.endswith(part)
+    )
+
+
+def _value(item: Json, node: syntax.Node) -> Any:
+    match node:
+        case syntax.Literal(value):
+            return value
+        case syntax.Path(parts):
+            held: Any = item
+            for part in parts:
+                if not isinstance(held, dict) or part not in held:
+                    raise errors.Refusal(
+                        400,
+                        "0x0",
+                        f"Could not find a property named '{part}' on type 'Microsoft.Dynamics.CRM.MetadataBase'.",
+                    )
+                held = held[part]
+            return held
+    raise errors.bad_query("The query specified in the URI is not valid.")
+
+
+def _compare(operator: str, left: Any, right: Any) -> bool:
+    if operator in {"eq", "ne"}:
+        return bool(left == right) == (operator == "eq")
+    if left is None or right is None:
+        return False
+    return bool(
+        left > right
+        if operator == "gt"
+        else left >= right
+        if operator == "ge"
+        else left < right
+        if operator == "lt"
+        else left <= right
+    )
+
+
+def shown(item: Json, options: Options, collections: Collections, hidden: frozenset[str] = frozenset()) -> Json:
+    """One object under `$select` and `$expand`. `hidden` properties show only when expanded.
+
+    Raises 400 for a property that the type does not have.
+    """
+    if options.select:
+        unknown = next((name for name in options.select if name not in item or name in hidden), None)
+        if unknown:
+            raise errors.Refusal(
+                400,
+                "0x0",
+                f"Could not find a property named '{unknown}' on type 'Microsoft.Dynamics.CRM.{_type(item)}'.",
+            )
+        out = {name: item[name] for name in item if name in options.select or name in _ALWAYS}
+    else:
+        out = {name: value for name, value in item.items() if name not in hidden}
+    for expand in options.expand:
+        out[expand.navigation] = _expanded(item, expand, collections)
+    return out
+
+
+def _expanded(item: Json, expand: Expand, collections: Collections) -> Any:
+    if expand.navigation in collections:
+        return listed(collections[expand.navigation](), expand.options)
+    if expand.navigation in item:
+        inner = item[expand.navigation]
+        return shown(inner, expand.options, {}) if isinstance(inner, dict) else inner
+    raise errors.Refusal(
+        400,
+        "0x0",
+        f"Could not find a property named '{expand.navigation}' on type 'Microsoft.Dynamics.CRM.{_type(item)}'.",
+    )
+
+
+def listed(
+    items: list[Json], options: Options, collections: Collections | None = None, hidden: frozenset[str] = frozenset()
+) -> list[Json]:
+    """Objects under all options."""
+    if options.filter:
+        node = syntax.parse(options.filter)
+        items = [item for item in items if matches(item, node)]
+    if options.top is not None:
+        items = items[: options.top]
+    return [shown(item, options, collections or {}, hidden) for item in items]
+
+
+def _type(item: Json) -> str:
+    name = str(item.get("@odata.type", "EntityMetadata"))
+    return name.rsplit(".", 1)[-1]

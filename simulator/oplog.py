@@ -1,0 +1,134 @@
+"""The operation log: every attempt to write, in order, with who, what and what became of it. The ground truth of a test.
+
+Entries hold references to the row versions before and after; what changed is worked out when somebody asks.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from simulator.store import Row
+
+COMMITTED = "committed"
+ROLLED_BACK = "rolled_back"
+REFUSED = "refused"
+
+
+class Entry:
+    """One write that was tried.
+
+    `outcome` is committed, rolled_back (done, then undone because a later operation of its change set failed) or refused
+    (with the status and code of the answer). `request` numbers the HTTP request, `change_set` the change set inside it.
+    """
+
+    __slots__ = (
+        "actor", "after", "at", "before", "change_set", "code", "operation", "outcome", "position", "precondition",
+        "record_id", "request", "seq", "status", "table", "user",
+    )  # fmt: skip
+
+    seq: int
+    at: float
+    request: int
+    change_set: str | None
+    position: int
+    user: str
+    actor: str
+    operation: str
+    table: str
+    record_id: str
+    outcome: str
+    status: int
+    code: str
+    precondition: str
+    before: Row | None
+    after: Row | None
+
+    def changes(self) -> dict[str, list[Any]]:
+        """Column → [old, new] for every column that differs."""
+        old = self.before.values if self.before else {}
+        new = self.after.values if self.after else {}
+        names = dict.fromkeys([*old, *new])
+        return {name: [old.get(name), new.get(name)] for name in names if old.get(name) != new.get(name)}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "seq": self.seq,
+            "at": self.at,
+            "request": self.request,
+            "change_set": self.change_set,
+            "position": self.position,
+            "user": self.user,
+            "actor": self.actor,
+            "operation": self.operation,
+            "table": self.table,
+            "id": self.record_id,
+            "outcome": self.outcome,
+            "status": self.status,
+            "code": self.code,
+            "precondition": self.precondition,
+            "etag_before": self.before.etag if self.before else None,
+            "etag_after": self.after.etag if self.after else None,
+            "changes": self.changes(),
+        }
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which entries to show; empty fields ask for nothing."""
+
+    after: int = 0
+    table: str = ""
+    record_id: str = ""
+    user: str = ""
+    actor: str = ""
+    operation: str = ""
+    outcome: str = ""
+
+    def matches(self, entry: Entry) -> bool:
+        return (
+            (not self.table or entry.table == self.table)
+            and (not self.record_id or entry.record_id == self.record_id)
+            and (not self.user or entry.user == self.user)
+            and (not self.actor or entry.actor == self.actor)
+            and (not self.operation or entry.operation == self.operation)
+            and (not self.outcome or entry.outcome == self.outcome)
+        )
+
+
+@dataclass
+class OperationLog:
+    """Append-only, numbered from 1. Holds the newest `limit` entries."""
+
+    limit: int = 2_000_000
+    last: int = 0
+    entries: deque[Entry] = field(default_factory=deque)
+
+    def append(self, entry: Entry) -> Entry:
+        self.last += 1
+        entry.seq = self.last
+        self.entries.append(entry)
+        if len(self.entries) > self.limit:
+            self.entries.popleft()
+        return entry
+
+    def rolled_back_since(self, seq: int) -> None:
+        """Mark what was done after `seq` as undone."""
+        for entry in reversed(self.entries):
+            if entry.seq <= seq:
+                break
+            if entry.outcome == COMMITTED:
+                entry.outcome = ROLLED_BACK
+
+    def since(self, seq: int) -> Iterator[Entry]:
+        """Entries numbered higher than `seq`, oldest first."""
+        first = self.entries[0].seq if self.entries else 0
+        return islice(self.entries, max(0, seq + 1 - first), None)
+
+    def find(self, where: Where, limit: int | None = None) -> list[Entry]:
+        return list(islice((entry for entry in self.since(where.after) if where.matches(entry)), limit))
+
+    def clear(self) -> None:
+        """Forget the entries; the numbers go on."""
+        self.entries.clear()

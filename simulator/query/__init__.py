@@ -1,0 +1,1 @@
+"""OData query options: parsed here, evaluated on rows and on metadata."""

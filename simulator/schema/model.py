@@ -1,0 +1,222 @@
+"""Tables as values. A changed table is a new `Table`; rows of the store never hold on to one."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+
+class Kind(StrEnum):
+    """Column types, under the names that metadata gives them (`AttributeType`)."""
+
+    STRING = "String"
+    MEMO = "Memo"
+    INTEGER = "Integer"
+    BIGINT = "BigInt"
+    DECIMAL = "Decimal"
+    DOUBLE = "Double"
+    MONEY = "Money"
+    BOOLEAN = "Boolean"
+    PICKLIST = "Picklist"
+    DATETIME = "DateTime"
+    GUID = "Uniqueidentifier"
+    LOOKUP = "Lookup"
+    OWNER = "Owner"
+    STATE = "State"
+    STATUS = "Status"
+    ENTITY_NAME = "EntityName"
+    VIRTUAL = "Virtual"
+
+
+LOOKUPS = frozenset({Kind.LOOKUP, Kind.OWNER})
+OPTIONS = frozenset({Kind.PICKLIST, Kind.STATE, Kind.STATUS})
+
+EDM = {
+    Kind.STRING: "Edm.String",
+    Kind.MEMO: "Edm.String",
+    Kind.ENTITY_NAME: "Edm.String",
+    Kind.VIRTUAL: "Edm.String",
+    Kind.INTEGER: "Edm.Int32",
+    Kind.PICKLIST: "Edm.Int32",
+    Kind.STATE: "Edm.Int32",
+    Kind.STATUS: "Edm.Int32",
+    Kind.BIGINT: "Edm.Int64",
+    Kind.DECIMAL: "Edm.Decimal",
+    Kind.MONEY: "Edm.Decimal",
+    Kind.DOUBLE: "Edm.Double",
+    Kind.BOOLEAN: "Edm.Boolean",
+    Kind.DATETIME: "Edm.DateTimeOffset",
+    Kind.GUID: "Edm.Guid",
+    Kind.LOOKUP: "Edm.Guid",
+    Kind.OWNER: "Edm.Guid",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One value of an option set; a status reason also names the state it belongs to."""
+
+    value: int
+    label: str
+    state: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    value: int
+    label: str
+    default_status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One target table of a lookup: the name of its navigation property and what happens when the target is deleted."""
+
+    target: str
+    navigation: str
+    collection: str
+    on_delete: str = "RemoveLink"
+    schema_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    kind: Kind
+    schema_name: str
+    label: str
+    max_length: int = 0
+    minimum: float | None = None
+    maximum: float | None = None
+    precision: int = 2
+    options: tuple[Option, ...] = ()
+    default: Any = None
+    required: str = "None"
+    creatable: bool = True
+    updatable: bool = True
+    text_format: str = "Text"
+    date_only: bool = False
+    lookups: tuple[Lookup, ...] = ()
+    attribute_of: str | None = None
+
+    @property
+    def wire(self) -> str:
+        """The name under which the column is read: lookups show as `_name_value`."""
+        return f"_{self.name}_value" if self.kind in LOOKUPS else self.name
+
+    @property
+    def edm(self) -> str:
+        return "Edm.Date" if self.kind is Kind.DATETIME and self.date_only else EDM[self.kind]
+
+    @property
+    def values(self) -> frozenset[int]:
+        return frozenset(option.value for option in self.options)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table. `columns` by logical name; the look-ups below are derived once and then kept."""
+
+    logical_name: str
+    entity_set: str
+    schema_name: str
+    label: str
+    primary_id: str
+    primary_name: str
+    columns: Mapping[str, Column]
+    states: tuple[State, ...] = ()
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    type_code: int = 10000
+    custom: bool = False
+    activity: bool = False
+    user_owned: bool = False
+    optimistic_concurrency: bool = True
+    view_of: tuple[str, ...] = ()
+    parties: str = ""
+    audited: bool = True
+
+    @cached_property
+    def by_wire(self) -> dict[str, Column]:
+        return {column.wire: column for column in self.columns.values()}
+
+    @cached_property
+    def navigation(self) -> dict[str, tuple[Column, Lookup]]:
+        """Single-valued navigation properties by name."""
+        return {
+            name: (column, lookup)
+            for column in self.columns.values()
+            for lookup in column.lookups
+            for name in dict.fromkeys((lookup.navigation, *self._shared_names(column, lookup)))
+        }
+
+    def _shared_names(self, column: Column, lookup: Lookup) -> tuple[str, ...]:
+        # Owner is bound under the plain name for every target; activities also take the pointer's names.
+        if column.kind is Kind.OWNER:
+            return ()
+        return (f"{column.name}_{lookup.target}",) if self.activity and len(column.lookups) > 1 else ()
+
+    @cached_property
+    def template(self) -> dict[str, Any]:
+        """A row of nulls, in the order in which columns are shown."""
+        return dict.fromkeys(self.by_wire)
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        return {column.wire: column.default for column in self.columns.values() if column.default is not None}
+
+    @cached_property
+    def select_all(self) -> tuple[str, ...]:
+        return tuple(column.wire for column in self.columns.values() if column.attribute_of is None)
+
+    @cached_property
+    def state_labels(self) -> dict[int, str]:
+        return {state.value: state.label for state in self.states}
+
+    @cached_property
+    def status_of_state(self) -> dict[int, frozenset[int]]:
+        options = self.columns["statuscode"].options if "statuscode" in self.columns else ()
+        return {
+            state.value: frozenset(option.value for option in options if option.state == state.value)
+            for state in self.states
+        }
+
+    @cached_property
+    def default_status(self) -> dict[int, int]:
+        return {state.value: state.default_status for state in self.states}
+
+
+class Schema:
+    """All tables of the organization, by logical name and by set name. Tables can be exchanged while it runs."""
+
+    def __init__(self, tables: Iterable[Table]) -> None:
+        self.by_name: dict[str, Table] = {}
+        self.by_set: dict[str, Table] = {}
+        self.revision = 0
+        for table in tables:
+            self.put(table)
+
+    def put(self, table: Table) -> None:
+        self.drop(table.logical_name)
+        self.by_name[table.logical_name] = table
+        self.by_set[table.entity_set] = table
+
+    def drop(self, logical_name: str) -> None:
+        self.revision += 1
+        old = self.by_name.pop(logical_name, None)
+        if old is not None:
+            del self.by_set[old.entity_set]
+        self.__dict__.pop("referencing", None)
+
+    @cached_property
+    def referencing(self) -> dict[str, list[tuple[Table, Column, Lookup]]]:
+        """For each table, the lookups of all tables that point at it."""
+        found: dict[str, list[tuple[Table, Column, Lookup]]] = {name: [] for name in self.by_name}
+        for table in self.by_name.values():
+            for column in table.columns.values():
+                for lookup in column.lookups:
+                    found.setdefault(lookup.target, []).append((table, column, lookup))
+        return found
+
+    def __iter__(self) -> Iterator[Table]:
+        return iter(self.by_name.values())

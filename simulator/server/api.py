@@ -1,0 +1,219 @@
+"""One HTTP request of the Web API: who, whether now, with which faults, and the answer on the wire."""
+
+import asyncio
+import re
+
+from aiohttp import web
+
+from simulator import errors
+from simulator.crm import Call, Organization
+from simulator.crm.shape import Json
+from simulator.faults import Fired, replies
+from simulator.faults import actions as faults
+from simulator.faults import rules as fault_rules
+from simulator.limits import Verdict
+from simulator.limits.protection import refusal
+from simulator.server import wire
+from simulator.service import Seen, Simulator
+from simulator.signin.gate import Unauthorized
+from simulator.webapi import Reply, Request, handle
+from simulator.webapi.batch.run import Batch
+from simulator.webapi.messages import refuse
+
+ROOT = re.compile(r"^/api/data/v\d+\.\d+(?:/|$)")
+_AFFINITY = re.compile(r"ARRAffinity=([0-9a-f]+)")
+_READ_BODY = frozenset({"POST", "PATCH", "PUT", "DELETE"})
+
+
+class Api:
+    """Answers everything under `/api/data/`. `authority` is where a caller signs in."""
+
+    def __init__(self, simulator: Simulator, authority: str = "") -> None:
+        self.simulator = simulator
+        self.authority = authority
+
+    async def answer(self, http: web.BaseRequest) -> web.StreamResponse:
+        simulator = self.simulator
+        clock = simulator.organization.clock
+        started = clock()
+        headers = {name.lower(): value for name, value in http.headers.items()}
+        body = await http.content.read() if http.can_read_body else b""
+        exchange = _Exchange(self, http, headers, body, next(simulator.numbers))
+        try:
+            reply, verdict = await exchange.run()
+        finally:
+            simulator.request_count += 1
+            simulator.operation_count += exchange.operations
+            simulator.requests.append(exchange.seen(started, clock() - started))
+        wire.add_service_headers(reply, exchange.server, verdict, simulator)
+        if exchange.cut is not None:
+            return await wire.cut(http, reply, exchange.cut)
+        return wire.response(reply)
+
+
+class _Exchange:
+    """The state of one request while it is answered."""
+
+    def __init__(self, api: Api, http: web.BaseRequest, headers: dict[str, str], body: bytes, number: int) -> None:
+        path, _, query = http.raw_path.partition("?")
+        root = ROOT.match(path)
+        self.api = api
+        self.simulator = api.simulator
+        self.path = path[root.end() :] if root else ""
+        self.found = root is not None
+        self.base = f"{http.scheme}://{http.host}{path[: root.end()].rstrip('/')}" if root else ""
+        self.resource = f"{http.scheme}://{http.host}/"
+        self.request = Request(http.method, self.path, query, headers, body)
+        self.number = number
+        self.user = ""
+        self.server = self._server(headers)
+        self.status = 0
+        self.operations = 0
+        self.fired: list[Fired] = []
+        self.cut: faults.Cut | None = None
+
+    def _server(self, headers: dict[str, str]) -> int:
+        limits = self.simulator.protection.limits
+        if limits.servers == 1:
+            return 0
+        pinned = _AFFINITY.search(headers.get("cookie", "")) if limits.affinity else None
+        if pinned and int(pinned[1], 16) < limits.servers:
+            return int(pinned[1], 16)
+        return self.simulator.server_dice.randrange(limits.servers)
+
+    def seen(self, at: float, seconds: float) -> Seen:
+        query = f"?{self.request.query}" if self.request.query else ""
+        return Seen(
+            self.number, at, self.request.method, self.path + query, self.user, self.server, self.status, seconds,
+            self.operations, ",".join(fired.rule.id for fired in self.fired),
+        )  # fmt: skip
+
+    async def run(self) -> tuple[Reply, Verdict | None]:
+        """The reply, and the use of limits it reports (none when nobody was identified)."""
+        try:
+            self.user, behalf = self.simulator.gate.identify(self.request.headers)
+        except Unauthorized:
+            return self._done(replies.unauthorized(self.api.authority, self.resource)), None
+        except errors.Refusal as denied:
+            return self._done(refuse(denied)), None
+        if len(self.request.body) > self.simulator.settings.max_body_bytes:
+            return self._done(refuse(errors.too_large())), None
+        protection, clock = self.simulator.protection, self.simulator.organization.clock
+        began = clock()
+        verdict = protection.enter(self.user, self.server, began)
+        if verdict.throttled is not None:
+            return self._done(refuse(refusal(verdict.throttled, protection.limits))), verdict
+        try:
+            return self._done(await self._execute(behalf)), verdict
+        finally:
+            ended = clock()
+            protection.leave(self.user, self.server, ended, ended - began)
+
+    def _done(self, reply: Reply) -> Reply:
+        self.status = reply.status
+        return reply
+
+    async def _execute(self, behalf: str | None) -> Reply:
+        """Half the latency passes before the request is carried out, half after: work is in the middle of a round trip."""
+        simulator = self.simulator
+        if simulator.rules.has("request"):
+            query = f"?{self.request.query}" if self.request.query else ""
+            looked_at = fault_rules.Seen(self.request.method, self.path + query, self.request.body, self.user)
+            self.fired = simulator.rules.fire("request", looked_at, self.number)
+        wait = simulator.latency.draw(simulator.dice)
+        instead: Reply | None = None
+        applied = True
+        for fired in self.fired:
+            for action in fired.rule.do:
+                match action:
+                    case faults.Latency():
+                        wait += action.draw(fired.dice)
+                    case faults.Status():
+                        instead, applied = replies.status(action), action.applied
+                    case faults.Known():
+                        instead, applied = self._known(action), action.applied
+                    case faults.Cut():
+                        self.cut, applied = action, action.moment != "before"
+        if wait:
+            await asyncio.sleep(wait / 2)
+        self._disturb("before")
+        reply = self._carry_out(behalf) if applied else Reply(503)
+        self._disturb("after")
+        if wait:
+            await asyncio.sleep(wait / 2)
+        return instead or reply
+
+    def _known(self, action: faults.Known) -> Reply:
+        if action.name == "unauthorized":
+            return replies.unauthorized(self.api.authority, self.resource)
+        return replies.known(action)
+
+    def _disturb(self, moment: str) -> None:
+        """What a fault does to the rest of the world around this request."""
+        simulator = self.simulator
+        now = simulator.organization.clock()
+        for fired in self.fired:
+            for action in fired.rule.do:
+                match action:
+                    case faults.Edit() if action.moment == moment:
+                        edit(simulator, action, fired.groups)
+                    case faults.Throttle() if moment == "after":
+                        for server in range(simulator.protection.limits.servers):
+                            simulator.protection.throttle(self.user, server, action.facet, now + action.seconds)
+                    case faults.ExpireTokens() if moment == "after":
+                        simulator.issuer.expire_all()
+
+    def _carry_out(self, behalf: str | None) -> Reply:
+        simulator = self.simulator
+        call = Call(self.user, self.base, self.number, on_behalf_of=behalf)
+        operation = self._operation if simulator.rules.has("operation") else handle
+        if not self.found:
+            return refuse(errors.no_such_resource(self.resource))
+        if self.path == "$batch":
+            if self.request.method != "POST":
+                return refuse(errors.verb_not_allowed(self.request.method))
+            batch = Batch(simulator.organization, call, operation)
+            reply = batch.run(self.request)
+            self.operations = batch.count
+            return reply
+        self.operations = 1
+        return operation(simulator.organization, call, self.request)
+
+    def _operation(self, organization: Organization, call: Call, request: Request) -> Reply:
+        """One operation under the faults that strike single operations."""
+        path = f"{request.path}?{request.query}" if request.query else request.path
+        looked_at = fault_rules.Seen(request.method, path, request.body, self.user)
+        fired = self.simulator.rules.fire("operation", looked_at, self.number)
+        self.fired += fired
+        actions = [(action, hit.groups) for hit in fired for action in hit.rule.do]
+        for action, groups in actions:
+            match action:
+                case faults.Edit(moment="before"):
+                    edit(self.simulator, action, groups)
+                case faults.Status():
+                    return replies.status(action)
+                case faults.Known():
+                    return self._known(action)
+        reply = handle(organization, call, request)
+        for action, groups in actions:
+            if isinstance(action, faults.Edit) and action.moment == "after":
+                edit(self.simulator, action, groups)
+        return reply
+
+
+def edit(simulator: Simulator, action: faults.Edit, groups: dict[str, str]) -> None:
+    """A person edits the row; nothing happens when it is not there."""
+    record_id = action.id.format_map(groups) if "{" in action.id else action.id
+    try:
+        simulator.edit(action.set, record_id, _filled(action.values, groups), action.user)
+    except errors.Refusal as refused:
+        simulator.rules.history.append({"rule": "edit", "refused": refused.message})
+
+
+def _filled(values: Json | None, groups: dict[str, str]) -> Json | None:
+    if values is None:
+        return None
+    return {
+        name: value.format_map(groups) if isinstance(value, str) and "{" in value else value
+        for name, value in values.items()
+    }

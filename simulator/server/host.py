@@ -1,0 +1,151 @@
+"""Bind the ports and serve. Owns the sockets; everything else is handed in.
+
+Stop order: stop accepting, let running answers finish for a moment, close connections, close the SQLite file.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from simulator import tenant
+from simulator.page import page
+from simulator.server.api import Api
+from simulator.server.control import Control
+from simulator.service import Simulator
+from simulator.settings import Settings
+from simulator.signin import endpoint, tls
+from simulator.signin.assertions import Assertions
+from simulator.signin.endpoint import SignIn, TokenError
+
+_GRACE_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where everything is. `authority` and `ca_file` only with TLS."""
+
+    base_url: str
+    tls_url: str | None
+    ca_file: Path | None
+    simulator: Simulator
+    signin: SignIn
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.base_url}/api/data/v9.2"
+
+    @property
+    def control_url(self) -> str:
+        return f"{self.base_url}/_control"
+
+    @property
+    def authority(self) -> str | None:
+        """What azure-identity calls the authority host."""
+        return self.tls_url
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a client needs; written to the port file."""
+        return {
+            "base_url": self.base_url,
+            "api_url": self.api_url,
+            "control_url": self.control_url,
+            "authority": self.tls_url,
+            "ca_file": str(self.ca_file) if self.ca_file else None,
+            "tenant_id": tenant.TENANT_ID,
+            "client_id": tenant.CLIENT_ID,
+        }
+
+
+class _Door:
+    """Sends each request to the part that answers it."""
+
+    def __init__(self, simulator: Simulator, signin: SignIn) -> None:
+        self.api = Api(simulator)
+        self.control = Control(simulator, signin, {})
+        self.signin = signin
+
+    async def answer(self, http: web.BaseRequest) -> web.StreamResponse:
+        path = http.path
+        if path.startswith("/api/"):
+            return await self.api.answer(http)
+        if path.startswith("/_control"):
+            return await self.control.answer(http)
+        if path == "/" or path.startswith("/page/"):
+            return page(path)
+        if http.secure:
+            return await self._sign_in(http)
+        return web.Response(status=404, text="Nothing here. The Web API is under /api/data/v9.2/.\n")
+
+    async def _sign_in(self, http: web.BaseRequest) -> web.StreamResponse:
+        found = endpoint.DISCOVERY_PATH.match(http.path)
+        if found is not None:
+            return web.json_response(endpoint.discovery(f"https://{http.host}", found[1]))
+        found = endpoint.TOKEN_PATH.match(http.path)
+        if found is None or http.method != "POST":
+            return web.Response(status=404)
+        form = dict(parse_qsl((await http.content.read()).decode("utf-8", "replace")))
+        try:
+            return web.json_response(self.signin.token(found[1], form))
+        except TokenError as error:
+            return web.json_response(error.to_dict(), status=error.status)
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Endpoints]:
+    """Serve until the block ends. The ports are open when the block begins."""
+    simulator = Simulator(settings)
+    assertions = Assertions()
+    signin = SignIn(simulator.issuer, dict(settings.clients), assertions, settings.token_seconds)
+    door = _Door(simulator, signin)
+    server = web.Server(door.answer, access_log=None)
+    runner = web.ServerRunner(server, shutdown_timeout=_GRACE_SECONDS)
+    await runner.setup()
+    try:
+        plain = web.TCPSite(runner, settings.host, settings.port)
+        await plain.start()
+        base_url = f"http://{settings.host}:{_port(plain)}"
+        tls_url, ca_file = None, None
+        if settings.tls_dir is not None:
+            files = await asyncio.to_thread(tls.make_certificates, settings.tls_dir)
+            secure = web.TCPSite(runner, settings.host, settings.tls_port, ssl_context=files.context())
+            await secure.start()
+            tls_url, ca_file = f"https://{_public_host(settings.host)}:{_port(secure)}", files.ca
+        endpoints = Endpoints(base_url, tls_url, ca_file, simulator, signin)
+        door.control.info = endpoints.to_dict()
+        door.api.authority = f"{tls_url or base_url}/{tenant.TENANT_ID}/oauth2/authorize"
+        if settings.check_audience:
+            simulator.gate.audiences = _audiences(endpoints)
+        yield endpoints
+    finally:
+        await runner.cleanup()
+        simulator.close()
+
+
+def _port(site: web.TCPSite) -> int:
+    server = site._server  # noqa: SLF001 - the only way to learn which port was bound
+    if not isinstance(server, asyncio.Server):
+        raise TypeError("the site has not been started")
+    return int(server.sockets[0].getsockname()[1])
+
+
+def _public_host(host: str) -> str:
+    """The name that stands in the certificate."""
+    return "localhost" if host in {"127.0.0.1", "0.0.0.0", "::1"} else host  # noqa: S104 - compared, not bound
+
+
+def _audiences(endpoints: Endpoints) -> frozenset[str]:
+    """A token may be for this server under any of this machine's loopback names."""
+    found = set()
+    for url in (endpoints.base_url, endpoints.tls_url):
+        if url is not None:
+            scheme, _, rest = url.partition("://")
+            port = rest.rsplit(":", 1)[1]
+            host = rest.rsplit(":", 1)[0]
+            found |= {f"{scheme}://{name}:{port}" for name in (host, "localhost", "127.0.0.1", "[::1]")}
+    return frozenset(found)

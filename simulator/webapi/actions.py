@@ -1,0 +1,75 @@
+"""What hangs on a set's URL: `$count` and the bulk messages."""
+
+from typing import Any
+
+from simulator import errors
+from simulator.crm import Call, Organization, keys, write
+from simulator.query import options as query
+from simulator.query import select
+from simulator.query.options import Options
+from simulator.schema import Table
+from simulator.webapi.messages import Reply, Request, no_content, show
+
+BULK = frozenset({"CreateMultiple", "UpdateMultiple", "UpsertMultiple"})
+_PREFIX = "Microsoft.Dynamics.CRM."
+
+
+def bound(organization: Organization, call: Call, request: Request, target: tuple[Table, str]) -> Reply:
+    """`set/$count` and `set/Microsoft.Dynamics.CRM.<message>`. Raises 404 for anything else."""
+    table, name = target
+    if name == "$count" and request.method == "GET":
+        return _count(organization, call, request, table)
+    message = name.removeprefix(_PREFIX)
+    if message == name or message not in BULK:
+        raise errors.no_such_segment(name)
+    if request.method != "POST":
+        raise errors.no_such_resource(f"{call.base}/{table.entity_set}/{name}")
+    if not supports(table, message):
+        raise errors.message_not_supported(message, table.logical_name)
+    targets = request.json(table.entity_set).get("Targets")
+    if not isinstance(targets, list) or not all(isinstance(item, dict) for item in targets):
+        raise errors.odata(table.entity_set, "The parameter 'Targets' must be a collection of entities.")
+    if message == "CreateMultiple":
+        ids = [write.create(organization, call, table, item) for item in targets]
+        context = f"{call.base}/$metadata#Microsoft.Dynamics.CRM.CreateMultipleResponse"
+        return show({"@odata.context": context, "Ids": ids})
+    for item in targets:
+        (_update if message == "UpdateMultiple" else _upsert)(organization, call, table, item)
+    return no_content()
+
+
+def supports(table: Table, message: str) -> bool:
+    """Bulk messages are not listed for activities; custom and the other standard tables have them."""
+    return message in BULK and not table.activity and not table.view_of and table.logical_name != "activityparty"
+
+
+def _update(organization: Organization, call: Call, table: Table, item: dict[str, Any]) -> None:
+    record_id = item.get(table.primary_id)
+    if not isinstance(record_id, str):
+        raise errors.invalid_argument(f"Each target of UpdateMultiple needs '{table.primary_id}'.")
+    key = organization.key(table, record_id)
+    write.update(organization, call, table, key.record_id or "", item)
+
+
+def _upsert(organization: Organization, call: Call, table: Table, item: dict[str, Any]) -> None:
+    reference = item.get("@odata.id")
+    body = {name: value for name, value in item.items() if not name.startswith("@odata.")}
+    if isinstance(reference, str):
+        target, text = keys.reference(organization.schema, reference)
+        if target is not table:
+            raise errors.invalid_argument("All targets have to be of one table.")
+        key = organization.key(table, text)
+    else:
+        record_id = item.get(table.primary_id)
+        key = keys.Key(record_id if isinstance(record_id, str) else organization.ids(), {})
+    if key.values and organization.locate(table, key) is None and key.values.keys() & body.keys():
+        raise errors.unexpected()  # seen live: a key column repeated in the body, on the create path
+    write.patch(organization, call, table, key, body)
+
+
+def _count(organization: Organization, call: Call, request: Request, table: Table) -> Reply:
+    organization.allow(call, "read", table)
+    given = query.parameters(request.query)
+    options = Options(filter=given.get("$filter", ""))
+    _, count, _ = select.run(organization, table, options)
+    return Reply(200, {"Content-Type": "text/plain"}, str(count).encode())

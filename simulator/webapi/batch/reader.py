@@ -1,0 +1,97 @@
+"""Multipart body into operations. Strict: every line of the frame ends with CRLF, the last one too."""
+
+from dataclasses import dataclass, field
+
+from simulator import errors
+
+CRLF = b"\r\n"
+
+
+@dataclass(slots=True)
+class Part:
+    """One request of the batch. Header names in lower case."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    content_id: str | None = None
+
+
+@dataclass(slots=True)
+class ChangeSet:
+    boundary: str
+    parts: list[Part] = field(default_factory=list)
+
+
+Item = Part | ChangeSet
+
+
+def boundary_of(content_type: str) -> bytes:
+    """The boundary of a multipart content type. Raises a refusal when there is none."""
+    kind, *parameters = content_type.split(";")
+    if kind.strip().lower() == "multipart/mixed":
+        for parameter in parameters:
+            name, _, value = parameter.strip().partition("=")
+            if name.strip().lower() == "boundary" and value:
+                return value.strip().strip('"').encode()
+    raise errors.batch(f"Invalid Content-Type '{content_type}': multipart/mixed with a boundary was expected.")
+
+
+def read(content_type: str, body: bytes) -> list[Item]:
+    """The batch's items in order. Raises a refusal for anything that is not exactly a batch."""
+    return [_item(headers, content) for headers, content in _split(body, boundary_of(content_type))]
+
+
+def _split(body: bytes, boundary: bytes) -> list[tuple[dict[str, str], bytes]]:
+    pieces = (CRLF + body).split(CRLF + b"--" + boundary)
+    if len(pieces) < 2 or not pieces[-1].startswith(b"--" + CRLF):
+        raise errors.not_crlf()
+    return [_headed(piece) for piece in pieces[1:-1]]
+
+
+def _headed(piece: bytes) -> tuple[dict[str, str], bytes]:
+    if not piece.startswith(CRLF):
+        raise errors.not_crlf()
+    head, blank, content = piece[2:].partition(CRLF + CRLF)
+    if not blank:
+        raise errors.not_crlf()
+    return _headers(head), content
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    found = {}
+    for line in head.split(CRLF):
+        if b"\n" in line:
+            raise errors.not_crlf()
+        name, colon, value = line.decode("latin-1").partition(":")
+        if not colon:
+            raise errors.batch(f"Invalid header line '{name}' in a batch part.")
+        found[name.strip().lower()] = value.strip()
+    return found
+
+
+def _item(headers: dict[str, str], content: bytes) -> Item:
+    content_type = headers.get("content-type", "")
+    if content_type.lower().startswith("multipart/mixed"):
+        boundary = boundary_of(content_type)
+        change_set = ChangeSet(boundary.decode())
+        for inner_headers, inner in _split(content + CRLF, boundary):
+            part = _item(inner_headers, inner)
+            if isinstance(part, ChangeSet):
+                raise errors.batch("A change set cannot hold another change set.")
+            change_set.parts.append(part)
+        return change_set
+    if not content_type.lower().startswith("application/http"):
+        raise errors.batch(f"Invalid Content-Type '{content_type}' of a batch part: application/http was expected.")
+    return _request(headers, content)
+
+
+def _request(headers: dict[str, str], content: bytes) -> Part:
+    head, _, body = content.partition(CRLF + CRLF)
+    line, _, rest = head.partition(CRLF)
+    words = line.decode("latin-1").split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/"):
+        raise errors.batch(f"Invalid request line '{line.decode('latin-1')}' in a batch part.")
+    inner = _headers(rest.removesuffix(CRLF)) if rest.strip() else {}
+    return Part(words[0].upper(), words[1], inner, body, headers.get("content-id") or inner.get("content-id"))

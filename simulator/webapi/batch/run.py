@@ -1,0 +1,131 @@
+"""Run a batch: items in order, a change set as one transaction."""
+
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from simulator import errors
+from simulator.crm import Call, Organization
+from simulator.webapi.batch import reader, writer
+from simulator.webapi.batch.reader import ChangeSet, Part
+from simulator.webapi.messages import Reply, Request, refuse
+
+MAX_OPERATIONS = 1000
+MAX_URL = 65_536
+_ROOT = re.compile(r"^/?api/data/v\d+\.\d+/")
+_REFERENCE = re.compile(r"^/?\$([\w.-]+)(/.*)?$")
+
+Operation = Callable[[Organization, Call, Request], Reply]
+
+
+class _RolledBackError(Exception):
+    """A change set's operation failed; carries the answer that stands for all of them."""
+
+    def __init__(self, answer: writer.Answer) -> None:
+        super().__init__(answer)
+        self.answer = answer
+
+
+class Batch:
+    """One `$batch` request. `operation` answers the single operations; `count` says how many ran."""
+
+    def __init__(self, organization: Organization, call: Call, operation: Operation) -> None:
+        self.organization = organization
+        self.call = call
+        self.operation = operation
+        self.count = 0
+
+    def run(self, request: Request) -> Reply:
+        """The whole reply. A malformed batch is refused in plain JSON; nothing of it is done then."""
+        try:
+            items = reader.read(request.headers.get("content-type", ""), request.body)
+            _check_size(items)
+        except errors.Refusal as refusal:
+            return refuse(refusal)
+        go_on = "odata.continue-on-error" in request.prefer
+        parts: list[bytes] = []
+        status = 200
+        for item in items:
+            content, failed = self._change_set(item) if isinstance(item, ChangeSet) else self._bare(item)
+            parts.append(content)
+            if failed and not go_on:
+                status = failed
+                break
+        boundary = f"batchresponse_{self.organization.ids()}"
+        headers = {"Content-Type": f"multipart/mixed; boundary={boundary}", "OData-Version": "4.0"}
+        return Reply(status, headers, writer.wrap(parts, boundary))
+
+    def _bare(self, item: Part) -> tuple[bytes, int]:
+        self.call.change_set, self.call.references = None, {}
+        reply = self._run_part(item)
+        return writer.part((reply, item.content_id)), reply.status if reply.failed else 0
+
+    def _change_set(self, item: ChangeSet) -> tuple[bytes, int]:
+        """Its part of the response, and the failing status or 0. All of it lands, or nothing does."""
+        boundary = f"changesetresponse_{self.organization.ids()}"
+        self.call.change_set, self.call.references = item.boundary, {}
+        answers: list[writer.Answer] = []
+        try:
+            with self.organization.atomic():
+                for part in item.parts:
+                    answers.append(self._in_change_set(part))
+        except _RolledBackError as failure:
+            status = failure.answer[0].status
+            if self.organization.switches.failed_change_set == "bare":
+                return writer.part(failure.answer), status
+            return writer.change_set([failure.answer], boundary), status
+        finally:
+            self.call.change_set = None
+        return writer.change_set(answers, boundary), 0
+
+    def _in_change_set(self, part: Part) -> writer.Answer:
+        if part.method == "GET":
+            reply = refuse(errors.batch("GET requests are not allowed inside a change set."))
+        else:
+            reply = self._run_part(part)
+        if reply.failed:
+            raise _RolledBackError((reply, part.content_id))
+        if part.content_id and "OData-EntityId" in reply.headers:
+            self.call.references[part.content_id] = reply.headers["OData-EntityId"]
+        return reply, part.content_id
+
+    def _run_part(self, part: Part) -> Reply:
+        self.call.position = self.count
+        self.count += 1
+        try:
+            request = self._request(part)
+        except errors.Refusal as refusal:
+            return self._identified(refuse(refusal))
+        reply = self.operation(self.organization, self.call, request)
+        return self._identified(reply) if reply.failed else reply
+
+    def _identified(self, reply: Reply) -> Reply:
+        reply.headers = {"REQ_ID": self.organization.ids(), **reply.headers}
+        return reply
+
+    def _request(self, part: Part) -> Request:
+        url = part.url
+        if len(url) > MAX_URL:
+            raise errors.batch("The length of the URL exceeds the limit of 65536 characters.")
+        reference = _REFERENCE.match(url)
+        if reference is not None and reference[1] != "batch":
+            entity = self.call.references.get(reference[1])
+            if entity is None:
+                raise errors.batch(f"Content-ID Reference: '${reference[1]}' does not exist in the batch context.")
+            url = entity + (reference[2] or "")
+        if "://" in url:
+            split = urlsplit(url)
+            url = f"{split.path}?{split.query}" if split.query else split.path
+        path, _, query = url.partition("?")
+        path = _ROOT.sub("", path).lstrip("/")
+        if path == "$batch":
+            raise errors.batch("A batch cannot hold another batch.")
+        return Request(part.method, path, query, part.headers, part.body)
+
+
+def _check_size(items: list[reader.Item]) -> None:
+    total = sum(len(item.parts) if isinstance(item, ChangeSet) else 1 for item in items)
+    if total > MAX_OPERATIONS:
+        raise errors.batch(f"The batch request contains {total} operations; the maximum is {MAX_OPERATIONS}.")
+    if total == 0:
+        raise errors.batch("The batch request contains no operations.")

@@ -1,0 +1,37 @@
+"""Replies into one multipart body."""
+
+from http import HTTPStatus
+
+from simulator.webapi.messages import Reply
+
+Answer = tuple[Reply, str | None]
+
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+def reason(status: int) -> str:
+    return _REASONS.get(status, "")
+
+
+def part(answer: Answer) -> bytes:
+    """One `application/http` part, without its delimiter."""
+    reply, content_id = answer
+    lines = ["Content-Type: application/http", "Content-Transfer-Encoding: binary"]
+    if content_id is not None:
+        lines.append(f"Content-ID: {content_id}")
+    lines += ["", f"HTTP/1.1 {reply.status} {reason(reply.status)}"]
+    lines += [f"{name}: {value}" for name, value in reply.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + reply.body
+
+
+def wrap(parts: list[bytes], boundary: str) -> bytes:
+    """Parts between delimiters, closed."""
+    delimiter = f"--{boundary}\r\n".encode()
+    return b"".join(delimiter + content + b"\r\n" for content in parts) + f"--{boundary}--\r\n".encode()
+
+
+def change_set(answers: list[Answer], boundary: str) -> bytes:
+    """A change set's answers as one part of the batch."""
+    head = f"Content-Type: multipart/mixed; boundary={boundary}\r\n\r\n".encode()
+    return head + wrap([part(answer) for answer in answers], boundary).removesuffix(b"\r\n")

@@ -1,0 +1,54 @@
+"""Which handler answers which path, and how a refusal becomes a reply."""
+
+import re
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from simulator import errors
+from simulator.crm import Call, Organization
+from simulator.metadata import routes as metadata
+from simulator.webapi import actions, functions, records
+from simulator.webapi.messages import Reply, Request, refuse
+
+_RECORD = re.compile(r"^([A-Za-z_]\w*)\(((?:'(?:[^']|'')*'|[^')])*)\)(?:/(.+))?$", re.DOTALL)
+_SET = re.compile(r"^([A-Za-z_]\w*)(?:/(.+))?$")
+
+WRITES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
+Handler = Callable[[Organization, Call, Request], Reply]
+
+
+def handle(organization: Organization, call: Call, request: Request) -> Reply:
+    """Answer one operation. A refusal undoes what the operation did and is logged when it was a write."""
+    try:
+        with organization.atomic():
+            return route(organization, call, request)
+    except errors.Refusal as refusal:
+        if request.method in WRITES:
+            organization.refused(call, request.method.lower(), request.place, refusal)
+        return refuse(refusal, request.prefer)
+
+
+def route(organization: Organization, call: Call, request: Request) -> Reply:
+    path = unquote(request.path) if "%" in request.path else request.path
+    special = functions.find(path) or metadata.find(path)
+    if special is not None:
+        return special(organization, call, request)
+    match = _RECORD.match(path)
+    if match is not None:
+        table = _table(organization, match[1])
+        key = organization.key(table, match[2])
+        return records.one(organization, call, request, (table, key, match[3] or ""))
+    match = _SET.match(path)
+    if match is None:
+        raise errors.no_such_resource(f"{call.base}/{path}")
+    table = _table(organization, match[1])
+    if match[2]:
+        return actions.bound(organization, call, request, (table, match[2]))
+    return records.many(organization, call, request, table)
+
+
+def _table(organization: Organization, name: str) -> records.Table:
+    table = organization.schema.by_set.get(name)
+    if table is None:
+        raise errors.no_such_segment(name)
+    return table
