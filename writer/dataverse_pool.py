@@ -1,0 +1,225 @@
+"""Several application users as one way to Dataverse, and `$batch` as the only kind of request on it.
+
+Each identity has its own token, connections and pacing: a Retry-After holds up whoever was told to wait, and nobody
+else. A plan is not tied to an identity, since preconditions and record ids carry the safety.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from writer.core.batch import (
+    Answer,
+    ChangeSet,
+    Failed,
+    Malformed,
+    NotReached,
+    Request,
+    decode,
+    encode,
+    is_multipart,
+    paired,
+)
+from writer.core.pacing import Pacer
+from writer.core.replies import Judgement, Kind, Meaning, Sent, judge, lost, never_sent, sent_with
+from writer.dataverse import Dataverse, NeverSent, Reply, Unanswered
+from writer.dataverse import Request as HttpRequest
+from writer.identity import SignInRefused, SignInUnavailable
+from writer.metrics import Metrics
+
+Part = Request | ChangeSet
+
+_SIGN_IN_FAILED = Judgement(Kind.BROKEN, Meaning.SIGN_IN)
+_LONGEST_NAP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PartReply:
+    """What became of one part of a batch. `answer` is None when the request as a whole got no batch reply."""
+
+    judgement: Judgement
+    answer: Answer | None = None
+
+    @property
+    def not_tried(self) -> bool:
+        """The service stopped at an earlier part: nothing happened, and nothing is wrong with this one."""
+        return isinstance(self.answer, NotReached)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One `$batch` request: a reply per part, in order, and how the request as a whole went."""
+
+    parts: tuple[PartReply, ...]
+    whole: Judgement
+    seconds: float
+
+
+@dataclass
+class Channel:
+    """One identity."""
+
+    dataverse: Dataverse
+    pacer: Pacer
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The right to send one request now. It must be used."""
+
+    channel: Channel
+    started: float
+
+
+class Pool:
+    """`clock` in monotonic seconds."""
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        metrics: Metrics,
+        *,
+        api_path: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.channels = tuple(channels)
+        self._metrics = metrics
+        self._api_path = api_path
+        self._clock = clock
+        self._replied = asyncio.Event()
+
+    def room(self) -> int:
+        """How many requests could go out now."""
+        now = self._clock()
+        return sum(channel.pacer.room(now) for channel in self.channels)
+
+    async def slot(self) -> Slot:
+        """Waits until some identity may send. Of several, the one with most room."""
+        while True:
+            now = self._clock()
+            asked = [(channel.pacer.ask(now), -channel.pacer.room(now), n) for n, channel in enumerate(self.channels)]
+            free = [(room, n) for at, room, n in asked if at is None]
+            if free:
+                channel = self.channels[min(free)[1]]
+                channel.pacer.sent(now)
+                return Slot(channel, now)
+            soonest = min(math.inf if at is None else at for at, _, _ in asked)
+            await self._nap(min(soonest - now, _LONGEST_NAP_S))
+
+    async def _nap(self, seconds: float) -> None:
+        """Until a reply makes room, or the time is over."""
+        self._replied.clear()
+        try:
+            async with asyncio.timeout(max(seconds, 0.001)):
+                await self._replied.wait()
+        except TimeoutError:
+            return
+
+    async def exchange(
+        self,
+        parts: Sequence[Part],
+        *,
+        operation: str,
+        slot: Slot | None = None,
+        traceparent: bytes | None = None,
+        consistency: str | None = None,
+    ) -> Exchange:
+        """Sends one `$batch`. Never raises for what the service, the network or the sign-in does."""
+        slot = slot or await self.slot()
+        judgement, landed, hint = lost(), 0, None
+        try:
+            exchange, hint = await self._send(slot.channel, parts, traceparent, consistency)
+            judgement = _heaviest(exchange)
+            landed = sum(1 for part in exchange.parts if part.judgement.kind is Kind.DONE)
+        finally:  # also when cancelled: the slot is given back, and what was sent has been counted
+            now = self._clock()
+            slot.channel.pacer.replied(judgement, started=slot.started, now=now, plans=landed, hint=hint)
+            self._replied.set()
+        self._count(slot.channel, operation, judgement, exchange.seconds)
+        return exchange
+
+    async def _send(
+        self, channel: Channel, parts: Sequence[Part], traceparent: bytes | None, consistency: str | None
+    ) -> tuple[Exchange, int | None]:
+        headers = {"Prefer": "odata.continue-on-error"} | ({"Consistency": consistency} if consistency else {})
+        content_type, body = encode(parts, boundary=f"batch_{uuid.uuid4().hex}", api_path=self._api_path)
+        request = HttpRequest("POST", "$batch", headers | {"Content-Type": content_type}, body, traceparent)
+        started = self._clock()
+        try:
+            reply = await channel.dataverse.send(request)
+        except NeverSent:
+            return self._all(parts, never_sent(), started), None
+        except Unanswered:
+            return self._all(parts, lost(), started), None
+        except (SignInRefused, SignInUnavailable):
+            return self._all(parts, _SIGN_IN_FAILED, started), None
+        return self._read(parts, reply, started), _hint(reply)
+
+    def _read(self, parts: Sequence[Part], reply: Reply, started: float) -> Exchange:
+        """A batch reply may come with the status of its first error; what it holds counts."""
+        content_type = reply.headers.get("content-type", "")
+        if not is_multipart(content_type):
+            if 200 <= reply.status < 300:
+                return self._all(parts, lost(), started)  # success, but of what? read back
+            whole = judge(reply.status, reply.headers, reply.body, now=time.time())
+            return self._all(parts, whole, started)
+        try:
+            answers = paired(parts, decode(content_type, reply.body))
+        except Malformed:
+            return self._all(parts, lost(), started)
+        replies = tuple(_part_reply(part, answer, reply) for part, answer in zip(parts, answers, strict=True))
+        done = Judgement(Kind.DONE, Meaning.LANDED, reply.status, "", reply.request_id)
+        return Exchange(replies, done, self._clock() - started)
+
+    def _all(self, parts: Sequence[Part], judgement: Judgement, started: float) -> Exchange:
+        return Exchange(tuple(PartReply(judgement) for _ in parts), judgement, self._clock() - started)
+
+    def _count(self, channel: Channel, operation: str, judgement: Judgement, seconds: float) -> None:
+        self._metrics.requests.labels(operation, judgement.kind).inc()
+        self._metrics.request_seconds.labels(operation).observe(seconds)
+        if judgement.kind is Kind.BUSY:
+            wait = max(0.0, channel.pacer.held_until - self._clock())
+            self._metrics.throttle_wait.labels(channel.dataverse.name).inc(wait)
+
+    async def close(self) -> None:
+        for channel in self.channels:
+            await channel.dataverse.close()
+
+
+def _part_reply(part: Part, answer: Answer, reply: Reply) -> PartReply:
+    match answer:
+        case NotReached():
+            return PartReply(never_sent(), answer)
+        case Failed(failure, index):
+            judgement = judge(failure.status, failure.headers, failure.body, sent=_sent(part, index), now=time.time())
+            return PartReply(judgement, answer)
+        case _:
+            return PartReply(Judgement(Kind.DONE, Meaning.LANDED, 204, "", reply.request_id), answer)
+
+
+def _sent(part: Part, index: int | None) -> Sent:
+    """The failing operation's precondition. If the service did not say which failed, any etag there is suspected: what
+    follows is reading back, which harms nobody.
+    """
+    if isinstance(part, Request):
+        return sent_with(part)
+    if index is not None:
+        return sent_with(part.requests[index])
+    carried = {sent_with(request) for request in part.requests}
+    return Sent.MUST_MATCH if Sent.MUST_MATCH in carried else max(carried, default=Sent.NOTHING)
+
+
+def _heaviest(exchange: Exchange) -> Judgement:
+    """What pacing must hear: throttling may hide in a part."""
+    throttled = [part.judgement for part in exchange.parts if part.judgement.kind is Kind.BUSY]
+    return throttled[0] if throttled else exchange.whole
+
+
+def _hint(reply: Reply) -> int | None:
+    raw = reply.headers.get("x-ms-dop-hint", "")
+    return int(raw) if raw.isdecimal() else None
