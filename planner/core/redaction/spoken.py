@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from planner.core.redaction.chains import FILLERS
 from planner.core.redaction.view import Edit, View, rewrite, substitute
 
 _DIGITS = {
@@ -39,8 +40,7 @@ _WORD = re.compile(
     rf"|(?P<unit>{_any(_DIGITS)}))"
     rf"(?P<power>[ -](?:hundred|thousand))?(?:'?s)?\b",
 )
-_LETTERS = re.compile(r"[a-z]+")
-_FIGURES = re.compile(r"[0-9]")
+_WORD_OR_FIGURES = re.compile(r"[a-z]+|[0-9]+")
 NUMBER_WORDS = frozenset((*_DIGITS, *_TEENS, *_TENS, *_REPEATS))
 _MISTYPED = re.compile(r"(?<![0-9a-z])(?:[0-9]{1,15}[oil]|[oil]{1,4}[0-9])[0-9oil]{0,15}(?![0-9a-z])")
 _LOOKS_LIKE = str.maketrans("oil", "011")
@@ -50,16 +50,28 @@ _PLUS = re.compile(r"\bplus\s{1,2}(?=[0-9])")
 
 def digits_spoken(view: View) -> View:
     """Read number words as digits; the same view if there are too few of them to hide a number."""
-    text = view.text
-    said = sum(map(NUMBER_WORDS.__contains__, _LETTERS.findall(text)))
-    if said and _DIGITS_A_WORD * said + len(_FIGURES.findall(text)) >= _FEWEST_DIGITS:
-        return substitute(rewrite(view, _edits(text)), _PLUS, "+")
-    return view
+    return substitute(rewrite(view, _edits(view.text)), _PLUS, "+") if _hides_number(view.text) else view
 
 
 def letters_as_digits(view: View) -> View:
     """Read the letters o, i and l among digits as the digits they look like: `53O-555-OlO1`."""
     return rewrite(view, ((at.start(), at.end(), at[0].translate(_LOOKS_LIKE)) for at in _MISTYPED.finditer(view.text)))
+
+
+def _hides_number(text: str) -> bool:
+    """Tell whether somewhere number words, figures and the little words between them could be seven digits."""
+    digits = words = 0
+    for part in _WORD_OR_FIGURES.findall(text):
+        if part in NUMBER_WORDS:
+            words += 1
+            digits += _DIGITS_A_WORD
+        elif part < "a":
+            digits += len(part)
+        elif part not in FILLERS:
+            digits = words = 0
+        if words and digits >= _FEWEST_DIGITS:
+            return True
+    return False
 
 
 def _edits(text: str) -> Iterator[Edit]:
