@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from planner.core.redaction.emails import emails, has_address
+from planner.core.redaction.emails import emails
 from planner.core.redaction.escapes import unescaped, unquoted, untagged
 from planner.core.redaction.numbers import numbers, vanity_numbers
 from planner.core.redaction.opaque import opaque
@@ -35,7 +35,7 @@ def redact(text: str, *, regions: Sequence[str] = ("US",)) -> str:
 
     `regions` are ISO 3166 codes: the countries whose national phone formats count beside the international one.
     """
-    return _until_stable(text, lambda once: _cut_out(once, sorted(_findings(once, regions, _DEPTH))))
+    return _until_stable(text, lambda once: _cut_out(once, sorted(_findings(once, regions))))
 
 
 def _until_stable(text: str, redact_once: Callable[[str], str]) -> str:
@@ -59,29 +59,19 @@ def _cut_out(text: str, spans: Sequence[Span]) -> str:
     return "".join(parts)
 
 
-def _findings(text: str, regions: Sequence[str], depth: int) -> Iterator[Span]:
+def _findings(text: str, regions: Sequence[str], depth: int = _DEPTH) -> Iterator[Span]:
     for view in _readings(text):
         low = lowered(view)
-        said = digits_spoken(letters_as_digits(low))
-        yield from emails(low)
-        for reading in dict.fromkeys((low, said)):
+        # Any octets make `x@yz` now and then, so what was decoded must have a dot in its domain.
+        yield from emails(low, dotless=depth == _DEPTH)
+        for reading in dict.fromkeys((low, digits_spoken(letters_as_digits(low)))):
             yield from numbers(reading, regions)
         yield from vanity_numbers(view)
         if depth:
-            yield from opaque(view, lambda inner: _tells(inner, regions, depth - 1))
+            yield from opaque(view, lambda inner: any(_findings(inner, regions, depth - 1)))
 
 
 def _readings(text: str) -> Iterator[View]:
     plain = folded(text)
     undone = unescaped(plain)
     yield from dict.fromkeys((plain, undone, unquoted(undone), untagged(undone)))
-
-
-def _tells(text: str, regions: Sequence[str], depth: int) -> bool:
-    """Tell whether a decoded token has personal data in it. Chance makes `x@yz` of any bytes, so a dot is asked for."""
-    return any(
-        has_address(view.text)
-        or any(numbers(lowered(view), regions))
-        or (depth and any(opaque(view, lambda inner: _tells(inner, regions, depth - 1))))
-        for view in _readings(text)
-    )

@@ -64,18 +64,17 @@ _QUOTED_LOCAL = re.compile(r'"[^"\n]{1,64}"\Z')
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 
 
-def emails(view: View) -> Iterator[Span]:
-    """Find email addresses; the spans are spans of the original text."""
+def emails(view: View, *, dotless: bool = True) -> Iterator[Span]:
+    """Find email addresses in a lower-case view; the spans are spans of the original text.
+
+    `dotless` takes addresses on a host without a dot, `jane@localhost`, as well.
+    """
     if "@" not in view.text and not (_AT_HINT.search(view.text) and _DOT_HINT.search(view.text)):
         return
     for reading in dict.fromkeys((view, _written_out(view))):
-        for found in _addresses(reading.text):
-            yield reading.original(found)
-
-
-def has_address(text: str) -> bool:
-    """Tell whether a plain text holds a complete address, one with a dot in its domain."""
-    return any("." in text[start:end].rpartition("@")[2] for start, end in _addresses(text))
+        for start, end in _addresses(reading.text):
+            if dotless or "." in reading.text[start:end].rpartition("@")[2]:
+                yield reading.original((start, end))
 
 
 def _written_out(view: View) -> View:

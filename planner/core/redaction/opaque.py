@@ -10,11 +10,14 @@ from planner.core.redaction.view import Span, View
 
 # Eight characters of base64 hold the shortest address, a@b.co. Words in lower case alone hold none.
 _TOKEN = re.compile(r"[A-Za-z0-9+/_-]{8,}")
-_WORD = re.compile(r"[A-Za-z]?[a-z_/-]+|[0-9]+")
+_WORD = re.compile(r"[A-Za-z]?[a-z_/-]+|[0-9]{1,13}")
 _URL_SAFE = str.maketrans("-_", "+/")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){7,}")
-_LEGIBLE = re.compile(rb"[\x20-\x7e\x80-\xff]{6,}")
-_HINT = re.compile(rb"@|[0-9](?:[^0-9]{0,8}[0-9]){6}|%40|[A-Za-z0-9+/_-]{12,}")
+# Six characters hold the shortest address. Octets that are no text rarely make six in a row by chance.
+_LEGIBLE = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]{6,}")
+_FEWEST_OCTETS = 6
+# UTF-16 has the same few octets in every other place; anything else has many.
+_FEW_SCRIPTS = 4
 
 
 def opaque(view: View, holds: Callable[[str], bool]) -> Iterator[Span]:
@@ -29,10 +32,10 @@ def opaque(view: View, holds: Callable[[str], bool]) -> Iterator[Span]:
 
 def _readings(token: str) -> Iterator[str]:
     for octets in _decoded(token):
-        # UTF-16, as some tools encode it, has a zero after every letter.
-        for legible in _LEGIBLE.findall(octets.replace(b"\0", b"")):
-            if _HINT.search(legible):
-                yield legible.decode("utf-8", "replace")
+        yield from _LEGIBLE.findall(octets.decode("utf-8", "replace"))
+        for encoding, odd in (("utf-16-le", 1), ("utf-16-be", 0)):
+            if len(octets) >= 2 * _FEWEST_OCTETS and len(set(octets[odd::2])) <= _FEW_SCRIPTS:
+                yield from _LEGIBLE.findall(octets.decode(encoding, "replace"))
 
 
 def _decoded(token: str) -> Iterator[bytes]:
@@ -44,6 +47,5 @@ def _decoded(token: str) -> Iterator[bytes]:
         if len(rest) > 1:
             whole += rest + "=" * (4 - len(rest))
         yield binascii.a2b_base64(whole)
-    if _HEX.search(token):
-        for run in _HEX.finditer(token):
-            yield bytes.fromhex(run[0])
+    for run in _HEX.findall(token):
+        yield bytes.fromhex(run)
