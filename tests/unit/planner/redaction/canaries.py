@@ -51,30 +51,30 @@ class Canary:
         return self.carrier.format(self.planted)
 
 
-def canaries(seed: int, count: int) -> Iterator[Canary]:
-    dice = random.Random(seed)
-    for _ in range(count):
-        kind = dice.choice(list(KINDS))
-        make, formats = KINDS[kind]
-        secret = make(dice)
-        form = dice.choice(formats)
-        written = form(secret)
-        encoding = dice.choice([name for name in ENCODINGS if name != "plain"] + ["plain"] * 12)
-        planted = ENCODINGS[encoding](written)
+def canaries(first: int, count: int) -> Iterator[Canary]:
+    """Canaries by number, always the same ones: every format in every encoding in turn, plain text most often."""
+    encodings = [*ENCODINGS, *["plain"] * 4]
+    turns = [(kind, form, name) for name in encodings for kind, (_, forms) in KINDS.items() for form in forms]
+    for number in range(first, first + count):
+        dice = random.Random(number)
+        kind, form, encoding = turns[number % len(turns)]
+        secret = KINDS[kind][0](dice)
+        planted = ENCODINGS[encoding](form(secret))
         yield Canary(kind, f"{form.__name__}, {encoding}", _essence(secret), planted, dice.choice(CARRIERS))
 
 
 def survives(canary: Canary, redacted: str) -> bool:
-    """Whether a telling part of a canary can still be read out of a redacted text: five digits, or a name's half."""
-    kept = {_essence(reading) for reading in _readings(redacted.replace("[REDACTED]", "\0"))}
-    own = _essence(canary.carrier)
-    length = 5 if canary.secret.isdigit() else 6
+    """Whether a telling part of a canary can still be read out of a redacted text: five digits, or half a name."""
+    digits = canary.secret.isdigit()
+    kept = {_essence(reading, digits=digits) for reading in _readings(redacted.replace("[REDACTED]", "\0"))}
+    own = _essence(canary.carrier, digits=digits)
+    length = 5 if digits else 6
     parts = {canary.secret[at : at + length] for at in range(len(canary.secret) - length + 1)}
     return any(part in reading for part in parts if part not in own for reading in kept)
 
 
-def _essence(text: str) -> str:
-    return "".join(character for character in text.lower() if character.isalnum())
+def _essence(text: str, *, digits: bool = False) -> str:
+    return "".join(one for one in text.lower() if (one.isdecimal() if digits else one.isalnum()))
 
 
 def _readings(text: str) -> set[str]:
@@ -89,9 +89,9 @@ def _readings(text: str) -> set[str]:
 def _tokens(text: str) -> Iterator[str]:
     for token in re.findall(r"[A-Za-z0-9+/_-]{8,}={0,2}", text):
         padded = token.rstrip("=").replace("-", "+").replace("_", "/")
-        with suppress(binascii.Error, UnicodeDecodeError):
-            octets = base64.b64decode(padded + "=" * (-len(padded) % 4))
-            yield octets.decode("utf-16-le" if b"\0" in octets else "utf-8")
+        for encoding in ("utf-8", "utf-16-le"):
+            with suppress(binascii.Error, UnicodeDecodeError):
+                yield base64.b64decode(padded + "=" * (-len(padded) % 4)).decode(encoding)
         with suppress(ValueError):
             yield bytes.fromhex(token).decode()
 

@@ -64,10 +64,9 @@ def _case(category: str, name: str, marked: str) -> Case:
 
 
 def taken_spans(text: str, redacted: str) -> list[Span]:
-    """Where in the text each new marker of its redacted form stands.
-
-    Markers that were in the text already are matched by themselves.
-    """
+    """Where in the text each new marker of its redacted form stands."""
+    if redacted == text:
+        return []
     kept = redacted.split(MARKER)
     found = re.fullmatch("(.+?)".join(map(re.escape, kept)), text, re.DOTALL)
     assert found, f"{redacted!r} is not {text!r} with parts taken out"
