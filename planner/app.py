@@ -15,10 +15,11 @@ P1 The pins are a table whose changelog is the planned topic itself.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.types import TP
@@ -30,12 +31,13 @@ from planner.settings import PlannerSettings
 Handle = Callable[[Sequence[Incoming]], Awaitable[None]]
 HardExit = Callable[[BaseException], Any]
 
-_RAW = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+_RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
 
-class PinTable(faust.Table):  # type: ignore[misc]
+class PinTable(faust.Table[bytes, bytes]):
     """Faust's view of the pins: it is told what the planned topic holds, and is never asked to send anything."""
 
+    logger = logging.getLogger("faust.tables")
     store_of_pins: PinStore
     hard_exit: HardExit
 
@@ -52,7 +54,7 @@ class PinTable(faust.Table):  # type: ignore[misc]
             self.hard_exit(error)
 
     def persisted_offset(self, tp: TP) -> int | None:
-        return self.store_of_pins.persisted_offset(tp.partition)
+        return self.store_of_pins.read_up_to(tp.partition)
 
     async def need_active_standby_for(self, _tp: TP) -> bool:
         return True
@@ -95,7 +97,10 @@ def make_app(
     )
     outcomes = app.topic(topics.call_outcomes.name, **_RAW)
     planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **_RAW)
-    table = app.Table("pins", partitions=partitions, changelog_topic=planned, key_type=bytes, value_type=bytes)
+    table = cast(
+        "PinTable",
+        app.Table("pins", partitions=partitions, changelog_topic=planned, key_type=bytes, value_type=bytes),
+    )
     table.store_of_pins, table.hard_exit = pins, hard_exit
 
     async def plan(stream: Any) -> None:

@@ -1,13 +1,18 @@
 """What is kept of every plan: enough to know a session again, and to know what our earlier plans left in a row.
 
 P1 The first plan of a session stays: pinning a session again changes nothing.
+B3 A pin in memory takes about 150 bytes, whatever the size of the plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import marshal
+import struct
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from hashlib import blake2b
+from typing import Any, Protocol
 
 from planner.core.planning import own_columns
 from planner.core.preceding import MOST_PRECEDING, EarlierPlan
@@ -19,6 +24,8 @@ DIGEST_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Pin:
+    """`offset` is that of the outcome. `columns` are those of the queue item that the plan writes."""
+
     session_id: str
     queue_item_id: str
     offset: int
@@ -39,62 +46,253 @@ def pin_of(planned: PlannedWriteback) -> Pin:
 class Pins(Protocol):
     """By partition of the outcomes topic, since partitions come and go with rebalances."""
 
+    def __len__(self) -> int: ...
+
     def digest(self, partition: int, session_id: str) -> bytes | None:
         """The first DIGEST_BYTES of the digest of the outcome that the session was planned with."""
 
     def earlier(self, partition: int, queue_item_id: str) -> tuple[EarlierPlan, ...]:
-        """The newest plans of a queue item, oldest first."""
+        """The newest plans of a queue item, oldest first, at most MOST_PRECEDING."""
 
-    def pin(self, partition: int, pins: Iterable[Pin]) -> None: ...
+    def pin(self, partition: int, pins: Iterable[Pin]) -> None:
+        """Sessions that are pinned already stay as they are."""
 
-    def unpin(self, partition: int, session_id: str) -> None:
-        """A tombstone came: the session was retired or forgotten."""
+    def recover(self, partition: int, changes: Iterable[tuple[str, Pin | None]], read_up_to: int) -> None:
+        """Apply what the planned topic holds, in its order: session ids with a pin, or None for a tombstone.
+
+        `read_up_to` is the last offset of that partition that was read.
+        """
+
+    def read_up_to(self, partition: int) -> int | None:
+        """Where recovery may go on, if the store outlives the process."""
+
+    def keep_only(self, partitions: set[int]) -> None:
+        """The others belong to another planner now."""
 
 
 class MemoryPins:
     """Gone with the process; rebuilt from the planned topic."""
 
     def __init__(self) -> None:
-        self._digests: dict[tuple[int, str], bytes] = {}
-        self._items: dict[tuple[int, str], str] = {}
-        self._earlier: dict[tuple[int, str], tuple[EarlierPlan, ...]] = {}
+        self._partitions: dict[int, _Partition] = {}
 
     def __len__(self) -> int:
-        return len(self._digests)
+        return sum(len(partition) for partition in self._partitions.values())
 
     def digest(self, partition: int, session_id: str) -> bytes | None:
-        return self._digests.get((partition, session_id))
+        return self._of(partition).digest(session_id)
 
     def earlier(self, partition: int, queue_item_id: str) -> tuple[EarlierPlan, ...]:
-        return self._earlier.get((partition, queue_item_id), ())
+        return self._of(partition).earlier(queue_item_id)
 
     def pin(self, partition: int, pins: Iterable[Pin]) -> None:
-        for pin in pins:
-            if (partition, pin.session_id) in self._digests:
-                continue
-            self._digests[partition, pin.session_id] = pin.digest
-            self._items[partition, pin.session_id] = pin.queue_item_id
-            own = EarlierPlan(pin.session_id, pin.offset, pin.columns)
-            chain = sorted((*self.earlier(partition, pin.queue_item_id), own), key=lambda each: each.offset)
-            self._earlier[partition, pin.queue_item_id] = tuple(chain[-MOST_PRECEDING:])
+        held = self._of(partition)
+        for each in pins:
+            held.add(each)
 
-    def unpin(self, partition: int, session_id: str) -> None:
-        if self._digests.pop((partition, session_id), None) is None:
-            return
-        place = partition, self._items.pop((partition, session_id))
-        left = tuple(each for each in self._earlier[place] if each.session_id != session_id)
-        if left:
-            self._earlier[place] = left
-        else:
-            del self._earlier[place]
+    def recover(self, partition: int, changes: Iterable[tuple[str, Pin | None]], read_up_to: int) -> None:  # noqa: ARG002  the port's
+        held = self._of(partition)
+        for session_id, pin in changes:
+            if pin:
+                held.add(pin)
+            else:
+                held.remove(session_id)
 
-    def read_up_to(self, partition: int, offset: int) -> None:
-        """Nothing outlives the process, so there is nothing to remember."""
-
-    def persisted_offset(self, partition: int) -> int | None:  # noqa: ARG002  the port's signature
+    def read_up_to(self, partition: int) -> int | None:  # noqa: ARG002  the port's
         return None
 
     def keep_only(self, partitions: set[int]) -> None:
-        for kept in (self._digests, self._items, self._earlier):
-            for key in [key for key in kept if key[0] not in partitions]:
-                del kept[key]  # type: ignore[attr-defined]
+        for partition in self._partitions.keys() - partitions:
+            del self._partitions[partition]
+
+    def _of(self, partition: int) -> _Partition:
+        if partition not in self._partitions:
+            self._partitions[partition] = _Partition()
+        return self._partitions[partition]
+
+
+_HEAD = struct.Struct("<?QQ16s16sHII")
+"""alive, place of the queue item's record before this one (0: none), offset, digest, queue item, shape, two lengths."""
+
+_MOST_WALKED = 4 * MOST_PRECEDING
+_SESSION = ...  # stands for the session's own id among a pin's values
+
+
+@dataclass(slots=True)
+class _Record:
+    alive: bool
+    before: int
+    offset: int
+    digest: bytes
+    item: bytes
+    columns: dict[str, Value]
+    session_id: str
+
+
+class _Partition:
+    """Records one after the other in one block of bytes, found through two hash indexes of places.
+
+    Python objects for a million pins would take five times as much. Removed records stay in the block until they are
+    more than half of it.
+    """
+
+    def __init__(self) -> None:
+        self._block = bytearray(1)  # place 0 is "none"
+        self._sessions = _Index(self._session_at)
+        self._items = _Index(self._item_at)
+        self._shapes: dict[tuple[str, ...], int] = {}
+        self._names: list[tuple[str, ...]] = []
+        self._alive = self._dead = 0
+
+    def __len__(self) -> int:
+        return self._alive
+
+    def digest(self, session_id: str) -> bytes | None:
+        place = self._sessions.find(session_id.encode())
+        return _HEAD.unpack_from(self._block, place)[3] if place else None
+
+    def earlier(self, queue_item_id: str) -> tuple[EarlierPlan, ...]:
+        place, walked = self._items.find(_mark(queue_item_id)), 0
+        found: list[EarlierPlan] = []
+        while place and walked < _MOST_WALKED:
+            record = self._at(place)
+            if record.alive:
+                found.append(EarlierPlan(record.session_id, record.offset, record.columns))
+            place, walked = record.before, walked + 1
+        return tuple(sorted(found, key=lambda each: each.offset)[-MOST_PRECEDING:])
+
+    def add(self, pin: Pin) -> None:
+        session = pin.session_id.encode()
+        if self._sessions.find(session):
+            return
+        self._append(pin.digest, pin.offset, _mark(pin.queue_item_id), session, pin.columns)
+
+    def remove(self, session_id: str) -> None:
+        if place := self._sessions.remove(session_id.encode()):
+            self._block[place] = False
+            self._alive, self._dead = self._alive - 1, self._dead + 1
+            if self._dead > self._alive + 1000:
+                self._rewrite()
+
+    def _append(self, digest: bytes, offset: int, item: bytes, session: bytes, columns: Mapping[str, Value]) -> None:
+        place, text = len(self._block), session.decode()
+        names = tuple(columns)
+        shape = self._shapes.setdefault(names, len(self._names))
+        if shape == len(self._names):
+            self._names.append(names)
+        values = marshal.dumps(tuple(_SESSION if value == text else value for value in columns.values()), 2)
+        before = self._items.find(item)
+        self._block += _HEAD.pack(True, before, offset, digest, item, shape, len(session), len(values))
+        self._block += session
+        self._block += values
+        self._sessions.put(session, place)
+        self._items.put(item, place)
+        self._alive += 1
+
+    def _at(self, place: int) -> _Record:
+        alive, before, offset, digest, item, shape, session_length, values_length = _HEAD.unpack_from(
+            self._block, place
+        )
+        start = place + _HEAD.size
+        session = self._block[start : start + session_length].decode()
+        held = self._block[start + session_length : start + session_length + values_length]
+        values = marshal.loads(held)  # noqa: S302  bytes of our own, from this process
+        told = zip(self._names[shape], values, strict=True)
+        columns = {name: session if value is _SESSION else value for name, value in told}
+        return _Record(alive, before, offset, digest, item, columns, session)
+
+    def _session_at(self, place: int) -> bytes:
+        length = _HEAD.unpack_from(self._block, place)[6]
+        return bytes(self._block[place + _HEAD.size : place + _HEAD.size + length])
+
+    def _item_at(self, place: int) -> bytes:
+        item: bytes = _HEAD.unpack_from(self._block, place)[4]
+        return item
+
+    def _rewrite(self) -> None:
+        records = list(self._records())
+        self.__init__()  # type: ignore[misc]
+        for record in records:
+            self._append(record.digest, record.offset, record.item, record.session_id.encode(), record.columns)
+
+    def _records(self) -> Iterator[_Record]:
+        place = 1
+        while place < len(self._block):
+            record = self._at(place)
+            *_, session_length, values_length = _HEAD.unpack_from(self._block, place)
+            place += _HEAD.size + session_length + values_length
+            if record.alive:
+                yield record
+
+
+def _mark(queue_item_id: str) -> bytes:
+    return blake2b(queue_item_id.encode(), digest_size=16).digest()
+
+
+class _Index:
+    """Keys to places by open addressing; the keys themselves are where the places point to.
+
+    A slot holds 24 bits of the key's hash and 40 of the place (a terabyte); 0 is free, 1 was removed.
+    """
+
+    def __init__(self, key_at: Callable[[int], bytes]) -> None:
+        self._key_at = key_at
+        self._slots = array("Q", bytes(8 * 64))
+        self._used = 0
+
+    def find(self, key: bytes) -> int:
+        """The place, or 0."""
+        _, place = self._probe(key)
+        return place
+
+    def put(self, key: bytes, place: int) -> None:
+        slot, found = self._probe(key)
+        if not found:
+            self._used += 1
+        self._slots[slot] = _tag(key) | place + 1
+        if self._used * 3 > len(self._slots) * 2:
+            self._grow()
+
+    def remove(self, key: bytes) -> int:
+        """The place that it had, or 0."""
+        slot, place = self._probe(key)
+        if place:
+            self._slots[slot] = 1
+        return place
+
+    def _probe(self, key: bytes) -> tuple[int, int]:
+        slots, mask, tag = self._slots, len(self._slots) - 1, _tag(key)
+        slot = hash(key) & mask
+        while held := slots[slot]:
+            if held & _TAG == tag and held != 1 and self._key_at((held & _PLACE) - 1) == key:
+                return slot, (held & _PLACE) - 1
+            slot = slot + 1 & mask
+        return slot, 0
+
+    def _grow(self) -> None:
+        old = self._slots
+        self._slots = array("Q", bytes(16 * len(old)))
+        mask, self._used = len(self._slots) - 1, 0
+        for held in old:
+            if held > 1:
+                slot = hash(self._key_at((held & _PLACE) - 1)) & mask
+                while self._slots[slot]:
+                    slot = slot + 1 & mask
+                self._slots[slot] = held
+                self._used += 1
+
+
+_PLACE = (1 << 40) - 1
+_TAG = ~_PLACE & (1 << 64) - 1
+
+
+def _tag(key: bytes) -> int:
+    return hash(key) & _TAG
+
+
+def columns_of(plain: Mapping[str, Any]) -> Mapping[str, Value]:
+    """Of a plan as it was decoded, without making records of it: the queue item's columns that it writes."""
+    columns: Mapping[str, Value] = next(
+        step["attributes"] for step in plain["steps"] if step["operation"] == "update_queue_item"
+    )
+    return columns

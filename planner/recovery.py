@@ -2,60 +2,89 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from planner.pins import Pin, Pins, pin_of
-from schemas.codec import Codec, NoSchemaRegistry, Undecodable
+import fastavro
+
+from planner.pins import DIGEST_BYTES, Pin, Pins, columns_of
+from schemas.codec import Codec, NoSchemaRegistry, ParsedSchema
 from schemas.records import PlannedWriteback
+from schemas.registry import RegistryUnavailable
+from schemas.wire import Fingerprint, SchemaId, SchemaRef, unframe
 
 Unreadable = Callable[[int, int], None]
 
 
-class StoredPins(Pins, Protocol):
-    """Pins with a memory of how far the planned topic was read."""
+class Message(Protocol):
+    """What recovery needs of a record on the planned topic."""
 
-    def __len__(self) -> int: ...
-
-    def read_up_to(self, partition: int, offset: int) -> None: ...
-
-    def persisted_offset(self, partition: int) -> int | None: ...
-
-    def keep_only(self, partitions: set[int]) -> None: ...
+    key: bytes | None
+    value: bytes | None
+    partition: int
+    offset: int
 
 
 class PinStore:
     """Applies records in the order of the topic. `unreadable(partition, offset)` is told of those that are no plans:
     the writer rejects them too, so such a session has no plan and may be planned."""
 
-    def __init__(self, pins: StoredPins, codec: Codec[PlannedWriteback], unreadable: Unreadable) -> None:
-        self.pins = pins
+    def __init__(self, pins: Pins, codec: Codec[PlannedWriteback], unreadable: Unreadable) -> None:
+        self._pins = pins
         self._codec = codec
         self._unreadable = unreadable
 
-    def apply(self, messages: Iterable[Any]) -> None:
+    def apply(self, messages: Iterable[Message]) -> None:
+        """Raises RegistryUnavailable and NoSchemaRegistry: then nobody knows what the records say."""
+        changes: dict[int, list[tuple[str, Pin | None]]] = {}
+        last: dict[int, int] = {}
         for message in messages:
-            if message.key is not None:
-                self._apply(message)
-            self.pins.read_up_to(message.partition, message.offset)
+            last[message.partition] = message.offset
+            of_partition = changes.setdefault(message.partition, [])
+            if message.key is None:
+                self._unreadable(message.partition, message.offset)
+            elif message.value is None:
+                of_partition.append((message.key.decode(errors="replace"), None))
+            elif pin := self._pin(message.value, message):
+                of_partition.append((pin.session_id, pin))
+        for partition, of_partition in changes.items():
+            self._pins.recover(partition, of_partition, last[partition])
 
-    def persisted_offset(self, partition: int) -> int | None:
-        return self.pins.persisted_offset(partition)
+    def read_up_to(self, partition: int) -> int | None:
+        return self._pins.read_up_to(partition)
 
     def keep_only(self, partitions: set[int]) -> None:
-        self.pins.keep_only(partitions)
+        self._pins.keep_only(partitions)
 
-    def _apply(self, message: Any) -> None:
-        if message.value is None:
-            self.pins.unpin(message.partition, message.key.decode(errors="replace"))
-        elif pin := self._pin(message):
-            self.pins.pin(message.partition, [pin])
-
-    def _pin(self, message: Any) -> Pin | None:
+    def _pin(self, value: bytes, message: Message) -> Pin | None:
+        """Reads no more of the plan than it keeps: a million of them have to be read at a start."""
         try:
-            return pin_of(self._codec.decode(message.value))
-        except NoSchemaRegistry:
+            ref, body = unframe(value)
+            written_with, today = self._schema(ref), self._codec.schemas.today
+            plain: Any = fastavro.schemaless_reader(
+                io.BytesIO(body), written_with, None if written_with is today else today
+            )
+            return Pin(
+                session_id=plain["session_id"],
+                queue_item_id=plain["queue_item_id"],
+                offset=plain["source"]["offset"],
+                digest=bytes.fromhex(plain["outcome_digest"])[:DIGEST_BYTES],
+                columns=columns_of(plain),
+            )
+        except (RegistryUnavailable, NoSchemaRegistry):
             raise
-        except Undecodable:
+        except Exception:  # noqa: BLE001  hostile bytes raise anything
             self._unreadable(message.partition, message.offset)
             return None
+
+    def _schema(self, ref: SchemaRef) -> ParsedSchema:
+        match ref:
+            case Fingerprint(value):
+                return self._codec.schemas.by_fingerprint[value]
+            case SchemaId(value):
+                if self._codec.schema_by_id is None:
+                    raise NoSchemaRegistry(
+                        "planned records have Confluent framing, but no schema registry is configured"
+                    )
+                return self._codec.schema_by_id(value)

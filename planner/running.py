@@ -44,16 +44,18 @@ def run(settings: PlannerSettings) -> int:
     worker = faust.Worker(
         planner.app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False, loglevel="ERROR"
     )
-    try:
-        worker.execute_from_commandline()
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
-    else:
-        code = 0
+    code = _until_stopped(worker)
     planner.publisher.close()
     planner.endpoint.stop()
     log.info("planner.stopped", exit_code=code)
     return code
+
+
+def _until_stopped(worker: faust.Worker) -> int:
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
 
 
 def check(settings: PlannerSettings, *, as_json: bool) -> int:
@@ -74,13 +76,13 @@ def _prepared(settings: PlannerSettings) -> Prepared | int:
         return prepare(settings)
     except Misconfigured as error:
         for problem in error.problems:
-            log.error("planner.misconfigured", problem=problem)
+            log.error("planner.misconfigured", problem=problem)  # noqa: TRY400  the problem says it all
         return EX_CONFIG
     except TracingNotInstalled as error:
-        log.error("planner.misconfigured", problem=str(error))
+        log.error("planner.misconfigured", problem=str(error))  # noqa: TRY400
         return EX_CONFIG
     except STARTUP_ERRORS as error:
-        log.error("planner.unavailable", problem=str(error))
+        log.error("planner.unavailable", problem=str(error))  # noqa: TRY400
         return EX_UNAVAILABLE
 
 

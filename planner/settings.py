@@ -61,8 +61,8 @@ class PlannerSettings(BaseSettings):
     )
     next_attempt_after_s: dict[Disposition, int] = Field(
         default_factory=dict,
-        description='JSON object of retryable dispositions to seconds until the next attempt, e.g. {"no_answer": 14400}.'
-        " One that is not there leaves the column alone.",
+        description='JSON object of retryable dispositions to seconds until the next attempt: {"no_answer": 14400}. '
+        "One that is not there leaves the column alone.",
     )
     group: str = Field("writeback-planner", min_length=1, description="Consumer group.")
     session_timeout_s: float = Field(

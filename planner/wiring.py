@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import faust
 import structlog
@@ -14,10 +15,11 @@ from prometheus_client import CollectorRegistry
 from planner.app import make_app
 from planner.batch import Desk
 from planner.core.resolution import Crm
+from planner.disk_pins import DiskPins
 from planner.errors import Misconfigured
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
-from planner.pins import MemoryPins
+from planner.pins import MemoryPins, Pins
 from planner.publisher import Publisher
 from planner.recovery import PinStore
 from planner.service import Service, hard_exit
@@ -93,7 +95,7 @@ def build(prepared: Prepared) -> Planner:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     metrics.build.info({"version": planned_by, "mapping": prepared.crm.fingerprint})
-    pins = MemoryPins()
+    pins = _pins(settings)
     metrics.pins.set_function(lambda: len(pins))
     publisher = Publisher(
         settings.broker,
@@ -140,6 +142,12 @@ def build(prepared: Prepared) -> Planner:
     return Planner(app, endpoint, publisher)
 
 
+def _pins(settings: PlannerSettings) -> Pins:
+    if settings.pin_store == "memory://":
+        return MemoryPins()
+    return DiskPins(Path(settings.pin_store.removeprefix("rocksdb://")) / settings.group_id)
+
+
 class Health:
     """Live: the loop turned lately. Ready: assigned and recovered. The mapping was loaded before there was a loop."""
 
@@ -173,7 +181,7 @@ class Health:
         return sum(tp.topic not in changelogs for tp in self._app.assignor.assigned_actives())
 
     def _remaining(self) -> int:
-        recovery = self._app.tables.recovery
+        recovery = cast("Any", self._app.tables).recovery
         return max(0, sum(recovery.active_remaining().values())) if recovery.in_recovery else 0
 
     def _say(self) -> None:

@@ -7,34 +7,33 @@ their default are left out: a field that a later schema adds does not change the
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields
 from datetime import datetime, timedelta
 from functools import cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from planner.core.times import EPOCH
 
+_MILLISECOND = timedelta(milliseconds=1)
+
 
 def digest(value: Any) -> str:
-    """SHA-256 (hex) of records, mappings, sequences and scalars."""
-    return sha256(_ENCODER.encode(_plain(value)).encode()).hexdigest()
+    """SHA-256 (hex) of records, mappings, sequences, times and scalars, nested."""
+    return sha256(_ENCODER.encode(value).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+    """What JSON does not know by itself: times as milliseconds, records as their fields."""
     if isinstance(value, datetime):
-        return (value - EPOCH) // timedelta(milliseconds=1)
-    if is_dataclass(value):
-        return {
-            name: _plain(held) for name, default in _fields(type(value)) if (held := getattr(value, name)) != default
-        }
-    return value
+        return (value - EPOCH) // _MILLISECOND
+    return {
+        name: held for name, default in _fields(cast("Any", type(value))) if (held := getattr(value, name)) != default
+    }
 
 
 @cache
-def _fields(cls: type) -> tuple[tuple[str, Any], ...]:
+def _fields(cls: Any) -> tuple[tuple[str, Any], ...]:
     return tuple((f.name, _default(f)) for f in fields(cls))
 
 
@@ -44,4 +43,4 @@ def _default(field: Any) -> Any:
     return field.default  # MISSING equals nothing
 
 
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+_ENCODER = json.JSONEncoder(default=_plain, sort_keys=True, separators=(",", ":"), check_circular=False)

@@ -8,17 +8,18 @@ from collections.abc import Callable, Sequence
 from planner.core.dispositions import Effect
 from planner.core.text import clean, one_line
 from planner.core.validation import is_canonical_uuid
-from schemas.records import CallOutcome, Disposition, Warning
+from schemas.records import CallOutcome, Disposition
+from schemas.records import Warning as Notice
 
 Redact = Callable[[str], str]
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
-def notices(outcome: CallOutcome, effect: Effect, redacted: Redact, *, overrides_mapped: bool) -> tuple[Warning, ...]:
+def notices(outcome: CallOutcome, effect: Effect, redacted: Redact, *, overrides_mapped: bool) -> tuple[Notice, ...]:
     """In the order given; the planner's own last, unless the call system gave the same code for the same field."""
     given = [
-        Warning(code=each.code, field=each.field, message=redacted(one_line(clean(each.message))))
+        Notice(code=each.code, field=each.field, message=redacted(one_line(clean(each.message))))
         for each in outcome.warnings
     ]
     said = {(each.code, each.field) for each in given}
@@ -26,19 +27,17 @@ def notices(outcome: CallOutcome, effect: Effect, redacted: Redact, *, overrides
     return (*given, *(each for each in own if (each.code, each.field) not in said))
 
 
-def _own(outcome: CallOutcome, effect: Effect, *, overrides_mapped: bool) -> list[Warning]:
+def _own(outcome: CallOutcome, effect: Effect, *, overrides_mapped: bool) -> list[Notice]:
     own = []
     if outcome.phone_number is not None and not _E164.fullmatch(outcome.phone_number):
-        own.append(
-            Warning(code="non_e164_phone", field="phone_number", message="the phone number is not in E.164 form")
-        )
+        own.append(Notice(code="non_e164_phone", field="phone_number", message="the phone number is not in E.164 form"))
     if outcome.disposition is Disposition.INTERESTED_EMAIL_CAPTURED and not outcome.captured_email:
-        own.append(Warning(code="email_missing", field="captured_email", message="no email address was captured"))
+        own.append(Notice(code="email_missing", field="captured_email", message="no email address was captured"))
     if effect.task and not outcome.account:
-        own.append(Warning(code="account_missing", field="account", message="the task regards no account"))
+        own.append(Notice(code="account_missing", field="account", message="the task regards no account"))
     if effect.task and outcome.owner_override and not (overrides_mapped and is_canonical_uuid(outcome.owner_override)):
         own.append(
-            Warning(
+            Notice(
                 code="task_owner_override_unverifiable",
                 field="owner_override",
                 message="the owner override cannot be used; the default owner was taken",
@@ -47,6 +46,6 @@ def _own(outcome: CallOutcome, effect: Effect, *, overrides_mapped: bool) -> lis
     return own
 
 
-def last_error(warnings: Sequence[Warning]) -> str | None:
+def last_error(warnings: Sequence[Notice]) -> str | None:
     """`code:message; …`, or None if there is nothing to say and the column is cleared."""
     return "; ".join(f"{each.code}:{each.message}" for each in warnings) or None

@@ -25,7 +25,7 @@ from planner.core.preceding import EarlierPlan, preceding
 from planner.core.record_ids import record_id
 from planner.core.redaction import redact
 from planner.core.resolution import Crm
-from planner.core.summary import Texts, texts
+from planner.core.summary import Texts, call_texts, task_texts
 from planner.core.text import clean, one_line
 from planner.core.times import iso
 from planner.core.validation import Envelope
@@ -41,8 +41,8 @@ from schemas.records import (
     ResolvedBaseline,
     Source,
     Value,
-    Warning,
 )
+from schemas.records import Warning as Notice
 
 Columns = dict[str, Value]
 
@@ -77,8 +77,7 @@ class _Case:
     outcome: CallOutcome
     disposition: Disposition
     effect: Effect
-    texts: Texts
-    warnings: tuple[Warning, ...]
+    warnings: tuple[Notice, ...]
     crm: Crm
     policy: Policy
 
@@ -140,7 +139,6 @@ def _case(outcome: CallOutcome, crm: Crm, policy: Policy) -> _Case:
         outcome=outcome,
         disposition=disposition,
         effect=effect,
-        texts=texts(outcome, disposition, policy.redacted, full_transcript=policy.transcript == "full"),
         warnings=notices(outcome, effect, policy.redacted, overrides_mapped=crm.owner_overrides),
         crm=crm,
         policy=policy,
@@ -172,9 +170,10 @@ def _phone_call(case: _Case) -> tuple[PlannedStep, PlannedStep]:
         identity[columns.regarding.column] = columns.regarding.to(outcome.account.id)
     if outcome.phone_number:
         identity[columns.phone_number.name] = columns.phone_number.fit(_phone(outcome.phone_number, case.policy))
+    texts = _call_texts(case)
     attributes = identity | {
-        columns.subject.name: columns.subject.fit(case.texts.subject),
-        columns.description.name: columns.description.fit(case.texts.description),
+        columns.subject.name: columns.subject.fit(texts.subject),
+        columns.description.name: columns.description.fit(texts.description),
         columns.direction: columns.outgoing,
         columns.started_at: iso(outcome.started_at),
         columns.ended_at: iso(outcome.ended_at),
@@ -201,6 +200,11 @@ def _phone_call(case: _Case) -> tuple[PlannedStep, PlannedStep]:
         precondition=Precondition.MUST_EXIST,
     )
     return created, completed
+
+
+def _call_texts(case: _Case) -> Texts:
+    full = case.policy.transcript == "full"
+    return call_texts(case.outcome, case.disposition, case.policy.redacted, full_transcript=full)
 
 
 def _phone(number: str, policy: Policy) -> str:
@@ -253,10 +257,10 @@ def _task(case: _Case, kind: TaskKind) -> PlannedStep:
     identity: Columns = {columns.session_id: outcome.session_id}
     if outcome.account:
         identity[columns.regarding.column] = columns.regarding.to(outcome.account.id)
-    subject, description = case.texts.task(kind)
+    texts = task_texts(outcome, kind, case.policy.redacted)
     attributes = identity | {
-        columns.subject.name: columns.subject.fit(subject),
-        columns.description.name: columns.description.fit(description),
+        columns.subject.name: columns.subject.fit(texts.subject),
+        columns.description.name: columns.description.fit(texts.description),
     }
     if outcome.callback_at:
         attributes[columns.due_at] = iso(outcome.callback_at)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from hashlib import sha256
-from uuid import UUID
 
-from schemas.records import Operation
 from planner.core.times import EPOCH
+from schemas.records import Operation
 
 _VERSION_8 = 0x80  # RFC 9562: "custom"
 _VARIANT = 0x80
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def record_id(session_id: str, operation: Operation, ended_at: datetime) -> str:
@@ -22,5 +22,6 @@ def record_id(session_id: str, operation: Operation, ended_at: datetime) -> str:
     mark = bytearray(sha256(f"{session_id}\0{operation}".encode()).digest()[:10])
     mark[6] = mark[6] & 0x0F | _VERSION_8
     mark[8] = mark[8] & 0x3F | _VARIANT
-    milliseconds = (ended_at - EPOCH) // timedelta(milliseconds=1)
-    return str(UUID(bytes=bytes(mark) + milliseconds.to_bytes(6, "big")))
+    milliseconds = (ended_at - EPOCH) // _MILLISECOND
+    digits = mark.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:]}-{milliseconds:012x}"

@@ -29,28 +29,27 @@ class Texts:
 
     subject: str
     description: str
-    callback: tuple[str, str]
-    review: tuple[str, str]
-
-    def task(self, kind: TaskKind) -> tuple[str, str]:
-        """Subject and description."""
-        return self.callback if kind is TaskKind.CALLBACK else self.review
 
 
-def texts(outcome: CallOutcome, disposition: Disposition, redacted: Redact, *, full_transcript: bool) -> Texts:
+def call_texts(outcome: CallOutcome, disposition: Disposition, redacted: Redact, *, full_transcript: bool) -> Texts:
+    """Subject and description of the phone call."""
     written = clean(outcome.summary or "").strip() or clean(compose(outcome, disposition))
-    summary, line = redacted(written), one_line(written)
+    if not (outcome.summary or outcome.callback_window or outcome.captured_email):
+        summary = line = written  # only words of ours: nothing to redact
+    else:
+        summary, line = redacted(written), one_line(written)
+        line = one_line(summary if line == written else redacted(line))
+    return Texts(line, summary + (_transcript(outcome, redacted) if full_transcript and outcome.transcript else ""))
+
+
+def task_texts(outcome: CallOutcome, kind: TaskKind, redacted: Redact) -> Texts:
+    """Subject and description of a task."""
     account = redacted(one_line(clean(outcome.account.name))) if outcome.account else ""
     account = account or "unknown account"
-    return Texts(
-        subject=one_line(summary if line == written else redacted(line)),
-        description=summary + (_transcript(outcome, redacted) if full_transcript and outcome.transcript else ""),
-        callback=(f"Callback for {account}", _callback(outcome, redacted)),
-        review=(
-            f"Review {outcome.human_review_reason} for {account}",
-            f"Review reason: {outcome.human_review_reason}.",
-        ),
-    )
+    if kind is TaskKind.CALLBACK:
+        return Texts(f"Callback for {account}", _callback(outcome, redacted))
+    reason = outcome.human_review_reason
+    return Texts(f"Review {reason} for {account}", f"Review reason: {reason}.")
 
 
 def compose(outcome: CallOutcome, disposition: Disposition) -> str:
@@ -72,10 +71,9 @@ def _callback(outcome: CallOutcome, redacted: Redact) -> str:
     if outcome.callback_window:
         parts.append(f"Callback window: {redacted(one_line(clean(outcome.callback_window)))}.")
     if outcome.captured_email and outcome.captured_email_verified:
-        address = outcome.captured_email
-        parts.append(
-            f"Verified email: {address if _ADDRESS.fullmatch(address) else redacted(one_line(clean(address)))}"
-        )
+        given = outcome.captured_email
+        address = given if _ADDRESS.fullmatch(given) else redacted(one_line(clean(given)))
+        parts.append(f"Verified email: {address}")
     return "\n".join(parts) or "No callback window and no verified email were given."
 
 

@@ -1,0 +1,135 @@
+"""Pins in RocksDB: a restart recovers only what the planned topic has got since. One folder per replica.
+
+Unlike Faust's own RocksDB store it keeps of a plan what `Pin` says, and its mark of how far the topic was read is moved
+by recovery alone: what others append in between (tombstones, plans that the writer sent to the back) is read too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+from planner.core.preceding import MOST_PRECEDING, EarlierPlan
+from planner.pins import Pin
+
+_READ_UP_TO = b"read-up-to"
+_COUNT = b"count"
+_MEBIBYTE = 1024 * 1024
+
+
+class DiskPins:
+    """Keys: `s` + session id, `q` + queue item id. A batch is written whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[int, Rdict] = {}
+        self._counts: dict[int, int] = {}
+        self._cache = Cache(32 * _MEBIBYTE)
+
+    def __len__(self) -> int:
+        return sum(self._counts.values())
+
+    def digest(self, partition: int, session_id: str) -> bytes | None:
+        held = self._of(partition).get(b"s" + session_id.encode())
+        return bytes.fromhex(json.loads(held)[0]) if held else None
+
+    def earlier(self, partition: int, queue_item_id: str) -> tuple[EarlierPlan, ...]:
+        held = self._of(partition).get(b"q" + queue_item_id.encode())
+        return tuple(EarlierPlan(*each) for each in json.loads(held)) if held else ()
+
+    def pin(self, partition: int, pins: Iterable[Pin]) -> None:
+        _Change(self, partition).apply((each.session_id, each) for each in pins)
+
+    def recover(self, partition: int, changes: Iterable[tuple[str, Pin | None]], read_up_to: int) -> None:
+        _Change(self, partition).apply(changes, read_up_to)
+
+    def read_up_to(self, partition: int) -> int | None:
+        held = self._of(partition).get(_READ_UP_TO)
+        return int(held) if held else None
+
+    def keep_only(self, partitions: set[int]) -> None:
+        """Those of others stay on disk, closed: they may come back, and then only the rest is read."""
+        for partition in self._open.keys() - partitions:
+            self._open.pop(partition).close()
+            del self._counts[partition]
+
+    def close(self) -> None:
+        self.keep_only(set())
+
+    def _of(self, partition: int) -> Rdict:
+        if partition not in self._open:
+            path = self._folder / str(partition)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._open[partition] = Rdict(str(path), self._options(), access_type=AccessType.read_write())
+            self._counts[partition] = int(self._open[partition].get(_COUNT) or 0)
+        return self._open[partition]
+
+    def _options(self) -> Options:
+        tables = BlockBasedOptions()
+        tables.set_block_cache(self._cache)
+        tables.set_bloom_filter(10, block_based=False)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_block_based_table_factory(tables)
+        options.set_write_buffer_size(16 * _MEBIBYTE)
+        options.set_max_write_buffer_number(2)
+        return options
+
+
+class _Change:
+    """Changes to one partition, seen by later ones of the same batch before they are written."""
+
+    def __init__(self, pins: DiskPins, partition: int) -> None:
+        self._pins = pins
+        self._partition = partition
+        self._db = pins._of(partition)  # noqa: SLF001  the two are one
+        self._new: dict[bytes, Any] = {}
+        self._count = pins._counts[partition]  # noqa: SLF001
+
+    def apply(self, changes: Iterable[tuple[str, Pin | None]], read_up_to: int | None = None) -> None:
+        for session_id, pin in changes:
+            if pin:
+                self._add(pin)
+            else:
+                self._remove(session_id)
+        batch = WriteBatch(raw_mode=True)
+        for key, value in self._new.items():
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, json.dumps(value, separators=(",", ":")).encode())
+        batch.put(_COUNT, str(self._count).encode())
+        if read_up_to is not None:
+            batch.put(_READ_UP_TO, str(read_up_to).encode())
+        self._db.write(batch)
+        self._pins._counts[self._partition] = self._count  # noqa: SLF001
+
+    def _add(self, pin: Pin) -> None:
+        session, item = b"s" + pin.session_id.encode(), b"q" + pin.queue_item_id.encode()
+        if self._get(session) is not None:
+            return
+        own = [pin.session_id, pin.offset, dict(pin.columns)]
+        chain = sorted([*(self._get(item) or ()), own], key=lambda each: each[1])
+        self._new[session] = [pin.digest.hex(), pin.queue_item_id]
+        self._new[item] = chain[-MOST_PRECEDING:]
+        self._count += 1
+
+    def _remove(self, session_id: str) -> None:
+        session = b"s" + session_id.encode()
+        held = self._get(session)
+        if held is None:
+            return
+        item = b"q" + held[1].encode()
+        self._new[session] = None
+        self._new[item] = [each for each in self._get(item) or () if each[0] != session_id] or None
+        self._count -= 1
+
+    def _get(self, key: bytes) -> Any:
+        if key in self._new:
+            return self._new[key]
+        held = self._db.get(key)
+        return json.loads(held) if held else None
