@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import assert_never
 from urllib.parse import quote
 
 from schemas.records import Operation, OwnerCandidate, PlannedStep, PlannedWriteback, Precondition, Value
@@ -99,13 +98,10 @@ def _request(step: PlannedStep, owner: OwnerCandidate | None, etag: str | None) 
 
 
 def _precondition(precondition: Precondition, etag: str | None) -> dict[str, str]:
-    match precondition:
-        case Precondition.MUST_NOT_EXIST:
-            return {"If-None-Match": "*"}
-        case Precondition.MUST_EXIST:
-            return {"If-Match": "*"}
-        case Precondition.MUST_MATCH_BASELINE:
-            if etag is None or etag == "*":
-                raise ValueError("the queue item is never patched without an etag that was read")
-            return {"If-Match": etag}
-    assert_never(precondition)
+    if precondition is Precondition.MUST_NOT_EXIST:
+        return {"If-None-Match": "*"}
+    if precondition is Precondition.MUST_EXIST:
+        return {"If-Match": "*"}
+    if etag is None or etag == "*":
+        raise ValueError("the queue item is never patched without an etag that was read")
+    return {"If-Match": etag}

@@ -1,0 +1,187 @@
+"""One table for every reply the service is known to give, and the answer for all others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from writer.core.batch import Request
+from writer.core.replies import (
+    BY_CODE,
+    BY_STATUS,
+    Judgement,
+    Kind,
+    Meaning,
+    Sent,
+    judge,
+    lost,
+    never_sent,
+    retry_after,
+    sent_with,
+)
+
+
+def error(code: object, message: str = "Contact Jane Doe at +15305550101") -> bytes:
+    return json.dumps({"error": {"code": code, "message": message}}).encode()
+
+
+def classed(status: int, code: object = "", sent: Sent = Sent.NOTHING) -> tuple[Kind, Meaning]:
+    judgement = judge(status, {}, error(code), sent=sent)
+    return judgement.kind, judgement.meaning
+
+
+REFUSED = Kind.REFUSED
+CASES = [
+    (200, "", Kind.DONE, Meaning.LANDED), (201, "", Kind.DONE, Meaning.LANDED), (204, "", Kind.DONE, Meaning.LANDED),
+    (404, "0x80040217", REFUSED, Meaning.DRIFT), (404, "0x80060891", REFUSED, Meaning.DRIFT),
+    (412, "0x80040237", Kind.UNKNOWN, Meaning.EXISTS), (412, "0x80060892", REFUSED, Meaning.ALTERNATE_KEY),
+    (412, "0x80060882", Kind.UNKNOWN, Meaning.CHANGED), (412, "0x80040333", REFUSED, Meaning.DUPLICATE_RULE),
+    (500, "0x80040333", REFUSED, Meaning.DUPLICATE_RULE), (412, "", Kind.UNKNOWN, Meaning.CHANGED),
+    (400, "0x8006088d", REFUSED, Meaning.INVALID), (400, "0x80060883", REFUSED, Meaning.INVALID),
+    (400, "0x80060890", REFUSED, Meaning.DRIFT), (400, "0x80044331", REFUSED, Meaning.DRIFT),
+    (400, "0x8004431a", REFUSED, Meaning.DRIFT), (400, "0x8004432f", REFUSED, Meaning.DRIFT),
+    (400, "0x80044330", REFUSED, Meaning.DRIFT), (400, "0x80048408", REFUSED, Meaning.DRIFT),
+    (400, "0x80048d19", REFUSED, Meaning.DRIFT), (404, "0x8006088a", REFUSED, Meaning.DRIFT),
+    (400, "0x0", REFUSED, Meaning.DRIFT), (400, "0x80060888", REFUSED, Meaning.DRIFT),
+    (404, "", REFUSED, Meaning.DRIFT),
+    (403, "0x80040220", REFUSED, Meaning.NOT_ALLOWED), (403, "0x80042f09", REFUSED, Meaning.NOT_ALLOWED),
+    (403, "0x8004a110", REFUSED, Meaning.NOT_ALLOWED), (403, "0x8004f504", REFUSED, Meaning.NOT_ALLOWED),
+    (403, "", REFUSED, Meaning.NOT_ALLOWED),
+    (401, "0x80072560", Kind.BROKEN, Meaning.SIGN_IN), (403, "0x80072560", Kind.BROKEN, Meaning.SIGN_IN),
+    (401, "0x8004a101", Kind.BROKEN, Meaning.SIGN_IN), (401, "", Kind.BROKEN, Meaning.SIGN_IN),
+    (413, "0x8004418a", Kind.BROKEN, Meaning.TOO_LARGE), (413, "", Kind.BROKEN, Meaning.TOO_LARGE),
+    (405, "0x80040227", REFUSED, Meaning.INVALID), (400, "0x80040800", REFUSED, Meaning.INVALID),
+    (400, "0x80040203", REFUSED, Meaning.INVALID), (400, "0x80040265", REFUSED, Meaning.BUSINESS_RULE),
+    (400, "0x80043506", REFUSED, Meaning.INVALID), (501, "", REFUSED, Meaning.INVALID),
+    (400, "", REFUSED, Meaning.INVALID),
+    (500, "0x80040224", Kind.BROKEN, Meaning.SUSPECT), (500, "0x80081111", Kind.BROKEN, Meaning.TOO_SLOW),
+    (400, "0x80040216", Kind.BROKEN, Meaning.SUSPECT), (500, "", Kind.BROKEN, Meaning.SUSPECT),
+    (500, "0x80044150", Kind.BROKEN, Meaning.TROUBLE), (500, "-2147204784", Kind.BROKEN, Meaning.TROUBLE),
+    (500, "0x80044151", Kind.BROKEN, Meaning.TOO_SLOW), (400, "0x80040255", Kind.BROKEN, Meaning.TROUBLE),
+    (500, "0x80044339", Kind.BROKEN, Meaning.TROUBLE), (500, "0x8004ed47", Kind.BROKEN, Meaning.TROUBLE),
+    (500, "0x8004a001", Kind.BROKEN, Meaning.TROUBLE), (500, "0x80072323", Kind.BROKEN, Meaning.TROUBLE),
+    (429, "0x80072321", Kind.BUSY, Meaning.THROTTLED), (429, "0x80072322", Kind.BUSY, Meaning.THROTTLED),
+    (429, "0x80072326", Kind.BUSY, Meaning.THROTTLED), (429, "0x8005f103", Kind.BUSY, Meaning.THROTTLED),
+    (429, "", Kind.BUSY, Meaning.THROTTLED), (503, "0x80072322", Kind.BUSY, Meaning.THROTTLED),
+    (408, "", Kind.BROKEN, Meaning.TROUBLE), (502, "", Kind.BROKEN, Meaning.TROUBLE),
+    (503, "", Kind.BROKEN, Meaning.TROUBLE), (504, "", Kind.BROKEN, Meaning.TOO_SLOW),
+    (302, "", Kind.BROKEN, Meaning.SUSPECT), (599, "", Kind.BROKEN, Meaning.SUSPECT),
+    (409, "", REFUSED, Meaning.UNKNOWN_KIND), (418, "", REFUSED, Meaning.UNKNOWN_KIND),
+    (418, "0x80ffffff", REFUSED, Meaning.UNKNOWN_KIND), (100, "", REFUSED, Meaning.UNKNOWN_KIND),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "code", "kind", "meaning"), CASES)
+def test_W6_every_known_reply_has_its_class(status: int, code: str, kind: Kind, meaning: Meaning) -> None:
+    assert classed(status, code) == (kind, meaning)
+
+
+def test_every_line_of_the_tables_is_classed_as_it_says() -> None:
+    for code, expected in BY_CODE.items():
+        assert classed(400, f"0x{code:08x}") == expected
+        assert classed(400, str(code - (1 << 32))) == expected or code == 0
+    for status, expected in BY_STATUS.items():
+        assert classed(status) == expected
+
+
+@pytest.mark.parametrize("code", ["", "0x80040237", "0x80060882", "0x80ffffff"])
+def test_W2_any_other_412_to_a_create_says_that_the_record_is_there(code: str) -> None:
+    assert classed(412, code, Sent.MUST_NOT_EXIST) == (Kind.UNKNOWN, Meaning.EXISTS)
+
+
+@pytest.mark.parametrize("code", ["0x80060892", "0x80040333"])
+def test_W2_a_412_by_key_or_rule_is_refused_whatever_was_sent(code: str) -> None:
+    assert all(classed(412, code, sent)[0] is Kind.REFUSED for sent in Sent)
+
+
+@pytest.mark.parametrize("code", ["", "0x80060882"])
+def test_W7_a_412_to_an_etag_says_that_the_row_was_changed(code: str) -> None:
+    assert classed(412, code, Sent.MUST_MATCH) == (Kind.UNKNOWN, Meaning.CHANGED)
+
+
+@pytest.mark.parametrize("sent", [Sent.MUST_EXIST, Sent.MUST_MATCH])
+def test_W7_a_404_to_an_update_says_that_the_row_is_gone(sent: Sent) -> None:
+    assert classed(404, "0x80040217", sent) == (Kind.UNKNOWN, Meaning.GONE)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b'{"other":1}'])
+def test_W6_an_answer_that_is_not_the_crms_is_trouble_on_the_way(status: int, body: bytes) -> None:
+    assert judge(status, {}, body).meaning is Meaning.SUSPECT
+
+
+def test_both_shapes_of_error_body_are_read() -> None:
+    older = json.dumps({"Message": "x", "ExceptionMessage": "y", "ErrorCode": -2147204784}).encode()
+
+    assert judge(500, {}, older).code == "0x80044150"
+    assert judge(400, {}, b'{"Message":"x"}').meaning is Meaning.INVALID
+
+
+@given(st.integers(100, 599), st.binary(max_size=60) | st.text(max_size=60).map(error), st.sampled_from(list(Sent)))
+def test_B1_no_word_of_the_service_gets_out_and_no_reply_is_unclassed(status: int, body: bytes, sent: Sent) -> None:
+    headers = {"x-ms-service-request-id": "Jane Doe", "retry-after": "soon"}
+
+    judgement = judge(status, headers, body, sent=sent)
+
+    assert judgement.request_id is None
+    assert judgement.retry_after is None
+    assert judgement.code == "" or (judgement.code.startswith("0x") and len(judgement.code) == 10)
+    assert (judgement.kind is Kind.DONE) == (200 <= status < 300)
+
+
+@pytest.mark.parametrize("code", [None, {}, "Jane Doe", "0x123456789", True])
+def test_B1_a_code_that_is_none_is_left_out(code: Any) -> None:
+    assert judge(400, {}, error(code)).code == ""
+
+
+def test_deeply_nested_bodies_are_read_as_nothing() -> None:
+    assert judge(400, {}, b"[" * 100_000).code == ""
+
+
+def test_the_services_request_id_is_kept_the_last_one_if_it_comes_twice() -> None:
+    ids = "11111111-0000-4000-8000-000000000000, 22222222-0000-4000-8000-000000000000"
+
+    assert judge(204, {"x-ms-service-request-id": ids}, b"").request_id == "22222222-0000-4000-8000-000000000000"
+    assert judge(400, {"req_id": "3333-4444"}, b"").request_id == "3333-4444"
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None), ("30", 30.0), (" 1.5 ", 1.5), ("86400", 86400.0), ("0", 0.0), ("-1", None), ("soon", None),
+        ("", None), ("1e9", None), ("Thu, 01 Jan 1970 00:16:50 GMT", 10.0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("Thu, 99 Jan 1970 00:00:00 GMT", None),
+    ],
+)  # fmt: skip
+def test_W6_retry_after_is_read_as_seconds_or_date_and_obeyed_in_full(
+    header: str | None, seconds: float | None
+) -> None:
+    assert retry_after(header, now=1000.0) == seconds
+
+
+def test_W6_a_busy_reply_carries_how_long_to_wait() -> None:
+    assert judge(429, {"retry-after": "247"}, b"").retry_after == 247.0
+
+
+def test_a_lost_answer_may_have_landed_and_an_unsent_request_has_not() -> None:
+    assert lost() == Judgement(Kind.UNKNOWN, Meaning.UNANSWERED)
+    assert never_sent().kind is Kind.BROKEN
+
+
+def test_the_precondition_is_read_from_the_request_itself() -> None:
+    headers = [{}, {"If-None-Match": "*"}, {"If-Match": "*"}, {"If-Match": 'W/"1"'}, {"If-None-Match": "null"}]
+
+    assert [sent_with(Request("PATCH", "tasks(1)", h)) for h in headers] == [
+        Sent.NOTHING, Sent.MUST_NOT_EXIST, Sent.MUST_EXIST, Sent.MUST_MATCH, Sent.NOTHING,
+    ]  # fmt: skip
+
+
+def test_every_code_of_the_facts_is_in_the_table() -> None:
+    listed = Path(__file__).with_name("service_codes.txt").read_text(encoding="ascii").split()
+
+    assert {int(code, 16) for code in listed} <= set(BY_CODE)
