@@ -13,6 +13,11 @@ from simulator.signin.gate import Mode
 from simulator.switches import Switches
 
 
+def static_tokens(token: str) -> dict[str, str]:
+    """The application user's token, and that of the mock call system, which has limits of its own."""
+    return {token: tenant.APPLICATION_USER, tenant.CALL_SYSTEM_TOKEN: tenant.CALL_SYSTEM_USER}
+
+
 class Settings(BaseModel):
     """How a simulator is set up."""
 
@@ -26,11 +31,13 @@ class Settings(BaseModel):
         description="none: trust everybody; static: fixed tokens; entra: tokens of the sign-in endpoint",
     )
     tokens: dict[str, str] = Field(
-        default_factory=lambda: {tenant.STATIC_TOKEN: tenant.APPLICATION_USER},
+        default_factory=lambda: static_tokens(tenant.STATIC_TOKEN),
         description="static tokens and their users",
     )
     clients: dict[str, str] = Field(
-        default_factory=lambda: {tenant.CLIENT_ID: tenant.CLIENT_SECRET, tenant.SECOND_CLIENT_ID: tenant.CLIENT_SECRET},
+        default_factory=lambda: dict.fromkeys(
+            (tenant.CLIENT_ID, tenant.SECOND_CLIENT_ID, tenant.CALL_SYSTEM_CLIENT_ID), tenant.CLIENT_SECRET
+        ),
         description="client ids and secrets of the sign-in endpoint",
     )
     token_seconds: float = Field(default=3599, description="how long an issued token is good")

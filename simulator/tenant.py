@@ -6,14 +6,18 @@ TENANT_ID: Final = "11111111-aaaa-4bbb-8ccc-000000000001"
 ORGANIZATION_ID: Final = "11111111-aaaa-4bbb-8ccc-000000000002"
 BUSINESS_UNIT: Final = "11111111-aaaa-4bbb-8ccc-000000000003"
 
-# Sign-in: the application user of the writer, a second one for a pool, and the user that seeds rows.
+# Sign-in: the application user of the writer, a second one for a pool, and that of the mock call system.
 CLIENT_ID: Final = "22222222-aaaa-4bbb-8ccc-000000000001"
 CLIENT_SECRET: Final = "simulator-secret"  # noqa: S105 - the public secret of a tenant that exists on this machine only
 SECOND_CLIENT_ID: Final = "22222222-aaaa-4bbb-8ccc-000000000002"
 STATIC_TOKEN: Final = "simulator-token"  # noqa: S105 - as above
 
+CALL_SYSTEM_TOKEN: Final = "simulator-calls-token"  # noqa: S105 - as above
+CALL_SYSTEM_CLIENT_ID: Final = "22222222-aaaa-4bbb-8ccc-000000000003"
+
 APPLICATION_USER: Final = "33333333-aaaa-4bbb-8ccc-000000000001"
 SECOND_APPLICATION_USER: Final = "33333333-aaaa-4bbb-8ccc-000000000002"
+CALL_SYSTEM_USER: Final = "33333333-aaaa-4bbb-8ccc-000000000004"
 SYSTEM_USER: Final = "33333333-aaaa-4bbb-8ccc-000000000003"
 CALLBACK_OWNER: Final = "33333333-aaaa-4bbb-8ccc-000000000011"
 REVIEW_OWNER: Final = "33333333-aaaa-4bbb-8ccc-000000000012"
@@ -47,6 +51,7 @@ def rows() -> list[tuple[str, list[dict[str, Any]]]]:
                 _user(SYSTEM_USER, "SYSTEM", "", accessmode=3),
                 _user(APPLICATION_USER, "Write-back", "Service", applicationid=CLIENT_ID, accessmode=4),
                 _user(SECOND_APPLICATION_USER, "Write-back", "Service 2", applicationid=SECOND_CLIENT_ID, accessmode=4),
+                _user(CALL_SYSTEM_USER, "Call", "System", applicationid=CALL_SYSTEM_CLIENT_ID, accessmode=4),
                 _user(CALLBACK_OWNER, "Casey", "Callback"),
                 _user(REVIEW_OWNER, "Robin", "Review"),
                 _user(PERSON, "Pat", "Person"),

@@ -2,10 +2,11 @@
 
 import typer
 
-from simulator.cli import serve
+from simulator.cli import calls, serve
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 serve.register(app)
+calls.register(app)
 
 
 @app.callback()

@@ -16,7 +16,7 @@ from simulator.faults.rules import Rule
 from simulator.limits import Limits
 from simulator.schema import SchemaError
 from simulator.server import Endpoints, serving
-from simulator.settings import Settings
+from simulator.settings import Settings, static_tokens
 from simulator.switches import Switches
 
 
@@ -27,8 +27,9 @@ def register(app: typer.Typer) -> None:
 def serve(
     port: Annotated[int, typer.Option(help="Port of the Web API in plain HTTP; 0 picks a free one.")] = 8080,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port_file: Annotated[
-        Path | None, typer.Option(help="Write the addresses here as JSON, once everything listens.")
+    port_file: Annotated[Path | None, typer.Option(help="Write the base URL here, once everything listens.")] = None,
+    info_file: Annotated[
+        Path | None, typer.Option(help="Write every address and id that a client needs here as JSON, then too.")
     ] = None,
     auth: Annotated[
         str,
@@ -63,7 +64,7 @@ def serve(
     """Serve the Web API until interrupted."""
     given = {name: value for name, _, value in (pair.partition("=") for pair in switch or [])}
     values: dict[str, Any] = {
-        "host": host, "port": port, "auth": auth, "tokens": {token: tenant.APPLICATION_USER}, "tls_dir": tls_dir,
+        "host": host, "port": port, "auth": auth, "tokens": static_tokens(token), "tls_dir": tls_dir,
         "tls_port": tls_port, "tables": tuple(tables or ()), "seed": seed, "seed_rows": not empty, "sqlite": sqlite,
     }  # fmt: skip
     try:
@@ -82,7 +83,7 @@ def serve(
                 enabled=not no_limits,
             ),
         )
-        asyncio.run(_serve(settings, port_file))
+        asyncio.run(_serve(settings, port_file, info_file))
     except (ValidationError, SchemaError, ValueError, OSError) as error:
         typer.echo(f"The simulator did not start: {error}", err=True)
         raise typer.Exit(2) from None
@@ -94,23 +95,29 @@ def _script(path: Path | None) -> tuple[Rule, ...]:
     return tuple(Rule.model_validate(item) for item in yaml.safe_load(path.read_text(encoding="utf-8")) or ())
 
 
-async def _serve(settings: Settings, port_file: Path | None) -> None:
+async def _serve(settings: Settings, port_file: Path | None, info_file: Path | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with serving(settings) as endpoints:
-        _announce(endpoints, port_file)
+        _announce(endpoints)
+        if info_file is not None:
+            _write(info_file, json.dumps(endpoints.to_dict()))
+        if port_file is not None:
+            _write(port_file, endpoints.base_url)
         await stop.wait()
 
 
-def _announce(endpoints: Endpoints, port_file: Path | None) -> None:
+def _announce(endpoints: Endpoints) -> None:
     typer.echo(f"Web API        {endpoints.api_url}/")
     typer.echo(f"Page           {endpoints.base_url}/")
     typer.echo(f"Control        {endpoints.control_url}")
     if endpoints.authority:
         typer.echo(f"Sign-in (TLS)  {endpoints.authority}/{tenant.TENANT_ID}/   trust {endpoints.ca_file}")
-    if port_file is not None:
-        # Whoever waits for the file never reads half of it.
-        part = port_file.with_name(f"{port_file.name}.part")
-        part.write_text(json.dumps(endpoints.to_dict()), encoding="utf-8")
-        part.replace(port_file)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whoever waits for the file never reads half of it."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

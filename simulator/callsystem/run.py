@@ -1,0 +1,192 @@
+"""The call system at work.
+
+Waiting mode: claim a ready item, publish what happened, and take the item again only when the write-back has made it ready.
+Quick mode: publish an item's sessions one after the other without waiting for any write-back.
+
+C1 Sessions of one item are published in order, each acknowledged before the next.
+C2 What the ledger lists was published, and what was published is listed, unless the process was killed in between.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from simulator.callsystem import outcome as outcomes
+from simulator.callsystem.ledger import Kind, Ledger, Line
+from simulator.callsystem.publish import Publisher
+from simulator.callsystem.queue import Crm, Item
+from simulator.callsystem.story import Session
+from simulator.callsystem.trouble import Shares, Trouble, fate, malformed, persons_edit
+
+
+class Stalled(Exception):
+    """Nothing became ready for too long; the text says how many sessions are left."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Events per second (0: as fast as it goes), calls at the same time, and how long to wait for the next ready item."""
+
+    per_second: float = 0.0
+    at_once: int = 16
+    poll_seconds: float = 0.1
+    patience_seconds: float = 180.0
+
+
+@dataclass
+class CallSystem:
+    """One run over the stories of some items. `progress` hears of every published session."""
+
+    crm: Crm
+    publisher: Publisher
+    ledger: Ledger
+    stories: dict[str, tuple[Session, ...]]
+    campaign: str
+    seed: int
+    shares: Shares
+    pace: Pace
+    progress: Callable[[Line], None]
+    _next: dict[str, int] = field(default_factory=dict)
+    _busy: set[str] = field(default_factory=set)
+    _again: list[tuple[float, int, Session, str, bytes]] = field(default_factory=list)
+    _accounts: dict[str, str] = field(default_factory=dict)
+    _slot: float = 0.0
+
+    @property
+    def left(self) -> int:
+        """Sessions that were not published yet."""
+        return sum(len(story) - self._next.get(item, 0) for item, story in self.stories.items())
+
+    async def wait_for_write_backs(self) -> None:
+        """Until every session was published. Raises Stalled when nothing happens for too long."""
+        await self.crm.check_campaign(self.campaign)
+        loop = asyncio.get_running_loop()
+        last_progress, left = loop.time(), self.left
+        async with asyncio.TaskGroup() as calls:
+            while self.left:
+                started = await self._start_calls(calls)
+                await self._publish_again()
+                if self.left < left or started:
+                    last_progress, left = loop.time(), self.left
+                elif loop.time() - last_progress > self.pace.patience_seconds:
+                    raise Stalled(f"{self.left} sessions are left and nothing became ready")
+                if not started:
+                    await asyncio.sleep(self.pace.poll_seconds)
+        await self._publish_again(everything=True)
+
+    async def _start_calls(self, calls: asyncio.TaskGroup) -> int:
+        """Take ready items until enough calls run. Returns how many were taken."""
+        started = 0
+        async for item in self.crm.ready(self.campaign):
+            if len(self._busy) >= self.pace.at_once:
+                break
+            if item.id in self._busy or self._upcoming(item.id) is None:
+                continue
+            self._busy.add(item.id)
+            calls.create_task(self._call(item))
+            started += 1
+        return started
+
+    def _upcoming(self, item_id: str) -> Session | None:
+        story, position = self.stories.get(item_id, ()), self._next.get(item_id, 0)
+        return story[position] if position < len(story) else None
+
+    async def _call(self, item: Item) -> None:
+        session = self._upcoming(item.id)
+        try:
+            if session is None:
+                return
+            taken = item if session.disposition == "blocked" else await self.crm.claim(item)
+            if taken is not None:
+                await self._publish(session, taken)
+                self._next[item.id] = session.sequence
+        finally:
+            self._busy.discard(item.id)
+
+    async def in_quick_succession(self) -> None:
+        """All sessions of all items, several items at the same time."""
+        await self.crm.check_campaign(self.campaign)
+        waiting = iter(list(self.stories))
+
+        async def worker() -> None:
+            for item_id in waiting:
+                await self._whole_story(item_id)
+
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(self.pace.at_once):
+                workers.create_task(worker())
+        await self._publish_again(everything=True)
+
+    async def _whole_story(self, item_id: str) -> None:
+        while (session := self._upcoming(item_id)) is not None:
+            item = await self.crm.read(item_id)
+            if item is None:
+                del self.stories[item_id]
+                return
+            if session.sequence == 1 and session.disposition != "blocked":
+                item = await self.crm.claim(item) or item
+            await self._publish(session, item)
+            self._next[item_id] = session.sequence
+            await self._publish_again()
+
+    async def _publish(self, session: Session, item: Item) -> None:
+        trouble = fate(session, self.seed, self.shares)
+        event = outcomes.outcome(session, item, await self._account_name(item), self.seed, datetime.now(UTC))
+        if trouble.conflict:
+            await self.crm.edit(item.id, persons_edit(session, self.seed))
+        if trouble.late_seconds is not None:
+            await asyncio.sleep(trouble.late_seconds)
+        value = self.publisher.encode(event)
+        if trouble.malformed is not None:
+            await self._send(session, event.session_id, malformed(value, trouble.malformed), "malformed", trouble)
+        await self._send(session, event.session_id, value, "outcome", trouble)
+        if trouble.again_after is not None:
+            due = asyncio.get_running_loop().time() + trouble.again_after
+            heapq.heappush(self._again, (due, len(self._again), session, event.session_id, value))
+        if trouble.conflict:
+            # A person has to reconcile the row first: this item's story ends here.
+            self.stories[item.id] = self.stories[item.id][: session.sequence]
+
+    async def _publish_again(self, *, everything: bool = False) -> None:
+        """Duplicates whose time has come."""
+        now = asyncio.get_running_loop().time()
+        while self._again and (everything or self._again[0][0] <= now):
+            _, _, session, session_id, value = heapq.heappop(self._again)
+            await self._send(session, session_id, value, "duplicate", fate(session, self.seed, self.shares))
+
+    async def _send(self, session: Session, session_id: str, value: bytes, kind: Kind, trouble: Trouble) -> None:
+        await self._take_slot()
+        place = await self.publisher.publish(session.item_id, value)
+        line = Line(
+            session_id,
+            session.item_id,
+            session.effective.value,
+            session.disposition.value,
+            session.sequence,
+            session.sessions,
+            kind,
+            trouble.conflict,
+            trouble.late_seconds is not None,
+            place.partition,
+            place.offset,
+        )
+        self.ledger.write(line)
+        self.progress(line)
+
+    async def _take_slot(self) -> None:
+        """Keeps the chosen rate."""
+        if self.pace.per_second <= 0:
+            return
+        now = asyncio.get_running_loop().time()
+        self._slot = max(now, self._slot + 1 / self.pace.per_second)
+        await asyncio.sleep(self._slot - now)
+
+    async def _account_name(self, item: Item) -> str:
+        account = item.row["_medx_accountid_value"]
+        if not account:
+            return ""
+        if account not in self._accounts:
+            self._accounts[account] = await self.crm.account_name(account)
+        return self._accounts[account]
