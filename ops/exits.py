@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """0 all is well · 1 a person must act · 2 cannot be told now, try again · 78 misconfigured (sysexits' EX_CONFIG)."""
+    """0 all is well, 1 a person must act, 2 cannot be told now, try again, 78 misconfigured (EX_CONFIG)."""
 
     OK = 0
     ACT = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.connection import BrokerSettings, RegistrySettings
+from schemas.connection import BrokerSettings
 
 
 class Settings(BaseSettings):
@@ -13,5 +13,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="WRITEBACK_", env_nested_delimiter="__", frozen=True)
 
-    broker: BrokerSettings = Field(default_factory=BrokerSettings, description="The Kafka cluster and the topics' names.")
-    registry: RegistrySettings | None = Field(None, description="The schema registry, if there is one.")
+    broker: BrokerSettings = Field(
+        default_factory=lambda: BrokerSettings.model_validate({}),
+        description="The Kafka cluster and its topics.",
+    )

@@ -22,11 +22,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 _console = Console()
 
 
-@app.command(
-    epilog="Example: WRITEBACK_BROKER__BOOTSTRAP_SERVERS=kafka:9092 writeback topics create --partitions 24 --replication 3"
-)
+@app.command(epilog="Example: WRITEBACK_BROKER__BOOTSTRAP_SERVERS=kafka:9092 writeback topics create --partitions 24")
 def create(
-    partitions: Annotated[int, typer.Option(min=1, help="Of every topic; never change it after the first record.")] = 12,
+    partitions: Annotated[int, typer.Option(min=1, help="Of every topic; never to be changed.")] = 12,
     replication: Annotated[int, typer.Option(min=1, help="Copies of each partition; 3 unless on a laptop.")] = 3,
     as_json: Json = False,
 ) -> None:
@@ -37,7 +35,7 @@ def create(
     except BrokerUnavailable as error:
         _report({"created": [], "error": str(error)}, f"[red]{error}[/]", as_json)
         raise typer.Exit(Exit.UNAVAILABLE) from None
-    text = "\n".join(f"created {name}" for name in made) or "nothing to do: every topic exists (verify with: writeback topics check)"
+    text = "\n".join(f"created {name}" for name in made) or "nothing to do: every topic exists"
     _report({"created": made}, text, as_json)
 
 
@@ -54,7 +52,11 @@ def check(as_json: Json = False) -> None:
     except BrokerUnavailable as error:
         _report({"fit": None, "error": str(error)}, f"[red]{error}[/]", as_json)
         raise typer.Exit(Exit.UNAVAILABLE) from None
-    _report({"fit": True, "partitions": partitions}, f"[green]✓[/] every topic is fit, {partitions} partitions each", as_json)
+    _report(
+        {"fit": True, "partitions": partitions},
+        f"[green]✓[/] topics are fit, {partitions} partitions each",
+        as_json,
+    )
 
 
 def create_missing(broker: BrokerSettings, *, partitions: int, replication: int, timeout_s: float = 30.0) -> list[str]:

@@ -11,7 +11,7 @@ from confluent_kafka.schema_registry import Schema
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from tests.brokers.kafka import RealKafka
-from tests.waiting import wait_until
+from ops.waiting import wait_until
 
 SESSIONS, VERSIONS = 1_000, 5
 CLEANED_FAST = {

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.brokers.supervisor import is_alive
-from tests.waiting import wait_until
+from ops.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 # Says where everything is once Kafka runs, and waits to be killed.

@@ -8,6 +8,7 @@ from pathlib import Path
 import trustme
 from testcontainers.core.container import DockerContainer
 
+from ops.waiting import wait_until
 from tests.brokers.config import Ports, broker_properties, container_environment
 from tests.brokers.servers import (
     PASSWORD,
@@ -19,7 +20,6 @@ from tests.brokers.servers import (
     issue,
 )
 from tests.ports import answers, free_ports, listens
-from tests.waiting import wait_until
 
 _START_SECONDS = 120
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
+from ops.waiting import wait_until
 from tests.brokers.servers import SecureListener
-from tests.waiting import wait_until
 
 _SECONDS = 20
 

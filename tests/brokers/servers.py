@@ -19,10 +19,10 @@ from confluent_kafka.admin import (
 from cryptography.hazmat.primitives import serialization
 from filelock import FileLock
 
+from ops.lifetime import tied
+from ops.waiting import wait_until
 from tests.brokers.config import SCRAM, Identity, Ports, broker_properties, properties_text
-from tests.brokers.lifetime import tied
 from tests.ports import answers, free_ports, listens
-from tests.waiting import wait_until
 
 CACHE = Path(__file__).parents[2] / ".cache"
 POM = Path(__file__).with_name("pom.xml")

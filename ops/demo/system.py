@@ -1,0 +1,106 @@
+"""The whole system as real processes on this machine, as the demo runs it.
+
+Start order: broker (in this process), simulator, planner and writer, call system. Stop order: the reverse, each with
+SIGTERM and a bound. Every process writes its log to a file of its own in the work folder, and dies with this one.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from ops.embedded_broker import EmbeddedBroker
+from ops.processes import Service, module
+from ops.waiting import wait_until
+from schemas.topics import Topics
+
+
+class System:
+    """Broker, simulator, planner and writer; a context manager. `folder` receives logs and address files."""
+
+    def __init__(self, folder: Path, *, mapping_file: Path, partitions: int) -> None:
+        self._folder = folder
+        self._mapping_file = mapping_file
+        self._partitions = partitions
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            topics = {topic.name: self._partitions for topic in Topics().all()}
+            self.bootstrap = stack.enter_context(EmbeddedBroker(topics)).bootstrap
+            addresses = self._folder / "simulator.json"
+            serve = module("simulator", "serve", "--port", "0", "--port-file", str(addresses), "--auth", "none")
+            self.simulator = self._service(stack, "simulator", serve, {}).start(lambda _: addresses.exists())
+            self.crm_url: str = json.loads(addresses.read_text())["base_url"]
+            self.planner = self._service(stack, "planner", module("planner"), self._planner_env()).start()
+            self.writer = self._service(stack, "writer", module("writer"), self._writer_env()).start()
+            for service in (self.planner, self.writer):
+                service.wait_for(lambda service=service: _is_ready(service), what="ready", seconds=60)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def start_calls(self, arguments: list[str]) -> Service:
+        """The call system; it publishes, and ends by itself when every call was made."""
+        command = module("simulator", "calls", "--bootstrap", self.bootstrap, "--crm", self.crm_url, *arguments)
+        return self._service(self._stack, "calls", command, {}).start()
+
+    def logs(self) -> list[Path]:
+        return sorted(self._folder.glob("*.log"))
+
+    def _service(self, stack: ExitStack, name: str, argv: list[str], env: dict[str, str]) -> Service:
+        service = Service(argv, env=env, output=self._folder / f"{name}.log")
+        stack.callback(lambda: service.is_running and service.stop())
+        return service
+
+    def _planner_env(self) -> dict[str, str]:
+        return {
+            "PLANNER_MAPPING_FILE": str(self._mapping_file),
+            "PLANNER_INSTANCE_ID": "planner-0",
+            **self._shared_env("PLANNER"),
+        }
+
+    def _writer_env(self) -> dict[str, str]:
+        return {
+            "WRITER_DATAVERSE__URL": self.crm_url,
+            "WRITER_IDENTITIES": json.dumps([{"kind": "none"}]),
+            "WRITER_WRITE": "true",
+            "WRITER_INSTANCE_ID": "writer-0",
+            # A killed writer's partitions are handed out again after this; Kafka's default would be most of the demo.
+            "WRITER_CONSUMER__SESSION_TIMEOUT_MS": "3000",
+            "WRITER_CONSUMER__HEARTBEAT_INTERVAL_MS": "500",
+            **self._shared_env("WRITER"),
+        }
+
+    def _shared_env(self, service: str) -> dict[str, str]:
+        return {
+            f"{service}_BROKER__BOOTSTRAP_SERVERS": self.bootstrap,
+            f"{service}_BROKER__CHECK_TOPIC_POLICIES": "false",
+            f"{service}_ENDPOINT_HOST": "127.0.0.1",
+            f"{service}_ENDPOINT_PORT": "0",
+            f"{service}_LOG_FORMAT": "json",
+        }
+
+
+def wait_until_ready(service: Service, *, seconds: float) -> None:
+    wait_until(lambda: _is_ready(service), what="ready", seconds=seconds)
+
+
+def _is_ready(service: Service) -> bool:
+    """Whether its newest life answers 200 on /ready; the port is in its log."""
+    listening = service.events(event="endpoint.listening")
+    if not listening:
+        return False
+    try:
+        return httpx.get(f"http://127.0.0.1:{listening[-1]['port']}/ready", timeout=2).is_success
+    except httpx.TransportError:
+        return False
