@@ -18,9 +18,10 @@ _PHRASES = ("followed by", "area code", "last four", "ending in")
 _GROUP = re.compile(r"[0-9]+")
 _LONGEST_SEPARATOR = 40
 _SAID = "|".join((*_PHRASES, *sorted(FILLERS)))
-_SEPARATOR = re.compile(rf"(?:[\s,.;:()\[\]{{}}/\\_~*|'\"=<>-]|(?<![0-9a-z])(?:{_SAID})(?![0-9a-z])){{1,40}}")
+# "five five five, let me see, oh one …"
+_ASIDE = r",\s(?:[a-z']{1,5}\s){0,2}[a-z']{1,5}(?=,\s)"
+_SEPARATOR = re.compile(rf"(?:[\s,.;:()\[\]{{}}/\\_~*|'\"-]|(?<![0-9a-z])(?:{_SAID})(?![0-9a-z])|{_ASIDE}){{1,40}}")
 _USUAL = frozenset(("-", " ", ".", ") ", "+", "/"))
-_BARE_AND = re.compile(r"\W*and\W*")
 _TIGHT = re.compile(r"[-./()_~*|:\\+]{1,3}")
 _PLUS = re.compile(r"\+\s?\(?\Z")
 _OPENING = re.compile(r"\((?=[0-9]{1,5}\))\Z")
@@ -28,14 +29,15 @@ _OPENING = re.compile(r"\((?=[0-9]{1,5}\))\Z")
 _CONTEXT_WINDOW = 48
 _CONTEXT = re.compile(
     r"(?<![a-z])(?:"
-    r"(?P<phone>area code|phone|telephone|tel|cell|cellphone|mobile|landline|fax|whatsapp|sms|text|texted|call|called"
-    r"|callback|dial|dialed|reach|reached|ring|rang|line|ph|direct|telefono|movil|numero|llame|celular)"
-    r"|(?P<card>card|visa|mastercard|amex|american express|discover|debit|credit|pan|tarjeta)"
-    r"|(?P<ssn>ssn|ss ?\#|soc|social|itin|tin|sin|tax id|taxpayer|seguro social)"
-    r"|(?P<other>order|invoice|id|ids|ref|reference|case|ticket|claim|session|sess|policy|account|acct|room|suite|unit"
+    r"(?P<other>call (?:no|number|id|log|record)"
+    r"|order|invoice|id|ids|ref|reference|case|ticket|claim|session|sess|policy|account|acct|room|suite|unit"
     r"|apt|lot|po|rfq|sku|part|item|serial|model|batch|build|commit|tracking|isbn|upc|ean|npi|mrn|zip|postcode|postal"
     r"|offset|partition|record|row|page|version|queue|trace|request|epoch|timestamp|code|conversation|confirmation"
     r"|customer|client|member|employee|badge|licen[cs]e)"
+    r"|(?P<phone>area code|phone|telephone|tel|cell|cellphone|mobile|landline|fax|whatsapp|sms|text|texted|call|called"
+    r"|callback|dial|dialed|reach|reached|ring|rang|line|ph|direct|telefono|movil|numero|llame|celular)"
+    r"|(?P<card>card|visa|mastercard|amex|american express|discover|debit|credit|pan|tarjeta)"
+    r"|(?P<ssn>ssn|ss ?\#|soc|social|itin|tin|sin|tax id|taxpayer|seguro social)"
     r")(?![a-z])"
 )
 _GLUED = re.compile(r"(?:[a-z][-_#]?|#)\Z")
@@ -167,4 +169,4 @@ def _joined(text: str, end: int, start: int) -> bool:
     if start - end > _LONGEST_SEPARATOR:
         return False
     between = text[end:start]
-    return between in _USUAL or bool(_SEPARATOR.fullmatch(between) and not _BARE_AND.fullmatch(between))
+    return between in _USUAL or _SEPARATOR.fullmatch(between) is not None

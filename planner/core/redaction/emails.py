@@ -20,9 +20,11 @@ _DOT_HINT = re.compile(r"dot|punto|punkt|period|point|[^\W_](?:\.| \.\s?)[^\W\d_
 _SPELLED = re.compile(r"(?<![^\W_])(?:[^\W_][ -]){2,64}[^\W_](?![^\W_])")
 _BETWEEN_LETTERS = re.compile(r"[ -]")
 
+_NO_DOMAIN = "a|an|and|at|but|by|for|from|had|has|he|of|on|or|she|that|the|they|we|when|which|with|you"
 _DOT = re.compile(
     r"\s{0,3}[\[({<]\s{0,3}(?:dot|punto|punkt|point|\.)\s{0,3}[\])}>]\s{0,3}"
-    r"|(?<=\w)(?:\s{1,3}(?:dot|period|punto)\s{1,3}|[_-]dot[_-]|\s{1,3}\.\s{1,3}|\s{1,3}\.(?=\w))(?=\w)",
+    rf"|(?<=\w)(?:\s{{1,3}}(?:dot|period|punto)\s{{1,3}}(?!(?:{_NO_DOMAIN})\b)"
+    r"|[_-]dot[_-]|\s{1,3}\.\s{1,3}|\s{1,3}\.(?=\w))(?=\w)",
 )
 _JOINER = re.compile(r"(?<=\w)\s{1,3}(?P<joiner>underscore|dash|hyphen|minus|plus)\s{1,3}(?=\w)")
 _JOINERS = {"underscore": "_", "plus": "+"}
@@ -47,7 +49,7 @@ _BEFORE_PLACES = """
 a about again all and anything are arrive arrived available back be been book booked booking browse browsing but buy
 buying call called calling check checked checking directly else email employed every everything find finds for form
 found got had happened he her here him hosted i information is it items job learn listed live located log login look
-looked looking me meet meeting meetings mentioned more not now of offered on online only or order ordered ordering
+looked looking me meet meeting meetings met mentioned more not now of offered on online only or order ordered ordering
 orders out outage page pages portal prices pricing published purchase purchased read register registered see seen sell
 sells services she shop shopped shopping sign site sites sold something start started starts store support team that
 the them there these they things this those up us via visit visiting was we website websites were while work worked

@@ -27,6 +27,8 @@ _EXTENSION = re.compile(
     r"\)?\s{0,2}[,;]?\s{0,2}(?:x|ext(?:ension|n)?\.?|;ext=|#)\s{0,2}[:.=#]?\s{0,2}(?:(?:number|is)\s)?"
     r"[0-9](?:[ ,-]{0,2}[0-9]){0,6}(?![0-9])"
 )
+# "530-555-0101 or 0102", "… to 0109"
+_ALTERNATIVE = re.compile(r"\s(?:or|to|through|thru)\s[0-9]{4}(?![0-9:])")
 _VANITY = re.compile(
     r"(?<![0-9A-Za-z])(?:\+?1[-. ]{0,2})?\(?(?:8(?:00|33|44|55|66|77|88)|[2-9][0-9]{2}[-. )]{1,2}[2-9][0-9]{2})"
     r"[-. )]{1,2}(?:[A-Z]{7}|[A-Z]{4}|[A-Z]{3}[- ][A-Z]{4})(?![A-Za-z])"
@@ -45,8 +47,8 @@ def numbers(view: View, regions: Sequence[str]) -> Iterator[Span]:
         if chain.size >= _FEWEST:
             for first, last in _findings(chain, regions):
                 start, end = chain.place(first, last)
-                extension = _EXTENSION.match(view.text, end)
-                yield view.original((start, extension.end() if extension else end))
+                more = _EXTENSION.match(view.text, end) or _ALTERNATIVE.match(view.text, end)
+                yield view.original((start, more.end() if more else end))
 
 
 def vanity_numbers(view: View) -> Iterator[Span]:
@@ -80,7 +82,7 @@ def _named(chain: Chain, first: int, last: int) -> Iterator[tuple[int, int]]:
     """Take for a phone number whatever the text calls one."""
     if first <= last:
         run = chain.run(first, last)
-        if len(run.digits) >= _FEWEST and run.context == "phone" and not run.quantity and "," not in run.between:
+        if len(run.digits) >= _FEWEST and run.context == "phone" and not run.quantity and not run.listed:
             yield first, last
 
 

@@ -8,7 +8,9 @@ from tests.unit.planner.redaction.corpus import Case, load, score
 CASES = load()
 
 # What redaction is known to get wrong, with the reason. A case that comes right must leave this list.
-KNOWN_MISSES: dict[str, str] = {}
+KNOWN_MISSES = {
+    "conversation, written before it was tried: number corrected": "four digits alone are anything: a year, a room, an extension",
+}
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
