@@ -77,12 +77,12 @@ class Ledger:
             return False
         of.position = offset + 1
         of.arrived.append(offset)
-        if offset in of.remembered:
+        known = offset in of.remembered
+        if known:
             of.remembered.discard(offset)
             of.settled.add(offset)
-            self._advance(of)
-            return False
-        return True
+        self._advance(of)
+        return not known
 
     def settle(self, partition: int, offset: int, epoch: int) -> bool:
         """Notes that a record needs no more work. False if the news is of an earlier epoch, and was dropped."""
@@ -166,7 +166,10 @@ def decode_settled(metadata: str | None, committed: int) -> set[int]:
     if mark != _MARK or frontier != str(committed):
         return set()
     try:
-        bits = zlib.decompressobj().decompress(base64.b85decode(packed), _BYTES)
+        unpacked = zlib.decompressobj()
+        bits = unpacked.decompress(base64.b85decode(packed), _BYTES + 1)
     except (ValueError, binascii.Error, zlib.error):
+        return set()
+    if not unpacked.eof or unpacked.unused_data:  # the checksum at the end was not reached: a bit may be wrong
         return set()
     return {committed + at * 8 + bit for at, byte in enumerate(bits) if byte for bit in range(8) if byte >> bit & 1}
