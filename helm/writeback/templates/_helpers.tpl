@@ -1,10 +1,10 @@
 {{/* Short enough for every suffix: a StatefulSet's revision label is its name, a hash, and 63 characters at most. */}}
 {{- define "writeback.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 39 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 40 | trimSuffix "-" -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 39 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -111,6 +111,10 @@ capabilities:
 {{- define "writeback.plannerEnv" -}}
 - name: PLANNER_MAPPING_FILE
   value: /etc/writeback/mapping/mapping.json
+{{- if .root.Values.planner.pins.onDisk }}
+- name: PLANNER_PIN_STORE
+  value: rocksdb:///var/lib/writeback/pins
+{{- end }}
 {{- end -}}
 
 {{- define "writeback.writerEnv" -}}
