@@ -68,6 +68,11 @@ class Dataverse(Protocol):
         """The identity's name, for logs and metrics."""
         ...
 
+    @property
+    def token_expires_at(self) -> float | None:
+        """Unix time; None if there is no token yet, or none is needed."""
+        ...
+
     async def send(self, request: Request) -> Reply:
         """Any answer, whatever its status. Raises NeverSent, Unanswered, SignInRefused, SignInUnavailable."""
         ...
@@ -82,7 +87,7 @@ class DataverseClient:
         self, settings: DataverseSettings, tokens: TokenSource, *, transport: httpx2.AsyncBaseTransport | None = None
     ) -> None:
         self.name = tokens.name
-        self.tokens = tokens
+        self._tokens = tokens
         self._client = httpx2.AsyncClient(
             base_url=f"{settings.url}/api/data/{settings.api_version}/",
             headers=_ALWAYS,
@@ -104,11 +109,15 @@ class DataverseClient:
             transport=transport,
         )
 
+    @property
+    def token_expires_at(self) -> float | None:
+        return self._tokens.expires_at
+
     async def send(self, request: Request) -> Reply:
-        token = await self.tokens.token()
+        token = await self._tokens.token()
         reply = await self._send(request, token)
         if reply.status == _UNAUTHORIZED and token is not None:
-            reply = await self._send(request, await self.tokens.renewed(token))
+            reply = await self._send(request, await self._tokens.renewed(token))
         return reply
 
     async def _send(self, request: Request, token: str | None) -> Reply:
@@ -123,7 +132,7 @@ class DataverseClient:
 
     async def close(self) -> None:
         await self._client.aclose()
-        await asyncio.to_thread(self.tokens.close)
+        await asyncio.to_thread(self._tokens.close)
 
 
 _KEEP_ALIVE_S = 60.0

@@ -57,11 +57,12 @@ class Facts:
         self._tables: dict[str, _Kept] = {}
         self._owners: dict[str, tuple[bool, float]] = {}
         self._one_at_a_time = asyncio.Lock()
+        self.reachable = False
+        self._failed: tuple[float, FactsUnavailable] | None = None
 
-    @property
-    def verified(self) -> bool:
-        """Whether metadata was ever read: part of readiness."""
-        return bool(self._tables)
+    async def reach(self) -> None:
+        """Reads the list of tables, to see that metadata can be read. Raises FactsUnavailable."""
+        await self._ask([CATALOGUE], "metadata", None)
 
     def cached_verdict(self, plan: PlannedWriteback) -> Cleared | None:
         """The verdict if kept answers suffice and nothing is wrong; None if Dataverse has to be asked."""
@@ -126,11 +127,18 @@ class Facts:
     ) -> None:
         if not (self._stale_sets(plans, max_age) or self._stale_owners(plans, owner_age)):
             return
+        since = self._clock()
         async with self._one_at_a_time:
-            if sets := self._stale_sets(plans, max_age):
-                await self._ask_tables(sets, "Strong" if strong else None)
-            if owners := self._stale_owners(plans, owner_age):
-                await self._ask_owners(owners)
+            if self._failed and self._failed[0] >= since:
+                raise self._failed[1]  # plans that waited together fail together, with one question
+            try:
+                if sets := self._stale_sets(plans, max_age):
+                    await self._ask_tables(sets, "Strong" if strong else None)
+                if owners := self._stale_owners(plans, owner_age):
+                    await self._ask_owners(owners)
+            except FactsUnavailable as failure:
+                self._failed = (self._clock(), failure)
+                raise
 
     def _stale_sets(self, plans: Sequence[PlannedWriteback], max_age: float) -> list[str]:
         oldest = self._clock() - max_age
@@ -166,6 +174,7 @@ class Facts:
                     answers.append(_json(one))
                 case _:
                     raise FactsUnavailable(reply.judgement)
+        self.reachable = True
         return answers
 
     async def _ask_owners(self, owners: Sequence[OwnerCandidate]) -> None:

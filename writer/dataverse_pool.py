@@ -36,6 +36,7 @@ Part = Request | ChangeSet
 
 _SIGN_IN_FAILED = Judgement(Kind.BROKEN, Meaning.SIGN_IN)
 _LONGEST_NAP_S = 1.0
+_REST_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,12 @@ class Exchange:
 
 @dataclass
 class Channel:
-    """One identity."""
+    """One identity. `resting_until`: its sign-in failed, and others may do its work (monotonic seconds)."""
 
     dataverse: Dataverse
     pacer: Pacer
+    resting_until: float = -math.inf
+    signed_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,14 +105,20 @@ class Pool:
         """Waits until some identity may send. Of several, the one with most room."""
         while True:
             now = self._clock()
-            asked = [(channel.pacer.ask(now), -channel.pacer.room(now), n) for n, channel in enumerate(self.channels)]
+            awake = [c for c in self.channels if c.resting_until <= now] or self.channels
+            asked = [(channel.pacer.ask(now), -channel.pacer.room(now), n) for n, channel in enumerate(awake)]
             free = [(room, n) for at, room, n in asked if at is None]
             if free:
-                channel = self.channels[min(free)[1]]
+                channel = awake[min(free)[1]]
                 channel.pacer.sent(now)
                 return Slot(channel, now)
             soonest = min(math.inf if at is None else at for at, _, _ in asked)
             await self._nap(min(soonest - now, _LONGEST_NAP_S))
+
+    def give_back(self, slot: Slot) -> None:
+        """Nothing was sent with it after all."""
+        slot.channel.pacer.replied(never_sent(), started=slot.started, now=slot.started, plans=0)
+        self._replied.set()
 
     async def _nap(self, seconds: float) -> None:
         """Until a reply makes room, or the time is over."""
@@ -140,16 +149,36 @@ class Pool:
             now = self._clock()
             slot.channel.pacer.replied(judgement, started=slot.started, now=now, plans=landed, hint=hint)
             self._replied.set()
-        self._count(slot.channel, operation, judgement, exchange.seconds)
+        self._note(slot.channel, operation, judgement, exchange.seconds)
         return exchange
+
+    async def greet(self, channel: Channel) -> Judgement:
+        """Signs in and asks who we are: says whether this identity may work, and how much the service suggests."""
+        started = self._clock()
+        channel.pacer.sent(started)
+        hint = None
+        try:
+            reply = await channel.dataverse.send(HttpRequest("GET", "WhoAmI"))
+            judgement, hint = judge(reply.status, reply.headers, reply.body, now=time.time()), _hint(reply)
+        except (NeverSent, Unanswered):
+            judgement = never_sent()
+        except (SignInRefused, SignInUnavailable):
+            judgement = _SIGN_IN_FAILED
+        now = self._clock()
+        channel.pacer.replied(judgement, started=started, now=now, plans=0, hint=hint)
+        self._note(channel, "who_am_i", judgement, now - started)
+        return judgement
 
     async def _send(
         self, channel: Channel, parts: Sequence[Part], traceparent: bytes | None, consistency: str | None
     ) -> tuple[Exchange, int | None]:
         headers = {"Prefer": "odata.continue-on-error"} | ({"Consistency": consistency} if consistency else {})
-        content_type, body = encode(parts, boundary=f"batch_{uuid.uuid4().hex}", api_path=self._api_path)
-        request = HttpRequest("POST", "$batch", headers | {"Content-Type": content_type}, body, traceparent)
         started = self._clock()
+        try:
+            content_type, body = encode(parts, boundary=f"batch_{uuid.uuid4().hex}", api_path=self._api_path)
+        except ValueError:  # a name or id of the plan would break a line: nothing was sent, nothing ever can be
+            return self._all(parts, Judgement(Kind.REFUSED, Meaning.INVALID), started), None
+        request = HttpRequest("POST", "$batch", headers | {"Content-Type": content_type}, body, traceparent)
         try:
             reply = await channel.dataverse.send(request)
         except NeverSent:
@@ -179,7 +208,11 @@ class Pool:
     def _all(self, parts: Sequence[Part], judgement: Judgement, started: float) -> Exchange:
         return Exchange(tuple(PartReply(judgement) for _ in parts), judgement, self._clock() - started)
 
-    def _count(self, channel: Channel, operation: str, judgement: Judgement, seconds: float) -> None:
+    def _note(self, channel: Channel, operation: str, judgement: Judgement, seconds: float) -> None:
+        refused_sign_in = judgement.meaning is Meaning.SIGN_IN
+        channel.signed_in = not refused_sign_in and (channel.signed_in or judgement.kind is Kind.DONE)
+        if refused_sign_in:
+            channel.resting_until = self._clock() + _REST_S
         self._metrics.requests.labels(operation, judgement.kind).inc()
         self._metrics.request_seconds.labels(operation).observe(seconds)
         if judgement.kind is Kind.BUSY:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
@@ -84,6 +85,10 @@ class Listener(Protocol):
 
     async def release(self, partitions: Collection[int]) -> Mapping[int, Position]:
         """Settle or drop what is in flight, within the listener's own bound; the progress to commit."""
+        ...
+
+    def committed(self, positions: Mapping[int, int]) -> None:
+        """The broker has taken these offsets."""
         ...
 
     def commit_failed(self, code: str) -> None: ...
@@ -154,7 +159,7 @@ class ConsumerThread:
         options: ConsumerOptions,
         listener: Listener,
         *,
-        connect: Callable[[ClientConfig], Consumer] = Consumer,
+        connect: Callable[[dict[str, Any]], Consumer] = Consumer,
     ) -> None:
         self._options = options
         self._listener = listener
@@ -169,6 +174,7 @@ class ConsumerThread:
         self._paused: frozenset[int] = frozenset()
         self._want_paused: frozenset[int] = frozenset()
         self.turns = 0
+        self.turned_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
     def start(self) -> None:
@@ -219,6 +225,7 @@ class ConsumerThread:
             self._judge(cast("KafkaError", error.args[0]))
             return
         self.turns += 1
+        self.turned_at = time.monotonic()
         records, errors = self._split(messages)
         if records:
             self._tell(self._listener.received, records)
@@ -239,7 +246,8 @@ class ConsumerThread:
         return self._connected()
 
     def _connected(self) -> Consumer:
-        consumer = self._connect(self._options.for_protocol(self.protocol))
+        config = self._options.for_protocol(self.protocol)
+        consumer = self._connect({**config, "on_commit": self._on_commit})
         consumer.subscribe(
             [self._options.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -278,10 +286,14 @@ class ConsumerThread:
             except KafkaException as error:
                 self._tell(self._listener.commit_failed, _said(error))
 
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        if error is not None:
+            self._tell(self._listener.commit_failed, error.name())
+        else:
+            self._tell(self._listener.committed, {part.partition: part.offset for part in partitions})
+
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if not partitions:
-            return
-        committed = consumer.committed(partitions, timeout=_ASK_S)
+        committed = consumer.committed(partitions, timeout=_ASK_S) if partitions else []
         assigned = []
         for part in committed:
             if part.error is not None:

@@ -37,8 +37,8 @@ Headers = Sequence[tuple[str, bytes]]
 class Publisher(Protocol):
     async def publish(
         self, topic: str, partition: int, *, key: bytes | None, value: bytes | None, headers: Headers = ()
-    ) -> None:
-        """Returns when all in-sync replicas have the record. Raises MustRestart if they never will."""
+    ) -> int:
+        """The record's offset, once all in-sync replicas have it. Raises MustRestart if they never will."""
         ...
 
 
@@ -61,19 +61,23 @@ class BrokerPublisher:
 
     async def publish(
         self, topic: str, partition: int, *, key: bytes | None, value: bytes | None, headers: Headers = ()
-    ) -> None:
-        while error := await self._once(topic, partition, key, value, headers):
-            if error.fatal() or (error.code() not in _NOT_YET and not error.retriable()):
-                raise MustRestart(f"the broker refuses a record for {topic}: {error.name()}")
-            self._on_wait(error.name())
+    ) -> int:
+        while True:
+            told = await self._once(topic, partition, key, value, headers)
+            if isinstance(told, int):
+                return told
+            if told.fatal() or (told.code() not in _NOT_YET and not told.retriable()):
+                raise MustRestart(f"the broker refuses a record for {topic}: {told.name()}")
+            self._on_wait(told.name())
 
     async def _once(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers
-    ) -> KafkaError | None:
-        delivered: asyncio.Future[KafkaError | None] = self._loop.create_future()
+    ) -> int | KafkaError:
+        delivered: asyncio.Future[int | KafkaError] = self._loop.create_future()
 
-        def report(error: KafkaError | None, _message: Message) -> None:
-            self._loop.call_soon_threadsafe(_resolve, delivered, error)
+        def report(error: KafkaError | None, message: Message) -> None:
+            offset = message.offset()
+            self._loop.call_soon_threadsafe(_resolve, delivered, error or (-1 if offset is None else offset))
 
         while True:
             try:
@@ -98,6 +102,6 @@ class BrokerPublisher:
         await asyncio.to_thread(self._thread.join)
 
 
-def _resolve(future: asyncio.Future[KafkaError | None], error: KafkaError | None) -> None:
+def _resolve(future: asyncio.Future[int | KafkaError], told: int | KafkaError) -> None:
     if not future.done():
-        future.set_result(error)
+        future.set_result(told)

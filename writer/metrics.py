@@ -67,6 +67,7 @@ class Metrics:
             "When this process first blocked a plan since it started, Unix time; 0 if it blocked none.",
             registry=registry,
         )
+        self.oldest_blocked_at = 0.0
         self.rejected = Counter(
             "writeback_rejected_records_total", "Records on the planned topic that are no plans.", registry=registry
         )

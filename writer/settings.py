@@ -153,17 +153,18 @@ class FlowSettings(_Group):
     """How much is in flight, and for how long something is tried."""
 
     window: int = Field(
-        2_000, ge=1, le=100_000, description="Most plans in memory; a full window pauses partitions. About 10 kB each."
+        4_000, ge=2, le=100_000, description="Most plans in memory; a full window pauses partitions. About 10 kB each."
     )
     max_plans_per_request: int = Field(10, ge=1, le=200, description="Most plans that share one $batch under backlog.")
     metadata_ttl_s: float = Field(900.0, gt=0, description="How long verified live metadata is trusted.")
     owner_ttl_s: float = Field(300.0, gt=0, description="How long an owner's enabled state is trusted.")
-    requeue_after_s: float = Field(
-        120.0,
-        ge=0,
-        description="A plan that fails this long while others land goes to the back of the topic.",
+    back_of_topic_s: float = Field(
+        30.0,
+        gt=0,
+        description="A plan that fails while others land goes to the back of the topic, not to be tried for this long; "
+        "doubles with every time, up to 15 minutes.",
     )
-    max_pause_s: float = Field(60.0, gt=0, description="Longest pause between two attempts on a CRM that is down.")
+    max_pause_s: float = Field(30.0, gt=0, description="Longest pause between two attempts on a CRM that is down.")
     stop_within_s: float = Field(
         20.0, gt=0, description="On SIGTERM: how long plans in flight may settle. Keep it below the pod's grace period."
     )

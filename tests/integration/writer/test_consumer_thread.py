@@ -25,6 +25,7 @@ class Recorder:
         self.released: list[int] = []
         self.gone: list[int] = []
         self.failed_commits: list[str] = []
+        self.acknowledged: list[dict[int, int]] = []
         self.progress: dict[int, Position] = {}
 
     def assigned(self, partitions: Sequence[Assigned]) -> None:
@@ -39,6 +40,9 @@ class Recorder:
     async def release(self, partitions: Collection[int]) -> Mapping[int, Position]:
         self.released += partitions
         return {p: at for p, at in self.progress.items() if p in partitions}
+
+    def committed(self, positions: Mapping[int, int]) -> None:
+        self.acknowledged.append(dict(positions))
 
     def commit_failed(self, code: str) -> None:
         self.failed_commits.append(code)
@@ -133,6 +137,7 @@ def test_W1_only_what_the_loop_hands_over_is_committed(broker: EmbeddedBroker) -
             await until(lambda: len(heard.records) == 20)
             thread.commit({0: Position(7, "settled beyond: 9")})
             await until(lambda: committed(broker, 0) == (7, "settled beyond: 9"))
+            await until(lambda: {0: 7} in heard.acknowledged)
             heard.progress = {0: Position(12, "")}
         assert committed(broker, 0)[0] == 12
         heard = Recorder()

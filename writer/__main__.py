@@ -1,0 +1,138 @@
+"""`python -m writer`: the writer as a process.
+
+Exit codes: 0 stopped on SIGTERM · 69 a dependency cannot be reached at start · 70 must be restarted, nothing unsettled
+was committed · 78 misconfigured, restarting does not help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+
+import structlog
+
+from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
+from schemas.registry import RegistryUnavailable, SchemaRefused
+from telemetry.logs import configure_logs
+from telemetry.tracing import TracingNotInstalled, configure_tracing
+from writer.core.replies import Kind
+from writer.dataverse_facts import FactsUnavailable
+from writer.errors import Misconfigured, MustRestart
+from writer.metrics import Metrics
+from writer.settings import WriterSettings, describe, read_settings
+from writer.wiring import VERSION, build_facts, build_pool, required_topics, run
+
+EX_UNAVAILABLE, EX_SOFTWARE, EX_CONFIG = 69, 70, 78
+
+EXAMPLES = """
+examples:
+  a dry run against the simulator on this machine: reads and verifies, writes nothing
+    WRITER_DATAVERSE__URL=http://127.0.0.1:8080 WRITER_IDENTITIES='[{"kind": "none"}]' python -m writer
+
+  the real thing, with a managed identity
+    WRITER_WRITE=true WRITER_DATAVERSE__URL=https://example.crm.dynamics.com \\
+    WRITER_IDENTITIES='[{"kind": "managed"}]' WRITER_BROKER__BOOTSTRAP_SERVERS=broker:9092 python -m writer
+
+  is everything in place? settings, topics, sign-in, metadata; writes nothing, takes no plan
+    python -m writer check
+
+settings, from the environment:
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        settings = read_settings()
+        configure_logs(service="writer", level=settings.log_level, form=settings.log_format)
+        configure_tracing(service="writer", version=VERSION)
+        return asyncio.run(_check(settings) if options.command == "check" else _run(settings))
+    except (Misconfigured, UnfitTopics) as error:
+        return _complain(error.problems, EX_CONFIG)
+    except (SchemaRefused, TracingNotInstalled) as error:
+        return _complain([str(error)], EX_CONFIG)
+    except (BrokerUnavailable, RegistryUnavailable) as error:
+        return _complain([str(error)], EX_UNAVAILABLE)
+
+
+async def _run(settings: WriterSettings) -> int:
+    code = 0
+    try:
+        await run(settings)
+    except* MustRestart as errors:
+        for error in _leaves(errors):
+            structlog.get_logger("writer").error("service.must_restart", why=str(error))
+        code = EX_SOFTWARE
+    except* (Misconfigured, SchemaRefused, BrokerUnavailable, RegistryUnavailable, UnfitTopics) as errors:
+        raise next(_leaves(errors)) from None
+    return code
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+async def _check(settings: WriterSettings) -> int:
+    """One line per finding; 0 if all is well."""
+    broker = settings.broker
+    partitions = await asyncio.to_thread(check_topics, broker, required_topics(broker, write=settings.write))
+    found = [(True, f"topics are as promised, {partitions} partitions each")]
+    pool = build_pool(settings, Metrics())
+    try:
+        for channel in pool.channels:
+            judgement = await pool.greet(channel)
+            ok = judgement.kind is Kind.DONE
+            what = "signed in" if ok else f"not signed in: {judgement.meaning} (status {judgement.status})"
+            found.append((ok, f"{channel.dataverse.name}: {what}"))
+        try:
+            await build_facts(settings, pool).reach()
+            found.append((True, "metadata can be read"))
+        except FactsUnavailable as failure:
+            found.append((False, f"metadata cannot be read: {failure.judgement.meaning}"))
+    finally:
+        await pool.close()
+    for ok, line in found:
+        sys.stdout.write(f"{'ok  ' if ok else 'FAIL'} {line}\n")
+    return 0 if all(ok for ok, _ in found) else EX_UNAVAILABLE
+
+
+def _complain(problems: Sequence[str], code: int) -> int:
+    for problem in problems:
+        sys.stderr.write(f"writer: {problem}\n")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m writer",
+        description="Makes planned write-backs true in Dataverse: once, in order, nothing lost. Dry run by default.",
+        epilog=EXAMPLES + "\n".join(_described()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=["run", "check"],
+        default="run",
+        help="run until SIGTERM (default), or check settings, topics, sign-in and metadata and say what is wrong",
+    )
+    return parser
+
+
+def _described() -> Iterator[str]:
+    for variable, default, description in describe():
+        yield f"  {variable}{f' (default: {default})' if default not in ('', 'required') else ''}"
+        lead = "Required. " if default == "required" else ""
+        yield from textwrap.wrap(lead + description, 112, initial_indent="      ", subsequent_indent="      ")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""One request's worth of plans made true: send, read back where needed, and say what became of each.
+
+Every plan goes through asks, a question or a change set at a time, until there is a verdict; the asks of all plans of
+one round share a `$batch`. What was answered is decided in core; here is only who asks what next:
+
+    write ──done──> landed                     read ──> landed
+      │ precondition failed, or no answer        │──> these steps are missing ──> write
+      └─────────────> read                       │──> conflict ──> write the call alone
+                                                 └──> somebody else's record
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from schemas.records import BlockReason, OwnerCandidate, PlannedStep, ResultStatus, WritebackResult
+from writer.core import results
+from writer.core.batch import Failed
+from writer.core.emission import Emission, Read, call_activity, full, get, of_steps, reads
+from writer.core.gate import Blocked
+from writer.core.reconcile import Conflict, Landed, Missing, Observed, SomebodyElses, reconcile
+from writer.core.replies import Judgement, Kind, Meaning
+from writer.core.results import Telling
+from writer.dataverse_facts import Facts, FactsUnavailable
+from writer.dataverse_pool import Exchange, Part, PartReply, Pool, Slot
+from writer.work import Work
+
+_MOST_ROUNDS = 8
+"""A plan that is still undecided then fights with somebody for the row: it tries again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Settled once this result is acknowledged."""
+
+    result: WritebackResult
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """No verdict. `counted`: this was an attempt of the plan; otherwise nothing is wrong with it."""
+
+    judgement: Judgement
+    counted: bool = True
+
+
+Verdict = Done | Later
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    reads: tuple[Read, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    emission: Emission
+    conflict: Conflict | None = None
+    """The call alone is recorded, because of this."""
+
+
+_Ask = _Reading | _Writing
+
+
+class Emitter:
+    """`write` off is a dry run: it reads, decides, and stops where it would write (W8)."""
+
+    def __init__(self, pool: Pool, facts: Facts, telling: Callable[[Work], Telling], *, write: bool) -> None:
+        self._pool = pool
+        self._facts = facts
+        self._telling = telling
+        self._write = write
+
+    async def emit(self, works: Sequence[Work], slot: Slot) -> tuple[dict[Work, Verdict], Exchange]:
+        """A verdict for each, and how the first request went. Every work has been cleared by the gate."""
+        asks: dict[Work, _Ask] = {work: self._first_ask(work) for work in works}
+        verdicts: dict[Work, Verdict] = {}
+        exchange = await self._round(asks, verdicts, slot)
+        for _ in range(_MOST_ROUNDS):
+            if not asks:
+                break
+            await self._round(asks, verdicts, None)
+        return verdicts | {work: Later(_FIGHT) for work in asks}, exchange
+
+    def _first_ask(self, work: Work) -> _Ask:
+        etag = work.plan.baseline.etag
+        if work.read_first or etag is None or not self._write:
+            return _Reading(reads(work.plan))
+        return _Writing(full(work.plan, _owners(work), etag))
+
+    async def _round(self, asks: dict[Work, _Ask], verdicts: dict[Work, Verdict], slot: Slot | None) -> Exchange:
+        """One `$batch` for all asks; leaves in `asks` what has to be asked next."""
+        parts = {work: self._parts(ask) for work, ask in asks.items()}
+        writing = any(isinstance(ask, _Writing) for ask in asks.values())
+        exchange = await self._pool.exchange(
+            [part for of_work in parts.values() for part in of_work],
+            operation="write" if writing else "read",
+            slot=slot,
+            traceparent=next(iter(asks)).traceparent,
+        )
+        replies = iter(exchange.parts)
+        company = len(asks) > 1
+        for work, ask in list(asks.items()):
+            heard = [next(replies) for _ in parts[work]]
+            following = await self._heard(work, ask, heard, company=company)
+            if isinstance(following, (Done, Later)):
+                verdicts[work] = following
+                del asks[work]
+            else:
+                asks[work] = following
+        return exchange
+
+    def _parts(self, ask: _Ask) -> list[Part]:
+        match ask:
+            case _Reading(wanted):
+                return [get(read, self._facts.shown_as(read.entity_set)) for read in wanted]
+            case _Writing(emission):
+                return [emission.change_set]
+        assert_never(ask)
+
+    async def _heard(self, work: Work, ask: _Ask, heard: list[PartReply], *, company: bool) -> Verdict | _Ask:
+        if any(reply.not_tried for reply in heard):
+            return ask
+        if company and all(reply.answer is None and reply.judgement.kind is Kind.REFUSED for reply in heard):
+            work.alone = True
+            return Later(heard[0].judgement, counted=False)
+        match ask:
+            case _Reading(wanted):
+                return await self._read(work, wanted, heard)
+            case _Writing():
+                return await self._written(work, ask, heard[0], company=company)
+        assert_never(ask)
+
+    async def _read(self, work: Work, wanted: tuple[Read, ...], heard: list[PartReply]) -> Verdict | _Ask:
+        try:
+            observed = {
+                read.step_index: self._facts.observed(read, _step(work, read.step_index).attributes, reply)
+                for read, reply in zip(wanted, heard, strict=True)
+            }
+        except FactsUnavailable as failure:
+            return await self._not_done(work, failure.judgement)
+        return self._decided(work, observed)
+
+    def _decided(self, work: Work, observed: dict[int, Observed | None]) -> Verdict | _Ask:
+        telling = self._telling(work)
+        match reconcile(work.plan, observed):
+            case Landed():
+                return Done(self._as_rehearsed(results.landed(telling, ())))
+            case Missing(steps, etag):
+                if not self._write:
+                    return Done(results.rehearsed(telling, steps))
+                return _Writing(of_steps(work.plan, steps, _owners(work), etag))
+            case Conflict() as found:
+                if not self._write:
+                    return Done(_rehearsed_conflict(telling, found))
+                if found.call_steps:
+                    return _Writing(call_activity(work.plan, found.call_steps), found)
+                return Done(results.conflict(telling, found, ()))
+            case SomebodyElses(step_index):
+                return Done(results.somebody_elses(telling, step_index))
+
+    def _as_rehearsed(self, result: WritebackResult) -> WritebackResult:
+        return result if self._write else replace(result, status=ResultStatus.DRY_RUN, block_reason=None)
+
+    async def _written(self, work: Work, ask: _Writing, reply: PartReply, *, company: bool) -> Verdict | _Ask:
+        judgement = reply.judgement
+        sent = [step.step_index for step in ask.emission.steps]
+        if judgement.kind is Kind.DONE:
+            telling = self._telling(work)
+            if ask.conflict:
+                return Done(results.conflict(telling, ask.conflict, sent, judgement))
+            return Done(results.landed(telling, sent, judgement))
+        if judgement.kind is Kind.UNKNOWN:
+            work.read_first = True
+            return _Reading(reads(work.plan))
+        if company and judgement.meaning is Meaning.TOO_LARGE:
+            return Later(judgement, counted=False)
+        failing = reply.answer.index if isinstance(reply.answer, Failed) else None
+        return await self._not_done(work, judgement, None if failing is None else sent[failing])
+
+    async def _not_done(self, work: Work, judgement: Judgement, failing: int | None = None) -> Verdict | _Ask:
+        """Trouble waits, a refusal blocks; but what could come from drifted metadata is verified anew, once."""
+        match judgement.kind:
+            case Kind.BUSY:
+                return Later(judgement, counted=False)
+            case Kind.REFUSED if judgement.meaning is Meaning.DRIFT and not work.doubted:
+                return await self._doubt(work)
+            case Kind.REFUSED:
+                return Done(results.refused(self._telling(work), judgement, failing))
+            case _ if judgement.meaning is Meaning.TOO_LARGE:
+                return Done(results.refused(self._telling(work), judgement, failing))
+            case _:
+                work.read_first = work.read_first or judgement.kind is Kind.UNKNOWN
+                return Later(judgement)
+
+    async def _doubt(self, work: Work) -> Verdict | _Ask:
+        work.doubted = True
+        try:
+            verdict = await self._facts.verdict(work.plan, suspect=True)
+        except FactsUnavailable as failure:
+            return Later(failure.judgement)
+        if isinstance(verdict, Blocked):
+            return Done(results.metadata(self._telling(work), verdict.gaps))
+        work.cleared = verdict
+        return self._first_ask(work)
+
+
+_FIGHT = Judgement(Kind.BROKEN, Meaning.TROUBLE)
+
+
+def _owners(work: Work) -> Mapping[int, OwnerCandidate]:
+    return work.cleared.owners if work.cleared else {}
+
+
+def _step(work: Work, step_index: int) -> PlannedStep:
+    return next(step for step in work.plan.steps if step.step_index == step_index)
+
+
+def _rehearsed_conflict(telling: Telling, found: Conflict) -> WritebackResult:
+    what = "the queue item was deleted" if found.deleted else f"somebody changed {', '.join(found.columns)}"
+    return replace(
+        results.rehearsed(telling, found.call_steps),
+        status=ResultStatus.BLOCKED,
+        block_reason=BlockReason.CONFLICT_DETECTED,
+        conflicts=found.columns,
+        message=f"Checked against the CRM; nothing was written. It would be blocked: {what} after the call was taken.",
+    )

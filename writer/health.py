@@ -1,0 +1,48 @@
+"""Live: the loop and the consumer's thread turned lately. Ready: assigned, signed in, metadata verified.
+
+Being ready is reached once and kept: a rebalance or an outage of the CRM is nothing that a restart, or taking the pod
+out of service, would mend. Losing a sign-in is, and shows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from telemetry.endpoint import Verdict
+from writer.dataverse_facts import Facts
+from writer.dataverse_pool import Pool
+from writer.service import Service
+
+_LOOP_TURNS_WITHIN_S = 30.0
+_CONSUMER_TURNS_WITHIN_S = 120.0
+"""More than the thread may take to release partitions and to ask the broker where they stand."""
+
+
+class Health:
+    """Asked from the endpoint's thread; reads plain values only."""
+
+    def __init__(
+        self, service: Service, pool: Pool, facts: Facts, *, write: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._service = service
+        self._pool = pool
+        self._facts = facts
+        self._write = write
+        self._clock = clock
+
+    def live(self) -> Verdict:
+        now = self._clock()
+        loop, consumer = now - self._service.turned_at, now - self._service.consumer.turned_at
+        ok = loop < _LOOP_TURNS_WITHIN_S and consumer < _CONSUMER_TURNS_WITHIN_S
+        return Verdict(ok, {"loop_turned_s_ago": round(loop, 1), "consumer_turned_s_ago": round(consumer, 1)})
+
+    def ready(self) -> Verdict:
+        signed_in = {channel.dataverse.name: channel.signed_in for channel in self._pool.channels}
+        checks = {
+            "assigned": self._service.joined,
+            "signed_in": any(signed_in.values()),
+            "metadata_verified": self._facts.reachable,
+        }
+        mode = "write" if self._write else "dry run"
+        return Verdict(all(checks.values()), {**checks, "identities": signed_in, "mode": mode})

@@ -1,0 +1,67 @@
+"""What the writer publishes: results, plans that go to the back of their topic, records that are no plans.
+
+Every record goes to the partition it came from, so that everything of one queue item stays in one partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from schemas import headers
+from schemas.codec import Codec
+from schemas.records import WritebackResult
+from schemas.topics import Topics
+from writer.kafka_consumer import Taken
+from writer.kafka_producer import Publisher
+from writer.work import Work
+
+
+class Outbox:
+    """`write` off: results go to the rehearsals, and nothing else is published (W8)."""
+
+    def __init__(
+        self, publisher: Publisher, topics: Topics, codec: Codec[WritebackResult], *, name: str, write: bool
+    ) -> None:
+        self._publisher = publisher
+        self._topics = topics
+        self._codec = codec
+        self._name = name
+        self._write = write
+
+    async def result(self, work: Work, result: WritebackResult) -> None:
+        """Returns when the result is acknowledged. Raises MustRestart."""
+        topic = self._topics.writeback_results if self._write else self._topics.writeback_rehearsals
+        trace = [(headers.TRACEPARENT, work.traceparent)] if work.traceparent else []
+        await self._publisher.publish(
+            topic.name, work.partition, key=work.session_id.encode(), value=self._codec.encode(result), headers=trace
+        )
+
+    async def again(self, work: Work, *, count: int, at: datetime) -> int:
+        """The plan's own bytes behind everything else; returns the copy's offset. Raises MustRestart."""
+        return await self._publisher.publish(
+            self._topics.planned_writebacks.name,
+            work.partition,
+            key=work.record.key,
+            value=work.record.value,
+            headers=headers.appended_again(work.record.headers, count=count, at=at),
+        )
+
+    async def rejected(self, record: Taken, reasons: Sequence[headers.Reason]) -> None:
+        """The original bytes, with the reasons beside them. Raises MustRestart."""
+        if not self._write:
+            return
+        topic = self._topics.planned_writebacks
+        where = f"{topic.name}/{record.partition}/{record.offset}".encode()
+        beside = [
+            headers.reasons_header(reasons),
+            (headers.REJECTED_BY, self._name.encode()),
+            (headers.REJECTED_FROM, where),
+        ]
+        await self._publisher.publish(
+            self._topics.planned_writebacks_rejected.name,
+            record.partition,
+            key=record.key,
+            value=record.value,
+            headers=[*record.headers, *beside],
+        )

@@ -1,0 +1,141 @@
+"""The one place where the writer's parts are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+
+import structlog
+
+from schemas.broker import check_topics
+from schemas.connection import BrokerSettings
+from schemas.records import PlannedWriteback, WritebackResult
+from schemas.registry import codec
+from schemas.topics import TopicSpec
+from telemetry.endpoint import Endpoint
+from writer.core.pacing import Pacer, ServiceLimits
+from writer.dataverse import DataverseClient
+from writer.dataverse_facts import Facts
+from writer.dataverse_pool import Channel, Pool
+from writer.errors import Misconfigured
+from writer.health import Health
+from writer.identity import token_source
+from writer.kafka_consumer import ConsumerOptions, ConsumerThread
+from writer.kafka_producer import BrokerPublisher
+from writer.metrics import Metrics
+from writer.outbox import Outbox
+from writer.service import Parts, Service, Timing
+from writer.settings import WriterSettings
+
+VERSION = version("dataverse-writeback")
+
+
+def required_topics(broker: BrokerSettings, *, write: bool) -> tuple[TopicSpec, ...]:
+    """What must be there in this mode."""
+    topics = broker.topics
+    if write:
+        return topics.planned_writebacks, topics.writeback_results, topics.planned_writebacks_rejected
+    return topics.planned_writebacks, topics.writeback_rehearsals
+
+
+def build_pool(settings: WriterSettings, metrics: Metrics) -> Pool:
+    """Raises Misconfigured with every identity that cannot be built."""
+    channels, problems = [], []
+    for index, identity in enumerate(settings.identities):
+        scope = f"{settings.dataverse.url}/.default"
+        try:
+            tokens = token_source(identity, index, scope=scope, sign_in=settings.sign_in)
+        except (ValueError, OSError) as error:
+            problems.append(f"WRITER_IDENTITIES__{index}: cannot be used: {type(error).__name__}")
+            continue
+        pacer = Pacer(ServiceLimits(concurrent=settings.dataverse.max_connections))
+        channels.append(Channel(DataverseClient(settings.dataverse, tokens), pacer))
+    if problems:
+        raise Misconfigured(problems)
+    return Pool(channels, metrics, api_path=f"/api/data/{settings.dataverse.api_version}/")
+
+
+def build_facts(settings: WriterSettings, pool: Pool) -> Facts:
+    flow = settings.flow
+    return Facts(pool, metadata_ttl_s=flow.metadata_ttl_s, owner_ttl_s=flow.owner_ttl_s)
+
+
+async def run(settings: WriterSettings) -> None:
+    """The writer until SIGTERM or SIGINT. Raises Misconfigured, UnfitTopics, BrokerUnavailable, MustRestart."""
+    await asyncio.to_thread(check_topics, settings.broker, required_topics(settings.broker, write=settings.write))
+    async with running(settings) as service:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, service.stop)
+        await service.run()
+
+
+@asynccontextmanager
+async def running(settings: WriterSettings) -> AsyncIterator[Service]:
+    """A service that is built but not started; what it was built from is closed afterwards, in the stop order."""
+    log = structlog.get_logger("writer")
+    metrics = Metrics()
+    topics = settings.broker.topics
+    async with AsyncExitStack() as closing:
+        pool = build_pool(settings, metrics)
+        closing.push_async_callback(pool.close)
+        facts = build_facts(settings, pool)
+        publisher = BrokerPublisher(
+            settings.broker.producer_config(), on_wait=lambda code: log.warning("broker.waiting", code=code)
+        )
+        closing.push_async_callback(publisher.close, within_s=5.0)
+        name = f"{VERSION} {settings.instance_id}"
+        results_topic = topics.writeback_results if settings.write else topics.writeback_rehearsals
+        plan_codec, result_codec = await asyncio.gather(
+            asyncio.to_thread(codec, PlannedWriteback, topics.planned_writebacks.name, settings.registry),
+            asyncio.to_thread(codec, WritebackResult, results_topic.name, settings.registry),
+        )
+        outbox = Outbox(publisher, topics, result_codec, name=name, write=settings.write)
+        service = Service(
+            Parts(pool, facts, outbox, plan_codec, metrics, name),
+            settings.flow,
+            Timing(
+                settings.consumer.commit_interval_s, settings.consumer.release_within_s, settings.flow.stop_within_s
+            ),
+            write=settings.write,
+        )
+        service.consumer = ConsumerThread(_consumer_options(settings), service)
+        health = Health(service, pool, facts, write=settings.write)
+        endpoint = Endpoint(
+            host=settings.endpoint_host,
+            port=settings.endpoint_port,
+            registry=metrics.registry,
+            live=health.live,
+            ready=health.ready,
+        )
+        endpoint.start()
+        closing.callback(endpoint.stop)
+        log.info("endpoint.listening", port=endpoint.port)
+        log.info(
+            "service.starting",
+            version=VERSION,
+            instance=settings.instance_id,
+            mode="write" if settings.write else "dry run",
+            group=settings.group,
+            dataverse=settings.dataverse.url,
+            identities=[channel.dataverse.name for channel in pool.channels],
+        )
+        yield service
+    log.info("service.stopped")
+
+
+def _consumer_options(settings: WriterSettings) -> ConsumerOptions:
+    consumer = settings.consumer
+    return ConsumerOptions(
+        config=settings.broker.client_config(),
+        group=settings.group,
+        topic=settings.broker.topics.planned_writebacks.name,
+        protocol=None if consumer.protocol == "auto" else consumer.protocol,
+        session_timeout_ms=consumer.session_timeout_ms,
+        heartbeat_interval_ms=consumer.heartbeat_interval_ms,
+        max_poll_interval_ms=consumer.max_poll_interval_ms,
+        release_within_s=max(consumer.release_within_s, settings.flow.stop_within_s),
+    )

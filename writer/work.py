@@ -1,0 +1,89 @@
+"""A record of the planned topic on its way through the writer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from schemas import headers
+from schemas.codec import Codec, Undecodable
+from schemas.records import Operation, PlannedWriteback, PlanPosition
+from writer.core.gate import Cleared
+from writer.kafka_consumer import Taken
+
+
+@dataclass(eq=False, slots=True)
+class Work:
+    """One plan and where it stands. `epoch` is the ledger's. Known by identity: the same plan may come twice."""
+
+    plan: PlannedWriteback
+    record: Taken
+    epoch: int
+    cleared: Cleared | None = None
+    """The gate's verdict, for the next attempt only."""
+    read_first: bool = False
+    """An earlier attempt may have landed: look before anything is sent."""
+    alone: bool = False
+    """The request it shared was refused as a whole: it goes without company, to see whose fault that was."""
+    doubted: bool = False
+    """The service refused what the gate had cleared, and everything was verified anew since."""
+    under_way: bool = False
+    """Some task works on it; otherwise it waits for a time, a slot or its lane."""
+    dropped: bool = False
+    """Its partition is somebody else's now: what becomes of it is no longer ours to tell."""
+    timer: asyncio.TimerHandle | None = field(default=None)
+
+    @property
+    def partition(self) -> int:
+        return self.record.partition
+
+    @property
+    def offset(self) -> int:
+        return self.record.offset
+
+    @property
+    def lane(self) -> str:
+        return self.plan.queue_item_id
+
+    @property
+    def session_id(self) -> str:
+        return self.plan.session_id
+
+    @property
+    def replays(self) -> int:
+        return headers.replay_count(self.record.headers)
+
+    @property
+    def not_before(self) -> datetime | None:
+        return headers.not_before(self.record.headers)
+
+    @property
+    def traceparent(self) -> bytes | None:
+        return headers.last(self.record.headers, headers.TRACEPARENT)
+
+    @property
+    def position(self) -> PlanPosition:
+        return PlanPosition(partition=self.partition, offset=self.offset, digest=self.plan.digest)
+
+
+def size_of(record: Taken) -> int:
+    """Bytes that count against the window."""
+    return len(record.value or b"") + len(record.key or b"")
+
+
+def plan_of(record: Taken, codec: Codec[PlannedWriteback]) -> PlannedWriteback | Sequence[headers.Reason]:
+    """The plan, or every reason why the record is none. Raises RegistryUnavailable."""
+    try:
+        plan = codec.decode(record.value or b"")
+    except Undecodable as error:
+        return [headers.Reason("undecodable", None, str(error))]
+    reasons = []
+    if record.key != plan.session_id.encode():
+        reasons.append(headers.Reason("key_mismatch", "session_id", "the record's key is the plan's session id"))
+    if [step.operation for step in plan.steps].count(Operation.UPDATE_QUEUE_ITEM) != 1:
+        reasons.append(headers.Reason("no_queue_item_update", "steps", "exactly one step that updates the queue item"))
+    if len({step.step_index for step in plan.steps}) != len(plan.steps):
+        reasons.append(headers.Reason("step_index_repeated", "steps", "every step has an index of its own"))
+    return reasons or plan
