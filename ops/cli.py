@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ops import topics
 from ops.demo.command import demo
 from ops.exits import Exit
+from ops.simulate import simulate
 
 app = typer.Typer(
     name="writeback",
@@ -20,6 +21,11 @@ app = typer.Typer(
 )
 app.add_typer(topics.app, name="topics")
 app.command(epilog="Example: writeback demo --calls bank-marketing.csv --items 500")(demo)
+app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Example: writeback simulate --port 8080",
+)(simulate)
 
 
 def main() -> None:

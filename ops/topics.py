@@ -7,18 +7,18 @@ from typing import Annotated, Any
 
 import typer
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 
 from ops.exits import Exit
 from ops.settings import Settings
-from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
+from schemas.broker import BrokerUnavailable, UnfitTopics, admin_client, check_topics
 from schemas.connection import BrokerSettings
 
 app = typer.Typer(no_args_is_help=True, help="Provision the topics and verify them.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+TIMEOUT_S = 15.0
 _console = Console()
 
 
@@ -44,7 +44,7 @@ def check(as_json: Json = False) -> None:
     """Verify existence, partition counts, cleanup policy and retention, as the services do before they start."""
     broker = Settings().broker
     try:
-        partitions = check_topics(broker, broker.topics.all())
+        partitions = check_topics(broker, broker.topics.all(), timeout_s=TIMEOUT_S)
     except UnfitTopics as error:
         listed = "\n".join(f"[red]✗[/] {problem}" for problem in error.problems)
         _report({"fit": False, "problems": list(error.problems)}, listed, as_json)
@@ -59,15 +59,15 @@ def check(as_json: Json = False) -> None:
     )
 
 
-def create_missing(broker: BrokerSettings, *, partitions: int, replication: int, timeout_s: float = 30.0) -> list[str]:
+def create_missing(broker: BrokerSettings, *, partitions: int, replication: int) -> list[str]:
     """Names of the topics that were created. Raises BrokerUnavailable."""
-    admin = AdminClient(broker.client_config())  # kept in a variable: its futures die with it
+    admin = admin_client(broker)
     wanted = [
         NewTopic(spec.name, num_partitions=partitions, replication_factor=replication, config=spec.creation_config())
         for spec in broker.topics.all()
     ]
     created = []
-    for name, future in admin.create_topics(wanted, request_timeout=timeout_s).items():
+    for name, future in admin.create_topics(wanted, request_timeout=TIMEOUT_S).items():
         try:
             future.result()
         except KafkaException as error:

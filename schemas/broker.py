@@ -31,11 +31,19 @@ def check_topics(settings: BrokerSettings, required: tuple[TopicSpec, ...], *, t
     return next(iter(found.values())).partitions
 
 
+def admin_client(settings: BrokerSettings) -> AdminClient:
+    """Keep it in a variable until its futures are done, or they fail with _DESTROY.
+
+    Its log stays quiet: what goes wrong is raised by the calls, and a broker that is away would fill the terminal.
+    """
+    return AdminClient({**settings.client_config(), "log_level": 2})
+
+
 def describe_topics(
     settings: BrokerSettings, required: tuple[TopicSpec, ...], *, timeout_s: float
 ) -> dict[str, FoundTopic]:
     """What the broker says of those of the topics that exist."""
-    admin = AdminClient(settings.client_config())  # kept in a variable: its futures die with it
+    admin = admin_client(settings)
     try:
         listed = admin.list_topics(timeout=timeout_s).topics
         present = [spec.name for spec in required if spec.name in listed and not listed[spec.name].error]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,6 @@ import httpx
 
 from ops.embedded_broker import EmbeddedBroker
 from ops.processes import Service, module
-from ops.waiting import wait_until
 from schemas.topics import Topics
 
 
@@ -40,7 +40,7 @@ class System:
             self.planner = self._service(stack, "planner", module("planner"), self._planner_env()).start()
             self.writer = self._service(stack, "writer", module("writer"), self._writer_env()).start()
             for service in (self.planner, self.writer):
-                service.wait_for(lambda service=service: _is_ready(service), what="ready", seconds=60)
+                service.wait_for(partial(_is_ready, service), what="the service is ready", seconds=60)
             self._stack = stack.pop_all()
         return self
 
@@ -51,7 +51,7 @@ class System:
 
     def start_calls(self, arguments: list[str]) -> Service:
         """The call system; it publishes, and ends by itself when every call was made."""
-        command = module("simulator", "calls", "--bootstrap", self.bootstrap, "--crm", self.crm_url, *arguments)
+        command = module("simulator", "calls", "--bootstrap", self.bootstrap, "--crm-url", self.crm_url, *arguments)
         return self._service(self._stack, "calls", command, {}).start()
 
     def logs(self) -> list[Path]:
@@ -59,7 +59,7 @@ class System:
 
     def _service(self, stack: ExitStack, name: str, argv: list[str], env: dict[str, str]) -> Service:
         service = Service(argv, env=env, output=self._folder / f"{name}.log")
-        stack.callback(lambda: service.is_running and service.stop())
+        stack.callback(_stop, service)
         return service
 
     def _planner_env(self) -> dict[str, str]:
@@ -91,8 +91,9 @@ class System:
         }
 
 
-def wait_until_ready(service: Service, *, seconds: float) -> None:
-    wait_until(lambda: _is_ready(service), what="ready", seconds=seconds)
+def _stop(service: Service) -> None:
+    if service.is_running:
+        service.stop()
 
 
 def _is_ready(service: Service) -> bool:
