@@ -10,7 +10,7 @@ from functools import cached_property
 # What people say between the digits of a number.
 _FILLERS = """
 and then that's thats that it's its is uh um er erm ah like so okay ok again yes yeah right next ending dash hyphen
-minus dot point period space slash stroke plus comma parenthesis s extension ext guion punto
+minus dot point period space slash stroke plus comma parenthesis paren open close bracket s extension ext guion punto
 """
 FILLERS = frozenset(_FILLERS.split())
 _PHRASES = ("followed by", "area code", "last four", "ending in")
@@ -57,8 +57,8 @@ class Run:
     digits: str
     shape: tuple[int, ...]
     """How many digits each group has."""
-    between: str
-    """What stands between the groups, one after the other."""
+    between: tuple[str, ...]
+    """What stands between each group and the next."""
     context: str
     """What the words before it speak of: `phone`, `card`, `ssn`, `other`, or nothing."""
     quantity: bool
@@ -67,7 +67,12 @@ class Run:
     @property
     def listed(self) -> bool:
         """Whether words or commas stand between the groups."""
-        return any(character in ",;" or character.isalpha() for character in self.between)
+        return any(character in ",;" or character.isalpha() for character in "".join(self.between))
+
+    @property
+    def evenly(self) -> bool:
+        """Whether the same punctuation stands between all groups, if any: `21-18, 19-21` are scores."""
+        return len({character for character in "".join(self.between) if not character.isspace()}) <= 1
 
     def ends_group(self, digits: int) -> bool:
         """Whether a group ends after that many digits."""
@@ -100,9 +105,7 @@ class Chain:
     def run(self, first: int, last: int, context: str | None = None) -> Run:
         """Give groups `first` to `last`, both included, as one number."""
         groups = self.groups[first : last + 1]
-        between = "".join(
-            [self.text[self.spans[at][1] : self.spans[at + 1][0]] for at in range(first, last)],
-        )
+        between = tuple(self.text[self.spans[at][1] : self.spans[at + 1][0]] for at in range(first, last))
         return Run(
             "".join(groups),
             tuple(map(len, groups)),

@@ -39,6 +39,7 @@ _LONGEST_NAME = 90
 _NUMBERED = re.compile(
     rf"(?P<name>[\w.+-]{{1,64}}(?:\s{{1,2}}(?:[0-9]{{1,8}}|{'|'.join(sorted(NUMBER_WORDS))})){{1,6}})\Z"
 )
+_DOTTED = re.compile(r"(?P<name>[\w+-]{1,30}\.[\w.+-]{1,30}(?:\s{1,2}[\w+-]{1,30}){1,2})\Z")
 _INTRODUCED = re.compile(
     r"\b(?:e-?mail|address|correo)[^.;!?\n]{0,16}?(?:\b(?:is|es|as|to)|:)\s{1,2}"
     r"(?P<name>[\w.+-]{1,30}(?:\s{1,2}[\w.+-]{1,30}){0,3})\Z"
@@ -104,7 +105,7 @@ def _spoken_ats(text: str) -> Iterator[Edit]:
 def _name_said(text: str, end: int) -> Iterator[Edit]:
     """Join the words of a mailbox name: "jane four two at …", "my email is jane doe at …"."""
     before = text[max(0, end - _LONGEST_NAME) : end]
-    name = _NUMBERED.search(before) or _INTRODUCED.search(before)
+    name = _NUMBERED.search(before) or _DOTTED.search(before) or _INTRODUCED.search(before)
     if name:
         start = end - len(before) + name.start("name")
         for blank in _BLANKS.finditer(text, start, end):

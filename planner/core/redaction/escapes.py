@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 
-from planner.core.redaction.view import Edit, View, plain, rewrite, substitute
+from planner.core.redaction.view import Edit, View, plain, rewrite
 
 # Escaped twice (%2540) is common where a URL travels inside a URL; more than three times is nobody's mistake.
 _ROUNDS = 3
@@ -18,7 +18,7 @@ _ESCAPE = re.compile(
 )
 _ESCAPABLE = re.compile(r"[%&\\]")
 _QUOTED = re.compile(r"(?P<soft>=\r?\n)|(?P<quoted>(?:=[0-9A-F]{2})+)")
-_TAG = re.compile(r"<[/!A-Za-z][^<>@]{0,120}>")
+_TAG = re.compile(r"<(?:/?(?P<block>br|p|div|li|td|tr|th)\b[^<>@]{0,120}|[/!A-Za-z][^<>@]{0,120})>")
 _LAST_CODE_POINT = 0x10FFFF
 
 
@@ -40,8 +40,8 @@ def unquoted(view: View) -> View:
 
 
 def untagged(view: View) -> View:
-    """Leave out markup, so that `530<b>555</b>0101` reads as one number."""
-    return substitute(view, _TAG, "")
+    """Leave out markup, so that `530<b>555</b>0101` reads as one number; what begins a new line leaves a blank."""
+    return rewrite(view, ((tag.start(), tag.end(), " " if tag["block"] else "") for tag in _TAG.finditer(view.text)))
 
 
 def _unescape(text: str) -> Iterator[Edit]:

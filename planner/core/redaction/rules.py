@@ -10,6 +10,7 @@ import phonenumbers
 from planner.core.redaction.chains import Run
 
 _NANP = re.compile(r"1?[2-9][0-9]{2}[2-9][0-9]{6}")
+_NUMBERING = re.compile(r"[.)]\s")
 _SHORTEST_CARD, _LONGEST_CARD = 13, 19
 _CARD_SHAPES = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3)}
 _YEAR = re.compile(r"(?:19|20)[0-9]{2}")
@@ -48,16 +49,23 @@ def _is_social_security(run: Run) -> bool:
 
 
 def _is_north_american(run: Run) -> bool:
-    national = run.digits[-10:]
-    if len(run.digits) not in {10, 11} or (len(run.digits) == 11 and run.digits[0] != "1"):
+    before = len(run.digits) - 10
+    if before not in {0, 1} or (
+        before and (run.digits[0] != "1" or _NUMBERING.match(run.between[0] if run.between else ""))
+    ):
         return False
     if run.shape[-3:] == (3, 3, 4) and not run.listed:
         return True
     if not _NANP.fullmatch(run.digits):
         return False
-    before = len(run.digits) - len(national)
-    bare = len(run.shape) == 1 or run.shape == (1, 10)
-    return bare or (run.context != "other" and (run.ends_group(before + 3) or run.ends_group(before + 6)))
+    if len(run.shape) == 1 or run.shape == (1, 10):
+        return True
+    return run.context != "other" and (run.ends_group(before + 3) or (run.evenly and run.ends_group(before + 6)))
+
+
+def _has_country_code(run: Run) -> bool:
+    # "1. 530-555-0101" is the first of a list.
+    return run.digits[0] == "1" and not (run.between and _NUMBERING.match(run.between[0]))
 
 
 def _is_national(run: Run) -> bool:
@@ -81,7 +89,7 @@ def _is_local(run: Run) -> bool:
         return False
     if run.context == "phone":
         return True
-    return not run.listed and not (run.between.isspace() and _YEAR.fullmatch(run.digits[3:]))
+    return not run.listed and not (run.between[0].isspace() and _YEAR.fullmatch(run.digits[3:]))
 
 
 _RULES = (_is_north_american, _is_social_security, _is_card, _is_national, _is_dialled, _is_local)

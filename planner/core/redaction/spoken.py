@@ -33,18 +33,22 @@ def _any(words: dict[str, int]) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
 
+_UNIT = _any(_DIGITS)
+
+
+def _below_hundred(suffix: str) -> str:
+    return rf"(?P<tens{suffix}>{_any(_TENS)})(?:[ -](?P<after{suffix}>{_UNIT}))?|(?P<teen{suffix}>{_any(_TEENS)})"
+
+
 _WORD = re.compile(
-    rf"\b(?:(?P<repeat>{_any(_REPEATS)})[ -]{{1,2}}(?:(?P<repeated>{_any(_DIGITS)})|(?P<figure>[0-9])(?![0-9]))"
-    rf"|(?P<tens>{_any(_TENS)})(?:[ -](?P<after>{_any(_DIGITS)}))?"
-    rf"|(?P<teen>{_any(_TEENS)})"
-    rf"|(?P<unit>{_any(_DIGITS)}))"
-    rf"(?P<power>[ -](?:hundred|thousand))?(?:'?s)?\b",
+    rf"\b(?:(?P<repeat>{_any(_REPEATS)})[ -]{{1,2}}(?:(?P<repeated>{_UNIT})|(?P<figure>[0-9])(?![0-9]))"
+    rf"|{_below_hundred('')}|(?P<unit>{_UNIT}))"
+    rf"(?P<power>[ -](?:hundred|thousand)(?: (?:and )?(?:{_below_hundred('_on_top')}))?)?(?:'?s)?\b"
 )
 _WORD_OR_FIGURES = re.compile(r"[a-z]+|[0-9]+")
 NUMBER_WORDS = frozenset((*_DIGITS, *_TEENS, *_TENS, *_REPEATS))
 _MISTYPED = re.compile(r"(?<![0-9a-z])(?:[0-9]{1,15}[oil]|[oil]{1,4}[0-9])[0-9oil]{0,15}(?![0-9a-z])")
 _LOOKS_LIKE = str.maketrans("oil", "011")
-_POWERS = {"hundred": "00", "thousand": "000"}
 _PLUS = re.compile(r"\bplus\s{1,2}(?=[0-9])")
 
 
@@ -65,6 +69,8 @@ def _hides_number(text: str) -> bool:
         if part in NUMBER_WORDS:
             words += 1
             digits += _DIGITS_A_WORD
+        elif part == "plus":
+            words += 1
         elif part < "a":
             digits += len(part)
         elif part not in FILLERS:
@@ -82,9 +88,19 @@ def _edits(text: str) -> Iterator[Edit]:
 def _digits(said: re.Match[str]) -> str:
     if said["repeat"]:
         return (said["figure"] or str(_DIGITS[said["repeated"]])) * _REPEATS[said["repeat"]]
-    if said["tens"]:
-        tens, after = _TENS[said["tens"]], _DIGITS.get(said["after"], 0)
-        digits = f"{tens}0" if said["after"] and not after else str(tens + after)
-    else:
-        digits = str(_TEENS[said["teen"]] if said["teen"] else _DIGITS[said["unit"]])
-    return digits + _POWERS.get((said["power"] or "")[1:], "")
+    digits = _two_digits(said) or str(_DIGITS[said["unit"]])
+    if said["power"]:
+        digits += "00" if "hundred" in said["power"] else "000"
+        on_top = _two_digits(said, "_on_top")
+        digits = digits[: -len(on_top)] + on_top if on_top else digits
+    return digits
+
+
+def _two_digits(said: re.Match[str], suffix: str = "") -> str:
+    tens, after, teen = (said[f"{name}{suffix}"] for name in ("tens", "after", "teen"))
+    if teen:
+        return str(_TEENS[teen])
+    if not tens:
+        return ""
+    # "twenty oh five" is three digits, "twenty five" two.
+    return f"{_TENS[tens]}0" if after and not _DIGITS[after] else str(_TENS[tens] + _DIGITS.get(after, 0))

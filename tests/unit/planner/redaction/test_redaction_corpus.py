@@ -8,8 +8,11 @@ from tests.unit.planner.redaction.corpus import Case, load, score
 CASES = load()
 
 # What redaction is known to get wrong, with the reason. A case that comes right must leave this list.
+_TRIED, _HARDER = "conversation, written before it was tried", "conversation, harder, written before it was tried"
 KNOWN_MISSES = {
-    "conversation, written before it was tried: number corrected": "four digits alone are anything: a year, a room, an extension",
+    f"{_TRIED}: number corrected": "four digits alone are anything: a year, a room, an extension",
+    f"{_HARDER}: transcript with offsets": "an area code alone, cut off from its number by the next speaker's name",
+    f"{_HARDER}: email all one word": "nothing tells `danaatexample.org` from the name of a site",
 }
 
 
@@ -29,7 +32,7 @@ def test_P7_recall_and_precision_on_the_corpus_are_measured_and_high(record_prop
     scores = score(CASES, redact)
     record_property("measured", f"redaction corpus, {len(CASES)} cases by hand, {len(KNOWN_MISSES)} known misses")
     for category, scored in sorted(scores.items(), key=lambda item: (item[0] != "all", item[0])):
-        record_property("measured", f"  {category:<32} {scored}")
+        record_property("measured", f"  {category:<52} {scored}")
     assert len(CASES) >= 300
     assert scores["all"].recall >= 0.99
     assert scores["all"].precision >= 0.98
