@@ -101,7 +101,7 @@ def encode(parts: Sequence[Request | ChangeSet], *, boundary: str, api_path: str
         if isinstance(part, Request):
             lines += _operation(part, api_path, None)
             continue
-        inner = f"{boundary}_{index}"
+        inner = f"changeset_{index}_{boundary}"  # RFC 2046: no boundary may begin with another one around it
         lines += [b"Content-Type: multipart/mixed; boundary=" + _token(inner), b""]
         for request in part.requests:
             content_id += 1
