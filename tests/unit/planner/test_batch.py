@@ -1,0 +1,171 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from planner.batch import AlreadyPlanned, Desk, Incoming, Planned
+from planner.core.planning import Policy
+from planner.pins import MemoryPins
+from planner.rejections import rejection
+from schemas.codec import Codec, single_object
+from schemas.headers import REJECTED_BY, REJECTED_FROM, TRACEPARENT, last, reasons
+from schemas.records import CallOutcome, PlannedWriteback
+from schemas.registry import RegistryUnavailable
+from schemas.wire import SchemaId
+from tests.factories import NOON, an_id, make_baseline, make_outcome
+from tests.unit.planner.strategies import example_crm
+
+CODEC = single_object(CallOutcome)
+
+
+def a_desk(pins=None, *, crm=None, outcomes=CODEC) -> Desk:
+    return Desk(
+        outcomes=outcomes,
+        plans=single_object(PlannedWriteback),
+        crm=crm or example_crm(),
+        policy=Policy(),
+        pins=MemoryPins() if pins is None else pins,
+    )
+
+
+def incoming(outcome: CallOutcome, offset: int = 0, **overrides) -> Incoming:
+    given = {
+        "topic": "call-outcomes",
+        "partition": 0,
+        "offset": offset,
+        "key": outcome.queue_item_id.encode(),
+        "value": CODEC.encode(outcome),
+        "received_at": NOON + timedelta(hours=1),
+    }
+    return Incoming(**given | overrides)
+
+
+def kinds(verdicts):
+    return [type(each) for each in verdicts]
+
+
+def test_P1_the_same_outcome_again_in_one_batch_changes_nothing():
+    once = make_outcome()
+    assert kinds(a_desk().verdicts([incoming(once), incoming(once, 1)])) == [Planned, AlreadyPlanned]
+
+
+def test_P1_the_same_outcome_again_later_changes_nothing_even_if_the_mapping_has_changed():
+    pins, outcome = MemoryPins(), make_outcome()
+    (first,) = a_desk(pins).verdicts([incoming(outcome)])
+    pins.pin(0, [first.pin])
+    changed = replace(example_crm(), fingerprint="another")
+    assert kinds(a_desk(pins, crm=changed).verdicts([incoming(outcome, 1)])) == [AlreadyPlanned]
+
+
+def test_P1_a_different_outcome_of_the_same_session_is_rejected_as_a_mismatch():
+    one, other = make_outcome(), make_outcome(voicemail_left=True)
+    planned, refused = a_desk().verdicts([incoming(one), incoming(other, 1)])
+    assert [each.code for each in refused.reasons] == ["mismatch"]
+    pins = MemoryPins()
+    pins.pin(0, [planned.pin])
+    (refused,) = a_desk(pins).verdicts([incoming(other, 2)])
+    assert [each.code for each in refused.reasons] == ["mismatch"]
+
+
+def test_P6_a_mismatch_that_is_invalid_too_names_both():
+    one, other = make_outcome(), make_outcome(summary="x" * 20_001)
+    _, refused = a_desk().verdicts([incoming(one), incoming(other, 1)])
+    assert [each.code for each in refused.reasons] == ["mismatch", "text_too_long"]
+
+
+def test_P1_a_known_outcome_under_a_wrong_key_is_not_known():
+    once = make_outcome()
+    _, refused = a_desk().verdicts([incoming(once), incoming(once, 1, key=b"elsewhere")])
+    assert "key_disagrees" in [each.code for each in refused.reasons]
+
+
+def test_the_framing_does_not_make_another_outcome():
+    registered = Codec(CallOutcome, SchemaId(3), schema_by_id=lambda _: CODEC.schemas.today)
+    once = make_outcome()
+    verdicts = a_desk(outcomes=registered).verdicts([incoming(once), incoming(once, 1, value=registered.encode(once))])
+    assert kinds(verdicts) == [Planned, AlreadyPlanned]
+
+
+def test_plans_of_one_queue_item_in_one_batch_precede_each_other():
+    outcomes = [make_outcome(session_id=name, baseline=make_baseline(attempt_count=0)) for name in "abc"]
+    plans = [each.plan for each in a_desk().verdicts([incoming(o, n) for n, o in enumerate(outcomes)])]
+    assert [each.preceding_session_id for each in plans] == [None, "a", "b"]
+    assert [each.steps[2].attributes["medx_attemptcount"] for each in plans] == [1, 2, 3]
+
+
+def test_plans_of_an_earlier_batch_precede_too():
+    pins = MemoryPins()
+    (first,) = a_desk(pins).verdicts([incoming(make_outcome(session_id="a"), 3)])
+    pins.pin(0, [first.pin])
+    (second,) = a_desk(pins).verdicts([incoming(make_outcome(session_id="b"), 4)])
+    assert second.plan.preceding_session_id == "a"
+
+
+def test_other_partitions_and_queue_items_are_none_of_its_business():
+    other = make_outcome(session_id="b", queue_item_id=an_id("queue item 2"))
+    verdicts = a_desk().verdicts(
+        [incoming(make_outcome(session_id="a")), incoming(other), incoming(make_outcome(session_id="c"), partition=1)]
+    )
+    assert [each.plan.preceding for each in verdicts] == [(), (), ()]
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (None, "tombstone"),
+        (b"", "undecodable"),
+        (b"{}", "undecodable"),
+        (b"\0\0\0\0\1", "undecodable"),
+        (b"\xc3\x01" + b"\7" * 8, "undecodable"),
+        (CODEC.encode(make_outcome())[:-4], "undecodable"),
+        (CODEC.encode(make_outcome()) + b"more", "undecodable"),
+        (single_object(PlannedWriteback).encode(a_desk().verdicts([incoming(make_outcome())])[0].plan), "undecodable"),
+    ],
+)
+def test_P6_what_is_no_outcome_is_refused_and_the_rest_of_the_batch_planned(value, code):
+    bad = incoming(make_outcome(), value=value)
+    refused, planned = a_desk().verdicts([bad, incoming(make_outcome(), 1)])
+    assert [each.code for each in refused.reasons] == [code]
+    assert isinstance(planned, Planned)
+
+
+def test_a_registry_that_does_not_answer_is_no_outcomes_fault():
+    def unavailable(schema_id: int):
+        raise RegistryUnavailable("gone")
+
+    desk = a_desk(outcomes=Codec(CallOutcome, SchemaId(3), schema_by_id=unavailable))
+    with pytest.raises(RegistryUnavailable):
+        desk.verdicts([incoming(make_outcome(), value=b"\0\0\0\0\3body")])
+
+
+def test_P6_a_rejection_keeps_key_and_bytes_and_says_why_and_where_from():
+    trace = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
+    bad = incoming(
+        make_outcome(),
+        17,
+        key=b"\xff key",
+        value=b"\x00\xffjunk",
+        headers=((TRACEPARENT, trace), ("x", b"kim@example.com")),
+    )
+    (refused,) = a_desk().verdicts([bad])
+    record = rejection(refused, topic="call-outcomes-rejected", by="0.1.0")
+    assert (record.key, record.value, record.partition) == (bad.key, bad.value, 0)
+    assert reasons(record.headers) == list(refused.reasons)
+    assert last(record.headers, REJECTED_FROM) == b"call-outcomes/0/17"
+    assert last(record.headers, REJECTED_BY) == b"0.1.0"
+    assert last(record.headers, TRACEPARENT) == trace
+
+
+def test_B1_headers_of_the_original_are_not_passed_on():
+    headers = (("contact", b"kim@example.com"), (TRACEPARENT, b"call +15305550123"))
+    (refused,) = a_desk().verdicts([incoming(make_outcome(), value=None, headers=headers)])
+    sent = rejection(refused, topic="t", by="v")
+    assert b"example.com" not in b"".join(value for _, value in sent.headers)
+    assert last(sent.headers, TRACEPARENT) is None
+
+
+def test_P6_what_is_too_large_to_copy_is_rejected_by_where_it_stands():
+    (refused,) = a_desk().verdicts([incoming(make_outcome(), value=b"x" * 1000)])
+    smaller = rejection(refused, topic="t", by="v").smaller
+    assert (smaller.key, smaller.value, smaller.smaller) == (None, None, None)
+    assert [each.code for each in reasons(smaller.headers)] == ["undecodable", "too_large_to_copy"]

@@ -1,0 +1,151 @@
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from planner.core.dispositions import TaskKind
+from planner.mapping import CONCEPTS, OPTIONS, MappingFile, MappingUnfit, environment_mark, gaps, load, read, resolve
+from schemas.records import OwnerKind, QueueStatus
+from tests.unit.planner.strategies import EXAMPLE
+
+WHOLE = json.loads(EXAMPLE.read_text())
+
+
+def mapping(**changes) -> MappingFile:
+    """The example with `path__to__key=value` changed; a value of None removes the key."""
+    content = copy.deepcopy(WHOLE)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = content
+        for name in parents:
+            place = place[name.replace("~", ".")]
+        if value is None:
+            del place[last.replace("~", ".")]
+        else:
+            place[last.replace("~", ".")] = value
+    return MappingFile.model_validate(content)
+
+
+def test_the_example_mapping_is_whole_and_approved():
+    crm = load(EXAMPLE, next_attempt=True)
+    assert crm.queue_item.statuses == dict(zip(QueueStatus, range(5), strict=True))
+    assert crm.phone_call.completed == {"statecode": 1, "statuscode": 2}
+    assert crm.task.regarding.column == "regardingobjectid_account_task@odata.bind"
+    assert crm.task.regarding.to("x") == "/accounts(x)"
+    assert crm.default_owner(TaskKind.REVIEW).kind is OwnerKind.USER
+    assert crm.preserved == {"medx_notes", "medx_priority"}
+    assert crm.queue_item.last_error.limit == 4000
+
+
+@pytest.mark.parametrize("concept", [name for name, each in CONCEPTS.items() if each.required])
+def test_every_concept_that_a_disposition_needs_is_missed_by_name(concept):
+    assert any(concept in gap for gap in gaps(mapping(**{f"fields__{concept.replace('.', '~')}": None})))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_that_a_disposition_needs_is_missed_by_name(option):
+    assert gaps(mapping(**{f"option_sets__{option.replace('.', '~')}": None})) == [f"option_sets.{option}: missing"]
+
+
+@pytest.mark.parametrize("name", ["queue_item", "phone_call", "task", "account"])
+def test_every_table_is_missed_by_name(name):
+    assert f"entities.{name}: missing" in gaps(mapping(**{f"entities__{name}": None}))
+
+
+@pytest.mark.parametrize("name", ["callback", "review"])
+def test_every_owner_is_missed_by_name(name):
+    assert gaps(mapping(**{f"owners__{name}": None})) == [f"owners.{name}: missing"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "gap"),
+    [
+        ({"_meta__approved": False}, "_meta.approved"),
+        ({"fields__queue~status__type": "string"}, "fields.queue.status.type: is string; must be optionset"),
+        ({"fields__queue~status__entity": "task"}, "fields.queue.status.entity: is task; must be queue_item"),
+        ({"fields__queue~status__approved_update_field": False}, "fields.queue.status.approved_update_field"),
+        ({"fields__queue~timezone__approved_update_field": True}, "fields.queue.timezone.approved_update_field"),
+        ({"fields__task~regarding__target": None}, "fields.task.regarding.target: missing"),
+        ({"fields__task~regarding__target": "contact"}, "fields.task.regarding.target: is contact; must be account"),
+        ({"fields__task~idempotency_key__max_length": 100}, "fields.task.idempotency_key.max_length: is 100"),
+        ({"fields__queue~last_session_id__max_length": 36}, "fields.queue.last_session_id.max_length: is 36"),
+        ({"fields__queue~colour": WHOLE["fields"]["queue.timezone"] | {"logical_name": "x"}}, "unknown concept"),
+        ({"option_sets__queue_status~lost": {"field": "queue.status", "value": 9}}, "unknown option"),
+        ({"option_sets__queue_status~dnc": {"field": "queue.status", "value": 0}}, "have the same value"),
+        ({"option_sets__queue_status~dnc": {"field": "task.subject", "value": 4}}, "must be queue.status"),
+        ({"preserve_if_present": ["medx_lasterror"]}, "preserve_if_present.medx_lasterror: is also queue.last_error"),
+        ({"fields__queue~last_error__logical_name": "medx_lastdisposition"}, "is the same column as"),
+    ],
+)
+def test_what_cannot_be_right_is_named(changes, gap):
+    assert any(gap in each for each in gaps(mapping(**changes)))
+
+
+def test_all_gaps_are_named_at_once():
+    unfit = mapping(_meta__approved=False, owners__review=None, **{"fields__queue~status": None})
+    with pytest.raises(MappingUnfit) as caught:
+        resolve(unfit)
+    assert len(caught.value.problems) == 3
+
+
+def test_the_next_attempt_time_is_needed_only_by_a_retry_policy():
+    without = mapping(**{"fields__queue~next_attempt_at": None})
+    assert gaps(without) == []
+    assert resolve(without).queue_item.next_attempt_at is None
+    assert gaps(without, next_attempt=True) == [
+        "fields.queue.next_attempt_at: missing; a datetime column of queue_item is needed"
+    ]
+
+
+def test_lengths_that_the_mapping_does_not_know_are_cautious():
+    unknown = mapping(**{"fields__phone_call~description__max_length": None})
+    assert resolve(unknown).phone_call.description.limit == 2000
+
+
+def test_navigation_names_follow_dataverses_rule_unless_given():
+    derived = mapping(**{"fields__task~regarding__navigation": None})
+    assert resolve(derived).task.regarding.column == "regardingobjectid_account_task@odata.bind"
+
+
+def test_teams_may_own_tasks():
+    owned = resolve(mapping(owners__callback={"kind": "team", "id": "44444444-aaaa-4bbb-8ccc-000000000001"}))
+    assert owned.default_owner(TaskKind.CALLBACK).value == "/teams(44444444-aaaa-4bbb-8ccc-000000000001)"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "Invalid JSON"),
+        ("[]", "the mapping file: "),
+        ("{}", "entities: Field required"),
+        (json.dumps(WHOLE | {"extra": 1}), "extra: Extra inputs are not permitted"),
+        (json.dumps(WHOLE | {"owners": {"callback": {"kind": "systemuser", "id": "me"}}}), "owners.callback.id: "),
+        (json.dumps(WHOLE | {"task_owner_override_field": "Not Logical"}), "task_owner_override_field: "),
+    ],
+)
+def test_a_file_that_is_no_mapping_says_where(tmp_path: Path, text, problem):
+    (file := tmp_path / "mapping.json").write_text(text)
+    with pytest.raises(MappingUnfit) as caught:
+        read(file)
+    assert any(problem in each for each in caught.value.problems)
+
+
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path):
+    with pytest.raises(MappingUnfit, match="cannot be read: FileNotFoundError"):
+        load(tmp_path / "absent.json")
+    (binary := tmp_path / "binary.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(MappingUnfit, match="cannot be read: UnicodeDecodeError"):
+        load(binary)
+
+
+def test_the_fingerprint_follows_what_can_change_a_plan_and_nothing_else():
+    whole = mapping()
+    assert whole.fingerprint() == mapping(_meta__discovered_at="2030-01-01T00:00:00Z").fingerprint()
+    assert whole.fingerprint() != mapping(preserve_if_present=[]).fingerprint()
+    assert whole.fingerprint() != mapping(**{"fields__task~subject__max_length": 100}).fingerprint()
+
+
+def test_the_environments_mark_does_not_depend_on_how_its_url_is_written():
+    assert environment_mark("https://Example.crm.dynamics.com/") == environment_mark("https://example.crm.dynamics.com")
+    assert WHOLE["_meta"]["environment"] == environment_mark("https://example.crm.dynamics.com")

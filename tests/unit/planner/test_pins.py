@@ -1,0 +1,194 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planner.core.preceding import MOST_PRECEDING, EarlierPlan
+from planner.disk_pins import DiskPins
+from planner.pins import MemoryPins, Pin, Pins, pin_of
+from planner.recovery import PinStore
+from schemas.codec import Codec, NoSchemaRegistry, single_object
+from schemas.records import PlannedWriteback, Source
+from schemas.registry import RegistryUnavailable
+from schemas.wire import SchemaId
+from tests.factories import make_plan
+
+
+class Message:
+    def __init__(self, key, value, *, partition=0, offset=0):
+        self.key, self.value, self.partition, self.offset = key, value, partition, offset
+
+
+def a_pin(session: str, item: str = "item", offset: int = 0, **columns) -> Pin:
+    return Pin(session, item, offset, session.encode().ljust(16, b"\0")[:16], {"last": session, "count": 1} | columns)
+
+
+@pytest.fixture(params=["memory", "disk"])
+def pins(request, tmp_path: Path):
+    if request.param == "memory":
+        yield MemoryPins()
+    else:
+        held = DiskPins(tmp_path / "pins")
+        yield held
+        held.close()
+
+
+def test_P1_a_session_is_known_again_after_it_was_pinned(pins: Pins):
+    assert pins.digest(0, "a") is None
+    pins.pin(0, [a_pin("a")])
+    assert pins.digest(0, "a") == a_pin("a").digest
+    assert len(pins) == 1
+
+
+def test_P1_the_first_plan_of_a_session_stays(pins: Pins):
+    pins.pin(0, [a_pin("a", offset=1, note="first")])
+    pins.pin(0, [Pin("a", "item", 9, b"x" * 16, {"note": "second"})])
+    assert pins.digest(0, "a") == a_pin("a").digest
+    assert [each.columns["note"] for each in pins.earlier(0, "item")] == ["first"]
+
+
+def test_partitions_are_apart(pins: Pins):
+    pins.pin(0, [a_pin("a")])
+    assert pins.digest(1, "a") is None
+    assert pins.earlier(1, "item") == ()
+
+
+def test_the_newest_plans_of_a_queue_item_come_oldest_first_whatever_order_they_were_read_in(pins: Pins):
+    offsets = [5, 1, 9, 3, 7, 11, 2, 4, 6, 8]
+    pins.pin(0, [a_pin(f"s{offset}", offset=offset) for offset in offsets])
+    assert [each.offset for each in pins.earlier(0, "item")] == sorted(offsets)[-MOST_PRECEDING:]
+    assert pins.earlier(0, "item")[-1] == EarlierPlan("s11", 11, {"last": "s11", "count": 1})
+
+
+def test_a_tombstone_forgets_the_session(pins: Pins):
+    pins.pin(0, [a_pin("a"), a_pin("b", offset=1)])
+    pins.recover(0, [("a", None), ("never", None)], 12)
+    assert pins.digest(0, "a") is None
+    assert [each.session_id for each in pins.earlier(0, "item")] == ["b"]
+    pins.recover(0, [("b", None)], 13)
+    assert pins.earlier(0, "item") == ()
+    assert len(pins) == 0
+
+
+def test_partitions_that_went_elsewhere_are_let_go(pins: Pins):
+    pins.pin(0, [a_pin("a")])
+    pins.pin(1, [a_pin("b")])
+    pins.keep_only({1})
+    assert len(pins) == 1
+
+
+def test_on_disk_pins_outlive_the_process_and_know_how_far_they_are(tmp_path: Path):
+    before = DiskPins(tmp_path)
+    before.recover(3, [("a", a_pin("a"))], 17)
+    before.pin(3, [a_pin("b", offset=1)])
+    before.close()
+    after = DiskPins(tmp_path)
+    assert after.read_up_to(3) == 17
+    assert after.read_up_to(4) is None
+    assert (after.digest(3, "a"), after.digest(3, "b")) == (a_pin("a").digest, a_pin("b").digest)
+    assert len(after) == 2
+    after.close()
+
+
+def test_memory_remembers_no_offset():
+    pins = MemoryPins()
+    pins.recover(0, [("a", a_pin("a"))], 17)
+    assert pins.read_up_to(0) is None
+
+
+def test_B3_memory_of_forgotten_sessions_is_given_back():
+    pins = MemoryPins()
+    for start in range(0, 20_000, 1_000):
+        names = [f"s{number}" for number in range(start, start + 1_000)]
+        pins.pin(0, [a_pin(name, item=name) for name in names])
+        pins.recover(0, [(name, None) for name in names], start)
+    pins.pin(0, [a_pin("kept")])
+    block = pins._of(0)._block
+    assert len(block) < 400_000
+    assert pins.digest(0, "kept") == a_pin("kept").digest
+    assert len(pins) == 1
+
+
+_ACTIONS = st.lists(
+    st.tuples(st.sampled_from(["pin", "forget"]), st.integers(0, 30), st.integers(0, 3), st.integers(0, 60)),
+    max_size=120,
+)
+
+
+@settings(max_examples=60)
+@given(_ACTIONS)
+def test_P1_memory_agrees_with_a_plain_dictionary(actions):
+    pins, model = MemoryPins(), {}
+    for action, session, item, offset in actions:
+        name = f"s{session}"
+        if action == "forget":
+            pins.recover(0, [(name, None)], 0)
+            model.pop(name, None)
+        else:
+            pins.pin(0, [a_pin(name, f"i{item}", offset)])
+            model.setdefault(name, (f"i{item}", offset))
+    assert {name for name in (f"s{n}" for n in range(31)) if pins.digest(0, name)} == model.keys()
+    assert len(pins) == len(model)
+
+
+def test_of_a_plan_its_digest_and_the_queue_items_columns_are_kept():
+    pin = pin_of(make_plan(outcome_digest="ab" * 32))
+    assert pin.digest == b"\xab" * 16
+    assert pin.columns["medx_attemptcount"] == 1
+
+
+def recovered(*messages, codec: Codec | None = None):
+    pins, unreadable = MemoryPins(), []
+    store = PinStore(pins, codec or single_object(PlannedWriteback), lambda *place: unreadable.append(place))
+    store.apply(messages)
+    return pins, unreadable
+
+
+def test_P1_recovery_reads_plans_and_tombstones_in_order():
+    encode = single_object(PlannedWriteback).encode
+    pins, unreadable = recovered(
+        Message(b"a", encode(make_plan(session_id="a"))),
+        Message(b"b", encode(make_plan(session_id="b")), offset=1),
+        Message(b"a", None, offset=2),
+    )
+    assert (pins.digest(0, "a"), pins.digest(0, "b") is not None) == (None, True)
+    assert unreadable == []
+
+
+def test_a_plan_that_was_appended_again_is_the_same_plan():
+    encode = single_object(PlannedWriteback).encode
+    first = make_plan(session_id="a", source=Source(topic="t", partition=0, offset=1))
+    second = make_plan(session_id="b", source=Source(topic="t", partition=0, offset=2))
+    pins, _ = recovered(Message(b"b", encode(second), offset=1), Message(b"a", encode(first), offset=2))
+    assert [each.session_id for each in pins.earlier(0, first.queue_item_id)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("value", [b"", b"junk", b"\xc3\x01" + b"\0" * 8, b"\xc3\x01"])
+def test_P6_a_record_that_is_no_plan_is_counted_and_recovery_goes_on(value):
+    good = single_object(PlannedWriteback).encode(make_plan(session_id="a"))
+    pins, unreadable = recovered(Message(b"x", value, offset=4), Message(None, good), Message(b"a", good, offset=6))
+    assert unreadable == [(0, 4), (0, 0)]
+    assert pins.digest(0, "a") is not None
+
+
+def test_P1_recovery_does_not_go_on_without_a_registry_that_it_needs():
+    with pytest.raises(NoSchemaRegistry):
+        recovered(Message(b"a", b"\0\0\0\0\7body"))
+
+    def unavailable(schema_id: int):
+        raise RegistryUnavailable("gone")
+
+    with pytest.raises(RegistryUnavailable):
+        recovered(
+            Message(b"a", b"\0\0\0\0\7body"), codec=Codec(PlannedWriteback, SchemaId(7), schema_by_id=unavailable)
+        )
+
+
+def test_recovery_asks_the_store_how_far_it_is_and_tells_it_what_to_keep():
+    pins = MemoryPins()
+    store = PinStore(pins, single_object(PlannedWriteback), lambda *_: None)
+    pins.pin(1, [a_pin("a")])
+    assert store.read_up_to(1) is None
+    store.keep_only(set())
+    assert len(pins) == 0
