@@ -13,8 +13,11 @@ from itertools import takewhile
 from planner.core.redaction.spoken import NUMBER_WORDS
 from planner.core.redaction.view import BARRIER, Edit, Span, View, rewrite, substitute
 
-_AT_HINT = re.compile(r"\bat\b|arroba|[^\W_]_at_")
-_DOT_HINT = re.compile(r"dot|punto|punkt|period|point|[^\W_](?:\.| \.\s?)[^\W\d_]{2}|[\[({<]\s?\.")
+# An address that is not written with its own characters has one of these in it; almost no other text has.
+_SIGNS = (
+    "dot", "period", "point", "punto", "punkt", "arroba", " @", "@ ", "\n@", "@\n", " .", "[.", "(.", ")@", "]@", "(@", "[@",
+)  # fmt: skip
+_AT_DOMAIN = re.compile(r"at(?: sign)?\s?[\])}>,;_*-]?\s{0,3}[\w-]{1,63}\.\w")
 
 # One letter at a time: "j o h n", "j-o-h-n".
 _SPELLED = re.compile(r"(?<![^\W_])(?:[^\W_][ -]){2,64}[^\W_](?![^\W_])")
@@ -29,11 +32,9 @@ _DOT = re.compile(
 _JOINER = re.compile(r"(?<=\w)\s{1,3}(?P<joiner>underscore|dash|hyphen|minus|plus)\s{1,3}(?=\w)")
 _JOINERS = {"underscore": "_", "plus": "+"}
 _BRACKETED_AT = re.compile(r"\s{0,3}[\[({<]\s{0,3}(?:at|arroba|@)\s{0,3}[\])}>]\s{0,3}")
-_DOMAIN_AHEAD = r"(?=[\w-]{1,63}\.[\w.-]{0,190}[^\W\d_]{2})"
-_AT = re.compile(
-    r"(?:\s{0,3}[,;]?\s{1,3}(?:at(?: sign)?|arroba)[,;]?\s{1,3}|[_*-]at[_*-]|\s{0,3}@\s{0,3})"
-    r"(?=[\w-]{1,63}\.[\w.-]{0,190}[^\W\d_]{2})",
-)
+_AT = re.compile(r"@|(?<=[\s,;_*-])(?:at(?: sign)?|arroba)(?=[\s,;_*-])")
+_BEFORE_AT = re.compile(r"[\s,;]{1,4}\Z|[_*-]\Z")
+_AFTER_AT = re.compile(r"(?:[\s,;]{0,4}|[_*-])(?=[\w-]{1,63}\.[\w.-]{0,190}[^\W\d_]{2})")
 # What a mailbox name may consist of when it is said: a name and figures, or whatever was introduced as an address.
 _LONGEST_NAME = 90
 _NUMBERED = re.compile(
@@ -72,12 +73,16 @@ def emails(view: View, *, dotless: bool = True) -> Iterator[Span]:
 
     `dotless` takes addresses on a host without a dot, `jane@localhost`, as well.
     """
-    if "@" not in view.text and not (_AT_HINT.search(view.text) and _DOT_HINT.search(view.text)):
-        return
-    for reading in dict.fromkeys((view, _written_out(view))):
+    for reading in (view, _written_out(view)) if _is_disguised(view.text) else (view,):
         for start, end in _addresses(reading.text):
             if dotless or "." in reading.text[start:end].rpartition("@")[2]:
                 yield reading.original((start, end))
+
+
+def _is_disguised(text: str) -> bool:
+    if any(map(text.__contains__, _SIGNS)) or _AT_DOMAIN.search(text):
+        return True
+    return "@" in text and (_SPELLED.search(text) or _JOINER.search(text)) is not None
 
 
 def _written_out(view: View) -> View:
@@ -95,11 +100,16 @@ def _written_out(view: View) -> View:
 
 def _spoken_ats(text: str) -> Iterator[Edit]:
     for at in _AT.finditer(text):
-        if "@" not in at[0]:
-            if _last_word(text, at.start()) in _NO_MAILBOX:
+        after = _AFTER_AT.match(text, at.end())
+        if not after:
+            continue
+        before = _BEFORE_AT.search(text, max(0, at.start() - 4), at.start())
+        start = before.start() if before else at.start()
+        if at[0] != "@":
+            if _last_word(text, start) in _NO_MAILBOX:
                 continue
-            yield from _name_said(text, at.start())
-        yield at.start(), at.end(), "@"
+            yield from _name_said(text, start)
+        yield start, after.end(), "@"
 
 
 def _name_said(text: str, end: int) -> Iterator[Edit]:

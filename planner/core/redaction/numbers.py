@@ -29,6 +29,7 @@ _EXTENSION = re.compile(
 )
 # "530-555-0101 or 0102", "… to 0109"
 _ALTERNATIVE = re.compile(r"\s(?:or|to|through|thru)\s[0-9]{4}(?![0-9:])")
+_CAPITALS = re.compile(r"[0-9][-. )]{1,2}[A-Z]{3}")
 _VANITY = re.compile(
     r"(?<![0-9A-Za-z])(?:\+?1[-. ]{0,2})?\(?(?:8(?:00|33|44|55|66|77|88)|[2-9][0-9]{2}[-. )]{1,2}[2-9][0-9]{2})"
     r"[-. )]{1,2}(?:[A-Z]{7}|[A-Z]{4}|[A-Z]{3}[- ][A-Z]{4})(?![A-Za-z])"
@@ -53,8 +54,9 @@ def numbers(view: View, regions: Sequence[str]) -> Iterator[Span]:
 
 def vanity_numbers(view: View) -> Iterator[Span]:
     """Find numbers spelled on the keypad, 1-800-FLOWERS; capitals tell them from other words."""
-    for vanity in _VANITY.finditer(view.text):
-        yield view.original(vanity.span())
+    if _CAPITALS.search(view.text):
+        for vanity in _VANITY.finditer(view.text):
+            yield view.original(vanity.span())
 
 
 def _findings(chain: Chain, regions: Sequence[str]) -> Iterator[tuple[int, int]]:

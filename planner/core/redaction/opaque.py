@@ -10,7 +10,7 @@ from planner.core.redaction.view import Span, View
 
 # Eight characters of base64 hold the shortest address, a@b.co. Words in lower case alone hold none.
 _TOKEN = re.compile(r"[A-Za-z0-9+/_-]{8,}")
-_WORD = re.compile(r"[A-Za-z]?[a-z_/-]+|[0-9]{1,13}")
+_WORD = re.compile(r"[A-Za-z]?[a-z_/-]+|[0-9/_+-]{1,13}")
 _URL_SAFE = str.maketrans("-_", "+/")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){7,}")
 # Six characters hold the shortest address. Octets that are no text rarely make six in a row by chance.

@@ -47,6 +47,8 @@ _WORD = re.compile(
 )
 _WORD_OR_FIGURES = re.compile(r"[a-z]+|[0-9]+")
 NUMBER_WORDS = frozenset((*_DIGITS, *_TEENS, *_TENS, *_REPEATS))
+_TELLING = NUMBER_WORDS | {"plus"}
+_MIXED = re.compile(r"[0-9][oil]|[oil][0-9]")
 _MISTYPED = re.compile(r"(?<![0-9a-z])(?:[0-9]{1,15}[oil]|[oil]{1,4}[0-9])[0-9oil]{0,15}(?![0-9a-z])")
 _LOOKS_LIKE = str.maketrans("oil", "011")
 _PLUS = re.compile(r"\bplus\s{1,2}(?=[0-9])")
@@ -59,13 +61,18 @@ def digits_spoken(view: View) -> View:
 
 def letters_as_digits(view: View) -> View:
     """Read the letters o, i and l among digits as the digits they look like: `53O-555-OlO1`."""
+    if not _MIXED.search(view.text):
+        return view
     return rewrite(view, ((at.start(), at.end(), at[0].translate(_LOOKS_LIKE)) for at in _MISTYPED.finditer(view.text)))
 
 
 def _hides_number(text: str) -> bool:
     """Tell whether somewhere number words, figures and the little words between them could be seven digits."""
+    parts = _WORD_OR_FIGURES.findall(text)
+    if _TELLING.isdisjoint(parts):
+        return False
     digits = words = 0
-    for part in _WORD_OR_FIGURES.findall(text):
+    for part in parts:
         if part in NUMBER_WORDS:
             words += 1
             digits += _DIGITS_A_WORD
