@@ -41,7 +41,7 @@ LONGEST_GUESS = 300.0
 class Budget:
     """What may be spent over a sliding window, and how evenly: a backlog must not spend five minutes' worth at once.
 
-    Spending is never taken back, and may pass the limit when its amount is known only afterwards.
+    What a request will cost is reserved when it is sent, and replaced by what it did cost when it is answered.
     """
 
     def __init__(self, limit: float, window: float, *, burst: float) -> None:
@@ -50,13 +50,22 @@ class Budget:
         self._slice = window / SLICES
         self._slices: deque[tuple[int, float]] = deque()
         self._spent = 0.0
+        self._reserved = 0.0
         self._rate = limit / window
         self._burst = burst
         self._level = burst
         self._level_at = -math.inf
 
-    def spend(self, amount: float, now: float) -> None:
+    def reserve(self, amount: float, now: float) -> None:
         self._roll(now)
+        self._reserved += amount
+        self._level -= amount
+
+    def spend(self, amount: float, now: float, *, reserved: float = 0.0) -> None:
+        """`reserved`: what of an earlier `reserve` this takes the place of."""
+        self._roll(now)
+        self._reserved -= reserved
+        self._level += reserved - amount
         number = math.floor(now / self._slice)
         if self._slices and self._slices[-1][0] >= number:
             last, before = self._slices.pop()
@@ -64,7 +73,6 @@ class Budget:
         else:
             self._slices.append((number, amount))
         self._spent += amount
-        self._level -= amount
 
     def spent(self, now: float) -> float:
         """How much was spent in the window that ends now."""
@@ -81,7 +89,7 @@ class Budget:
         self._roll(now)
         lacking = min(amount, self._burst) - self._level
         evenly = now + lacking / self._rate if lacking > _DUST else now
-        excess = self._spent + amount - self._limit
+        excess = self._spent + self._reserved + amount - self._limit
         for number, spent in self._slices:
             if excess <= _DUST:
                 break
@@ -110,7 +118,7 @@ class Pacer:
         self._requests = Budget(requests, limits.window, burst=max(1.0, requests * BURST))
         self._execution = Budget(execution, limits.window, burst=execution * BURST)
         self._climb = Climb(start=min(start, limits.concurrent), ceiling=limits.concurrent)
-        self._in_flight = 0
+        self._estimates: deque[float] = deque()
         self._duration = 0.1
         self._held_until = -math.inf
         self._throttled_in_a_row = 0
@@ -119,25 +127,24 @@ class Pacer:
         """None: send now. Otherwise the time to ask again; infinity if only a reply can make room."""
         if now < self._held_until:
             return self._held_until
-        if self._in_flight >= self._climb.target:
+        if self.in_flight >= self._climb.target:
             self._climb.saturated()
             return math.inf
-        reserved = (self._in_flight + 1) * self._duration
-        at = max(self._requests.free_at(1, now), self._execution.free_at(reserved, now))
+        at = max(self._requests.free_at(1, now), self._execution.free_at(self._duration, now))
         return at if at > now else None
 
     def sent(self, now: float) -> None:
         """A request goes out: it counts at once, whatever becomes of it."""
-        self._in_flight += 1
+        self._estimates.append(self._duration)
+        self._execution.reserve(self._duration, now)
         self._requests.spend(1, now)
 
     def replied(
         self, judgement: Judgement, *, started: float, now: float, plans: int = 1, hint: int | None = None
     ) -> None:
         """A request ended, with a reply or without. `plans` landed with it; `hint` is the reply's x-ms-dop-hint."""
-        self._in_flight -= 1
         took = max(0.0, now - started)
-        self._execution.spend(took, now)
+        self._execution.spend(took, now, reserved=self._estimates.popleft())
         self._duration += (took - self._duration) * 0.1
         if judgement.kind is Kind.BUSY:
             self._throttled(judgement.retry_after, now)
@@ -158,7 +165,7 @@ class Pacer:
 
     @property
     def in_flight(self) -> int:
-        return self._in_flight
+        return len(self._estimates)
 
     @property
     def held_until(self) -> float:
@@ -167,7 +174,7 @@ class Pacer:
 
     def room(self, now: float) -> int:
         """How many requests might go out at once; what batching divides its backlog by."""
-        places = min(self._climb.target - self._in_flight, math.floor(self._requests.level(now)))
+        places = min(self._climb.target - self.in_flight, math.floor(self._requests.level(now)))
         return max(0, places) if now >= self._held_until else 0
 
     def used(self, now: float) -> tuple[float, float]:
@@ -180,19 +187,21 @@ class Climb:
     """Concurrency that grows while growing brings more through.
 
     Looks at what came through over a short while in which every place was taken; grows by half if that is clearly
-    more than before, and goes back one step if it is not. What it compares with fades, so it tries again later.
+    more than before, and goes back one step if it is not. What it compares with fades, so it tries again later. Near
+    the concurrency that was last answered with a 429 it grows by one at a time.
     """
 
     LOOK = 1.0
     """Seconds over which throughput is measured at least."""
-    CLEARLY = 1.05
+    CLEARLY = 0.05
+    """More by this share; for a small step, by half of what it could bring."""
     FADES = 0.97
 
     def __init__(self, *, start: int, ceiling: int) -> None:
         self.target = start
-        self._floor = 1
         self._ceiling = ceiling
         self._cap = ceiling
+        self._careful_from: float = math.inf
         self._best = 0.0
         self._since: float | None = None
         self._done = 0
@@ -204,30 +213,35 @@ class Climb:
         self._full = True
 
     def done(self, plans: int, now: float, hint: int | None) -> None:
+        """`plans` came through, and the service recommended this many requests at a time."""
         if hint is not None and hint > 0:
-            self._cap = max(self._floor, min(self._ceiling, hint))
+            self._cap = min(self._ceiling, hint)
             self.target = min(self.target, self._cap)
         if self._since is None:
             self._since = now
+            return
         self._done += plans
         elapsed = now - self._since
         if elapsed >= self.LOOK and self._done > self.target:
-            self._look(self._done / elapsed)
+            if self._full:
+                self._look(self._done / elapsed)
             self._restart(now)
 
     def back_off(self, now: float) -> None:
-        self.target = max(self._floor, self.target // 2)
+        """The service has had enough of this many."""
+        self._careful_from = self.target * 0.75
+        self.target = max(1, self.target // 2)
         self._before = self.target
         self._best = 0.0
         self._restart(now)
 
     def _look(self, rate: float) -> None:
-        if not self._full:
-            return
-        if rate > self._best * self.CLEARLY:
+        grown = (self.target - self._before) / self._before
+        if rate > self._best * (1 + min(self.CLEARLY, grown / 2)):
             self._best = rate
             self._before = self.target
-            self.target = min(self._cap, self.target + max(1, self.target // 2))
+            more = 1 if self.target >= self._careful_from else max(1, self.target // 2)
+            self.target = min(self._cap, self.target + more)
         else:
             self._best *= self.FADES
             self.target = min(self._cap, self._before)

@@ -1,0 +1,193 @@
+"""W6: trouble on the CRM's side is never an outcome."""
+
+from __future__ import annotations
+
+import itertools
+
+from writer.core.patience import (
+    SUSPECT_CEILING,
+    AskAPerson,
+    Patience,
+    PatienceLimits,
+    ResumeNeeded,
+    Retry,
+    ToTheBack,
+    Verdict,
+)
+
+LIMITS = PatienceLimits(longest_pause=30.0, back_of_topic=30.0, longest_absence=900.0, outage_plans=5)
+
+
+def failing(patience: Patience, session: str, times: int, *, now: float = 0.0, **more: float) -> list[Verdict]:
+    verdicts: list[Verdict] = []
+    for _ in range(times):
+        verdict = patience.failed(session, now, retry_after=more.get("retry_after"))
+        verdicts.append(verdict)
+        now = verdict.at if isinstance(verdict, Retry | ResumeNeeded) else now
+    return verdicts
+
+
+def test_W6_four_attempts_one_two_and_four_seconds_apart_then_resume_needed() -> None:
+    patience = Patience(LIMITS)
+
+    assert failing(patience, "s", 4) == [Retry(1.0), Retry(3.0), Retry(7.0), ResumeNeeded(9.0)]
+    assert patience.attempts("s") == 4
+
+
+def test_W6_resume_needed_is_told_once_and_the_plan_is_tried_for_ever() -> None:
+    later = failing(Patience(LIMITS), "s", 40)[4:]
+
+    assert all(isinstance(verdict, Retry) for verdict in later)
+    pauses = [b.at - a.at for a, b in itertools.pairwise(later)]  # type: ignore[union-attr]
+    assert pauses[:3] == [8.0, 16.0, 30.0]
+    assert set(pauses[2:]) == {30.0}
+
+
+def test_W6_a_longer_retry_after_is_obeyed_in_full() -> None:
+    assert failing(Patience(LIMITS), "s", 5, retry_after=100.0) == [
+        Retry(100.0), Retry(200.0), Retry(300.0), ResumeNeeded(400.0), Retry(500.0),
+    ]  # fmt: skip
+
+
+def test_W6_a_plan_that_fails_while_others_land_goes_to_the_back() -> None:
+    patience = Patience(LIMITS)
+    failing(patience, "s", 3)
+    patience.settled("other", 5.0)
+
+    assert patience.failed("s", 7.0) == ToTheBack(30.0)
+    assert patience.attempts("s") == 0
+
+
+def test_W6_who_landed_before_the_first_failure_proves_nothing() -> None:
+    patience = Patience(LIMITS)
+    patience.settled("other", 0.0)
+
+    assert isinstance(failing(patience, "s", 4)[-1], ResumeNeeded)
+
+
+def back_again(patience: Patience, replays: int, *, suspect: bool = False) -> Verdict:
+    failing(patience, "s", 3)
+    patience.settled("other", 5.0)
+    return patience.failed("s", 7.0, suspect=suspect, replays=replays)
+
+
+def test_W6_it_stays_away_longer_every_time() -> None:
+    absences = [back_again(Patience(LIMITS), replays) for replays in range(8)]
+
+    assert absences[:4] == [ToTheBack(30.0), ToTheBack(60.0), ToTheBack(120.0), ToTheBack(240.0)]
+    assert absences[-1] == ToTheBack(900.0)
+
+
+def test_W6_a_suspect_plan_is_not_retried_for_ever() -> None:
+    assert back_again(Patience(LIMITS), SUSPECT_CEILING - 1, suspect=True) == ToTheBack(480.0)
+    assert back_again(Patience(LIMITS), SUSPECT_CEILING, suspect=True) == AskAPerson()
+    assert isinstance(back_again(Patience(LIMITS), SUSPECT_CEILING), ToTheBack)
+
+
+def an_outage(patience: Patience, now: float = 0.0) -> None:
+    for number in range(5):
+        patience.failed(f"s{number}", now)
+
+
+def test_W6_most_plans_failing_is_an_outage_and_costs_no_attempts() -> None:
+    patience = Patience(LIMITS)
+    an_outage(patience)
+
+    assert patience.outage
+    attempts = patience.attempts("s0")
+    for second in range(1, 20):
+        assert isinstance(patience.failed("s0", float(second)), Retry)
+    assert patience.attempts("s0") == attempts
+
+
+def test_W6_a_few_failing_while_more_land_is_no_outage() -> None:
+    patience = Patience(LIMITS)
+    for number in range(6):
+        patience.settled(f"ok{number}", 0.0)
+    an_outage(patience)
+
+    assert not patience.outage
+    assert patience.may_try(0.0) is None
+
+
+def test_W6_the_same_plan_failing_again_and_again_is_no_outage() -> None:
+    patience = Patience(LIMITS)
+    failing(patience, "s", 30)
+
+    assert not patience.outage
+
+
+def test_W6_what_happened_long_ago_does_not_count() -> None:
+    patience = Patience(LIMITS)
+    for number in range(4):
+        patience.failed(f"s{number}", 0.0)
+    patience.failed("s4", 31.0)
+
+    assert not patience.outage
+
+
+def test_W6_in_an_outage_one_plan_at_a_time_knocks() -> None:
+    patience = Patience(LIMITS)
+    an_outage(patience)
+
+    assert patience.may_try(0.5) == 1.0
+    assert patience.may_try(1.0) is None
+    assert patience.may_try(1.0) == 3.0
+    patience.failed("s0", 1.1)
+    assert patience.may_try(2.0) == 3.1
+    knocks = []
+    now = 3.1
+    for _ in range(8):
+        assert patience.may_try(now) is None
+        patience.failed("s0", now)
+        again = patience.may_try(now)
+        assert again is not None
+        knocks.append(again - now)
+        now = again
+    assert knocks[-1] == 30.0
+
+
+def test_W6_in_an_outage_a_retry_after_is_obeyed_by_all() -> None:
+    patience = Patience(LIMITS)
+    an_outage(patience)
+
+    assert patience.failed("s9", 0.0, retry_after=600.0) == Retry(600.0)
+    assert patience.may_try(599.0) == 600.0
+
+
+def test_W6_an_answer_ends_the_outage_and_what_led_to_it_is_forgotten() -> None:
+    patience = Patience(LIMITS)
+    an_outage(patience)
+    patience.settled("s0", 2.0)
+
+    assert not patience.outage
+    assert patience.may_try(2.0) is None
+    patience.failed("s1", 2.0)
+    assert not patience.outage
+
+
+def test_W6_in_an_outage_resume_needed_is_told_once_for_every_plan_that_failed() -> None:
+    patience = Patience(LIMITS)
+    assert patience.overdue(100.0) == []
+    an_outage(patience)
+
+    assert patience.overdue(6.9) == []
+    assert patience.overdue(7.0) == ["s0", "s1", "s2", "s3", "s4"]
+    assert patience.overdue(8.0) == []
+
+
+def test_a_plan_that_left_the_process_is_forgotten() -> None:
+    patience = Patience()
+    patience.failed("s", 0.0)
+    patience.forget("s")
+    patience.forget("s")
+
+    assert patience.attempts("s") == 0
+
+
+def test_B3_what_is_remembered_of_the_last_while_is_bounded() -> None:
+    patience = Patience(PatienceLimits(outage_plans=10**9))
+    for number in range(3000):
+        patience.settled(f"s{number}", 0.0)
+
+    assert len(patience._recent.events) == 1000
