@@ -1,0 +1,175 @@
+"""Did the writer keep its promises? Judged by the simulator's operation log, the ground truth. Imports nothing of the
+writer: one shared mistake would cancel itself out.
+
+    assert findings(log, plans, results) == []
+
+What is checked, each finding with the promise it breaks: every step took effect at most once (W2), a change set landed
+whole or not at all (W3), plans of one queue item in order (W4), nothing lost (W2), no person's change overwritten and
+no column outside the plan's sent (W7).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from schemas.records import BlockReason, Operation, PlannedWriteback, ResultStatus, WritebackResult
+
+Entry = Mapping[str, Any]
+
+QUEUE_ITEM, PHONE_CALL, TASK = "medx_callqueueitem", "phonecall", "task"
+SESSION = "medx_lastsessionid"
+_BOOKKEEPING = {"modifiedon", "versionnumber", "_modifiedby_value", "_owninguser_value", "_owningbusinessunit_value"}
+
+
+def findings(
+    log: Iterable[Entry],
+    plans: Sequence[PlannedWriteback],
+    results: Iterable[WritebackResult] = (),
+    *,
+    baselines: Mapping[str, int] | None = None,
+) -> list[str]:
+    """Everything that is wrong, in words; empty if nothing is.
+
+    `plans` in the order in which they were published. `baselines`: session to the log's sequence number when its
+    baseline was taken; what a person did before that is part of the baseline. Without, it was before every edit.
+    """
+    committed = [entry for entry in log if entry["outcome"] == "committed"]
+    last = {result.session_id: result for result in results if result.status is not ResultStatus.RESUME_NEEDED}
+    ours = [entry for entry in committed if entry["actor"] == "application"]
+    landed = _landed(ours)
+    return [
+        *_more_than_once(ours, plans),
+        *_out_of_order(landed, plans),
+        *_lost(ours, landed, plans, last),
+        *_in_pieces(ours, landed, plans, last),
+        *_overwritten(committed, plans, baselines or {}),
+        *_strange_columns(ours, plans),
+    ]
+
+
+def writes(log: Iterable[Entry]) -> list[Entry]:
+    """Everything that an application user tried to write, whatever became of it: for a dry run, this is empty (W8)."""
+    return [entry for entry in log if entry["actor"] == "application"]
+
+
+def _landed(ours: Iterable[Entry]) -> list[tuple[str, str, Entry]]:
+    """(queue item, session, entry) of every update of a queue item, in order. An update that is nobody's session's
+    shows the empty session."""
+    updates = (e for e in ours if e["table"] == QUEUE_ITEM and e["operation"] in ("update", "create", "patch"))
+    return [(e["id"], (e["changes"].get(SESSION) or ["", ""])[1] or "", e) for e in updates]
+
+
+def _more_than_once(ours: Sequence[Entry], plans: Sequence[PlannedWriteback]) -> Iterable[str]:
+    creates = Counter((e["table"], e["id"]) for e in ours if e["operation"] == "create")
+    yield from (f"W2 {table} {id_} was created {n} times" for (table, id_), n in creates.items() if n > 1)
+    known = {step.record_id for plan in plans for step in plan.steps}
+    yield from (f"W2 {table} {id_} is in no plan" for table, id_ in creates if id_ not in known)
+    completions = Counter(
+        e["id"] for e in ours if e["table"] == PHONE_CALL and "statecode" in e["changes"] and e["operation"] != "create"
+    )
+    yield from (f"W2 phone call {id_} was completed {n} times" for id_, n in completions.items() if n > 1)
+    updates = _landed(ours)
+    sessions = Counter(session for _, session, _ in updates)
+    yield from (f"W2 the queue item update of {s} took effect {n} times" for s, n in sessions.items() if s and n > 1)
+    yield from (
+        f"W2 queue item {item} was updated without a new session, entry {e['seq']}" for item, s, e in updates if not s
+    )
+    yield from (
+        f"W2 queue item {item} was created by an update, entry {e['seq']}"
+        for item, _, e in updates
+        if e["operation"] == "create"
+    )
+
+
+def _out_of_order(landed: Sequence[tuple[str, str, Entry]], plans: Sequence[PlannedWriteback]) -> Iterable[str]:
+    place = {plan.session_id: number for number, plan in enumerate(plans)}
+    by_item: dict[str, list[int]] = defaultdict(list)
+    for item, session, _ in landed:
+        by_item[item].append(place.get(session, -1))
+    yield from (
+        f"W4 the plans of queue item {item} landed out of order: {found}"
+        for item, found in by_item.items()
+        if found != sorted(found)
+    )
+
+
+def _lost(
+    ours: Sequence[Entry],
+    landed: Sequence[tuple[str, str, Entry]],
+    plans: Sequence[PlannedWriteback],
+    results: Mapping[str, WritebackResult],
+) -> Iterable[str]:
+    updated = {session for _, session, _ in landed}
+    created = {e["id"] for e in ours if e["operation"] == "create"}
+    for plan in {plan.session_id: plan for plan in plans}.values():
+        result = results.get(plan.session_id)
+        if result is None:
+            yield f"W2 nobody was told what became of {plan.session_id}"
+        elif result.status is ResultStatus.COMPLETED or result.block_reason is BlockReason.ELIGIBILITY:
+            missing = [s.operation for s in plan.steps if _is_create(s.operation) and s.record_id not in created]
+            missing += [] if plan.session_id in updated else [Operation.UPDATE_QUEUE_ITEM]
+            if missing:
+                yield f"W2 {plan.session_id} is said to have landed, but lacks {', '.join(missing)}"
+        elif result.status is ResultStatus.BLOCKED and not result.message:
+            yield f"W2 {plan.session_id} is blocked, and nobody was told what to do"
+
+
+def _in_pieces(
+    ours: Sequence[Entry],
+    landed: Sequence[tuple[str, str, Entry]],
+    plans: Sequence[PlannedWriteback],
+    results: Mapping[str, WritebackResult],
+) -> Iterable[str]:
+    """Only a conflict leaves the call without the queue item's update."""
+    updated = {session for _, session, _ in landed}
+    created = {e["id"] for e in ours if e["operation"] == "create"}
+    for plan in plans:
+        there = {s.operation for s in plan.steps if _is_create(s.operation) and s.record_id in created}
+        result = results.get(plan.session_id)
+        conflict = result is not None and result.block_reason is BlockReason.CONFLICT_DETECTED
+        if there and plan.session_id not in updated and not conflict:
+            yield f"W3 {plan.session_id} landed in pieces: {', '.join(sorted(there))} without the queue item's update"
+        if conflict and (plan.session_id in updated or Operation.CREATE_TASK in there):
+            yield f"W3 {plan.session_id} is a conflict, but more than the call was written"
+
+
+def _is_create(operation: Operation) -> bool:
+    return operation in (Operation.CREATE_PHONE_CALL, Operation.CREATE_TASK)
+
+
+def _overwritten(
+    committed: Sequence[Entry], plans: Sequence[PlannedWriteback], baselines: Mapping[str, int]
+) -> Iterable[str]:
+    by_session = {plan.session_id: plan for plan in plans}
+    edits: dict[str, dict[str, int]] = defaultdict(dict)
+    """Queue item to column to when a person last changed it."""
+    for entry in committed:
+        if entry["table"] != QUEUE_ITEM:
+            continue
+        if entry["actor"] == "person":
+            edits[entry["id"]] |= {c: entry["seq"] for c in entry["changes"] if c not in _BOOKKEEPING}
+        elif entry["actor"] == "application" and (session := (entry["changes"].get(SESSION) or [None, None])[1]):
+            plan = by_session.get(session)
+            concerned = _concerned(plan) if plan else set()
+            late = sorted(
+                c for c, at in edits[entry["id"]].items() if c in concerned and at > baselines.get(session, 0)
+            )
+            if late:
+                yield f"W7 {session} was written over a person's change of {', '.join(late)}"
+
+
+def _concerned(plan: PlannedWriteback) -> set[str]:
+    """The columns in which a person's change is a conflict."""
+    update = next(step for step in plan.steps if step.operation is Operation.UPDATE_QUEUE_ITEM)
+    return {*plan.baseline.columns, *update.attributes}
+
+
+def _strange_columns(ours: Sequence[Entry], plans: Sequence[PlannedWriteback]) -> Iterable[str]:
+    by_session = {plan.session_id: plan for plan in plans}
+    for _, session, entry in _landed(ours):
+        if plan := by_session.get(session):
+            update = next(step for step in plan.steps if step.operation is Operation.UPDATE_QUEUE_ITEM)
+            if strange := sorted(set(entry["changes"]) - set(update.attributes) - _BOOKKEEPING):
+                yield f"W7 {session} changed columns outside its plan: {', '.join(strange)}"

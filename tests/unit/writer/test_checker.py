@@ -1,0 +1,102 @@
+"""The checker is believed only because it sees each broken promise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.records import BlockReason, Operation, PlannedWriteback, Precondition, ResultStatus
+from tests.checker import findings, writes
+from tests.factories import an_id, make_plan, make_result, make_step
+
+ITEM = an_id("queue item 1")
+
+
+def plan_with_task(session_id: str = "sess-1") -> PlannedWriteback:
+    plain = make_plan(session_id=session_id)
+    task = make_step(
+        step_index=3, operation=Operation.CREATE_TASK, entity_set="tasks", record_id=an_id(f"task of {session_id}"),
+        precondition=Precondition.MUST_NOT_EXIST,
+    )  # fmt: skip
+    return make_plan(session_id=session_id, steps=(*plain.steps, task))
+
+
+def entries(plan: PlannedWriteback, start: int = 1, actor: str = "application") -> list[dict[str, Any]]:
+    """What the log shows when the plan has landed."""
+    made: list[dict[str, Any]] = []
+    for step in plan.steps:
+        create = step.precondition is Precondition.MUST_NOT_EXIST
+        table = {"phonecalls": "phonecall", "tasks": "task"}.get(step.entity_set, "medx_callqueueitem")
+        made.append(
+            {
+                "seq": start + len(made),
+                "actor": actor,
+                "outcome": "committed",
+                "operation": "create" if create else "update",
+                "table": table,
+                "id": step.record_id,
+                "changes": {name: [None, value] for name, value in step.attributes.items() if value is not None},
+            }
+        )
+    return made
+
+
+def edit(seq: int, **columns: Any) -> dict[str, Any]:
+    changes = {name: [None, value] for name, value in columns.items()}
+    return {
+        "seq": seq, "actor": "person", "outcome": "committed", "operation": "update", "table": "medx_callqueueitem",
+        "id": ITEM, "changes": changes,
+    }  # fmt: skip
+
+
+ONE, TWO = plan_with_task("sess-1"), plan_with_task("sess-2")
+RESULTS = [make_result(session_id="sess-1"), make_result(session_id="sess-2")]
+CONFLICT = make_result(
+    session_id="sess-1", status=ResultStatus.BLOCKED, block_reason=BlockReason.CONFLICT_DETECTED, message="look"
+)
+
+
+def test_nothing_is_found_where_nothing_is_wrong() -> None:
+    assert findings([*entries(ONE), *entries(TWO, 10)], [ONE, TWO], RESULTS) == []
+    assert writes(entries(ONE, actor="person")) == []
+
+
+@pytest.mark.parametrize(
+    ("log", "results", "promise"),
+    [
+        pytest.param([*entries(ONE), *entries(ONE, 10)], RESULTS[:1], "W2", id="twice"),
+        pytest.param(entries(ONE)[:-1], RESULTS[:1], "W2", id="said to have landed without its task"),
+        pytest.param(entries(ONE), [], "W2", id="nobody was told"),
+        pytest.param(entries(ONE)[:2], [], "W3", id="in pieces"),
+        pytest.param(entries(ONE), [CONFLICT], "W3", id="more than the call in a conflict"),
+        pytest.param([edit(1, medx_notes="mine"), *entries(ONE, 2)], RESULTS[:1], "W7", id="a person's note"),
+        pytest.param([edit(1, medx_callstatus=2), *entries(ONE, 2)], RESULTS[:1], "W7", id="a person's status"),
+    ],
+)
+def test_each_broken_promise_is_found(log: list[dict[str, Any]], results: list[Any], promise: str) -> None:
+    found = findings(log, [ONE], results)
+    assert found
+    assert all(one.startswith(("W2", promise)) for one in found)
+    assert any(one.startswith(promise) for one in found)
+
+
+def test_plans_out_of_order_are_found() -> None:
+    found = findings([*entries(TWO), *entries(ONE, 10)], [ONE, TWO], RESULTS)
+    assert found
+    assert all(one.startswith("W4") for one in found)
+
+
+def test_a_column_outside_the_plan_is_found() -> None:
+    log = entries(ONE)
+    log[2]["changes"]["medx_phonenumber"] = [None, "+15305550101"]
+    assert [one[:2] for one in findings(log, [ONE], RESULTS[:1])] == ["W7"]
+
+
+def test_what_a_person_did_before_the_baseline_is_part_of_it() -> None:
+    log = [edit(1, medx_callstatus=1), *entries(ONE, 2)]
+    assert findings(log, [ONE], RESULTS[:1], baselines={"sess-1": 1}) == []
+
+
+def test_a_change_that_does_not_concern_the_plan_is_no_finding() -> None:
+    assert findings([edit(1, medx_timezone="Europe/Berlin"), *entries(ONE, 2)], [ONE], RESULTS[:1]) == []
