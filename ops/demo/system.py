@@ -33,10 +33,10 @@ class System:
         with ExitStack() as stack:
             topics = {topic.name: self._partitions for topic in Topics().all()}
             self.bootstrap = stack.enter_context(EmbeddedBroker(topics)).bootstrap
-            addresses = self._folder / "simulator.json"
-            serve = module("simulator", "serve", "--port", "0", "--port-file", str(addresses), "--auth", "none")
-            self.simulator = self._service(stack, "simulator", serve, {}).start(lambda _: addresses.exists())
-            self.crm_url: str = json.loads(addresses.read_text())["base_url"]
+            address = self._folder / "simulator.url"
+            serve = module("simulator", "serve", "--port", "0", "--port-file", str(address), "--auth", "none")
+            self.simulator = self._service(stack, "simulator", serve, {}).start(lambda _: address.exists())
+            self.crm_url = address.read_text().strip()
             self.planner = self._service(stack, "planner", module("planner"), self._planner_env()).start()
             self.writer = self._service(stack, "writer", module("writer"), self._writer_env()).start()
             for service in (self.planner, self.writer):
@@ -105,3 +105,4 @@ def _is_ready(service: Service) -> bool:
         return httpx.get(f"http://127.0.0.1:{listening[-1]['port']}/ready", timeout=2).is_success
     except httpx.TransportError:
         return False
+
