@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from schemas import records
 from schemas.records import OwnerCandidate, PlannedStep, PlannedWriteback, Precondition, Value
+from writer.core.emission import update_step
 
 
 class ColumnType(StrEnum):
@@ -94,6 +95,7 @@ class Blocked:
 def check(plan: PlannedWriteback, snapshot: Snapshot, owner_facts: OwnerFacts) -> Cleared | Blocked:
     """Blocks with every gap, or clears with the first valid owner of each step."""
     gaps = [gap for step in plan.steps for gap in _gaps(step, snapshot)]
+    gaps += _baseline_gaps(plan, snapshot)
     owners: dict[int, OwnerCandidate] = {}
     warnings: list[records.Warning] = []
     for step in plan.steps:
@@ -141,6 +143,15 @@ def _gaps(step: PlannedStep, snapshot: Snapshot) -> Iterator[Gap]:
             yield gap(owner.column, "a link that exists")
 
 
+def _baseline_gaps(plan: PlannedWriteback, snapshot: Snapshot) -> Iterator[Gap]:
+    """Columns that are only compared, never written, must exist too: a conflict could not be seen without them."""
+    update = update_step(plan)
+    if (table := snapshot.tables.get(update.entity_set)) is not None:
+        for name in plan.baseline.columns:
+            if name not in table.columns and name not in table.links and name not in update.attributes:
+                yield Gap(update.step_index, update.entity_set, name, "a column that exists")
+
+
 def _expected(table: Table, name: str, value: Value, precondition: Precondition) -> str | None:
     """What is wrong with one attribute, or None."""
     if (targets := table.links.get(name)) is not None:
@@ -178,7 +189,7 @@ def _value_gap(column: Column, value: bool | int | float | str) -> str | None:
             return None if _is_time(value) else "a time"
         case ColumnType.ID:
             return None if isinstance(value, str) and _RECORD_ID.fullmatch(value) else "a GUID"
-        case ColumnType.OTHER:
+        case _:
             return "a column of a type that can be written"
 
 

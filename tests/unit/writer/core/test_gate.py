@@ -1,0 +1,249 @@
+"""W9: everything a plan names was verified, or nothing is written and every gap is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, Value
+from tests.factories import an_id
+from tests.unit.writer.core.crm_model import plan_for
+from writer.core.gate import (
+    OVERRIDE_UNVERIFIABLE,
+    Blocked,
+    Cleared,
+    Column,
+    ColumnType,
+    Gap,
+    Snapshot,
+    Table,
+    check,
+    named_sets,
+)
+
+
+def owner(name: str, *, override: bool = False) -> OwnerCandidate:
+    return OwnerCandidate(
+        kind=OwnerKind.USER,
+        record_id=an_id(name),
+        column="ownerid@odata.bind",
+        value=f"/systemusers({an_id(name)})",
+        override=override,
+    )
+
+
+ASKED_FOR, DEFAULT = owner("asked for", override=True), owner("default")
+TEXT = Column(ColumnType.STRING, max_length=200)
+STATE = Column(ColumnType.OPTION, valid_for_create=False, options=frozenset({0, 1, 2}))
+SNAPSHOT = Snapshot(
+    {
+        "phonecalls": Table(
+            {"subject": TEXT, "medx_idempotencykey": TEXT, "statecode": STATE, "statuscode": STATE},
+            {"regardingobjectid_account_phonecall@odata.bind": frozenset({"accounts"})},
+        ),
+        "medx_callqueueitems": Table(
+            {
+                "medx_callstatus": Column(ColumnType.OPTION, options=frozenset(range(5))),
+                "medx_lastdisposition": TEXT,
+                "medx_lastsessionid": TEXT,
+                "medx_attemptcount": Column(ColumnType.INTEGER, minimum=0, maximum=100),
+                "medx_lasterror": TEXT,
+                "medx_donotcall": Column(ColumnType.BOOLEAN),
+                "medx_notes": TEXT,
+                "medx_nextattemptat": Column(ColumnType.TIME),
+                "medx_score": Column(ColumnType.DECIMAL, minimum=0.5),
+                "medx_rowid": Column(ColumnType.ID),
+                "medx_picture": Column(ColumnType.OTHER),
+            },
+            {"medx_priority": frozenset()},
+        ),
+        "tasks": Table(
+            {"subject": TEXT, "medx_idempotencykey": TEXT}, {"ownerid@odata.bind": frozenset({"systemusers", "teams"})}
+        ),
+    }
+)
+FACTS = {ASKED_FOR.value: True, DEFAULT.value: True}
+
+
+def a_plan(*owners: OwnerCandidate, step: int = 2, **attributes: Value) -> PlannedWriteback:
+    plan = plan_for(1, 'W/"1"', task=True)
+    steps = [
+        replace(s, attributes={**s.attributes, **(attributes if s.step_index == step else {})},
+                owner_candidates=owners if s.step_index == 3 else ())
+        for s in plan.steps
+    ]  # fmt: skip
+    return replace(plan, steps=tuple(steps))
+
+
+def without(entity_set: str, column: str | None = None) -> Snapshot:
+    table = SNAPSHOT.tables[entity_set]
+    tables = {name: kept for name, kept in SNAPSHOT.tables.items() if name != entity_set}
+    if column is not None:
+        kept = {name: c for name, c in table.columns.items() if name != column}
+        tables[entity_set] = Table(kept, {name: t for name, t in table.links.items() if name != column})
+    return Snapshot(tables)
+
+
+def test_W9_a_plan_that_fits_is_cleared_with_its_owner() -> None:
+    assert check(a_plan(DEFAULT), SNAPSHOT, FACTS) == Cleared({3: DEFAULT})
+
+
+def test_W9_a_plan_without_owners_needs_none() -> None:
+    assert check(a_plan(), SNAPSHOT, {}) == Cleared({})
+
+
+def test_W9_the_sets_to_verify_are_those_the_plan_names() -> None:
+    assert named_sets(a_plan()) == {"phonecalls", "medx_callqueueitems", "tasks"}
+
+
+def test_W9_the_owner_asked_for_comes_first() -> None:
+    assert check(a_plan(ASKED_FOR, DEFAULT), SNAPSHOT, FACTS) == Cleared({3: ASKED_FOR})
+
+
+@pytest.mark.parametrize("facts", [{DEFAULT.value: True}, {DEFAULT.value: True, ASKED_FOR.value: False}])
+def test_W9_an_owner_who_cannot_be_verified_is_replaced_by_the_default_with_a_warning(facts: dict[str, bool]) -> None:
+    cleared = check(a_plan(ASKED_FOR, DEFAULT), SNAPSHOT, facts)
+
+    assert isinstance(cleared, Cleared)
+    assert cleared.owners == {3: DEFAULT}
+    assert [warning.code for warning in cleared.warnings] == [OVERRIDE_UNVERIFIABLE]
+
+
+def test_W9_a_disabled_default_is_replaced_without_a_warning() -> None:
+    second = owner("second")
+
+    assert check(a_plan(DEFAULT, second), SNAPSHOT, {second.value: True}) == Cleared({3: second})
+
+
+def test_W9_no_valid_owner_at_all_blocks_before_anything_is_written() -> None:
+    blocked = check(a_plan(ASKED_FOR, DEFAULT), SNAPSHOT, {})
+
+    assert isinstance(blocked, Blocked)
+    assert [gap.step_index for gap in blocked.gaps] == [3]
+
+
+def test_W9_every_gap_is_named_at_once() -> None:
+    snapshot = Snapshot({**without("tasks").tables, **without("medx_callqueueitems", "medx_lasterror").tables})
+    snapshot = Snapshot({name: table for name, table in snapshot.tables.items() if name != "tasks"})
+
+    blocked = check(a_plan(DEFAULT, medx_callstatus=9), snapshot, {})
+
+    assert isinstance(blocked, Blocked)
+    assert [str(gap) for gap in blocked.gaps] == [
+        "step 2: medx_callqueueitems.medx_callstatus: one of the options [0, 1, 2, 3, 4]",
+        "step 2: medx_callqueueitems.medx_lasterror: a column that exists",
+        "step 3: tasks: a table that exists",
+        "step 3: tasks: an owner who exists and is enabled; none does",
+    ]
+
+
+@given(st.sampled_from([(s, c) for s, t in SNAPSHOT.tables.items() for c in t.columns]))
+def test_W9_any_missing_column_that_is_named_blocks(missing: tuple[str, str]) -> None:
+    plan = a_plan(DEFAULT)
+    written = any(missing[1] in step.attributes for step in plan.steps if step.entity_set == missing[0])
+    named = written or (missing[0] == "medx_callqueueitems" and missing[1] in plan.baseline.columns)
+
+    assert isinstance(check(plan, without(*missing), FACTS), Blocked) == named
+
+
+def test_W7_W9_a_preserved_column_that_is_gone_blocks_since_its_change_could_not_be_seen() -> None:
+    blocked = check(a_plan(DEFAULT), without("medx_callqueueitems", "medx_notes"), FACTS)
+
+    assert blocked == Blocked((Gap(2, "medx_callqueueitems", "medx_notes", "a column that exists"),))
+
+
+def test_W9_a_missing_queue_item_table_is_one_gap() -> None:
+    blocked = check(a_plan(DEFAULT), without("medx_callqueueitems"), FACTS)
+
+    assert blocked == Blocked((Gap(2, "medx_callqueueitems", None, "a table that exists"),))
+
+
+def test_W9_a_missing_owner_link_blocks() -> None:
+    blocked = check(a_plan(DEFAULT), without("tasks", "ownerid@odata.bind"), FACTS)
+
+    assert blocked == Blocked((Gap(3, "tasks", "ownerid@odata.bind", "a link that exists"),))
+
+
+def test_W9_a_record_id_that_is_no_guid_blocks() -> None:
+    plan = a_plan(DEFAULT)
+    hostile = replace(plan, steps=(replace(plan.steps[0], record_id="1)/x"), *plan.steps[1:]))
+
+    assert check(hostile, SNAPSHOT, FACTS) == Blocked((Gap(0, "phonecalls", None, "a record id that is a GUID"),))
+
+
+BIND = "regardingobjectid_account_phonecall@odata.bind"
+
+
+def verdict(step: int, name: str, value: Any) -> str | None:
+    found = check(a_plan(DEFAULT, step=step, **{name: value}), SNAPSHOT, FACTS)
+    return found.gaps[0].expected if isinstance(found, Blocked) else None
+
+
+@pytest.mark.parametrize(
+    ("step", "name", "value"),
+    [
+        (0, BIND, f"/accounts({an_id('a')})"), (0, BIND, f"accounts({an_id('a')})"), (0, BIND, None),
+        (0, "subject", "x" * 200), (0, "subject", None), (2, "medx_callstatus", 4), (2, "medx_callstatus", None),
+        (2, "medx_attemptcount", 100), (2, "medx_donotcall", True), (2, "medx_score", 0.5), (2, "medx_score", 7),
+        (2, "medx_nextattemptat", "2026-11-20T12:00:00Z"), (2, "medx_nextattemptat", "2026-11-20"),
+        (2, "medx_rowid", an_id("x")), (1, "statecode", 1),
+    ],
+)  # fmt: skip
+def test_W9_values_that_fit_their_columns(step: int, name: str, value: Value) -> None:
+    assert verdict(step, name, value) is None
+
+
+@pytest.mark.parametrize(
+    ("step", "name", "value", "expected"),
+    [
+        (0, BIND, f"/contacts({an_id('a')})", "a link to accounts"),
+        (0, BIND, "accounts", "a link of the form /set(id)"),
+        (0, BIND, 5, "a link of the form /set(id)"), (0, "nope", 1, "a column that exists"),
+        (0, "statecode", 1, "a column that can be set on create"),
+        (0, "subject", "x" * 201, "at most 200 characters"),
+        (0, "subject", "\U0001f600" * 101, "at most 200 characters"),
+        (0, "subject", 5, "a text column's value"),
+        (2, "medx_callstatus", 5, "one of the options [0, 1, 2, 3, 4]"),
+        (2, "medx_callstatus", True, "one of the options [0, 1, 2, 3, 4]"),
+        (2, "medx_callstatus", "0", "one of the options [0, 1, 2, 3, 4]"),
+        (2, "medx_attemptcount", -1, "a number from 0 to 100"), (2, "medx_attemptcount", 101, "a number from 0 to 100"),
+        (2, "medx_attemptcount", 1.0, "an integer column's value"),
+        (2, "medx_attemptcount", True, "an integer column's value"),
+        (2, "medx_score", "1", "a number column's value"), (2, "medx_score", 0, "a number from 0.5 to None"),
+        (2, "medx_donotcall", 1, "a boolean column's value"), (2, "medx_nextattemptat", "soon", "a time"),
+        (2, "medx_nextattemptat", "2026-99-20T12:00:00Z", "a time"), (2, "medx_nextattemptat", 5, "a time"),
+        (2, "medx_rowid", "x", "a GUID"), (2, "medx_picture", "x", "a column of a type that can be written"),
+    ],
+)  # fmt: skip
+def test_W9_values_that_do_not_fit_block(step: int, name: str, value: Value, expected: str) -> None:
+    assert verdict(step, name, value) == expected
+
+
+def test_W9_a_column_that_cannot_be_updated_blocks_an_update() -> None:
+    columns = {
+        **SNAPSHOT.tables["medx_callqueueitems"].columns,
+        "medx_lasterror": replace(TEXT, valid_for_update=False),
+    }
+    tables = {**SNAPSHOT.tables, "medx_callqueueitems": Table(columns, {"medx_priority": frozenset()})}
+
+    assert check(a_plan(DEFAULT), Snapshot(tables), FACTS) == Blocked(
+        (Gap(2, "medx_callqueueitems", "medx_lasterror", "a column that can be set on update"),)
+    )
+
+
+def test_W9_an_option_column_without_known_options_takes_none() -> None:
+    columns = {**SNAPSHOT.tables["medx_callqueueitems"].columns, "medx_callstatus": Column(ColumnType.OPTION)}
+    tables = {**SNAPSHOT.tables, "medx_callqueueitems": Table(columns, {"medx_priority": frozenset()})}
+
+    assert isinstance(check(a_plan(DEFAULT), Snapshot(tables), FACTS), Blocked)
+
+
+def test_B1_a_gap_never_holds_a_value_of_the_plan() -> None:
+    blocked = check(a_plan(DEFAULT, step=0, subject="Jane Doe +15305550101 " * 20), SNAPSHOT, FACTS)
+
+    assert isinstance(blocked, Blocked)
+    assert not any("Jane" in str(gap) or "555" in str(gap) for gap in blocked.gaps)

@@ -1,0 +1,150 @@
+"""What is told: once per session, and for everything blocked, what a person has to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from schemas import records
+from schemas.records import BlockReason, Disposition, PlanPosition, ResultStatus, StepOutcome, WritebackResult
+from tests.factories import NOON
+from tests.unit.writer.core.crm_model import plan_for
+from writer.core.gate import Gap
+from writer.core.reconcile import Conflict
+from writer.core.replies import Judgement, Kind, Meaning, lost
+from writer.core.results import (
+    Telling,
+    conflict,
+    landed,
+    metadata,
+    refused,
+    rehearsed,
+    resume_needed,
+    somebody_elses,
+)
+
+PLAN = replace(
+    plan_for(1, 'W/"1"', task=True),
+    warnings=(records.Warning(code="non_e164_phone", field="phone_number", message="is not in E.164 form"),),
+)
+FALLBACK = records.Warning(code="task_owner_override_unverifiable", field="ownerid", message="default used")
+POSITION = PlanPosition(partition=2, offset=7, digest=PLAN.digest)
+TELLING = Telling(PLAN, POSITION, 2, NOON, "0.1.0 writer-0", (FALLBACK,))
+ALL = {0, 1, 2, 3}
+DONE = Judgement(Kind.DONE, Meaning.LANDED, 204, request_id="1111-2222")
+C, U, A, B, S, P = (
+    StepOutcome.CREATED, StepOutcome.UPDATED, StepOutcome.ALREADY_THERE,
+    StepOutcome.BLOCKED, StepOutcome.SKIPPED, StepOutcome.PLANNED,
+)  # fmt: skip
+
+
+def outcomes(result: WritebackResult) -> list[StepOutcome]:
+    return [step.outcome for step in result.steps]
+
+
+def test_a_landed_plan_is_completed_and_names_every_step() -> None:
+    result = landed(TELLING, ALL, DONE)
+
+    assert (result.status, result.block_reason, result.message) == (ResultStatus.COMPLETED, None, None)
+    assert outcomes(result) == [C, U, U, C]
+    assert [(s.http_status, s.request_id, s.error_code) for s in result.steps] == [(204, "1111-2222", None)] * 4
+    assert (result.session_id, result.plan, result.attempts) == (PLAN.session_id, POSITION, 2)
+    assert [warning.code for warning in result.warnings] == ["non_e164_phone", "task_owner_override_unverifiable"]
+
+
+def test_W2_what_stood_there_before_is_told_as_such() -> None:
+    assert outcomes(landed(TELLING, (), None)) == [A, A, A, A]
+    assert outcomes(landed(TELLING, {2, 3}, DONE)) == [A, A, U, C]
+
+
+def test_an_ineligible_session_is_blocked_when_it_has_landed() -> None:
+    plan = replace(plan_for(1, 'W/"1"', call=False), disposition=Disposition.BLOCKED)
+
+    result = landed(replace(TELLING, plan=plan), {2}, DONE)
+
+    assert (result.status, result.block_reason) == (ResultStatus.BLOCKED, BlockReason.ELIGIBILITY)
+    assert outcomes(result) == [U]
+
+
+def test_W3_a_conflict_names_the_columns_and_what_was_recorded() -> None:
+    result = conflict(TELLING, Conflict(("medx_notes", "medx_callstatus"), (0, 1)), {0, 1}, DONE)
+
+    assert (result.block_reason, result.conflicts) == (
+        BlockReason.CONFLICT_DETECTED,
+        ("medx_notes", "medx_callstatus"),
+    )
+    assert outcomes(result) == [C, U, B, S]
+    assert "medx_notes, medx_callstatus" in str(result.message)
+
+
+def test_W3_a_deleted_queue_item_is_told_as_deleted() -> None:
+    result = conflict(TELLING, Conflict((), (), deleted=True), ())
+
+    assert "deleted" in str(result.message)
+    assert outcomes(result) == [A, A, B, S]
+
+
+def test_W9_missing_metadata_names_every_gap() -> None:
+    gaps = (Gap(2, "items", "a", "a column that exists"), Gap(3, "tasks", None, "a table that exists"))
+
+    result = metadata(TELLING, gaps)
+
+    assert result.block_reason is BlockReason.METADATA
+    assert outcomes(result) == [S, S, B, B]
+    assert all(str(gap) in str(result.message) for gap in gaps)
+
+
+def test_W2_a_record_of_another_call_is_told_as_such() -> None:
+    result = somebody_elses(TELLING, 3)
+
+    assert result.block_reason is BlockReason.PERMANENT_OTHER
+    assert outcomes(result) == [S, S, S, B]
+
+
+@pytest.mark.parametrize("meaning", list(Meaning))
+def test_a_refusal_gives_the_evidence_and_what_to_do(meaning: Meaning) -> None:
+    judgement = Judgement(Kind.REFUSED, meaning, 400, "0x80044331", "1111-2222")
+
+    result = refused(TELLING, judgement, 2)
+
+    assert result.block_reason is (BlockReason.METADATA if meaning is Meaning.DRIFT else BlockReason.PERMANENT_OTHER)
+    assert outcomes(result) == [S, S, B, S]
+    assert result.steps[2].error_code == "0x80044331"
+    assert "at step 2 (status 400, code 0x80044331)" in str(result.message)
+
+
+def test_a_refusal_that_names_no_step_blocks_them_all() -> None:
+    result = refused(TELLING, Judgement(Kind.REFUSED, Meaning.UNKNOWN_KIND, 418))
+
+    assert outcomes(result) == [B, B, B, B]
+    assert "(status 418)" in str(result.message)
+
+
+@pytest.mark.parametrize(
+    ("judgement", "last"), [(lost(), "no answer"), (Judgement(Kind.BROKEN, Meaning.TROUBLE, 503), "status 503")]
+)
+def test_W6_resume_needed_is_no_outcome_and_says_that_nothing_is_to_be_done(judgement: Judgement, last: str) -> None:
+    result = resume_needed(TELLING, judgement)
+
+    assert (result.status, result.block_reason) == (ResultStatus.RESUME_NEEDED, None)
+    assert outcomes(result) == [P, P, P, P]
+    assert last in str(result.message)
+
+
+def test_W8_a_dry_run_tells_what_it_would_have_sent() -> None:
+    result = rehearsed(TELLING, {2, 3})
+
+    assert result.status is ResultStatus.DRY_RUN
+    assert outcomes(result) == [A, A, P, P]
+
+
+def test_every_blocked_result_says_what_to_do() -> None:
+    blocked = [
+        conflict(TELLING, Conflict(("a",), ()), ()),
+        metadata(TELLING, (Gap(0, "a", None, "b"),)),
+        refused(TELLING, Judgement(Kind.REFUSED, Meaning.INVALID, 400)),
+    ]
+
+    assert all(result.status is ResultStatus.BLOCKED for result in blocked)
+    assert all("then replay this session" in str(result.message) for result in blocked)
