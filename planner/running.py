@@ -16,7 +16,7 @@ import structlog
 
 from planner.errors import EX_CONFIG, Misconfigured
 from planner.settings import PlannerSettings
-from planner.wiring import STARTUP_ERRORS, Prepared, build, own_version, prepare
+from planner.wiring import STARTUP_ERRORS, Parts, Prepared, build, own_version, prepare
 from telemetry.tracing import TracingNotInstalled, configure_tracing
 
 EX_UNAVAILABLE = 69
@@ -24,14 +24,14 @@ EX_UNAVAILABLE = 69
 log: Any = structlog.get_logger("planner")
 
 
-def run(settings: PlannerSettings) -> int:
+def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008  frozen
     """Until SIGTERM. The exit code."""
     prepared = _prepared(settings)
     if isinstance(prepared, int):
         return prepared
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    planner = build(prepared)
+    planner = build(prepared, parts)
     planner.endpoint.start()
     log.info("endpoint.listening", port=planner.endpoint.port)
     log.info(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +13,7 @@ import faust
 import structlog
 from prometheus_client import CollectorRegistry
 
-from planner.app import make_app
+from planner.app import Handle, make_app
 from planner.batch import Desk
 from planner.core.resolution import Crm
 from planner.disk_pins import DiskPins
@@ -89,25 +90,39 @@ class Planner:
     publisher: Publisher
 
 
-def build(prepared: Prepared) -> Planner:
+@dataclass(frozen=True)
+class Parts:
+    """What a test replaces to see the planner fail."""
+
+    pins: Callable[[Pins], Pins] = lambda pins: pins
+    desk: Callable[[Desk], Desk] = lambda desk: desk
+    publisher: Callable[[Publisher], Publisher] = lambda publisher: publisher
+    handle: Callable[[Handle], Handle] = lambda handle: handle
+
+
+def build(prepared: Prepared, parts: Parts = Parts()) -> Planner:
     settings = prepared.settings
     planned_by = own_version()
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     metrics.build.info({"version": planned_by, "mapping": prepared.crm.fingerprint})
-    pins = _pins(settings)
+    pins = parts.pins(_pins(settings))
     metrics.pins.set_function(lambda: len(pins))
-    publisher = Publisher(
-        settings.broker,
-        delivery_timeout_s=settings.delivery_timeout_s,
-        max_message_bytes=settings.max_message_bytes,
+    publisher = parts.publisher(
+        Publisher(
+            settings.broker,
+            delivery_timeout_s=settings.delivery_timeout_s,
+            max_message_bytes=settings.max_message_bytes,
+        )
     )
-    desk = Desk(
-        outcomes=prepared.outcomes,
-        plans=prepared.plans,
-        crm=prepared.crm,
-        policy=settings.policy(version=planned_by),
-        pins=pins,
+    desk = parts.desk(
+        Desk(
+            outcomes=prepared.outcomes,
+            plans=prepared.plans,
+            crm=prepared.crm,
+            policy=settings.policy(version=planned_by),
+            pins=pins,
+        )
     )
     service = Service(
         desk=desk,
@@ -127,7 +142,7 @@ def build(prepared: Prepared) -> Planner:
         settings,
         partitions=prepared.partitions,
         pins=PinStore(pins, prepared.plans, unreadable),
-        handle=service.handle,
+        handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )
     health = Health(app, metrics)

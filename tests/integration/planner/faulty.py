@@ -1,0 +1,110 @@
+"""A planner as a process that dies, or fails, at a chosen point of its second batch: `python -m … POINT [SIGNAL]`.
+
+The points follow a batch through the service: it is taken, decided, half published, acknowledged, pinned, handed back
+to Faust, which has acknowledged but not committed it.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+
+from planner.batch import Desk
+from planner.pins import Pins
+from planner.publisher import Publisher
+from planner.running import run
+from planner.settings import read_settings
+from planner.wiring import Parts
+from telemetry.logs import configure_logs
+
+POINTS = ("taken", "decided", "half-published", "acknowledged", "pinned", "handed-back", "before-commit")
+FATAL_BATCH = 2
+
+
+class Trap:
+    """Springs once, at `point` of batch number FATAL_BATCH."""
+
+    def __init__(self, point: str, number: int) -> None:
+        self.point, self.number = point, number
+        self.batches = 0
+        self.sprung = False
+
+    def at(self, point: str) -> None:
+        if point == self.point and self.batches >= FATAL_BATCH and not self.sprung:
+            self.sprung = True
+            if self.number == 0:
+                raise RuntimeError("made up")
+            os.kill(os.getpid(), self.number)
+
+
+class TrappedPins:
+    def __init__(self, pins: Pins, trap: Trap) -> None:
+        self._pins, self._trap = pins, trap
+
+    def pin(self, partition, pins):
+        self._pins.pin(partition, pins)
+        self._trap.at("pinned")
+
+    def __len__(self):
+        return len(self._pins)
+
+    def __getattr__(self, name):
+        return getattr(self._pins, name)
+
+
+class TrappedDesk:
+    def __init__(self, desk: Desk, trap: Trap) -> None:
+        self._desk, self._trap = desk, trap
+
+    def verdicts(self, batch):
+        self._trap.batches += 1
+        self._trap.at("taken")
+        found = self._desk.verdicts(batch)
+        self._trap.at("decided")
+        return found
+
+
+class TrappedPublisher:
+    def __init__(self, publisher: Publisher, trap: Trap) -> None:
+        self._publisher, self._trap = publisher, trap
+
+    async def publish(self, records):
+        half = len(records) // 2
+        await self._publisher.publish(records[:half])
+        self._trap.at("half-published")
+        await self._publisher.publish(records[half:])
+        self._trap.at("acknowledged")
+
+    def close(self):
+        self._publisher.close()
+
+
+def trapped(handle, trap: Trap):
+    async def handled(batch):
+        await handle(batch)
+        trap.at("handed-back")
+        if trap.point == "before-commit":
+            threading.Timer(0.3, trap.at, ["before-commit"]).start()
+        await asyncio.sleep(0)
+
+    return handled
+
+
+def main() -> int:
+    point, number = sys.argv[1], signal.Signals[sys.argv[2]] if len(sys.argv) > 2 else 0
+    trap = Trap(point, number)
+    configure_logs(service="planner", form="json")
+    return run(
+        read_settings(),
+        Parts(
+            pins=lambda pins: TrappedPins(pins, trap),
+            desk=lambda desk: TrappedDesk(desk, trap),
+            publisher=lambda publisher: TrappedPublisher(publisher, trap),
+            handle=lambda handle: trapped(handle, trap),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

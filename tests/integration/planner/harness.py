@@ -1,0 +1,76 @@
+"""A planner as a process beside a broker: its settings, what it is given, and what became of it."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from confluent_kafka import Message, Producer
+
+from ops.processes import Service
+from schemas.codec import single_object
+from schemas.records import CallOutcome
+from schemas.topics import Topics
+from tests.brokers.kafka import read_topic
+from tests.factories import an_id, make_outcome
+
+EXAMPLE = Path(__file__).parents[3] / "planner" / "mapping.example.json"
+CODEC = single_object(CallOutcome)
+
+
+def planner_env(bootstrap: str, *, checked: bool = False, prefix: str = "", **more: str) -> dict[str, str]:
+    """Settings that make a restarted planner take over within two seconds."""
+    return {
+        "PLANNER_MAPPING_FILE": str(EXAMPLE),
+        "PLANNER_BROKER__BOOTSTRAP_SERVERS": bootstrap,
+        "PLANNER_BROKER__CHECK_TOPIC_POLICIES": str(checked).lower(),
+        "PLANNER_BROKER__TOPIC_PREFIX": prefix,
+        "PLANNER_ENDPOINT_HOST": "127.0.0.1",
+        "PLANNER_ENDPOINT_PORT": "0",
+        "PLANNER_INSTANCE_ID": "planner-0",
+        "PLANNER_SESSION_TIMEOUT_S": "1.5",
+        "PLANNER_HEARTBEAT_INTERVAL_S": "0.3",
+        "PLANNER_DELIVERY_TIMEOUT_S": "5",
+        "PLANNER_LOG_FORMAT": "json",
+        **more,
+    }
+
+
+def outcomes(count: int, *, start: int = 0, items: int = 10) -> list[CallOutcome]:
+    return [
+        make_outcome(session_id=f"s{number:05d}", queue_item_id=an_id(f"item {number % items}"))
+        for number in range(start, start + count)
+    ]
+
+
+def publish(bootstrap: str, given: Iterable[CallOutcome], *, topic: str = "call-outcomes") -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 1})
+    for outcome in given:
+        producer.produce(topic, CODEC.encode(outcome), outcome.queue_item_id.encode())
+    assert producer.flush(20) == 0
+
+
+def plans(bootstrap: str, *, prefix: str = "") -> dict[str, list[bytes]]:
+    """Session to the different plans that stand on the topic for it; a plan that was published twice counts once."""
+    found: dict[str, list[bytes]] = defaultdict(list)
+    for message in read_topic(bootstrap, prefix + Topics().planned_writebacks.name):
+        if message.value() not in found[message.key().decode()]:
+            found[message.key().decode()].append(message.value())
+    return found
+
+
+def rejected(bootstrap: str, *, prefix: str = "") -> list[Message]:
+    return read_topic(bootstrap, prefix + Topics().call_outcomes_rejected.name)
+
+
+def lost(bootstrap: str, given: Iterable[CallOutcome], *, prefix: str = "") -> set[str]:
+    """Sessions that have neither a plan nor a rejection."""
+    turned_down = {CODEC.decode(each.value()).session_id for each in rejected(bootstrap, prefix=prefix)}
+    return {each.session_id for each in given} - plans(bootstrap, prefix=prefix).keys() - turned_down
+
+
+def ready(service: Service) -> bool:
+    return service.has_written('"planner.ready"')
+
+
+def with_settings(env: Mapping[str, str], **more: str) -> dict[str, str]:
+    return {**env, **more}
