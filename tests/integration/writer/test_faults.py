@@ -1,0 +1,315 @@
+"""Every fault the CRM can show, and the same end state: the checker over its operation log finds nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ops.embedded_broker import EmbeddedBroker
+from ops.waiting import wait_until
+from schemas.records import BlockReason, Disposition, OwnerKind, PlannedWriteback, ResultStatus, StepOutcome
+from simulator import tenant
+from simulator.testing import RunningSimulator
+from tests.checker import findings, writes
+from tests.integration.writer.inprocess import RunningWriter, running_writer
+from tests.integration.writer.kit import DISPOSITIONS, QUEUE_ITEMS, Desk, Topic, seed_item, writer_env
+
+BATCH = {"path": r"\$batch"}
+WRITE = {"path": r"\$batch", "body": "If-None-Match"}
+FAULTS: dict[str, list[dict[str, Any]]] = {
+    "did it and never answered": [{"when": WRITE, "times": 3, "do": [{"kind": "cut", "moment": "applied"}]}],
+    "cut before anything was done": [{"when": WRITE, "times": 3, "do": [{"kind": "cut", "moment": "before"}]}],
+    "cut during the answer": [{"when": WRITE, "times": 3, "do": [{"kind": "cut", "moment": "during"}]}],
+    "done, and answered by a broken gateway": [
+        {"when": WRITE, "times": 3, "do": [{"kind": "error", "name": "bad_gateway", "applied": True}]}
+    ],
+    "throttled": [
+        {"when": WRITE, "skip": 1, "times": 2, "do": [{"kind": "status", "status": 429, "code": "0x80072322", "retry_after": 1}]}
+    ],
+    "deadlock in the database": [{"when": WRITE, "times": 2, "do": [{"kind": "error", "name": "sql_deadlock"}]}],
+    "maintenance page": [
+        {"when": WRITE, "times": 2, "do": [{"kind": "status", "status": 503, "body": "<html>Maintenance</html>"}]}
+    ],
+    "a page with status 200 instead of an answer": [
+        {"when": WRITE, "times": 2, "do": [{"kind": "status", "status": 200, "body": "<html>Welcome</html>", "applied": True}]}
+    ],
+    "metadata cannot be read at first": [
+        {"when": {"path": r"\$batch", "body": "EntityDefinitions"}, "times": 3, "do": [{"kind": "error", "name": "unavailable"}]}
+    ],
+    "read-backs are cut as well": [{"when": BATCH, "skip": 3, "times": 4, "do": [{"kind": "cut", "moment": "applied"}]}],
+}  # fmt: skip
+
+
+def check(simulator: RunningSimulator, topic: Topic, plans: list[PlannedWriteback]) -> None:
+    assert findings(simulator.oplog(), plans, topic.results()) == []
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_W2_every_step_takes_effect_once_whatever_the_crm_does(
+    simulator: RunningSimulator, desk: Desk, topic: Topic, name: str
+) -> None:
+    plans = [desk.plan(seed_item(simulator), disposition) for disposition in DISPOSITIONS]
+    for rule in FAULTS[name]:
+        simulator.fault(**rule)
+    topic.publish(*plans)
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.wait_for_committed(len(plans))
+    check(simulator, topic, plans)
+    final = {result.session_id: result for result in topic.results()}
+    assert {result.block_reason for result in final.values()} == {None, BlockReason.ELIGIBILITY}
+
+
+@pytest.mark.parametrize("switches", [{"failed_change_set": "bare"}, {"exists_code": "none", "missing_code": "none"}])
+def test_W2_lost_replies_are_settled_under_every_unconfirmed_fact(
+    embedded: EmbeddedBroker, switches: dict[str, str]
+) -> None:
+    from simulator.switches import Switches
+    from simulator.testing import running_simulator
+
+    with running_simulator(auth="none", switches=Switches.of(switches)) as simulator:
+        desk, topic = Desk(simulator), Topic(embedded.bootstrap, 3)
+        plans = [desk.plan(seed_item(simulator), disposition) for disposition in DISPOSITIONS]
+        simulator.fault(when=WRITE, times=4, do=[{"kind": "cut", "moment": "applied"}])
+        topic.publish(*plans)
+        with running_writer(writer_env(simulator, topic.bootstrap)):
+            topic.wait_for_committed(len(plans))
+        check(simulator, topic, plans)
+
+
+def test_W4_call_attempts_in_quick_succession_land_in_order_and_never_conflict(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    item = seed_item(simulator)
+    plans = [desk.plan(item, d) for d in (Disposition.NO_ANSWER, Disposition.VOICEMAIL, Disposition.DO_NOT_CALL)]
+    topic.publish(*plans)
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.wait_for_committed(3)
+    check(simulator, topic, plans)
+    row = desk.row(item)
+    assert (row["medx_attemptcount"], row["medx_donotcall"], row["medx_lastsessionid"]) == (
+        3,
+        True,
+        plans[-1].session_id,
+    )
+    assert [result.status for result in topic.results()] == [ResultStatus.COMPLETED] * 3
+
+
+@pytest.mark.parametrize("column", ["medx_callstatus", "medx_notes", "medx_attemptcount", "medx_lasterror"])
+def test_W7_a_persons_change_is_kept_and_the_call_recorded(
+    simulator: RunningSimulator, desk: Desk, topic: Topic, column: str
+) -> None:
+    item = seed_item(simulator)
+    plan = desk.plan(item, Disposition.CALL_BACK_LATER)
+    value: Any = {"medx_callstatus": 2, "medx_attemptcount": 7}.get(column, "kept")
+    simulator.edit(QUEUE_ITEMS, item, {column: value})
+    topic.publish(plan)
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.wait_for_committed(1)
+    check(simulator, topic, [plan])
+    [result] = topic.results()
+    assert result.block_reason is BlockReason.CONFLICT_DETECTED
+    assert result.conflicts == (column,)
+    assert desk.row(item)[column] == value
+    assert len(simulator.rows("phonecalls")) == 1
+    assert simulator.rows("tasks") == []
+
+
+def test_W7_a_change_in_some_other_column_is_no_conflict(simulator: RunningSimulator, desk: Desk, topic: Topic) -> None:
+    item = seed_item(simulator)
+    plan = desk.plan(item)
+    simulator.edit(QUEUE_ITEMS, item, {"medx_timezone": "Europe/Berlin"})
+    topic.publish(plan)
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.wait_for_committed(1)
+    check(simulator, topic, [plan])
+    assert [result.status for result in topic.results()] == [ResultStatus.COMPLETED]
+
+
+def test_W7_a_person_who_edits_while_the_request_is_under_way_wins(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    item = seed_item(simulator)
+    plan = desk.plan(item)
+    edit = {"kind": "edit", "set": QUEUE_ITEMS, "id": item, "values": {"medx_callstatus": 2}, "moment": "before"}
+    simulator.fault(when=WRITE, do=[edit])
+    topic.publish(plan)
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.wait_for_committed(1)
+    check(simulator, topic, [plan])
+    assert topic.results()[-1].conflicts == ("medx_callstatus",)
+
+
+def test_W7_an_edit_after_a_landing_whose_reply_was_lost_is_no_conflict(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    item = seed_item(simulator)
+    plan = desk.plan(item)
+    edit = {"kind": "edit", "set": QUEUE_ITEMS, "id": item, "values": {"medx_callstatus": 2}, "moment": "after"}
+    simulator.fault(when=WRITE, do=[edit, {"kind": "cut", "moment": "applied"}])
+    topic.publish(plan)
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.wait_for_committed(1)
+    check(simulator, topic, [plan])
+    assert topic.results()[-1].status is ResultStatus.COMPLETED
+    assert desk.row(item)["medx_callstatus"] == 2
+
+
+def test_W7_a_deleted_row_is_not_brought_back(simulator: RunningSimulator, desk: Desk, topic: Topic) -> None:
+    item = seed_item(simulator)
+    plan = desk.plan(item)
+    simulator.edit(QUEUE_ITEMS, item, None)
+    topic.publish(plan)
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.wait_for_committed(1)
+    check(simulator, topic, [plan])
+    assert simulator.rows(QUEUE_ITEMS) == []
+    assert len(simulator.rows("phonecalls")) == 1
+    assert topic.results()[-1].block_reason is BlockReason.CONFLICT_DETECTED
+
+
+def test_W2_one_session_id_for_two_queue_items_is_told_to_a_person(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    first, second = seed_item(simulator), seed_item(simulator)
+    one = desk.outcome(first)
+    same = desk.outcome(
+        second, session_id=one.session_id, ended_at=one.ended_at, started_at=one.started_at, phone_number="+15305550199"
+    )
+    plans = [desk.plan_of(one), desk.plan_of(same)]
+    topic.publish(plans[0])
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.wait_for_committed(1)
+        topic.publish(plans[1])
+        topic.wait_for_committed(2)
+    results = {result.queue_item_id: result for result in topic.results()}
+    assert results[first].status is ResultStatus.COMPLETED
+    assert results[second].block_reason is BlockReason.PERMANENT_OTHER
+    assert desk.row(second)["medx_lastsessionid"] is None
+    assert len(simulator.rows("phonecalls")) == 1
+
+
+def test_W2_the_same_plan_again_changes_nothing(simulator: RunningSimulator, desk: Desk, topic: Topic) -> None:
+    plan = desk.plan(seed_item(simulator), Disposition.CALL_BACK_LATER)
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.publish(plan)
+        topic.wait_for_committed(1)
+        topic.publish(plan, plan)
+        topic.wait_for_committed(3)
+    check(simulator, topic, [plan])
+    last = topic.results()[-1]
+    assert {step.outcome for step in last.steps} == {StepOutcome.ALREADY_THERE}
+    assert last.status is ResultStatus.COMPLETED
+
+
+def test_W9_no_valid_owner_blocks_before_anything_is_written(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    simulator.edit("systemusers", tenant.CALLBACK_OWNER, {"isdisabled": True})
+    before = len(writes(simulator.oplog()))
+    plan = desk.plan(seed_item(simulator), Disposition.CALL_BACK_LATER)
+    topic.publish(plan)
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.wait_for_committed(1)
+    assert len(writes(simulator.oplog())) == before
+    [result] = topic.results()
+    assert result.block_reason is BlockReason.METADATA
+    assert "owner" in str(result.message)
+
+
+def test_W9_an_override_that_is_disabled_falls_back_with_a_warning(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    outcome = desk.outcome(seed_item(simulator), Disposition.CALL_BACK_LATER, owner_override=tenant.DISABLED_USER)
+    plan = desk.plan_of(outcome)
+    owners = plan.steps[-1].owner_candidates
+    assert [owner.kind for owner in owners] == [OwnerKind.USER, OwnerKind.USER]
+    topic.publish(plan)
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.wait_for_committed(1)
+    check(simulator, topic, [plan])
+    [result] = topic.results()
+    assert [w.code for w in result.warnings] == ["task_owner_override_unverifiable"]
+    [task] = simulator.rows("tasks")
+    assert task["_ownerid_value"] == tenant.CALLBACK_OWNER
+
+
+def test_W6_a_lone_failing_plan_goes_to_the_back_and_the_others_land(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    sick, healthy = seed_item(simulator), [seed_item(simulator) for _ in range(12)]
+    plans = [desk.plan(sick), desk.plan(sick, Disposition.VOICEMAIL), *(desk.plan(item) for item in healthy)]
+    simulator.fault(when={**WRITE, "body": sick}, times=5, do=[{"kind": "error", "name": "sql_deadlock"}])
+    env = writer_env(
+        simulator, topic.bootstrap, WRITER_FLOW__BACK_OF_TOPIC_S="0.5", WRITER_FLOW__MAX_PLANS_PER_REQUEST="1"
+    )
+    with running_writer(env) as writer:
+        topic.publish(*plans[:2])
+        land_one_by_one(topic, writer, plans[2:])
+        wait_until(lambda: writer.metric("writeback_replays_total") >= 2, what="both plans of the lane appended again")
+        topic.wait_for_committed(len(plans) + 2)
+    check(simulator, topic, plans)
+    assert desk.row(sick)["medx_attemptcount"] == 2
+
+
+def land_one_by_one(topic: Topic, writer: RunningWriter, plans: list[PlannedWriteback]) -> None:
+    """Others land while one fails: what makes it the lone one."""
+    for number, plan in enumerate(plans, 1):
+        topic.publish(plan)
+        wait_until(
+            lambda number=number: writer.metric("writeback_outcomes_total", status="completed", reason="") >= number,
+            what=f"{number} plans landed",
+        )
+
+
+def test_W6_an_outage_is_waited_for_and_told_once_per_plan(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    plans = [desk.plan(seed_item(simulator)) for _ in range(8)]
+    outage = simulator.fault(when=WRITE, times=None, do=[{"kind": "error", "name": "unavailable"}])
+    topic.publish(*plans)
+    with running_writer(writer_env(simulator, topic.bootstrap, WRITER_FLOW__MAX_PAUSE_S="1")) as writer:
+        wait_until(
+            lambda: writer.metric("writeback_outcomes_total", status="resume_needed", reason="") == len(plans),
+            what="every plan told as resume_needed", seconds=40,
+        )  # fmt: skip
+        assert topic.committed() == {}
+        simulator.call(lambda core: core.rules.remove(outage))
+        topic.wait_for_committed(len(plans))
+    check(simulator, topic, plans)
+    told = [result.session_id for result in topic.results() if result.status is ResultStatus.RESUME_NEEDED]
+    assert sorted(told) == sorted(plan.session_id for plan in plans)
+
+
+def test_records_that_are_no_plans_are_put_aside_with_their_bytes(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    plan = desk.plan(seed_item(simulator))
+    topic.publish_raw(b"sess-1", b"\xc3\x01 no plan at all", headers=[("traceparent", b"00-1-1-01")])
+    topic.publish_raw(b"sess-2", None)
+    topic.publish(plan)
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.wait_for_committed(3)
+    check(simulator, topic, [plan])
+    [rejected] = topic.read(topic.topics.planned_writebacks_rejected.name)
+    assert (rejected.key(), rejected.value()) == (b"sess-1", b"\xc3\x01 no plan at all")
+    assert {name for name, _ in rejected.headers()} >= {"rejection-reasons", "rejected-from", "traceparent"}
+
+
+@pytest.mark.parametrize("fault", [None, *FAULTS])
+def test_W8_a_dry_run_writes_nothing_under_every_disposition_and_fault(
+    simulator: RunningSimulator, desk: Desk, topic: Topic, fault: str | None
+) -> None:
+    plans = [desk.plan(seed_item(simulator), disposition) for disposition in DISPOSITIONS]
+    landed = len(writes(simulator.oplog()))
+    for rule in FAULTS[fault] if fault else ():
+        simulator.fault(**rule | {"when": BATCH if "EntityDefinitions" not in str(rule) else rule["when"]})
+    topic.publish(*plans)
+    with running_writer(writer_env(simulator, topic.bootstrap, WRITER_WRITE="false")):
+        topic.wait_for_committed(len(plans), group="writeback-rehearsal")
+    assert len(writes(simulator.oplog())) == landed == 0
+    assert topic.results() == []
+    final = {r.session_id: r for r in topic.results(topic.topics.writeback_rehearsals.name)}
+    assert {result.status for result in final.values()} == {ResultStatus.DRY_RUN}
+    assert len(final) == len(plans)
+    assert topic.committed() == {}
