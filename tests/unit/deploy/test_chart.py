@@ -169,7 +169,9 @@ def test_probes_and_metrics_ask_where_the_service_listens(component: str) -> Non
     assert container["ports"] == [{"name": "endpoint", "containerPort": port}]
     assert container["livenessProbe"]["httpGet"] == {"path": "/live", "port": "endpoint"}
     assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "endpoint"}
-    assert of_kind(manifests, "Service")[component]["spec"]["ports"][0]["targetPort"] == "endpoint"
+    assert of_kind(manifests, "Service")[component]["spec"]["ports"] == [
+        {"name": "endpoint", "port": port, "targetPort": "endpoint"}
+    ]
 
 
 @every_value_set
