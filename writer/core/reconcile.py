@@ -104,9 +104,12 @@ def _accepted_states(plan: PlannedWriteback) -> list[Mapping[str, Value]]:
 
 
 def _differing(plan: PlannedWriteback, state: Mapping[str, Value], row: Mapping[str, Value]) -> tuple[str, ...]:
-    """A column that the plan writes but nobody knew before may be empty, or already what the plan says."""
+    """A column that the plan writes but nobody knew before may be empty, or already what the plan says. A column that
+    concerns only an earlier plan was not read, and is none of this one's business.
+    """
     planned = update_step(plan).attributes
-    known = [name for name, value in state.items() if not same(row.get(name), value)]
+    concerned = plan.baseline.columns.keys() | planned.keys()
+    known = [name for name, value in state.items() if name in concerned and not same(row.get(name), value)]
     unknown = [
         name
         for name, value in planned.items()
