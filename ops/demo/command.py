@@ -16,17 +16,20 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ops.demo.audit import Audit, Call, audit
+from ops.demo.audit import Audit, audit
 from ops.demo.crm import CrmReader
+from ops.demo.ledger import published
 from ops.demo.report import as_json, show
-from ops.demo.system import System
+from ops.demo.system import Broker, System
+from ops.embedded_broker import EmbeddedBroker
 from ops.exits import Exit
 from ops.processes import Service, ServiceEndedError
 from planner.mapping import MappingFile
-from schemas.records import Disposition
+from schemas.topics import Topics
 
 _ITEMS = 120
 _PARTITIONS = 6
+_MOST_SESSIONS = 10
 _DUPLICATES, _MALFORMED = 0.03, 0.02
 
 
@@ -77,12 +80,16 @@ def run(plan: Plan, folder: Path, console: Console) -> Audit:
     with as_file(files("planner").joinpath("mapping.example.json")) as mapping_file:
         mapping = MappingFile.model_validate_json(mapping_file.read_text(encoding="utf-8"))
         console.print("starting broker, simulator, planner and writer …")
-        with System(folder, mapping_file=mapping_file, partitions=_PARTITIONS) as system:
+        topics = {topic.name: _PARTITIONS for topic in Topics().all()}
+        with (
+            EmbeddedBroker(topics) as broker,
+            System(folder, mapping_file=mapping_file, broker=Broker(broker.bootstrap, check_policies=False)) as system,
+        ):
             ledger = folder / "ledger.jsonl"
             caller = system.start_calls(_call_arguments(plan, ledger))
             with closing(CrmReader(system.crm_url, mapping)) as crm:
                 _follow(_Run(plan, system, caller, crm, ledger), console)
-                return audit(_published(ledger), crm.read())
+                return audit(published(ledger), crm.read())
 
 
 @dataclass
@@ -108,19 +115,19 @@ def _follow(run: _Run, console: Console) -> None:
         published_bar = progress.add_task("published", total=None)
         landed_bar = progress.add_task("landed", total=None)
         while True:
-            planned, published, landed = run.planned, len(_published(run.ledger)), run.crm.landed()
-            progress.update(published_bar, total=planned, completed=published)
+            planned, made, landed = run.planned, len(published(run.ledger)), run.crm.landed()
+            progress.update(published_bar, total=planned, completed=made)
             progress.update(landed_bar, total=planned, completed=landed)
             if not run.killed and planned and landed >= planned // 2:
                 _kill_and_restart(run, progress)
-            if not run.caller.is_running and landed >= published:
+            if not run.caller.is_running and landed >= made:
                 _check_caller(run.caller)
                 return
             if landed > last_landed:
                 last_progress, last_landed = time.monotonic(), landed
             if time.monotonic() - last_progress > run.plan.patience_s:
                 raise DemoStalled(
-                    f"{landed} of {published} published sessions landed, then nothing for {run.plan.patience_s:.0f} s"
+                    f"{landed} of {made} published sessions landed, then nothing for {run.plan.patience_s:.0f} s"
                 )
             for name, service in (("planner", run.system.planner), ("writer", run.system.writer)):
                 if not service.is_running:
@@ -143,20 +150,10 @@ def _check_caller(caller: Service) -> None:
 
 
 def _call_arguments(plan: Plan, ledger: Path) -> list[str]:
-    given = ["--calls", str(plan.calls.resolve())] if plan.calls else []
+    # A queue item's calls follow one another; made-up ones are cut where one long story would outlast all others.
+    given = ["--calls", str(plan.calls.resolve())] if plan.calls else ["--most-sessions", str(_MOST_SESSIONS)]
     shares = ["--duplicates", str(_DUPLICATES), "--malformed", str(_MALFORMED)]
     return [*given, "--items", str(plan.items), "--seed", str(plan.seed), "--ledger", str(ledger), *shares]
-
-
-def _published(ledger: Path) -> list[Call]:
-    """The sessions that the CRM must hold: duplicates and malformed events must leave nothing."""
-    lines = ledger.read_text().splitlines(keepends=True) if ledger.exists() else []
-    whole = [json.loads(line) for line in lines if line.endswith("\n")]
-    return [
-        Call(line["session_id"], line["queue_item_id"], Disposition(line["disposition"]))
-        for line in whole
-        if line["kind"] == "outcome"
-    ]
 
 
 @contextmanager

@@ -1,13 +1,14 @@
-"""The whole system as real processes on this machine, as the demo runs it.
+"""The whole system as real processes on this machine, as the demo runs it and as the chaos tests kill it.
 
-Start order: broker (in this process), simulator, planner and writer, call system. Stop order: the reverse, each with
-SIGTERM and a bound. Every process writes its log to a file of its own in the work folder, and dies with this one.
+Start order: simulator, planner and writer, call system. Stop order: the reverse, each with SIGTERM and a bound. Every
+process writes its log to a file of its own in the work folder, and dies with this one.
 """
 
 from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,24 +16,29 @@ from typing import Self
 
 import httpx
 
-from ops.embedded_broker import EmbeddedBroker
 from ops.processes import Service, module
-from schemas.topics import Topics
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where the topics are. The embedded broker cannot say what its policies are, so they are not checked there."""
+
+    bootstrap: str
+    topic_prefix: str = ""
+    check_policies: bool = True
 
 
 class System:
-    """Broker, simulator, planner and writer; a context manager. `folder` receives logs and address files."""
+    """Simulator, planner and writer on a broker with topics; a context manager. `folder` receives the logs."""
 
-    def __init__(self, folder: Path, *, mapping_file: Path, partitions: int) -> None:
+    def __init__(self, folder: Path, *, mapping_file: Path, broker: Broker) -> None:
         self._folder = folder
         self._mapping_file = mapping_file
-        self._partitions = partitions
+        self._broker = broker
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            topics = {topic.name: self._partitions for topic in Topics().all()}
-            self.bootstrap = stack.enter_context(EmbeddedBroker(topics)).bootstrap
             address = self._folder / "simulator.url"
             serve = module("simulator", "serve", "--port", "0", "--port-file", str(address), "--auth", "none")
             self.simulator = self._service(stack, "simulator", serve, {}).start(lambda _: address.exists())
@@ -51,8 +57,9 @@ class System:
 
     def start_calls(self, arguments: list[str]) -> Service:
         """The call system; it publishes, and ends by itself when every call was made."""
-        command = module("simulator", "calls", "--bootstrap", self.bootstrap, "--crm-url", self.crm_url, *arguments)
-        return self._service(self._stack, "calls", command, {}).start()
+        command = module("simulator", "calls", "--bootstrap", self._broker.bootstrap, "--crm-url", self.crm_url)
+        prefix = ["--topic-prefix", self._broker.topic_prefix] if self._broker.topic_prefix else []
+        return self._service(self._stack, "calls", [*command, *prefix, *arguments], {}).start()
 
     def logs(self) -> list[Path]:
         return sorted(self._folder.glob("*.log"))
@@ -83,8 +90,9 @@ class System:
 
     def _shared_env(self, service: str) -> dict[str, str]:
         return {
-            f"{service}_BROKER__BOOTSTRAP_SERVERS": self.bootstrap,
-            f"{service}_BROKER__CHECK_TOPIC_POLICIES": "false",
+            f"{service}_BROKER__BOOTSTRAP_SERVERS": self._broker.bootstrap,
+            f"{service}_BROKER__TOPIC_PREFIX": self._broker.topic_prefix,
+            f"{service}_BROKER__CHECK_TOPIC_POLICIES": str(self._broker.check_policies).lower(),
             f"{service}_ENDPOINT_HOST": "127.0.0.1",
             f"{service}_ENDPOINT_PORT": "0",
             f"{service}_LOG_FORMAT": "json",
@@ -105,4 +113,3 @@ def _is_ready(service: Service) -> bool:
         return httpx.get(f"http://127.0.0.1:{listening[-1]['port']}/ready", timeout=2).is_success
     except httpx.TransportError:
         return False
-
