@@ -15,8 +15,9 @@ from planner.core.redaction.view import BARRIER, Edit, Span, View, rewrite, subs
 
 # An address that is not written with its own characters has one of these in it; almost no other text has.
 _SIGNS = (
-    "dot", "period", "point", "punto", "punkt", "arroba", " @", "@ ", "\n@", "@\n", " .", "[.", "(.", ")@", "]@", "(@", "[@",
-)  # fmt: skip
+    *("dot", "period", "point", "punto", "punkt", "arroba"),
+    *(" @", "@ ", "\n@", "@\n", ")@", "]@", "(@", "[@", " .", "[.", "(."),
+)
 _AT_DOMAIN = re.compile(r"at(?: sign)?\s?[\])}>,;_*-]?\s{0,3}[\w-]{1,63}\.\w")
 
 # One letter at a time: "j o h n", "j-o-h-n".

@@ -80,7 +80,7 @@ def _is_national(run: Run) -> bool:
 def _is_dialled(run: Run) -> bool:
     """Judge international numbers with a dialling prefix: `00 44 …`, `011 44 …`."""
     prefix = 2 if run.digits.startswith("00") else 3
-    return run.digits.startswith(("00", "011")) and len(run.digits) > 10 and _possible("+" + run.digits[prefix:])
+    return run.digits.startswith(("00", "011")) and len(run.digits) > 10 and is_international(run.digits[prefix:])
 
 
 def _is_local(run: Run) -> bool:
@@ -98,18 +98,26 @@ _RULES = (_is_north_american, _is_social_security, _is_card, _is_national, _is_d
 def _regional(run: Run, regions: Sequence[str]) -> bool:
     # North America has its own rule, which also takes numbers that are not handed out yet.
     return not run.listed and any(
-        _possible(run.digits, region) for region in regions if phonenumbers.country_code_for_region(region) > 1
+        _is_of_region(run, region) for region in regions if phonenumbers.country_code_for_region(region) > 1
     )
+
+
+def _is_of_region(run: Run, region: str) -> bool:
+    try:
+        number = phonenumbers.parse(run.digits, region)
+    except phonenumbers.NumberParseException:
+        return False
+    # Written in groups, whatever the country's plan has room for will do; in one piece it has to be a number in use.
+    if len(run.shape) > 1 and run.context != "other" and not run.quantity:
+        return phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
+    return phonenumbers.is_valid_number(number)
 
 
 def is_international(digits: str) -> bool:
     """Tell whether digits after a plus sign are a number that the country's plan has room for."""
-    return _NANP.fullmatch(digits) is not None if digits.startswith("1") else _possible("+" + digits)
-
-
-def _possible(number: str, region: str | None = None) -> bool:
+    if digits.startswith("1"):
+        return _NANP.fullmatch(digits) is not None
     try:
-        parsed = phonenumbers.parse(number, region)
+        return phonenumbers.is_possible_number(phonenumbers.parse("+" + digits))
     except phonenumbers.NumberParseException:
         return False
-    return phonenumbers.is_valid_number(parsed) if region else phonenumbers.is_possible_number(parsed)
