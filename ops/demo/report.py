@@ -15,24 +15,27 @@ _MOST_FINDINGS = 10
 
 def show(report: Audit, console: Console) -> None:
     table = Table(title="What the CRM holds, from its own records", title_justify="left")
-    for heading in ("disposition", "sessions", "phone calls", "expected", "tasks", "expected", "item updates"):
-        table.add_column(heading, justify="left" if heading == "disposition" else "right")
+    table.add_column("disposition", no_wrap=True)
+    for heading in ("sessions", "phone calls", "tasks", "item updates"):
+        table.add_column(heading, justify="right")
     for disposition, tally in report.by_disposition.items():
-        numbers = (
-            tally.sessions,
-            tally.found_calls,
-            tally.expected_calls,
-            tally.found_tasks,
-            tally.expected_tasks,
-            tally.updates,
+        table.add_row(
+            disposition,
+            f"{tally.sessions:,}",
+            _of(tally.found_calls, tally.expected_calls),
+            _of(tally.found_tasks, tally.expected_tasks),
+            _of(tally.updates, tally.sessions),
         )
-        table.add_row(disposition, *(f"{number:,}" for number in numbers))
     console.print(table)
     for title, findings in _findings(report).items():
         console.print(f"{'[green]✓[/]' if not findings else '[red]✗[/]'} {title}: {len(findings)}")
         for finding in findings[:_MOST_FINDINGS]:
             console.print(f"    {finding}", highlight=False)
     console.print("[green]everything is right[/]" if report.right else "[red]something is wrong[/]")
+
+
+def _of(found: int, expected: int) -> str:
+    return f"{found:,} of {expected:,}" if found == expected else f"[red]{found:,} of {expected:,}[/]"
 
 
 def as_json(report: Audit) -> dict[str, Any]:
