@@ -1,0 +1,78 @@
+"""Single columns of a row."""
+
+import pytest
+
+from simulator import tenant
+from tests.contract.simulator.support import RECORD, error_of
+
+PHONE = f"phonecalls({RECORD})"
+
+
+@pytest.fixture
+def phone(client):
+    client.patch(PHONE, json={"subject": "x", "actualdurationminutes": 3})
+    return client
+
+
+def test_put_sets_one_column(phone):
+    answer = phone.put(f"{PHONE}/subject", json={"value": "y"})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert phone.get(PHONE).json()["subject"] == "y"
+    assert "OData-EntityId" not in answer.headers
+
+
+def test_delete_clears_one_column(phone):
+    assert phone.delete(f"{PHONE}/actualdurationminutes").status_code == 204
+    assert phone.get(PHONE).json()["actualdurationminutes"] is None
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "code"),
+    [
+        ("subject", "x" * 201, "0x80044331"), ("prioritycode", 9, "0x8004431a"), ("subject", 1, "0x80048d19"),
+        ("statuscode", 2, "0x80048408"),
+    ],
+)  # fmt: skip
+def test_put_validates_like_a_patch(phone, column, value, code):
+    assert error_of(phone.put(f"{PHONE}/{column}", json={"value": value})) == (400, code)
+
+
+@pytest.mark.parametrize("body", [{}, {"subject": "y"}])
+def test_put_needs_a_value(phone, body):
+    assert error_of(phone.put(f"{PHONE}/subject", json=body)) == (400, "0x80048d19")
+
+
+def test_get_one_column(phone):
+    answer = phone.get(f"{PHONE}/actualdurationminutes")
+    assert answer.json()["value"] == 3
+    assert answer.json()["@odata.context"].endswith(f"$metadata#phonecalls({RECORD})/actualdurationminutes")
+
+
+def test_get_of_null_is_204(phone):
+    assert phone.get(f"{PHONE}/description").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("column", "text"), [("subject", "x"), ("actualdurationminutes", "3"), ("directioncode", "true")]
+)
+def test_the_raw_value(phone, column, text):
+    answer = phone.get(f"{PHONE}/{column}/$value")
+    assert answer.text == text
+    assert answer.headers["Content-Type"].startswith("text/plain")
+
+
+def test_delete_of_a_lookup_clears_it(phone):
+    phone.patch(PHONE, json={"regardingobjectid_account_phonecall@odata.bind": f"/accounts({tenant.ACCOUNTS[0]})"})
+    assert phone.delete(f"{PHONE}/regardingobjectid").status_code == 204
+    assert phone.get(PHONE).json()["_regardingobjectid_value"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "subject"), ("PATCH", "subject"), ("POST", "nosuch"), ("DELETE", "nosuch")]
+)
+def test_verbs_that_a_column_does_not_have(phone, method, path):
+    assert phone.request(method, f"{PHONE}/{path}", json={"value": "x"}).status_code in {404, 405}
+
+
+def test_a_property_that_is_none(phone):
+    assert phone.get(f"{PHONE}/nosuch").status_code == 400

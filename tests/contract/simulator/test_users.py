@@ -1,0 +1,75 @@
+"""Who may do what: privileges, impersonation, users that are disabled or unknown."""
+
+import pytest
+
+from simulator import tenant
+from tests.contract.simulator.support import ABSENT, RECORD, BatchBody, error_of, parts_of
+
+TASK = f"tasks({RECORD})"
+
+
+def deny(simulator, *verbs, table="task", user=tenant.APPLICATION_USER):
+    simulator.call(lambda core: core.organization.deny(user, table, frozenset(verbs)))
+
+
+@pytest.mark.parametrize(
+    ("verb", "method", "url"),
+    [
+        ("create", "POST", "tasks"), ("create", "PATCH", f"tasks({ABSENT})"), ("write", "PATCH", TASK),
+        ("write", "PUT", f"{TASK}/subject"), ("delete", "DELETE", TASK), ("read", "GET", TASK), ("read", "GET", "tasks"),
+        ("read", "GET", "tasks/$count"), ("read", "GET", f"{TASK}/subject"),
+    ],
+)  # fmt: skip
+def test_a_missing_privilege_is_403_and_named(simulator, client, verb, method, url):
+    client.patch(TASK, json={"subject": "x"})
+    deny(simulator, verb)
+    answer = client.request(method, url, json={"value": "y"} if method == "PUT" else {"subject": "y"})
+    assert error_of(answer) == (403, "0x80040220")
+    message = answer.json()["error"]["message"]
+    assert f"is missing prv{verb.capitalize()}Task privilege" in message
+    assert "on OTC=4212 for entity 'task'" in message
+
+
+def test_other_users_and_tables_are_not_concerned(simulator, client):
+    deny(simulator, "create")
+    assert client.post("phonecalls", json={}).status_code == 204
+    headers = {"x-simulator-user": tenant.SECOND_APPLICATION_USER}
+    assert client.post("tasks", json={}, headers=headers).status_code == 204
+
+
+def test_privileges_come_back(simulator, client):
+    deny(simulator, "create")
+    deny(simulator)
+    assert client.post("tasks", json={}).status_code == 204
+
+
+def test_a_missing_privilege_undoes_a_change_set(simulator, client):
+    deny(simulator, "create")
+    answer = BatchBody().change_set(("POST", "phonecalls", {}), ("POST", "tasks", {})).send(client)
+    assert [part.status for part in parts_of(answer)] == [403]
+    assert simulator.rows("phonecalls") == []
+
+
+class TestImpersonation:
+    HEADER = {"MSCRMCallerID": tenant.CALLBACK_OWNER}
+
+    def test_needs_the_right_to(self, client):
+        assert error_of(client.post("tasks", json={}, headers=self.HEADER)) == (403, "0x80040220")
+
+    def test_the_row_says_who_really_did_it(self, simulator, client):
+        simulator.call(lambda core: core.gate.delegates.add(tenant.APPLICATION_USER))
+        client.patch(TASK, json={"subject": "x"}, headers=self.HEADER)
+        row = client.get(TASK).json()
+        assert row["_createdby_value"] == tenant.CALLBACK_OWNER
+        assert row["_createdonbehalfby_value"] == tenant.APPLICATION_USER
+
+    def test_of_nobody(self, simulator, client):
+        simulator.call(lambda core: core.gate.delegates.add(tenant.APPLICATION_USER))
+        assert error_of(client.get("WhoAmI", headers={"MSCRMCallerID": ABSENT})) == (403, "0x80072560")
+
+    def test_by_object_id(self, simulator, client):
+        simulator.call(lambda core: core.gate.delegates.add(tenant.APPLICATION_USER))
+        object_id = "cccccccc-0000-4000-8000-000000000001"
+        simulator.edit("systemusers", tenant.CALLBACK_OWNER, {"azureactivedirectoryobjectid": object_id})
+        body = client.get("WhoAmI", headers={"CallerObjectId": object_id}).json()
+        assert body["UserId"] == tenant.CALLBACK_OWNER
