@@ -163,6 +163,14 @@ def test_W7_a_change_after_our_own_preceding_plan_is_named_against_that_plan() -
     assert found(row, plan=SECOND) == Conflict(("medx_notes",), (0, 1))
 
 
+def test_W7_a_column_that_only_a_preceding_plan_knows_is_none_of_this_plans_business() -> None:
+    [earlier] = SECOND.preceding
+    knows_more = replace(earlier, columns={**earlier.columns, "medx_nextattemptat": "2026-11-21T09:00:00Z"})
+    row = BEFORE | dict(plan_for(1, ETAG).steps[2].attributes)
+
+    assert found(row, plan=replace(SECOND, preceding=(knows_more,))) == Missing((0, 1, 2), FRESH)
+
+
 def test_W7_a_change_before_our_own_preceding_plan_is_named_against_the_baseline() -> None:
     assert found(BEFORE | {"medx_notes": "by hand"}, plan=SECOND) == Conflict(("medx_notes",), (0, 1))
 
