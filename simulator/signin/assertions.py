@@ -48,7 +48,13 @@ class Assertions:
         self.certificates.setdefault(client_id.lower(), []).append(pem[start:])
 
     def register_federation(self, client_id: str, federation: Federation) -> None:
-        self.federations.setdefault(client_id.lower(), []).append(federation)
+        """Replaces what was registered for the same issuer and subject: keys rotate."""
+        others = [
+            known
+            for known in self.federations.get(client_id.lower(), [])
+            if (known.issuer, known.subject) != (federation.issuer, federation.subject)
+        ]
+        self.federations[client_id.lower()] = [*others, federation]
 
     def check(self, client_id: str, assertion: str) -> None:
         """Raises AssertionError_ for an assertion that does not prove this client."""
@@ -63,7 +69,7 @@ class Assertions:
             self._check_federation(client_id, assertion, claims)
 
     def _check_certificate(self, client_id: str, assertion: str, header: dict[str, Any]) -> None:
-        thumbprint = header.get("x5t#S256") or header.get("x5t")
+        thumbprint = str(header.get("x5t#S256") or header.get("x5t")).rstrip("=")
         for pem in self.certificates.get(client_id, []):
             certificate = x509.load_pem_x509_certificate(pem.encode())
             if thumbprint not in (_thumbprint(certificate, hashes.SHA256()), _thumbprint(certificate, hashes.SHA1())):  # noqa: S303 - x5t is SHA-1 by its definition

@@ -26,6 +26,8 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
 
 def from_json(plain: dict[str, Any]) -> Snapshot:
     """Raises KeyError, TypeError or ValueError for data that is no snapshot."""
+    if not isinstance(plain["rows"], dict):
+        raise TypeError("a snapshot holds rows by table")
     rows = {
         str(table): {record_id: Row(values, targets, version) for record_id, (values, targets, version) in held.items()}
         for table, held in plain["rows"].items()

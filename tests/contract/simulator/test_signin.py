@@ -1,0 +1,296 @@
+"""Sign-in with the real client library over TLS, and what the Web API makes of tokens."""
+
+import base64
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import jwt
+import pytest
+from azure.core.exceptions import ClientAuthenticationError
+from azure.identity import (
+    CertificateCredential,
+    ClientAssertionCredential,
+    ClientSecretCredential,
+    WorkloadIdentityCredential,
+)
+from azure.identity.aio import ClientSecretCredential as AsyncClientSecretCredential
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+from simulator import tenant
+from simulator.testing import running_simulator
+from tests.contract.simulator.support import error_of
+
+
+@pytest.fixture(scope="module")
+def entra(tmp_path_factory):
+    with running_simulator(auth="entra", tls_dir=tmp_path_factory.mktemp("tls")) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def key():
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def credential(entra, kind=ClientSecretCredential, client_id=tenant.CLIENT_ID, **more):
+    if kind is ClientSecretCredential:
+        more.setdefault("client_secret", tenant.CLIENT_SECRET)
+    return kind(
+        tenant_id=tenant.TENANT_ID,
+        client_id=client_id,
+        authority=entra.authority,
+        disable_instance_discovery=True,
+        connection_verify=str(entra.ca_file),
+        **more,
+    )
+
+
+def who_am_i(entra, token):
+    return httpx.get(f"{entra.api_url}/WhoAmI", headers={"Authorization": f"Bearer {token}"})
+
+
+def token_of(entra, **more):
+    with credential(entra, **more) as signed_in:
+        return signed_in.get_token(f"{entra.base_url}/.default").token
+
+
+def post(entra, tenant_id=tenant.TENANT_ID, **form):
+    base = {
+        "grant_type": "client_credentials",
+        "client_id": tenant.CLIENT_ID,
+        "client_secret": tenant.CLIENT_SECRET,
+        "scope": f"{entra.base_url}/.default",
+    }
+    sent = {name: value for name, value in (base | form).items() if value is not None}
+    url = f"{entra.authority}/{tenant_id}/oauth2/v2.0/token"
+    import ssl
+
+    return httpx.post(url, data=sent, verify=ssl.create_default_context(cafile=str(entra.ca_file)))
+
+
+class TestClientSecret:
+    def test_a_token_names_the_application_user(self, entra):
+        assert who_am_i(entra, token_of(entra)).json()["UserId"] == tenant.APPLICATION_USER
+
+    def test_another_application_is_another_user(self, entra):
+        token = token_of(entra, client_id=tenant.SECOND_CLIENT_ID)
+        assert who_am_i(entra, token).json()["UserId"] == tenant.SECOND_APPLICATION_USER
+
+    async def _async_token(self, entra):
+        async with AsyncClientSecretCredential(
+            tenant.TENANT_ID,
+            tenant.CLIENT_ID,
+            tenant.CLIENT_SECRET,
+            authority=entra.authority,
+            connection_verify=str(entra.ca_file),
+        ) as signed_in:
+            return (await signed_in.get_token(f"{entra.base_url}/.default")).token
+
+    def test_the_async_client_too(self, entra):
+        import asyncio
+
+        assert who_am_i(entra, asyncio.run(self._async_token(entra))).status_code == 200
+
+    def test_a_wrong_secret(self, entra):
+        with pytest.raises(ClientAuthenticationError, match="AADSTS7000215"):
+            token_of(entra, client_secret="wrong")
+
+    def test_the_answer_has_entras_shape(self, entra):
+        body = post(entra).json()
+        assert body["token_type"] == "Bearer"
+        assert body["expires_in"] == body["ext_expires_in"] == 3599
+
+    @pytest.mark.parametrize(
+        ("form", "status", "number", "error"),
+        [
+            ({"client_secret": "wrong"}, 401, 7000215, "invalid_client"),
+            ({"client_secret": None}, 401, 7000218, "invalid_client"),
+            ({"client_id": "99999999-0000-4000-8000-000000000000"}, 400, 700016, "unauthorized_client"),
+            ({"grant_type": "password"}, 400, 70003, "unsupported_grant_type"),
+            ({"scope": "user.read"}, 400, 70011, "invalid_scope"),
+            ({"tenant_id": "99999999-0000-4000-8000-000000000000"}, 400, 90002, "invalid_request"),
+            ({"client_assertion": "x", "client_assertion_type": "y"}, 400, 900144, "invalid_request"),
+        ],
+    )
+    def test_refusals(self, entra, form, status, number, error):
+        answer = post(entra, **form)
+        body = answer.json()
+        assert (answer.status_code, body["error"], body["error_codes"]) == (status, error, [number])
+        assert body["error_description"].startswith(f"AADSTS{number}: ")
+        assert {"timestamp", "trace_id", "correlation_id"} <= set(body)
+
+    def test_an_expired_secret(self, entra):
+        url = f"{entra.control_url}/applications"
+        httpx.put(url, json={"client_id": tenant.SECOND_CLIENT_ID, "expired": True})
+        assert post(entra, client_id=tenant.SECOND_CLIENT_ID).json()["error_codes"] == [7000222]
+        httpx.put(url, json={"client_id": tenant.SECOND_CLIENT_ID, "expired": False})
+        assert post(entra, client_id=tenant.SECOND_CLIENT_ID).status_code == 200
+
+
+class TestAssertions:
+    def pem(self, key):
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "client")])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(7)
+            .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+            .sign(key, hashes.SHA256())
+        )  # fmt: skip
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return secret + certificate.public_bytes(serialization.Encoding.PEM)
+
+    def test_a_certificate(self, entra, key):
+        pem = self.pem(key)
+        answer = httpx.put(
+            f"{entra.control_url}/applications", json={"client_id": tenant.CLIENT_ID, "certificate": pem.decode()}
+        )
+        assert answer.status_code == 200, answer.text
+        token = token_of(entra, kind=CertificateCredential, certificate_data=pem)
+        assert who_am_i(entra, token).status_code == 200
+
+    def test_a_certificate_that_is_not_registered(self, entra, key):
+        with pytest.raises(ClientAuthenticationError, match="AADSTS700027"):
+            token_of(entra, kind=CertificateCredential, certificate_data=self.pem(key))
+
+    def federate(self, entra, key):
+        public = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        trust = {
+            "issuer": "https://cluster.example",
+            "subject": "system:serviceaccount:crm:writer",
+            "public_key": public.decode(),
+        }
+        answer = httpx.put(
+            f"{entra.control_url}/applications", json={"client_id": tenant.CLIENT_ID, "federation": trust}
+        )
+        assert answer.status_code == 200
+
+    def service_account_token(self, key, **claims):
+        now = int(time.time())
+        payload = {
+            "iss": "https://cluster.example", "sub": "system:serviceaccount:crm:writer",
+            "aud": "api://AzureADTokenExchange", "iat": now, "exp": now + 600, **claims,
+        }  # fmt: skip
+        return jwt.encode(payload, key, algorithm="RS256")
+
+    def test_a_federated_token(self, entra, key, tmp_path):
+        self.federate(entra, key)
+        file = tmp_path / "token"
+        file.write_text(self.service_account_token(key))
+        token = token_of(entra, kind=WorkloadIdentityCredential, token_file_path=str(file))
+        assert who_am_i(entra, token).json()["UserId"] == tenant.APPLICATION_USER
+
+    @pytest.mark.parametrize(
+        ("claims", "number"),
+        [
+            ({"sub": "system:serviceaccount:crm:other"}, 70021),
+            ({"iss": "https://elsewhere.example"}, 70021),
+            ({"exp": 1}, 700024),
+            ({"aud": "somebody"}, 700027),
+        ],
+    )
+    def test_a_federated_token_that_is_not_good(self, entra, key, claims, number):
+        self.federate(entra, key)
+        assertion = self.service_account_token(key, **claims)
+        with pytest.raises(ClientAuthenticationError, match=f"AADSTS{number}"):
+            token_of(entra, kind=ClientAssertionCredential, func=lambda: assertion)
+
+    def test_garbage(self, entra):
+        with pytest.raises(ClientAuthenticationError, match="AADSTS50027"):
+            token_of(entra, kind=ClientAssertionCredential, func=lambda: "garbage")
+
+
+class TestTokens:
+    @pytest.mark.parametrize("header", [None, "", "Basic x", "Bearer", "Bearer garbage"])
+    def test_without_a_good_token_it_is_401_without_a_body(self, entra, header):
+        headers = {} if header is None else {"Authorization": header}
+        answer = httpx.get(f"{entra.api_url}/WhoAmI", headers=headers)
+        assert (answer.status_code, answer.content) == (401, b"")
+        wanted = f"Bearer authorization_uri={entra.authority}/{tenant.TENANT_ID}/oauth2/authorize, resource_id={entra.base_url}/"
+        assert answer.headers["WWW-Authenticate"] == wanted
+
+    def test_expired(self, entra):
+        httpx.put(f"{entra.control_url}/token-lifetime", json={"seconds": -1})
+        token = post(entra).json()["access_token"]
+        httpx.put(f"{entra.control_url}/token-lifetime", json={"seconds": 3599})
+        assert who_am_i(entra, token).status_code == 401
+
+    def test_all_expired_at_once(self, entra):
+        token = token_of(entra)
+        httpx.post(f"{entra.control_url}/expire-tokens")
+        assert who_am_i(entra, token).status_code == 401
+        assert who_am_i(entra, token_of(entra)).status_code == 200
+
+    def test_for_another_audience(self, entra):
+        token = post(entra, scope="https://other.crm.dynamics.com/.default").json()["access_token"]
+        assert who_am_i(entra, token).status_code == 401
+
+    def test_for_this_server_under_another_name(self, entra):
+        scope = entra.base_url.replace("127.0.0.1", "localhost")
+        token = post(entra, scope=f"{scope}/.default").json()["access_token"]
+        assert who_am_i(entra, token).status_code == 200
+
+    def test_tampered(self, entra):
+        head, payload, signature = token_of(entra).split(".")
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+        claims["appid"] = tenant.SECOND_CLIENT_ID
+        forged = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+        assert who_am_i(entra, f"{head}.{forged}.{signature}").status_code == 401
+
+    def test_an_application_without_a_user(self, entra):
+        client_id = "88888888-0000-4000-8000-000000000001"
+        httpx.put(f"{entra.control_url}/applications", json={"client_id": client_id, "secret": "s"})
+        token = post(entra, client_id=client_id, client_secret="s").json()["access_token"]
+        answer = who_am_i(entra, token)
+        assert error_of(answer) == (403, "0x80072560")
+        httpx.put(f"{entra.control_url}/switches", json={"not_a_member_status": "401"})
+        assert who_am_i(entra, token).status_code == 401
+        httpx.put(f"{entra.control_url}/switches", json={"not_a_member_status": "403"})
+
+    def test_a_disabled_application_user(self, entra):
+        token = token_of(entra, client_id=tenant.SECOND_CLIENT_ID)
+        entra.edit("systemusers", tenant.SECOND_APPLICATION_USER, {"isdisabled": True})
+        assert error_of(who_am_i(entra, token))[0] == 403
+        entra.edit("systemusers", tenant.SECOND_APPLICATION_USER, {"isdisabled": False})
+        assert who_am_i(entra, token).status_code == 200
+
+    def test_refused_requests_do_not_count(self, entra):
+        entra.call(lambda core: core.protection.reset())
+        httpx.get(f"{entra.api_url}/WhoAmI")
+        assert all(row["admitted"] == 0 for row in entra.call(lambda core: core.counters())["limits"])
+
+
+class TestTls:
+    def test_the_web_api_answers_over_tls_too(self, entra):
+        import ssl
+
+        context = ssl.create_default_context(cafile=str(entra.ca_file))
+        headers = {"Authorization": f"Bearer {token_of(entra)}"}
+        answer = httpx.get(f"{entra.authority}/api/data/v9.2/WhoAmI", headers=headers, verify=context)
+        assert answer.json()["@odata.context"].startswith("https://")
+
+    def test_the_token_endpoint_does_not_answer_in_the_clear(self, entra):
+        assert httpx.post(f"{entra.base_url}/{tenant.TENANT_ID}/oauth2/v2.0/token").status_code == 404
+
+    def test_discovery(self, entra):
+        import ssl
+
+        context = ssl.create_default_context(cafile=str(entra.ca_file))
+        url = f"{entra.authority}/{tenant.TENANT_ID}/v2.0/.well-known/openid-configuration"
+        assert httpx.get(url, verify=context).json()["token_endpoint"].startswith(entra.authority)
+
+
+class TestStaticTokens:
+    def test_one_token_one_user(self):
+        with running_simulator(auth="static") as simulator:
+            assert who_am_i(simulator, tenant.STATIC_TOKEN).json()["UserId"] == tenant.APPLICATION_USER
+            assert who_am_i(simulator, tenant.CALL_SYSTEM_TOKEN).json()["UserId"] == tenant.CALL_SYSTEM_USER
+            assert who_am_i(simulator, "other").status_code == 401

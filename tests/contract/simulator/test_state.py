@@ -1,0 +1,235 @@
+"""Seeding, snapshots, the SQLite file, and table files of one's own."""
+
+import httpx
+import pytest
+
+from simulator import tenant
+from simulator.schema import SchemaError, read_schema, table_from
+from simulator.settings import Settings
+from simulator.testing import running_simulator
+from tests.contract.simulator.support import RECORD
+
+TASK = f"tasks({RECORD})"
+
+
+def control(simulator, method, path, **more):
+    return httpx.request(method, f"{simulator.control_url}/{path}", **more)
+
+
+class TestSeeding:
+    def test_json(self, simulator, client):
+        ids = control(simulator, "POST", "seed/tasks", json=[{"subject": "a"}, {"subject": "b"}]).json()["ids"]
+        assert client.get(f"tasks({ids[1]})").json()["subject"] == "b"
+        assert simulator.oplog(actor="seed")[0]["user"] == tenant.SYSTEM_USER
+
+    def test_csv(self, simulator, client):
+        text = "medx_name,medx_priority,medx_donotcall,medx_notes,medx_AccountId@odata.bind\n"
+        text += f"Anna,5,true,,/accounts({tenant.ACCOUNTS[0]})\nBert,,no,hello,\n"
+        answer = control(
+            simulator, "POST", "seed/medx_callqueueitems", content=text, headers={"Content-Type": "text/csv"}
+        )
+        assert answer.status_code == 200, answer.text
+        anna, bert = simulator.rows("medx_callqueueitems")
+        assert (anna["medx_priority"], anna["medx_donotcall"], anna["medx_notes"]) == (5, True, None)
+        assert anna["_medx_accountid_value"] == tenant.ACCOUNTS[0]
+        assert (bert["medx_priority"], bert["medx_donotcall"]) == (0, False)
+
+    def test_a_wrong_cell_is_named(self, simulator):
+        text = "medx_name,medx_priority\nAnna,5\nBert,many\n"
+        answer = control(
+            simulator, "POST", "seed/medx_callqueueitems", content=text, headers={"Content-Type": "text/csv"}
+        )
+        assert answer.status_code == 400
+        assert "line 3, column medx_priority: 'many'" in answer.json()["error"]
+        assert simulator.rows("medx_callqueueitems") == []
+
+    @pytest.mark.parametrize(
+        ("path", "rows"), [("seed/nosuch", []), ("seed/tasks", [{"nosuch": 1}]), ("seed/tasks", 5)]
+    )
+    def test_what_cannot_be_seeded(self, simulator, path, rows):
+        assert control(simulator, "POST", path, json=rows).status_code == 400
+
+    def test_rows_can_be_read_back(self, simulator, client):
+        client.patch(TASK, json={"subject": "x"})
+        (row,) = control(simulator, "GET", "rows/tasks").json()["rows"]
+        assert row["subject"] == "x"
+        assert row["@odata.etag"].startswith('W/"')
+
+    def test_an_empty_organization(self):
+        with running_simulator(auth="none", seed_rows=False) as simulator:
+            assert simulator.rows("accounts") == []
+
+
+class TestSnapshots:
+    def test_back_to_what_was(self, simulator, client):
+        client.patch(TASK, json={"subject": "before"})
+        snapshot = control(simulator, "GET", "snapshot").json()
+        client.patch(TASK, json={"subject": "after"})
+        client.post("tasks", json={"subject": "new"})
+        rows = control(simulator, "PUT", "snapshot", json=snapshot).json()
+        assert rows["task"] == 1
+        assert client.get(TASK).json()["subject"] == "before"
+
+    def test_no_etag_is_ever_given_twice(self, simulator, client):
+        snapshot = control(simulator, "GET", "snapshot").json()
+        client.patch(TASK, json={})
+        first = client.get(TASK).headers["ETag"]
+        control(simulator, "PUT", "snapshot", json=snapshot)
+        client.patch(TASK, json={})
+        assert client.get(TASK).headers["ETag"] != first
+
+    def test_into_another_simulator(self, simulator, client):
+        client.patch(TASK, json={"subject": "x"})
+        snapshot = control(simulator, "GET", "snapshot").json()
+        with running_simulator(auth="none", seed_rows=False) as other:
+            control(other, "PUT", "snapshot", json=snapshot)
+            assert other.rows("tasks")[0]["subject"] == "x"
+            assert len(other.rows("accounts")) == 10
+
+    def test_what_is_no_snapshot(self, simulator):
+        assert control(simulator, "PUT", "snapshot", json={"rows": 5}).status_code == 400
+
+
+class TestSqlite:
+    def test_rows_log_and_etags_outlive_the_process(self, tmp_path):
+        file = tmp_path / "crm.sqlite"
+        with running_simulator(auth="none", sqlite=file) as simulator:
+            httpx.patch(f"{simulator.api_url}/{TASK}", json={"subject": "x"})
+            httpx.patch(f"{simulator.api_url}/accounts({tenant.ACCOUNTS[0]})", json={"name": "Renamed"})
+            etag = httpx.get(f"{simulator.api_url}/{TASK}").headers["ETag"]
+            last = simulator.call(lambda core: core.organization.log.last)
+        with running_simulator(auth="none", sqlite=file) as simulator:
+            answer = httpx.get(f"{simulator.api_url}/{TASK}")
+            assert (answer.json()["subject"], answer.headers["ETag"]) == ("x", etag)
+            assert httpx.get(f"{simulator.api_url}/accounts({tenant.ACCOUNTS[0]})").json()["name"] == "Renamed"
+            assert len(simulator.rows("accounts")) == 10
+            httpx.delete(f"{simulator.api_url}/{TASK}")
+            assert simulator.oplog(operation="delete")[0]["seq"] == last + 1
+        with running_simulator(auth="none", sqlite=file) as simulator:
+            assert simulator.rows("tasks") == []
+
+    def test_what_was_rolled_back_is_not_kept(self, tmp_path):
+        from tests.contract.simulator.support import BatchBody
+
+        file = tmp_path / "crm.sqlite"
+        with running_simulator(auth="none", sqlite=file) as simulator:
+            with httpx.Client(base_url=f"{simulator.api_url}/") as client:
+                BatchBody().change_set(("POST", "tasks", {}), ("POST", "tasks", {"subject": "x" * 201})).send(client)
+        with running_simulator(auth="none", sqlite=file) as simulator:
+            assert simulator.rows("tasks") == []
+
+    def test_a_restored_snapshot_is_kept(self, tmp_path):
+        file = tmp_path / "crm.sqlite"
+        with running_simulator(auth="none", sqlite=file) as simulator:
+            before = simulator.call(lambda core: core.snapshot())
+            httpx.post(f"{simulator.api_url}/tasks", json={})
+            simulator.call(lambda core: core.restore(before))
+        with running_simulator(auth="none", sqlite=file) as simulator:
+            assert simulator.rows("tasks") == []
+
+
+class TestTables:
+    DEFINITION = {
+        "table": "new_ticket",
+        "set": "new_tickets",
+        "id": "new_ticketid",
+        "name": "new_title",
+        "custom": True,
+        "columns": {
+            "new_title": {"type": "string", "max": 10},
+            "new_cost": {"type": "decimal", "min": 0, "max": 5},
+            "new_accountid": {"type": "lookup", "targets": {"account": {}}, "schema_name": "new_AccountId"},
+        },
+        "keys": {"title": ["new_title"]},
+    }
+
+    def test_a_table_added_while_it_runs(self, simulator, client):
+        assert control(simulator, "PUT", "tables", json=self.DEFINITION).status_code == 200
+        body = {"new_cost": 1.5, "new_AccountId@odata.bind": f"/accounts({tenant.ACCOUNTS[0]})"}
+        assert client.patch("new_tickets(new_title='a')", json=body).status_code == 204
+        assert (
+            client.get("new_tickets(new_title='a')?$expand=new_AccountId($select=name)").json()["new_AccountId"]["name"]
+            == "Account 1"
+        )
+        assert client.post("new_tickets", json={"new_title": "x" * 11}).status_code == 400
+        assert client.get("EntityDefinitions(LogicalName='new_ticket')").status_code == 200
+
+    @pytest.mark.parametrize(
+        ("change", "complaint"),
+        [
+            ({"name": "nosuch"}, "primary name 'nosuch'"),
+            ({"keys": {"k": ["nosuch"]}}, "names no column 'nosuch'"),
+            ({"columns": {"new_title": {"type": "text"}}}, "columns.new_title.type"),
+            ({"columns": {"new_title": {"type": "lookup"}}}, "has no targets"),
+            ({"table": "New Ticket"}, "table"),
+            ({"nosuch": 1}, "nosuch"),
+        ],
+    )
+    def test_every_mistake_in_a_table_is_named(self, change, complaint):
+        with pytest.raises(SchemaError, match=complaint):
+            table_from(self.DEFINITION | change)
+
+    def test_from_files(self, tmp_path):
+        import json
+
+        (tmp_path / "a.json").write_text(json.dumps(self.DEFINITION | {"columns": {"new_title": {"type": "string"}}}))
+        (tmp_path / "b.yaml").write_text("tables: []\n")
+        (tmp_path / "notes.txt").write_text("not a table")
+        assert [table.logical_name for table in read_schema(tmp_path)] == ["new_ticket"]
+        with running_simulator(auth="none", tables=(tmp_path,), seed_rows=False) as simulator:
+            assert httpx.post(f"{simulator.api_url}/new_tickets", json={"new_title": "x"}).status_code == 204
+            assert httpx.get(f"{simulator.api_url}/accounts").status_code == 404
+
+
+class TestControl:
+    def test_the_index_lists_addresses_and_endpoints(self, simulator):
+        body = httpx.get(simulator.control_url).json()
+        assert body["api_url"] == simulator.api_url
+        assert "POST /_control/faults" in body["endpoints"]
+
+    def test_health(self, simulator):
+        assert control(simulator, "GET", "health").json() == {"status": "up"}
+
+    @pytest.mark.parametrize(
+        ("method", "path", "content", "status"),
+        [
+            ("GET", "nosuch", None, 404), ("POST", "edit", b"{", 400), ("POST", "edit", b"{}", 400),
+            ("PUT", "limits", b'{"nosuch": 1}', 400), ("PUT", "latency", b'{"distribution": "nosuch"}', 400),
+            ("GET", "rows/nosuch", None, 400), ("DELETE", "columns/task/nosuch", None, 404),
+            ("GET", "oplog?after=x", None, 400), ("PUT", "tables", b"{}", 400),
+            ("PUT", "applications", b'{"client_id": "x", "certificate": "none"}', 400),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_be_done_is_said(self, simulator, method, path, content, status):
+        answer = control(simulator, method, path, content=content)
+        assert answer.status_code == status
+        assert answer.json()["error"]
+
+    def test_counters(self, simulator, client):
+        client.post("tasks", json={})
+        body = control(simulator, "GET", "counters").json()
+        assert body["rows"]["task"] == 1
+        assert body["requests"] > 0
+
+    def test_limits_can_be_read(self, simulator):
+        assert control(simulator, "GET", "limits").json()["requests"] == 6000
+
+    def test_delegates(self, simulator, client):
+        control(simulator, "PUT", "delegates", json={"user": tenant.APPLICATION_USER})
+        assert client.get("WhoAmI", headers={"MSCRMCallerID": tenant.PERSON}).json()["UserId"] == tenant.PERSON
+
+    def test_privileges(self, simulator, client):
+        denied = {"user": tenant.APPLICATION_USER, "table": "task", "denied": ["create"]}
+        control(simulator, "PUT", "privileges", json=denied)
+        assert client.post("tasks", json={}).status_code == 403
+
+
+def test_entra_needs_a_folder_for_certificates():
+    with pytest.raises(ValueError, match="tls_dir"):
+        Settings(auth="entra")
+
+
+def test_a_body_that_is_too_large():
+    with running_simulator(auth="none", max_body_bytes=1000) as simulator:
+        answer = httpx.post(f"{simulator.api_url}/tasks", json={"description": "x" * 1000})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "0x8004418a")
