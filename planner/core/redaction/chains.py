@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 # What people say between the digits of a number.
 _FILLERS = """
@@ -76,12 +77,7 @@ class Run:
 
     def ends_group(self, digits: int) -> bool:
         """Whether a group ends after that many digits."""
-        total = 0
-        for length in self.shape:
-            total += length
-            if total >= digits:
-                break
-        return total == digits
+        return digits in accumulate(self.shape)
 
 
 class Chain:

