@@ -85,8 +85,11 @@ class Emitter:
         return verdicts | {work: Later(_FIGHT) for work in asks}, exchange
 
     def _first_ask(self, work: Work) -> _Ask:
+        """Sent straight away under the baseline's etag, unless that is known to be over: an earlier plan of ours has
+        changed the row since, so the etag would only be refused.
+        """
         etag = work.plan.baseline.etag
-        if work.read_first or etag is None or not self._write:
+        if work.read_first or etag is None or work.plan.preceding or not self._write:
             return _Reading(reads(work.plan))
         return _Writing(full(work.plan, _owners(work), etag))
 

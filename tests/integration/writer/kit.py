@@ -178,6 +178,15 @@ class Topic:
         finally:
             consumer.close()
 
+    def committed_metadata(self, partition: int, group: str = "writeback-writer") -> str:
+        """What the newest commit says of plans settled beyond its offset; empty for nothing."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
+        try:
+            at = TopicPartition(self.topics.planned_writebacks.name, partition)
+            return consumer.committed([at], timeout=20)[0].metadata or ""
+        finally:
+            consumer.close()
+
     def wait_for_committed(self, count: int, *, group: str = "writeback-writer", seconds: float = 30) -> None:
         """Until everything published is committed: `count` records over all partitions."""
         wait_until(

@@ -18,26 +18,26 @@ from tests.integration.writer.kit import DISPOSITIONS, QUEUE_ITEMS, Desk, Topic,
 BATCH = {"path": r"\$batch"}
 WRITE = {"path": r"\$batch", "body": "If-None-Match"}
 FAULTS: dict[str, list[dict[str, Any]]] = {
-    "did it and never answered": [{"when": WRITE, "times": 3, "do": [{"kind": "cut", "moment": "applied"}]}],
-    "cut before anything was done": [{"when": WRITE, "times": 3, "do": [{"kind": "cut", "moment": "before"}]}],
-    "cut during the answer": [{"when": WRITE, "times": 3, "do": [{"kind": "cut", "moment": "during"}]}],
+    "did it and never answered": [{"when": WRITE, "times": 2, "do": [{"kind": "cut", "moment": "applied"}]}],
+    "cut before anything was done": [{"when": WRITE, "times": 2, "do": [{"kind": "cut", "moment": "before"}]}],
+    "cut during the answer": [{"when": WRITE, "times": 2, "do": [{"kind": "cut", "moment": "during"}]}],
     "done, and answered by a broken gateway": [
-        {"when": WRITE, "times": 3, "do": [{"kind": "error", "name": "bad_gateway", "applied": True}]}
+        {"when": WRITE, "times": 2, "do": [{"kind": "error", "name": "bad_gateway", "applied": True}]}
     ],
     "throttled": [
-        {"when": WRITE, "skip": 1, "times": 2, "do": [{"kind": "status", "status": 429, "code": "0x80072322", "retry_after": 1}]}
+        {"when": WRITE, "skip": 1, "do": [{"kind": "status", "status": 429, "code": "0x80072322", "retry_after": 1}]}
     ],
     "deadlock in the database": [{"when": WRITE, "times": 2, "do": [{"kind": "error", "name": "sql_deadlock"}]}],
     "maintenance page": [
         {"when": WRITE, "times": 2, "do": [{"kind": "status", "status": 503, "body": "<html>Maintenance</html>"}]}
     ],
     "a page with status 200 instead of an answer": [
-        {"when": WRITE, "times": 2, "do": [{"kind": "status", "status": 200, "body": "<html>Welcome</html>", "applied": True}]}
+        {"when": WRITE, "times": 2, "do": [{"kind": "status", "status": 200, "body": "<html></html>", "applied": True}]}
     ],
     "metadata cannot be read at first": [
-        {"when": {"path": r"\$batch", "body": "EntityDefinitions"}, "times": 3, "do": [{"kind": "error", "name": "unavailable"}]}
+        {"when": {**BATCH, "body": "EntityDef"}, "times": 2, "do": [{"kind": "error", "name": "unavailable"}]}
     ],
-    "read-backs are cut as well": [{"when": BATCH, "skip": 3, "times": 4, "do": [{"kind": "cut", "moment": "applied"}]}],
+    "any answer is cut": [{"when": BATCH, "skip": 3, "times": 2, "do": [{"kind": "cut", "moment": "applied"}]}],
 }  # fmt: skip
 
 
@@ -273,7 +273,7 @@ def test_W6_an_outage_is_waited_for_and_told_once_per_plan(
             lambda: writer.metric("writeback_outcomes_total", status="resume_needed", reason="") == len(plans),
             what="every plan told as resume_needed", seconds=40,
         )  # fmt: skip
-        assert topic.committed() == {}
+        assert set(topic.committed().values()) <= {0}
         simulator.call(lambda core: core.rules.remove(outage))
         topic.wait_for_committed(len(plans))
     check(simulator, topic, plans)
@@ -303,7 +303,7 @@ def test_W8_a_dry_run_writes_nothing_under_every_disposition_and_fault(
     plans = [desk.plan(seed_item(simulator), disposition) for disposition in DISPOSITIONS]
     landed = len(writes(simulator.oplog()))
     for rule in FAULTS[fault] if fault else ():
-        simulator.fault(**rule | {"when": BATCH if "EntityDefinitions" not in str(rule) else rule["when"]})
+        simulator.fault(**rule | {"times": 1, "when": rule["when"] if "EntityDef" in str(rule) else BATCH})
     topic.publish(*plans)
     with running_writer(writer_env(simulator, topic.bootstrap, WRITER_WRITE="false")):
         topic.wait_for_committed(len(plans), group="writeback-rehearsal")
