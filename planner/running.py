@@ -44,6 +44,7 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
     worker = faust.Worker(
         planner.app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False, loglevel="ERROR"
     )
+    worker.spinner = None  # it would write terminal codes between the log lines
     code = _until_stopped(worker)
     planner.publisher.close()
     planner.endpoint.stop()

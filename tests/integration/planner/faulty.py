@@ -46,6 +46,11 @@ class TrappedPins:
         self._pins.pin(partition, pins)
         self._trap.at("pinned")
 
+    def recover(self, partition, changes, read_up_to):
+        self._trap.batches = FATAL_BATCH
+        self._trap.at("recovering")
+        self._pins.recover(partition, changes, read_up_to)
+
     def __len__(self):
         return len(self._pins)
 

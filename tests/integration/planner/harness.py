@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from confluent_kafka import Message, Producer
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from ops.processes import Service
+from ops.waiting import wait_until
 from schemas.codec import single_object
 from schemas.records import CallOutcome
 from schemas.topics import Topics
-from tests.brokers.kafka import read_topic
 from tests.factories import an_id, make_outcome
 
 EXAMPLE = Path(__file__).parents[3] / "planner" / "mapping.example.json"
@@ -52,14 +52,45 @@ def publish(bootstrap: str, given: Iterable[CallOutcome], *, topic: str = "call-
 def plans(bootstrap: str, *, prefix: str = "") -> dict[str, list[bytes]]:
     """Session to the different plans that stand on the topic for it; a plan that was published twice counts once."""
     found: dict[str, list[bytes]] = defaultdict(list)
-    for message in read_topic(bootstrap, prefix + Topics().planned_writebacks.name):
+    for message in read(bootstrap, prefix + Topics().planned_writebacks.name):
         if message.value() not in found[message.key().decode()]:
             found[message.key().decode()].append(message.value())
     return found
 
 
+def read(bootstrap: str, topic: str) -> list[Message]:
+    """Every record of a topic up to its present end, all partitions at once; in order within a partition."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "fetch.wait.max.ms": 50})
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        marks = {each: consumer.get_watermark_offsets(TopicPartition(topic, each), timeout=10) for each in partitions}
+        consumer.assign([TopicPartition(topic, each, first) for each, (first, end) in marks.items() if end > first])
+        found: list[Message] = []
+
+        def all_read() -> bool:
+            found.extend(each for each in consumer.consume(1000, 0.1) if not each.error())
+            at = {each.partition: each.offset for each in consumer.position(consumer.assignment())}
+            return all(at[each] >= end for each, (first, end) in marks.items() if end > first)
+
+        wait_until(all_read, what=f"{topic} is read to its end", every=0)
+        return found
+    finally:
+        consumer.close()
+
+
+def published(bootstrap: str, topic: str = "planned-writebacks") -> int:
+    """How many records the topic has got, without reading them."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "watermarks"})
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        marks = [consumer.get_watermark_offsets(TopicPartition(topic, each), timeout=10) for each in partitions]
+        return sum(end for _, end in marks)
+    finally:
+        consumer.close()
+
+
 def rejected(bootstrap: str, *, prefix: str = "") -> list[Message]:
-    return read_topic(bootstrap, prefix + Topics().call_outcomes_rejected.name)
+    return read(bootstrap, prefix + Topics().call_outcomes_rejected.name)
 
 
 def lost(bootstrap: str, given: Iterable[CallOutcome], *, prefix: str = "") -> set[str]:

@@ -7,8 +7,8 @@ import threading
 
 import faust
 
-from planner.batch import Desk, Planned
 from planner.app import _RAW, _incoming
+from planner.batch import Desk, Planned
 from planner.pins import MemoryPins
 from planner.settings import read_settings
 from planner.wiring import prepare
@@ -30,7 +30,7 @@ def main() -> None:
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_port=int(os.environ["NAIVE_WEB_PORT"]),
-        producer_linger=0.5 if FAULT.startswith("SIG") else 0,
+        producer_linger=1.0 if FAULT == "SIGKILL" else 0,
     )
     outcomes = app.topic(topics.call_outcomes.name, **_RAW)
     planned = app.topic(topics.planned_writebacks.name, **_RAW)
@@ -53,8 +53,10 @@ def main() -> None:
             (verdict,) = desk.verdicts([_incoming(event.message)])
             if isinstance(verdict, Planned):
                 planned.send_soon(key=event.key, value=verdict.value, partition=event.message.partition)
-            if FAULT.startswith("SIG") and taken == 20:
-                threading.Timer(0.35, os.kill, [os.getpid(), signal.Signals[FAULT]]).start()
+            if FAULT == "SIGSTOP" and taken == 20:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if FAULT == "SIGKILL" and taken == 20:
+                threading.Timer(0.45, os.kill, [os.getpid(), signal.SIGKILL]).start()
 
     faust.Worker(app, loglevel="ERROR", redirect_stdouts=False).execute_from_commandline()
 
