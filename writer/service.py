@@ -183,7 +183,11 @@ class Service:
             self._oldest[one.partition] = deque()
         self._parts.metrics.partitions.set(len(self._epochs))
         if partitions:
-            self._log.info("partitions.assigned", partitions=sorted(one.partition for one in partitions))
+            self._log.info(
+                "partitions.assigned",
+                partitions=sorted(one.partition for one in partitions),
+                protocol=self.consumer.protocol,
+            )
 
     def received(self, records: Sequence[Taken]) -> None:
         for record in records:

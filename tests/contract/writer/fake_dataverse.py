@@ -1,5 +1,5 @@
-"""A Dataverse of a hundred lines for unit tests: rows in a dict, change sets with rollback, preconditions. Reads `$batch`
-with the standard library's mail parser. It is believed because the contract cases run on it and on the simulator.
+"""A Dataverse of a hundred lines for unit tests: rows in a dict, change sets with rollback, preconditions. It reads
+`$batch` with the standard library's mail parser, and is believed because the contract cases run on the simulator too.
 """
 
 from __future__ import annotations
