@@ -47,6 +47,7 @@ _WORD = re.compile(
 )
 _WORD_OR_FIGURES = re.compile(r"[a-z]+|[0-9]+")
 NUMBER_WORDS = frozenset((*_DIGITS, *_TEENS, *_TENS, *_REPEATS))
+_NEUTRAL = FILLERS | {"hundred", "thousand"}
 _TELLING = NUMBER_WORDS | {"plus"}
 _MIXED = re.compile(r"[0-9][oil]|[oil][0-9]")
 _MISTYPED = re.compile(r"(?<![0-9a-z])(?:[0-9]{1,15}[oil]|[oil]{1,4}[0-9])[0-9oil]{0,15}(?![0-9a-z])")
@@ -80,7 +81,7 @@ def _hides_number(text: str) -> bool:
             words += 1
         elif part < "a":
             digits += len(part)
-        elif part not in FILLERS:
+        elif part not in _NEUTRAL:
             digits = words = 0
         if words and digits >= _FEWEST_DIGITS:
             return True
