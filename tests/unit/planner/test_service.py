@@ -1,0 +1,155 @@
+import asyncio
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from planner.app import finish
+from planner.errors import NotPublished
+from planner.metrics import Metrics
+from planner.pins import MemoryPins
+from planner.service import Service
+from schemas.headers import TRACEPARENT
+from schemas.registry import RegistryUnavailable
+from schemas.topics import Topics
+from tests.factories import make_outcome
+from tests.unit.planner.test_batch import a_desk, incoming
+
+TRACE = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
+
+
+class FakePublisher:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.published = []
+        self.error = error
+
+    async def publish(self, records) -> None:
+        if self.error:
+            raise self.error
+        self.published += records
+
+
+def a_service(*, pins=None, publisher=None, desk=None, patience=0.0):
+    pins = MemoryPins() if pins is None else pins
+    registry = CollectorRegistry()
+    service = Service(
+        desk=desk or a_desk(pins),
+        pins=pins,
+        publisher=publisher or FakePublisher(),
+        topics=Topics(),
+        metrics=Metrics(registry),
+        planned_by="0.1.0",
+        registry_patience_s=patience,
+    )
+    return service, registry
+
+
+def test_P5_a_batch_is_pinned_only_after_it_was_acknowledged():
+    pins = MemoryPins()
+    service, _ = a_service(pins=pins, publisher=FakePublisher(NotPublished("REQUEST_TIMED_OUT")))
+    with pytest.raises(NotPublished):
+        asyncio.run(service.handle([incoming(make_outcome())]))
+    assert len(pins) == 0
+
+
+def test_plans_go_where_their_outcome_stood_under_their_session():
+    publisher = FakePublisher()
+    service, _ = a_service(publisher=publisher)
+    asyncio.run(service.handle([incoming(make_outcome(), 4, partition=3, headers=((TRACEPARENT, TRACE),))]))
+    (record,) = publisher.published
+    assert (record.topic, record.partition, record.key) == ("planned-writebacks", 3, b"sess-000001")
+    assert record.headers == [(TRACEPARENT, TRACE)]
+
+
+def test_rejections_go_to_their_own_topic_and_duplicates_nowhere():
+    publisher = FakePublisher()
+    service, _ = a_service(publisher=publisher)
+    batch = [incoming(make_outcome()), incoming(make_outcome(), 1), incoming(make_outcome(), 2, value=b"junk")]
+    asyncio.run(service.handle(batch))
+    asyncio.run(service.handle(batch[:1]))
+    assert [each.topic for each in publisher.published] == ["planned-writebacks", "call-outcomes-rejected"]
+
+
+def test_B1_metrics_count_by_reason_and_name_nobody():
+    service, registry = a_service()
+    secret = make_outcome(session_id="kim@example.com", phone_number="+15305550199")
+    asyncio.run(service.handle([incoming(secret), incoming(secret, 1, key=b"kim@example.com"), incoming(secret, 2)]))
+    text = generate_latest(registry).decode()
+    assert 'planner_outcomes_total{outcome="planned"} 1.0' in text
+    assert 'planner_outcomes_total{outcome="duplicate"} 1.0' in text
+    assert 'planner_rejections_total{reason="key_disagrees"} 1.0' in text
+    assert "example.com" not in text
+    assert "5550199" not in text
+
+
+class UnavailableAtFirst:
+    def __init__(self, desk, times: int) -> None:
+        self._desk, self.times = desk, times
+
+    def verdicts(self, batch):
+        if self.times:
+            self.times -= 1
+            raise RegistryUnavailable("the schema registry cannot be reached")
+        return self._desk.verdicts(batch)
+
+
+def test_a_registry_that_comes_back_costs_no_outcome(monkeypatch):
+    monkeypatch.setattr("planner.service._REGISTRY_PAUSE_S", 0.0)
+    publisher = FakePublisher()
+    service, _ = a_service(publisher=publisher, desk=UnavailableAtFirst(a_desk(), 3), patience=30.0)
+    asyncio.run(service.handle([incoming(make_outcome())]))
+    assert len(publisher.published) == 1
+
+
+def test_a_registry_that_stays_away_rejects_nothing_and_ends_the_batch():
+    publisher = FakePublisher()
+    service, _ = a_service(publisher=publisher, desk=UnavailableAtFirst(a_desk(), 10))
+    with pytest.raises(RegistryUnavailable):
+        asyncio.run(service.handle([incoming(make_outcome())]))
+    assert publisher.published == []
+
+
+def test_P5_a_batch_that_fails_ends_the_process_and_is_not_acknowledged():
+    ended = []
+
+    async def failing():
+        raise NotPublished("gone")
+
+    asyncio.run(finish(failing(), ended.append))
+    assert isinstance(ended[0], NotPublished)
+
+
+def test_P5_being_cancelled_does_not_cut_a_batch_off():
+    """What Faust acknowledges after a batch that was cut off would be lost."""
+    finished = []
+
+    async def slow(release: asyncio.Event):
+        await release.wait()
+        finished.append(True)
+
+    async def scenario():
+        release = asyncio.Event()
+        batch = asyncio.ensure_future(finish(slow(release), finished.append))
+        await asyncio.sleep(0)
+        for _ in range(3):
+            batch.cancel()
+            await asyncio.sleep(0)
+            assert not batch.done()
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await batch
+
+    asyncio.run(scenario())
+    assert finished == [True]
+
+
+def test_P5_a_batch_that_was_itself_cancelled_ends_the_process():
+    ended = []
+
+    async def scenario():
+        async def cancelled():
+            raise asyncio.CancelledError
+
+        await finish(cancelled(), ended.append)
+
+    asyncio.run(scenario())
+    assert isinstance(ended[0], asyncio.CancelledError)
