@@ -63,9 +63,9 @@ _NO_MAILBOX = frozenset(_BEFORE_PLACES.split())
 _LOCAL_EXTRA = frozenset("!#$%'*+-=^_`{|}~." + BARRIER)
 _TRIMMED = "!#$%'*+-=^`{|}~."
 # `email=name@example.com` is a parameter and its value; `bounce+name=example.com@list.org` is all mailbox.
-_PARAMETER = re.compile(r"(?:e?mail|to|from|cc|bcc|user|username|login|contact|recipient|sender)=")
+_PARAMETER = re.compile(r"(?:e?mail|to|from|cc|bcc|user|username|login|contact|recipient|sender)=|[\w-]{1,40}='")
 _DOMAIN = re.compile(r"[\w.-]{1,255}|\[[0-9A-Fa-f.:]{2,45}\]")
-_QUOTED_LOCAL = re.compile(r'"[^"\n]{1,64}"\Z')
+_QUOTED_LOCAL = re.compile(r'"[^\W_][^"\n]{0,63}"\Z')
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 
 

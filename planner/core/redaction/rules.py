@@ -83,7 +83,10 @@ def _is_dialled(run: Run) -> bool:
 
 def _is_local(run: Run) -> bool:
     """Judge seven digits with a gap after three: `555-0101`."""
-    if len(run.digits) != 7 or run.shape[0] != 3 or run.digits[0] in "01" or run.quantity or run.context == "other":
+    # Status codes come in threes, `429/401/5xx`; nobody groups a phone number like that.
+    if len(run.digits) != 7 or run.shape[0] != 3 or run.shape == (3, 3, 1) or run.digits[0] in "01":
+        return False
+    if run.quantity or run.context == "other":
         return False
     if run.context == "phone":
         return True
