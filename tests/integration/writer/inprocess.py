@@ -54,7 +54,7 @@ class RunningWriter:
 
     def metric(self, name: str, **labels: str) -> float:
         assert self.service is not None
-        return self.service._parts.metrics.registry.get_sample_value(name, labels) or 0.0
+        return self.service.parts.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 @contextmanager

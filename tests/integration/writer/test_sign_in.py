@@ -105,7 +105,7 @@ def test_several_application_users_share_the_load_each_at_its_own_pace(signed: R
 
 
 def pool(writer: object) -> tuple[object, ...]:
-    return writer.service._parts.pool.channels  # type: ignore[attr-defined,no-any-return]
+    return writer.service.parts.pool.channels  # type: ignore[attr-defined,no-any-return]
 
 
 def test_one_identity_that_is_refused_does_not_stop_the_other(signed: RunningSimulator, topic: Topic) -> None:

@@ -1,0 +1,125 @@
+"""Which partitions are ours, what is in work of them, and how far they are settled. Loop only.
+
+The consumer's thread and the ledger each number assignments; a record belongs to us as long as its number is the
+thread's latest for its partition.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from writer.core.lanes import Window, WindowLimits
+from writer.core.ledger import Commit, Ledger
+from writer.core.moving import Moving
+from writer.kafka_consumer import Assigned, Position, Taken
+from writer.work import Work, size_of
+
+
+@dataclass(slots=True)
+class _Held:
+    thread_epoch: int
+    epoch: int
+    arrived: deque[tuple[int, int]] = field(default_factory=deque)
+    """Offset and timestamp (ms) of what may be unsettled, oldest first."""
+    sent: Commit | None = None
+
+
+class Partitions:
+    def __init__(self, limits: WindowLimits) -> None:
+        self._held: dict[int, _Held] = {}
+        self._ledger = Ledger()
+        self._window = Window(limits)
+        self.moving = Moving()
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        return frozenset(self._held)
+
+    def assign(self, one: Assigned) -> None:
+        at = one.committed
+        epoch = self._ledger.assign(one.partition, at.offset if at else None, at.metadata if at else None)
+        self._held[one.partition] = _Held(one.epoch, epoch)
+
+    def forget(self, partition: int) -> None:
+        if self._held.pop(partition, None) is not None:
+            self._ledger.revoke(partition)
+            self._window.forget(partition)
+            self.moving.drop(partition)
+
+    def epoch_of(self, record: Taken) -> int | None:
+        """The ledger's number of the record's assignment; None if that is over."""
+        held = self._held.get(record.partition)
+        return held.epoch if held and held.thread_epoch == record.epoch else None
+
+    def is_ours(self, work: Work) -> bool:
+        return self._ledger.epoch(work.partition) == work.epoch
+
+    def entered(self, record: Taken) -> None:
+        """The record takes room from now on, decoded or not (B3)."""
+        self._window.entered(record.partition, size_of(record))
+
+    def arrived(self, record: Taken) -> bool:
+        """Whether there is anything to do; not if it was settled before. Only for records that are ours."""
+        if not self._ledger.arrived(record.partition, record.offset):
+            return False
+        self._held[record.partition].arrived.append((record.offset, record.timestamp_ms))
+        return True
+
+    def let_go(self, record: Taken, epoch: int) -> None:
+        """Settled: its room is free, and the frontier may pass it (W1). Late news is ignored."""
+        if self._ledger.settle(record.partition, record.offset, epoch):
+            self._window.left(record.partition, size_of(record))
+
+    def moved(self, work: Work, copy_offset: int) -> None:
+        """Its copy is acknowledged; the original is settled when the copy has been read."""
+        if self.is_ours(work):
+            self.moving.appended(work.lane, copy_offset)
+            self._window.left(work.partition, size_of(work.record))
+            self.settle_originals()
+
+    def settle_originals(self) -> None:
+        """Of lanes whose copies have all been read by now."""
+        for partition, held in self._held.items():
+            for offset in self.moving.arrived(partition, self._ledger.position(partition)):
+                self._ledger.settle(partition, offset, held.epoch)
+
+    def to_pause(self) -> frozenset[int]:
+        return self._window.paused(self.numbers)
+
+    def to_commit(self) -> dict[int, Position]:
+        """What has changed since it was last acknowledged."""
+        commits = self._ledger.commits()
+        for commit in commits:
+            self._held[commit.partition].sent = commit
+        return {commit.partition: Position(commit.offset, commit.metadata) for commit in commits}
+
+    def committed(self, offsets: Mapping[int, int]) -> None:
+        """The broker has these; the newest commit counts as acknowledged if its offset is."""
+        for partition, offset in offsets.items():
+            held = self._held.get(partition)
+            if held and held.sent and held.sent.offset == offset:
+                self._ledger.committed(held.sent)
+
+    def in_work(self) -> int:
+        return self._window.held()
+
+    def gap(self) -> int:
+        """Plans settled beyond the frontiers."""
+        return sum(self._ledger.gap(partition) for partition in self._held)
+
+    def oldest_ms(self) -> int | None:
+        """When the oldest unsettled record was appended."""
+        return min((at for at in map(self._oldest_of, self._held) if at is not None), default=None)
+
+    def _oldest_of(self, partition: int) -> int | None:
+        arrived, frontier = self._held[partition].arrived, self._ledger.frontier(partition)
+        while arrived and frontier is not None and arrived[0][0] < frontier:
+            arrived.popleft()
+        return arrived[0][1] if arrived else None
+
+
+def positions_of(positions: Mapping[int, Position], partitions: Collection[int]) -> dict[int, Position]:
+    """Those of these partitions."""
+    return {partition: at for partition, at in positions.items() if partition in partitions}

@@ -1,0 +1,167 @@
+"""From verdict to settled. The result first, then the ledger (W1). What is no verdict waits, or goes to the back (W6).
+
+A broker that refuses a result, or a plan that is appended again, ends the process: MustRestart leaves the task group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from schemas.records import BlockReason, ResultStatus, WritebackResult
+from writer.backlog import Backlog
+from writer.core import results
+from writer.core.patience import AskAPerson, Patience, ResumeNeeded, Retry, ToTheBack
+from writer.core.replies import Judgement, Meaning, lost
+from writer.core.results import Telling
+from writer.emitter import Done, Later, Verdict
+from writer.metrics import Metrics
+from writer.outbox import Outbox
+from writer.partitions import Partitions
+from writer.work import Work
+
+_NO_ANSWER = lost()
+
+
+class Settling:
+    """`name` is what results are signed with."""
+
+    def __init__(
+        self,
+        partitions: Partitions,
+        backlog: Backlog,
+        patience: Patience,
+        outbox: Outbox,
+        metrics: Metrics,
+        *,
+        name: str,
+        write: bool,
+    ) -> None:
+        self._partitions = partitions
+        self._backlog = backlog
+        self._patience = patience
+        self._outbox = outbox
+        self._metrics = metrics
+        self._name = name
+        self._write = write
+        self._appends: asyncio.Queue[tuple[Work, int, datetime]] = asyncio.Queue()
+        self._log = structlog.get_logger("writer")
+
+    def telling(self, work: Work) -> Telling:
+        return Telling(
+            plan=work.plan,
+            position=work.position,
+            attempts=self._patience.attempts(work.session_id) + 1,
+            settled_at=datetime.now(UTC),
+            written_by=self._name,
+            warnings=work.cleared.warnings if work.cleared else (),
+        )
+
+    def queue_up(self, work: Work) -> None:
+        """Into its lane; or behind the plans of its lane that are on their way to the back of the topic."""
+        if self._partitions.moving.must_follow(work.lane, work.session_id, work.replays):
+            self._append_again([work], timedelta(0))
+        else:
+            self._backlog.offer(work)
+
+    async def act_on(self, work: Work, verdict: Verdict) -> None:
+        """Raises MustRestart."""
+        if work.dropped:  # whoever has the partition now tells what became of it
+            await self._backlog.finished(work)
+        elif isinstance(verdict, Done):
+            await self.settle(work, verdict.result)
+        else:
+            await self._wait(work, verdict)
+
+    async def settle(self, work: Work, result: WritebackResult) -> None:
+        """Raises MustRestart: then nothing is settled."""
+        await self._outbox.result(work, result)
+        self._patience.settled(work.session_id, time.monotonic())
+        self._count(work, result)
+        self._partitions.let_go(work.record, work.epoch)
+        await self._backlog.finished(work)
+
+    async def tell_overdue(self) -> None:
+        """In an outage nothing is tried, but the retry budget runs out all the same: each plan is told once."""
+        for work in self._backlog.heads(set(self._patience.overdue(time.monotonic()))):
+            await self._tell_resume_needed(work, _NO_ANSWER)
+
+    async def _wait(self, work: Work, later: Later) -> None:
+        judgement, now = later.judgement, time.monotonic()
+        if not later.counted:
+            self._backlog.again_first(work)
+            return
+        match self._patience.failed(
+            work.session_id,
+            now,
+            retry_after=judgement.retry_after,
+            suspect=judgement.meaning is Meaning.SUSPECT,
+            replays=work.replays,
+        ):
+            case Retry(at):
+                self._backlog.again_in(work, at - now)
+                await self._backlog.told()
+            case ResumeNeeded(at):
+                await self._tell_resume_needed(work, judgement)
+                self._backlog.again_in(work, at - time.monotonic())
+                await self._backlog.told()
+            case ToTheBack(seconds):
+                await self._to_the_back(work, judgement, seconds)
+            case AskAPerson():
+                await self.settle(work, results.refused(self.telling(work), judgement))
+
+    async def _tell_resume_needed(self, work: Work, judgement: Judgement) -> None:
+        result = results.resume_needed(self.telling(work), judgement)
+        self._log.warning(
+            "plan.resume_needed", session_id=work.session_id, attempts=result.attempts, last=judgement.meaning
+        )
+        self._metrics.outcomes.labels(result.status, "").inc()
+        await self._outbox.result(work, result)
+
+    async def _to_the_back(self, work: Work, judgement: Judgement, seconds: float) -> None:
+        """With its lane behind it. A dry run appends nothing for others to read: it says so, and goes on (W8)."""
+        if not self._write:
+            await self.settle(work, results.resume_needed(self.telling(work), judgement))
+            return
+        await self._tell_resume_needed(work, judgement)
+        if work.dropped:
+            await self._backlog.finished(work)
+            return
+        self._log.warning("plan.to_the_back", session_id=work.session_id, seconds=seconds, last=judgement.meaning)
+        self._append_again([work, *self._backlog.behind(work)], timedelta(seconds=seconds))
+        await self._backlog.finished(work)
+
+    def _append_again(self, works: Sequence[Work], wait: timedelta) -> None:
+        """In this order, whatever else is appended meanwhile: one task appends them, one after the other."""
+        for work in works:
+            count = work.replays + 1
+            self._partitions.moving.append_again(work.lane, work.partition, work.offset, work.session_id, count)
+            self._appends.put_nowait((work, count, datetime.now(UTC) + wait))
+
+    async def run_appends(self) -> None:
+        """Raises MustRestart."""
+        while True:
+            work, count, at = await self._appends.get()
+            if self._partitions.is_ours(work):  # whoever else has the partition starts from the original
+                copy = await self._outbox.again(work, count=count, at=at)
+                self._metrics.replays.inc()
+                self._partitions.moved(work, copy)
+
+    def _count(self, work: Work, result: WritebackResult) -> None:
+        reason = result.block_reason
+        self._metrics.outcomes.labels(result.status, reason or "").inc()
+        if result.status is not ResultStatus.BLOCKED or reason is BlockReason.ELIGIBILITY:
+            return
+        self._metrics.oldest_blocked_at = self._metrics.oldest_blocked_at or time.time()
+        self._log.warning(
+            "plan.blocked",
+            session_id=work.session_id,
+            queue_item_id=work.lane,
+            reason=reason,
+            conflicts=list(result.conflicts),
+            what_to_do=result.message,
+        )
