@@ -19,5 +19,9 @@ class Misconfigured(Exception):
         self.problems = tuple(problems)
 
 
+class Stuck(Exception):
+    """The process makes no progress and has to be replaced by a new one."""
+
+
 class NotPublished(Exception):
     """The broker did not acknowledge every record of a batch. Nothing of the batch may be committed."""

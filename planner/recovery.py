@@ -34,12 +34,14 @@ class PinStore:
         self._pins = pins
         self._codec = codec
         self._unreadable = unreadable
+        self.records_read = 0
 
     def apply(self, messages: Iterable[Message]) -> None:
         """Raises RegistryUnavailable and NoSchemaRegistry: then nobody knows what the records say."""
         changes: dict[int, list[tuple[str, Pin | None]]] = {}
         last: dict[int, int] = {}
         for message in messages:
+            self.records_read += 1
             last[message.partition] = message.offset
             of_partition = changes.setdefault(message.partition, [])
             if message.key is None:

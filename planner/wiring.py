@@ -17,7 +17,7 @@ from planner.app import Handle, make_app
 from planner.batch import Desk
 from planner.core.resolution import Crm
 from planner.disk_pins import DiskPins
-from planner.errors import Misconfigured
+from planner.errors import Misconfigured, Stuck
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
 from planner.pins import MemoryPins, Pins
@@ -35,6 +35,10 @@ log: Any = structlog.get_logger("planner")
 
 LONGEST_SILENCE_S = 30.0
 """A loop that has not turned for so long is taken for dead; nothing that it does should take a second."""
+
+
+LONGEST_STANDSTILL_S = 120.0
+"""So long a planner may be without partitions, or recover nothing, before it starts again from nothing."""
 
 
 def own_version() -> str:
@@ -138,14 +142,15 @@ def build(prepared: Prepared, parts: Parts = Parts()) -> Planner:
         metrics.unreadable_plans.inc()
         log.warning("recovery.unreadable_plan", partition=partition, offset=offset)
 
+    store = PinStore(pins, prepared.plans, unreadable)
     app = make_app(
         settings,
         partitions=prepared.partitions,
-        pins=PinStore(pins, prepared.plans, unreadable),
+        pins=store,
         handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )
-    health = Health(app, metrics)
+    health = Health(app, metrics, store)
     app.task(health.watch)
     endpoint = Endpoint(
         host=settings.endpoint_host,
@@ -166,9 +171,12 @@ def _pins(settings: PlannerSettings) -> Pins:
 class Health:
     """Live: the loop turned lately. Ready: assigned and recovered. The mapping was loaded before there was a loop."""
 
-    def __init__(self, app: faust.App, metrics: Metrics) -> None:
+    def __init__(self, app: faust.App, metrics: Metrics, store: PinStore) -> None:
         self._app = app
         self._metrics = metrics
+        self._store = store
+        self._progressed_at = time.monotonic()
+        self._read_then = 0
         self._turned_at = time.monotonic()
         self._was_ready = False
 
@@ -203,10 +211,19 @@ class Health:
         remaining, ready = self._remaining(), self.ready().ok
         self._metrics.recovery_remaining.set(remaining)
         if remaining:
-            log.info("recovery.progress", remaining=remaining)
+            log.info("recovery.progress", remaining=remaining, read=self._store.records_read)
         if ready and not self._was_ready:
-            log.info("planner.ready", partitions=self._assigned())
+            log.info("planner.ready", partitions=self._assigned(), recovered=self._store.records_read)
         self._was_ready = ready
+        self._end_if_stuck(ready=ready)
+
+    def _end_if_stuck(self, *, ready: bool) -> None:
+        """Faust's consumer can end up without partitions and without an error; only a new process gets out of that."""
+        now, read = time.monotonic(), self._store.records_read
+        if ready or read > self._read_then:
+            self._progressed_at, self._read_then = now, read
+        elif now - self._progressed_at > LONGEST_STANDSTILL_S:
+            hard_exit(Stuck(f"neither assigned nor recovering for {LONGEST_STANDSTILL_S:.0f} s"))
 
 
 STARTUP_ERRORS = (BrokerUnavailable, RegistryUnavailable)

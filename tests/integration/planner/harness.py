@@ -95,8 +95,11 @@ def rejected(bootstrap: str, *, prefix: str = "") -> list[Message]:
 
 def lost(bootstrap: str, given: Iterable[CallOutcome], *, prefix: str = "") -> set[str]:
     """Sessions that have neither a plan nor a rejection."""
-    turned_down = {CODEC.decode(each.value()).session_id for each in rejected(bootstrap, prefix=prefix)}
-    return {each.session_id for each in given} - plans(bootstrap, prefix=prefix).keys() - turned_down
+    turned_down = {each.value() for each in rejected(bootstrap, prefix=prefix)}
+    without_plan = {each.session_id for each in given} - plans(bootstrap, prefix=prefix).keys()
+    return {
+        each.session_id for each in given if each.session_id in without_plan and CODEC.encode(each) not in turned_down
+    }
 
 
 def ready(service: Service) -> bool:

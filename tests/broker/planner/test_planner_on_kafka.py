@@ -1,0 +1,193 @@
+"""The planner on a real Apache Kafka: recovery, rebalances, topic checks, large and compressed records."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+from confluent_kafka import Producer
+
+from ops.waiting import wait_until
+from schemas.headers import REJECTED_FROM, last, reasons
+from schemas.topics import DAY_MS
+from tests.broker.planner.kit import CLEANED_FAST, append_again, make_topics
+from tests.integration.planner.harness import (
+    CODEC,
+    lost,
+    outcomes,
+    planner_env,
+    plans,
+    publish,
+    published,
+    read,
+    ready,
+    rejected,
+)
+
+PLANNER = [sys.executable, "-m", "planner"]
+
+
+@pytest.fixture
+def start_planner(kafka, make_service):
+    def start(prefix: str, name: str = "planner", **settings: str):
+        given = {
+            "checked": True,
+            "prefix": prefix,
+            "PLANNER_SESSION_TIMEOUT_S": "6",
+            "PLANNER_HEARTBEAT_INTERVAL_S": "1.5",
+        }
+        return make_service(name, PLANNER, env=planner_env(kafka.bootstrap, **given | settings)).start(ready)
+
+    return start
+
+
+def given_to(kafka, prefix, given) -> None:
+    publish(kafka.bootstrap, given, topic=prefix + "call-outcomes")
+
+
+def wait_until_planned(kafka, prefix, given) -> None:
+    def done() -> bool:
+        enough = published(kafka.bootstrap, prefix + "planned-writebacks") >= len(given)
+        return enough and not lost(kafka.bootstrap, given, prefix=prefix)
+
+    wait_until(done, what=f"{len(given)} outcomes are planned", seconds=40, every=0.2)
+
+
+def test_P1_the_pins_recover_from_a_planned_topic_that_was_really_cleaned(kafka, start_planner):
+    prefix = make_topics(kafka, partitions=1, planned_writebacks=CLEANED_FAST)
+    topic, given = prefix + "planned-writebacks", outcomes(300)
+    unchecked = {"PLANNER_BROKER__CHECK_TOPIC_POLICIES": "false"}
+    planner = start_planner(prefix, **unchecked)
+    given_to(kafka, prefix, given)
+    wait_until_planned(kafka, prefix, given)
+    planner.kill()
+    first = read(kafka.bootstrap, topic)
+    for _ in range(3):
+        append_again(kafka.bootstrap, topic, first)
+
+    def cleaned() -> bool:
+        append_again(kafka.bootstrap, topic, first[:1])  # the active segment rolls on write
+        return len(read(kafka.bootstrap, topic)) < 2 * len(first)
+
+    wait_until(cleaned, what="compaction", seconds=60, every=0.5)
+    end = published(kafka.bootstrap, topic)
+    start_planner(prefix, "again", **unchecked)
+    given_to(kafka, prefix, given)
+    given_to(kafka, prefix, more := outcomes(5, start=300))
+    wait_until_planned(kafka, prefix, given + more)
+    assert published(kafka.bootstrap, topic) == end + 5
+    assert {len(each) for each in plans(kafka.bootstrap, prefix=prefix).values()} == {1}
+
+
+def test_P5_a_rebalance_between_two_planners_while_they_publish_loses_nothing(kafka, start_planner):
+    prefix, given = make_topics(kafka, partitions=6), outcomes(3000, items=60)
+    small = {"PLANNER_BATCH_SIZE": "5"}
+    one = start_planner(prefix, "one", PLANNER_INSTANCE_ID="one", **small)
+    given_to(kafka, prefix, given)
+    one.wait_for(lambda: bool(one.events(event="batch.planned")), what="the first planner plans")
+    two = start_planner(prefix, "two", PLANNER_INSTANCE_ID="two", **small)
+    two.wait_for(lambda: bool(two.events(event="batch.planned")), what="the second planner plans")
+    one.kill()
+    wait_until_planned(kafka, prefix, given)
+    assert {len(each) for each in plans(kafka.bootstrap, prefix=prefix).values()} == {1}
+
+
+def test_B2_a_planner_that_was_killed_plans_again_within_ten_seconds(kafka, start_planner):
+    prefix = make_topics(kafka)
+    planner = start_planner(prefix)
+    given_to(kafka, prefix, outcomes(50))
+    wait_until_planned(kafka, prefix, outcomes(50))
+    given_to(kafka, prefix, more := outcomes(50, start=50))
+    planner.kill()
+    killed_at = time.monotonic()
+    planner.start()
+    wait_until_planned(kafka, prefix, outcomes(50) + more)
+    assert time.monotonic() - killed_at < 10
+
+
+def test_pins_on_disk_recover_only_what_is_new(kafka, start_planner, tmp_path):
+    prefix = make_topics(kafka)
+    on_disk = {"PLANNER_PIN_STORE": f"rocksdb://{tmp_path}/pins"}
+    start_planner(prefix, "first", **on_disk).kill()
+    given_to(kafka, prefix, given := outcomes(200))
+    planner = start_planner(prefix, "second", **on_disk)
+    wait_until_planned(kafka, prefix, given)
+    planner.stop()
+    start_planner(prefix, "third", **on_disk).stop()
+    given_to(kafka, prefix, given)
+    given_to(kafka, prefix, more := outcomes(10, start=200))
+    fourth = start_planner(prefix, "fourth", **on_disk)
+    wait_until_planned(kafka, prefix, given + more)
+    assert fourth.events(event="planner.ready")[0]["recovered"] == 0
+    assert published(kafka.bootstrap, prefix + "planned-writebacks") == 210
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+def test_outcomes_are_read_whatever_they_were_compressed_with(kafka, start_planner, codec):
+    prefix, given = make_topics(kafka, partitions=1), outcomes(20)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "compression.type": codec, "linger.ms": 50})
+    for outcome in given:
+        producer.produce(prefix + "call-outcomes", CODEC.encode(outcome), outcome.queue_item_id.encode())
+    assert producer.flush(10) == 0
+    start_planner(prefix)
+    wait_until_planned(kafka, prefix, given)
+
+
+@pytest.mark.parametrize("room", ["1048588", "8000000"])
+def test_P6_a_giant_message_is_rejected_and_the_planner_goes_on(kafka, start_planner, room):
+    prefix = make_topics(
+        kafka,
+        partitions=1,
+        call_outcomes={"max.message.bytes": "8000000"},
+        call_outcomes_rejected={"max.message.bytes": room},
+    )
+    giant = random.Random(1).randbytes(5_000_000)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "message.max.bytes": 8_000_000})
+    producer.produce(prefix + "call-outcomes", giant, b"a key")
+    assert producer.flush(10) == 0
+    given_to(kafka, prefix, given := outcomes(5))
+    start_planner(prefix)
+    wait_until_planned(kafka, prefix, given)
+    (record,) = rejected(kafka.bootstrap, prefix=prefix)
+    codes = [each.code for each in reasons(record.headers())]
+    if room == "8000000":
+        assert (record.key(), record.value(), codes) == (b"a key", giant, ["undecodable"])
+    else:
+        assert (record.value(), codes) == (None, ["undecodable", "too_large_to_copy"])
+        assert last(record.headers(), REJECTED_FROM) == f"{prefix}call-outcomes/0/0".encode()
+
+
+def checked(kafka, prefix: str) -> tuple[int, list[str]]:
+    env = planner_env(kafka.bootstrap, checked=True, prefix=prefix)
+    run = subprocess.run([*PLANNER, "check", "--json"], env=env, capture_output=True, text=True, timeout=60)
+    return run.returncode, json.loads(run.stdout)["problems"]
+
+
+def test_a_planner_refuses_topics_with_the_wrong_policy_count_or_retention_and_names_all(kafka):
+    prefix = make_topics(
+        kafka,
+        without=("call_outcomes",),
+        planned_writebacks={"cleanup.policy": "delete"},
+        call_outcomes_rejected={"retention.ms": str(DAY_MS)},
+    )
+    kafka.create_topic(prefix + "call-outcomes", 5)
+    code, problems = checked(kafka, prefix)
+    assert code == 78
+    for part in ("same number of partitions", "cleanup.policy=delete; it must be compact", f"retention.ms={DAY_MS}"):
+        assert any(part in each for each in problems), problems
+    run = subprocess.run(
+        PLANNER, env=planner_env(kafka.bootstrap, checked=True, prefix=prefix), capture_output=True, timeout=60
+    )
+    assert run.returncode == 78
+
+
+def test_a_planner_refuses_to_run_without_its_topics(kafka):
+    code, problems = checked(kafka, kafka.unique("absent") + ".")
+    assert code == 78
+    assert len([each for each in problems if "does not exist" in each]) == 3
+
+
+def test_a_planner_with_fit_topics_would_start(kafka):
+    assert checked(kafka, make_topics(kafka)) == (0, [])
