@@ -24,6 +24,8 @@ from simulator.signin.assertions import Assertions
 from simulator.signin.endpoint import SignIn, TokenError
 
 _GRACE_SECONDS = 0.2
+# A closed connection lets go of its socket a turn of the loop later.
+_TURNS_TO_CLOSE = 5
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,14 @@ async def serving(settings: Settings) -> AsyncIterator[Endpoints]:
             simulator.gate.audiences = _audiences(endpoints)
         yield endpoints
     finally:
+        transports = [connection.transport for connection in server.connections]
         await runner.cleanup()
+        for transport in transports:
+            if transport is not None:
+                # Over TLS a close waits for the other side's goodbye, which may never come.
+                transport.abort()
+        for _ in range(_TURNS_TO_CLOSE):
+            await asyncio.sleep(0)
         simulator.close()
 
 
