@@ -64,7 +64,7 @@ def rows_of(crm: Crm, entity_set: str) -> int:
     return sum(1 for path in crm.rows if path.startswith(f"{entity_set}("))
 
 
-def test_fault_1_a_lost_reply_to_a_create_makes_no_duplicate() -> None:
+def test_fault_01_a_lost_reply_to_a_create_makes_no_duplicate() -> None:
     crm, etag = a_crm()
     ancestor(plan_for(1, etag, task=True), crm, lose=lambda number: number == 0)
     assert rows_of(crm, "phonecalls") > 1, "the ancestor doubles it"
@@ -76,7 +76,7 @@ def test_fault_1_a_lost_reply_to_a_create_makes_no_duplicate() -> None:
     assert set(crm.effects.values()) == {1}
 
 
-def test_fault_2_a_lost_reply_to_the_update_is_no_conflict_and_the_task_is_written() -> None:
+def test_fault_02_a_lost_reply_to_the_update_is_no_conflict_and_the_task_is_written() -> None:
     crm, etag = a_crm()
     said = ancestor(plan_for(1, etag, task=True), crm, lose=lambda number: number == 2)
     assert (said, rows_of(crm, "tasks")) == ("conflict", 0), "the ancestor blames a person and stops"
@@ -87,7 +87,7 @@ def test_fault_2_a_lost_reply_to_the_update_is_no_conflict_and_the_task_is_writt
     assert rows_of(crm, "tasks") == 1
 
 
-def test_fault_3_the_attempt_count_reaches_the_crm_as_an_absolute_number() -> None:
+def test_fault_03_the_attempt_count_reaches_the_crm_as_an_absolute_number() -> None:
     crm, etag = a_crm()
     for _ in range(3):
         go(plan_for(1, etag), crm)
@@ -96,7 +96,7 @@ def test_fault_3_the_attempt_count_reaches_the_crm_as_an_absolute_number() -> No
 
 
 @pytest.mark.parametrize("crash", range(6))
-def test_faults_6_and_8_after_a_crash_anywhere_the_plan_alone_suffices_to_go_on(crash: int) -> None:
+def test_fault_06_and_08_after_a_crash_anywhere_the_plan_alone_suffices_to_go_on(crash: int) -> None:
     crm, etag = a_crm()
     plan = plan_for(1, etag, task=True)
     pinned = single_object(PlannedWriteback).encode(plan)
@@ -109,7 +109,7 @@ def test_faults_6_and_8_after_a_crash_anywhere_the_plan_alone_suffices_to_go_on(
     assert {crm.effects[plan.session_id, step.operation] for step in plan.steps} == {1}
 
 
-def test_fault_8_a_call_that_stands_without_the_rest_is_no_dead_end() -> None:
+def test_fault_08_a_call_that_stands_without_the_rest_is_no_dead_end() -> None:
     crm, etag = a_crm()
     plan = plan_for(1, etag, task=True)
     crm.execute(of_steps(plan, (0, 1), {}, None), plan.session_id)

@@ -80,7 +80,7 @@ def writes(simulator: RunningSimulator) -> int:
     return len(simulator.rows("phonecalls")) + len(simulator.rows("tasks"))
 
 
-def test_fault_7_option_sets_are_asked_for_with_expand_and_known(simulator: RunningSimulator, desk: Desk) -> None:
+def test_fault_07_option_sets_are_asked_for_with_expand_and_known(simulator: RunningSimulator, desk: Desk) -> None:
     assert [q.path for q in questions("t") if "$expand=OptionSet" in q.path and "Picklist" in q.path]
     plan = desk.plan(seed_item(simulator))
     steps = [
@@ -95,7 +95,7 @@ def test_fault_7_option_sets_are_asked_for_with_expand_and_known(simulator: Runn
     assert "medx_callstatus: one of the options [0, 1, 2, 3, 4]" in str(verdict.result.message)
 
 
-def test_fault_9_without_a_valid_owner_nothing_at_all_is_written(simulator: RunningSimulator, desk: Desk) -> None:
+def test_fault_09_without_a_valid_owner_nothing_at_all_is_written(simulator: RunningSimulator, desk: Desk) -> None:
     plan = desk.plan(seed_item(simulator), Disposition.CALL_BACK_LATER)
     disabled = [
         replace(s, owner_candidates=tuple(replace(o, value=f"/systemusers({tenant.DISABLED_USER})")
@@ -148,7 +148,7 @@ def test_fault_15_a_last_error_that_is_over_is_cleared_in_the_crm(simulator: Run
 
 
 @pytest.mark.parametrize("moment", ["before", "applied", "during"])
-def test_faults_1_2_and_17_a_connection_cut_anywhere_ends_landed_once(
+def test_fault_17_with_01_and_02_a_connection_cut_anywhere_ends_landed_once(
     simulator: RunningSimulator, desk: Desk, moment: str
 ) -> None:
     plan = desk.plan(seed_item(simulator), Disposition.CALL_BACK_LATER)
