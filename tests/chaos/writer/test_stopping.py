@@ -23,7 +23,7 @@ from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
 
 ITEMS, ROUNDS = 40, 3
 SLOW = {"when": {"path": r"\$batch"}, "times": None, "do": [{"kind": "latency", "seconds": 0.05}]}
-LOST = {"when": {"path": r"\$batch", "body": "If-None-Match"}, "times": 15, "probability": 0.2,
+LOST = {"when": {"path": r"\$batch", "body": "PATCH "}, "times": 15, "probability": 0.2,
         "do": [{"kind": "cut", "moment": "applied"}]}  # fmt: skip
 MUST_RESTART = 70
 

@@ -39,6 +39,7 @@ CRM = mapping.load(Path(mapping.__file__).with_name("mapping.example.json"))
 POLICY = Policy(planned_by="test")
 STATUSES = list(QueueStatus)
 DISPOSITIONS = list(Disposition)
+_QUIET = {"log_level": 0}  # a broker that is shut down on purpose is not worth a line a second
 _PLANS = single_object(PlannedWriteback)
 _RESULTS = single_object(WritebackResult)
 
@@ -126,7 +127,7 @@ class Topic:
         self.bootstrap = bootstrap
         self.partitions = partitions
         self.topics = Topics().prefixed(prefix)
-        self._producer = Producer({"bootstrap.servers": bootstrap})
+        self._producer = Producer({"bootstrap.servers": bootstrap, **_QUIET})
         self.published = 0
 
     def publish(self, *plans: PlannedWriteback, headers: Sequence[tuple[str, bytes]] = ()) -> None:

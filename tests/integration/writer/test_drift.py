@@ -11,7 +11,7 @@ from tests.factories import make_step
 from tests.integration.writer.inprocess import running_writer
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
 
-WRITE = {"path": r"\$batch", "body": "If-None-Match"}
+WRITE = {"path": r"\$batch", "body": "PATCH "}
 TOO_LONG = {"kind": "status", "status": 400, "code": "0x80044331", "message": "too long"}
 
 

@@ -16,7 +16,7 @@ from tests.integration.writer.inprocess import RunningWriter, running_writer
 from tests.integration.writer.kit import DISPOSITIONS, QUEUE_ITEMS, Desk, Topic, seed_item, writer_env
 
 BATCH = {"path": r"\$batch"}
-WRITE = {"path": r"\$batch", "body": "If-None-Match"}
+WRITE = {"path": r"\$batch", "body": "PATCH "}
 FAULTS: dict[str, list[dict[str, Any]]] = {
     "did it and never answered": [{"when": WRITE, "times": 2, "do": [{"kind": "cut", "moment": "applied"}]}],
     "cut before anything was done": [{"when": WRITE, "times": 2, "do": [{"kind": "cut", "moment": "before"}]}],
