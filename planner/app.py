@@ -25,6 +25,7 @@ import faust
 from faust.types import TP
 
 from planner.batch import Incoming
+from planner.bulk import BulkReader, BulkRecovery
 from planner.recovery import PinStore
 from planner.settings import PlannerSettings
 
@@ -68,7 +69,13 @@ class PinTable(faust.Table[bytes, bytes]):
 
 
 def make_app(
-    settings: PlannerSettings, *, partitions: int, pins: PinStore, handle: Handle, hard_exit: HardExit
+    settings: PlannerSettings,
+    *,
+    partitions: int,
+    pins: PinStore,
+    reader: BulkReader,
+    handle: Handle,
+    hard_exit: HardExit,
 ) -> faust.App:
     """An application that hands batches to `handle`, and ends through `hard_exit` if that raises."""
     broker, topics = settings.broker, settings.broker.topics
@@ -108,6 +115,9 @@ def make_app(
             await finish(handle([_incoming(event.message) for event in events]), hard_exit)
 
     app.agent(outcomes, name="planner", concurrency=1)(plan)
+    recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon)
+    recovery.reader = reader
+    cast("Any", app.tables)._recovery = recovery  # noqa: SLF001  there is no other way to give a table manager its recovery
     return app
 
 

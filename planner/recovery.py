@@ -20,10 +20,14 @@ Unreadable = Callable[[int, int], None]
 class Message(Protocol):
     """What recovery needs of a record on the planned topic."""
 
-    key: bytes | None
-    value: bytes | None
-    partition: int
-    offset: int
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
 
 
 class PinStore:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from planner.app import Handle, make_app
 from planner.batch import Desk
+from planner.bulk import BulkReader
 from planner.core.resolution import Crm
 from planner.disk_pins import DiskPins
 from planner.errors import Misconfigured, Stuck
@@ -143,14 +144,16 @@ def build(prepared: Prepared, parts: Parts = Parts()) -> Planner:
         log.warning("recovery.unreadable_plan", partition=partition, offset=offset)
 
     store = PinStore(pins, prepared.plans, unreadable)
+    reader = BulkReader(settings.broker, store)
     app = make_app(
         settings,
         partitions=prepared.partitions,
         pins=store,
+        reader=reader,
         handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )
-    health = Health(app, metrics, store)
+    health = Health(app, metrics, store, reader)
     app.task(health.watch)
     endpoint = Endpoint(
         host=settings.endpoint_host,
@@ -171,10 +174,11 @@ def _pins(settings: PlannerSettings) -> Pins:
 class Health:
     """Live: the loop turned lately. Ready: assigned and recovered. The mapping was loaded before there was a loop."""
 
-    def __init__(self, app: faust.App, metrics: Metrics, store: PinStore) -> None:
+    def __init__(self, app: faust.App, metrics: Metrics, store: PinStore, reader: BulkReader) -> None:
         self._app = app
         self._metrics = metrics
         self._store = store
+        self._reader = reader
         self._progressed_at = time.monotonic()
         self._read_then = 0
         self._turned_at = time.monotonic()
@@ -205,7 +209,8 @@ class Health:
 
     def _remaining(self) -> int:
         recovery = cast("Any", self._app.tables).recovery
-        return max(0, sum(recovery.active_remaining().values())) if recovery.in_recovery else 0
+        rest = max(0, sum(recovery.active_remaining().values())) if recovery.in_recovery else 0
+        return max(rest, self._reader.remaining)
 
     def _say(self) -> None:
         remaining, ready = self._remaining(), self.ready().ok

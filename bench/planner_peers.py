@@ -1,0 +1,78 @@
+"""What a user would write instead of the planner, as processes: `python -m bench.planner_peers faust|bare`.
+
+Each reads the outcomes topic from its start and prints, as JSON, how many records it saw and how long that took from
+the first to the last. `faust` does nothing with them; `bare` copies them to another topic, acknowledged and committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+BROKER, TOPIC, GROUP = os.environ["PEER_BROKER"], os.environ["PEER_TOPIC"], os.environ["PEER_GROUP"]
+EXPECTED = int(os.environ["PEER_EXPECTED"])
+
+
+def tell(seconds: float) -> None:
+    print(json.dumps({"records": EXPECTED, "seconds": seconds}), flush=True)
+
+
+def empty_faust_agent() -> None:
+    import faust
+
+    app = faust.App(
+        GROUP,
+        broker=f"kafka://{BROKER}",
+        consumer_auto_offset_reset="earliest",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_wait_empty=False,
+        web_port=int(os.environ["PEER_WEB_PORT"]),
+    )
+    topic = app.topic(TOPIC, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+    @app.agent(topic)
+    async def nothing(stream):  # type: ignore[no-untyped-def]
+        seen, began = 0, 0.0
+        async for _ in stream:
+            began = began or time.perf_counter()
+            seen += 1
+            if seen == EXPECTED:
+                tell(time.perf_counter() - began)
+                os._exit(0)
+
+    faust.Worker(app, loglevel="ERROR", redirect_stdouts=False).execute_from_commandline()
+
+
+def bare_loop() -> None:
+    from confluent_kafka import Consumer, Producer
+
+    consumer = Consumer(
+        {
+            "bootstrap.servers": BROKER,
+            "group.id": GROUP,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    producer = Producer({"bootstrap.servers": BROKER, "enable.idempotence": "true", "acks": "all", "linger.ms": 2})
+    consumer.subscribe([TOPIC])
+    seen, began = 0, 0.0
+    while seen < EXPECTED:
+        batch = [each for each in consumer.consume(500, 0.1) if not each.error()]
+        if not batch:
+            continue
+        began = began or time.perf_counter()
+        for each in batch:
+            producer.produce(os.environ["PEER_TARGET"], each.value(), each.key(), each.partition())
+        producer.flush()
+        consumer.commit(asynchronous=False)
+        seen += len(batch)
+    tell(time.perf_counter() - began)
+    consumer.close()
+
+
+if __name__ == "__main__":
+    {"faust": empty_faust_agent, "bare": bare_loop}[sys.argv[1]]()

@@ -1,0 +1,110 @@
+"""Recovery in bulk: the planned topic is read through confluent-kafka, several times faster than Faust reads it and
+with a bounded buffer. Faust's own recovery then finds nothing left to do, or reads the rest.
+
+It happens inside Faust's recovery and not in its rebalance callback: until that returns no heartbeat is sent, and the
+broker would give the partitions to somebody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from faust.tables.recovery import Recovery
+from faust.types import TP
+
+from planner.recovery import PinStore
+from schemas.connection import BrokerSettings
+
+_AT_ONCE = 1_000
+_POLL_S = 0.2
+_LONGEST_SILENCE_S = 30.0
+
+
+class _Message(NamedTuple):
+    key: bytes | None
+    value: bytes | None
+    partition: int
+    offset: int
+
+
+class BulkReader:
+    """Reads partitions of the planned topic to their present end, in a thread of its own."""
+
+    def __init__(self, broker: BrokerSettings, store: PinStore) -> None:
+        self._config = broker.client_config() | {
+            "group.id": "reads-without-a-group",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "queued.max.messages.kbytes": 2_048,
+            "fetch.message.max.bytes": 262_144,
+            "log_level": 3,
+        }
+        self._topic = broker.topics.planned_writebacks.name
+        self._store = store
+        self.remaining = 0
+
+    async def read(self, after: Mapping[int, int]) -> dict[int, int]:
+        """Partition to the last offset before its end. `after`: the last offset that is known already, -1 for none."""
+        stop = threading.Event()
+        reading = asyncio.get_running_loop().run_in_executor(None, self._read, dict(after), stop)
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:  # another rebalance, or a stop
+            stop.set()
+            await asyncio.wait([reading])
+            raise
+
+    def _read(self, after: dict[int, int], stop: threading.Event) -> dict[int, int]:
+        consumer = Consumer(self._config)
+        try:
+            ends = {each: self._end(consumer, each) for each in after}
+            left = {each for each, end in ends.items() if end > after[each] + 1}
+            self.remaining = sum(ends[each] - after[each] - 1 for each in left)
+            consumer.assign([TopicPartition(self._topic, each, after[each] + 1) for each in left])
+            while left and not stop.is_set():
+                self._read_some(consumer, left)
+            return {each: end - 1 for each, end in ends.items()}
+        finally:
+            self.remaining = 0
+            consumer.close()
+
+    def _end(self, consumer: Consumer, partition: int) -> int:
+        _, end = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_LONGEST_SILENCE_S)
+        return int(end)
+
+    def _read_some(self, consumer: Consumer, left: set[int]) -> None:
+        found = consumer.consume(_AT_ONCE, _POLL_S)
+        messages = []
+        for each in found:
+            if error := each.error():
+                if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  confluent-kafka's public name for it
+                    raise KafkaException(error)
+                left.discard(each.partition())
+            else:
+                messages.append(
+                    _Message(each.key(), each.value(), cast("int", each.partition()), cast("int", each.offset()))
+                )
+        self._store.apply(messages)
+        self.remaining = max(0, self.remaining - len(messages))
+
+
+class BulkRecovery(Recovery):
+    """Faust's recovery with the bulk reader before it."""
+
+    reader: BulkReader
+
+    async def _wait(self, coro: Any, timeout: Any = None) -> None:  # noqa: ARG002, ASYNC109  the base class's
+        """Without the time limit: Faust takes one for a stop, and would silently never recover."""
+        await super()._wait(coro)
+
+    async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Counter[TP], title: str) -> None:
+        await super()._build_offsets(consumer, tps, destination, title)
+        if title == "active" and tps:
+            read = await self.reader.read({tp.partition: destination[tp] for tp in tps})
+            for tp in tps:  # not beyond what Faust has seen of the topic: it would take that for a mix-up
+                destination[tp] = max(destination[tp], min(read[tp.partition], self.active_highwaters[tp]))
