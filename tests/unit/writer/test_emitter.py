@@ -1,0 +1,297 @@
+"""From plans to verdicts, against a fake Dataverse that the contract cases prove."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+
+from schemas.records import BlockReason, PlannedWriteback, PrecedingPlan, ResultStatus, StepOutcome
+from tests.contract.writer.fake_dataverse import FakeDataverse
+from tests.factories import an_id, make_plan
+from tests.unit.writer.workbench import SureFacts, make_pool, make_work, telling
+from writer.core.gate import Blocked, Cleared, Gap
+from writer.core.replies import Judgement, Kind, Meaning
+from writer.dataverse_facts import FactsUnavailable
+from writer.emitter import Done, Emitter, Later, Verdict
+from writer.work import Work
+
+ITEMS, CALLS = "medx_callqueueitems", "phonecalls"
+Handler = Callable[[httpx2.Request], httpx2.Response | None]
+
+
+class Bench:
+    def __init__(self, *, write: bool = True) -> None:
+        self.crm = FakeDataverse()
+        self.pool = make_pool(self.crm)
+        self.facts = SureFacts(self.pool)
+        self._emitter = Emitter(self.pool, self.facts, telling, write=write)
+
+    def plan(self, number: int = 1, **overrides: Any) -> PlannedWriteback:
+        """A plan whose queue item stands as its baseline says."""
+        item = an_id(f"queue item {number}")
+        plan = make_plan(session_id=f"sess-{number}", queue_item_id=item)
+        etag = self.crm.seed(ITEMS, item, **plan.baseline.columns)
+        baseline = type(plan.baseline)(captured_at=plan.baseline.captured_at, etag=etag, columns=plan.baseline.columns)
+        return make_plan(session_id=plan.session_id, queue_item_id=item, **{"baseline": baseline, **overrides})
+
+    def emit(self, *plans: PlannedWriteback) -> list[Verdict]:
+        return self.emit_works(*(make_work(plan, number) for number, plan in enumerate(plans)))
+
+    def emit_works(self, *works: Work) -> list[Verdict]:
+        async def run() -> list[Verdict]:
+            verdicts, _ = await self._emitter.emit(works, await self.pool.slot())
+            assert all(channel.pacer.in_flight == 0 for channel in self.pool.channels)
+            return [verdicts[work] for work in works]
+
+        return asyncio.run(run())
+
+    def one(self, plan: PlannedWriteback) -> Any:
+        [verdict] = self.emit(plan)
+        return verdict.result if isinstance(verdict, Done) else verdict
+
+    @property
+    def requests(self) -> int:
+        return len(self.crm.requests)
+
+    def on_nth(self, n: int, handler: Handler) -> None:
+        """`handler` answers the n-th request, counted from 1."""
+        self.crm.before = lambda request: handler(request) if self.requests == n else None
+
+
+def applied_then_lost(bench: Bench) -> Handler:
+    def handler(request: httpx2.Request) -> httpx2.Response | None:
+        bench.crm._batch(request)
+        raise httpx2.ReadError("cut")
+
+    return handler
+
+
+def answers(status: int, code: str = "", **headers: str) -> Handler:
+    body = {"error": {"code": code, "message": "+15305550101"}}
+    return lambda _: httpx2.Response(status, json=body, headers=headers)
+
+
+def raises(error: Exception) -> Handler:
+    def handler(request: httpx2.Request) -> httpx2.Response | None:
+        raise error
+
+    return handler
+
+
+def test_W3_the_usual_case_is_one_request() -> None:
+    bench = Bench()
+    result = bench.one(bench.plan())
+    assert result.status is ResultStatus.COMPLETED
+    assert bench.requests == 1
+    assert [step.outcome for step in result.steps] == [StepOutcome.CREATED, StepOutcome.UPDATED, StepOutcome.UPDATED]
+
+
+def test_several_plans_share_a_request_and_one_that_fails_holds_up_none() -> None:
+    bench = Bench()
+    plans = [bench.plan(number) for number in range(1, 6)]
+    bench.crm.seed(ITEMS, plans[2].queue_item_id, **{**plans[2].baseline.columns, "medx_callstatus": 2})
+    results = [verdict.result for verdict in bench.emit(*plans) if isinstance(verdict, Done)]
+    assert [result.block_reason for result in results] == [None, None, BlockReason.CONFLICT_DETECTED, None, None]
+    assert bench.requests == 3  # all; then the one: read, and record the call
+
+
+def test_W2_a_lost_reply_is_read_back_and_found_landed() -> None:
+    bench = Bench()
+    bench.on_nth(1, applied_then_lost(bench))
+    result = bench.one(bench.plan())
+    assert result.status is ResultStatus.COMPLETED
+    assert {step.outcome for step in result.steps} == {StepOutcome.ALREADY_THERE}
+    assert bench.requests == 2
+
+
+def test_W2_after_a_lost_reply_that_landed_nothing_the_same_is_sent_again() -> None:
+    bench = Bench()
+    bench.on_nth(1, raises(httpx2.ReadTimeout("")))
+    assert bench.one(bench.plan()).status is ResultStatus.COMPLETED
+    assert bench.requests == 3
+
+
+def test_W2_a_request_that_never_left_is_tried_later_without_reading_back() -> None:
+    bench = Bench()
+    bench.on_nth(1, raises(httpx2.ConnectError("")))
+    verdict = bench.one(bench.plan())
+    assert isinstance(verdict, Later)
+    assert verdict.counted
+    assert bench.requests == 1
+
+
+def test_W6_a_429_is_no_attempt() -> None:
+    bench = Bench()
+    bench.on_nth(1, answers(429, "0x80072322", **{"Retry-After": "7"}))
+    verdict = bench.one(bench.plan())
+    assert isinstance(verdict, Later)
+    assert not verdict.counted
+    assert verdict.judgement.retry_after == 7
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 401])
+def test_W6_trouble_is_never_an_outcome(status: int) -> None:
+    bench = Bench()
+    bench.crm.before = lambda _: httpx2.Response(status, text="<html>")
+    verdict = bench.one(bench.plan())
+    assert isinstance(verdict, Later)
+    assert verdict.counted
+
+
+def test_W5_a_request_that_is_refused_as_a_whole_is_tried_plan_by_plan() -> None:
+    bench = Bench()
+    works = [make_work(bench.plan(number), number) for number in (1, 2)]
+    bench.on_nth(1, answers(400, "0x80048d19"))
+    verdicts = bench.emit_works(*works)
+    assert all(isinstance(verdict, Later) and not verdict.counted for verdict in verdicts)
+    assert all(work.alone for work in works)
+
+
+def test_a_plan_that_is_refused_alone_is_blocked_with_the_evidence() -> None:
+    bench = Bench()
+    bench.on_nth(1, answers(403, "0x80040220"))
+    result = bench.one(bench.plan())
+    assert result.block_reason is BlockReason.PERMANENT_OTHER
+    assert "0x80040220" in result.message
+    assert "+15305550101" not in result.message
+
+
+def test_too_large_in_company_is_nobodys_fault_and_alone_it_is_told() -> None:
+    bench = Bench()
+    bench.on_nth(1, answers(413, "0x8004418a"))
+    assert all(isinstance(v, Later) and not v.counted for v in bench.emit(bench.plan(1), bench.plan(2)))
+    bench.on_nth(2, answers(413, "0x8004418a"))
+    assert "shorten" in bench.one(bench.plan(3)).message
+
+
+def test_W9_a_hint_of_drift_verifies_anew_once_and_sends_once_more() -> None:
+    bench = Bench()
+    bench.on_nth(1, answers(400, "0x80044331"))
+    assert bench.one(bench.plan()).status is ResultStatus.COMPLETED
+    assert (bench.facts.doubts, bench.requests) == (1, 2)
+
+
+def test_W9_drift_that_is_confirmed_blocks_with_every_gap() -> None:
+    bench = Bench()
+    bench.on_nth(1, answers(400, "0x80044331"))
+    bench.facts.answer = Blocked((Gap(0, "phonecalls", "subject", "at most 100 characters"),))
+    result = bench.one(bench.plan())
+    assert result.block_reason is BlockReason.METADATA
+    assert "phonecalls.subject" in result.message
+
+
+def test_W9_a_refusal_that_stays_is_not_tried_for_ever() -> None:
+    bench = Bench()
+    bench.crm.before = answers(400, "0x80044331")
+    assert bench.one(bench.plan()).block_reason is BlockReason.METADATA
+    assert (bench.facts.doubts, bench.requests) == (1, 2)
+
+
+def test_W6_drift_that_cannot_be_verified_now_is_tried_later() -> None:
+    bench = Bench()
+    bench.on_nth(1, answers(400, "0x80044331"))
+    bench.facts.answer = FactsUnavailable(Judgement(Kind.BROKEN, Meaning.TROUBLE))
+    assert isinstance(bench.one(bench.plan()), Later)
+
+
+def test_W7_a_plan_without_an_etag_reads_first() -> None:
+    bench = Bench()
+    plan = bench.plan()
+    without = type(plan.baseline)(captured_at=plan.baseline.captured_at, columns=plan.baseline.columns)
+    result = bench.one(make_plan(session_id=plan.session_id, queue_item_id=plan.queue_item_id, baseline=without))
+    assert result.status is ResultStatus.COMPLETED
+    assert b"GET" in bench.crm.requests[0].content
+
+
+def test_a_plan_behind_an_earlier_one_of_ours_reads_first_since_its_etag_is_over() -> None:
+    bench = Bench()
+    plan = bench.plan()
+    assert bench.one(plan).status is ResultStatus.COMPLETED
+    row = bench.crm.rows[ITEMS][plan.queue_item_id]
+    columns = {name: row[name] for name in plan.baseline.columns}
+    later = make_plan(
+        session_id="sess-later", queue_item_id=plan.queue_item_id, baseline=plan.baseline,
+        preceding=(PrecedingPlan(session_id=plan.session_id, columns=columns),),
+    )  # fmt: skip
+    before = bench.requests
+    assert bench.one(later).status is ResultStatus.COMPLETED
+    assert bench.requests == before + 2
+
+
+def test_W7_a_deleted_row_is_a_conflict_and_the_call_is_recorded() -> None:
+    bench = Bench()
+    plan = bench.plan()
+    del bench.crm.rows[ITEMS][plan.queue_item_id]
+    result = bench.one(plan)
+    assert result.block_reason is BlockReason.CONFLICT_DETECTED
+    assert len(bench.crm.rows[CALLS]) == 1
+    assert bench.crm.rows[ITEMS] == {}
+
+
+def test_a_row_that_somebody_changes_without_end_is_tried_later() -> None:
+    bench = Bench()
+    plan = bench.plan()
+
+    def changes_again(request: httpx2.Request) -> None:
+        bench.crm.seed(ITEMS, plan.queue_item_id, **plan.baseline.columns)
+
+    bench.crm.before = changes_again
+    assert isinstance(bench.one(plan), Later)
+    assert bench.requests < 12
+
+
+def test_W8_a_dry_run_sends_only_reads() -> None:
+    bench = Bench(write=False)
+    plan, changed, landed = bench.plan(1), bench.plan(2), bench.plan(3)
+    bench.crm.seed(ITEMS, changed.queue_item_id, **{**changed.baseline.columns, "medx_notes": "mine"})
+    assert Bench.one(bench, landed).status is ResultStatus.DRY_RUN
+    results = [verdict.result for verdict in bench.emit(plan, changed) if isinstance(verdict, Done)]
+    assert [result.status for result in results] == [ResultStatus.DRY_RUN, ResultStatus.BLOCKED]
+    assert results[1].conflicts == ("medx_notes",)
+    assert all(b"PATCH" not in request.content for request in bench.crm.requests)
+    assert CALLS not in bench.crm.rows
+
+
+def test_a_plan_that_cannot_be_put_into_a_request_is_blocked_alone() -> None:
+    bench = Bench()
+    good, bad = bench.plan(1), bench.plan(2)
+    broken = type(bad.baseline)(captured_at=bad.baseline.captured_at, etag="W/1\r\nX: y", columns=bad.baseline.columns)
+    works = [
+        make_work(good),
+        make_work(make_plan(session_id="sess-2", queue_item_id=bad.queue_item_id, baseline=broken), 1),
+    ]
+    assert all(isinstance(verdict, Later) for verdict in bench.emit_works(*works))
+    first, second = (bench.emit_works(work)[0] for work in works)
+    assert isinstance(first, Done)
+    assert isinstance(second, Done)
+    assert [first.result.status, second.result.status] == [ResultStatus.COMPLETED, ResultStatus.BLOCKED]
+
+
+def test_the_owner_that_the_gate_chose_is_set() -> None:
+    from schemas.records import Operation, OwnerCandidate, OwnerKind, Precondition
+    from tests.factories import make_step
+
+    bench = Bench()
+    owner = OwnerCandidate(
+        kind=OwnerKind.USER, record_id="u", column="ownerid@odata.bind", value="/systemusers(u)", override=False
+    )
+    plain = bench.plan()
+    task = make_step(
+        step_index=3, operation=Operation.CREATE_TASK, entity_set="tasks", record_id=an_id("task"),
+        owner_candidates=(owner,), precondition=Precondition.MUST_NOT_EXIST,
+    )  # fmt: skip
+    work = make_work(
+        make_plan(
+            session_id=plain.session_id,
+            queue_item_id=plain.queue_item_id,
+            baseline=plain.baseline,
+            steps=(*plain.steps, task),
+        )
+    )
+    work.cleared = Cleared({3: owner})
+    bench.emit_works(work)
+    assert bench.crm.rows["tasks"][task.record_id]["ownerid@odata.bind"] == "/systemusers(u)"

@@ -1,0 +1,103 @@
+"""Parts of the writer around a fake Dataverse, for unit tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.records import PlannedWriteback, PlanPosition, WritebackResult
+from tests.contract.writer.fake_dataverse import FakeDataverse
+from tests.factories import NOON
+from writer.core.gate import Blocked, Cleared
+from writer.core.pacing import Pacer, ServiceLimits
+from writer.core.results import Telling
+from writer.dataverse import DataverseClient
+from writer.dataverse_facts import Facts
+from writer.dataverse_pool import Channel, Pool
+from writer.identity import NoSignIn
+from writer.kafka_consumer import Taken
+from writer.metrics import Metrics
+from writer.settings import DataverseSettings
+from writer.work import Work
+
+
+def make_pool(*fakes: FakeDataverse, metrics: Metrics | None = None) -> Pool:
+    settings = DataverseSettings.model_validate({"url": "http://localhost:1"})
+    channels = [
+        Channel(DataverseClient(settings, NoSignIn(f"none-{n}"), transport=fake.transport()), Pacer(ServiceLimits()))
+        for n, fake in enumerate(fakes)
+    ]
+    return Pool(channels, metrics or Metrics(), api_path="/api/data/v9.2/")
+
+
+class SureFacts(Facts):
+    """Clears everything, unless told otherwise; counts how often it was asked to doubt."""
+
+    def __init__(self, pool: Pool, verdict: Cleared | Blocked | None = None) -> None:
+        super().__init__(pool, metadata_ttl_s=60, owner_ttl_s=60)
+        self.answer: Cleared | Blocked | Exception = verdict or Cleared({})
+        self.doubts = 0
+
+    def cached_verdict(self, plan: PlannedWriteback) -> Cleared | None:
+        return self.answer if isinstance(self.answer, Cleared) else None
+
+    async def verdict(self, plan: PlannedWriteback, *, suspect: bool = False) -> Cleared | Blocked:
+        self.doubts += suspect
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def make_record(offset: int = 0, partition: int = 0, **overrides: Any) -> Taken:
+    given: dict[str, Any] = {
+        "partition": partition, "epoch": 1, "offset": offset, "key": b"sess", "value": b"plan", "headers": [],
+        "timestamp_ms": round(NOON.timestamp() * 1000),
+    }  # fmt: skip
+    return Taken(**given | overrides)
+
+
+def make_work(plan: PlannedWriteback, offset: int = 0, **record: Any) -> Work:
+    work = Work(plan, make_record(offset, **record), epoch=1)
+    work.cleared = Cleared({})
+    return work
+
+
+def telling(work: Work) -> Telling:
+    return Telling(
+        plan=work.plan, position=PlanPosition(partition=0, offset=work.offset, digest=work.plan.digest), attempts=1,
+        settled_at=NOON, written_by="test",
+    )  # fmt: skip
+
+
+@dataclass
+class Published:
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+@dataclass
+class FakeOutbox:
+    """Keeps what was published, in order; `refusal` is raised instead."""
+
+    story: list[str] = field(default_factory=list)
+    results: list[WritebackResult] = field(default_factory=list)
+    again_offsets: int = 100
+    refusal: Exception | None = None
+
+    async def result(self, work: Work, result: WritebackResult) -> None:
+        if self.refusal:
+            raise self.refusal
+        self.story.append(f"result {result.status} {work.session_id}")
+        self.results.append(result)
+
+    async def again(self, work: Work, *, count: int, at: object) -> int:
+        self.story.append(f"again {work.session_id} {count}")
+        self.again_offsets += 1
+        return self.again_offsets
+
+    async def rejected(self, record: Taken, reasons: Sequence[object]) -> None:
+        self.story.append(f"rejected {record.offset}")
