@@ -7,6 +7,7 @@ ends, the endpoint goes last.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 from typing import Any
@@ -45,11 +46,20 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
         planner.app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False, loglevel="ERROR"
     )
     worker.spinner = None  # it would write terminal codes between the log lines
+    _spare_the_garbage_collector()
     code = _until_stopped(worker)
     planner.publisher.close()
     planner.endpoint.stop()
     log.info("planner.stopped", exit_code=code)
     return code
+
+
+def _spare_the_garbage_collector() -> None:
+    """What was made by now stays until the end, and a batch makes thousands of records but no cycles: looking through
+    them all every 700 objects takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _until_stopped(worker: faust.Worker) -> int:
