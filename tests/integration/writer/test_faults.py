@@ -313,3 +313,35 @@ def test_W8_a_dry_run_writes_nothing_under_every_disposition_and_fault(
     assert {result.status for result in final.values()} == {ResultStatus.DRY_RUN}
     assert len(final) == len(plans)
     assert topic.committed() == {}
+
+
+def test_W7_what_a_person_changed_during_an_outage_is_not_adopted_as_the_baseline(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    item = seed_item(simulator)
+    plan = desk.plan(item)
+    outage = simulator.fault(when=WRITE, times=None, do=[{"kind": "cut", "moment": "before"}])
+    topic.publish(plan)
+    with running_writer(writer_env(simulator, topic.bootstrap)) as writer:
+        wait_until(
+            lambda: writer.metric("writeback_requests_total", **{"class": "unknown", "operation": "write"}),
+            what="tried",
+        )
+        simulator.edit(QUEUE_ITEMS, item, {"medx_notes": "called them myself"})
+        simulator.call(lambda core: core.rules.remove(outage))
+        topic.wait_for_committed(1)
+    check(simulator, topic, [plan])
+    assert topic.results()[-1].conflicts == ("medx_notes",)
+
+
+def test_the_trace_is_carried_on_to_the_crm_and_to_the_result(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    plan = desk.plan(seed_item(simulator))
+    topic.publish(plan, headers=[("traceparent", trace)])
+    with running_writer(writer_env(simulator, topic.bootstrap)):
+        topic.wait_for_committed(1)
+    [result] = topic.read(topic.topics.writeback_results.name)
+    assert dict(result.headers()) == {"traceparent": trace}
+    assert result.key() == plan.session_id.encode()

@@ -1,0 +1,219 @@
+"""W9 against the simulator's metadata: what is asked for, how often, and what is made of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from schemas.records import Disposition, OwnerCandidate, OwnerKind, PlannedWriteback
+from simulator import tenant
+from simulator.testing import RunningSimulator, running_simulator
+from tests.integration.writer.kit import Desk, seed_item
+from writer.core.emission import get, reads
+from writer.core.gate import Blocked, Cleared, ColumnType
+from writer.core.pacing import Pacer, ServiceLimits
+from writer.dataverse import DataverseClient
+from writer.dataverse_facts import Facts, FactsUnavailable
+from writer.dataverse_pool import Channel, Exchange, Pool
+from writer.identity import NoSignIn
+from writer.metrics import Metrics
+from writer.settings import DataverseSettings
+
+
+class CountingPool(Pool):
+    operations: list[str]
+
+    async def exchange(self, *parts: Any, **options: Any) -> Exchange:
+        self.operations.append(options["operation"])
+        return await super().exchange(*parts, **options)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def simulator() -> Iterator[RunningSimulator]:
+    with running_simulator(auth="none") as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def plan(simulator: RunningSimulator) -> PlannedWriteback:
+    return Desk(simulator).plan(seed_item(simulator), Disposition.CALL_BACK_LATER)
+
+
+Scenario = Callable[[Facts, CountingPool, Clock], Awaitable[None]]
+
+
+def run(simulator: RunningSimulator, scenario: Scenario) -> None:
+    async def bounded() -> None:
+        settings = DataverseSettings.model_validate({"url": simulator.base_url})
+        client = DataverseClient(settings, NoSignIn("nobody"))
+        pool = CountingPool([Channel(client, Pacer(ServiceLimits()))], Metrics(), api_path="/api/data/v9.2/")
+        pool.operations = []
+        clock = Clock()
+        try:
+            await scenario(Facts(pool, metadata_ttl_s=900, owner_ttl_s=300, clock=clock), pool, clock)
+        finally:
+            await pool.close()
+
+    asyncio.run(bounded())
+
+
+def test_a_plan_is_cleared_with_two_questions_for_tables_and_one_for_owners(
+    simulator: RunningSimulator, plan: PlannedWriteback
+) -> None:
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        assert facts.cached_verdict(plan) is None
+        verdict = await facts.verdict(plan)
+        assert isinstance(verdict, Cleared)
+        assert [owner.record_id for owner in verdict.owners.values()] == [tenant.CALLBACK_OWNER]
+        assert pool.operations == ["metadata", "metadata", "owners"]
+        assert facts.cached_verdict(plan) == verdict
+        await facts.verdict(plan)
+        assert len(pool.operations) == 3
+
+    run(simulator, scenario)
+
+
+def test_what_is_known_has_a_time_limit(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        await facts.verdict(plan)
+        clock.now += 301
+        assert facts.cached_verdict(plan) is None
+        await facts.verdict(plan)
+        assert pool.operations[3:] == ["owners"]
+        clock.now += 900
+        await facts.verdict(plan)
+        assert pool.operations[4:] == ["metadata", "metadata", "owners"]
+
+    run(simulator, scenario)
+
+
+def test_plans_that_wait_for_the_same_facts_ask_once(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        await asyncio.gather(*(facts.verdict(plan) for _ in range(20)))
+        assert pool.operations == ["metadata", "metadata", "owners"]
+
+    run(simulator, scenario)
+
+
+def test_W6_plans_that_wait_for_the_same_facts_fail_together(
+    simulator: RunningSimulator, plan: PlannedWriteback
+) -> None:
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        told = await asyncio.gather(*(facts.verdict(plan) for _ in range(20)), return_exceptions=True)
+        assert all(isinstance(one, FactsUnavailable) for one in told)
+        assert pool.operations == ["metadata"]
+
+    simulator.fault(times=None, do=[{"kind": "error", "name": "unavailable"}])
+    run(simulator, scenario)
+
+
+def test_W9_a_block_is_never_decided_on_kept_answers_alone(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        simulator.edit("systemusers", tenant.CALLBACK_OWNER, {"isdisabled": True})
+        assert isinstance(await facts.verdict(plan), Blocked)
+        simulator.edit("systemusers", tenant.CALLBACK_OWNER, {"isdisabled": False})
+        clock.now += 10
+        assert isinstance(await facts.verdict(plan), Cleared)
+
+    run(simulator, scenario)
+
+
+def test_W9_a_suspicion_asks_for_everything_anew(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        await facts.verdict(plan)
+        clock.now += 10
+        simulator.edit("systemusers", tenant.CALLBACK_OWNER, {"isdisabled": True})
+        assert isinstance(facts.cached_verdict(plan), Cleared)
+        assert isinstance(await facts.verdict(plan, suspect=True), Blocked)
+
+    run(simulator, scenario)
+
+
+def test_W9_a_table_that_does_not_exist_is_a_gap(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        wrong = replace(plan, steps=tuple(replace(step, entity_set="nowhere") for step in plan.steps))
+        verdict = await facts.verdict(wrong)
+        assert isinstance(verdict, Blocked)
+        assert {gap.expected for gap in verdict.gaps} == {"a table that exists"}
+
+    run(simulator, scenario)
+
+
+def test_what_metadata_says_of_columns_and_links(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        await facts.verdict(plan)
+        kept = {name: kept.facts.table for name, kept in facts._tables.items() if kept.facts}
+        call, item = kept["phonecalls"], kept["medx_callqueueitems"]
+        assert call.columns["subject"].max_length == 200
+        assert call.columns["statuscode"].options == frozenset({1, 2, 3, 4})
+        assert not call.columns["statecode"].valid_for_create
+        assert call.columns["directioncode"].type is ColumnType.BOOLEAN
+        assert call.columns["actualstart"].type is ColumnType.TIME
+        assert item.columns["medx_callstatus"].options == frozenset(range(5))
+        assert item.columns["medx_priority"].maximum == 100
+        assert call.links["regardingobjectid_account_phonecall@odata.bind"] == {"accounts"}
+        assert call.links["ownerid@odata.bind"] == {"systemusers", "teams"}
+        assert (
+            facts.shown_as("phonecalls")["regardingobjectid_account_phonecall@odata.bind"] == "_regardingobjectid_value"
+        )
+
+    run(simulator, scenario)
+
+
+def test_teams_and_users_that_are_not_there_or_no_ids_are_no_owners(
+    simulator: RunningSimulator, plan: PlannedWriteback
+) -> None:
+    def owner(kind: OwnerKind, entity_set: str, record_id: str) -> OwnerCandidate:
+        return OwnerCandidate(
+            kind=kind,
+            record_id=record_id,
+            column="ownerid@odata.bind",
+            value=f"/{entity_set}({record_id})",
+            override=True,
+        )
+
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        candidates = (
+            owner(OwnerKind.USER, "systemusers", "no id at all"),
+            owner(OwnerKind.USER, "systemusers", tenant.ACCOUNTS[0]),
+            owner(OwnerKind.TEAM, "teams", tenant.ACCOUNTS[0]),
+            owner(OwnerKind.TEAM, "teams", tenant.TEAM),
+        )
+        steps = (*plan.steps[:-1], replace(plan.steps[-1], owner_candidates=candidates))
+        verdict = await facts.verdict(replace(plan, steps=steps))
+        assert isinstance(verdict, Cleared)
+        assert [chosen.record_id for chosen in verdict.owners.values()] == [tenant.TEAM]
+
+    run(simulator, scenario)
+
+
+def test_records_are_read_in_the_plans_own_words(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        await facts.verdict(plan)
+        update = plan.steps[2]
+        columns = (*update.attributes, "medx_AccountId@odata.bind")
+        wanted = [replace(read, columns=columns) for read in reads(plan) if read.step_index == 2]
+        exchange = await pool.exchange(
+            [get(read, facts.shown_as(read.entity_set)) for read in wanted], operation="read"
+        )
+        seen = facts.observed(wanted[0], update.attributes, exchange.parts[0])
+        assert seen is not None
+        assert seen.etag == plan.baseline.etag
+        assert seen.columns["medx_AccountId@odata.bind"] == f"/accounts({tenant.ACCOUNTS[0]})"
+        assert seen.columns["medx_callstatus"] == 1
+        call = next(read for read in reads(plan) if read.step_index == 0)
+        gone = await pool.exchange([get(call, facts.shown_as(call.entity_set))], operation="read")
+        assert facts.observed(call, plan.steps[0].attributes, gone.parts[0]) is None
+
+    run(simulator, scenario)

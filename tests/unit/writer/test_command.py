@@ -1,0 +1,38 @@
+"""`python -m writer`, as far as it gets without a broker; and where HTTP is spoken."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import writer
+from writer.__main__ import main
+
+
+def test_help_shows_examples_and_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for shown in ("examples:", "python -m writer check", "WRITER_WRITE (default: false)", "WRITER_DATAVERSE__URL"):
+        assert shown in text
+
+
+def test_misconfigured_ends_with_78_and_every_mistake(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WRITER_NONSENSE", "1")
+    monkeypatch.setenv("WRITER_DATAVERSE__URL", "http://example.com")
+    assert main([]) == 78
+    said = capsys.readouterr().err
+    for variable in ("WRITER_NONSENSE", "WRITER_DATAVERSE__URL", "WRITER_IDENTITIES"):
+        assert variable in said
+
+
+def test_http_is_imported_in_one_module() -> None:
+    room = Path(writer.__file__).parent
+    speaks = re.compile(r"^\s*(import|from) (httpx2?|aiohttp|requests|urllib\.request|http\.client)\b", re.MULTILINE)
+    speakers = {path.relative_to(room).as_posix() for path in room.rglob("*.py") if speaks.search(path.read_text())}
+    assert speakers == {"dataverse.py"}

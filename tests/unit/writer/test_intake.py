@@ -1,0 +1,150 @@
+"""From record to lane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from schemas.codec import Codec, ParsedSchema, single_object
+from schemas.records import PlannedWriteback
+from schemas.registry import RegistryUnavailable
+from schemas.wire import SchemaId
+from tests.factories import make_plan
+from tests.unit.writer.workbench import FakeOutbox, make_record
+from writer.core.lanes import WindowLimits
+from writer.intake import Intake
+from writer.kafka_consumer import Assigned, Taken
+from writer.metrics import Metrics
+from writer.partitions import Partitions
+from writer.work import Work
+
+CODEC = single_object(PlannedWriteback)
+
+
+class Bench:
+    def __init__(self, codec: Codec[PlannedWriteback] = CODEC) -> None:
+        self.partitions = Partitions(WindowLimits(plans=10, plans_per_partition=10))
+        self.partitions.assign(Assigned(0, 1, None))
+        self.outbox = FakeOutbox()
+        self.metrics = Metrics()
+        self.queued: list[Work] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self.intake = Intake(
+            codec, self.partitions, self.outbox, self.metrics, queue_up=self.queued.append, spawn=self.spawn  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def spawn(self, duty: Any) -> None:
+        self.tasks.append(asyncio.create_task(duty))
+
+    def take(self, *records: Taken, until: Callable[[], bool]) -> None:
+        async def run() -> None:
+            self.intake.add(records)
+            running = asyncio.create_task(self.intake.run())
+            async with asyncio.timeout(5):
+                while not until():  # noqa: ASYNC110  lets the intake run
+                    await asyncio.sleep(0)
+            running.cancel()
+
+        asyncio.run(run())
+
+    def frontier(self) -> int:
+        at = self.partitions.to_commit().get(0)
+        return at.offset if at else 0
+
+
+def record(offset: int, plan: PlannedWriteback | None = None, **overrides: Any) -> Taken:
+    plan = plan or make_plan()
+    given = {"key": plan.session_id.encode(), "value": CODEC.encode(plan)}
+    return make_record(offset, **given | overrides)
+
+
+def test_plans_are_queued_in_order_with_their_headers() -> None:
+    bench = Bench()
+    headers = [("replay-count", b"2"), ("traceparent", b"00-1-1-01")]
+    bench.take(record(0), record(5, headers=headers), until=lambda: len(bench.queued) == 2)
+    assert [work.offset for work in bench.queued] == [0, 5]
+    assert (bench.queued[1].replays, bench.queued[1].traceparent) == (2, b"00-1-1-01")
+
+
+def test_tombstones_are_settled_at_once() -> None:
+    bench = Bench()
+    bench.take(record(0, value=None), until=lambda: bench.frontier() == 1)
+    assert bench.partitions.in_work() == 0
+
+
+def test_P6_what_is_no_plan_is_put_aside_and_then_settled() -> None:
+    bench = Bench()
+    strange = make_plan(steps=make_plan().steps[:2])
+    bench.take(
+        record(0, value=b"junk"),
+        record(1, key=b"somebody else"),
+        record(2, strange),
+        until=lambda: bench.frontier() == 3,
+    )
+    assert sorted(bench.outbox.story) == ["rejected 0", "rejected 1", "rejected 2"]
+    assert bench.metrics.registry.get_sample_value("writeback_rejected_records_total") == 3
+    assert bench.queued == []
+
+
+def test_W1_late_news_of_an_earlier_assignment_is_dropped() -> None:
+    bench = Bench()
+    bench.take(record(0, epoch=0), record(0), until=lambda: len(bench.queued) == 1)
+    assert bench.queued[0].record.epoch == 1
+
+
+def test_what_is_remembered_as_settled_is_not_worked_on_again() -> None:
+    first = Bench()
+    first.take(*(record(offset) for offset in range(4)), until=lambda: len(first.queued) == 4)
+    for work in first.queued[2:]:
+        first.partitions.let_go(work.record, work.epoch)
+    committed = first.partitions.to_commit()[0]
+    second = Bench()
+    second.partitions.assign(Assigned(0, 1, committed))
+    second.take(*(record(offset) for offset in range(4)), until=lambda: len(second.queued) == 2)
+    assert [work.offset for work in second.queued] == [0, 1]
+
+
+def test_a_registry_that_cannot_be_asked_is_waited_for() -> None:
+    asked: list[int] = []
+
+    def schema(number: int) -> ParsedSchema:
+        asked.append(number)
+        if len(asked) == 1:
+            raise RegistryUnavailable("gone")
+        return CODEC.schemas.today
+
+    confluent = Codec(PlannedWriteback, SchemaId(7), schema)
+    bench = Bench(confluent)
+    plan = make_plan()
+    bench.take(record(0, plan, value=confluent.encode(plan)), until=lambda: len(bench.queued) == 1)
+    assert asked == [7, 7]
+
+
+def test_B3_a_full_window_pauses_the_partition() -> None:
+    bench = Bench()
+    bench.take(*(record(offset) for offset in range(10)), until=lambda: len(bench.queued) == 10)
+    assert bench.partitions.to_pause() == {0}
+    for work in bench.queued:
+        bench.partitions.let_go(work.record, work.epoch)
+    assert bench.partitions.to_pause() == set()
+
+
+def test_the_age_of_the_oldest_unsettled_plan_is_known() -> None:
+    bench = Bench()
+    bench.take(record(0, timestamp_ms=1000), record(1, timestamp_ms=2000), until=lambda: len(bench.queued) == 2)
+    assert bench.partitions.oldest_ms() == 1000
+    bench.partitions.let_go(bench.queued[0].record, bench.queued[0].epoch)
+    assert bench.partitions.oldest_ms() == 2000
+    bench.partitions.let_go(bench.queued[1].record, bench.queued[1].epoch)
+    assert bench.partitions.oldest_ms() is None
+
+
+def test_commits_repeat_until_the_broker_has_them() -> None:
+    bench = Bench()
+    bench.take(record(0, value=None), until=lambda: bench.frontier() == 1)
+    assert bench.partitions.to_commit()[0].offset == 1
+    bench.partitions.committed({0: 0, 7: 7})
+    assert bench.partitions.to_commit()[0].offset == 1
+    bench.partitions.committed({0: 1})
+    assert bench.partitions.to_commit() == {}

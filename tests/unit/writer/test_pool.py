@@ -1,0 +1,160 @@
+"""Several identities as one way to Dataverse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.contract.writer.fake_dataverse import FakeDataverse
+from tests.factories import an_id
+from tests.unit.writer.workbench import make_pool
+from writer.core.batch import ChangeSet, Request
+from writer.core.replies import Kind, Meaning
+from writer.dataverse_pool import Pool
+from writer.identity import SignInRefused
+from writer.metrics import Metrics
+
+READ = Request("GET", f"medx_callqueueitems({an_id('item')})")
+WRITE = ChangeSet((Request("PATCH", f"phonecalls({an_id('call')})", {"If-None-Match": "*"}, {"subject": "s"}),))
+
+
+def throttled(request: httpx2.Request) -> httpx2.Response:
+    return httpx2.Response(429, headers={"Retry-After": "30"}, json={"error": {"code": "0x80072322", "message": "no"}})
+
+
+def run(scenario: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(scenario)
+
+
+def sent(pool: Pool, fake: FakeDataverse, *parts: Request | ChangeSet) -> Any:
+    return run(pool.exchange(parts or (READ,), operation="test"))
+
+
+def test_a_retry_after_holds_up_whoever_was_told_and_nobody_else() -> None:
+    busy, free = FakeDataverse(before=throttled), FakeDataverse()
+
+    async def scenario() -> None:
+        pool = make_pool(busy, free, metrics=metrics)
+        for _ in range(10):
+            await pool.exchange([READ], operation="test")
+
+    metrics = Metrics()
+    run(scenario())
+    assert (len(busy.requests), len(free.requests)) == (1, 9)
+    waited = metrics.registry.get_sample_value("writeback_throttle_wait_seconds_total", {"identity": "none-0"})
+    assert waited == pytest.approx(30, abs=1)
+
+
+def test_W6_with_everybody_throttled_a_slot_is_waited_for() -> None:
+    async def scenario() -> None:
+        pool = make_pool(FakeDataverse(before=throttled))
+        await pool.exchange([READ], operation="test")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await pool.slot()
+
+    run(scenario())
+
+
+def test_the_load_is_spread_over_identities_that_have_room() -> None:
+    fakes = [FakeDataverse(), FakeDataverse()]
+
+    async def scenario() -> None:
+        pool = make_pool(*fakes)
+        slots = [await pool.slot() for _ in range(4)]
+        assert [slot.channel.dataverse.name for slot in slots].count("none-0") == 2
+        for slot in slots:
+            pool.give_back(slot)
+        assert all(channel.pacer.in_flight == 0 for channel in pool.channels)
+
+    run(scenario())
+
+
+def test_a_request_that_is_cancelled_gives_its_slot_back() -> None:
+    async def scenario() -> None:
+        pool = make_pool(fake)
+        with pytest.raises(asyncio.CancelledError):
+            await pool.exchange([READ], operation="test")
+        assert pool.channels[0].pacer.in_flight == 0
+
+    def cancelled(request: httpx2.Request) -> None:
+        raise asyncio.CancelledError
+
+    fake = FakeDataverse(before=cancelled)
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx2.Response(200, headers={"content-type": "multipart/mixed; boundary=b"}, content=b"--b\r\ncut"),
+        httpx2.Response(200, text="<html>Welcome</html>"),
+        httpx2.Response(204),
+    ],
+)
+def test_W2_an_answer_that_cannot_be_read_counts_as_lost(answer: httpx2.Response) -> None:
+    fake = FakeDataverse(before=lambda _: answer)
+    exchange = sent(make_pool(fake), fake, WRITE, WRITE)
+    assert {part.judgement.kind for part in exchange.parts} == {Kind.UNKNOWN}
+
+
+def test_an_identity_whose_sign_in_fails_rests_and_the_others_work() -> None:
+    class Refused(FakeDataverse):
+        """Its identity never gets a token."""
+
+    async def scenario() -> None:
+        pool = make_pool(Refused(), good)
+        broken = pool.channels[0]
+
+        async def refuse(_: object) -> None:
+            raise SignInRefused("no")
+
+        broken.dataverse.send = refuse  # type: ignore[method-assign,assignment]
+        first = await pool.greet(broken)
+        assert first.meaning is Meaning.SIGN_IN
+        assert not broken.signed_in
+        for _ in range(5):
+            exchange = await pool.exchange([READ], operation="test")
+            assert exchange.whole.kind is Kind.DONE
+
+    good = FakeDataverse()
+    run(scenario())
+    assert len(good.requests) == 5
+
+
+def test_the_services_hint_limits_how_many_requests_go_out_at_once() -> None:
+    async def scenario() -> None:
+        pool = make_pool(FakeDataverse(before=hint))
+        await pool.greet(pool.channels[0])
+        assert pool.channels[0].signed_in
+        assert pool.room() == 2
+
+    def hint(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"x-ms-dop-hint": "2"}, json={})
+
+    run(scenario())
+
+
+def test_W6_parts_after_the_one_where_the_service_stopped_were_not_tried() -> None:
+    stopped = (
+        b"--b\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\r\n"
+        b'{"error":{"code":"0x0","message":""}}\r\n--b--\r\n'
+    )
+    answer = httpx2.Response(400, headers={"content-type": "multipart/mixed; boundary=b"}, content=stopped)
+    fake = FakeDataverse(before=lambda _: answer)
+    first, second = sent(make_pool(fake), fake, WRITE, WRITE).parts
+    assert first.judgement.kind is Kind.REFUSED
+    assert second.not_tried
+
+
+def test_requests_are_counted_by_operation_and_class_of_reply() -> None:
+    metrics, fake = Metrics(), FakeDataverse()
+    pool = make_pool(fake, metrics=metrics)
+    sent(pool, fake)
+    value = metrics.registry.get_sample_value
+    assert value("writeback_requests_total", {"operation": "test", "class": "done"}) == 1

@@ -1,0 +1,271 @@
+"""From verdict to settled: the result before the ledger, and the way to the back of the topic."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from schemas.records import PlannedWriteback, ResultStatus
+from tests.factories import an_id, make_plan, make_result
+from tests.unit.writer.workbench import FakeOutbox, make_record
+from writer.backlog import Backlog
+from writer.core.lanes import WindowLimits
+from writer.core.patience import Patience, PatienceLimits
+from writer.core.replies import Judgement, Kind, Meaning, never_sent
+from writer.emitter import Done, Later
+from writer.errors import MustRestart
+from writer.kafka_consumer import Assigned
+from writer.metrics import Metrics
+from writer.partitions import Partitions
+from writer.settling import Settling
+from writer.work import Work
+
+LANE = an_id("queue item 1")
+
+
+class Bench:
+    """Partition 0 is ours; plans arrive at rising offsets."""
+
+    def __init__(self, *, write: bool = True) -> None:
+        self.partitions = Partitions(WindowLimits())
+        self.partitions.assign(Assigned(0, 1, None))
+        self.backlog = Backlog()
+        self.outbox = FakeOutbox()
+        self.metrics = Metrics()
+        self.patience = Patience(PatienceLimits(back_of_topic=0.05))
+        self.settling = Settling(
+            self.partitions, self.backlog, self.patience, self.outbox, self.metrics, name="test", write=write  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.offset = 0
+
+    def arrive(self, plan: PlannedWriteback, **record: Any) -> Work:
+        taken = make_record(self.offset, key=plan.session_id.encode(), **record)
+        self.offset += 1
+        self.partitions.entered(taken)
+        assert self.partitions.arrived(taken)
+        epoch = self.partitions.epoch_of(taken)
+        assert epoch is not None
+        work = Work(plan, taken, epoch)
+        self.settling.queue_up(work)
+        return work
+
+    def frontier(self) -> int:
+        return self.partitions.to_commit().get(0, type("none", (), {"offset": 0})).offset
+
+    def ready(self) -> list[str]:
+        return [work.session_id for work in self.backlog.take(100, lambda _: True)]
+
+
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(scenario())
+
+
+def plan(number: int, lane: int = 1) -> PlannedWriteback:
+    return make_plan(session_id=f"sess-{number}", queue_item_id=an_id(f"queue item {lane}"))
+
+
+DONE = Done(make_result())
+FAILED = Later(never_sent())
+
+
+def test_W1_a_result_that_is_refused_settles_nothing() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        work = bench.arrive(plan(1))
+        bench.outbox.refusal = MustRestart("no")
+        with pytest.raises(MustRestart):
+            await bench.settling.act_on(work, DONE)
+        assert bench.frontier() == 0
+
+    run(scenario)
+
+
+def test_W1_the_frontier_moves_after_the_result_is_acknowledged() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        work = bench.arrive(plan(1))
+        acknowledged = asyncio.Event()
+        telling = bench.outbox.result
+
+        async def slow(*told: Any) -> None:
+            await acknowledged.wait()
+            await telling(*told)
+
+        bench.outbox.result = slow  # type: ignore[method-assign]
+        acting = asyncio.create_task(bench.settling.act_on(work, DONE))
+        await asyncio.sleep(0)
+        assert bench.frontier() == 0
+        acknowledged.set()
+        await acting
+        assert bench.frontier() == 1
+
+    run(scenario)
+
+
+def test_W4_the_next_plan_of_a_lane_starts_when_the_one_before_is_settled() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        first = bench.arrive(plan(1))
+        bench.arrive(plan(2))
+        bench.arrive(plan(3, lane=2))
+        assert bench.ready() == ["sess-1", "sess-3"]
+        await bench.settling.act_on(first, DONE)
+        assert bench.ready() == ["sess-2"]
+
+    run(scenario)
+
+
+def test_W1_what_is_dropped_is_neither_told_nor_settled() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        work = bench.arrive(plan(1))
+        bench.backlog.take(1, lambda _: True)
+        bench.backlog.drop([0])
+        bench.partitions.forget(0)
+        await bench.settling.act_on(work, DONE)
+        assert bench.outbox.story == []
+
+    run(scenario)
+
+
+def test_a_plan_under_way_keeps_its_lane_when_its_partition_is_lost_and_comes_back() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        old = bench.arrive(plan(1))
+        assert bench.ready() == ["sess-1"]
+        bench.backlog.drop([0])
+        bench.partitions.forget(0)
+        bench.partitions.assign(Assigned(0, 1, None))
+        bench.offset = 0
+        bench.arrive(plan(1))
+        assert bench.ready() == []
+        await bench.settling.act_on(old, DONE)
+        assert bench.ready() == ["sess-1"]
+
+    run(scenario)
+
+
+def fail(bench: Bench, work: Work, times: int) -> Coroutine[Any, Any, None]:
+    async def failing() -> None:
+        for _ in range(times):
+            work.under_way = True
+            await bench.settling.act_on(work, FAILED)
+            if work.timer:
+                work.timer.cancel()
+
+    return failing()
+
+
+def test_W6_after_the_retry_budget_it_is_told_once_and_keeps_its_place() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        work = bench.arrive(plan(1))
+        await fail(bench, work, 6)
+        assert bench.outbox.story == [f"result {ResultStatus.RESUME_NEEDED} sess-1"]
+        assert bench.frontier() == 0
+        assert bench.outbox.results[0].attempts == 5
+
+    run(scenario)
+
+
+def test_W6_a_lone_failing_plan_takes_its_lane_to_the_back_in_order() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        work, _second, healthy = bench.arrive(plan(1)), bench.arrive(plan(2)), bench.arrive(plan(3, lane=2))
+        await fail(bench, work, 3)
+        await bench.settling.act_on(healthy, DONE)
+        appending = asyncio.create_task(bench.settling.run_appends())
+        await fail(bench, work, 1)
+        bench.arrive(plan(4))  # from between the originals and their copies: it must not overtake them
+        while len(bench.outbox.story) < 5:  # noqa: ASYNC110  lets the appending task run
+            await asyncio.sleep(0)
+        assert bench.outbox.story[-3:] == ["again sess-1 1", "again sess-2 1", "again sess-4 1"]
+        assert bench.frontier() == 0, "the originals wait until their copies have been read"
+        again = ("replay-count", b"1")
+        bench.offset = 101
+        for number in (1, 2, 4):
+            bench.arrive(plan(number), headers=[again])
+        bench.partitions.settle_originals()
+        assert bench.frontier() == 101
+        assert "sess-1" in bench.ready()
+        appending.cancel()
+
+    run(scenario)
+
+
+def test_W8_a_dry_run_appends_nothing() -> None:
+    async def scenario() -> None:
+        bench = Bench(write=False)
+        work, healthy = bench.arrive(plan(1)), bench.arrive(plan(2, lane=2))
+        await fail(bench, work, 3)
+        await bench.settling.act_on(healthy, DONE)
+        await fail(bench, work, 1)
+        assert bench.outbox.story[-1] == f"result {ResultStatus.RESUME_NEEDED} sess-1"
+        assert bench.frontier() == 2
+
+    run(scenario)
+
+
+def test_W6_suspect_replies_end_with_a_person() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        work, healthy = bench.arrive(plan(1), headers=[("replay-count", b"5")]), bench.arrive(plan(2, lane=2))
+        suspect = Later(Judgement(Kind.BROKEN, Meaning.SUSPECT, 500))
+        for _ in range(3):
+            await bench.settling.act_on(work, suspect)
+        await bench.settling.act_on(healthy, DONE)
+        await bench.settling.act_on(work, suspect)
+        assert bench.outbox.results[-1].status is ResultStatus.BLOCKED
+        assert bench.frontier() == 2
+
+    run(scenario)
+
+
+def test_W6_in_an_outage_every_plan_is_told_once_though_only_one_knocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        works = [bench.arrive(plan(number, lane=number)) for number in range(8)]
+        for work in works:
+            await bench.settling.act_on(work, FAILED)
+        assert bench.patience.outage
+        later = time.monotonic() + 60
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        for _ in range(2):
+            await bench.settling.tell_overdue()
+        assert sorted(bench.outbox.story) == sorted(f"result resume_needed sess-{n}" for n in range(8))
+        for work in works:
+            if work.timer:
+                work.timer.cancel()
+
+    run(scenario)
+
+
+def test_a_not_before_is_waited_for() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        at = str(round((time.time() + 0.05) * 1000)).encode()
+        bench.arrive(plan(1), headers=[("not-before", at)])
+        assert bench.ready() == []
+        async with asyncio.timeout(5):
+            await bench.backlog.wake.wait()
+        assert bench.ready() == ["sess-1"]
+
+    run(scenario)
+
+
+def test_blocked_plans_are_counted_by_reason_with_the_time_of_the_oldest() -> None:
+    async def scenario() -> None:
+        from schemas.records import BlockReason
+
+        bench = Bench()
+        blocked = make_result(status=ResultStatus.BLOCKED, block_reason=BlockReason.METADATA, message="mend it")
+        await bench.settling.act_on(bench.arrive(plan(1)), Done(blocked))
+        labels = {"status": "blocked", "reason": "metadata"}
+        assert bench.metrics.registry.get_sample_value("writeback_outcomes_total", labels) == 1
+        assert bench.metrics.oldest_blocked_at > 0
+
+    run(scenario)
