@@ -45,7 +45,9 @@ class Shaper:
                 self._annotate(shown, row, column)
                 shown[column.wire] = values.get(column.wire)
         elif self.names is None:
-            shown.update(values if not self.table.view_of else {name: values.get(name) for name in self.table.by_wire})
+            # A row that was written under another version of the table is shown with today's columns.
+            wires = self.table.by_wire
+            shown.update(values if values.keys() == wires.keys() else {name: values.get(name) for name in wires})
         else:
             for name in self.names:
                 shown[name] = values.get(name)

@@ -1,18 +1,19 @@
 """Paths of the metadata part of the Web API."""
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
 from simulator import errors
-from simulator.crm import Call, Organization
-from simulator.metadata import csdl, definitions, objects
+from simulator.crm import Call, Organization, write
+from simulator.metadata import csdl, definitions, edit, objects
 from simulator.query import options as query
 from simulator.query import syntax
-from simulator.schema import Table
+from simulator.schema import Column, Table
 from simulator.webapi.actions import BULK, supports
-from simulator.webapi.messages import Reply, Request, show
+from simulator.webapi.messages import Reply, Request, no_content, show
 
 Json = dict[str, Any]
 Handler = Callable[[Organization, Call, Request], Reply]
@@ -39,6 +40,11 @@ def find(path: str) -> Handler | None:
 def _get_only(request: Request) -> None:
     if request.method != "GET":
         raise errors.verb_not_allowed(request.method)
+
+
+def _made(call: Call, path: str, *parts: str) -> Reply:
+    url = f"{call.base}/{path}({definitions.metadata_id(*parts)})"
+    return no_content({"OData-EntityId": url})
 
 
 def _entities(organization: Organization, call: Call, request: Request) -> Reply:
@@ -74,17 +80,113 @@ def _without(item: Json, names: frozenset[str]) -> Json:
 
 
 def _entity(organization: Organization, call: Call, request: Request) -> Reply:
-    _get_only(request)
     match = _ENTITY.match(unquote(request.path) if "%" in request.path else request.path)
     if match is None:
         raise errors.no_such_resource(f"{call.base}/{request.path}")
     table = _table(organization, match[1])
+    if request.method != "GET":
+        return _change(organization, call, request, (table, match[2] or ""))
     options = objects.read_options(request.query)
     collections = _collections(organization, table)
     if match[2]:
         return _member(organization, call, (table, match[2]), options)
     item = objects.shown(definitions.entity(table), options, collections)
     return show({"@odata.context": f"{call.base}/$metadata#EntityDefinitions/$entity", **item})
+
+
+def _change(organization: Organization, call: Call, request: Request, target: tuple[Table, str]) -> Reply:
+    """Make, change and delete columns and keys; delete a table."""
+    table, rest = target
+    match = _MEMBER.match(rest)
+    name, key = (match[1], match[2]) if match else ("", None)
+    entity = f"EntityDefinitions({definitions.metadata_id(table.logical_name)})"
+    match request.method, name, key is not None:
+        case "DELETE", "", False:
+            edit.custom_only(table)
+            organization.schema.drop(table.logical_name)
+        case "POST", "Attributes", False:
+            column = edit.add_column(organization, table, request.json(name))
+            return _made(call, f"{entity}/Attributes", table.logical_name, column.name)
+        case "PUT", "Attributes", True:
+            edit.change_column(organization, table, _column(table, str(key)), request.json(name))
+        case "DELETE", "Attributes", True:
+            edit.drop_column(organization, table, _column(table, str(key)))
+        case "POST", "Keys", False:
+            return _made(
+                call, f"{entity}/Keys", table.logical_name, "key", edit.add_key(organization, table, request.json(name))
+            )
+        case "DELETE", "Keys", True:
+            found = _one(definitions.keys(table, organization.keys_of(table)), str(key))
+            edit.drop_key(organization, table, found["LogicalName"])
+        case _:
+            raise errors.verb_not_allowed(request.method)
+    return no_content()
+
+
+def _column(table: Table, key: str) -> Column:
+    found = _one([definitions.attribute(table, column) for column in table.columns.values()], key)
+    return table.columns[found["LogicalName"]]
+
+
+def _create_entities(organization: Organization, call: Call, request: Request) -> Reply:
+    if request.method != "POST":
+        raise errors.verb_not_allowed(request.method)
+    tables = edit.create_tables(organization, request.json(""))
+    ids = [definitions.metadata_id(table.logical_name) for table in tables]
+    return show(
+        {"@odata.context": f"{call.base}/$metadata#Microsoft.Dynamics.CRM.CreateEntitiesResponse", "EntityIds": ids}
+    )
+
+
+def _metadata_changes(organization: Organization, call: Call, request: Request) -> Reply:
+    """`RetrieveMetadataChanges(Query=@p1)`: chosen properties of chosen columns, whatever their type."""
+    _get_only(request)
+    asked = json.loads(query.parameters(request.query).get("@p1", "{}"))
+    tables = [table for table in organization.schema if _meets(definitions.entity(table), asked)]
+    wanted = asked.get("AttributeQuery", {})
+    names = {"@odata.type", "MetadataId", "LogicalName", *wanted.get("Properties", {}).get("PropertyNames", [])}
+    found = []
+    for table in tables:
+        columns = [definitions.attribute(table, column) for column in table.columns.values()]
+        chosen = [
+            {name: value for name, value in item.items() if name in names} for item in columns if _meets(item, wanted)
+        ]
+        found.append(
+            {
+                "MetadataId": definitions.metadata_id(table.logical_name),
+                "LogicalName": table.logical_name,
+                "Attributes": chosen,
+            }
+        )
+    context = f"{call.base}/$metadata#Microsoft.Dynamics.CRM.RetrieveMetadataChangesResponse"
+    return show({"@odata.context": context, "EntityMetadata": found})
+
+
+def _meets(item: Json, asked: Json) -> bool:
+    """Whether an object has the values of the criteria; only equality is known."""
+    conditions = asked.get("Criteria", {}).get("Conditions", [])
+    return all(item.get(each.get("PropertyName")) == each.get("Value", {}).get("Value") for each in conditions)
+
+
+def _bulk_delete(organization: Organization, call: Call, request: Request) -> Reply:
+    """`BulkDelete`: the service starts a job; here its rows are gone when it answers."""
+    if request.method != "POST":
+        raise errors.verb_not_allowed(request.method)
+    for wanted in request.json("").get("QuerySet", []):
+        table = organization.schema.by_name.get(wanted["EntityName"])
+        if table is None:
+            raise errors.no_such_segment(wanted["EntityName"])
+        for condition in wanted["Criteria"]["Conditions"]:
+            ids = [str(value["Value"]).lower() for value in condition["Values"]]
+            for record_id in ids:
+                if organization.row(table, record_id) is not None:
+                    write.delete(organization, call, table, record_id)
+    return show(
+        {
+            "@odata.context": f"{call.base}/$metadata#Microsoft.Dynamics.CRM.BulkDeleteResponse",
+            "JobId": organization.ids(),
+        }
+    )
 
 
 def _table(organization: Organization, key: str) -> Table:
@@ -172,17 +274,24 @@ def _all_relationships(organization: Organization) -> list[Json]:
 
 
 def _relationships(organization: Organization, call: Call, request: Request) -> Reply:
+    if request.method == "POST":
+        name = edit.add_relationship(organization, request.json(""))
+        return _made(call, "RelationshipDefinitions", "relationship", name)
     _get_only(request)
     items = objects.listed(_all_relationships(organization), objects.read_options(request.query))
     return show({"@odata.context": f"{call.base}/$metadata#RelationshipDefinitions", "value": items})
 
 
 def _relationship(organization: Organization, call: Call, request: Request) -> Reply:
-    _get_only(request)
     match = _RELATIONSHIP.match(request.path)
     if match is None:
         raise errors.no_such_resource(f"{call.base}/{request.path}")
-    item = objects.shown(_one(_all_relationships(organization), match[1]), objects.read_options(request.query), {})
+    found = _one(_all_relationships(organization), match[1])
+    if request.method == "DELETE":
+        edit.drop_relationship(organization, found["SchemaName"])
+        return no_content()
+    _get_only(request)
+    item = objects.shown(found, objects.read_options(request.query), {})
     return show({"@odata.context": f"{call.base}/$metadata#RelationshipDefinitions/$entity", **item})
 
 
@@ -228,5 +337,8 @@ _PLAIN: dict[str, Handler] = {
     "RelationshipDefinitions": _relationships,
     "GlobalOptionSetDefinitions": _option_sets,
     "sdkmessagefilters": _message_filters,
+    "CreateEntities": _create_entities,
+    "RetrieveMetadataChanges(Query=@p1)": _metadata_changes,
+    "BulkDelete": _bulk_delete,
 }
 _PREFIXES = tuple(_PLAIN)

@@ -138,16 +138,17 @@ def _common(definition: TableDefinition) -> dict[str, ColumnDefinition]:
     return columns
 
 
-def _column(table: TableDefinition, name: str, definition: ColumnDefinition) -> Column:
+def column_of(table: str, name: str, definition: ColumnDefinition) -> Column:
+    """The column of a table that a definition describes."""
     kind = KINDS[definition.type]
     schema_name = definition.schema_name or name
     lookups = tuple(
         Lookup(
             target=target,
             navigation=spec.navigation or schema_name,
-            collection=spec.collection or f"{target}_{table.table}_{name}",
+            collection=spec.collection or f"{target}_{table}_{name}",
             on_delete=spec.on_delete,
-            schema_name=spec.schema_name or f"{target}_{table.table}_{name}",
+            schema_name=spec.schema_name or f"{target}_{table}_{name}",
         )
         for target, spec in definition.targets.items()
     )
@@ -211,10 +212,10 @@ def build(definition: TableDefinition) -> Table:
             updatable=False,
         )
     }
-    columns |= {name: _column(definition, name, spec) for name, spec in definition.columns.items()}
+    columns |= {name: column_of(definition.table, name, spec) for name, spec in definition.columns.items()}
     columns |= _state_columns(definition, states)
     for name, spec in _common(definition).items():
-        columns.setdefault(name, _column(definition, name, spec))
+        columns.setdefault(name, column_of(definition.table, name, spec))
     wrong = [f"primary name '{definition.name}' is not a column"] if definition.name not in columns else []
     wrong += [
         f"key '{key}' names no column '{name}'"

@@ -1,5 +1,6 @@
 """Rows over HTTP: one record, its properties and references, and whole sets."""
 
+from dataclasses import replace
 from typing import Any
 
 from simulator import errors
@@ -7,7 +8,8 @@ from simulator.crm import Call, Organization, Preconditions, keys, write
 from simulator.crm.call import names_version
 from simulator.crm.shape import Shaper
 from simulator.query import options as query
-from simulator.query import select
+from simulator.query import select, sql
+from simulator.query.fetchxml import Fetch
 from simulator.query.options import Options
 from simulator.schema import Table
 from simulator.store import Row
@@ -50,10 +52,12 @@ def _retrieve(organization: Organization, call: Call, request: Request, table: T
     return show(entity(organization, call, table, row, options), headers={"ETag": row.etag})
 
 
-def read_options(request: Request) -> Options:
-    if not request.query and "prefer" not in request.headers:
+def read_options(request: Request, text: str | None = None) -> Options:
+    """The request's options; `text` stands for its query string."""
+    text = request.query if text is None else text
+    if not text and "prefer" not in request.headers:
         return Options()
-    return query.read(query.parameters(request.query), request.prefer)
+    return query.read(query.parameters(text), request.prefer)
 
 
 def entity(organization: Organization, call: Call, table: Table, row: Row, options: Options) -> dict[str, Any]:
@@ -132,7 +136,9 @@ def _create(organization: Organization, call: Call, request: Request, table: Tab
 def _query(organization: Organization, call: Call, request: Request, table: Table) -> Reply:
     organization.allow(call, "read", table)
     given = query.parameters(request.query)
-    options = query.read(given, request.prefer)
+    if "fetchXml" in given:
+        return _fetch(organization, call, request, (table, given["fetchXml"]))
+    options = sql.options_of(table, given["sql"]) if "sql" in given else query.read(given, request.prefer)
     rows, count, token = select.run(organization, table, options)
     shaper = Shaper(organization, table, options)
     body: dict[str, Any] = {"@odata.context": f"{call.base}/$metadata#{table.entity_set}{_selected(options)}"}
@@ -150,3 +156,21 @@ def _query(organization: Organization, call: Call, request: Request, table: Tabl
         else {}
     )
     return show(body, headers=headers)
+
+
+def _fetch(organization: Organization, call: Call, request: Request, target: tuple[Table, str]) -> Reply:
+    """One page of a FetchXML query; the cookie leads to the next."""
+    table, text = target
+    fetch = Fetch(table, text)
+    shaper = Shaper(organization, table, replace(fetch.options, annotations=read_options(request, "").annotations))
+    rows, _, _ = select.run(organization, table, fetch.options)
+    start = (fetch.page - 1) * fetch.count
+    body: dict[str, Any] = {"@odata.context": f"{call.base}/$metadata#{table.entity_set}"}
+    if fetch.options.top is None:
+        more = len(rows) > start + fetch.count
+        body["@Microsoft.Dynamics.CRM.morerecords"] = more
+        if more:
+            body["@Microsoft.Dynamics.CRM.fetchxmlpagingcookie"] = fetch.cookie()
+        rows = rows[start : start + fetch.count]
+    body["value"] = [shaper.show(row) for row in rows]
+    return show(body)

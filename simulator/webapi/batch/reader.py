@@ -90,8 +90,10 @@ def _item(headers: dict[str, str], content: bytes) -> Item:
 def _request(headers: dict[str, str], content: bytes) -> Part:
     head, _, body = content.partition(CRLF + CRLF)
     line, _, rest = head.partition(CRLF)
-    words = line.decode("latin-1").split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/"):
+    # Microsoft's own client leaves blanks in the URLs of a batch, so the URL is all between method and version.
+    method, _, rest_of_line = line.decode("utf-8", "replace").partition(" ")
+    url, _, version = rest_of_line.rpartition(" ")
+    if not url or not version.startswith("HTTP/"):
         raise errors.batch(f"Invalid request line '{line.decode('latin-1')}' in a batch part.")
     inner = _headers(rest.removesuffix(CRLF)) if rest.strip() else {}
-    return Part(words[0].upper(), words[1], inner, body, headers.get("content-id") or inner.get("content-id"))
+    return Part(method.upper(), url, inner, body, headers.get("content-id") or inner.get("content-id"))

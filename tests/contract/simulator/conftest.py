@@ -11,8 +11,9 @@ from tests.contract.simulator.support import BatchBody
 
 
 @pytest.fixture(scope="session")
-def running() -> Iterator[RunningSimulator]:
-    with running_simulator(auth="none", limits={"enabled": False}) as simulator:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
+    tls = tmp_path_factory.mktemp("tls")
+    with running_simulator(auth="none", limits={"enabled": False}, tls_dir=tls) as simulator:
         yield simulator
 
 

@@ -1,0 +1,199 @@
+"""Tables, columns, keys and relationships made and changed over the Web API, as far as a custom table needs it."""
+
+from dataclasses import replace
+from typing import Any
+
+from simulator import errors
+from simulator.crm.organization import Organization
+from simulator.metadata.definitions import CRM
+from simulator.schema.load import ColumnDefinition, TableDefinition, TargetDefinition, build, column_of
+from simulator.schema.model import LOOKUPS, Column, Table
+
+Json = dict[str, Any]
+
+_TYPES = {
+    "String": "string",
+    "Memo": "memo",
+    "Integer": "integer",
+    "BigInt": "bigint",
+    "Decimal": "decimal",
+    "Double": "double",
+    "Money": "money",
+    "Boolean": "boolean",
+    "Picklist": "picklist",
+    "DateTime": "datetime",
+}
+
+
+def _invalid(sentence: str) -> errors.Refusal:
+    return errors.Refusal(400, "0x80040203", sentence)
+
+
+def column_definition(attribute: Json) -> tuple[str, ColumnDefinition]:
+    """Logical name and definition from attribute metadata. Raises 400 for a type that no table here can have."""
+    schema_name = str(attribute.get("SchemaName", ""))
+    kind = str(attribute.get("@odata.type", "")).removeprefix("#").removeprefix(CRM).removeprefix("Complex")
+    name = _TYPES.get(kind.removesuffix("AttributeMetadata"))
+    if not schema_name or name is None:
+        raise _invalid(f"Columns of type '{kind}' are not supported.")
+    if name == "datetime" and attribute.get("Format") == "DateOnly":
+        name = "date"
+    options = (attribute.get("OptionSet") or {}).get("Options") or []
+    form = attribute.get("FormatName") or {}
+    return schema_name.lower(), ColumnDefinition.model_validate(
+        {
+            "type": name,
+            "schema_name": schema_name,
+            "label": _label(attribute.get("DisplayName")) or schema_name,
+            "max": attribute.get("MaxLength") if name in {"string", "memo"} else attribute.get("MaxValue"),
+            "min": attribute.get("MinValue"),
+            "precision": attribute.get("Precision") or 2,
+            "required": (attribute.get("RequiredLevel") or {}).get("Value", "None"),
+            "format": form.get("Value", "Text"),
+            "options": {option["Value"]: _label(option.get("Label")) for option in options},
+        }
+    )
+
+
+def _label(label: Json | None) -> str:
+    localized = (label or {}).get("LocalizedLabels") or []
+    return str(localized[0].get("Label", "")) if localized else ""
+
+
+def create_tables(organization: Organization, payload: Json) -> list[Table]:
+    """The `CreateEntities` action: all tables, or none."""
+    tables = [_table(organization, entity) for entity in payload.get("Entities", [])]
+    for table in tables:
+        organization.schema.put(table)
+    return tables
+
+
+def _table(organization: Organization, entity: Json) -> Table:
+    schema_name = str(entity.get("SchemaName", ""))
+    name = schema_name.lower()
+    if "_" not in name:
+        raise _invalid(f"The schema name '{schema_name}' needs a publisher's prefix.")
+    if name in organization.schema.by_name:
+        raise errors.Refusal(400, "0x80044363", f"An entity with the name {name} already exists.")
+    attributes = entity.get("Attributes", [])
+    columns = dict(column_definition(attribute) for attribute in attributes)
+    primary = next((str(item["SchemaName"]).lower() for item in attributes if item.get("IsPrimaryName")), None)
+    if primary is None:
+        raise _invalid(f"The table '{schema_name}' needs a primary name column.")
+    return build(
+        TableDefinition.model_validate(
+            {
+                "table": name,
+                "set": f"{name}es" if name.endswith(("s", "x", "ch")) else f"{name}s",
+                "id": f"{name}id",
+                "name": primary,
+                "schema_name": schema_name,
+                "label": _label(entity.get("DisplayName")) or schema_name,
+                "type_code": 10_500 + len(organization.schema.by_name),
+                "custom": True,
+                "columns": columns,
+            }
+        )
+    )
+
+
+def custom_only(table: Table) -> None:
+    """Raises 400: the service's own tables cannot be deleted."""
+    if not table.custom:
+        raise _invalid(f"The table '{table.logical_name}' is a system table and cannot be deleted.")
+
+
+def add_column(organization: Organization, table: Table, attribute: Json) -> Column:
+    name, definition = column_definition(attribute)
+    if name in table.columns:
+        raise errors.Refusal(400, "0x80044365", f"An attribute with the name {name} already exists.")
+    column = column_of(table.logical_name, name, definition)
+    organization.schema.put(replace(table, columns={**table.columns, name: column}))
+    return column
+
+
+def change_column(organization: Organization, table: Table, column: Column, attribute: Json) -> None:
+    """Limits, label and required level; the type stays."""
+    wanted = column_of(table.logical_name, column.name, column_definition(attribute)[1])
+    if wanted.kind is not column.kind:
+        raise _invalid(f"The type of the column '{column.name}' cannot be changed.")
+    changed = replace(
+        column,
+        max_length=wanted.max_length,
+        minimum=wanted.minimum,
+        maximum=wanted.maximum,
+        precision=wanted.precision,
+        label=wanted.label,
+        required=wanted.required,
+        text_format=wanted.text_format,
+    )
+    organization.schema.put(replace(table, columns={**table.columns, column.name: changed}))
+
+
+def drop_column(organization: Organization, table: Table, column: Column) -> None:
+    """Raises 400 for columns the service made itself, and for those a key needs."""
+    if "_" not in column.name or column.name in (table.primary_id, table.primary_name):
+        raise _invalid(f"The column '{column.name}' is a system column and cannot be deleted.")
+    if any(column.name in names for names in table.keys.values()):
+        raise _invalid(f"The column '{column.name}' is part of an alternate key and cannot be deleted.")
+    kept = {name: held for name, held in table.columns.items() if name != column.name}
+    organization.schema.put(replace(table, columns=kept))
+
+
+def add_key(organization: Organization, table: Table, payload: Json) -> str:
+    """Raises 400 for columns that are not there, more than 16 of them, or more than 10 keys."""
+    name = str(payload.get("SchemaName", "")).lower()
+    columns = [str(item).lower() for item in payload.get("KeyAttributes", [])]
+    missing = [item for item in columns if item not in table.columns]
+    if not name or not columns or missing or len(columns) > 16 or len(table.keys) >= 10:
+        raise _invalid(f"The key '{name}' is not valid: {', '.join(missing) or 'too many, or no, columns or keys'}.")
+    organization.schema.put(replace(table, keys={**table.keys, name: tuple(columns)}))
+    return name
+
+
+def drop_key(organization: Organization, table: Table, name: str) -> None:
+    kept = {key: columns for key, columns in table.keys.items() if key != name}
+    organization.schema.put(replace(table, keys=kept))
+
+
+def add_relationship(organization: Organization, payload: Json) -> str:
+    """A one-to-many relationship with its lookup column. Returns its schema name."""
+    if "OneToMany" not in str(payload.get("@odata.type", "")):
+        raise _invalid("Many-to-many relationships are not supported.")
+    schema = organization.schema
+    name, lookup = str(payload["SchemaName"]), payload["Lookup"]
+    table = schema.by_name.get(str(payload["ReferencingEntity"]).lower())
+    target = schema.by_name.get(str(payload["ReferencedEntity"]).lower())
+    if table is None or target is None:
+        raise _invalid(f"The relationship '{name}' names a table that does not exist.")
+    if any(held.schema_name == name for column in table.columns.values() for held in column.lookups):
+        raise errors.Refusal(400, "0x80044367", f"A relationship with the name {name} already exists.")
+    column_name = str(lookup["SchemaName"])
+    behavior = (payload.get("CascadeConfiguration") or {}).get("Delete", "RemoveLink")
+    definition = ColumnDefinition.model_validate(
+        {
+            "type": "lookup",
+            "schema_name": column_name,
+            "label": _label(lookup.get("DisplayName")) or column_name,
+            "targets": {
+                target.logical_name: TargetDefinition(
+                    navigation=column_name,
+                    collection=name,
+                    schema_name=name,
+                    on_delete=behavior if behavior in {"Cascade", "Restrict"} else "RemoveLink",
+                )
+            },
+        }
+    )
+    column = column_of(table.logical_name, column_name.lower(), definition)
+    schema.put(replace(table, columns={**table.columns, column.name: column}))
+    return name
+
+
+def drop_relationship(organization: Organization, name: str) -> None:
+    """Takes the lookup column along. Raises 400 for one of the service's own."""
+    for table in list(organization.schema):
+        for column in table.columns.values():
+            if column.kind in LOOKUPS and any(held.schema_name == name for held in column.lookups):
+                drop_column(organization, table, column)
+                return
