@@ -116,8 +116,10 @@ async def _requests(control: Control, http: web.BaseRequest, rest: str) -> Answe
 
 
 async def _rows(control: Control, http: web.BaseRequest, rest: str) -> Answer:
-    del http
-    return {"rows": control.simulator.rows(rest)}
+    """Every row of a table, or the newest `limit` of them."""
+    rows = control.simulator.rows(rest)
+    limit = http.query.get("limit")
+    return {"rows": rows if limit is None else rows[-int(limit) :][::-1], "total": len(rows)}
 
 
 async def _seed(control: Control, http: web.BaseRequest, rest: str) -> Answer:
