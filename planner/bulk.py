@@ -8,6 +8,7 @@ broker would give the partitions to somebody else.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -96,6 +97,7 @@ class BulkReader:
 class BulkRecovery(Recovery):
     """Faust's recovery with the bulk reader before it."""
 
+    logger = logging.getLogger("faust.tables")
     reader: BulkReader
 
     async def _wait(self, coro: Any, timeout: Any = None) -> None:  # noqa: ARG002, ASYNC109  the base class's

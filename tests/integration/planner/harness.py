@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from ops.processes import Service
 from ops.waiting import wait_until
-from schemas.codec import single_object
+from schemas.codec import Codec, single_object
 from schemas.records import CallOutcome
 from schemas.topics import Topics
 from tests.factories import an_id, make_outcome
@@ -42,10 +42,12 @@ def outcomes(count: int, *, start: int = 0, items: int = 10) -> list[CallOutcome
     ]
 
 
-def publish(bootstrap: str, given: Iterable[CallOutcome], *, topic: str = "call-outcomes") -> None:
+def publish(
+    bootstrap: str, given: Iterable[CallOutcome], *, topic: str = "call-outcomes", codec: Codec[CallOutcome] = CODEC
+) -> None:
     producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 1})
     for outcome in given:
-        producer.produce(topic, CODEC.encode(outcome), outcome.queue_item_id.encode())
+        producer.produce(topic, codec.encode(outcome), outcome.queue_item_id.encode())
     assert producer.flush(20) == 0
 
 
