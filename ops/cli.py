@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 
 import typer
-from pydantic import ValidationError
 
 from ops import topics
 from ops.demo.command import demo
 from ops.exits import Exit
 from ops.simulate import simulate
+from schemas.environment import Misconfigured
 
 app = typer.Typer(
     name="writeback",
@@ -32,8 +32,6 @@ def main() -> None:
     """Entry point of the `writeback` script."""
     try:
         app()
-    except ValidationError as error:
-        for problem in error.errors(include_input=False, include_url=False):
-            name = "WRITEBACK_" + "__".join(str(part) for part in problem["loc"]).upper()
-            typer.echo(f"{name}: {problem['msg']}", err=True)
+    except Misconfigured as error:
+        typer.echo("\n".join(error.problems), err=True)
         sys.exit(Exit.MISCONFIGURED)

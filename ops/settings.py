@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas import environment
 from schemas.connection import BrokerSettings
 
 
@@ -17,3 +20,9 @@ class Settings(BaseSettings):
         default_factory=lambda: BrokerSettings.model_validate({}),
         description="The Kafka cluster and its topics.",
     )
+
+
+def read_settings() -> Settings:
+    """Raises Misconfigured with every mistake. WRITEBACK_TEST_… are the tests' own."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("WRITEBACK_TEST_")}
+    return environment.read(Settings, help_command="writeback --help", environ=ours)

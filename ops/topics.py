@@ -11,7 +11,7 @@ from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 
 from ops.exits import Exit
-from ops.settings import Settings
+from ops.settings import read_settings
 from schemas.broker import BrokerUnavailable, UnfitTopics, admin_client, check_topics
 from schemas.connection import BrokerSettings
 
@@ -29,7 +29,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create the topics that are missing, with the policies that the promises need; touch none that exists."""
-    broker = Settings().broker
+    broker = read_settings().broker
     try:
         made = create_missing(broker, partitions=partitions, replication=replication)
     except BrokerUnavailable as error:
@@ -42,7 +42,7 @@ def create(
 @app.command(epilog="Example: writeback topics check --json && helm upgrade …")
 def check(as_json: Json = False) -> None:
     """Verify existence, partition counts, cleanup policy and retention, as the services do before they start."""
-    broker = Settings().broker
+    broker = read_settings().broker
     try:
         partitions = check_topics(broker, broker.topics.all(), timeout_s=TIMEOUT_S)
     except UnfitTopics as error:

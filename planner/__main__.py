@@ -7,8 +7,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from planner.errors import EX_CONFIG, Misconfigured
+from planner.errors import EX_CONFIG
 from planner.settings import describe, read_settings
+from schemas.environment import Misconfigured
 from telemetry.logs import configure_logs
 
 _EXAMPLES = """

@@ -15,9 +15,10 @@ from typing import Any
 import faust
 import structlog
 
-from planner.errors import EX_CONFIG, Misconfigured
+from planner.errors import EX_CONFIG
 from planner.settings import PlannerSettings
 from planner.wiring import STARTUP_ERRORS, Parts, Prepared, build, own_version, prepare
+from schemas.environment import Misconfigured
 from telemetry.tracing import TracingNotInstalled, configure_tracing
 
 EX_UNAVAILABLE = 69

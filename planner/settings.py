@@ -5,21 +5,19 @@ Nested names are joined with two underscores: `PLANNER_BROKER__BOOTSTRAP_SERVERS
 
 from __future__ import annotations
 
-import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import phonenumbers
-from pydantic import BaseModel, Field, ValidationError, field_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from planner.core.dispositions import EFFECTS
 from planner.core.planning import Policy
-from planner.errors import Misconfigured
+from schemas import environment
 from schemas.connection import BrokerSettings, RegistrySettings
 from schemas.records import Disposition
 from telemetry.logs import LogFormat
@@ -135,60 +133,9 @@ class PlannerSettings(BaseSettings):
 
 def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> PlannerSettings:
     """The settings from the environment, `overrides` on top. Raises Misconfigured with every mistake, never a value."""
-    unknown = [
-        f"{name}: is no setting of the planner; see python -m planner --help"
-        for name in sorted(os.environ if environ is None else environ)
-        if name.upper().startswith(PREFIX) and not _is_known(name)
-    ]
-    try:
-        settings = PlannerSettings(**overrides)
-    except ValidationError as error:
-        raise Misconfigured(
-            [*unknown, *(_problem(e["loc"], e["msg"]) for e in error.errors(include_input=False))]
-        ) from None
-    except SettingsError as error:
-        raise Misconfigured([*unknown, f"{PREFIX}…: {error}: it must be JSON"]) from None
-    if unknown:
-        raise Misconfigured(unknown)
-    return settings
+    return environment.read(PlannerSettings, help_command="python -m planner --help", environ=environ, **overrides)
 
 
-def _is_known(name: str) -> bool:
-    """Only the first part is looked at: unknown parts of a group are refused by the group itself."""
-    return name[len(PREFIX) :].lower().split("__")[0] in PlannerSettings.model_fields
-
-
-def _problem(where: Sequence[int | str], what: str) -> str:
-    parts = [str(part) for part in where]
-    name = PREFIX + "__".join(parts).upper() if parts else "settings"
-    return f"{name}: {what.removeprefix('Value error, ')}"
-
-
-def describe() -> list[tuple[str, str, str]]:
-    """(variable, default, description) of every setting, for --help."""
-    return list(_describe(PlannerSettings, PREFIX))
-
-
-def _describe(model: type[BaseModel], prefix: str) -> list[tuple[str, str, str]]:
-    rows: list[tuple[str, str, str]] = []
-    for name, field in model.model_fields.items():
-        variable = prefix + name.upper()
-        if (group := _group_of(field.annotation)) is not None:
-            rows += _describe(group, variable + "__")
-            continue
-        rows.append((variable, _default(field), field.description or ""))
-    return rows
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    if field.default_factory is socket.gethostname:
-        return "the host's name"
-    value = field.get_default(call_default_factory=True)
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _group_of(annotation: Any) -> type[BaseModel] | None:
-    candidates = getattr(annotation, "__args__", (annotation,))
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+def describe() -> list[environment.Variable]:
+    """Every setting, for --help."""
+    return environment.describe(PlannerSettings)

@@ -18,7 +18,7 @@ from planner.batch import Desk
 from planner.bulk import BulkReader
 from planner.core.resolution import Crm
 from planner.disk_pins import DiskPins
-from planner.errors import Misconfigured, Stuck
+from planner.errors import Stuck
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
 from planner.pins import MemoryPins, Pins
@@ -28,6 +28,7 @@ from planner.service import Service, hard_exit
 from planner.settings import PlannerSettings
 from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
 from schemas.codec import Codec
+from schemas.environment import Misconfigured
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.registry import RegistryUnavailable, SchemaRefused, codec
 from telemetry.endpoint import Endpoint, Verdict

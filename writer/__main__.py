@@ -15,12 +15,13 @@ from collections.abc import Iterator, Sequence
 import structlog
 
 from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
+from schemas.environment import Misconfigured
 from schemas.registry import RegistryUnavailable, SchemaRefused
 from telemetry.logs import configure_logs
 from telemetry.tracing import TracingNotInstalled, configure_tracing
 from writer.core.replies import Kind
 from writer.dataverse_facts import FactsUnavailable
-from writer.errors import Misconfigured, MustRestart
+from writer.errors import MustRestart
 from writer.metrics import Metrics
 from writer.settings import WriterSettings, describe, read_settings
 from writer.wiring import VERSION, build_facts, build_pool, required_topics, run

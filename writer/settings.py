@@ -5,20 +5,18 @@ Nested names are joined with two underscores: `WRITER_BROKER__BOOTSTRAP_SERVERS`
 
 from __future__ import annotations
 
-import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas import environment
 from schemas.connection import BrokerSettings, RegistrySettings
 from telemetry.logs import LogFormat
-from writer.errors import Misconfigured
 
 PREFIX = "WRITER_"
 
@@ -237,60 +235,9 @@ def is_loopback(url: str) -> bool:
 
 def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> WriterSettings:
     """The settings from the environment, `overrides` on top. Raises Misconfigured with every mistake, never a value."""
-    unknown = [
-        f"{name}: is no setting of the writer; see python -m writer --help"
-        for name in sorted(os.environ if environ is None else environ)
-        if name.upper().startswith(PREFIX) and not _is_known(name)
-    ]
-    try:
-        settings = WriterSettings(**overrides)
-    except ValidationError as error:
-        raise Misconfigured(
-            [*unknown, *(_problem(e["loc"], e["msg"]) for e in error.errors(include_input=False))]
-        ) from None
-    except SettingsError as error:
-        raise Misconfigured([*unknown, f"{PREFIX}…: {error}: it must be JSON"]) from None
-    if unknown:
-        raise Misconfigured(unknown)
-    return settings
+    return environment.read(WriterSettings, help_command="python -m writer --help", environ=environ, **overrides)
 
 
-def _is_known(name: str) -> bool:
-    """Only the first part is looked at: unknown parts of a group are refused by the group itself."""
-    return name[len(PREFIX) :].lower().split("__")[0] in WriterSettings.model_fields
-
-
-def _problem(where: Sequence[int | str], what: str) -> str:
-    parts = [str(part) for part in where]
-    name = PREFIX + "__".join(parts).upper() if parts else "settings"
-    return f"{name}: {what.removeprefix('Value error, ')}"
-
-
-def describe() -> list[tuple[str, str, str]]:
-    """(variable, default, description) of every setting, for --help."""
-    return list(_describe(WriterSettings, PREFIX))
-
-
-def _describe(model: type[BaseModel], prefix: str) -> list[tuple[str, str, str]]:
-    rows: list[tuple[str, str, str]] = []
-    for name, field in model.model_fields.items():
-        variable = prefix + name.upper()
-        if (group := _group_of(field.annotation)) is not None:
-            rows += _describe(group, variable + "__")
-            continue
-        rows.append((variable, _default(field), field.description or ""))
-    return rows
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    value = field.get_default(call_default_factory=True)
-    return {None: "", True: "true", False: "false"}.get(value, str(value))
-
-
-def _group_of(annotation: Any) -> type[BaseModel] | None:
-    candidates = getattr(annotation, "__args__", (annotation,))
-    if getattr(annotation, "__origin__", None) is tuple:
-        return None
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+def describe() -> list[environment.Variable]:
+    """Every setting, for --help."""
+    return environment.describe(WriterSettings)

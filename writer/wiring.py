@@ -12,6 +12,7 @@ import structlog
 
 from schemas.broker import check_topics
 from schemas.connection import BrokerSettings
+from schemas.environment import Misconfigured
 from schemas.records import PlannedWriteback, WritebackResult
 from schemas.registry import codec
 from schemas.topics import TopicSpec
@@ -20,7 +21,6 @@ from writer.core.pacing import Pacer, ServiceLimits
 from writer.dataverse import DataverseClient
 from writer.dataverse_facts import Facts
 from writer.dataverse_pool import Channel, Pool
-from writer.errors import Misconfigured
 from writer.health import Health
 from writer.identity import token_source
 from writer.kafka_consumer import ConsumerOptions, ConsumerThread

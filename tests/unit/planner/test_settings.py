@@ -3,8 +3,9 @@ import json
 import pytest
 
 from planner.__main__ import main
-from planner.errors import EX_CONFIG, Misconfigured
+from planner.errors import EX_CONFIG
 from planner.settings import describe, read_settings
+from schemas.environment import Misconfigured
 from schemas.records import Disposition
 
 
