@@ -33,6 +33,7 @@ from schemas.topics import Topics
 from simulator import tenant
 from simulator.testing import RunningSimulator
 from tests.factories import NOON, make_outcome
+from writer.core.ledger import decode_settled
 
 QUEUE_ITEMS = "medx_callqueueitems"
 CRM = mapping.load(Path(mapping.__file__).with_name("mapping.example.json"))
@@ -179,12 +180,16 @@ class Topic:
         finally:
             consumer.close()
 
-    def committed_metadata(self, partition: int, group: str = "writeback-writer") -> str:
-        """What the newest commit says of plans settled beyond its offset; empty for nothing."""
+    def remembered(self, group: str = "writeback-writer") -> int:
+        """How many plans a new writer would not look at again: those before the committed offsets, and those that the
+        commits' metadata says are settled beyond.
+        """
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
         try:
-            at = TopicPartition(self.topics.planned_writebacks.name, partition)
-            return consumer.committed([at], timeout=20)[0].metadata or ""
+            name = self.topics.planned_writebacks.name
+            parts = consumer.committed([TopicPartition(name, p) for p in range(self.partitions)], timeout=20)
+            known = [part for part in parts if part.offset >= 0]
+            return sum(part.offset + len(decode_settled(part.metadata, part.offset)) for part in known)
         finally:
             consumer.close()
 
