@@ -1,0 +1,109 @@
+import asyncio
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest
+
+from planner import wiring
+from planner.errors import Stuck
+from planner.metrics import Metrics
+from planner.wiring import LONGEST_STANDSTILL_S, Health
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """A planner that is recovering, as far as its health can see it."""
+    outcomes, planned = SimpleNamespace(topic="call-outcomes"), SimpleNamespace(topic="planned-writebacks")
+    tables = SimpleNamespace(
+        actives_ready=False,
+        changelog_topics={"planned-writebacks"},
+        recovery=SimpleNamespace(in_recovery=True, active_remaining=lambda: Counter({"planned-writebacks": 40})),
+    )
+    assignor = SimpleNamespace(assigned_actives=lambda: [outcomes, planned])
+    parts = SimpleNamespace(
+        app=SimpleNamespace(tables=tables, assignor=assignor, should_stop=False),
+        store=SimpleNamespace(records_read=0),
+        reader=SimpleNamespace(remaining=900_000),
+        registry=CollectorRegistry(),
+        clock=Clock(),
+        ended=[],
+        told=structlog.testing.CapturingLogger(),
+    )
+    monkeypatch.setattr(wiring, "time", parts.clock)
+    monkeypatch.setattr(wiring, "hard_exit", parts.ended.append)
+    monkeypatch.setattr(wiring, "log", parts.told)
+    parts.health = Health(parts.app, Metrics(parts.registry), parts.store, parts.reader)
+    return parts
+
+
+def turn(parts) -> None:
+    """One turn of the watch."""
+
+    async def once() -> None:
+        async def stop(_seconds: float) -> None:
+            parts.app.should_stop = True
+
+        parts.app.should_stop, parts.app.sleep = False, stop
+        await parts.health.watch()
+
+    asyncio.run(once())
+
+
+def events(parts) -> list[str]:
+    return [call.args[0] for call in parts.told.calls]
+
+
+def test_recovery_shows_its_progress_in_readiness_log_and_metrics(parts):
+    verdict = parts.health.ready()
+    assert not verdict.ok
+    assert verdict.checks["recovery_remaining"] == 900_000
+    turn(parts)
+    assert events(parts) == ["recovery.progress"]
+    assert parts.told.calls[0].kwargs == {"remaining": 900_000, "read": 0}
+    assert "planner_recovery_remaining 900000.0" in generate_latest(parts.registry).decode()
+
+
+def test_what_faust_recovers_by_itself_counts_too(parts):
+    parts.reader.remaining = 0
+    assert parts.health.ready().checks["recovery_remaining"] == 40
+
+
+def test_a_planner_is_ready_when_it_is_assigned_and_recovered(parts):
+    parts.app.tables.actives_ready, parts.app.tables.recovery.in_recovery, parts.reader.remaining = True, False, 0
+    turn(parts)
+    turn(parts)
+    verdict = parts.health.ready()
+    assert verdict.ok
+    assert verdict.checks == {"mapping": True, "recovered": True, "recovery_remaining": 0, "partitions": 1}
+    assert events(parts) == ["planner.ready"]
+
+
+def test_a_planner_lives_as_long_as_its_loop_turns_whether_or_not_it_is_ready(parts):
+    turn(parts)
+    assert parts.health.live().ok
+    parts.clock.now += 29
+    assert parts.health.live().ok
+    parts.clock.now += 2
+    assert not parts.health.live().ok
+
+
+def test_a_planner_that_neither_recovers_nor_plans_starts_again(parts):
+    turn(parts)
+    for _ in range(3):  # a slow recovery is progress
+        parts.clock.now += LONGEST_STANDSTILL_S
+        parts.store.records_read += 1
+        turn(parts)
+    assert parts.ended == []
+    parts.clock.now += LONGEST_STANDSTILL_S + 1
+    turn(parts)
+    assert isinstance(parts.ended[0], Stuck)
