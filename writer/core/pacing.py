@@ -1,8 +1,8 @@
 """How fast one identity may send: inside the service's limits, and close to them. Pure; one pacer per identity.
 
 - The limits are per user and web server, and which server answers is unknown: they are taken as if there were one.
-- Requests and execution time are counted over the service's own sliding window, in slices of a hundredth, each of
-  which counts until it has left the window whole. A share of 2 % is left, for clocks and for replies that were lost.
+- Requests and execution time are counted over the service's own sliding window, in 300 slices, each of which counts
+  until it has left the window whole. One in a hundred is left, for what travels at different speeds.
 - Concurrency starts low and grows up to the server's hint, as long as that brings more through.
 - A 429 stops everything of the identity for as long as the service says, in full, and halves the concurrency.
 """
@@ -24,13 +24,13 @@ class ServiceLimits:
     execution: float = 1200.0
     window: float = 300.0
     concurrent: int = 52
-    share: float = 0.98
+    share: float = 0.99
     """How much of requests and execution time is used."""
 
 
-SLICES = 100
+SLICES = 300
 START = 4
-BURST = 0.02
+BURST = 0.05
 """How much of a limit may go out at once after a quiet while."""
 _DUST = 1e-9
 """Below this, a lack is floating-point rounding: waiting for it would never end."""
