@@ -191,3 +191,22 @@ def test_a_planner_refuses_to_run_without_its_topics(kafka):
 
 def test_a_planner_with_fit_topics_would_start(kafka):
     assert checked(kafka, make_topics(kafka)) == (0, [])
+
+
+def test_a_planner_signs_in_over_tls(kafka, make_service, tmp_path):
+    if kafka.secure is None:
+        pytest.skip("the given broker has no listener with TLS")
+    prefix = make_topics(kafka)
+    (ca_file := tmp_path / "ca.pem").write_text(kafka.secure.ca_pem)
+    secure = {
+        "PLANNER_BROKER__TLS": "true",
+        "PLANNER_BROKER__CA_FILE": str(ca_file),
+        "PLANNER_BROKER__SASL__MECHANISM": "SCRAM-SHA-512",
+        "PLANNER_BROKER__SASL__USERNAME": kafka.secure.username,
+        "PLANNER_BROKER__SASL__PASSWORD": kafka.secure.password,
+    }
+    env = planner_env(kafka.secure.bootstrap, checked=True, prefix=prefix, **secure)
+    planner = make_service("planner", PLANNER, env=env).start(ready)
+    given_to(kafka, prefix, given := outcomes(20))
+    wait_until_planned(kafka, prefix, given)
+    assert kafka.secure.password not in "".join(planner.lines())
