@@ -1,6 +1,6 @@
 """Every refusal of the service: code, HTTP status and message, in the service's own words.
 
-The statuses marked unconfirmed in the project's fact sheet are the likeliest ones; `switches.py` turns the few that matter.
+The statuses marked unconfirmed in the project's fact sheet are the likeliest; `switches.py` turns those that matter.
 """
 
 HELP = "https://go.microsoft.com/fwlink/?linkid=2195293"
@@ -22,8 +22,8 @@ def payload(entity_set: str, inner: str) -> Refusal:
     return Refusal(
         400,
         "0x80048d19",
-        f"Error identified in Payload provided by the user for Entity :'{entity_set}', For more information on this error"
-        f" please follow this help link {HELP}  ---->  InnerException : {inner}",
+        f"Error identified in Payload provided by the user for Entity :'{entity_set}', For more information on this"
+        f" error please follow this help link {HELP}  ---->  InnerException : {inner}",
     )
 
 
@@ -124,7 +124,8 @@ def integer_out_of_range(table: str, column: str, value: object) -> Refusal:
     return Refusal(
         400,
         "0x8004432f",
-        f"A validation error occurred. The value {value} of '{column}' on record of type '{table}' is outside the valid range.",
+        f"A validation error occurred. The value {value} of '{column}' on record of type '{table}' is outside the valid"
+        " range.",
     )
 
 
@@ -132,7 +133,8 @@ def decimal_out_of_range(table: str, column: str, value: object) -> Refusal:
     return Refusal(
         400,
         "0x80044330",
-        f"A validation error occurred. The value {value} of '{column}' on record of type '{table}' is outside the valid range.",
+        f"A validation error occurred. The value {value} of '{column}' on record of type '{table}' is outside the valid"
+        " range.",
     )
 
 
@@ -140,7 +142,8 @@ def invalid_status(status: object, table: str, state: str, record_id: str) -> Re
     return Refusal(
         400,
         "0x80048408",
-        f"{status} is not a valid status code for state code {table.capitalize()}State.{state} on {table} with Id {record_id}.",
+        f"{status} is not a valid status code for state code {table.capitalize()}State.{state} on {table} with Id"
+        f" {record_id}.",
     )
 
 
@@ -205,8 +208,8 @@ def privilege(user_id: str, verb: str, table: str, type_code: int) -> Refusal:
     return Refusal(
         403,
         "0x80040220",
-        f"Principal user (Id={user_id}, type=8, roleCount=1, privilegeCount=1, accessMode='4 Non-interactive'), is missing"
-        f" {name} privilege (Id={user_id}) on OTC={type_code} for entity '{table}'. context.Caller={user_id}",
+        f"Principal user (Id={user_id}, type=8, roleCount=1, privilegeCount=1, accessMode='4 Non-interactive'), is"
+        f" missing {name} privilege (Id={user_id}) on OTC={type_code} for entity '{table}'. context.Caller={user_id}",
     )
 
 

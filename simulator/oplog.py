@@ -1,4 +1,4 @@
-"""The operation log: every attempt to write, in order, with who, what and what became of it. The ground truth of a test.
+"""The operation log: every attempt to write, in order, with who, what and what became of it: a test's ground truth.
 
 Entries hold references to the row versions before and after; what changed is worked out when somebody asks.
 """
@@ -19,8 +19,8 @@ REFUSED = "refused"
 class Entry:
     """One write that was tried.
 
-    `outcome` is committed, rolled_back (done, then undone because a later operation of its change set failed) or refused
-    (with the status and code of the answer). `request` numbers the HTTP request, `change_set` the change set inside it.
+    `outcome` is committed, rolled_back (done, then undone because a later one of its change set failed) or refused
+    (with status and code). `request` numbers the HTTP request, `change_set` names the change set inside it.
     """
 
     __slots__ = (

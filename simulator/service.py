@@ -1,4 +1,4 @@
-"""The simulator itself, without a socket: organization, limits, sign-in, faults, and what people and tests may do to it."""
+"""The simulator itself, without a socket: organization, limits, sign-in, faults, and what tests may do to it."""
 
 import itertools
 import random
@@ -142,6 +142,9 @@ class Simulator:
             "requests": self.request_count,
             "operations": self.operation_count,
             "oplog_last": self.organization.log.last,
-            "rows": {table.logical_name: len(store.table(table.logical_name)) for table in self.organization.schema},
+            "rows": {
+                table.logical_name: sum(len(store.table(name)) for name in table.view_of or (table.logical_name,))
+                for table in self.organization.schema
+            },
             "limits": self.protection.counters(self.organization.clock()),
         }

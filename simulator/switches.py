@@ -15,7 +15,7 @@ class Switches:
     statecode_on_create: Literal["ignore", "refuse", "accept"] = "ignore"
     # Editing columns of an activity that is completed or cancelled.
     edit_completed: Literal["allow", "refuse"] = "allow"
-    # How a failed change set is reported: inside a change-set response (captured live) or as one bare part (OData's text).
+    # How a failed change set is reported: inside a change-set response (captured live) or as one bare part (OData).
     failed_change_set: Literal["nested", "bare"] = "nested"
     # Whether activity tables may carry alternate keys.
     activity_keys: Literal["no", "yes"] = "no"

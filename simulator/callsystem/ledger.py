@@ -15,7 +15,7 @@ Kind = Literal["outcome", "duplicate", "malformed"]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One event. `disposition` has the opt-out weighed in; `conflict`: a person edited the row before it was published."""
+    """One event. `disposition` has the opt-out weighed in; `conflict`: a person edited the row before."""
 
     session_id: str
     queue_item_id: str

@@ -4,7 +4,8 @@ import random
 import uuid
 from datetime import datetime, timedelta
 
-from schemas.records import Account, CallOutcome, Disposition, EligibilityRule, Utterance, Warning
+from schemas import records
+from schemas.records import Account, CallOutcome, Disposition, EligibilityRule, Utterance
 from simulator.callsystem.queue import Item, phone_number
 from simulator.callsystem.story import Session
 
@@ -70,7 +71,9 @@ def _transcript(number: str) -> tuple[Utterance, ...]:
     )
 
 
-def _warnings() -> tuple[Warning, ...]:
+def _warnings() -> tuple[records.Warning, ...]:
     return (
-        Warning(code="low_audio_quality", field="transcript", message="Parts of the call could not be understood."),
+        records.Warning(
+            code="low_audio_quality", field="transcript", message="Parts of the call could not be understood."
+        ),
     )

@@ -25,7 +25,7 @@ class Place:
 
 
 class Publisher:
-    """A producer whose delivery reports arrive in the event loop. One thread polls; `close` ends it after the last report."""
+    """A producer whose delivery reports arrive in the event loop. One thread polls until `close`."""
 
     def __init__(self, broker: BrokerSettings, codec: Codec[CallOutcome]) -> None:
         self._producer = Producer(broker.producer_config() | {"linger.ms": 2})

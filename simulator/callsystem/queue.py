@@ -1,4 +1,4 @@
-"""The queue side of the CRM, over the Web API: which items are ready, take one, read one; and a person at the same rows."""
+"""The queue side of the CRM, over the Web API: which items are ready, take one; and a person at the same rows."""
 
 import asyncio
 from collections.abc import AsyncIterator

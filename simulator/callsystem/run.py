@@ -1,6 +1,7 @@
 """The call system at work.
 
-Waiting mode: claim a ready item, publish what happened, and take the item again only when the write-back has made it ready.
+Waiting mode: claim a ready item, publish what happened, and take the item again only when the write-back
+has made it ready.
 Quick mode: publish an item's sessions one after the other without waiting for any write-back.
 
 C1 Sessions of one item are published in order, each acknowledged before the next.
@@ -27,7 +28,7 @@ class Stalled(Exception):
 
 @dataclass(frozen=True)
 class Pace:
-    """Events per second (0: as fast as it goes), calls at the same time, and how long to wait for the next ready item."""
+    """Events per second (0: as fast as it goes), calls at the same time, and how long to wait for the next one."""
 
     per_second: float = 0.0
     at_once: int = 16

@@ -1,4 +1,4 @@
-"""What goes wrong on a call system's side, and for which session. The dice are seeded: the same run, the same trouble."""
+"""What goes wrong on a call system's side, and for which session. The same seed, the same trouble."""
 
 import random
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from simulator.callsystem.story import Session
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of sessions, 0 to 1: published twice, edited by a person meanwhile, published late; and bad events beside them."""
+    """Shares of sessions, 0 to 1: published twice, edited by a person meanwhile, late; and bad events beside them."""
 
     duplicate: float = 0.0
     conflict: float = 0.0
@@ -19,7 +19,7 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """The fate of one session. `late_seconds` and `again_after` (of the duplicate) are waits; None means no such trouble."""
+    """The fate of one session. `late_seconds` and `again_after` (of the duplicate) are waits; None: no such trouble."""
 
     late_seconds: float | None
     again_after: float | None

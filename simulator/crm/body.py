@@ -46,16 +46,20 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
         else:
             _navigation(organization, wanted, table, (name, value), creating=creating)
     declared = [(name, _bind_target(table, name), value) for name, value in binds]
-    for column, value in plain:
-        literals.check_limits(table, column, value)
-        if value is None and column.required == "SystemRequired":
-            raise errors.required(table.logical_name, column.name)
-        wanted.values[column.wire] = value
+    _check_values(table, wanted, plain)
     for name, lookups, value in declared:
         _bind(organization, call, wanted, table, (name, lookups, value))
     if organization.switches.application_required == "refuse":
         _check_required(table, wanted, creating=creating)
     return wanted
+
+
+def _check_values(table: Table, wanted: Wanted, plain: list[tuple[Column, Any]]) -> None:
+    for column, value in plain:
+        literals.check_limits(table, column, value)
+        if value is None and column.required == "SystemRequired":
+            raise errors.required(table.logical_name, column.name)
+        wanted.values[column.wire] = value
 
 
 def _settable(organization: Organization, table: Table, column: Column, *, creating: bool) -> bool:
@@ -99,14 +103,10 @@ def _navigation(
 
 
 def _bind_target(table: Table, name: str) -> list[tuple[Column, Lookup]]:
-    if name not in table.navigation:
+    lookups = table.binds.get(name)
+    if lookups is None:
         raise errors.undeclared_bind(table.entity_set, name)
-    return [
-        (column, lookup)
-        for column in table.columns.values()
-        for lookup in column.lookups
-        if name in (lookup.navigation, f"{column.name}_{lookup.target}")
-    ]
+    return lookups
 
 
 def _bind(

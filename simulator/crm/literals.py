@@ -35,7 +35,7 @@ def instant(value: Any) -> str:
     moment = moment.astimezone(UTC)
     if moment < EARLIEST:
         raise ValueError(value)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment.year > 999 else ""
+    return f"{moment.isoformat()[:19]}Z"
 
 
 def day(value: Any) -> str:

@@ -23,13 +23,13 @@ def create(
     *,
     precondition: str = "",
 ) -> str:
-    """Insert a row and return its id. `record_id` comes from the URL of an upsert; else the body's key, else a new one."""
+    """Insert a row and return its id. `record_id` is the URL's; else the body's key, else a new one."""
     if table.view_of or table.logical_name == "activityparty":
         raise errors.message_not_supported("Create", table.logical_name)
     organization.allow(call, "create", table)
     wanted = bodies.read(organization, call, table, body, creating=True)
     record_id = record_id or wanted.values.get(table.primary_id) or organization.ids()
-    _make_parents(organization, call, table, wanted)
+    _make_parents(organization, call, wanted)
     states.on_create(table, wanted.values, organization.switches, record_id)
     if organization.store.get(table.logical_name, record_id) is not None:
         raise errors.duplicate()
@@ -56,7 +56,7 @@ def _insert(
     organization.record(call, "create", table, record_id, (None, row), precondition)
 
 
-def _make_parents(organization: Organization, call: Call, table: Table, wanted: bodies.Wanted) -> None:
+def _make_parents(organization: Organization, call: Call, wanted: bodies.Wanted) -> None:
     for column, lookup, parent in wanted.parents:
         target = organization.schema.by_name[lookup.target]
         wanted.values[column.wire] = create(organization, call, target, parent)
@@ -194,7 +194,7 @@ def _replace(
     organization.record(call, "update", table, record_id, (before, row), precondition)
 
 
-def check_version(organization: Organization, table: Table, row: Row, conditions: Preconditions) -> None:
+def check_version(table: Table, row: Row, conditions: Preconditions) -> None:
     """Raises 412 when the row is not the version that `If-Match` names. `*` is any version."""
     if conditions.if_match is None or conditions.if_match == "*":
         return
@@ -218,7 +218,7 @@ def patch(
     if record_id is not None and row is not None:
         if conditions.if_none_match == "*":
             raise _exists(organization)
-        check_version(organization, table, row, conditions)
+        check_version(table, row, conditions)
         update(organization, call, table, record_id, _without_key(key, body), precondition=conditions.label)
         return record_id, False
     if conditions.if_match is not None:
@@ -274,7 +274,7 @@ def delete(
     row = organization.store.get(table.logical_name, record_id)
     if row is None:
         raise organization.missing(table, record_id)
-    check_version(organization, table, row, conditions)
+    check_version(table, row, conditions)
     organization.store.remove(table.logical_name, record_id)
     organization.record(call, "delete", table, record_id, (row, None), conditions.label)
     for child, column, lookup in organization.schema.referencing.get(table.logical_name, ()):

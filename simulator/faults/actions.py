@@ -37,7 +37,7 @@ class Known(_Action):
 
 
 class Latency(_Action):
-    """Wait. Fixed seconds, or drawn: `uniform` between low and high, `exponential` by mean, `lognormal` by median and sigma."""
+    """Wait. Fixed seconds, or drawn: `uniform` (low, high), `exponential` (mean), `lognormal` (median, sigma)."""
 
     kind: Literal["latency"]
     seconds: float | None = None
@@ -62,7 +62,7 @@ class Latency(_Action):
 
 
 class Cut(_Action):
-    """Cut the connection: `before` anything is done; `applied` = done and never answered; `during` the answer; `after` it.
+    """Cut the connection: `before` anything is done; `applied` = done, never answered; `during` the answer; `after` it.
 
     `hold_seconds` keeps the caller waiting before an unanswered cut.
     """
@@ -73,8 +73,8 @@ class Cut(_Action):
 
 
 class Edit(_Action):
-    """A person edits a row, just before the request is carried out or just after it. `id` may name a group of the rule's
-    regular expressions as `{id}`."""
+    """A person edits a row, just before the request is carried out or just after it. `id` may name a
+    group of the rule's regular expressions as `{id}`."""
 
     kind: Literal["edit"]
     set: str

@@ -173,6 +173,14 @@ def _whole(seconds: float) -> int:
     return max(1, math.ceil(seconds))
 
 
+def _too_much_time(limits: Limits, seconds: str) -> str:
+    return (
+        f"Combined execution time of incoming requests exceeded limit of {limits.execution_seconds * 1000:,.0f} "
+        f" milliseconds over time window of {seconds} seconds. Decrease number of concurrent requests or reduce the"
+        " duration of requests and try again later."
+    )
+
+
 def refusal(throttled: Throttled, limits: Limits) -> Refusal:
     """The 429 in the service's words."""
     seconds = f"{limits.window_seconds:.0f}"
@@ -181,12 +189,7 @@ def refusal(throttled: Throttled, limits: Limits) -> Refusal:
             "0x80072322",
             f"Number of requests exceeded the limit of {limits.requests} over time window of {seconds} seconds.",
         ),
-        "time": (
-            "0x80072321",
-            f"Combined execution time of incoming requests exceeded limit of {limits.execution_seconds * 1000:,.0f} "
-            f" milliseconds over time window of {seconds} seconds. Decrease number of concurrent requests or reduce the"
-            " duration of requests and try again later.",
-        ),
+        "time": ("0x80072321", _too_much_time(limits, seconds)),
         "concurrency": ("0x80072326", f"Number of concurrent requests exceeded the limit of {limits.concurrent}."),
     }[throttled.facet]
     return Refusal(429, code, message, (("Retry-After", str(throttled.retry_after)),))

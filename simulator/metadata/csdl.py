@@ -31,7 +31,8 @@ def _entity_type(organization: Organization, table: Table) -> str:
     )
     single = "".join(
         f'<NavigationProperty Name={quoteattr(name)} Type="mscrm.{lookup.target}">'
-        f"<ReferentialConstraint Property={quoteattr(column.wire)} ReferencedProperty={quoteattr(_id_of(organization, lookup.target))} />"
+        f"<ReferentialConstraint Property={quoteattr(column.wire)} "
+        f"ReferencedProperty={quoteattr(_id_of(organization, lookup.target))} />"
         "</NavigationProperty>"
         for name, (column, lookup) in table.navigation.items()
     )
@@ -67,7 +68,8 @@ def _id_of(organization: Organization, name: str) -> str:
 
 def _entity_set(organization: Organization, table: Table) -> str:
     bindings = "".join(
-        f"<NavigationPropertyBinding Path={quoteattr(name)} Target={quoteattr(organization.schema.by_name[lookup.target].entity_set)} />"
+        f"<NavigationPropertyBinding Path={quoteattr(name)} "
+        f"Target={quoteattr(organization.schema.by_name[lookup.target].entity_set)} />"
         for name, (_, lookup) in table.navigation.items()
         if lookup.target in organization.schema.by_name
     )

@@ -50,7 +50,7 @@ async function showRows() {
   if (!table) return;
   const { rows, total } = await ask(`rows/${table}?limit=${ROWS}`);
   find("#table-name").textContent = table;
-  find("#row-count").textContent = total > ROWS ? `newest ${ROWS} of ${total.toLocaleString("en")}` : `${total} rows`;
+  find("#row-count").textContent = total > ROWS ? `newest ${ROWS} of ${total.toLocaleString("en")}` : total === 1 ? "1 row" : `${total} rows`;
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row).filter((name) => row[name] !== null)))];
   const head = make("tr");
   head.append(...columns.map((name) => make("th", {}, name)));

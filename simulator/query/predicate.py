@@ -209,7 +209,8 @@ def constant(column: Column, literal: syntax.Literal) -> Any:
     fits = literal.kind in _FITS.get(column.kind, _TEXT_KINDS)
     if not fits:
         raise errors.bad_query(
-            f"A binary operator with incompatible types was detected. Found operand types '{column.edm}' and '{literal.kind}'."
+            f"A binary operator with incompatible types was detected. Found operand types '{column.edm}' and"
+            f" '{literal.kind}'."
         )
     return from_text(column, literal.value)
 

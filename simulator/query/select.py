@@ -18,7 +18,7 @@ Page = tuple[list[Row], int, str]
 
 
 def run(organization: Organization, table: Table, options: Options, within: Iterable[Row] | None = None) -> Page:
-    """One page of rows, the number of all matches (at most 5,000, as the service counts), and the token of the next page.
+    """One page of rows, how many match in all (the service counts up to 5,000), and the next page's token.
 
     `within` restricts the query to given rows (a collection of one record).
     """

@@ -1,7 +1,7 @@
 """`?sql=`: the read-only SELECT that the Web API takes, translated into query options.
 
-One table, columns, TOP, WHERE with AND, OR, NOT, comparisons, LIKE, IN, BETWEEN and IS NULL, and ORDER BY. Joins, grouping
-and functions are refused in plain words.
+One table, columns, TOP, WHERE with AND, OR, NOT, comparisons, LIKE, IN, BETWEEN and IS NULL, and ORDER BY. Joins,
+grouping and functions are refused in plain words.
 """
 
 import re

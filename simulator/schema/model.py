@@ -157,6 +157,16 @@ class Table:
         return (f"{column.name}_{lookup.target}",) if self.activity and len(column.lookups) > 1 else ()
 
     @cached_property
+    def binds(self) -> dict[str, list[tuple[Column, Lookup]]]:
+        """What `name@odata.bind` may point to: one name can stand for several target tables."""
+        found: dict[str, list[tuple[Column, Lookup]]] = {}
+        for column in self.columns.values():
+            for lookup in column.lookups:
+                for name in {lookup.navigation, *self._shared_names(column, lookup)}:
+                    found.setdefault(name, []).append((column, lookup))
+        return found
+
+    @cached_property
     def template(self) -> dict[str, Any]:
         """A row of nulls, in the order in which columns are shown."""
         return dict.fromkeys(self.by_wire)

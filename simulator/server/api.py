@@ -114,7 +114,7 @@ class _Exchange:
         return reply
 
     async def _execute(self, behalf: str | None) -> Reply:
-        """Half the latency passes before the request is carried out, half after: work is in the middle of a round trip."""
+        """Half the latency passes before the request is carried out, half after."""
         simulator = self.simulator
         if simulator.rules.has("request"):
             query = f"?{self.request.query}" if self.request.query else ""

@@ -46,9 +46,9 @@ class Control:
         _, _, name = http.path.removeprefix("/_control").partition("/")
         name, _, rest = name.partition("/")
         handler = _ROUTES.get((http.method, name))
+        if handler is None:
+            return _json({"error": f"no control {http.method} {http.path}"}, 404)
         try:
-            if handler is None:
-                raise ControlError(f"no control {http.method} {http.path}", 404)
             answer = await handler(self, http, rest)
         except ControlError as error:
             return _json({"error": str(error)}, error.status)

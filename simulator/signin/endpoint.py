@@ -25,9 +25,10 @@ class TokenError(Exception):
     def to_dict(self) -> dict[str, Any]:
         trace = str(uuid.uuid4())
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        ids = f"Trace ID: {trace} Correlation ID: {trace} Timestamp: {now}"
         return {
             "error": self.error,
-            "error_description": f"AADSTS{self.number}: {self.text} Trace ID: {trace} Correlation ID: {trace} Timestamp: {now}",
+            "error_description": f"AADSTS{self.number}: {self.text} {ids}",
             "error_codes": [self.number],
             "timestamp": now,
             "trace_id": trace,

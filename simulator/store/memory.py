@@ -1,4 +1,4 @@
-"""The rows. A row never changes: an update puts a new one in its place, so undo, history and snapshots only keep references."""
+"""The rows. A row never changes: an update puts a new one in its place, so undo and history keep references."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field

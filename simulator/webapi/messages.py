@@ -25,7 +25,7 @@ class Request:
     def json(self, entity_set: str) -> dict[str, Any]:
         """The body as an object. Raises the OData layer's refusal for anything else."""
         try:
-            parsed = json.loads(self.body)
+            parsed = json.loads(self.body.decode())
         except ValueError as error:
             raise odata(entity_set, f"Invalid JSON. {error}") from None
         if not isinstance(parsed, dict):

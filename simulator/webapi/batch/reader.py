@@ -1,10 +1,13 @@
 """Multipart body into operations. Strict: every line of the frame ends with CRLF, the last one too."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from simulator import errors
 
 CRLF = b"\r\n"
+_NONE: Mapping[str, str] = {}
 
 
 @dataclass(slots=True)
@@ -13,7 +16,7 @@ class Part:
 
     method: str
     url: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
     content_id: str | None = None
 
@@ -43,14 +46,14 @@ def read(content_type: str, body: bytes) -> list[Item]:
     return [_item(headers, content) for headers, content in _split(body, boundary_of(content_type))]
 
 
-def _split(body: bytes, boundary: bytes) -> list[tuple[dict[str, str], bytes]]:
+def _split(body: bytes, boundary: bytes) -> list[tuple[Mapping[str, str], bytes]]:
     pieces = (CRLF + body).split(CRLF + b"--" + boundary)
     if len(pieces) < 2 or not pieces[-1].startswith(b"--" + CRLF):
         raise errors.not_crlf()
     return [_headed(piece) for piece in pieces[1:-1]]
 
 
-def _headed(piece: bytes) -> tuple[dict[str, str], bytes]:
+def _headed(piece: bytes) -> tuple[Mapping[str, str], bytes]:
     if not piece.startswith(CRLF):
         raise errors.not_crlf()
     head, blank, content = piece[2:].partition(CRLF + CRLF)
@@ -59,8 +62,10 @@ def _headed(piece: bytes) -> tuple[dict[str, str], bytes]:
     return _headers(head), content
 
 
-def _headers(head: bytes) -> dict[str, str]:
-    found = {}
+@lru_cache(maxsize=4096)
+def _headers(head: bytes) -> Mapping[str, str]:
+    """Most parts of a batch have the very same header lines, so they are read once. Nobody changes the result."""
+    found: dict[str, str] = {}
     for line in head.split(CRLF):
         if b"\n" in line:
             raise errors.not_crlf()
@@ -71,7 +76,7 @@ def _headers(head: bytes) -> dict[str, str]:
     return found
 
 
-def _item(headers: dict[str, str], content: bytes) -> Item:
+def _item(headers: Mapping[str, str], content: bytes) -> Item:
     content_type = headers.get("content-type", "")
     if content_type.lower().startswith("multipart/mixed"):
         boundary = boundary_of(content_type)
@@ -87,7 +92,7 @@ def _item(headers: dict[str, str], content: bytes) -> Item:
     return _request(headers, content)
 
 
-def _request(headers: dict[str, str], content: bytes) -> Part:
+def _request(headers: Mapping[str, str], content: bytes) -> Part:
     head, _, body = content.partition(CRLF + CRLF)
     line, _, rest = head.partition(CRLF)
     # Microsoft's own client leaves blanks in the URLs of a batch, so the URL is all between method and version.
@@ -95,5 +100,5 @@ def _request(headers: dict[str, str], content: bytes) -> Part:
     url, _, version = rest_of_line.rpartition(" ")
     if not url or not version.startswith("HTTP/"):
         raise errors.batch(f"Invalid request line '{line.decode('latin-1')}' in a batch part.")
-    inner = _headers(rest.removesuffix(CRLF)) if rest.strip() else {}
+    inner = _headers(rest.removesuffix(CRLF)) if rest else _NONE
     return Part(method.upper(), url, inner, body, headers.get("content-id") or inner.get("content-id"))

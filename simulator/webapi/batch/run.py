@@ -67,8 +67,7 @@ class Batch:
         answers: list[writer.Answer] = []
         try:
             with self.organization.atomic():
-                for part in item.parts:
-                    answers.append(self._in_change_set(part))
+                answers.extend(self._in_change_set(part) for part in item.parts)
         except _RolledBackError as failure:
             status = failure.answer[0].status
             if self.organization.switches.failed_change_set == "bare":
@@ -107,7 +106,7 @@ class Batch:
         url = part.url
         if len(url) > MAX_URL:
             raise errors.batch("The length of the URL exceeds the limit of 65536 characters.")
-        reference = _REFERENCE.match(url)
+        reference = _REFERENCE.match(url) if "$" in url[:2] else None
         if reference is not None and reference[1] != "batch":
             entity = self.call.references.get(reference[1])
             if entity is None:

@@ -77,16 +77,22 @@ def names(answer):
         ("not not medx_donotcall", "bert"),
         ("medx_priority in (5,9)", "Anna,dora"),
         ("medx_name in ('ANNA','emil')", "Anna,Emil"),
-        ("Microsoft.Dynamics.CRM.In(PropertyName='medx_priority',PropertyValues=[\"5\",\"9\"])", "Anna,dora"),
-        ("Microsoft.Dynamics.CRM.NotIn(PropertyName='medx_priority',PropertyValues=[\"5\",\"9\"])", "bert,Carla O'Neil,Emil"),
-        ("Microsoft.Dynamics.CRM.Between(PropertyName='medx_priority',PropertyValues=[\"6\",\"8\"])", "bert,Carla O'Neil"),
+        ('Microsoft.Dynamics.CRM.In(PropertyName=\'medx_priority\',PropertyValues=["5","9"])', "Anna,dora"),
+        (
+            'Microsoft.Dynamics.CRM.NotIn(PropertyName=\'medx_priority\',PropertyValues=["5","9"])',
+            "bert,Carla O'Neil,Emil",
+        ),
+        (
+            'Microsoft.Dynamics.CRM.Between(PropertyName=\'medx_priority\',PropertyValues=["6","8"])',
+            "bert,Carla O'Neil",
+        ),
         (f"medx_callqueueitemid eq {ABSENT}", ""),
         ("statecode eq 0 and statuscode eq 1 and medx_priority eq 5", "Anna"),
         ("medx_attemptcount eq medx_priority", ""),
         ("medx_attemptcount lt medx_priority", "Anna,bert,Carla O'Neil,dora"),
         ("createdon le modifiedon and medx_priority eq 5", "Anna"),
     ],
-)  # fmt: skip
+)
 def test_filter(crm, condition, found):
     answer = crm.get(SET, params={"$filter": condition, "$select": "medx_name", "$orderby": "medx_callqueueitemid"})
     assert names(answer) == (found.split(",") if found else [])
@@ -95,13 +101,29 @@ def test_filter(crm, condition, found):
 @pytest.mark.parametrize(
     "condition",
     [
-        "", "medx_priority", "medx_priority eq", "eq 5", "medx_priority eq 5 and", "(medx_priority eq 5",
-        "medx_priority eq 5)", "medx_priority = 5", "medx_priority eq 'x", "nosuch(medx_name,'a')",
-        "contains(medx_priority,'1')", "contains(medx_name)", "medx_priority eq 'seven'", "medx_donotcall eq 1",
-        "medx_nextattemptat eq 'soon'", "medx_name eq 5", "medx_name like 'a'", "5", "medx_priority eq 5 medx_name",
-        "Microsoft.Dynamics.CRM.Nearby(PropertyName='medx_name',PropertyValue='1')", "_medx_accountid_value eq 5",
+        "",
+        "medx_priority",
+        "medx_priority eq",
+        "eq 5",
+        "medx_priority eq 5 and",
+        "(medx_priority eq 5",
+        "medx_priority eq 5)",
+        "medx_priority = 5",
+        "medx_priority eq 'x",
+        "nosuch(medx_name,'a')",
+        "contains(medx_priority,'1')",
+        "contains(medx_name)",
+        "medx_priority eq 'seven'",
+        "medx_donotcall eq 1",
+        "medx_nextattemptat eq 'soon'",
+        "medx_name eq 5",
+        "medx_name like 'a'",
+        "5",
+        "medx_priority eq 5 medx_name",
+        "Microsoft.Dynamics.CRM.Nearby(PropertyName='medx_name',PropertyValue='1')",
+        "_medx_accountid_value eq 5",
     ],
-)  # fmt: skip
+)
 def test_a_filter_that_is_none_is_400(crm, condition):
     answer = crm.get(SET, params={"$filter": condition})
     if condition == "":
@@ -114,12 +136,17 @@ def test_a_filter_that_is_none_is_400(crm, condition):
 @pytest.mark.parametrize(
     "params",
     [
-        {"$filter": "Nosuch eq 1"}, {"$select": "nosuch"}, {"$orderby": "nosuch"}, {"$expand": "nosuch"},
-        {"$filter": "medx_AccountId/nosuch eq 1"}, {"$filter": "nosuch/name eq 'x'"},
-        {"$expand": "medx_AccountId($select=nosuch)"}, {"$filter": "nosuch/any(o:o/x eq 1)"},
+        {"$filter": "Nosuch eq 1"},
+        {"$select": "nosuch"},
+        {"$orderby": "nosuch"},
+        {"$expand": "nosuch"},
+        {"$filter": "medx_AccountId/nosuch eq 1"},
+        {"$filter": "nosuch/name eq 'x'"},
+        {"$expand": "medx_AccountId($select=nosuch)"},
+        {"$filter": "nosuch/any(o:o/x eq 1)"},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_an_unknown_property_in_a_query_is_400_without_a_code(crm, params):
     answer = crm.get(SET, params=params)
     assert error_of(answer) == (400, "0x0")
@@ -128,10 +155,17 @@ def test_an_unknown_property_in_a_query_is_400_without_a_code(crm, params):
 
 @pytest.mark.parametrize(
     "params",
-    [{"$top": "-1"}, {"$top": "x"}, {"$orderby": "medx_name upwards"}, {"$skip": "5"}, {"$nosuch": "1"}, {"$skiptoken": "?"},
-     {"$expand": "medx_AccountId($select=name"}],
+    [
+        {"$top": "-1"},
+        {"$top": "x"},
+        {"$orderby": "medx_name upwards"},
+        {"$skip": "5"},
+        {"$nosuch": "1"},
+        {"$skiptoken": "?"},
+        {"$expand": "medx_AccountId($select=name"},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_an_option_that_cannot_be_is_400(crm, params):
     assert error_of(crm.get(SET, params=params)) == (400, "0x80060888")
 
@@ -247,7 +281,8 @@ class TestExpand:
         assert owners[1]["systemuserid"] == tenant.APPLICATION_USER
 
     def test_nested(self, crm):
-        url = f"contacts({tenant.CONTACT})?$expand=parentcustomerid_account($select=name;$expand=createdby($select=fullname))"
+        inner = "$select=name;$expand=createdby($select=fullname)"
+        url = f"contacts({tenant.CONTACT})?$expand=parentcustomerid_account({inner})"
         account = crm.get(url).json()["parentcustomerid_account"]
         assert account["createdby"]["fullname"] == "SYSTEM"
 
@@ -294,10 +329,15 @@ class TestAnnotations:
     @pytest.mark.parametrize(
         ("name", "text"),
         [
-            ("medx_callstatus", "Ready"), ("medx_donotcall", "No"), ("statecode", "Active"), ("statuscode", "Active"),
-            ("_medx_accountid_value", "Account 2"), ("medx_priority", "9"), ("_ownerid_value", "Write-back Service"),
+            ("medx_callstatus", "Ready"),
+            ("medx_donotcall", "No"),
+            ("statecode", "Active"),
+            ("statuscode", "Active"),
+            ("_medx_accountid_value", "Account 2"),
+            ("medx_priority", "9"),
+            ("_ownerid_value", "Write-back Service"),
         ],
-    )  # fmt: skip
+    )
     def test_formatted_values(self, crm, name, text):
         assert self.row(crm)[f"{name}@OData.Community.Display.V1.FormattedValue"] == text
 

@@ -18,12 +18,12 @@ from PowerPlatform.Dataverse.aio.async_client import AsyncDataverseClient
 from PowerPlatform.Dataverse.client import DataverseClient
 from PowerPlatform.Dataverse.core.errors import HttpError, MetadataError
 from PowerPlatform.Dataverse.models.filters import col
+from PowerPlatform.Dataverse.models.labels import Label, LocalizedLabel
 from PowerPlatform.Dataverse.models.relationship import (
     CascadeConfiguration,
     LookupAttributeMetadata,
     OneToManyRelationshipMetadata,
 )
-from PowerPlatform.Dataverse.models.labels import Label, LocalizedLabel
 from PowerPlatform.Dataverse.models.upsert import UpsertItem
 
 from simulator import tenant
@@ -69,7 +69,7 @@ def wait(found: Any, loop: asyncio.AbstractEventLoop) -> Any:
     if inspect.isawaitable(found):
         return wait(loop.run_until_complete(found), loop)
     if inspect.isasyncgen(found):
-        return [item for item in loop.run_until_complete(_all(found))]
+        return list(loop.run_until_complete(_all(found)))
     if inspect.ismethod(found) or inspect.isfunction(found):
         return lambda *args, **kwargs: wait(found(*(_plain(a) for a in args), **kwargs), loop)
     if type(found).__module__.startswith("PowerPlatform.Dataverse.") and not _is_value(found):
@@ -83,9 +83,15 @@ def _plain(argument: Any) -> Any:
 
 def _is_value(found: Any) -> bool:
     return type(found).__name__ in {
-        "Record", "QueryResult", "TableInfo", "ColumnInfo", "RelationshipInfo", "AlternateKeyInfo", "BatchResult",
+        "Record",
+        "QueryResult",
+        "TableInfo",
+        "ColumnInfo",
+        "RelationshipInfo",
+        "AlternateKeyInfo",
+        "BatchResult",
         "BatchItemResponse",
-    }  # fmt: skip
+    }
 
 
 async def _all(generator: Any) -> list[Any]:
@@ -94,7 +100,7 @@ async def _all(generator: Any) -> list[Any]:
 
 @pytest.fixture(params=["sync", "async"])
 def sdk(request, simulator, monkeypatch):
-    # requests asks the environment each time; aiohttp asked it (SSL_CERT_FILE) when it was imported, which was long ago.
+    # requests asks the environment each time; aiohttp asked it (SSL_CERT_FILE) when it was imported.
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(simulator.ca_file))
     aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(simulator.ca_file)
     if request.param == "sync":
@@ -222,18 +228,21 @@ class TestQueries:
 
     def test_sql(self, sdk):
         rows = sdk.query.sql(
-            f"SELECT TOP 2 medx_name, medx_priority FROM {ITEM} WHERE medx_priority >= 2 AND medx_name <> 'd' ORDER BY medx_name DESC"
+            f"SELECT TOP 2 medx_name, medx_priority FROM {ITEM} WHERE medx_priority >= 2"
+            " AND medx_name <> 'd' ORDER BY medx_name DESC"
         )
         assert self.names(rows) == ["c", "b"]
 
     def test_fetchxml(self, sdk):
-        xml = f"""<fetch><entity name='{ITEM}'><attribute name='medx_name'/><order attribute='medx_name' descending='true'/>
+        xml = f"""<fetch><entity name='{ITEM}'><attribute name='medx_name'/>
+            <order attribute='medx_name' descending='true'/>
             <filter type='or'><condition attribute='medx_priority' operator='eq' value='1'/>
             <condition attribute='medx_name' operator='like' value='d%'/></filter></entity></fetch>"""
         assert self.names(sdk.query.fetchxml(xml).execute()) == ["d", "a"]
 
     def test_fetchxml_in_pages(self, sdk):
-        xml = f"<fetch count='3'><entity name='{ITEM}'><attribute name='medx_name'/><order attribute='medx_name'/></entity></fetch>"
+        inner = "<attribute name='medx_name'/><order attribute='medx_name'/>"
+        xml = f"<fetch count='3'><entity name='{ITEM}'>{inner}</entity></fetch>"
         assert self.names(sdk.query.fetchxml(xml).execute()) == ["a", "b", "c", "d"]
 
     def test_a_data_frame(self, sdk):
@@ -345,9 +354,13 @@ class TestTables:
 
     def test_create_a_table_use_it_and_delete_it(self, sdk):
         schema = {
-            "new_Cost": "decimal", "new_Count": {"type": "int", "min_value": 1, "max_value": 5}, "new_Due": "datetime",
-            "new_Done": "bool", "new_Colour": Colour, "new_Text": {"type": "memo", "max_length": 500},
-        }  # fmt: skip
+            "new_Cost": "decimal",
+            "new_Count": {"type": "int", "min_value": 1, "max_value": 5},
+            "new_Due": "datetime",
+            "new_Done": "bool",
+            "new_Colour": Colour,
+            "new_Text": {"type": "memo", "max_length": 500},
+        }
         made = sdk.tables.create("new_Ticket", schema)
         assert (made["table_logical_name"], made["entity_set_name"]) == ("new_ticket", "new_tickets")
         record_id = sdk.records.create("new_Ticket", {"new_name": "t", "new_count": 2, "new_colour": "Blue"})
@@ -389,9 +402,12 @@ class TestTables:
         label = Label(localized_labels=[LocalizedLabel(label="Contact", language_code=1033)])
         lookup = LookupAttributeMetadata(schema_name="new_ContactId", display_name=label, required_level="None")
         relationship = OneToManyRelationshipMetadata(
-            schema_name="new_contact_tickets", referenced_entity="contact", referencing_entity="new_ticket",
-            referenced_attribute="contactid", cascade_configuration=CascadeConfiguration(delete="RemoveLink"),
-        )  # fmt: skip
+            schema_name="new_contact_tickets",
+            referenced_entity="contact",
+            referencing_entity="new_ticket",
+            referenced_attribute="contactid",
+            cascade_configuration=CascadeConfiguration(delete="RemoveLink"),
+        )
         made = sdk.tables.create_one_to_many_relationship(lookup, relationship)
         assert sdk.tables.get_relationship("new_contact_tickets") is not None
         sdk.tables.delete_relationship(made.relationship_id)

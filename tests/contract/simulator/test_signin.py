@@ -214,7 +214,8 @@ class TestTokens:
         headers = {} if header is None else {"Authorization": header}
         answer = httpx.get(f"{entra.api_url}/WhoAmI", headers=headers)
         assert (answer.status_code, answer.content) == (401, b"")
-        wanted = f"Bearer authorization_uri={entra.authority}/{tenant.TENANT_ID}/oauth2/authorize, resource_id={entra.base_url}/"
+        authorize = f"{entra.authority}/{tenant.TENANT_ID}/oauth2/authorize"
+        wanted = f"Bearer authorization_uri={authorize}, resource_id={entra.base_url}/"
         assert answer.headers["WWW-Authenticate"] == wanted
 
     def test_expired(self, entra):

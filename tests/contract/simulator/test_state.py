@@ -1,5 +1,7 @@
 """Seeding, snapshots, the SQLite file, and table files of one's own."""
 
+from typing import ClassVar
+
 import httpx
 import pytest
 
@@ -112,9 +114,12 @@ class TestSqlite:
         from tests.contract.simulator.support import BatchBody
 
         file = tmp_path / "crm.sqlite"
-        with running_simulator(auth="none", sqlite=file) as simulator:
-            with httpx.Client(base_url=f"{simulator.api_url}/") as client:
-                BatchBody().change_set(("POST", "tasks", {}), ("POST", "tasks", {"subject": "x" * 201})).send(client)
+        body = BatchBody().change_set(("POST", "tasks", {}), ("POST", "tasks", {"subject": "x" * 201}))
+        with (
+            running_simulator(auth="none", sqlite=file) as simulator,
+            httpx.Client(base_url=f"{simulator.api_url}/") as client,
+        ):
+            assert body.send(client).status_code == 400
         with running_simulator(auth="none", sqlite=file) as simulator:
             assert simulator.rows("tasks") == []
 
@@ -129,7 +134,7 @@ class TestSqlite:
 
 
 class TestTables:
-    DEFINITION = {
+    DEFINITION: ClassVar = {
         "table": "new_ticket",
         "set": "new_tickets",
         "id": "new_ticketid",

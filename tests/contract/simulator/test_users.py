@@ -1,5 +1,7 @@
 """Who may do what: privileges, impersonation, users that are disabled or unknown."""
 
+from typing import ClassVar
+
 import pytest
 
 from simulator import tenant
@@ -15,11 +17,17 @@ def deny(simulator, *verbs, table="task", user=tenant.APPLICATION_USER):
 @pytest.mark.parametrize(
     ("verb", "method", "url"),
     [
-        ("create", "POST", "tasks"), ("create", "PATCH", f"tasks({ABSENT})"), ("write", "PATCH", TASK),
-        ("write", "PUT", f"{TASK}/subject"), ("delete", "DELETE", TASK), ("read", "GET", TASK), ("read", "GET", "tasks"),
-        ("read", "GET", "tasks/$count"), ("read", "GET", f"{TASK}/subject"),
+        ("create", "POST", "tasks"),
+        ("create", "PATCH", f"tasks({ABSENT})"),
+        ("write", "PATCH", TASK),
+        ("write", "PUT", f"{TASK}/subject"),
+        ("delete", "DELETE", TASK),
+        ("read", "GET", TASK),
+        ("read", "GET", "tasks"),
+        ("read", "GET", "tasks/$count"),
+        ("read", "GET", f"{TASK}/subject"),
     ],
-)  # fmt: skip
+)
 def test_a_missing_privilege_is_403_and_named(simulator, client, verb, method, url):
     client.patch(TASK, json={"subject": "x"})
     deny(simulator, verb)
@@ -51,7 +59,7 @@ def test_a_missing_privilege_undoes_a_change_set(simulator, client):
 
 
 class TestImpersonation:
-    HEADER = {"MSCRMCallerID": tenant.CALLBACK_OWNER}
+    HEADER: ClassVar = {"MSCRMCallerID": tenant.CALLBACK_OWNER}
 
     def test_needs_the_right_to(self, client):
         assert error_of(client.post("tasks", json={}, headers=self.HEADER)) == (403, "0x80040220")
