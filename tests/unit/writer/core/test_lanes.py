@@ -38,6 +38,15 @@ def test_W4_W5_each_lane_works_on_one_plan_at_a_time_in_order_and_none_waits_for
     assert lanes.waiting() == 0
 
 
+def test_W4_hundreds_of_queue_items_of_one_partition_are_at_work_at_once() -> None:
+    lanes: Lanes[int] = Lanes()
+
+    starts = [lanes.offer(0, f"item {number % 500}", number) for number in range(1500)]
+
+    assert starts.count(True) == lanes.running() == 500
+    assert lanes.waiting() == 1000
+
+
 def test_W4_a_lane_can_be_emptied_behind_its_running_plan() -> None:
     lanes: Lanes[int] = Lanes()
     for number in range(3):
