@@ -76,7 +76,7 @@ def published(broker, count):
 class WriteBack:
     """Stands in for planner and writer: makes every claimed item ready again, or what its disposition says."""
 
-    STATUS = {  # noqa: RUF012 - a table
+    STATUS: ClassVar = {
         "interested_email_captured": 2,
         "not_interested": 2,
         "wrong_number": 3,
