@@ -19,11 +19,8 @@ def cut(text: str, limit: int) -> str:
     """The longest beginning of `text` that fits, never half a character: accents and joined emoji stay whole."""
     if len(text) <= limit and (text.isascii() or _units(text) <= limit):
         return text
-    end = room = 0
-    for character in text:
-        room += 1 + (ord(character) > 0xFFFF)
-        if room > limit:
-            break
+    end, room = 0, limit
+    while (room := room - 1 - (ord(text[end]) > 0xFFFF)) >= 0:
         end += 1
     while end and (_continues(text[end]) or text[end - 1] == _JOINER):
         end -= 1
