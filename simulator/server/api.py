@@ -102,12 +102,20 @@ class _Exchange:
         began = clock()
         verdict = protection.enter(self.user, self.server, began)
         if verdict.throttled is not None:
-            return self._done(refuse(refusal(verdict.throttled, protection.limits))), verdict
+            return self._done(self._throttled(refusal(verdict.throttled, protection.limits))), verdict
         try:
             return self._done(await self._execute(behalf)), verdict
         finally:
             ended = clock()
             protection.leave(self.user, self.server, ended, ended - began)
+
+    def _throttled(self, denied: errors.Refusal) -> Reply:
+        """The whole request is refused; by switch, each part of a batch instead. Nothing is carried out."""
+        organization = self.simulator.organization
+        if organization.switches.throttle_parts == "yes" and self.path == "$batch":
+            call = Call(self.user, self.base, self.number)
+            return Batch(organization, call, lambda *_: refuse(denied)).run(self.request)
+        return refuse(denied)
 
     def _done(self, reply: Reply) -> Reply:
         self.status = reply.status

@@ -24,6 +24,8 @@ from simulator.signin.assertions import Assertions
 from simulator.signin.endpoint import SignIn, TokenError
 
 _GRACE_SECONDS = 0.2
+# The service takes URLs of 32,768 characters.
+_LONGEST_LINE = 65_536
 # A closed connection lets go of its socket a turn of the loop later.
 _TURNS_TO_CLOSE = 5
 
@@ -105,7 +107,7 @@ async def serving(settings: Settings) -> AsyncIterator[Endpoints]:
     assertions = Assertions()
     signin = SignIn(simulator.issuer, dict(settings.clients), assertions, settings.token_seconds)
     door = _Door(simulator, signin)
-    server = web.Server(door.answer, access_log=None)
+    server = web.Server(door.answer, access_log=None, max_line_size=_LONGEST_LINE, max_field_size=_LONGEST_LINE)
     runner = web.ServerRunner(server, shutdown_timeout=_GRACE_SECONDS)
     await runner.setup()
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from simulator import tenant
 from simulator.testing import running_simulator
-from tests.contract.simulator.support import error_of
+from tests.contract.simulator.support import BatchBody, error_of, parts_of
 
 NO_COOKIES = {"Cookie": ""}
 
@@ -145,8 +145,6 @@ def test_throttled_now(facet):
 
 
 def test_a_batch_is_one_request():
-    from tests.contract.simulator.support import BatchBody
-
     with limited(requests=2) as simulator, httpx.Client(base_url=f"{simulator.api_url}/") as client:
         for _ in range(2):
             body = BatchBody()
@@ -169,3 +167,16 @@ def test_what_is_used_shows_in_the_counters():
         10,
         0,
     )
+
+
+@pytest.mark.parametrize(
+    ("prefer", "status", "parts"), [("", 429, [429]), ("odata.continue-on-error", 200, [429, 429])]
+)
+def test_by_switch_the_parts_of_a_batch_are_throttled_instead(prefer, status, parts):
+    with limited() as simulator, httpx.Client(base_url=f"{simulator.api_url}/") as client:
+        httpx.put(f"{simulator.control_url}/switches", json={"throttle_parts": "yes"})
+        httpx.post(f"{simulator.control_url}/throttle", json={"user": tenant.APPLICATION_USER, "seconds": 60})
+        body = BatchBody().change_set(("POST", "tasks", {})).bare("POST", "tasks", {})
+        answer = body.send(client, Prefer=prefer)
+        assert (answer.status_code, [part.status for part in parts_of(answer)]) == (status, parts)
+        assert simulator.rows("tasks") == []

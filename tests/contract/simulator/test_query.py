@@ -378,3 +378,8 @@ def test_the_equality_index_follows_updates_deletes_and_rollbacks(crm, simulator
     assert (find("Anna"), find("Berta")) == ([], ["Berta"])
     crm.delete(f"{SET}(bbbbbbbb-0000-4000-8000-000000000001)")
     assert find("Berta") == []
+
+
+def test_a_url_of_32_kilobytes(crm):
+    condition = " or ".join(f"medx_priority eq {number}" for number in range(1150))
+    assert names(crm.get(SET, params={"$filter": condition, "$orderby": "medx_name", "$top": "1"})) == ["Anna"]
