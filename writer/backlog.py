@@ -7,10 +7,11 @@ way (a task works on it), has a timer, or is in `ready`; nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import itertools
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
+from heapq import heappop, heappush
 
 from writer.core.lanes import Lanes
 from writer.work import Work
@@ -20,7 +21,9 @@ class Backlog:
     def __init__(self) -> None:
         self._lanes: Lanes[Work] = Lanes()
         self._heads: dict[str, Work] = {}
-        self._ready: deque[Work] = deque()
+        self._ready: list[tuple[int, int, int, Work]] = []
+        """A heap, oldest plan first: it holds the frontier back, and so decides what a crash looks at again."""
+        self._ties = itertools.count()
         self._quiet = asyncio.Condition()
         self.wake = asyncio.Event()
         """Set whenever something may have become ready."""
@@ -41,13 +44,8 @@ class Backlog:
             self._make_ready(work)
 
     def again_first(self, work: Work) -> None:
-        """Nothing was wrong with it: before all others, as soon as there is a slot."""
-        work.under_way = False
-        if work.dropped:
-            self._move_on(work)
-        else:
-            self._ready.appendleft(work)
-            self.wake.set()
+        """Nothing was wrong with it: before all that are younger, as soon as there is a slot."""
+        self.again_in(work, 0.0)
 
     async def finished(self, work: Work) -> None:
         """It is done with, in whatever way; the next of its lane starts."""
@@ -66,9 +64,9 @@ class Backlog:
 
     def first(self) -> Work | None:
         """Of those that are ready."""
-        while self._ready and self._ready[0].dropped:
-            self._ready.popleft()
-        return self._ready[0] if self._ready else None
+        while self._ready and self._ready[0][-1].dropped:
+            heappop(self._ready)
+        return self._ready[0][-1] if self._ready else None
 
     def ready(self) -> int:
         return len(self._ready)
@@ -79,7 +77,7 @@ class Backlog:
         while len(works) < most and (work := self.first()) is not None and fits(work):
             if work.alone and works:
                 break
-            self._ready.popleft()
+            heappop(self._ready)
             work.under_way = True
             works.append(work)
             if work.alone:
@@ -130,7 +128,7 @@ class Backlog:
 
     def _make_ready(self, work: Work) -> None:
         work.timer = None
-        self._ready.append(work)
+        heappush(self._ready, (work.record.timestamp_ms, work.offset, next(self._ties), work))
         self.wake.set()
 
     def _move_on(self, work: Work) -> None:

@@ -16,7 +16,7 @@ from writer.kafka_consumer import Taken
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.partitions import Partitions
-from writer.work import Work, plan_of
+from writer.work import Work, begin, plan_of
 
 _REGISTRY_AGAIN_S = 1.0
 
@@ -77,7 +77,7 @@ class Intake:
         if not self._partitions.arrived(record) or plan is None:
             self._partitions.let_go(record, epoch)
         elif isinstance(plan, PlannedWriteback):
-            self._queue_up(Work(plan, record, epoch))
+            self._queue_up(begin(plan, record, epoch))
         else:
             self._spawn(self._reject(record, epoch, plan))
 

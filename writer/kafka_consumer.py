@@ -117,6 +117,8 @@ class ConsumerOptions:
             "allow.auto.create.topics": False,
             "max.poll.interval.ms": self.max_poll_interval_ms,
             "queued.max.messages.kbytes": 16_384,  # B3: what librdkafka fetches ahead
+            "fetch.max.bytes": 1_048_576,  # B3: compressed batches unpack to many times their size
+            "max.partition.fetch.bytes": 262_144,
             "fetch.wait.max.ms": 100,
         }
         if protocol == "classic":
@@ -286,6 +288,13 @@ class ConsumerThread:
             except KafkaException as error:
                 self._tell(self._listener.commit_failed, _said(error))
 
+    def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Without an answer there is no telling where to start: better to begin again than to take a guess."""
+        try:
+            return consumer.committed(partitions, timeout=_ASK_S)
+        except KafkaException as error:
+            raise MustRestart(f"the broker does not say where the partitions stand: {_said(error)}") from None
+
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         if error is not None:
             self._tell(self._listener.commit_failed, error.name())
@@ -293,7 +302,7 @@ class ConsumerThread:
             self._tell(self._listener.committed, {part.partition: part.offset for part in partitions})
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        committed = consumer.committed(partitions, timeout=_ASK_S) if partitions else []
+        committed = self._committed(consumer, partitions) if partitions else []
         assigned = []
         for part in committed:
             if part.error is not None:

@@ -24,6 +24,8 @@ class _Held:
     arrived: deque[tuple[int, int]] = field(default_factory=deque)
     """Offset and timestamp (ms) of what may be unsettled, oldest first."""
     sent: Commit | None = None
+    closing: bool = False
+    """Being given up: nothing new is begun, what is under way may still settle."""
 
 
 class Partitions:
@@ -48,10 +50,16 @@ class Partitions:
             self._window.forget(partition)
             self.moving.drop(partition)
 
+    def close(self, partitions: Collection[int]) -> None:
+        """They are about to be given up: records of theirs that are not in work yet are not ours any more."""
+        for partition in partitions:
+            if held := self._held.get(partition):
+                held.closing = True
+
     def epoch_of(self, record: Taken) -> int | None:
-        """The ledger's number of the record's assignment; None if that is over."""
+        """The ledger's number of the record's assignment; None if that is over, or about to be."""
         held = self._held.get(record.partition)
-        return held.epoch if held and held.thread_epoch == record.epoch else None
+        return held.epoch if held and held.thread_epoch == record.epoch and not held.closing else None
 
     def is_ours(self, work: Work) -> bool:
         return self._ledger.epoch(work.partition) == work.epoch

@@ -178,6 +178,7 @@ class Service:
 
     async def release(self, partitions: Collection[int]) -> Mapping[int, Position]:
         """Plans under way may settle within the bound; what only waits is dropped at once."""
+        self._partitions.close(partitions)
         self._be_patient_no_more(self._backlog.drop_waiting(partitions))
         if not self._stopping:
             await self._backlog.quiet_within(partitions, self._timing.release_within_s)

@@ -109,6 +109,17 @@ class DataverseSettings(_Group):
         description="Most requests at once per identity. Dataverse allows 52 per user and web server.",
     )
 
+    max_requests: int = Field(
+        6_000,
+        ge=10,
+        description="Requests that the environment allows per user, web server and window. Lower it to leave room for "
+        "others that sign in as the same user; some environments allow more.",
+    )
+    max_execution_s: float = Field(
+        1_200.0, gt=0, description="Execution seconds that it allows per user, web server and window."
+    )
+    limit_window_s: float = Field(300.0, gt=0, description="The window over which it counts both.")
+
     @field_validator("url")
     @classmethod
     def _https_or_loopback(cls, url: str) -> str:
@@ -140,7 +151,7 @@ class ConsumerSettings(_Group):
         300_000, ge=10_000, description="A member that stops polling is replaced after this."
     )
     commit_interval_s: float = Field(
-        1.0, gt=0, description="How often settled progress is committed; what a crash re-checks, not what it doubles."
+        0.2, gt=0, description="How often settled progress is committed; what a crash re-checks, not what it doubles."
     )
     release_within_s: float = Field(
         10.0, gt=0, description="When a partition is taken away: how long plans in flight may still settle."
@@ -206,7 +217,7 @@ class WriterSettings(BaseSettings):
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[A-Za-z0-9._-]{1,200}$",
-        description="Name of this replica, stable across restarts; in results and as static group member.",
+        description="Name of this replica, stable across restarts; results are signed with it.",
     )
     endpoint_host: str = Field("0.0.0.0", description="Address that metrics and health listen on.")  # noqa: S104  scraped from outside the pod
     endpoint_port: int = Field(9102, ge=0, le=65_535, description="Their port; 0 takes any free one, which is logged.")

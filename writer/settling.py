@@ -83,6 +83,8 @@ class Settling:
         self._patience.settled(work.session_id, time.monotonic())
         self._count(work, result)
         self._partitions.let_go(work.record, work.epoch)
+        work.span.set_attribute("outcome", result.status)
+        work.span.end()
         await self._backlog.finished(work)
 
     async def tell_overdue(self) -> None:
@@ -150,6 +152,7 @@ class Settling:
                 copy = await self._outbox.again(work, count=count, at=at)
                 self._metrics.replays.inc()
                 self._partitions.moved(work, copy)
+                work.span.end()
 
     def _count(self, work: Work, result: WritebackResult) -> None:
         reason = result.block_reason

@@ -28,7 +28,7 @@ from writer.kafka_producer import BrokerPublisher
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.service import Parts, Service, Timing
-from writer.settings import WriterSettings
+from writer.settings import DataverseSettings, WriterSettings
 
 VERSION = version("dataverse-writeback")
 
@@ -51,11 +51,19 @@ def build_pool(settings: WriterSettings, metrics: Metrics) -> Pool:
         except (ValueError, OSError) as error:
             problems.append(f"WRITER_IDENTITIES__{index}: cannot be used: {type(error).__name__}")
             continue
-        pacer = Pacer(ServiceLimits(concurrent=settings.dataverse.max_connections))
-        channels.append(Channel(DataverseClient(settings.dataverse, tokens), pacer))
+        channels.append(Channel(DataverseClient(settings.dataverse, tokens), Pacer(_limits(settings.dataverse))))
     if problems:
         raise Misconfigured(problems)
     return Pool(channels, metrics, api_path=f"/api/data/{settings.dataverse.api_version}/")
+
+
+def _limits(dataverse: DataverseSettings) -> ServiceLimits:
+    return ServiceLimits(
+        requests=dataverse.max_requests,
+        execution=dataverse.max_execution_s,
+        window=dataverse.limit_window_s,
+        concurrent=dataverse.max_connections,
+    )
 
 
 def build_facts(settings: WriterSettings, pool: Pool) -> Facts:

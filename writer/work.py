@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from opentelemetry.trace import INVALID_SPAN, Span, get_tracer, set_span_in_context
+
 from schemas import headers
 from schemas.codec import Codec, Undecodable
 from schemas.records import Operation, PlannedWriteback, PlanPosition
+from telemetry.tracing import context_of, traceparent_of
 from writer.core.gate import Cleared
 from writer.kafka_consumer import Taken
 
@@ -33,7 +36,8 @@ class Work:
     """Some task works on it; otherwise it waits for a time, a slot or its lane."""
     dropped: bool = False
     """Its partition is somebody else's now: what becomes of it is no longer ours to tell."""
-    timer: asyncio.TimerHandle | None = field(default=None)
+    timer: asyncio.TimerHandle | None = None
+    span: Span = field(default=INVALID_SPAN)
 
     @property
     def partition(self) -> int:
@@ -61,11 +65,19 @@ class Work:
 
     @property
     def traceparent(self) -> bytes | None:
-        return headers.last(self.record.headers, headers.TRACEPARENT)
+        """What hands the trace on, to the CRM and to the result."""
+        return traceparent_of(set_span_in_context(self.span))
 
     @property
     def position(self) -> PlanPosition:
         return PlanPosition(partition=self.partition, offset=self.offset, digest=self.plan.digest)
+
+
+def begin(plan: PlannedWriteback, record: Taken, epoch: int) -> Work:
+    """A plan whose way starts here, as a span of the trace that its record carries; free if tracing is off."""
+    parent = context_of(headers.last(record.headers, headers.TRACEPARENT))
+    span = get_tracer("writer").start_span("write back", parent, attributes={"session_id": plan.session_id})
+    return Work(plan, record, epoch, span=span)
 
 
 def size_of(record: Taken) -> int:

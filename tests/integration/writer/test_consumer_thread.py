@@ -187,10 +187,11 @@ def test_a_broker_without_kip_848_gets_the_classic_protocol(broker: EmbeddedBrok
 def test_a_second_member_takes_over_where_the_first_released(broker: EmbeddedBroker, protocol: str) -> None:
     async def scenario() -> None:
         first, second = Recorder(), Recorder()
-        async with running(broker, first, protocol=protocol):
+        patient = {"protocol": protocol, "session_timeout_ms": 4_000}  # a busy machine must not cost a membership
+        async with running(broker, first, **patient):
             await until(lambda: len(first.records) == 40)
             first.progress = {p: Position(6, "") for p in range(PARTITIONS)}
-            async with running(broker, second, protocol=protocol):
+            async with running(broker, second, **patient):
                 await until(lambda: len(second.assignments) == 2, within_s=20)
                 assert sorted(first.released) == sorted(a.partition for a in second.assignments)
                 assert {a.committed for a in second.assignments} == {Position(6, "")}

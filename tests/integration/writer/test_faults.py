@@ -27,6 +27,9 @@ FAULTS: dict[str, list[dict[str, Any]]] = {
     "throttled": [
         {"when": WRITE, "skip": 1, "do": [{"kind": "status", "status": 429, "code": "0x80072322", "retry_after": 1}]}
     ],
+    "a storm of 429s": [
+        {"when": BATCH, "times": 4, "probability": 0.5, "do": [{"kind": "status", "status": 429, "retry_after": 1}]}
+    ],
     "deadlock in the database": [{"when": WRITE, "times": 2, "do": [{"kind": "error", "name": "sql_deadlock"}]}],
     "maintenance page": [
         {"when": WRITE, "times": 2, "do": [{"kind": "status", "status": 503, "body": "<html>Maintenance</html>"}]}

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 import writer
+from schemas.broker import BrokerUnavailable, UnfitTopics
+from schemas.environment import Misconfigured
+from schemas.registry import RegistryUnavailable, SchemaRefused
 from writer.__main__ import main
+from writer.errors import MustRestart
 
 
 def test_help_shows_examples_and_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,3 +40,30 @@ def test_http_is_imported_in_one_module() -> None:
     speaks = re.compile(r"^\s*(import|from) (httpx2?|aiohttp|requests|urllib\.request|http\.client)\b", re.MULTILINE)
     speakers = {path.relative_to(room).as_posix() for path in room.rglob("*.py") if speaks.search(path.read_text())}
     assert speakers == {"dataverse.py"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "shown"),
+    [
+        (Misconfigured(["one", "two"]), 78, "two"),
+        (UnfitTopics(["topic x does not exist"]), 78, "topic x"),
+        (SchemaRefused("not compatible"), 78, "not compatible"),
+        (BrokerUnavailable("gone"), 69, "gone"),
+        (RegistryUnavailable("gone"), 69, "gone"),
+        (ExceptionGroup("", [ExceptionGroup("", [MustRestart("refused")])]), 70, "refused"),
+        (ExceptionGroup("", [ValueError("+15305550101")]), 70, "service.crashed"),
+    ],
+)
+def test_each_way_to_end_has_its_exit_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, shown: str
+) -> None:
+    async def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setenv("WRITER_DATAVERSE__URL", "http://localhost:1")
+    monkeypatch.setenv("WRITER_IDENTITIES", '[{"kind": "none"}]')
+    monkeypatch.setattr("writer.__main__.run", fail)
+    assert main([]) == code
+    said = "".join(capsys.readouterr())
+    assert shown in said
+    assert "+15305550101" not in said

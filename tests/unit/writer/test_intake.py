@@ -19,6 +19,7 @@ from writer.metrics import Metrics
 from writer.partitions import Partitions
 from writer.work import Work
 
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CODEC = single_object(PlannedWriteback)
 
 
@@ -61,10 +62,10 @@ def record(offset: int, plan: PlannedWriteback | None = None, **overrides: Any) 
 
 def test_plans_are_queued_in_order_with_their_headers() -> None:
     bench = Bench()
-    headers = [("replay-count", b"2"), ("traceparent", b"00-1-1-01")]
+    headers = [("replay-count", b"2"), ("traceparent", TRACE)]
     bench.take(record(0), record(5, headers=headers), until=lambda: len(bench.queued) == 2)
     assert [work.offset for work in bench.queued] == [0, 5]
-    assert (bench.queued[1].replays, bench.queued[1].traceparent) == (2, b"00-1-1-01")
+    assert (bench.queued[1].replays, bench.queued[1].traceparent) == (2, TRACE)
 
 
 def test_tombstones_are_settled_at_once() -> None:
