@@ -48,7 +48,7 @@ class BulkReader:
             "queued.max.messages.kbytes": 512,
             "fetch.message.max.bytes": 131_072,
             "fetch.max.bytes": 1_048_576,
-            "log_level": 3,
+            "log_level": 2,
         }
         self._topic = broker.topics.planned_writebacks.name
         self._store = store

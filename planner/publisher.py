@@ -44,7 +44,7 @@ class Publisher:
                 "message.max.bytes": max_message_bytes,
                 "linger.ms": 2,
                 "compression.type": "gzip",  # the one codec that every reader has; recovery reads these topics again
-                "log_level": 3,
+                "log_level": 2,
             }
         )
         self._thread = ThreadPoolExecutor(1, "publisher")

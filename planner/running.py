@@ -9,7 +9,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
+import math
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import faust
@@ -22,6 +26,7 @@ from schemas.environment import Misconfigured
 from telemetry.tracing import TracingNotInstalled, configure_tracing
 
 EX_UNAVAILABLE = 69
+SECONDS_BETWEEN_LINES = 10.0
 
 log: Any = structlog.get_logger("planner")
 
@@ -48,11 +53,33 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
     )
     worker.spinner = None  # it would write terminal codes between the log lines
     _spare_the_garbage_collector()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_of_aiokafka(Rarely()))
     code = _until_stopped(worker)
     planner.publisher.close()
     planner.endpoint.stop()
     log.info("planner.stopped", exit_code=code)
     return code
+
+
+class Rarely(logging.Filter):
+    """Lets one line through every ten seconds: aiokafka says thirty times a second that a broker is gone."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said_at = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  whatever it is
+        now = self._clock()
+        if now - self._said_at < SECONDS_BETWEEN_LINES:
+            return False
+        self._said_at = now
+        return True
+
+
+def _of_aiokafka(rarely: Rarely) -> Callable[[logging.LogRecord], bool]:
+    return lambda record: not record.name.startswith("aiokafka") or rarely.filter(record)
 
 
 def _spare_the_garbage_collector() -> None:

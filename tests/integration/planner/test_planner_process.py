@@ -1,0 +1,82 @@
+"""The planner as a process: what it does with hostile streams, what it says, and how it stops."""
+
+import json
+import random
+import sys
+import urllib.request
+
+from confluent_kafka import Producer
+
+from ops.waiting import wait_until
+from schemas.headers import REJECTED_FROM, last, reasons
+from tests.integration.planner.harness import lost, outcomes, planner_env, plans, publish, published, ready, rejected
+from tests.unit.planner.test_fuzz import mutated, of_its_own, real_messages
+
+PLANNER = [sys.executable, "-m", "planner"]
+
+
+def ask(service, path: str) -> str:
+    port = service.events(event="endpoint.listening")[-1]["port"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        return answer.read().decode()
+
+
+def test_P6_a_stream_of_hostile_messages_is_planned_or_rejected_record_by_record(embedded_kafka, make_service):
+    bootstrap, dice, messages = embedded_kafka.bootstrap, random.Random(20), real_messages()
+    producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "gzip"})
+    hostile = [
+        (dice.choice([None, b"", b"k", b"\xff\x00"]), mutated(of_its_own(dice, messages), dice)) for _ in range(2000)
+    ]
+    hostile += [(b"k", None), (None, None), (b"k", b""), (b"k", b"\0" * 100_000)]
+    for number, (key, value) in enumerate(hostile):
+        producer.produce("call-outcomes", value, key, number % 6)
+    assert producer.flush(20) == 0
+    publish(bootstrap, given := outcomes(20))
+    planner = make_service("planner", PLANNER, env=planner_env(bootstrap)).start(ready)
+
+    def all_judged() -> bool:
+        lines = [
+            line.split() for line in ask(planner, "/metrics").splitlines() if line.startswith("planner_outcomes_total")
+        ]
+        return sum(float(count) for _, count in lines) == len(hostile) + len(given)
+
+    wait_until(all_judged, what="every record has a verdict", seconds=40)
+    assert lost(bootstrap, given) == set()
+    turned_down = rejected(bootstrap)
+    assert len(turned_down) + len(plans(bootstrap)) == len(hostile) + len(given)
+    originals = {(f"call-outcomes/{n % 6}", k or b"", v or b"") for n, (k, v) in enumerate(hostile)}
+    for each in turned_down:
+        place = last(each.headers(), REJECTED_FROM).decode().rpartition("/")[0]
+        assert (place, each.key() or b"", each.value() or b"") in originals
+        assert reasons(each.headers())
+    assert planner.stop() == 0
+
+
+def test_it_says_where_it_listens_and_whether_it_lives_and_is_ready(embedded_kafka, make_service):
+    planner = make_service("planner", PLANNER, env=planner_env(embedded_kafka.bootstrap)).start(ready)
+    assert json.loads(ask(planner, "/live"))["ok"] is True
+    assert json.loads(ask(planner, "/ready")) == {
+        "ok": True,
+        "mapping": True,
+        "recovered": True,
+        "recovery_remaining": 0,
+        "partitions": 6,
+    }
+    assert "planner_build_info" in ask(planner, "/metrics")
+    assert planner.stop() == 0
+    lines = [json.loads(line)["event"] for line in planner.lines()]
+    assert lines == ["endpoint.listening", "planner.starting", "planner.ready", "planner.stopped"]
+
+
+def test_P5_a_broker_that_comes_back_finds_the_planner_at_work(embedded_kafka, make_service):
+    bootstrap = embedded_kafka.bootstrap
+    planner = make_service("planner", PLANNER, env=planner_env(bootstrap)).start(ready)
+    publish(bootstrap, first := outcomes(20))
+    wait_until(lambda: published(bootstrap) >= 20, what="it plans")
+    embedded_kafka.broker_down()
+    planner.wait_for(lambda: any("aiokafka" in line for line in planner.lines()), what="it has noticed")
+    embedded_kafka.broker_up()
+    publish(bootstrap, more := outcomes(20, start=20))
+    planner.wait_for(lambda: published(bootstrap) >= 40, what="it plans again")
+    assert lost(bootstrap, first + more) == set()
+    assert len([line for line in planner.lines() if "aiokafka" in line]) < 5
