@@ -210,26 +210,45 @@ def _parts(content_type: str, body: bytes) -> Iterator[tuple[dict[str, str], byt
     found = _BOUNDARY.search(content_type)
     if not is_multipart(content_type) or found is None:
         raise Malformed("not multipart/mixed with a boundary")
-    name = re.escape((found[1] or found[2]).encode())
-    delimiter = re.compile(rb"(?:\A|(\r)?\n)--" + name + rb"(--)?[ \t]*(?=(\r\n|\n|\Z))")
-    marks = list(delimiter.finditer(body))
-    _check_marks(marks, body)
-    for mark, following in itertools.pairwise(marks):
-        yield _headed(body[mark.end() + len(CRLF) : following.start()])
+    marks = list(_delimiters(body, b"--" + (found[1] or found[2]).encode()))
+    _check_delimiters(marks, body)
+    for (_, start, _), (end, _, _) in itertools.pairwise(marks):
+        yield _headed(body[start:end])
 
 
-def _check_marks(marks: list[re.Match[bytes]], body: bytes) -> None:
+def _delimiters(body: bytes, dashed: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Where each delimiter line begins and ends, the CRLFs around it included, and whether it closes.
+
+    Searched for by hand: a pattern would have to be compiled for every boundary, and each has one of its own.
+    """
+    at = body.find(dashed)
+    while at >= 0:
+        after = at + len(dashed)
+        closes = body.startswith(b"--", after)
+        after += 2 * closes
+        while body[after : after + 1] in (b" ", b"\t"):
+            after += 1
+        begins_line, ends_line = at == 0 or body[at - 1] == _LF, body[after : after + 1] in (b"\n", b"")
+        if begins_line and (ends_line or body.startswith(CRLF, after)):
+            if (at and not body.startswith(CRLF, at - 2)) or (ends_line and not closes):
+                raise Malformed("a delimiter line that does not begin and end with CRLF")
+            yield max(0, at - 2), after + len(CRLF), closes
+        at = body.find(dashed, after)
+
+
+_LF = ord("\n")
+
+
+def _check_delimiters(marks: list[tuple[int, int, bool]], body: bytes) -> None:
     if not marks:
         raise Malformed("no delimiter with the announced boundary")
-    *opening, closing = marks
-    if closing[2] is None:
+    *opening, (_, end, closes) = marks
+    if not closes:
         raise Malformed("cut off: no closing delimiter")
-    if any(mark[2] is not None for mark in opening) or body[closing.end() :].strip():
+    if any(closes for _, _, closes in opening) or body[end:].strip():
         raise Malformed("more after the closing delimiter")
-    if body[: marks[0].start()].strip():
+    if body[: marks[0][0]].strip():
         raise Malformed("something before the first delimiter")
-    if any(mark.start() and mark[1] is None for mark in marks) or any(mark[3] != CRLF for mark in opening):
-        raise Malformed("a delimiter line does not end, or begin, with CRLF")
 
 
 def _headed(message: bytes) -> tuple[dict[str, str], bytes]:

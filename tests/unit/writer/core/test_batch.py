@@ -237,6 +237,16 @@ def test_headers_may_be_missing_from_a_reply_in_a_part() -> None:
     assert decode("multipart/mixed; boundary=b", body) == [Reply(204)]
 
 
+def test_delimiter_lines_may_end_in_blanks() -> None:
+    body = _service_writes([ONE, ONE], "b").replace(b"--b\r\n", b"--b \t\r\n")
+    assert decode("multipart/mixed; boundary=b", body) == [ONE, ONE]
+
+
+def test_text_that_only_looks_like_a_delimiter_is_content() -> None:
+    reply = Reply(200, body=b'{"a":"--b","b":"x\r\n--bc\r\n--b-x"}')
+    assert decode("multipart/mixed; boundary=b", _service_writes([reply], "b")) == [reply]
+
+
 def test_a_body_that_is_no_json_is_none() -> None:
     assert Reply(502, body=b"<html>").json() is None
 
