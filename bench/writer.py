@@ -24,7 +24,6 @@ from bench.figures import Figure, Section
 from bench.writer_load import Queue, plans
 from ops.processes import Service, module
 from tests.brokers import servers, source
-from writer.settings import DataverseSettings
 
 LATENCY_S = 0.05
 NO_LIMITS = {"requests": 1_000_000, "execution": 1_000_000, "window": 300}
@@ -232,7 +231,9 @@ def writing(queue: Queue, crm: Crm, allowed: dict[str, int] | None = None) -> It
     env = {
         "WRITER_WRITE": "true",
         "WRITER_DATAVERSE__URL": crm.base_url,
-        **_told(allowed),
+        "WRITER_DATAVERSE__MAX_REQUESTS": str(allowed["requests"]),
+        "WRITER_DATAVERSE__MAX_EXECUTION_S": str(allowed["execution"]),
+        "WRITER_DATAVERSE__LIMIT_WINDOW_S": str(allowed["window"]),
         "WRITER_IDENTITIES": json.dumps([{"kind": "none"}]),
         "WRITER_BROKER__BOOTSTRAP_SERVERS": queue.bootstrap,
         "WRITER_BROKER__TOPIC_PREFIX": queue.prefix,
@@ -249,12 +250,6 @@ def writing(queue: Queue, crm: Crm, allowed: dict[str, int] | None = None) -> It
                 raise RuntimeError(f"the writer ended: {service.tail()}")
         finally:
             service.kill()
-
-
-def _told(allowed: dict[str, int]) -> dict[str, str]:
-    names = {"max_requests": "requests", "max_execution_s": "execution", "limit_window_s": "window"}
-    known = DataverseSettings.model_fields
-    return {f"WRITER_DATAVERSE__{n.upper()}": str(allowed[limit]) for n, limit in names.items() if n in known}
 
 
 @contextlib.contextmanager
