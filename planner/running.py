@@ -33,12 +33,17 @@ log: Any = structlog.get_logger("planner")
 
 def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008  frozen
     """Until SIGTERM. The exit code."""
+    try:
+        tracing = configure_tracing(service="planner", version=own_version())
+    except TracingNotInstalled as error:
+        log.error("planner.misconfigured", problem=str(error))  # noqa: TRY400
+        return EX_CONFIG
     prepared = _prepared(settings)
     if isinstance(prepared, int):
         return prepared
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    planner = build(prepared, parts)
+    planner = build(prepared, parts, tracing=tracing)
     planner.endpoint.start()
     log.info("endpoint.listening", port=planner.endpoint.port)
     log.info(
@@ -111,14 +116,10 @@ def check(settings: PlannerSettings, *, as_json: bool) -> int:
 
 def _prepared(settings: PlannerSettings) -> Prepared | int:
     try:
-        configure_tracing(service="planner", version=own_version())
         return prepare(settings)
     except Misconfigured as error:
         for problem in error.problems:
             log.error("planner.misconfigured", problem=problem)  # noqa: TRY400  the problem says it all
-        return EX_CONFIG
-    except TracingNotInstalled as error:
-        log.error("planner.misconfigured", problem=str(error))  # noqa: TRY400
         return EX_CONFIG
     except STARTUP_ERRORS as error:
         log.error("planner.unavailable", problem=str(error))  # noqa: TRY400

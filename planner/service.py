@@ -19,7 +19,7 @@ from planner.metrics import Metrics
 from planner.pins import Pin, Pins
 from planner.publisher import Publisher, Record
 from planner.rejections import rejection
-from planner.traces import kept_headers
+from planner.traces import Traces
 from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
 
@@ -39,6 +39,7 @@ class Service:
         metrics: Metrics,
         planned_by: str,
         registry_patience_s: float,
+        traces: Traces,
     ) -> None:
         self._desk = desk
         self._pins = pins
@@ -47,6 +48,7 @@ class Service:
         self._metrics = metrics
         self._planned_by = planned_by
         self._patience_s = registry_patience_s
+        self._traces = traces
 
     async def handle(self, batch: Sequence[Incoming]) -> None:
         """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5)."""
@@ -78,7 +80,9 @@ class Service:
                         partition=incoming.partition,
                         key=plan.session_id.encode(),
                         value=value,
-                        headers=kept_headers(incoming.headers),
+                        headers=self._traces.of_plan(
+                            incoming.headers, partition=incoming.partition, offset=incoming.offset
+                        ),
                     )
                 ]
             case Refused():

@@ -26,6 +26,7 @@ from planner.publisher import Publisher
 from planner.recovery import PinStore
 from planner.service import Service, hard_exit
 from planner.settings import PlannerSettings
+from planner.traces import Traces
 from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
 from schemas.codec import Codec
 from schemas.environment import Misconfigured
@@ -106,7 +107,7 @@ class Parts:
     handle: Callable[[Handle], Handle] = lambda handle: handle
 
 
-def build(prepared: Prepared, parts: Parts = Parts()) -> Planner:
+def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) -> Planner:
     settings = prepared.settings
     planned_by = own_version()
     registry = CollectorRegistry()
@@ -138,6 +139,7 @@ def build(prepared: Prepared, parts: Parts = Parts()) -> Planner:
         metrics=metrics,
         planned_by=planned_by,
         registry_patience_s=settings.registry_patience_s,
+        traces=Traces(on=tracing),
     )
 
     def unreadable(partition: int, offset: int) -> None:

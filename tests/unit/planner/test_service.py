@@ -1,13 +1,17 @@
 import asyncio
+import logging
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
 from planner.app import finish
 from planner.errors import NotPublished
 from planner.metrics import Metrics
 from planner.pins import MemoryPins
+from planner.running import Rarely
 from planner.service import Service
+from planner.traces import Traces
 from schemas.headers import TRACEPARENT
 from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
@@ -28,7 +32,7 @@ class FakePublisher:
         self.published += records
 
 
-def a_service(*, pins=None, publisher=None, desk=None, patience=0.0):
+def a_service(*, pins=None, publisher=None, desk=None, patience=0.0, tracing=False):
     pins = MemoryPins() if pins is None else pins
     registry = CollectorRegistry()
     service = Service(
@@ -39,6 +43,7 @@ def a_service(*, pins=None, publisher=None, desk=None, patience=0.0):
         metrics=Metrics(registry),
         planned_by="0.1.0",
         registry_patience_s=patience,
+        traces=Traces(on=tracing),
     )
     return service, registry
 
@@ -58,6 +63,16 @@ def test_plans_go_where_their_outcome_stood_under_their_session():
     (record,) = publisher.published
     assert (record.topic, record.partition, record.key) == ("planned-writebacks", 3, b"sess-000001")
     assert record.headers == [(TRACEPARENT, TRACE)]
+
+
+def test_with_tracing_a_plan_carries_the_span_that_made_it_on_in_the_same_trace(monkeypatch):
+    monkeypatch.setattr("planner.traces.trace.get_tracer", TracerProvider(shutdown_on_exit=False).get_tracer)
+    publisher = FakePublisher()
+    service, _ = a_service(publisher=publisher, tracing=True)
+    asyncio.run(service.handle([incoming(make_outcome(), headers=((TRACEPARENT, TRACE),))]))
+    ((name, value),) = publisher.published[0].headers
+    assert (name, value[:36]) == (TRACEPARENT, TRACE[:36])
+    assert value != TRACE
 
 
 def test_rejections_go_to_their_own_topic_and_duplicates_nowhere():
@@ -153,3 +168,13 @@ def test_P5_a_batch_that_was_itself_cancelled_ends_the_process():
 
     asyncio.run(scenario())
     assert isinstance(ended[0], asyncio.CancelledError)
+
+
+def test_aiokafkas_complaints_come_through_once_in_ten_seconds():
+    now = [100.0]
+    rarely = Rarely(lambda: now[0])
+    record = logging.LogRecord("aiokafka", logging.ERROR, "", 0, "gone", (), None)
+    said = []
+    for now[0] in (100.0, 101.0, 109.0, 110.0, 111.0):
+        said.append(rarely.filter(record))
+    assert said == [True, False, False, True, False]
