@@ -2,11 +2,12 @@
 
 import typer
 
-from simulator.cli import calls, serve
+from simulator.cli import calls, serve, state
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 serve.register(app)
 calls.register(app)
+state.register(app)
 
 
 @app.callback()

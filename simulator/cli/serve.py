@@ -58,15 +58,25 @@ def serve(
         list[str] | None, typer.Option(help="name=value of an unconfirmed fact; see docs/simulator.md.")
     ] = None,
     sqlite: Annotated[Path | None, typer.Option(help="Keep rows and log in this file.")] = None,
+    oplog_entries: Annotated[int, typer.Option(help="How many of the newest log entries are kept.")] = 2_000_000,
     seed: Annotated[int, typer.Option(help="Seed of ids, server choice and faults.")] = 0,
     empty: Annotated[bool, typer.Option("--empty", help="Start without the example tenant's rows.")] = False,
 ) -> None:
     """Serve the Web API until interrupted."""
     given = {name: value for name, _, value in (pair.partition("=") for pair in switch or [])}
     values: dict[str, Any] = {
-        "host": host, "port": port, "auth": auth, "tokens": static_tokens(token), "tls_dir": tls_dir,
-        "tls_port": tls_port, "tables": tuple(tables or ()), "seed": seed, "seed_rows": not empty, "sqlite": sqlite,
-    }  # fmt: skip
+        "host": host,
+        "port": port,
+        "auth": auth,
+        "tokens": static_tokens(token),
+        "tls_dir": tls_dir,
+        "tls_port": tls_port,
+        "tables": tuple(tables or ()),
+        "seed": seed,
+        "seed_rows": not empty,
+        "sqlite": sqlite,
+        "oplog_entries": oplog_entries,
+    }
     try:
         settings = Settings(
             **values,

@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus
 from simulator import errors
 
 MAX_PAGE = 5000
-_KNOWN = frozenset({"$select", "$expand", "$filter", "$orderby", "$top", "$count", "$skiptoken", "$apply"})
+_KNOWN = frozenset({"$select", "$expand", "$filter", "$orderby", "$top", "$count", "$skiptoken"})
 
 
 @dataclass(frozen=True, slots=True)

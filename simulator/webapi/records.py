@@ -27,6 +27,8 @@ def one(organization: Organization, call: Call, request: Request, target: Target
     if request.method != "GET":
         request.place = (table.logical_name, organization.locate(table, key) or "", conditions.label)
     if rest:
+        if request.method != "GET" and conditions.if_match:
+            write.check_version(table, organization.existing(table, key)[1], conditions)
         return properties.handle(organization, call, request, target)
     match request.method:
         case "GET":

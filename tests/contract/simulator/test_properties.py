@@ -76,3 +76,13 @@ def test_verbs_that_a_column_does_not_have(phone, method, path):
 
 def test_a_property_that_is_none(phone):
     assert phone.get(f"{PHONE}/nosuch").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "subject"), ("DELETE", "subject"), ("DELETE", "regardingobjectid/$ref")]
+)
+def test_a_stale_etag_protects_single_columns_too(phone, method, path):
+    stale = phone.get(PHONE).headers["ETag"]
+    phone.patch(PHONE, json={"description": "x"})
+    answer = phone.request(method, f"{PHONE}/{path}", json={"value": "y"}, headers={"If-Match": stale})
+    assert error_of(answer) == (412, "0x80060882")

@@ -161,6 +161,7 @@ def test_an_unknown_property_in_a_query_is_400_without_a_code(crm, params):
         {"$orderby": "medx_name upwards"},
         {"$skip": "5"},
         {"$nosuch": "1"},
+        {"$apply": "aggregate($count as n)"},
         {"$skiptoken": "?"},
         {"$expand": "medx_AccountId($select=name"},
     ],

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
+from azure.identity import ClientSecretCredential
 from PowerPlatform.Dataverse.aio.async_client import AsyncDataverseClient
 from PowerPlatform.Dataverse.client import DataverseClient
 from PowerPlatform.Dataverse.core.errors import HttpError, MetadataError
@@ -27,6 +28,7 @@ from PowerPlatform.Dataverse.models.relationship import (
 from PowerPlatform.Dataverse.models.upsert import UpsertItem
 
 from simulator import tenant
+from simulator.testing import running_simulator
 
 ITEM = "medx_callqueueitem"
 
@@ -426,3 +428,20 @@ class TestHelpers:
             assert sdk.query.odata_expands("phonecall")
             bind = sdk.query.odata_bind("medx_callqueueitem", "campaign", tenant.CAMPAIGN)
         assert bind == {"medx_CampaignId@odata.bind": f"/campaigns({tenant.CAMPAIGN})"}
+
+
+def test_the_whole_way_with_a_real_sign_in(tmp_path, monkeypatch):
+    with running_simulator(auth="entra", tls_dir=tmp_path) as simulator:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(simulator.ca_file))
+        credential = ClientSecretCredential(
+            tenant.TENANT_ID,
+            tenant.CLIENT_ID,
+            tenant.CLIENT_SECRET,
+            authority=simulator.authority,
+            disable_instance_discovery=True,
+            connection_verify=str(simulator.ca_file),
+        )
+        with credential, DataverseClient(simulator.authority, credential) as client:
+            record_id = client.records.create("account", {"name": "Contoso"})
+            row = client.records.retrieve("account", record_id, select=["name", "_createdby_value"])
+    assert (row["name"], row["_createdby_value"]) == ("Contoso", tenant.APPLICATION_USER)

@@ -4,8 +4,10 @@ from typing import ClassVar
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from simulator import tenant
+from simulator.cli import app
 from simulator.schema import SchemaError, read_schema, table_from
 from simulator.settings import Settings
 from simulator.testing import running_simulator
@@ -238,3 +240,37 @@ def test_a_body_that_is_too_large():
     with running_simulator(auth="none", max_body_bytes=1000) as simulator:
         answer = httpx.post(f"{simulator.api_url}/tasks", json={"description": "x" * 1000})
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "0x8004418a")
+
+
+class TestCommands:
+    """`seed` and `snapshot` against a running simulator."""
+
+    def run(self, simulator, *arguments):
+        return CliRunner().invoke(app, [*map(str, arguments), "--crm-url", simulator.base_url])
+
+    def test_seed_from_csv_and_json(self, simulator, tmp_path):
+        (tmp_path / "a.csv").write_text("name,accountnumber\nA,1\nB,2\n")
+        (tmp_path / "a.json").write_text('[{"name": "C"}]')
+        for file in ("a.csv", "a.json"):
+            assert self.run(simulator, "seed", "accounts", tmp_path / file).exit_code == 0
+        assert [row["name"] for row in simulator.rows("accounts")][-3:] == ["A", "B", "C"]
+
+    def test_seed_says_what_is_wrong(self, simulator, tmp_path):
+        (tmp_path / "a.json").write_text('[{"nosuch": "C"}]')
+        answer = self.run(simulator, "seed", "accounts", tmp_path / "a.json")
+        assert answer.exit_code == 1
+        assert "nosuch" in answer.output
+
+    def test_a_simulator_that_is_not_there(self, tmp_path):
+        (tmp_path / "a.json").write_text("[]")
+        arguments = ["seed", "accounts", str(tmp_path / "a.json"), "--crm-url", "http://127.0.0.1:1"]
+        answer = CliRunner().invoke(app, arguments)
+        assert answer.exit_code == 1
+        assert "cannot be reached" in answer.output
+
+    def test_save_and_restore(self, simulator, client, tmp_path):
+        client.patch(TASK, json={"subject": "kept"})
+        assert self.run(simulator, "snapshot", "save", tmp_path / "rows.json").exit_code == 0
+        client.patch(TASK, json={"subject": "lost"})
+        assert self.run(simulator, "snapshot", "restore", tmp_path / "rows.json").exit_code == 0
+        assert client.get(TASK).json()["subject"] == "kept"
