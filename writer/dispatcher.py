@@ -27,6 +27,8 @@ _LOOK_AGAIN_S = 0.5
 
 
 class Dispatcher:
+    """Begins requests, one after the other; what becomes of each is a task of its own (`spawn`)."""
+
     def __init__(
         self,
         pool: Pool,

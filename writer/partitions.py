@@ -103,6 +103,10 @@ class Partitions:
             self._held[commit.partition].sent = commit
         return {commit.partition: Position(commit.offset, commit.metadata) for commit in commits}
 
+    def progress(self, partitions: Collection[int]) -> dict[int, Position]:
+        """What these partitions have to commit before they are given up."""
+        return {partition: at for partition, at in self.to_commit().items() if partition in partitions}
+
     def committed(self, offsets: Mapping[int, int]) -> None:
         """The broker has these; the newest commit counts as acknowledged if its offset is."""
         for partition, offset in offsets.items():
@@ -126,8 +130,3 @@ class Partitions:
         while arrived and frontier is not None and arrived[0][0] < frontier:
             arrived.popleft()
         return arrived[0][1] if arrived else None
-
-
-def positions_of(positions: Mapping[int, Position], partitions: Collection[int]) -> dict[int, Position]:
-    """Those of these partitions."""
-    return {partition: at for partition, at in positions.items() if partition in partitions}

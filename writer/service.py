@@ -41,9 +41,10 @@ from writer.intake import Intake
 from writer.kafka_consumer import Assigned, ConsumerThread, Position, Taken
 from writer.metrics import Metrics
 from writer.outbox import Outbox
-from writer.partitions import Partitions, positions_of
+from writer.partitions import Partitions
 from writer.settings import FlowSettings
 from writer.settling import Settling
+from writer.work import Work
 
 _TICK_S = 0.5
 _GREET_AGAIN_S = 2.0
@@ -182,7 +183,7 @@ class Service:
         self._be_patient_no_more(self._backlog.drop_waiting(partitions))
         if not self._stopping:
             await self._backlog.quiet_within(partitions, self._timing.release_within_s)
-        progress = {} if self._failed else positions_of(self._partitions.to_commit(), partitions)
+        progress = {} if self._failed else self._partitions.progress(partitions)
         self._forget(partitions)
         if partitions:
             self._log.info("partitions.released", partitions=sorted(partitions))
@@ -202,7 +203,7 @@ class Service:
         self.parts.metrics.partitions.set(len(self._partitions.numbers))
         self._pause()
 
-    def _be_patient_no_more(self, dropped: Sequence[Any]) -> None:
+    def _be_patient_no_more(self, dropped: Sequence[Work]) -> None:
         for work in dropped:
             self._patience.forget(work.session_id)
 

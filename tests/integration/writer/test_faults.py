@@ -255,6 +255,21 @@ def test_W6_a_lone_failing_plan_goes_to_the_back_and_the_others_land(
     assert desk.row(sick)["medx_attemptcount"] == 2
 
 
+def test_W5_a_failing_plan_holds_up_its_own_queue_item_only(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    sick, others = seed_item(simulator), [seed_item(simulator) for _ in range(20)]
+    plans = [desk.plan(sick), desk.plan(sick), *(desk.plan(item) for item in others)]
+    here = {**BATCH, "body": f"{QUEUE_ITEMS}\\({sick}"}
+    simulator.fault(when=here, times=3, do=[{"kind": "error", "name": "sql_deadlock"}])  # 7 s, with the pauses
+    topic.publish(*plans)
+    with running_writer(writer_env(simulator, topic.bootstrap, WRITER_FLOW__MAX_PLANS_PER_REQUEST="1")):
+        wait_until(lambda: len(topic.results()) == len(others), what="all others landed")
+        assert sick not in {result.queue_item_id for result in topic.results()}
+        topic.wait_for_committed(len(plans))
+    check(simulator, topic, plans)
+
+
 def land_one_by_one(topic: Topic, writer: RunningWriter, plans: list[PlannedWriteback]) -> None:
     """Others land while one fails: what makes it the lone one."""
     for number, plan in enumerate(plans, 1):
