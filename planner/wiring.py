@@ -17,7 +17,6 @@ from planner.app import Handle, make_app
 from planner.batch import Desk
 from planner.bulk import BulkReader
 from planner.core.resolution import Crm
-from planner.disk_pins import DiskPins
 from planner.errors import Stuck
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
@@ -171,6 +170,8 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
 def _pins(settings: PlannerSettings) -> Pins:
     if settings.pin_store == "memory://":
         return MemoryPins()
+    from planner.disk_pins import DiskPins  # RocksDB's library takes 10 MB, and most do without
+
     return DiskPins(Path(settings.pin_store.removeprefix("rocksdb://")) / settings.group_id)
 
 
