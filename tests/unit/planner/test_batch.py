@@ -1,13 +1,17 @@
+import io
+import json
 from dataclasses import replace
 from datetime import timedelta
 
+import fastavro
 import pytest
 
 from planner.batch import AlreadyPlanned, Desk, Incoming, Planned
 from planner.core.planning import Policy
 from planner.pins import MemoryPins
 from planner.rejections import rejection
-from schemas.codec import Codec, single_object
+from schemas.codec import Codec, parse, single_object
+from schemas.conversion import to_plain
 from schemas.headers import REJECTED_BY, REJECTED_FROM, TRACEPARENT, last, reasons
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.registry import RegistryUnavailable
@@ -127,6 +131,18 @@ def test_P6_what_is_no_outcome_is_refused_and_the_rest_of_the_batch_planned(valu
     refused, planned = a_desk().verdicts([bad, incoming(make_outcome(), 1)])
     assert [each.code for each in refused.reasons] == [code]
     assert isinstance(planned, Planned)
+
+
+def test_P6_an_enum_symbol_that_only_a_newer_schema_knows_is_refused():
+    newer = json.loads(CODEC.schemas.text)
+    dispositions = next(each for each in newer["fields"] if each["name"] == "disposition")
+    dispositions["type"]["symbols"].append("furious")
+    schema = parse(json.dumps(newer))
+    plain = to_plain(make_outcome()) | {"disposition": "furious"}
+    fastavro.schemaless_writer(body := io.BytesIO(), schema, plain)
+    desk = a_desk(outcomes=Codec(CallOutcome, SchemaId(3), schema_by_id=lambda _: schema))
+    (refused,) = desk.verdicts([incoming(make_outcome(), value=b"\0\0\0\0\4" + body.getvalue())])
+    assert [each.code for each in refused.reasons] == ["undecodable"]
 
 
 def test_a_registry_that_does_not_answer_is_no_outcomes_fault():
