@@ -10,6 +10,7 @@ P1 The pins are a table whose changelog is the planned topic itself.
    the batch in hand is finished first.
 4. Setting a pin sends nothing, since the plan was just published; recovery reads the planned topic.
 5. An error while recovering ends the process too: Faust would log it and go on without those pins.
+6. Nothing that was read is thrown away or jumped over while partitions come and go: `planner.reading`.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import faust
 from faust.types import TP
 
 from planner.batch import Incoming
 from planner.bulk import BulkReader, BulkRecovery
+from planner.reading import read_carefully
 from planner.recovery import PinStore
 from planner.settings import PlannerSettings
 
 Handle = Callable[[Sequence[Incoming]], Awaitable[None]]
-HardExit = Callable[[BaseException], Any]
+HardExit = Callable[[BaseException], NoReturn]
 
 _RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
@@ -102,6 +104,7 @@ def make_app(
         producer_acks=-1,
         loghandlers=[],
     )
+    read_carefully(app)
     outcomes = app.topic(topics.call_outcomes.name, **_RAW)
     planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **_RAW)
     table = cast(
@@ -116,7 +119,7 @@ def make_app(
 
     app.agent(outcomes, name="planner", concurrency=1)(plan)
     recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon)
-    recovery.reader = reader
+    recovery.reader, recovery.hard_exit = reader, hard_exit
     cast("Any", app.tables)._recovery = recovery  # noqa: SLF001  there is no other way to give a table manager its recovery
     return app
 

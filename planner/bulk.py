@@ -13,8 +13,8 @@ import ctypes
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, NoReturn, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from faust.tables.recovery import Recovery
@@ -25,6 +25,7 @@ from schemas.connection import BrokerSettings
 
 _AT_ONCE = 1_000
 _POLL_S = 0.2
+_BETWEEN_BATCHES = 100
 _LONGEST_SILENCE_S = 30.0
 
 
@@ -33,6 +34,9 @@ class _Message(NamedTuple):
     value: bytes | None
     partition: int
     offset: int
+
+
+Apply = Callable[[list[_Message]], None]
 
 
 class BulkReader:
@@ -52,12 +56,50 @@ class BulkReader:
         }
         self._topic = broker.topics.planned_writebacks.name
         self._store = store
-        self.remaining = 0
+        self._left = 0
+        self._recovering = False
+        self._read_to: dict[int, int] = {}
+        self._following: asyncio.Task[None] | None = None
+
+    @property
+    def remaining(self) -> int:
+        """Records that a recovery still has to read."""
+        return self._left if self._recovering else 0
+
+    async def follow(self) -> None:
+        """Read what others have appended since: tombstones, so that memory does not only grow (B3), and plans that the
+        writer sent to the back. Slowly: the records are applied between batches, on the loop that plans."""
+        self._following = asyncio.ensure_future(self._follow())
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._following
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def apply(messages: list[_Message]) -> None:
+            for start in range(0, len(messages), _BETWEEN_BATCHES):
+                self._store.apply(messages[start : start + _BETWEEN_BATCHES])
+                await asyncio.sleep(0)
+
+        def on_the_loop(messages: list[_Message]) -> None:
+            asyncio.run_coroutine_threadsafe(apply(messages), loop).result()
+
+        self._read_to |= await self._in_a_thread(self._read_to, on_the_loop)
 
     async def read(self, after: Mapping[int, int]) -> dict[int, int]:
         """Partition to the last offset before its end. `after`: the last offset that is known already, -1 for none."""
+        if self._following and self._following.cancel():
+            await asyncio.wait([self._following])
+        self._read_to, self._recovering = {}, True
+        try:
+            self._read_to = await self._in_a_thread(after, self._store.apply)
+        finally:
+            self._recovering = False
+        return self._read_to
+
+    async def _in_a_thread(self, after: Mapping[int, int], apply: Apply) -> dict[int, int]:
         stop = threading.Event()
-        reading = asyncio.get_running_loop().run_in_executor(None, self._read, dict(after), stop)
+        reading = asyncio.get_running_loop().run_in_executor(None, self._read, dict(after), apply, stop)
         try:
             return await asyncio.shield(reading)
         except asyncio.CancelledError:  # another rebalance, or a stop
@@ -65,18 +107,17 @@ class BulkReader:
             await asyncio.wait([reading])
             raise
 
-    def _read(self, after: dict[int, int], stop: threading.Event) -> dict[int, int]:
+    def _read(self, after: dict[int, int], apply: Apply, stop: threading.Event) -> dict[int, int]:
         consumer = Consumer(self._config)
         try:
             ends = {each: self._end(consumer, each) for each in after}
             left = {each for each, end in ends.items() if end > after[each] + 1}
-            self.remaining = sum(ends[each] - after[each] - 1 for each in left)
+            self._left = sum(ends[each] - after[each] - 1 for each in left)
             consumer.assign([TopicPartition(self._topic, each, after[each] + 1) for each in left])
             while left and not stop.is_set():
-                self._read_some(consumer, left)
+                self._read_some(consumer, left, apply)
             return {each: end - 1 for each, end in ends.items()}
         finally:
-            self.remaining = 0
             consumer.close()
             _give_memory_back()
 
@@ -84,7 +125,7 @@ class BulkReader:
         _, end = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_LONGEST_SILENCE_S)
         return int(end)
 
-    def _read_some(self, consumer: Consumer, left: set[int]) -> None:
+    def _read_some(self, consumer: Consumer, left: set[int], apply: Apply) -> None:
         found = consumer.consume(_AT_ONCE, _POLL_S)
         messages = []
         for each in found:
@@ -96,8 +137,8 @@ class BulkReader:
                 messages.append(
                     _Message(each.key(), each.value(), cast("int", each.partition()), cast("int", each.offset()))
                 )
-        self._store.apply(messages)
-        self.remaining = max(0, self.remaining - len(messages))
+        apply(messages)
+        self._left = max(0, self._left - len(messages))
 
 
 def _give_memory_back() -> None:
@@ -111,6 +152,7 @@ class BulkRecovery(Recovery):
 
     logger = logging.getLogger("faust.tables")
     reader: BulkReader
+    hard_exit: Callable[[BaseException], NoReturn]
 
     async def _wait(self, coro: Any, timeout: Any = None) -> None:  # noqa: ARG002, ASYNC109  the base class's
         """Without the time limit: Faust takes one for a stop, and would silently never recover."""
@@ -119,6 +161,9 @@ class BulkRecovery(Recovery):
     async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Counter[TP], title: str) -> None:
         await super()._build_offsets(consumer, tps, destination, title)
         if title == "active" and tps:
-            read = await self.reader.read({tp.partition: destination[tp] for tp in tps})
+            try:
+                read = await self.reader.read({tp.partition: destination[tp] for tp in tps})
+            except Exception as error:  # noqa: BLE001  without pins nothing may be planned (P1)
+                self.hard_exit(error)
             for tp in tps:  # not beyond what Faust has seen of the topic: it would take that for a mix-up
                 destination[tp] = max(destination[tp], min(read[tp.partition], self.active_highwaters[tp]))

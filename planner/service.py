@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -121,7 +121,7 @@ class Service:
         )
 
 
-def hard_exit(error: BaseException) -> None:
+def hard_exit(error: BaseException) -> NoReturn:
     """End the process at once: nothing more is committed, and everything that was not is delivered again."""
     log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=EX_SOFTWARE)
     sys.stdout.flush()

@@ -84,6 +84,12 @@ class PlannerSettings(BaseSettings):
         pattern=r"^(memory://|rocksdb://.+)$",
         description="Where pins are kept: memory://, or rocksdb:///a/folder to recover only what is new after a start.",
     )
+    follow_every_s: float = Field(
+        600.0,
+        gt=0,
+        description="How often the pins follow what others appended to the planned topic, above all tombstones: "
+        "more often frees memory sooner and costs time.",
+    )
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[A-Za-z0-9._-]{1,200}$",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -157,6 +157,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     )
     health = Health(app, metrics, store, reader)
     app.task(health.watch)
+    app.task(health.follow(reader, settings.follow_every_s))
     endpoint = Endpoint(
         host=settings.endpoint_host,
         port=settings.endpoint_port,
@@ -193,6 +194,17 @@ class Health:
             self._turned_at = time.monotonic()
             self._say()
             await self._app.sleep(1.0)
+
+    def follow(self, reader: BulkReader, every_s: float) -> Callable[[], Awaitable[None]]:
+        """A task that keeps the pins up with the planned topic, once recovery is over."""
+
+        async def follow() -> None:
+            while not self._app.should_stop:
+                await self._app.sleep(every_s)
+                if self.ready().ok:
+                    await reader.follow()
+
+        return follow
 
     def live(self) -> Verdict:
         silence = time.monotonic() - self._turned_at

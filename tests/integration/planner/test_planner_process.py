@@ -9,7 +9,17 @@ from confluent_kafka import Producer
 
 from ops.waiting import wait_until
 from schemas.headers import REJECTED_FROM, last, reasons
-from tests.integration.planner.harness import lost, outcomes, planner_env, plans, publish, published, ready, rejected
+from tests.integration.planner.harness import (
+    lost,
+    outcomes,
+    planner_env,
+    plans,
+    publish,
+    published,
+    read,
+    ready,
+    rejected,
+)
 from tests.unit.planner.test_fuzz import mutated, of_its_own, real_messages
 
 PLANNER = [sys.executable, "-m", "planner"]
@@ -80,3 +90,19 @@ def test_P5_a_broker_that_comes_back_finds_the_planner_at_work(embedded_kafka, m
     planner.wait_for(lambda: published(bootstrap) >= 40, what="it plans again")
     assert lost(bootstrap, first + more) == set()
     assert len([line for line in planner.lines() if "aiokafka" in line]) < 5
+
+
+def test_B3_sessions_that_were_retired_while_it_runs_are_let_go(embedded_kafka, make_service):
+    bootstrap = embedded_kafka.bootstrap
+    env = planner_env(bootstrap, PLANNER_FOLLOW_EVERY_S="0.5")
+    planner = make_service("planner", PLANNER, env=env).start(ready)
+    publish(bootstrap, given := outcomes(20))
+    wait_until(lambda: published(bootstrap) >= 20, what="it plans")
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for each in read(bootstrap, "planned-writebacks"):
+        producer.produce("planned-writebacks", None, each.key(), each.partition())
+    assert producer.flush(10) == 0
+    wait_until(lambda: "planner_pins 0.0" in ask(planner, "/metrics"), what="the pins are let go", seconds=30)
+    publish(bootstrap, given)
+    wait_until(lambda: published(bootstrap) >= 60, what="the same outcomes are planned again")
+    assert planner.stop() == 0
