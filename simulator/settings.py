@@ -1,7 +1,7 @@
 """Everything that can be set at start. Read once, checked whole."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -61,6 +61,3 @@ class Settings(BaseModel):
         if self.auth == "entra" and self.tls_dir is None:
             raise ValueError("auth=entra needs tls_dir, where the certificates are written")
         return self
-
-    def with_(self, **changes: Any) -> Self:
-        return self.model_copy(update=changes)

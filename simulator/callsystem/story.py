@@ -54,10 +54,6 @@ class Session:
     def effective(self) -> Disposition:
         return Disposition.DO_NOT_CALL if self.opt_out else self.disposition
 
-    @property
-    def last(self) -> bool:
-        return self.sequence == self.sessions
-
 
 def story(prospect: Prospect, seed: int) -> tuple[Session, ...]:
     """All sessions of one prospect, in order."""

@@ -8,7 +8,6 @@ from urllib.parse import unquote
 from simulator import errors
 from simulator.crm import literals
 from simulator.schema import Column, Kind, Schema, Table
-from simulator.schema.model import LOOKUPS
 from simulator.store import Row, Store
 
 _PAIR = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*('(?:[^']|'')*'|[^,']*)\s*(?:,|$)")
@@ -105,7 +104,3 @@ def reference(schema: Schema, text: str) -> tuple[Table, str]:
     if match is None or table is None:
         raise errors.odata("", f"Resource not found for the segment '{match[1] if match else text}'.")
     return table, match[2]
-
-
-def lookup_columns(table: Table) -> list[Column]:
-    return [column for column in table.columns.values() if column.kind in LOOKUPS]

@@ -10,8 +10,6 @@ from simulator.switches import Switches
 
 def on_create(table: Table, wanted: dict[str, Any], switches: Switches, record_id: str) -> None:
     """Settle statecode and statuscode of a new row, in place. Raises 0x80048408 for a status of another state."""
-    if not table.states:
-        return
     first = table.states[0].value
     state = wanted.get("statecode")
     if state is not None and table.activity and state != first:
@@ -29,8 +27,6 @@ def on_create(table: Table, wanted: dict[str, Any], switches: Switches, record_i
 
 def on_update(table: Table, wanted: dict[str, Any], row: Row, switches: Switches, record_id: str) -> None:
     """Settle the pair of an update, in place. A state alone brings its default status."""
-    if not table.states:
-        return
     closed = row.values.get("statecode") != table.states[0].value
     if wanted.get("statecode") is None and wanted.get("statuscode") is None:
         if table.activity and closed and switches.edit_completed == "refuse":

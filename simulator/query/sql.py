@@ -20,6 +20,8 @@ _TOKEN = re.compile(
     re.IGNORECASE,
 )
 _COMPARE = {"=": "eq", "<>": "ne", "!=": "ne", ">": "gt", ">=": "ge", "<": "lt", "<=": "le"}
+# A bracket after one of these words opens a list or a group; after any other word it calls a function.
+_BEFORE_BRACKET = re.compile(r"\b(top|in|and|or|not|where|between)\s*\(", re.IGNORECASE)
 _UNSUPPORTED = re.compile(r"\b(join|group\s+by|having|union|distinct)\b|\(\s*select\b|\b\w+\s*\(", re.IGNORECASE)
 
 
@@ -27,9 +29,7 @@ def options_of(table: Table, sql: str) -> Options:
     """Raises a 400 refusal for SQL that this does not read."""
     match = _SELECT.match(sql)
     strings_gone = re.sub(r"'(?:[^']|'')*'", "''", sql)
-    unsupported = _UNSUPPORTED.search(
-        re.sub(r"\b(top|in|and|or|not|where)\s*\(", "(", strings_gone, flags=re.IGNORECASE)
-    )
+    unsupported = _UNSUPPORTED.search(_BEFORE_BRACKET.sub("[", strings_gone))
     if match is None or unsupported:
         raise bad_query(f"The SQL is not supported{f' near {unsupported[0]!r}' if unsupported else ''}.")
     columns = [_column(part, match["alias"]) for part in match["columns"].split(",")]

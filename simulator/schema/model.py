@@ -176,10 +176,6 @@ class Table:
         return {column.wire: column.default for column in self.columns.values() if column.default is not None}
 
     @cached_property
-    def select_all(self) -> tuple[str, ...]:
-        return tuple(column.wire for column in self.columns.values() if column.attribute_of is None)
-
-    @cached_property
     def state_labels(self) -> dict[int, str]:
         return {state.value: state.label for state in self.states}
 

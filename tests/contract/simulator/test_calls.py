@@ -171,6 +171,12 @@ def test_trouble_is_published_as_asked_and_stands_in_the_ledger(crm, broker, tmp
     assert log[-1]["conflicts"] == len(conflicts)
 
 
+def test_late_outcomes_and_a_rate(crm, broker, tmp_path):
+    code, log, ledger = calls(crm, broker, tmp_path, "--items", "8", "--quick", "--late", "0.2", "--rate", "200")
+    assert code == 0
+    assert log[-1]["late"] == sum(line["late"] for line in ledger) > 0
+
+
 def test_a_duplicate_is_the_same_bytes_in_the_same_place(crm, broker, tmp_path):
     _, _, ledger = calls(crm, broker, tmp_path, "--items", "30", "--quick", "--duplicates", "0.3")
     seen = defaultdict(set)

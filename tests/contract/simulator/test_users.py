@@ -71,6 +71,14 @@ class TestImpersonation:
         assert row["_createdby_value"] == tenant.CALLBACK_OWNER
         assert row["_createdonbehalfby_value"] == tenant.APPLICATION_USER
 
+    def test_an_update_on_behalf_of_somebody(self, simulator, client):
+        simulator.call(lambda core: core.gate.delegates.add(tenant.APPLICATION_USER))
+        client.patch(TASK, json={"subject": "x"})
+        client.patch(TASK, json={"subject": "y"}, headers=self.HEADER)
+        row = client.get(TASK).json()
+        assert row["_modifiedby_value"] == tenant.CALLBACK_OWNER
+        assert row["_modifiedonbehalfby_value"] == tenant.APPLICATION_USER
+
     def test_of_nobody(self, simulator, client):
         simulator.call(lambda core: core.gate.delegates.add(tenant.APPLICATION_USER))
         assert error_of(client.get("WhoAmI", headers={"MSCRMCallerID": ABSENT})) == (403, "0x80072560")

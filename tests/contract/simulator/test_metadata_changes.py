@@ -1,0 +1,126 @@
+"""Tables, columns, keys and relationships made over the Web API: what is refused."""
+
+import pytest
+
+from tests.contract.simulator.support import error_of
+
+ITEM = "EntityDefinitions(LogicalName='medx_callqueueitem')"
+CRM = "Microsoft.Dynamics.CRM."
+
+
+def column(schema_name, kind="String", **more):
+    return {"@odata.type": f"{CRM}{kind}AttributeMetadata", "SchemaName": schema_name, **more}
+
+
+def table(schema_name, *columns):
+    return {"Entities": [{"SchemaName": schema_name, "Attributes": list(columns)}]}
+
+
+NAME = column("new_Name", IsPrimaryName=True)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        table("Ticket", NAME), table("medx_CallQueueItem", NAME), table("new_Ticket"),
+        table("new_Ticket", column("new_x")),
+        table("new_Ticket", NAME, column("new_File", "File")), table("new_Ticket", NAME, column("", "String")),
+    ],
+)  # fmt: skip
+def test_a_table_that_cannot_be_is_refused(client, payload):
+    assert client.post("CreateEntities", json=payload).status_code == 400
+    assert client.get("EntityDefinitions(LogicalName='new_ticket')").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["new_box", "new_match", "new_glass"])
+def test_sets_are_plurals(client, name):
+    client.post("CreateEntities", json=table(name, NAME))
+    assert client.get(f"EntityDefinitions(LogicalName='{name}')").json()["EntitySetName"] == f"{name}es"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("DELETE", "EntityDefinitions(LogicalName='account')", None),
+        ("POST", f"{ITEM}/Attributes", column("medx_Notes")),
+        ("POST", f"{ITEM}/Attributes", column("medx_Photo", "Image")),
+        ("PUT", f"{ITEM}/Attributes(LogicalName='medx_notes')", column("medx_Notes", "Integer")),
+        ("DELETE", f"{ITEM}/Attributes(LogicalName='createdon')", None),
+        ("DELETE", f"{ITEM}/Attributes(LogicalName='medx_name')", None),
+        ("DELETE", f"{ITEM}/Attributes(LogicalName='medx_externalid')", None),
+        ("POST", f"{ITEM}/Keys", {"SchemaName": "k", "KeyAttributes": ["nosuch"]}),
+        ("POST", f"{ITEM}/Keys", {"SchemaName": "k", "KeyAttributes": []}),
+        ("POST", "RelationshipDefinitions", {"@odata.type": f"{CRM}ManyToManyRelationshipMetadata", "SchemaName": "x"}),
+        (
+            "POST",
+            "RelationshipDefinitions",
+            {
+                "@odata.type": f"{CRM}OneToManyRelationshipMetadata",
+                "SchemaName": "x",
+                "ReferencingEntity": "nosuch",
+                "ReferencedEntity": "account",
+                "Lookup": {"SchemaName": "new_x"},
+            },
+        ),
+        (
+            "POST",
+            "RelationshipDefinitions",
+            {
+                "@odata.type": f"{CRM}OneToManyRelationshipMetadata",
+                "SchemaName": "medx_account_medx_callqueueitem",
+                "ReferencingEntity": "medx_callqueueitem",
+                "ReferencedEntity": "account",
+                "Lookup": {"SchemaName": "new_x"},
+            },
+        ),
+    ],
+)
+def test_what_cannot_be_changed_is_refused(client, method, path, body):
+    before = client.get(f"{ITEM}?$expand=Attributes($select=LogicalName),Keys($select=LogicalName)").json()
+    assert client.request(method, path, json=body).status_code == 400
+    assert client.get(f"{ITEM}?$expand=Attributes($select=LogicalName),Keys($select=LogicalName)").json() == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "CreateEntities"), ("GET", "BulkDelete"), ("POST", "EntityDefinitions"), ("PATCH", ITEM),
+        ("POST", "sdkmessagefilters"), ("POST", "$metadata"), ("PATCH", "RelationshipDefinitions"),
+        ("PUT", f"{ITEM}/Keys"),
+    ],
+)  # fmt: skip
+def test_wrong_verbs(client, method, path):
+    assert client.request(method, path, json={}).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("condition", "count"),
+    [
+        ("ColumnNumber le 2", 2), ("ColumnNumber lt 2", 1), ("ColumnNumber ge 2 and ColumnNumber le 3", 2),
+        ("not (ColumnNumber gt 2)", 2), ("LogicalName in ('medx_name','medx_notes')", 2),
+        ("endswith(LogicalName,'notes')", 1),
+        ("contains(SchemaName,'CallStatus')", 1), ("LogicalName eq 'medx_name' or LogicalName eq 'medx_notes'", 2),
+        ("IsPrimaryId", 1), ("AttributeOf gt 5", 0),
+    ],
+)  # fmt: skip
+def test_more_filters_on_metadata(client, condition, count):
+    answer = client.get(f"{ITEM}/Attributes", params={"$select": "LogicalName", "$filter": condition})
+    assert len(answer.json()["value"]) == count
+
+
+@pytest.mark.parametrize("condition", ["Nosuch eq 1", "RequiredLevel/Nosuch eq 1", "length(LogicalName) gt 5", "5"])
+def test_filters_on_metadata_that_are_none(client, condition):
+    assert error_of(client.get(f"{ITEM}/Attributes", params={"$filter": condition}))[0] == 400
+
+
+def test_bulk_delete_of_an_unknown_table(client):
+    assert client.post("BulkDelete", json={"QuerySet": [{"EntityName": "nosuch"}]}).status_code == 404
+
+
+def test_rows_of_before_show_a_new_column_as_null_and_not_a_dropped_one(client):
+    row = client.post("medx_callqueueitems", json={"medx_name": "x", "medx_notes": "y"}).headers["OData-EntityId"]
+    client.post(f"{ITEM}/Attributes", json=column("medx_Colour"))
+    client.delete(f"{ITEM}/Attributes(LogicalName='medx_notes')")
+    shown = client.get(row).json()
+    assert shown["medx_colour"] is None
+    assert "medx_notes" not in shown
