@@ -62,6 +62,10 @@ class Backlog:
         """Empties the lane behind its head, in order."""
         return self._lanes.take_waiting(work.lane)
 
+    def following(self, work: Work) -> Work | None:
+        """The plan that starts when this one is settled."""
+        return self._lanes.following(work.lane)
+
     def first(self) -> Work | None:
         """Of those that are ready."""
         while self._ready and self._ready[0][-1].dropped:

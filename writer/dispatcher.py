@@ -48,7 +48,7 @@ class Dispatcher:
         self._patience = patience
         self._settling = settling
         self._metrics = metrics
-        self._emitter = Emitter(pool, facts, settling.telling, write=write)
+        self._emitter = Emitter(pool, facts, settling.telling, write=write, following=backlog.following)
         self._batching = Batching(most=most)
         self._spawn = spawn
         self._stopping = False
@@ -104,16 +104,17 @@ class Dispatcher:
     async def _emit(self, works: list[Work], slot: Slot) -> None:
         started = time.monotonic()
         verdicts, exchange = await self._emitter.emit(works, slot)
-        self._batching.replied(exchange.whole, took=exchange.seconds, plans=len(works))
-        self._metrics.plans_per_request.observe(len(works))
+        if exchange is not None:
+            self._batching.replied(exchange.whole, took=exchange.seconds, plans=len(works))
+            self._metrics.plans_per_request.observe(len(works))
         for work in works:
             work.cleared = None
-        self._log_batch(verdicts, exchange.whole, time.monotonic() - started)
+        self._log_batch(verdicts, exchange.whole if exchange else None, time.monotonic() - started)
         async with asyncio.TaskGroup() as acting:
             for work, verdict in verdicts.items():
                 acting.create_task(self._settling.act_on(work, verdict))
 
-    def _log_batch(self, verdicts: Mapping[Work, Verdict], whole: Judgement, seconds: float) -> None:
+    def _log_batch(self, verdicts: Mapping[Work, Verdict], whole: Judgement | None, seconds: float) -> None:
         done = [verdict.result for verdict in verdicts.values() if isinstance(verdict, Done)]
         later = [verdict.judgement for verdict in verdicts.values() if isinstance(verdict, Later)]
         log = self._log.warning if later else self._log.info
@@ -123,7 +124,7 @@ class Dispatcher:
             done=len(done),
             blocked=sum(1 for result in done if result.status is ResultStatus.BLOCKED),
             later=sorted({f"{judgement.kind}/{judgement.meaning}" for judgement in later}),
-            reply=whole.status,
-            request_id=whole.request_id,
+            reply=whole and whole.status,
+            request_id=whole and whole.request_id,
             seconds=round(seconds, 3),
         )

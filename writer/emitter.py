@@ -1,7 +1,9 @@
 """One request's worth of plans made true: send, read back where needed, and say what became of each.
 
 Every plan goes through asks, a question or a change set at a time, until there is a verdict; the asks of all plans of
-one round share a `$batch`. What was answered is decided in core; here is only who asks what next:
+one round share a `$batch`. A change set brings the reads of the plan behind it in its lane along, so that in a backlog
+later plans of a queue item cost no more than first ones. What was answered is decided in core; here is only who asks
+what next:
 
     write ──done──> landed                     read ──> landed
       │ precondition failed, or no answer        │──> these steps are missing ──> write
@@ -11,7 +13,9 @@ one round share a `$batch`. What was answered is decided in core; here is only w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -20,13 +24,15 @@ from writer.core import results
 from writer.core.batch import Failed
 from writer.core.emission import Emission, Read, call_activity, full, get, of_steps, reads
 from writer.core.gate import Blocked
-from writer.core.reconcile import Conflict, Landed, Missing, Observed, SomebodyElses, reconcile
+from writer.core.reconcile import Conflict, Landed, Missing, Observations, SomebodyElses, reconcile
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.core.results import Telling
 from writer.dataverse_facts import Facts, FactsUnavailable
 from writer.dataverse_pool import Exchange, Part, PartReply, Pool, Slot
-from writer.work import Work
+from writer.work import Seen, Work
 
+_FRESH_S = 5.0
+"""How long a look ahead is believed; after that it is hardly ever still true, though its etag would tell."""
 _MOST_ROUNDS = 8
 """A plan that is still undecided then fights with somebody for the row: it tries again later."""
 
@@ -59,24 +65,44 @@ class _Writing:
     emission: Emission
     conflict: Conflict | None = None
     """The call alone is recorded, because of this."""
+    ahead: Work | None = None
+    """The plan behind in the lane: its records are read in the same request, as they stand once this has landed."""
 
 
 _Ask = _Reading | _Writing
 
 
 class Emitter:
-    """`write` off is a dry run: it reads, decides, and stops where it would write (W8)."""
+    """`write` off is a dry run: it reads, decides, and stops where it would write (W8). `following` is the plan that
+    is next in a plan's lane.
+    """
 
-    def __init__(self, pool: Pool, facts: Facts, telling: Callable[[Work], Telling], *, write: bool) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        facts: Facts,
+        telling: Callable[[Work], Telling],
+        *,
+        write: bool,
+        following: Callable[[Work], Work | None] = lambda _: None,
+    ) -> None:
         self._pool = pool
         self._facts = facts
         self._telling = telling
         self._write = write
+        self._following = following
 
-    async def emit(self, works: Sequence[Work], slot: Slot) -> tuple[dict[Work, Verdict], Exchange]:
-        """A verdict for each, and how the first request went. Every work has been cleared by the gate."""
-        asks: dict[Work, _Ask] = {work: self._first_ask(work) for work in works}
+    async def emit(self, works: Sequence[Work], slot: Slot) -> tuple[dict[Work, Verdict], Exchange | None]:
+        """A verdict for each, and how the first request went; None if none was needed. Every work has been cleared by
+        the gate.
+        """
+        asks: dict[Work, _Ask] = {}
         verdicts: dict[Work, Verdict] = {}
+        for work in works:
+            _sort(work, self._first(work), asks, verdicts)
+        if not asks:
+            self._pool.give_back(slot)
+            return verdicts, None
         exchange = await self._round(asks, verdicts, slot)
         for _ in range(_MOST_ROUNDS):
             if not asks:
@@ -84,14 +110,21 @@ class Emitter:
             await self._round(asks, verdicts, None)
         return verdicts | {work: Later(_FIGHT) for work in asks}, exchange
 
-    def _first_ask(self, work: Work) -> _Ask:
+    def _first(self, work: Work) -> Verdict | _Ask:
         """Sent straight away under the baseline's etag, unless that is known to be over: an earlier plan of ours has
         changed the row since, so the etag would only be refused.
         """
+        seen, work.seen = work.seen, None
+        if seen and time.monotonic() - seen.at < _FRESH_S and not work.read_first:
+            return self._decided(work, seen.observed)
         etag = work.plan.baseline.etag
         if work.read_first or etag is None or work.plan.preceding or not self._write:
             return _Reading(reads(work.plan))
-        return _Writing(full(work.plan, _owners(work), etag))
+        return self._writing(work, full(work.plan, _owners(work), etag))
+
+    def _writing(self, work: Work, emission: Emission) -> _Writing:
+        ahead = self._following(work)
+        return _Writing(emission, ahead=ahead if ahead and ahead.not_before is None else None)
 
     async def _round(self, asks: dict[Work, _Ask], verdicts: dict[Work, Verdict], slot: Slot | None) -> Exchange:
         """One `$batch` for all asks; leaves in `asks` what has to be asked next."""
@@ -107,24 +140,22 @@ class Emitter:
         company = len(asks) > 1
         for work, ask in list(asks.items()):
             heard = [next(replies) for _ in parts[work]]
-            following = await self._heard(work, ask, heard, company=company)
-            if isinstance(following, (Done, Later)):
-                verdicts[work] = following
-                del asks[work]
-            else:
-                asks[work] = following
+            _sort(work, await self._heard(work, ask, heard, company=company), asks, verdicts)
         return exchange
 
     def _parts(self, ask: _Ask) -> list[Part]:
         match ask:
             case _Reading(wanted):
-                return [get(read, self._facts.shown_as(read.entity_set)) for read in wanted]
-            case _Writing(emission):
-                return [emission.change_set]
+                return self._gets(wanted)
+            case _Writing(emission, _, ahead):
+                return [emission.change_set, *(self._gets(reads(ahead.plan)) if ahead else ())]
         assert_never(ask)
 
+    def _gets(self, wanted: Sequence[Read]) -> list[Part]:
+        return [get(read, self._facts.shown_as(read.entity_set)) for read in wanted]
+
     async def _heard(self, work: Work, ask: _Ask, heard: list[PartReply], *, company: bool) -> Verdict | _Ask:
-        if any(reply.not_tried for reply in heard):
+        if any(reply.not_tried for reply in (heard if isinstance(ask, _Reading) else heard[:1])):
             return ask
         if company and all(reply.answer is None and reply.judgement.kind is Kind.REFUSED for reply in heard):
             work.alone = True
@@ -133,20 +164,31 @@ class Emitter:
             case _Reading(wanted):
                 return await self._read(work, wanted, heard)
             case _Writing():
+                self._look_ahead(ask, heard)
                 return await self._written(work, ask, heard[0], company=company)
         assert_never(ask)
 
     async def _read(self, work: Work, wanted: tuple[Read, ...], heard: list[PartReply]) -> Verdict | _Ask:
         try:
-            observed = {
-                read.step_index: self._facts.observed(read, _step(work, read.step_index).attributes, reply)
-                for read, reply in zip(wanted, heard, strict=True)
-            }
+            observed = self._observed(work, wanted, heard)
         except FactsUnavailable as failure:
             return await self._not_done(work, failure.judgement)
         return self._decided(work, observed)
 
-    def _decided(self, work: Work, observed: dict[int, Observed | None]) -> Verdict | _Ask:
+    def _observed(self, work: Work, wanted: Sequence[Read], heard: Sequence[PartReply]) -> Observations:
+        """Raises FactsUnavailable."""
+        return {
+            read.step_index: self._facts.observed(read, _step(work, read.step_index).attributes, reply)
+            for read, reply in zip(wanted, heard, strict=True)
+        }
+
+    def _look_ahead(self, ask: _Writing, heard: Sequence[PartReply]) -> None:
+        """Only what was read behind a landing is worth keeping."""
+        if ask.ahead and heard[0].judgement.kind is Kind.DONE:
+            with suppress(FactsUnavailable):
+                ask.ahead.seen = Seen(self._observed(ask.ahead, reads(ask.ahead.plan), heard[1:]), time.monotonic())
+
+    def _decided(self, work: Work, observed: Observations) -> Verdict | _Ask:
         telling = self._telling(work)
         match reconcile(work.plan, observed):
             case Landed():
@@ -154,7 +196,7 @@ class Emitter:
             case Missing(steps, etag):
                 if not self._write:
                     return Done(results.rehearsed(telling, steps))
-                return _Writing(of_steps(work.plan, steps, _owners(work), etag))
+                return self._writing(work, of_steps(work.plan, steps, _owners(work), etag))
             case Conflict() as found:
                 if not self._write:
                     return Done(_rehearsed_conflict(telling, found))
@@ -207,7 +249,16 @@ class Emitter:
         if isinstance(verdict, Blocked):
             return Done(results.metadata(self._telling(work), verdict.gaps))
         work.cleared = verdict
-        return self._first_ask(work)
+        return self._first(work)
+
+
+def _sort(work: Work, said: Verdict | _Ask, asks: dict[Work, _Ask], verdicts: dict[Work, Verdict]) -> None:
+    """Into the verdicts, or into what is asked next."""
+    asks.pop(work, None)
+    if isinstance(said, (Done, Later)):
+        verdicts[work] = said
+    else:
+        asks[work] = said
 
 
 _FIGHT = Judgement(Kind.BROKEN, Meaning.TROUBLE)

@@ -14,7 +14,16 @@ from schemas.codec import Codec, Undecodable
 from schemas.records import Operation, PlannedWriteback, PlanPosition
 from telemetry.tracing import context_of, traceparent_of
 from writer.core.gate import Cleared
+from writer.core.reconcile import Observations
 from writer.kafka_consumer import Taken
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What `emission.reads` of a plan asks for, and when it was so (monotonic seconds)."""
+
+    observed: Observations
+    at: float
 
 
 @dataclass(eq=False, slots=True)
@@ -36,6 +45,8 @@ class Work:
     """Some task works on it; otherwise it waits for a time, a slot or its lane."""
     dropped: bool = False
     """Its partition is somebody else's now: what becomes of it is no longer ours to tell."""
+    seen: Seen | None = None
+    """Its records, as the request that landed the plan before it showed them."""
     timer: asyncio.TimerHandle | None = None
     span: Span = field(default=INVALID_SPAN)
 

@@ -46,6 +46,11 @@ class Lanes(Generic[T]):
         del self._lanes[key]
         return None
 
+    def following(self, key: str) -> T | None:
+        """The plan right behind the running one."""
+        lane = self._lanes.get(key)
+        return lane.waiting[0] if lane and lane.waiting else None
+
     def take_waiting(self, key: str) -> list[T]:
         """Empties the lane behind its running plan, in order, for plans that go to the back of the topic with it."""
         lane = self._lanes[key]

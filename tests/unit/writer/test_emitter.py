@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +15,11 @@ from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id, make_plan
 from tests.unit.writer.workbench import SureFacts, make_pool, make_work, telling
 from writer.core.gate import Blocked, Cleared, Gap
+from writer.core.reconcile import Observed
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse_facts import FactsUnavailable
 from writer.emitter import Done, Emitter, Later, Verdict
-from writer.work import Work
+from writer.work import Seen, Work
 
 ITEMS, CALLS = "medx_callqueueitems", "phonecalls"
 Handler = Callable[[httpx2.Request], httpx2.Response | None]
@@ -28,7 +30,10 @@ class Bench:
         self.crm = FakeDataverse()
         self.pool = make_pool(self.crm)
         self.facts = SureFacts(self.pool)
-        self._emitter = Emitter(self.pool, self.facts, telling, write=write)
+        self.behind: dict[str, Work] = {}
+        self._emitter = Emitter(
+            self.pool, self.facts, telling, write=write, following=lambda work: self.behind.get(work.session_id)
+        )
 
     def plan(self, number: int = 1, **overrides: Any) -> PlannedWriteback:
         """A plan whose queue item stands as its baseline says."""
@@ -220,6 +225,69 @@ def test_a_plan_behind_an_earlier_one_of_ours_reads_first_since_its_etag_is_over
     before = bench.requests
     assert bench.one(later).status is ResultStatus.COMPLETED
     assert bench.requests == before + 2
+
+
+def lane_of_two(bench: Bench) -> tuple[Work, Work]:
+    """Two plans of one queue item, planned in quick succession."""
+    first = bench.plan()
+    update = first.steps[-1].attributes
+    second = make_plan(
+        session_id="sess-2", queue_item_id=first.queue_item_id, baseline=first.baseline,
+        preceding=(PrecedingPlan(session_id=first.session_id, columns={**first.baseline.columns, **update}),),
+    )  # fmt: skip
+    works = make_work(first), make_work(second, 1)
+    bench.behind[first.session_id] = works[1]
+    return works
+
+
+def result_of(verdicts: list[Verdict]) -> Any:
+    [verdict] = verdicts
+    assert isinstance(verdict, Done)
+    return verdict.result
+
+
+def test_W4_the_records_of_the_plan_behind_are_read_with_the_landing_so_that_it_costs_one_request() -> None:
+    bench = Bench()
+    first, second = lane_of_two(bench)
+    assert result_of(bench.emit_works(first)).status is ResultStatus.COMPLETED
+    assert result_of(bench.emit_works(second)).status is ResultStatus.COMPLETED
+    assert bench.requests == 2
+    assert bench.crm.rows[ITEMS][first.plan.queue_item_id]["medx_lastsessionid"] == "sess-2"
+
+
+def test_W7_a_person_who_comes_between_the_look_ahead_and_the_write_wins() -> None:
+    bench = Bench()
+    first, second = lane_of_two(bench)
+    bench.emit_works(first)
+    row = bench.crm.rows[ITEMS][first.plan.queue_item_id]
+    bench.crm.seed(ITEMS, first.plan.queue_item_id, **{**row, "medx_notes": "mine"})
+    assert result_of(bench.emit_works(second)).conflicts == ("medx_notes",)
+    assert bench.crm.rows[ITEMS][first.plan.queue_item_id]["medx_lastsessionid"] == first.session_id
+
+
+def test_nothing_is_kept_that_was_read_behind_a_change_set_that_failed_and_nothing_for_long() -> None:
+    bench = Bench()
+    first, second = lane_of_two(bench)
+    bench.crm.seed(ITEMS, first.plan.queue_item_id, **{**first.plan.baseline.columns, "medx_notes": "mine"})
+    assert result_of(bench.emit_works(first)).block_reason is BlockReason.CONFLICT_DETECTED
+    assert second.seen is None
+    first, second = lane_of_two(bench := Bench())
+    bench.emit_works(first)
+    assert second.seen is not None
+    second.seen = type(second.seen)(second.seen.observed, second.seen.at - 60)
+    bench.emit_works(second)
+    assert bench.requests == 3
+
+
+def test_W2_a_plan_that_the_look_ahead_found_landed_needs_no_request() -> None:
+    bench = Bench()
+    plan = bench.plan()
+    bench.emit(plan)
+    again, before = make_work(plan, 1), bench.requests
+    call, row = bench.crm.rows[CALLS][plan.steps[0].record_id], bench.crm.rows[ITEMS][plan.queue_item_id]
+    again.seen = Seen({0: Observed("e", call), 2: Observed("e", row)}, time.monotonic())
+    assert {step.outcome for step in result_of(bench.emit_works(again)).steps} == {StepOutcome.ALREADY_THERE}
+    assert bench.requests == before
 
 
 def test_W7_a_deleted_row_is_a_conflict_and_the_call_is_recorded() -> None:
