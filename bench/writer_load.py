@@ -71,7 +71,13 @@ class Queue:
         for future in admin.create_topics([NewTopic(t.name, 1, 1) for t in self.topics.all()]).values():
             future.result(30)
         self._producer = Producer(
-            {"bootstrap.servers": self.bootstrap, "compression.type": "zstd", "linger.ms": 20, "acks": "all"}
+            {
+                "bootstrap.servers": self.bootstrap,
+                "compression.type": "zstd",
+                "linger.ms": 20,
+                "acks": "all",
+                "log_level": 4,
+            }
         )
 
     @property
