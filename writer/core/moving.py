@@ -3,7 +3,8 @@
 A plan that goes to the back takes its lane with it. Two things could still break the order, both because other records
 lie between the originals and their copies:
 
-- A plan of the same lane that arrives from between them is appended again too, behind the others.
+- A plan of the same lane that arrives from between them is appended again too, behind the others. So is the copy of a
+  later plan, if an earlier one failed once more and is on its way again.
 - The originals, and those from between, are settled only when everything up to the last copy has been read, all in one
   step. A crash before that starts again from the originals; the copies then find everything landed (W2).
 """
@@ -15,11 +16,14 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class _Move:
-    """One lane on its way. `expected`: session and replay count of every copy that was not read yet."""
+    """One lane on its way."""
 
     partition: int
     originals: list[int] = field(default_factory=list)
-    expected: set[tuple[str, int]] = field(default_factory=set)
+    order: dict[str, None] = field(default_factory=dict)
+    """The sessions, in the order of the lane."""
+    expected: dict[str, int] = field(default_factory=dict)
+    """Session to replay count of its newest copy, as long as that was not read."""
     unacknowledged: int = 0
     last_copy: int = -1
 
@@ -32,7 +36,8 @@ class Moving:
         """A plan of this lane is being appended again, its copy with this replay count. Call in the lane's order."""
         move = self._moves.setdefault(key, _Move(partition))
         move.originals.append(offset)
-        move.expected.add((session_id, count))
+        move.order.setdefault(session_id)
+        move.expected[session_id] = count
         move.unacknowledged += 1
 
     def appended(self, key: str, copy_offset: int) -> None:
@@ -42,14 +47,15 @@ class Moving:
             move.last_copy = max(move.last_copy, copy_offset)
 
     def must_follow(self, key: str, session_id: str, count: int) -> bool:
-        """Whether a plan that has just been read has to go behind those on their way: it is none of the copies."""
+        """Whether a plan that has just been read has to go behind those on their way: it is no copy that is next."""
         move = self._moves.get(key)
-        if move is None:
+        if move is None or not move.expected:
             return False
-        if (session_id, count) in move.expected:
-            move.expected.discard((session_id, count))
+        next_session = next(session for session in move.order if session in move.expected)
+        if (session_id, count) == (next_session, move.expected[next_session]):
+            del move.expected[next_session]
             return False
-        return bool(move.expected)
+        return True
 
     def arrived(self, partition: int, position: int) -> list[int]:
         """Originals to settle, all at once, now that the partition was read up to (not including) `position`."""

@@ -25,6 +25,19 @@ def test_W4_a_plan_read_from_between_goes_behind_the_others() -> None:
     assert not moving.must_follow("item", "s3", 0)
 
 
+def test_W4_a_later_plans_copy_does_not_overtake_an_earlier_plan_that_failed_once_more() -> None:
+    moving = Moving()
+    moving.append_again("item", 0, 10, "s1", 1)
+    moving.append_again("item", 0, 11, "s2", 1)
+    assert not moving.must_follow("item", "s1", 1)
+    moving.append_again("item", 0, 20, "s1", 2)
+
+    assert moving.must_follow("item", "s2", 1), "s1 is on its way again, ahead of it"
+    moving.append_again("item", 0, 21, "s2", 2)
+    assert not moving.must_follow("item", "s1", 2)
+    assert not moving.must_follow("item", "s2", 2)
+
+
 def test_W1_the_originals_are_settled_when_the_last_copy_was_read_all_at_once() -> None:
     moving = Moving()
     moving.append_again("item", 0, 10, "s1", 1)
