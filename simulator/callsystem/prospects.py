@@ -39,13 +39,15 @@ def item_id(seed: int, number: int) -> str:
     return str(uuid.uuid5(_SPACE, f"item/{seed}/{number}"))
 
 
-def from_file(path: Path, *, items: int | None, seed: int, most_sessions: int) -> list[Prospect]:
-    """The first `items` rows. Raises ValueError naming a column that is missing."""
+def from_file(path: Path, *, items: int | None, seed: int, most_sessions: int, spread: bool = False) -> list[Prospect]:
+    """The first `items` rows, or as many spread evenly over the file. Raises ValueError naming a column that is missing."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         missing = {"contact", "duration", "campaign", "poutcome", "deposit"} - set(reader.fieldnames or ())
         if missing:
             raise ValueError(f"{path.name} has no column {', '.join(sorted(missing))}")
+        rows = list(enumerate(reader, 1)) if spread else list(islice(enumerate(reader, 1), items))
+        step = len(rows) / items if spread and items and items < len(rows) else 1
         return [
             Prospect(
                 number,
@@ -56,7 +58,7 @@ def from_file(path: Path, *, items: int | None, seed: int, most_sessions: int) -
                 row["poutcome"],
                 row["deposit"] == "yes",
             )
-            for number, row in enumerate(islice(reader, items), 1)
+            for number, row in (rows[int(at * step)] for at in range(min(len(rows), items or len(rows))))
         ]
 
 

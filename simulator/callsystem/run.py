@@ -54,6 +54,10 @@ class CallSystem:
     _again: list[tuple[float, int, Session, str, bytes]] = field(default_factory=list)
     _accounts: dict[str, str] = field(default_factory=dict)
     _slot: float = 0.0
+    _lines: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lines = asyncio.Semaphore(self.pace.at_once)
 
     @property
     def left(self) -> int:
@@ -78,13 +82,12 @@ class CallSystem:
         await self._publish_again(everything=True)
 
     async def _start_calls(self, calls: asyncio.TaskGroup) -> int:
-        """Take ready items until enough calls run. Returns how many were taken."""
+        """Take what is ready, waiting for a free line for each. Returns how many were taken."""
         started = 0
         async for item in self.crm.ready(self.campaign):
-            if len(self._busy) >= self.pace.at_once:
-                break
             if item.id in self._busy or self._upcoming(item.id) is None:
                 continue
+            await self._lines.acquire()
             self._busy.add(item.id)
             calls.create_task(self._call(item))
             started += 1
@@ -105,6 +108,7 @@ class CallSystem:
                 self._next[item.id] = session.sequence
         finally:
             self._busy.discard(item.id)
+            self._lines.release()
 
     async def in_quick_succession(self) -> None:
         """All sessions of all items, several items at the same time."""

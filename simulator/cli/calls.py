@@ -37,6 +37,9 @@ Items = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="The same seed makes the same items, sessions and trouble.")]
 MostSessions = Annotated[int, typer.Option(help="Sessions per queue item at most.")]
+Spread = Annotated[
+    bool, typer.Option("--spread", help="Take the file's rows evenly from all of it, not from its start.")
+]
 Campaign = Annotated[str, typer.Option(help="Campaign whose queue items are called.")]
 
 
@@ -46,9 +49,9 @@ def register(app: typer.Typer) -> None:
     app.command("stories")(stories)
 
 
-def _prospects(calls: Path | None, items: int | None, seed: int, most_sessions: int) -> list[Prospect]:
+def _prospects(calls: Path | None, items: int | None, seed: int, most_sessions: int, *, spread: bool) -> list[Prospect]:
     if calls is not None:
-        return prospects.from_file(calls, items=items, seed=seed, most_sessions=most_sessions)
+        return prospects.from_file(calls, items=items, seed=seed, most_sessions=most_sessions, spread=spread)
     return prospects.made_up(items=_ITEMS if items is None else items, seed=seed, most_sessions=most_sessions)
 
 
@@ -57,9 +60,12 @@ def stories(
     items: Items = None,
     seed: Seed = 0,
     most_sessions: MostSessions = 63,
+    spread: Spread = False,
 ) -> None:
     """Count the dispositions that a file's rows give; publishes nothing."""
-    sessions = [session for one in _prospects(calls, items, seed, most_sessions) for session in story(one, seed)]
+    sessions = [
+        session for one in _prospects(calls, items, seed, most_sessions, spread=spread) for session in story(one, seed)
+    ]
     for disposition, count in Counter(session.effective.value for session in sessions).most_common():
         typer.echo(f"{count:8,}  {disposition}")
     typer.echo(f"{len(sessions):8,}  sessions")
@@ -71,13 +77,14 @@ def queue(
     items: Items = None,
     seed: Seed = 0,
     most_sessions: MostSessions = 63,
+    spread: Spread = False,
     campaign: Campaign = tenant.CAMPAIGN,
     token: Token = tenant.CALL_SYSTEM_TOKEN,
 ) -> None:
     """Fill the simulator's call queue; items that are there already stay as they are."""
 
     async def run() -> None:
-        chosen = _prospects(calls, items, seed, most_sessions)
+        chosen = _prospects(calls, items, seed, most_sessions, spread=spread)
         async with Crm.at(crm_url, token) as crm:
             await crm.seed(chosen, campaign)
         typer.echo(json.dumps({"event": "queue filled", "items": len(chosen)}))
@@ -92,6 +99,7 @@ def calls(
     items: Items = None,
     seed: Seed = 0,
     most_sessions: MostSessions = 63,
+    spread: Spread = False,
     ledger: Annotated[Path | None, typer.Option(help="JSON lines of what was published.")] = None,
     quick: Annotated[
         bool,
@@ -123,7 +131,7 @@ def calls(
     pace = Pace(rate, at_once, patience_seconds=patience)
 
     async def run() -> None:
-        chosen = _prospects(calls, items, seed, most_sessions)
+        chosen = _prospects(calls, items, seed, most_sessions, spread=spread)
         publisher = Publisher(broker, encoding)
         try:
             with Ledger(ledger) as book:

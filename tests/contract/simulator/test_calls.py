@@ -232,6 +232,15 @@ def test_the_rule_from_a_row_to_its_last_session(tmp_path, row, ending):
     )
 
 
+@pytest.mark.parametrize(("spread", "seconds"), [(False, [1, 2, 3]), (True, [1, 4, 7])])
+def test_rows_from_the_start_or_from_all_of_the_file(tmp_path, spread, seconds):
+    file = tmp_path / "calls.csv"
+    lines = [f"cellular,{number},1,unknown,no" for number in range(1, 10)]
+    file.write_text("\n".join(["contact,duration,campaign,poutcome,deposit", *lines]))
+    rows = prospects.from_file(file, items=3, seed=0, most_sessions=63, spread=spread)
+    assert [row.seconds for row in rows] == [row.number for row in rows] == seconds
+
+
 def test_a_file_without_the_columns_is_refused(crm, broker, tmp_path):
     file = tmp_path / "calls.csv"
     file.write_text("a,b\n1,2\n")
@@ -337,7 +346,9 @@ class TestCommands:
 
     def test_serve_writes_its_address_and_ends_on_sigterm(self, tmp_path):
         port_file, info = tmp_path / "port", tmp_path / "info.json"
+        (tmp_path / "faults.yaml").write_text("- do: [{kind: status, status: 503}]\n  skip: 1\n")
         options = ["--port", "0", "--port-file", str(port_file), "--info-file", str(info), "--tls-dir", str(tmp_path)]
+        options += ["--faults", str(tmp_path / "faults.yaml")]
         process = subprocess.Popen([sys.executable, "-m", "simulator", "serve", *options], stdout=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + 30
@@ -347,6 +358,7 @@ class TestCommands:
             headers = {"Authorization": f"Bearer {tenant.STATIC_TOKEN}"}
             answer = httpx.get(f"{port_file.read_text()}/api/data/v9.2/WhoAmI", headers=headers)
             assert answer.json()["UserId"] == tenant.APPLICATION_USER
+            assert httpx.get(answer.url, headers=headers).status_code == 503
             assert json.loads(info.read_text())["authority"].startswith("https://localhost:")
         finally:
             process.terminate()
