@@ -40,7 +40,7 @@ def item_id(seed: int, number: int) -> str:
 
 
 def from_file(path: Path, *, items: int | None, seed: int, most_sessions: int, spread: bool = False) -> list[Prospect]:
-    """The first `items` rows, or as many spread evenly over the file. Raises ValueError naming a column that is missing."""
+    """The first `items` rows, or as many from all over the file. Raises ValueError naming a column that is missing."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         missing = {"contact", "duration", "campaign", "poutcome", "deposit"} - set(reader.fieldnames or ())
