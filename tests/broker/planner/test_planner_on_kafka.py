@@ -94,6 +94,42 @@ def test_P5_a_rebalance_between_two_planners_while_they_publish_loses_nothing(ka
     assert {len(each) for each in plans(kafka.bootstrap, prefix=prefix).values()} == {1}
 
 
+def test_P5_a_planner_that_joins_while_outcomes_wait_loses_none_and_every_commit_reaches_the_end(kafka, make_service):
+    """A slow broker keeps outcomes waiting in the queue of the agent while partitions change hands."""
+    prefix, given = make_topics(kafka, partitions=2), outcomes(600, items=12)
+    timing = {"PLANNER_SESSION_TIMEOUT_S": "6", "PLANNER_HEARTBEAT_INTERVAL_S": "1.5", "PLANNER_BATCH_SIZE": "10"}
+    env = planner_env(kafka.bootstrap, checked=True, prefix=prefix, **timing)
+    slow = [sys.executable, "-m", "tests.broker.planner.slow", "0.3"]
+    given_to(kafka, prefix, given)
+    one = make_service("one", slow, env=env | {"PLANNER_INSTANCE_ID": "one"}).start(ready)
+    one.wait_for(lambda: len(one.events(event="batch.planned")) > 2, what="the first planner plans")
+    make_service("two", slow, env=env | {"PLANNER_INSTANCE_ID": "two"}).start(ready)
+    group, topic = prefix + "writeback-planner", prefix + "call-outcomes"
+    wait_until(lambda: kafka.lag(group, topic) == 0, what="everything is committed", seconds=40, every=0.5)
+    assert lost(kafka.bootstrap, given, prefix=prefix) == set()
+    assert {len(each) for each in plans(kafka.bootstrap, prefix=prefix).values()} == {1}
+
+
+def test_P5_gaps_of_the_topic_itself_do_not_hold_up_the_commit(kafka, start_planner):
+    """Markers of transactions, a batch that was rolled back, records that are gone."""
+    prefix, given = make_topics(kafka, partitions=1), outcomes(40)
+    group, topic = prefix + "writeback-planner", prefix + "call-outcomes"
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": kafka.unique("outcomes")})
+    producer.init_transactions(30)
+    for number, outcome in enumerate(given):
+        producer.begin_transaction()
+        producer.produce(topic, CODEC.encode(outcome), outcome.queue_item_id.encode())
+        producer.commit_transaction(30)
+        if number == 20:
+            kafka.delete_records(topic, 0, 11)
+            planner = start_planner(prefix)
+            wait_until_planned(kafka, prefix, given[6:number])
+    publish(kafka.bootstrap, last_one := outcomes(1, start=40), topic=topic)
+    wait_until_planned(kafka, prefix, given[6:] + last_one)
+    wait_until(lambda: kafka.lag(group, topic) == 0, what="everything is committed", seconds=20, every=0.2)
+    planner.stop()
+
+
 def test_B2_a_planner_that_was_killed_plans_again_within_ten_seconds(kafka, start_planner):
     prefix = make_topics(kafka)
     planner = start_planner(prefix)

@@ -1,0 +1,179 @@
+"""How Faust is kept from losing outcomes between the broker and the agent.
+
+P5 An outcome is committed past only after it was planned or rejected.
+
+When partitions come and go while there is a backlog, Faust by itself loses outcomes, in three ways:
+
+1. After a recovery it lets records flow, and that clears the agent's queue with what came in meanwhile (`KeepingFlow`:
+   the queue is cleared when partitions go, and only then).
+2. It drops records that it has fetched: of a batch that it was about to hand over, and by a reading position that is
+   left over from before, or that a seek has changed under it.
+3. A jump in the offsets that it reads it takes for a gap in the topic, and acknowledges what it jumped over.
+
+So this reader hands over every record of an assignment once and in order (`Reading`): what was fetched but not handed
+over is fetched again, and only what the broker itself left out between two records is acknowledged as a gap. Such gaps
+are real: markers of transactions, batches that were rolled back, records that went by retention. Not to acknowledge
+them would hold up the commit for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
+from faust.types import TP
+from mode.utils.queues import FlowControlEvent
+
+
+class KeepingFlow(FlowControlEvent):
+    """Lets records flow again without throwing away those that are waiting."""
+
+    def resume(self) -> None:
+        self._suspend.clear()
+        self._resume.set()
+
+
+class Reading:
+    """What of one assignment was fetched, and what of that was handed over."""
+
+    def __init__(self) -> None:
+        self.assignment: object = None
+        self.first: dict[TP, int] = {}
+        """The first record of the partition; what lies before it was committed, or is not in the topic."""
+        self._next: dict[TP, int] = {}
+        self._fetched_to: dict[TP, int] = {}
+        self._after_gap: dict[tuple[TP, int], int] = {}
+
+    def fetched(self, assignment: object, offsets: Mapping[TP, Iterable[int]]) -> None:
+        """A batch, after the one before was dealt with. Records come in order from where the assignment began, so an
+        offset behind the ones before means that somebody sought back to what is committed."""
+        if assignment is not self.assignment:
+            self.assignment = assignment
+            self.first, self._next, self._fetched_to = {}, {}, {}
+        self._after_gap = {}
+        for tp, of_partition in offsets.items():
+            for offset in of_partition:
+                expected = self._fetched_to.get(tp, offset)
+                if offset < expected:
+                    self._after_gap[tp, offset] = 0
+                elif offset > expected:
+                    self._after_gap[tp, offset] = expected
+                self.first.setdefault(tp, offset)
+                self._next.setdefault(tp, offset)
+                self._fetched_to[tp] = offset + 1
+
+    def is_next(self, tp: TP, offset: int) -> bool:
+        """Whether it was not handed over yet, and everything before it was."""
+        return self._after_gap.get((tp, offset), offset) <= self._next[tp] <= offset
+
+    def handed_over(self, tp: TP, offset: int) -> tuple[int, int] | None:
+        """First and last of the offsets before it that the topic does not hold."""
+        gap = (self._next[tp], offset - 1) if self._next[tp] < offset else None
+        self._next[tp] = offset + 1
+        return gap
+
+    def left_out(self) -> dict[TP, int]:
+        """Where to go on reading partitions of which something was fetched but not handed over."""
+        found = {tp: self._next[tp] for tp, end in self._fetched_to.items() if self._next[tp] < end}
+        self._fetched_to |= found
+        return found
+
+
+class CarefulConsumer(Consumer):
+    """Faust's consumer, except for records of the topic that is acknowledged: those go by `Reading`."""
+
+    logger = logging.getLogger("faust.transport")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.reading = Reading()
+        self._read_offset = _Unless(self._is_changelog_tp)
+        self._hand_over: Any = self.callback
+        self.callback = self._hand_over_in_order
+
+    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
+        return _CarefulThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109  the base class's
+        if left_out := self.reading.left_out():
+            thread = cast("_CarefulThread", self._thread)
+            await thread.call_thread(thread.read_again, self.reading.assignment, left_out)
+        records = await super()._getmany(active_partitions, timeout)
+        if isinstance(records, _Fetched):
+            self.reading.fetched(
+                records.assignment,
+                {
+                    tp: [record.offset for record in of_partition]
+                    for tp, of_partition in records.items()
+                    if not self._is_changelog_tp(tp)
+                },
+            )
+        return records
+
+    async def _hand_over_in_order(self, message: Any) -> None:
+        if self._is_changelog_tp(message.tp):
+            await self._hand_over(message)
+            return
+        thread = cast("_CarefulThread", self._thread)
+        same = thread.present_assignment() is self.reading.assignment
+        if same and self.reading.is_next(message.tp, message.offset):
+            await self._hand_over(message)
+            if gap := self.reading.handed_over(message.tp, message.offset):
+                await self._add_gap(message.tp, *gap)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """Faust would begin anywhere if nothing was committed yet, and nowhere if what was committed is gone."""
+        first, acknowledged = self.reading.first.get(tp), self._acked[tp]
+        committed = self._committed_offset[tp]
+        if first is not None and not committed and acknowledged and min(acknowledged) > first:
+            return None
+        if first is not None and committed and committed < first:
+            self._committed_offset[tp] = first
+        return super()._new_offset(tp)
+
+    def ack(self, message: Any) -> bool:
+        """Faust's stream also acknowledges what it skips for it came with an earlier assignment."""
+        return bool(message.tracked) and super().ack(message)
+
+
+class _Unless(dict[TP, int | None]):
+    """Reading positions as far as Faust may have them: it drops records by them, and makes up gaps."""
+
+    def __init__(self, may_have: Any) -> None:
+        super().__init__()
+        self._may_have = may_have
+
+    def __getitem__(self, tp: TP) -> int | None:
+        return self.get(tp) if self._may_have(tp) else None
+
+
+class _Fetched(dict[TP, Any]):
+    assignment: object
+
+
+class _CarefulThread(AIOKafkaConsumerThread):
+    """Where the client lives. What is asked here cannot be cut in two by a new assignment."""
+
+    logger = logging.getLogger("faust.transport")
+
+    def present_assignment(self) -> object:
+        subscription: Any = self._ensure_consumer()._subscription.subscription  # noqa: SLF001  not to be had otherwise
+        return subscription and subscription.assignment
+
+    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
+        fetched = _Fetched(await super()._fetch_records(*args, **kwargs))
+        fetched.assignment = self.present_assignment()
+        return fetched
+
+    async def read_again(self, assignment: object, places: Mapping[TP, int]) -> None:
+        if assignment is self.present_assignment():
+            for tp, offset in places.items():
+                self._ensure_consumer().seek(tp, offset)
+
+
+def read_carefully(app: Any) -> None:
+    """To be called before anything of the app is used."""
+    app.flow_control = KeepingFlow()
+    cast("Any", app.transport).Consumer = CarefulConsumer

@@ -1,0 +1,31 @@
+"""A planner whose broker takes its time to acknowledge: `python -m … SECONDS` per batch."""
+
+import asyncio
+import sys
+
+from planner.publisher import Publisher
+from planner.running import run
+from planner.settings import read_settings
+from planner.wiring import Parts
+from telemetry.logs import configure_logs
+
+
+class SlowPublisher:
+    def __init__(self, publisher: Publisher, seconds: float) -> None:
+        self._publisher, self._seconds = publisher, seconds
+
+    async def publish(self, records):
+        await asyncio.sleep(self._seconds)
+        await self._publisher.publish(records)
+
+    def close(self):
+        self._publisher.close()
+
+
+def main() -> int:
+    configure_logs(service="planner", form="json")
+    return run(read_settings(), Parts(publisher=lambda publisher: SlowPublisher(publisher, float(sys.argv[1]))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
