@@ -17,6 +17,7 @@ from simulator import tenant
 from simulator.page import page
 from simulator.server.api import Api
 from simulator.server.control import Control
+from simulator.server.control.desk import Desk
 from simulator.service import Simulator
 from simulator.settings import Settings
 from simulator.signin import endpoint, tls
@@ -71,7 +72,7 @@ class _Door:
 
     def __init__(self, simulator: Simulator, signin: SignIn) -> None:
         self.api = Api(simulator)
-        self.control = Control(simulator, signin, {})
+        self.control = Control(Desk(simulator, signin))
         self.signin = signin
 
     async def answer(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -121,7 +122,7 @@ async def serving(settings: Settings) -> AsyncIterator[Endpoints]:
             await secure.start()
             tls_url, ca_file = f"https://{_public_host(settings.host)}:{_port(secure)}", files.ca
         endpoints = Endpoints(base_url, tls_url, ca_file, simulator, signin)
-        door.control.info = endpoints.to_dict()
+        door.control.desk.info = endpoints.to_dict()
         door.api.authority = f"{tls_url or base_url}/{tenant.TENANT_ID}/oauth2/authorize"
         if settings.check_audience:
             simulator.gate.audiences = _audiences(endpoints)

@@ -1,0 +1,75 @@
+"""Rows and tables from outside: seeding, edits by persons, snapshots, tables, drift."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from aiohttp import web
+
+from simulator.schema import table_from
+from simulator.seeding import rows_from_csv
+from simulator.server.control.desk import ControlError, Desk, Routes
+from simulator.store import durable
+
+Answer = Any
+
+
+async def seed(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """Rows for the set in the path: JSON list of bodies, or CSV with a header line."""
+    raw = await http.content.read()
+    if "csv" in http.headers.get("Content-Type", ""):
+        rows = rows_from_csv(control.simulator.table(rest), raw.decode("utf-8"))
+    else:
+        rows = json.loads(raw)
+    return {"ids": control.simulator.seed(rest, rows)}
+
+
+async def edit(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """A person's edit: {"set", "id", "values" (null deletes), "user"?}."""
+    del rest
+    asked = await control.body(http)
+    control.simulator.edit(asked["set"], asked["id"], asked["values"], asked.get("user"))
+    return {"seq": control.simulator.organization.log.last}
+
+
+async def put_table(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """Replace or add a table by its definition, as in a table file. Rows stay as they are."""
+    table = table_from(await control.body(http), source=rest or "body")
+    control.simulator.organization.schema.put(table)
+    return {"table": table.logical_name, "columns": list(table.columns)}
+
+
+async def drop_column(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """`columns/<table>/<column>`: metadata drift."""
+    del http
+    name, _, column = rest.partition("/")
+    schema = control.simulator.organization.schema
+    table = control.simulator.table(name)
+    if column not in table.columns:
+        raise ControlError(f"no column '{column}' in '{name}'", 404)
+    kept = {key: value for key, value in table.columns.items() if key != column}
+    keys = {key: names for key, names in table.keys.items() if column not in names}
+    schema.put(replace(table, columns=kept, keys=keys))
+    return {"columns": list(kept)}
+
+
+async def snapshot(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """All rows as JSON, to be put back with PUT."""
+    del http, rest
+    return durable.to_json(control.simulator.snapshot())
+
+
+async def restore(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    del rest
+    control.simulator.restore(durable.from_json(await control.body(http)))
+    return control.simulator.counters()["rows"]
+
+
+ROUTES: Routes = {
+    ("POST", "seed"): seed,
+    ("POST", "edit"): edit,
+    ("PUT", "tables"): put_table,
+    ("DELETE", "columns"): drop_column,
+    ("GET", "snapshot"): snapshot,
+    ("PUT", "snapshot"): restore,
+}

@@ -1,0 +1,96 @@
+"""What goes wrong: faults, latency, limits, throttling, switches."""
+
+from dataclasses import replace
+from typing import Any
+
+from aiohttp import web
+from pydantic import TypeAdapter
+
+from simulator.faults.actions import Latency
+from simulator.faults.rules import Rule
+from simulator.limits import Protection
+from simulator.server.control.desk import ControlError, Desk, Routes
+from simulator.switches import Switches
+
+Answer = Any
+_RULES = TypeAdapter(list[Rule])
+
+
+async def faults(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    del http, rest
+    return {"rules": control.simulator.rules.describe(), "history": list(control.simulator.rules.history)}
+
+
+async def add_faults(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """One rule or a list of rules; answers their ids."""
+    del rest
+    asked = await control.body(http)
+    rules = _RULES.validate_python(asked if isinstance(asked, list) else [asked])
+    return {"ids": [control.simulator.rules.add(rule) for rule in rules]}
+
+
+async def clear_faults(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    del http
+    if rest:
+        if not control.simulator.rules.remove(rest):
+            raise ControlError(f"no fault '{rest}'", 404)
+    else:
+        control.simulator.rules.clear()
+    return {"rules": control.simulator.rules.describe()}
+
+
+async def latency(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """{"seconds": 0.05}, or a distribution as in a fault."""
+    del rest
+    control.simulator.latency = Latency.model_validate({"kind": "latency", **await control.body(http)})
+    return control.simulator.latency.model_dump(exclude_defaults=True)
+
+
+async def limits(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """Change some limits; the others stay. What was used so far is forgotten."""
+    del rest
+    limits = replace(control.simulator.protection.limits, **await control.body(http))
+    control.simulator.protection = Protection(limits)
+    return vars(limits)
+
+
+async def read_limits(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    del http, rest
+    return vars(control.simulator.protection.limits)
+
+
+async def throttle(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """{"user", "facet": requests|time|concurrency, "seconds"}: throttled from now on."""
+    del rest
+    asked = await control.body(http)
+    simulator = control.simulator
+    until = simulator.organization.clock() + float(asked.get("seconds", 5))
+    for server in range(simulator.protection.limits.servers):
+        simulator.protection.throttle(asked["user"], server, asked.get("facet", "requests"), until)
+    return {"until": until}
+
+
+async def switches(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """Turn switches; the others stay."""
+    del rest
+    organization = control.simulator.organization
+    organization.switches = Switches.of(organization.switches.to_dict() | await control.body(http))
+    return organization.switches.to_dict()
+
+
+async def read_switches(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    del http, rest
+    return {"values": control.simulator.organization.switches.to_dict(), "choices": Switches.choices()}
+
+
+ROUTES: Routes = {
+    ("GET", "faults"): faults,
+    ("POST", "faults"): add_faults,
+    ("DELETE", "faults"): clear_faults,
+    ("PUT", "latency"): latency,
+    ("PUT", "limits"): limits,
+    ("GET", "limits"): read_limits,
+    ("POST", "throttle"): throttle,
+    ("PUT", "switches"): switches,
+    ("GET", "switches"): read_switches,
+}
