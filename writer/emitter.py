@@ -24,7 +24,7 @@ from writer.core import results
 from writer.core.batch import Failed
 from writer.core.emission import Emission, Read, call_activity, full, get, of_steps, reads
 from writer.core.gate import Blocked
-from writer.core.reconcile import Conflict, Landed, Missing, Observations, SomebodyElses, reconcile
+from writer.core.reconcile import Conflict, Landed, Missing, Observations, SomebodyElses, Superseded, reconcile
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.core.results import Telling
 from writer.dataverse_facts import Facts, FactsUnavailable
@@ -52,7 +52,12 @@ class Later:
     counted: bool = True
 
 
-Verdict = Done | Later
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Settled by an earlier run, whose result stands: it knew what cannot be told any more."""
+
+
+Verdict = Done | Over | Later
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +198,8 @@ class Emitter:
         match reconcile(work.plan, observed):
             case Landed():
                 return Done(self._as_rehearsed(results.landed(telling, ())))
+            case Superseded():
+                return Over() if self._write else Done(results.rehearsed(telling, ()))
             case Missing(steps, etag):
                 if not self._write:
                     return Done(results.rehearsed(telling, steps))
@@ -255,7 +262,7 @@ class Emitter:
 def _sort(work: Work, said: Verdict | _Ask, asks: dict[Work, _Ask], verdicts: dict[Work, Verdict]) -> None:
     """Into the verdicts, or into what is asked next."""
     asks.pop(work, None)
-    if isinstance(said, (Done, Later)):
+    if isinstance(said, (Done, Over, Later)):
         verdicts[work] = said
     else:
         asks[work] = said

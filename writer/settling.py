@@ -18,7 +18,7 @@ from writer.core import results
 from writer.core.patience import AskAPerson, Patience, ResumeNeeded, Retry, ToTheBack
 from writer.core.replies import Judgement, Meaning, lost
 from writer.core.results import Telling
-from writer.emitter import Done, Later, Verdict
+from writer.emitter import Done, Later, Over, Verdict
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.partitions import Partitions
@@ -74,16 +74,21 @@ class Settling:
             await self._backlog.finished(work)
         elif isinstance(verdict, Done):
             await self.settle(work, verdict.result)
+        elif isinstance(verdict, Over):
+            await self._settled(work, "superseded")
         else:
             await self._wait(work, verdict)
 
     async def settle(self, work: Work, result: WritebackResult) -> None:
         """Raises MustRestart: then nothing is settled."""
         await self._outbox.result(work, result)
-        self._patience.settled(work.session_id, time.monotonic())
         self._count(work, result)
+        await self._settled(work, result.status)
+
+    async def _settled(self, work: Work, outcome: str) -> None:
+        self._patience.settled(work.session_id, time.monotonic())
         self._partitions.let_go(work.record, work.epoch)
-        work.span.set_attribute("outcome", result.status)
+        work.span.set_attribute("outcome", outcome)
         work.span.end()
         await self._backlog.finished(work)
 

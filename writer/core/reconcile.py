@@ -5,6 +5,8 @@ What the judgement rests on:
 - A plan's steps land in one change set, so one of them that stands proves the others; the exception is the call
   activity, which a conflict leaves alone. So the task, or the queue item showing our session, proves the whole plan,
   and the phone call alone proves nothing about the queue item.
+- A later session of ours on the row says that this one was settled before that was begun (W4), not how: it may have
+  landed, or been a conflict. The result that was told then stands.
 - People work on queue items, but the session column is the machines' own: it names the last plan that landed there.
 - The baseline is the plan's. What is read now is compared with it, and never takes its place (W7).
 - Records are known by the plan's id *and* by their identity columns: one session id used for two queue items must not
@@ -40,6 +42,11 @@ class Landed:
 
 
 @dataclass(frozen=True, slots=True)
+class Superseded:
+    """A later session of ours stands on the row: settled before, and told. Nothing to send, nothing to tell again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
     """Send these steps together, the queue item under this etag."""
 
@@ -63,7 +70,7 @@ class SomebodyElses:
     step_index: int
 
 
-Finding = Landed | Missing | Conflict | SomebodyElses
+Finding = Landed | Superseded | Missing | Conflict | SomebodyElses
 
 
 def reconcile(plan: PlannedWriteback, observed: Observations) -> Finding:
@@ -74,6 +81,8 @@ def reconcile(plan: PlannedWriteback, observed: Observations) -> Finding:
     row = observed.get(update_step(plan).step_index)
     if _proved(plan, observed, row):
         return Landed()
+    if row is not None and _superseded(plan, observed, row):
+        return Superseded()
     missing = _missing_steps(plan, observed)
     call = tuple(s.step_index for s in plan.steps if s.step_index in missing and s.operation in CALL_ACTIVITY)
     if row is None:
@@ -126,12 +135,19 @@ def _proved(plan: PlannedWriteback, observed: Observations, row: Observed | None
     if (ours := _session_column(plan)) is None:
         planned = update_step(plan).attributes
         return call_stands is not False and all(same(row.columns.get(name), value) for name, value in planned.items())
-    session = row.columns.get(ours)
-    if same(session, plan.session_id):
-        return True
-    known = [state.get(ours) for state in _accepted_states(plan)]
-    overwritten = session is not None and ours in plan.baseline.columns and not any(same(session, k) for k in known)
-    return overwritten and call_stands is not False and task_stands is None
+    return same(row.columns.get(ours), plan.session_id)
+
+
+def _superseded(plan: PlannedWriteback, observed: Observations, row: Observed) -> bool:
+    """Whether the row shows a session nobody knew when this one was planned. A plan with a task is told by its task."""
+    ours = _session_column(plan)
+    session = None if ours is None else row.columns.get(ours)
+    if session is None or ours not in plan.baseline.columns:
+        return False
+    if any(same(session, state.get(ours)) for state in _accepted_states(plan)):
+        return False
+    call_stands = _stands(plan, observed, Operation.CREATE_PHONE_CALL)
+    return call_stands is not False and _stands(plan, observed, Operation.CREATE_TASK) is None
 
 
 def _stands(plan: PlannedWriteback, observed: Observations, operation: Operation) -> bool | None:

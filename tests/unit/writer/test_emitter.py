@@ -18,7 +18,7 @@ from writer.core.gate import Blocked, Cleared, Gap
 from writer.core.reconcile import Observed
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse_facts import FactsUnavailable
-from writer.emitter import Done, Emitter, Later, Verdict
+from writer.emitter import Done, Emitter, Later, Over, Verdict
 from writer.work import Seen, Work
 
 ITEMS, CALLS = "medx_callqueueitems", "phonecalls"
@@ -111,6 +111,16 @@ def test_W2_a_lost_reply_is_read_back_and_found_landed() -> None:
     assert result.status is ResultStatus.COMPLETED
     assert {step.outcome for step in result.steps} == {StepOutcome.ALREADY_THERE}
     assert bench.requests == 2
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_W2_a_conflict_read_again_under_a_later_session_is_never_told_as_completed(write: bool) -> None:
+    bench = Bench(write=write)
+    plan = bench.plan()
+    bench.crm.seed(ITEMS, plan.queue_item_id, **{**plan.baseline.columns, "medx_lastsessionid": "sess-later"})
+    call = plan.steps[0]
+    bench.crm.seed(CALLS, call.record_id, **call.attributes)
+    assert bench.one(plan) == Over() if write else bench.one(plan).status is ResultStatus.DRY_RUN
 
 
 def test_W2_after_a_lost_reply_that_landed_nothing_the_same_is_sent_again() -> None:

@@ -16,7 +16,7 @@ from writer.backlog import Backlog
 from writer.core.lanes import WindowLimits
 from writer.core.patience import Patience, PatienceLimits
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
-from writer.emitter import Done, Later
+from writer.emitter import Done, Later, Over
 from writer.errors import MustRestart
 from writer.kafka_consumer import Assigned
 from writer.metrics import Metrics
@@ -80,6 +80,17 @@ def test_W1_a_result_that_is_refused_settles_nothing() -> None:
         with pytest.raises(MustRestart):
             await bench.settling.act_on(work, DONE)
         assert bench.frontier() == 0
+
+    run(scenario)
+
+
+def test_W2_what_an_earlier_run_settled_and_told_is_settled_without_another_result() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        work = bench.arrive(plan(1))
+        await bench.settling.act_on(work, Over())
+        assert bench.outbox.results == []
+        assert bench.frontier() == 1
 
     run(scenario)
 

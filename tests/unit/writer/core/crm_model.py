@@ -20,7 +20,16 @@ from schemas.records import (
 from tests.factories import an_id, make_plan, make_step
 from writer.core.batch import ChangeSet
 from writer.core.emission import Emission, call_activity, full, of_steps, reads
-from writer.core.reconcile import Conflict, Landed, Missing, Observations, Observed, SomebodyElses, reconcile
+from writer.core.reconcile import (
+    Conflict,
+    Landed,
+    Missing,
+    Observations,
+    Observed,
+    SomebodyElses,
+    Superseded,
+    reconcile,
+)
 from writer.core.replies import Judgement, Kind, judge, lost, sent_with
 
 ITEM = an_id("queue item 1")
@@ -124,6 +133,8 @@ def _decide(plan: PlannedWriteback, observed: Observations) -> tuple[Emission | 
     match reconcile(plan, observed):
         case Landed():
             return None, None, Told(plan.session_id, "landed")
+        case Superseded():
+            return None, None, Told(plan.session_id, "superseded")
         case SomebodyElses():
             return None, None, Told(plan.session_id, "somebody_elses")
         case Conflict(columns, (), _):

@@ -83,6 +83,11 @@ def _go_on(going: dict[int, Iterator[None]], number: int, reply_lost: bool) -> N
         del going[number]
 
 
+def _untold(todo: list[PlannedWriteback], said: list[Told]) -> list[str]:
+    told = {one.session_id for one in said if one.status != "superseded"}
+    return [plan.session_id for plan in todo if plan.session_id not in told]
+
+
 @settings(max_examples=600, deadline=None)
 @given(plans, turns(person=True))
 def test_W2_W7_whatever_happens_in_between(shape: tuple[bool, bool, bool, bool], schedule: list[Turn]) -> None:
@@ -93,7 +98,8 @@ def test_W2_W7_whatever_happens_in_between(shape: tuple[bool, bool, bool, bool],
 
     assert all(count == 1 for count in crm.effects.values()), "a step took effect more than once"
     assert crm.overwritten == [], "what a person changed was overwritten"
-    assert {told.status for told in said} <= {"landed", "conflict"}
+    assert {told.status for told in said} <= {"landed", "conflict", "superseded"}
+    assert _untold(todo, said) == [], "settled in silence, and nobody had told"
     for plan in todo:
         took_effect = crm.effects[plan.session_id, "update_queue_item"] == 1
         told = [one for one in said if one.session_id == plan.session_id]
@@ -113,5 +119,6 @@ def test_W2_without_a_person_there_is_never_a_conflict(
 
     said = run(crm, todo, schedule)
 
-    assert {told.status for told in said} == {"landed"}
+    assert {told.status for told in said} <= {"landed", "superseded"}
+    assert _untold(todo, said) == [], "settled in silence, and nobody had told"
     assert all(crm.effects[plan.session_id, step.operation] == 1 for plan in todo for step in plan.steps)

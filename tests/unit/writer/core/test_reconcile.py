@@ -18,6 +18,7 @@ from writer.core.reconcile import (
     Missing,
     Observed,
     SomebodyElses,
+    Superseded,
     changed_columns,
     reconcile,
     same,
@@ -62,7 +63,12 @@ def test_W2_a_later_session_of_ours_on_top_is_no_conflict() -> None:
     later = AFTER | {SESSION: "sess-000002", "medx_attemptcount": 2}
 
     assert found(later, call=CALL, task=TASK) == Landed()
-    assert found(later, call=CALL, plan=plan_for(1, ETAG)) == Landed()
+
+
+def test_W2_under_a_later_session_a_conflict_looks_like_a_landing_so_what_was_told_stands() -> None:
+    later = AFTER | {SESSION: "sess-000002", "medx_attemptcount": 2}
+
+    assert found(later, call=CALL, plan=plan_for(1, ETAG)) == Superseded()
 
 
 def test_W2_a_later_session_does_not_prove_a_call_that_is_not_there() -> None:
@@ -73,7 +79,7 @@ def test_W2_a_later_session_does_not_prove_a_call_that_is_not_there() -> None:
 
 
 def test_W2_an_ineligible_session_that_was_overtaken_is_over() -> None:
-    assert found(AFTER | {SESSION: "sess-000002"}, plan=plan_for(1, ETAG, call=False)) == Landed()
+    assert found(AFTER | {SESSION: "sess-000002"}, plan=plan_for(1, ETAG, call=False)) == Superseded()
 
 
 def test_W2_an_ineligible_session_updates_the_queue_item_only() -> None:
