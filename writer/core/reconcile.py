@@ -140,11 +140,10 @@ def _proved(plan: PlannedWriteback, observed: Observations, row: Observed | None
 
 def _superseded(plan: PlannedWriteback, observed: Observations, row: Observed) -> bool:
     """Whether the row shows a session nobody knew when this one was planned. A plan with a task is told by its task."""
-    ours = _session_column(plan)
-    session = None if ours is None else row.columns.get(ours)
-    if session is None or ours not in plan.baseline.columns:
+    if (ours := _session_column(plan)) is None or ours not in plan.baseline.columns:
         return False
-    if any(same(session, state.get(ours)) for state in _accepted_states(plan)):
+    session = row.columns.get(ours)
+    if session is None or any(same(session, state.get(ours)) for state in _accepted_states(plan)):
         return False
     call_stands = _stands(plan, observed, Operation.CREATE_PHONE_CALL)
     return call_stands is not False and _stands(plan, observed, Operation.CREATE_TASK) is None
