@@ -7,7 +7,7 @@ by recovery alone: what others append in between (tombstones, plans that the wri
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,50 +15,62 @@ from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, Writ
 
 from planner.core.preceding import MOST_PRECEDING, EarlierPlan
 from planner.pins import Pin
+from planner.tenure import Tenure
 
 _READ_UP_TO = b"read-up-to"
 _COUNT = b"count"
 _MEBIBYTE = 1024 * 1024
 
 
-class DiskPins:
-    """Keys: `s` + session id, `q` + queue item id. A batch is written whole or not at all."""
+class DiskPins(Tenure):
+    """Keys: `s` + session id, `q` + queue item id. A batch is written whole or not at all.
+
+    What belongs to another planner stays on disk, closed: it may come back, and then only the rest is read.
+    """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
         self._open: dict[int, Rdict] = {}
         self._counts: dict[int, int] = {}
         self._cache = Cache(32 * _MEBIBYTE)
 
     def __len__(self) -> int:
-        return sum(self._counts.values())
+        return sum(tuple(self._counts.values()))
 
     def digest(self, partition: int, session_id: str) -> bytes | None:
-        held = self._of(partition).get(b"s" + session_id.encode())
+        with self.lock:
+            held = self._of(partition).get(b"s" + session_id.encode())
         return bytes.fromhex(json.loads(held)[0]) if held else None
 
     def earlier(self, partition: int, queue_item_id: str) -> tuple[EarlierPlan, ...]:
-        held = self._of(partition).get(b"q" + queue_item_id.encode())
+        with self.lock:
+            held = self._of(partition).get(b"q" + queue_item_id.encode())
         return tuple(EarlierPlan(*each) for each in json.loads(held)) if held else ()
 
     def pin(self, partition: int, pins: Iterable[Pin]) -> None:
-        _Change(self, partition).apply((each.session_id, each) for each in pins)
+        with self.lock:
+            _Change(self, partition).apply((each.session_id, each) for each in pins)
 
     def recover(self, partition: int, changes: Iterable[tuple[str, Pin | None]], read_up_to: int) -> None:
-        _Change(self, partition).apply(changes, read_up_to)
+        with self.lock:
+            _Change(self, partition).apply(changes, read_up_to)
 
     def read_up_to(self, partition: int) -> int | None:
-        held = self._of(partition).get(_READ_UP_TO)
+        with self.lock:
+            held = self._of(partition).get(_READ_UP_TO)
         return int(held) if held else None
 
-    def keep_only(self, partitions: set[int]) -> None:
-        """Those of others stay on disk, closed: they may come back, and then only the rest is read."""
-        for partition in self._open.keys() - partitions:
-            self._open.pop(partition).close()
-            del self._counts[partition]
-
     def close(self) -> None:
-        self.keep_only(set())
+        for partition in self._held():
+            self._drop(partition)
+
+    def _held(self) -> Collection[int]:
+        return tuple(self._open)
+
+    def _drop(self, partition: int) -> None:
+        self._open.pop(partition).close()
+        del self._counts[partition]
 
     def _of(self, partition: int) -> Rdict:
         if partition not in self._open:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import marshal
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Protocol
 
 from planner.core.planning import own_columns
 from planner.core.preceding import MOST_PRECEDING, EarlierPlan
+from planner.tenure import Tenure
 from schemas.records import PlannedWriteback, Value
 
 DIGEST_BYTES = 16
@@ -66,44 +67,54 @@ class Pins(Protocol):
     def read_up_to(self, partition: int) -> int | None:
         """Where recovery may go on, if the store outlives the process."""
 
-    def keep_only(self, partitions: set[int]) -> None:
-        """The others belong to another planner now."""
+    def keep_only(self, partitions: Set[int]) -> None:
+        """The others belong to another planner now; they go after some more turns of the agent."""
+
+    def turned(self, partitions: Set[int]) -> None:
+        """The agent has seen a batch through, with outcomes of these partitions."""
 
 
-class MemoryPins:
+class MemoryPins(Tenure):
     """Gone with the process; rebuilt from the planned topic."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._partitions: dict[int, _Partition] = {}
 
     def __len__(self) -> int:
-        return sum(len(partition) for partition in self._partitions.values())
+        return sum(len(partition) for partition in tuple(self._partitions.values()))
 
     def digest(self, partition: int, session_id: str) -> bytes | None:
-        return self._of(partition).digest(session_id)
+        with self.lock:
+            return self._of(partition).digest(session_id)
 
     def earlier(self, partition: int, queue_item_id: str) -> tuple[EarlierPlan, ...]:
-        return self._of(partition).earlier(queue_item_id)
+        with self.lock:
+            return self._of(partition).earlier(queue_item_id)
 
     def pin(self, partition: int, pins: Iterable[Pin]) -> None:
-        held = self._of(partition)
-        for each in pins:
-            held.add(each)
+        with self.lock:
+            held = self._of(partition)
+            for each in pins:
+                held.add(each)
 
     def recover(self, partition: int, changes: Iterable[tuple[str, Pin | None]], read_up_to: int) -> None:  # noqa: ARG002  the port's
-        held = self._of(partition)
-        for session_id, pin in changes:
-            if pin:
-                held.add(pin)
-            else:
-                held.remove(session_id)
+        with self.lock:
+            held = self._of(partition)
+            for session_id, pin in changes:
+                if pin:
+                    held.add(pin)
+                else:
+                    held.remove(session_id)
 
     def read_up_to(self, partition: int) -> int | None:  # noqa: ARG002  the port's
         return None
 
-    def keep_only(self, partitions: set[int]) -> None:
-        for partition in self._partitions.keys() - partitions:
-            del self._partitions[partition]
+    def _held(self) -> Collection[int]:
+        return tuple(self._partitions)
+
+    def _drop(self, partition: int) -> None:
+        del self._partitions[partition]
 
     def _of(self, partition: int) -> _Partition:
         if partition not in self._partitions:

@@ -56,6 +56,7 @@ class Service:
         verdicts = await self._verdicts(batch)
         await self._publisher.publish([record for verdict in verdicts for record in self._records(verdict)])
         self._pin(verdicts)
+        self._pins.turned({incoming.partition for incoming in batch})
         self._tell(verdicts, time.monotonic() - began)
 
     async def _verdicts(self, batch: Sequence[Incoming]) -> list[Verdict]:

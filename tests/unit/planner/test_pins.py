@@ -75,7 +75,33 @@ def test_partitions_that_went_elsewhere_are_let_go(pins: Pins):
     pins.pin(0, [a_pin("a")])
     pins.pin(1, [a_pin("b")])
     pins.keep_only({1})
+    pins.turned({1})
+    pins.turned({1})
     assert len(pins) == 1
+    pins.turned({1})
+    assert pins.digest(1, "b")
+
+
+def test_P1_outcomes_still_in_hand_when_their_partition_went_are_planned_with_its_pins(pins: Pins):
+    pins.pin(0, [a_pin("a")])
+    pins.keep_only({1})
+    for partitions in ({0, 1}, {1}, {0}, {1}):
+        pins.turned(partitions)
+        assert pins.digest(0, "a") == a_pin("a").digest
+    pins.turned(set())
+    assert len(pins) == 0
+
+
+def test_P1_a_partition_that_comes_back_keeps_its_pins_and_gets_the_others_plans_once(pins: Pins):
+    pins.pin(0, [a_pin("a")])
+    pins.keep_only(set())
+    pins.turned(set())
+    pins.keep_only({0})
+    pins.recover(0, [("a", a_pin("a")), ("b", a_pin("b", offset=1))], 1)
+    for _ in range(3):
+        pins.turned(set())
+    assert len(pins) == 2
+    assert [each.session_id for each in pins.earlier(0, "item")] == ["a", "b"]
 
 
 def test_on_disk_pins_outlive_the_process_and_know_how_far_they_are(tmp_path: Path):
@@ -191,4 +217,6 @@ def test_recovery_asks_the_store_how_far_it_is_and_tells_it_what_to_keep():
     pins.pin(1, [a_pin("a")])
     assert store.read_up_to(1) is None
     store.keep_only(set())
+    pins.turned(set())
+    pins.turned(set())
     assert len(pins) == 0
