@@ -67,14 +67,18 @@ def _rates(kafka: RealKafka, folder: Path) -> list[Figure]:
     prefix = make_topics(kafka, partitions=PARTITIONS)
     outcomes, target = prefix + "call-outcomes", kafka.create_topic(prefix + "bare", PARTITIONS)
     _fill(kafka, outcomes)
-    empty = _peer("faust", kafka, outcomes, target)
-    bare = _peer("bare", kafka, outcomes, target)
-    ours = _plans_per_second(kafka, prefix, folder)
+    empty, empty_cost = _peer("faust", kafka, outcomes, target)
+    bare, bare_cost = _peer("bare", kafka, outcomes, target)
+    ours, cost = _plans_per_second(kafka, prefix, folder)
     share = f"{ours / empty:.0%} of the empty agent"
+    processor = "processor time per outcome: on a busy machine the fairer comparison"
     return [
         Figure("plans per second, acknowledged", ours, "1/s", aim="half of the empty Faust agent", note=share),
         Figure("empty Faust agent", empty, "1/s", peer=True, note="reads and does nothing"),
         Figure("bare confluent-kafka loop", bare, "1/s", peer=True, note="copies bytes, decides nothing"),
+        Figure("  a plan costs", cost, "µs", note=processor),
+        Figure("  a record of the empty agent costs", empty_cost, "µs", peer=True),
+        Figure("  a record of the bare loop costs", bare_cost, "µs", peer=True),
     ]
 
 
@@ -93,7 +97,8 @@ def _fill(kafka: RealKafka, topic: str) -> None:
     assert producer.flush(60) == 0
 
 
-def _peer(name: str, kafka: RealKafka, topic: str, target: str) -> float:
+def _peer(name: str, kafka: RealKafka, topic: str, target: str) -> tuple[float, float]:
+    """Records per second, and microseconds of processor time per record."""
     env = {
         **os.environ,
         "PEER_BROKER": kafka.bootstrap,
@@ -106,19 +111,26 @@ def _peer(name: str, kafka: RealKafka, topic: str, target: str) -> float:
     run = subprocess.run(module("bench.planner_peers", name), env=env, capture_output=True, text=True, timeout=300)
     line = next(line for line in run.stdout.splitlines() if line.lstrip("\x1b[?25hl").startswith("{"))
     told = json.loads(line[line.index("{") :])
-    return float(told["records"] / told["seconds"])
+    return told["records"] / told["seconds"], told["processor"] / told["records"] * 1e6
 
 
-def _plans_per_second(kafka: RealKafka, prefix: str, folder: Path) -> float:
-    """From the end of the first batch to the end of the last one."""
+def _plans_per_second(kafka: RealKafka, prefix: str, folder: Path) -> tuple[float, float]:
+    """From the end of the first batch to the end of the last one; and microseconds of processor time per plan."""
     with _planner(kafka, prefix, folder / "rate.log") as planner:
-        planned = prefix + "planned-writebacks"
+        planned, processor = prefix + "planned-writebacks", _processor_seconds(planner.pid)
         wait_until(
             lambda: published(kafka.bootstrap, planned) >= OUTCOMES, what="all is planned", seconds=300, every=0.5
         )
+        processor = _processor_seconds(planner.pid) - processor
         batches = planner.events(event="batch.planned")
     times = [datetime.fromisoformat(each["timestamp"]) for each in batches]
-    return float(sum(each["planned"] for each in batches[1:]) / (times[-1] - times[0]).total_seconds())
+    rate = sum(each["planned"] for each in batches[1:]) / (times[-1] - times[0]).total_seconds()
+    return rate, processor / OUTCOMES * 1e6
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _million_pins(kafka: RealKafka, folder: Path) -> list[Figure]:
