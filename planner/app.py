@@ -115,13 +115,17 @@ def make_app(
 
     async def plan(stream: Any) -> None:
         async for events in stream.take_events(settings.batch_size, within=settings.batch_wait_s):
-            await finish(handle([_incoming(event.message) for event in events]), hard_exit)
+            await finish(_taken(events, handle), hard_exit)
 
     app.agent(outcomes, name="planner", concurrency=1)(plan)
     recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon)
     recovery.reader, recovery.hard_exit = reader, hard_exit
     cast("Any", app.tables)._recovery = recovery  # noqa: SLF001  there is no other way to give a table manager its recovery
     return app
+
+
+async def _taken(events: Sequence[Any], handle: Handle) -> None:
+    await handle([_incoming(event.message) for event in events])
 
 
 async def finish(batch: Awaitable[None], hard_exit: HardExit) -> None:

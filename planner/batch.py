@@ -8,10 +8,15 @@ Within a batch, what was decided for earlier records counts for later ones, as i
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+import structlog
 
 from planner.core.digests import digest
 from planner.core.planning import Policy, Rejected, plan
@@ -22,6 +27,9 @@ from planner.pins import Pin, Pins, pin_of
 from schemas.codec import Codec, Undecodable
 from schemas.headers import Headers, Reason
 from schemas.records import CallOutcome, PlannedWriteback, Source
+from schemas.registry import RegistryUnavailable
+
+log: Any = structlog.get_logger("planner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,14 @@ Verdict = Planned | AlreadyPlanned | Refused
 
 MISMATCH = Reason("mismatch", "session_id", "the outcome that this session was planned with; a session has one plan")
 TOMBSTONE = Reason("tombstone", "value", "a call outcome")
+NOT_PLANNABLE = Reason(
+    "cannot_be_planned", "value", "an outcome that the planner can decide about; its log has the error"
+)
+
+_AT_A_STRETCH_S = 0.005
+_BEFORE_PUBLISHING_S = 1.0
+LARGE_PLAN = 500_000
+"""Bytes: whether the broker takes such a plan is found out before others are planned that would follow from it."""
 
 
 class Desk:
@@ -91,6 +107,23 @@ class Desk:
         fresh = _Fresh()
         return [self._verdict(incoming, fresh) for incoming in batch]
 
+    async def first_verdicts(self, batch: Iterable[Incoming]) -> list[Verdict]:
+        """Those of the first records, as many as take about a second, and of one record at least.
+
+        The loop turns in between: heartbeats and health go on however long a text takes to redact.
+        """
+        fresh, found = _Fresh(), list[Verdict]()
+        began = turned = time.monotonic()
+        for incoming in batch:
+            found.append(verdict := self._verdict(incoming, fresh))
+            now = time.monotonic()
+            if now - began > _BEFORE_PUBLISHING_S or (isinstance(verdict, Planned) and len(verdict.value) > LARGE_PLAN):
+                break
+            if now - turned > _AT_A_STRETCH_S:
+                await asyncio.sleep(0)
+                turned = time.monotonic()
+        return found
+
     def _verdict(self, incoming: Incoming, fresh: _Fresh) -> Verdict:
         if incoming.value is None:
             return Refused(incoming, (TOMBSTONE,))
@@ -98,33 +131,64 @@ class Desk:
             outcome = self._outcomes.decode(incoming.value)
         except Undecodable as error:
             return Refused(incoming, (Reason("undecodable", "value", f"a call outcome, but it {error}"),))
-        envelope = Envelope(incoming.key, incoming.received_at)
+        except (RegistryUnavailable, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is, it is this record's
+            return _not_plannable(incoming, error)
         pinned = fresh.digest(incoming.partition, outcome.session_id) or self._pins.digest(
             incoming.partition, outcome.session_id
         )
+        earlier = self._pins.earlier(incoming.partition, outcome.queue_item_id) if pinned is None else ()
+        try:
+            return self._decided(incoming, outcome, pinned, earlier, fresh)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is, it is this record's
+            return _not_plannable(incoming, error)
+
+    def _decided(
+        self,
+        incoming: Incoming,
+        outcome: CallOutcome,
+        pinned: bytes | None,
+        earlier: tuple[EarlierPlan, ...],
+        fresh: _Fresh,
+    ) -> Verdict:
+        envelope = Envelope(incoming.key, incoming.received_at)
         if pinned is None:
-            return self._planned(incoming, outcome, envelope, fresh)
+            return self._planned(incoming, outcome, envelope, earlier, fresh)
         if pinned == bytes.fromhex(digest(outcome))[: len(pinned)] and not key_reasons(outcome, envelope):
             return AlreadyPlanned(incoming)
         return Refused(incoming, (MISMATCH, *reasons(outcome, envelope)))
 
     def _planned(
-        self, incoming: Incoming, outcome: CallOutcome, envelope: Envelope, fresh: _Fresh
+        self,
+        incoming: Incoming,
+        outcome: CallOutcome,
+        envelope: Envelope,
+        earlier: tuple[EarlierPlan, ...],
+        fresh: _Fresh,
     ) -> Planned | Refused:
-        place = incoming.partition, outcome.queue_item_id
         planned = plan(
             outcome,
             Source(topic=incoming.topic, partition=incoming.partition, offset=incoming.offset),
             self._crm,
             self._policy,
-            (*self._pins.earlier(*place), *fresh.earlier(*place)),
+            (*earlier, *fresh.earlier(incoming.partition, outcome.queue_item_id)),
             envelope,
         )
         if isinstance(planned, Rejected):
             return Refused(incoming, planned.reasons)
-        pin = pin_of(planned)
+        pin, value = pin_of(planned), self._plans.encode(planned)
         fresh.add(incoming.partition, pin)
-        return Planned(incoming, planned, pin, self._plans.encode(planned))
+        return Planned(incoming, planned, pin, value)
+
+
+def _not_plannable(incoming: Incoming, error: Exception) -> Refused:
+    """One record that nobody foresaw must not stop its partition for ever (P6)."""
+    kind = type(error).__name__
+    log.error("outcome.cannot_be_planned", partition=incoming.partition, offset=incoming.offset, error_type=kind)
+    return Refused(incoming, (NOT_PLANNABLE,))
 
 
 class _Fresh:

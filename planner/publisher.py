@@ -49,20 +49,29 @@ class Publisher:
         )
         self._thread = ThreadPoolExecutor(1, "publisher")
 
-    async def publish(self, records: Sequence[Record]) -> None:
-        """Raises NotPublished, naming the broker's errors, if any record was not acknowledged."""
-        if records:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._publish, records)
+    async def publish(self, records: Sequence[Record]) -> list[Record]:
+        """Those that were too large, in whose place the smaller ones stand.
+
+        Raises NotPublished, naming the broker's errors, if any record was not acknowledged.
+        """
+        if not records:
+            return []
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._publish, records)
 
     def close(self) -> None:
         self._thread.shutdown()
 
-    def _publish(self, records: Sequence[Record]) -> None:
-        too_large = self._deliver(records)
-        while too_large:
-            if not all(record.smaller for record in too_large):
+    def _publish(self, records: Sequence[Record]) -> list[Record]:
+        return [record for record in self._deliver(records) if self._replaced(record)]
+
+    def _replaced(self, record: Record) -> bool:
+        """Of records that were too large, if only together with others: it goes alone, or a smaller one does."""
+        attempt, replaced = record, False
+        while self._deliver([attempt]):
+            if attempt.smaller is None:
                 raise NotPublished("a record is larger than its topic's max.message.bytes")
-            too_large = self._deliver([record.smaller for record in too_large if record.smaller])
+            attempt, replaced = attempt.smaller, True
+        return replaced
 
     def _deliver(self, records: Sequence[Record]) -> list[Record]:
         """The records that were too large; all others are acknowledged."""

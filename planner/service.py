@@ -18,7 +18,7 @@ from planner.errors import EX_SOFTWARE
 from planner.metrics import Metrics
 from planner.pins import Pin, Pins
 from planner.publisher import Publisher, Record
-from planner.rejections import rejection
+from planner.rejections import PLAN_TOO_LARGE, rejection
 from planner.traces import Traces
 from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
@@ -52,19 +52,32 @@ class Service:
 
     async def handle(self, batch: Sequence[Incoming]) -> None:
         """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5)."""
-        began = time.monotonic()
-        verdicts = await self._verdicts(batch)
-        await self._publisher.publish([record for verdict in verdicts for record in self._records(verdict)])
-        self._pin(verdicts)
+        left = batch
+        while left:
+            began = time.monotonic()
+            verdicts = await self._acknowledged(await self._verdicts(left))
+            self._pin(verdicts)
+            self._tell(verdicts, time.monotonic() - began)
+            left = left[len(verdicts) :]
         self._pins.turned({incoming.partition for incoming in batch})
-        self._tell(verdicts, time.monotonic() - began)
+
+    async def _acknowledged(self, verdicts: list[Verdict]) -> list[Verdict]:
+        """The verdicts as they stand on the topics: a plan that its topic does not take is a rejection (P6)."""
+        records = {place: record for place, verdict in enumerate(verdicts) if (record := self._record(verdict))}
+        too_large = {id(record) for record in await self._publisher.publish(list(records.values()))}
+        return [
+            Refused(verdict.incoming, (PLAN_TOO_LARGE,))
+            if isinstance(verdict, Planned) and id(records[place]) in too_large
+            else verdict
+            for place, verdict in enumerate(verdicts)
+        ]
 
     async def _verdicts(self, batch: Sequence[Incoming]) -> list[Verdict]:
-        """Waits for a schema registry that does not answer: no outcome is at fault."""
+        """Of the first records. Waits for a schema registry that does not answer: no outcome is at fault."""
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
-                return self._desk.verdicts(batch)
+                return await self._desk.first_verdicts(batch)
             except RegistryUnavailable as error:
                 if time.monotonic() > deadline:
                     raise
@@ -72,24 +85,26 @@ class Service:
                 log.warning("registry.unavailable", waiting_s=_REGISTRY_PAUSE_S, message=str(error))
             await asyncio.sleep(_REGISTRY_PAUSE_S)
 
-    def _records(self, verdict: Verdict) -> list[Record]:
+    def _record(self, verdict: Verdict) -> Record | None:
         match verdict:
             case Planned(incoming, plan, _, value):
-                return [
-                    Record(
-                        topic=self._topics.planned_writebacks.name,
-                        partition=incoming.partition,
-                        key=plan.session_id.encode(),
-                        value=value,
-                        headers=self._traces.of_plan(
-                            incoming.headers, partition=incoming.partition, offset=incoming.offset
-                        ),
-                    )
-                ]
+                return Record(
+                    topic=self._topics.planned_writebacks.name,
+                    partition=incoming.partition,
+                    key=plan.session_id.encode(),
+                    value=value,
+                    headers=self._traces.of_plan(
+                        incoming.headers, partition=incoming.partition, offset=incoming.offset
+                    ),
+                    smaller=self._rejection(Refused(incoming, (PLAN_TOO_LARGE,))),
+                )
             case Refused():
-                return [rejection(verdict, topic=self._topics.call_outcomes_rejected.name, by=self._planned_by)]
+                return self._rejection(verdict)
             case AlreadyPlanned():
-                return []
+                return None
+
+    def _rejection(self, refused: Refused) -> Record:
+        return rejection(refused, topic=self._topics.call_outcomes_rejected.name, by=self._planned_by)
 
     def _pin(self, verdicts: Sequence[Verdict]) -> None:
         pins: dict[int, list[Pin]] = {}

@@ -101,9 +101,10 @@ def plan(
     if reasons := validation.reasons(outcome, envelope):
         return Rejected(reasons)
     case = _case(outcome, mapping, policy)
-    known = _baseline_columns(outcome, mapping)
-    states = preceding(outcome, source.offset, known, earlier)
-    newest = states[0].columns if states else known
+    mapped = _mapped_baseline(outcome, mapping)
+    known = dict(outcome.baseline.preserved) | mapped
+    states = preceding(outcome, source.offset, mapped, earlier)
+    newest = states[0].columns if states else mapped
     update = _queue_item_update(case, newest.get(mapping.queue_item.attempt_count))
     steps = _steps(case, update)
     concerned = update.attributes.keys() | mapping.preserved
@@ -171,10 +172,10 @@ def _case(outcome: CallOutcome, crm: Crm, policy: Policy) -> _Case:
     )
 
 
-def _baseline_columns(outcome: CallOutcome, crm: Crm) -> Columns:
-    """What is known of the row, in the CRM's own words. A field that is null says that the column was empty."""
+def _mapped_baseline(outcome: CallOutcome, crm: Crm) -> Columns:
+    """What the fields say of the row, in the CRM's own words. One that is null says that the column was empty."""
     columns, baseline = crm.queue_item, outcome.baseline
-    return dict(baseline.preserved) | {
+    return {
         columns.status: columns.statuses[baseline.status] if baseline.status else None,
         columns.last_session_id: baseline.last_session_id,
         columns.attempt_count: baseline.attempt_count,

@@ -29,7 +29,11 @@ class EarlierPlan:
 def preceding(
     outcome: CallOutcome, offset: int, baseline: Mapping[str, Value], earlier: Sequence[EarlierPlan]
 ) -> tuple[PrecedingPlan, ...]:
-    """Newest first: the row as it stands once that earlier plan has landed and nobody else wrote."""
+    """Newest first: the row as it stands once that earlier plan has landed and nobody else wrote.
+
+    `baseline` are the columns that our plans write. What the baseline knows beside them is the same in every state:
+    the writer takes it from there, and eight copies of it would make a plan too large for its topic.
+    """
     ordered = sorted((each for each in earlier if each.offset < offset), key=lambda each: each.offset)
     seen = outcome.baseline.last_session_id
     included = max((place for place, each in enumerate(ordered, 1) if each.session_id == seen), default=0)

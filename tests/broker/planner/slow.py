@@ -16,7 +16,7 @@ class SlowPublisher:
 
     async def publish(self, records):
         await asyncio.sleep(self._seconds)
-        await self._publisher.publish(records)
+        return await self._publisher.publish(records)
 
     def close(self):
         self._publisher.close()

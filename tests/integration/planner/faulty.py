@@ -62,10 +62,10 @@ class TrappedDesk:
     def __init__(self, desk: Desk, trap: Trap) -> None:
         self._desk, self._trap = desk, trap
 
-    def verdicts(self, batch):
+    async def first_verdicts(self, batch):
         self._trap.batches += 1
         self._trap.at("taken")
-        found = self._desk.verdicts(batch)
+        found = await self._desk.first_verdicts(batch)
         self._trap.at("decided")
         return found
 
@@ -76,10 +76,11 @@ class TrappedPublisher:
 
     async def publish(self, records):
         half = len(records) // 2
-        await self._publisher.publish(records[:half])
+        too_large = await self._publisher.publish(records[:half])
         self._trap.at("half-published")
-        await self._publisher.publish(records[half:])
+        too_large += await self._publisher.publish(records[half:])
         self._trap.at("acknowledged")
+        return too_large
 
     def close(self):
         self._publisher.close()

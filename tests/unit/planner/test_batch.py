@@ -7,6 +7,7 @@ import fastavro
 import pytest
 
 from planner.batch import AlreadyPlanned, Desk, Incoming, Planned
+from planner.core import planning
 from planner.core.planning import Policy
 from planner.pins import MemoryPins
 from planner.rejections import rejection
@@ -143,6 +144,40 @@ def test_P6_an_enum_symbol_that_only_a_newer_schema_knows_is_refused():
     desk = a_desk(outcomes=Codec(CallOutcome, SchemaId(3), schema_by_id=lambda _: schema))
     (refused,) = desk.verdicts([incoming(make_outcome(), value=b"\0\0\0\0\4" + body.getvalue())])
     assert [each.code for each in refused.reasons] == ["undecodable"]
+
+
+def test_P6_an_error_that_nobody_foresaw_refuses_one_record_and_tells_its_kind_only(monkeypatch, capsys):
+    def broken(outcome, *_):
+        if outcome.session_id == "bad":
+            raise ZeroDivisionError("kim@example.com")
+        return planning.plan(outcome, *_)
+
+    monkeypatch.setattr("planner.batch.plan", broken)
+    refused, planned = a_desk().verdicts(
+        [incoming(make_outcome(session_id="bad")), incoming(make_outcome(session_id="good"), 1)]
+    )
+    assert [each.code for each in refused.reasons] == ["cannot_be_planned"]
+    assert isinstance(planned, Planned)
+    assert "example.com" not in str(refused.reasons) + capsys.readouterr().out
+
+
+def test_P6_a_codec_that_breaks_refuses_one_record_too():
+    def broken(schema_id: int):
+        raise KeyError(schema_id)
+
+    (refused,) = a_desk(outcomes=Codec(CallOutcome, SchemaId(3), schema_by_id=broken)).verdicts(
+        [incoming(make_outcome(), value=b"\0\0\0\0\3body")]
+    )
+    assert [each.code for each in refused.reasons] == ["cannot_be_planned"]
+
+
+def test_P6_pins_that_cannot_be_read_are_no_outcomes_fault():
+    class Broken(MemoryPins):
+        def digest(self, partition, session_id):
+            raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        a_desk(Broken()).verdicts([incoming(make_outcome())])
 
 
 def test_a_registry_that_does_not_answer_is_no_outcomes_fault():

@@ -12,24 +12,29 @@ from planner.pins import MemoryPins
 from planner.running import Rarely
 from planner.service import Service
 from planner.traces import Traces
-from schemas.headers import TRACEPARENT
+from schemas.codec import single_object
+from schemas.headers import TRACEPARENT, reasons
+from schemas.records import PlannedWriteback
 from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
-from tests.factories import make_outcome
+from tests.factories import make_baseline, make_outcome
 from tests.unit.planner.test_batch import a_desk, incoming
 
 TRACE = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
 
 
 class FakePublisher:
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, room: int = 10_000_000) -> None:
         self.published = []
         self.error = error
+        self.room = room
 
-    async def publish(self, records) -> None:
+    async def publish(self, records) -> list:
         if self.error:
             raise self.error
-        self.published += records
+        too_large = [each for each in records if len(each.value or b"") > self.room]
+        self.published += [each.smaller if each in too_large else each for each in records]
+        return too_large
 
 
 def a_service(*, pins=None, publisher=None, desk=None, patience=0.0, tracing=False):
@@ -100,11 +105,11 @@ class UnavailableAtFirst:
     def __init__(self, desk, times: int) -> None:
         self._desk, self.times = desk, times
 
-    def verdicts(self, batch):
+    async def first_verdicts(self, batch):
         if self.times:
             self.times -= 1
             raise RegistryUnavailable("the schema registry cannot be reached")
-        return self._desk.verdicts(batch)
+        return await self._desk.first_verdicts(batch)
 
 
 def test_a_registry_that_comes_back_costs_no_outcome(monkeypatch):
@@ -121,6 +126,58 @@ def test_a_registry_that_stays_away_rejects_nothing_and_ends_the_batch():
     with pytest.raises(RegistryUnavailable):
         asyncio.run(service.handle([incoming(make_outcome())]))
     assert publisher.published == []
+
+
+def test_P6_a_plan_that_its_topic_does_not_take_is_rejected_and_its_session_not_pinned():
+    pins, publisher = MemoryPins(), FakePublisher(room=3_000)
+    service, _ = a_service(pins=pins, publisher=publisher)
+    large = make_outcome(baseline=make_baseline(preserved={"medx_notes": "n" * 2_500}))
+    asyncio.run(service.handle([incoming(large), incoming(make_outcome(session_id="fits"), 1)]))
+    refused, planned = publisher.published
+    assert (refused.topic, refused.value) == ("call-outcomes-rejected", incoming(large).value)
+    assert [each.code for each in reasons(refused.headers)] == ["plan_too_large"]
+    assert (planned.topic, planned.key) == ("planned-writebacks", b"fits")
+    assert (len(pins), pins.digest(0, large.session_id)) == (1, None)
+
+
+def test_P6_what_a_large_plan_becomes_is_known_before_the_next_is_planned_from_it():
+    publisher = FakePublisher(room=600_000)
+    service, _ = a_service(publisher=publisher)
+    large = make_outcome(baseline=make_baseline(preserved={"medx_notes": "n" * 600_000}))
+    asyncio.run(service.handle([incoming(large), incoming(make_outcome(session_id="next"), 1)]))
+    plan = single_object(PlannedWriteback).decode(publisher.published[1].value)
+    assert (plan.session_id, plan.preceding) == ("next", ())
+
+
+def test_the_loop_turns_while_a_batch_is_decided_and_a_second_of_work_is_published_at_once(monkeypatch):
+    monkeypatch.setattr("planner.batch._AT_A_STRETCH_S", 0.0)
+    monkeypatch.setattr("planner.batch._BEFORE_PUBLISHING_S", 0.0)
+    pins, turns, published = MemoryPins(), [], []
+
+    class Counting(FakePublisher):
+        async def publish(self, records):
+            published.append(len(records))
+            return await super().publish(records)
+
+    async def turn():
+        while True:
+            turns.append(True)
+            await asyncio.sleep(0)
+
+    async def scenario():
+        service, _ = a_service(pins=pins, publisher=Counting())
+        batch = [incoming(make_outcome(session_id=f"s{number}"), number) for number in range(5)]
+        ticking = asyncio.ensure_future(turn())
+        await service.handle(batch)
+        assert published == [1] * 5
+        monkeypatch.setattr("planner.batch._BEFORE_PUBLISHING_S", 60.0)
+        before = len(turns)
+        await service.handle([incoming(make_outcome(session_id=f"t{number}"), number) for number in range(5, 15)])
+        assert len(turns) - before >= 10
+        ticking.cancel()
+
+    asyncio.run(scenario())
+    assert (published, len(pins)) == ([1] * 5 + [10], 15)
 
 
 def test_P5_a_batch_that_fails_ends_the_process_and_is_not_acknowledged():
