@@ -15,7 +15,7 @@ from typing import Any
 
 from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, Value
 from writer.core.batch import Reply, Request, Succeeded
-from writer.core.emission import Read
+from writer.core.emission import ETAG, Read
 from writer.core.gate import Blocked, Cleared, Snapshot, check, named_sets
 from writer.core.reconcile import Observed
 from writer.core.replies import Judgement, Kind, Meaning
@@ -101,12 +101,14 @@ class Facts:
                 return None
             case _:
                 raise FactsUnavailable(reply.judgement)
+        if not ETAG.fullmatch(etag := str(body.get("@odata.etag", ""))):
+            raise FactsUnavailable(_NONSENSE)
         shown = self.shown_as(read.entity_set)
         columns: dict[str, Value] = {}
         for name in read.columns:
             value = body.get(shown.get(name, name))
             columns[name] = self._link(read, name, planned, value) if name in shown and value is not None else value
-        return Observed(str(body.get("@odata.etag", "")), columns)
+        return Observed(etag, columns)
 
     def _link(self, read: Read, name: str, planned: Mapping[str, Value], value: Value) -> str:
         wanted = str(planned.get(name) or "").strip("/").partition("(")[0]

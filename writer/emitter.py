@@ -22,7 +22,7 @@ from typing import assert_never
 from schemas.records import BlockReason, OwnerCandidate, PlannedStep, ResultStatus, WritebackResult
 from writer.core import results
 from writer.core.batch import Failed
-from writer.core.emission import Emission, Read, call_activity, full, get, of_steps, reads
+from writer.core.emission import Emission, Read, call_activity, first_etag, full, get, of_steps, reads
 from writer.core.gate import Blocked
 from writer.core.reconcile import Conflict, Landed, Missing, Observations, SomebodyElses, Superseded, reconcile
 from writer.core.replies import Judgement, Kind, Meaning
@@ -122,7 +122,7 @@ class Emitter:
         seen, work.seen = work.seen, None
         if seen and time.monotonic() - seen.at < _FRESH_S and not work.read_first:
             return self._decided(work, seen.observed)
-        etag = work.plan.baseline.etag
+        etag = first_etag(work.plan)
         if work.read_first or etag is None or work.plan.preceding or not self._write:
             return _Reading(reads(work.plan))
         return self._writing(work, full(work.plan, _owners(work), etag))

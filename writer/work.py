@@ -13,6 +13,7 @@ from schemas import headers
 from schemas.codec import Codec, Undecodable
 from schemas.records import Operation, PlannedWriteback, PlanPosition
 from telemetry.tracing import context_of, traceparent_of
+from writer.core.emission import PRECONDITIONS
 from writer.core.gate import Cleared
 from writer.core.reconcile import Observations
 from writer.kafka_consumer import Taken
@@ -109,4 +110,6 @@ def plan_of(record: Taken, codec: Codec[PlannedWriteback]) -> PlannedWriteback |
         reasons.append(headers.Reason("no_queue_item_update", "steps", "exactly one step that updates the queue item"))
     if len({step.step_index for step in plan.steps}) != len(plan.steps):
         reasons.append(headers.Reason("step_index_repeated", "steps", "every step has an index of its own"))
+    if any(step.precondition is not PRECONDITIONS[step.operation] for step in plan.steps):
+        reasons.append(headers.Reason("precondition_mismatch", "steps", "the precondition that its operation demands"))
     return reasons or plan

@@ -37,7 +37,7 @@ FURTHEST_CALLBACK = timedelta(days=3_660)
 
 _ID = re.compile(rf"[!-~]{{1,{LONGEST_ID}}}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_ETAG = re.compile(r"[ -~]{1,200}")
+_ETAG = re.compile(r'(?:W/)?"[!#-~]{1,196}"')
 _CODE = re.compile(r"[a-z0-9_]{1,100}")
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 _INT64 = range(-(2**63), 2**63)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -34,6 +35,24 @@ class Read:
     entity_set: str
     record_id: str
     columns: tuple[str, ...]
+
+
+ETAG = re.compile(r'(?:W/)?"[!#-~]{1,200}"')
+"""A version of a record. Whatever else is called an etag, the wildcard above all, is none to write under."""
+
+PRECONDITIONS: Mapping[Operation, Precondition] = {
+    Operation.CREATE_PHONE_CALL: Precondition.MUST_NOT_EXIST,
+    Operation.COMPLETE_PHONE_CALL: Precondition.MUST_EXIST,
+    Operation.UPDATE_QUEUE_ITEM: Precondition.MUST_MATCH_BASELINE,
+    Operation.CREATE_TASK: Precondition.MUST_NOT_EXIST,
+}
+"""The only one under which a step of this operation may be sent."""
+
+
+def first_etag(plan: PlannedWriteback) -> str | None:
+    """The etag to write under straight away; None if the row has to be read first."""
+    etag = plan.baseline.etag
+    return etag if etag and ETAG.fullmatch(etag) else None
 
 
 def full(plan: PlannedWriteback, owners: Owners, etag: str) -> Emission:
@@ -102,6 +121,6 @@ def _precondition(precondition: Precondition, etag: str | None) -> dict[str, str
         return {"If-None-Match": "*"}
     if precondition is Precondition.MUST_EXIST:
         return {"If-Match": "*"}
-    if etag is None or etag == "*":
+    if etag is None or not ETAG.fullmatch(etag):
         raise ValueError("the queue item is never patched without an etag that was read")
     return {"If-Match": etag}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -121,6 +122,22 @@ def test_W2_a_conflict_read_again_under_a_later_session_is_never_told_as_complet
     call = plan.steps[0]
     bench.crm.seed(CALLS, call.record_id, **call.attributes)
     assert bench.one(plan) == Over() if write else bench.one(plan).status is ResultStatus.DRY_RUN
+
+
+def test_W7_a_wildcard_for_an_etag_is_never_sent_and_ends_nothing() -> None:
+    bench = Bench()
+    plan = bench.plan()
+    assert bench.one(replace(plan, baseline=replace(plan.baseline, etag="*"))).status is ResultStatus.COMPLETED
+    assert bench.requests == 2
+
+
+def test_W7_a_row_without_a_version_is_not_written() -> None:
+    bench = Bench()
+    plan = bench.plan()
+    bench.crm.rows[ITEMS][plan.queue_item_id]["@odata.etag"] = ""
+    verdict = bench.one(replace(plan, baseline=replace(plan.baseline, etag=None)))
+    assert isinstance(verdict, Later)
+    assert verdict.judgement.meaning is Meaning.SUSPECT
 
 
 def test_W2_after_a_lost_reply_that_landed_nothing_the_same_is_sent_again() -> None:
@@ -337,11 +354,8 @@ def test_W8_a_dry_run_sends_only_reads() -> None:
 def test_a_plan_that_cannot_be_put_into_a_request_is_blocked_alone() -> None:
     bench = Bench()
     good, bad = bench.plan(1), bench.plan(2)
-    broken = type(bad.baseline)(captured_at=bad.baseline.captured_at, etag="W/1\r\nX: y", columns=bad.baseline.columns)
-    works = [
-        make_work(good),
-        make_work(make_plan(session_id="sess-2", queue_item_id=bad.queue_item_id, baseline=broken), 1),
-    ]
+    broken = replace(bad.steps[0], entity_set="phone\r\ncalls")
+    works = [make_work(good), make_work(replace(bad, steps=(broken, *bad.steps[1:])), 1)]
     assert all(isinstance(verdict, Later) for verdict in bench.emit_works(*works))
     first, second = (bench.emit_works(work)[0] for work in works)
     assert isinstance(first, Done)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from schemas.codec import Codec, ParsedSchema, single_object
-from schemas.records import PlannedWriteback
+from schemas.records import PlannedWriteback, Precondition
 from schemas.registry import RegistryUnavailable
 from schemas.wire import SchemaId
 from tests.factories import make_plan
@@ -77,14 +78,17 @@ def test_tombstones_are_settled_at_once() -> None:
 def test_P6_what_is_no_plan_is_put_aside_and_then_settled() -> None:
     bench = Bench()
     strange = make_plan(steps=make_plan().steps[:2])
+    call, complete, update = make_plan().steps
+    reckless = make_plan(steps=(call, complete, replace(update, precondition=Precondition.MUST_EXIST)))
     bench.take(
         record(0, value=b"junk"),
         record(1, key=b"somebody else"),
         record(2, strange),
-        until=lambda: bench.frontier() == 3,
+        record(3, reckless),
+        until=lambda: bench.frontier() == 4,
     )
-    assert sorted(bench.outbox.story) == ["rejected 0", "rejected 1", "rejected 2"]
-    assert bench.metrics.registry.get_sample_value("writeback_rejected_records_total") == 3
+    assert sorted(bench.outbox.story) == ["rejected 0", "rejected 1", "rejected 2", "rejected 3"]
+    assert bench.metrics.registry.get_sample_value("writeback_rejected_records_total") == 4
     assert bench.queued == []
 
 

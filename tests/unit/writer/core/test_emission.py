@@ -12,7 +12,7 @@ from schemas.records import OwnerCandidate, OwnerKind
 from tests.factories import an_id
 from tests.unit.writer.core.crm_model import ITEM, plan_for
 from writer.core.batch import Request
-from writer.core.emission import Read, call_activity, full, get, of_steps, reads, update_step
+from writer.core.emission import Read, call_activity, first_etag, full, get, of_steps, reads, update_step
 
 ETAG = 'W/"1001"'
 PLAN = plan_for(1, ETAG, task=True)
@@ -51,7 +51,13 @@ def test_W7_only_columns_of_the_plan_are_ever_sent(steps: set[int]) -> None:
         assert request.headers
 
 
-@pytest.mark.parametrize("etag", [None, "*"])
+@pytest.mark.parametrize("etag", ["*", "", "17", '"', 'W/"1" , *', None])
+def test_W7_a_plan_whose_etag_is_none_to_write_under_is_read_first(etag: str | None) -> None:
+    assert first_etag(plan_for(1, etag)) is None
+    assert first_etag(plan_for(1, ETAG)) == ETAG
+
+
+@pytest.mark.parametrize("etag", [None, "*", "", "17"])
 def test_W7_the_queue_item_is_never_patched_without_an_etag(etag: str | None) -> None:
     with pytest.raises(ValueError, match="etag"):
         of_steps(PLAN, [2], {}, etag)
