@@ -126,6 +126,7 @@ class Service:
                     self._settling.run_appends(),
                     self._commit(),
                     self._tick(),
+                    self._tell_overdue(),
                     self._greet(),
                     self._watch_consumer(),
                 ):
@@ -234,10 +235,15 @@ class Service:
     async def _tick(self) -> None:
         while True:
             self.turned_at = time.monotonic()
-            await self._settling.tell_overdue()
             self._pause()
             self._measure()
             self._backlog.wake.set()
+            await asyncio.sleep(_TICK_S)
+
+    async def _tell_overdue(self) -> None:
+        """Beside the tick, which waits for nothing out of this process: a broker may take its time."""
+        while True:
+            await self._settling.tell_overdue()
             await asyncio.sleep(_TICK_S)
 
     def _measure(self) -> None:

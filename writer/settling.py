@@ -75,13 +75,16 @@ class Settling:
         elif isinstance(verdict, Done):
             await self.settle(work, verdict.result)
         elif isinstance(verdict, Over):
+            work.last_word = True
             await self._settled(work, "superseded")
         else:
             await self._wait(work, verdict)
 
     async def settle(self, work: Work, result: WritebackResult) -> None:
         """Raises MustRestart: then nothing is settled."""
-        await self._outbox.result(work, result)
+        work.last_word = True
+        async with work.one_word_at_a_time:
+            await self._outbox.result(work, result)
         self._count(work, result)
         await self._settled(work, result.status)
 
@@ -93,9 +96,13 @@ class Settling:
         await self._backlog.finished(work)
 
     async def tell_overdue(self) -> None:
-        """In an outage nothing is tried, but the retry budget runs out all the same: each plan is told once."""
-        for work in self._backlog.heads(set(self._patience.overdue(time.monotonic()))):
-            await self._tell_resume_needed(work, _NO_ANSWER)
+        """In an outage nothing is tried, but the retry budget runs out all the same: each plan is told once.
+
+        All at once; returns when the broker has them.
+        """
+        async with asyncio.TaskGroup() as telling:
+            for work in self._backlog.heads(set(self._patience.overdue(time.monotonic()))):
+                telling.create_task(self._tell_resume_needed(work, _NO_ANSWER))
 
     async def _wait(self, work: Work, later: Later) -> None:
         judgement, now = later.judgement, time.monotonic()
@@ -122,12 +129,16 @@ class Settling:
                 await self.settle(work, results.refused(self.telling(work), judgement))
 
     async def _tell_resume_needed(self, work: Work, judgement: Judgement) -> None:
-        result = results.resume_needed(self.telling(work), judgement)
-        self._log.warning(
-            "plan.resume_needed", session_id=work.session_id, attempts=result.attempts, last=judgement.meaning
-        )
-        self._metrics.outcomes.labels(result.status, "").inc()
-        await self._outbox.result(work, result)
+        """Not if its outcome was told meanwhile, or is somebody else's to tell."""
+        async with work.one_word_at_a_time:
+            if work.dropped or work.last_word:
+                return
+            result = results.resume_needed(self.telling(work), judgement)
+            self._log.warning(
+                "plan.resume_needed", session_id=work.session_id, attempts=result.attempts, last=judgement.meaning
+            )
+            self._metrics.outcomes.labels(result.status, "").inc()
+            await self._outbox.result(work, result)
 
     async def _to_the_back(self, work: Work, judgement: Judgement, seconds: float) -> None:
         """With its lane behind it. A dry run appends nothing for others to read: it says so, and goes on (W8)."""
@@ -138,6 +149,7 @@ class Settling:
         if work.dropped:
             await self._backlog.finished(work)
             return
+        work.last_word = True
         self._log.warning("plan.to_the_back", session_id=work.session_id, seconds=seconds, last=judgement.meaning)
         self._append_again([work, *self._backlog.behind(work)], timedelta(seconds=seconds))
         await self._backlog.finished(work)

@@ -49,6 +49,10 @@ class Work:
     seen: Seen | None = None
     """Its records, as the request that landed the plan before it showed them."""
     timer: asyncio.TimerHandle | None = None
+    one_word_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while something is published about it: the broker must hear its last word last."""
+    last_word: bool = False
+    """Its outcome, or its copy's way to the back, is being told; nothing is told after that."""
     span: Span = field(default=INVALID_SPAN)
 
     @property

@@ -255,6 +255,44 @@ def test_W6_in_an_outage_every_plan_is_told_once_though_only_one_knocks(monkeypa
     run(scenario)
 
 
+def test_W6_resume_needed_is_never_told_after_the_outcome_and_many_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        works = [bench.arrive(plan(number, lane=number)) for number in range(8)]
+        for work in works:
+            await bench.settling.act_on(work, FAILED)
+            assert work.timer
+            work.timer.cancel()
+        later = time.monotonic() + 60
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        acknowledged, begun = asyncio.Event(), []
+        telling = bench.outbox.result
+
+        async def slow(work: Work, result: Any) -> None:
+            begun.append(work.session_id)
+            await acknowledged.wait()
+            await telling(work, result)
+
+        bench.outbox.result = slow  # type: ignore[method-assign]
+        settled_first = asyncio.create_task(bench.settling.act_on(works[7], DONE))
+        await asyncio.sleep(0)
+        overdue = asyncio.create_task(bench.settling.tell_overdue())
+        async with asyncio.timeout(5):
+            while len(begun) < 8:  # noqa: ASYNC110  lets the telling tasks run
+                await asyncio.sleep(0)
+        landed = asyncio.create_task(bench.settling.act_on(works[0], DONE))
+        await asyncio.sleep(0)
+        acknowledged.set()
+        await asyncio.gather(settled_first, overdue, landed)
+        of_first = [line for line in bench.outbox.story if line.endswith("sess-0")]
+        assert of_first == ["result resume_needed sess-0", "result completed sess-0"]
+        assert [line for line in bench.outbox.story if line.endswith("sess-7")] == ["result completed sess-7"]
+
+    run(scenario)
+
+
 def test_a_not_before_is_waited_for() -> None:
     async def scenario() -> None:
         bench = Bench()
