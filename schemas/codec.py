@@ -108,7 +108,10 @@ class Codec(Generic[R]):
             raise Undecodable(f"is no {self.cls.__name__}: {where}") from None
         if surplus := len(body) - stream.tell():
             raise Undecodable(f"has {surplus} bytes after the end of the {self.cls.__name__}")
-        return from_plain(self.cls, plain)
+        try:
+            return from_plain(self.cls, plain)
+        except (TypeError, ValueError) as error:
+            raise Undecodable(f"is no {self.cls.__name__}: {type(error).__name__} in its values") from None
 
     def _schema(self, ref: SchemaRef) -> ParsedSchema:
         match ref:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from datetime import datetime
 from enum import StrEnum
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -29,7 +30,8 @@ def to_plain(record: Any) -> dict[str, Any]:
 
 
 def from_plain(cls: type[R], plain: dict[str, Any]) -> R:
-    """A record from what fastavro decoded with that record's schema; trusts the schema to have checked types."""
+    """A record from what fastavro decoded with that record's schema; trusts the schema to have checked types, but for
+    times and enums: TypeError and ValueError."""
     return cls(**{name: convert(plain[name]) if convert else plain[name] for name, convert in _inward(cls)})
 
 
@@ -67,12 +69,21 @@ def _from(hint: Any) -> Convert | None:
             return lambda plain: from_plain(inner, plain)
         case "enum":
             return inner  # type: ignore[no-any-return]
+        case "time":
+            return _aware
         case "tuple":
             return _tupled(convert) if (convert := _from(inner)) else tuple
         case "optional" if convert := _from(inner):
             return _optional(convert)
         case _:
             return None
+
+
+def _aware(value: Any) -> Any:
+    """A writer's schema may lack the logical type, or mean local time: then nobody knows which moment is meant."""
+    if isinstance(value, datetime) and value.tzinfo:
+        return value
+    raise TypeError("not a time with a zone")
 
 
 def _optional(convert: Convert) -> Convert:
@@ -96,4 +107,6 @@ def _shape(hint: Any) -> tuple[str, Any]:
         return "record", hint
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return "enum", hint
+    if hint is datetime:
+        return "time", hint
     return "scalar", hint

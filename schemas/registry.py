@@ -20,6 +20,7 @@ R = TypeVar("R", CallOutcome, PlannedWriteback, WritebackResult)
 
 _NOT_FOUND = 404
 _INCOMPATIBLE = 409
+_NO_SUCH_ID = (400, _NOT_FOUND, 422)
 
 
 class RegistryUnavailable(Exception):
@@ -60,12 +61,15 @@ class Registry:
                 try:
                     text = self._client.get_schema(schema_id).schema_str or ""
                 except SchemaRegistryError as error:
-                    if error.http_status_code == _NOT_FOUND:
+                    if error.http_status_code in _NO_SUCH_ID:
                         raise Undecodable(
                             f"was written with schema id {schema_id}, which the registry does not know"
                         ) from None
                     raise
-            self._by_id[schema_id] = parse(text)
+            try:
+                self._by_id[schema_id] = parse(text)
+            except Exception:  # noqa: BLE001  any text may stand there: a schema of another kind raises anything
+                raise Undecodable(f"was written with schema id {schema_id}, which is no Avro schema") from None
         return self._by_id[schema_id]
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import random
 import struct
 
+import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import Codec, NoSchemaRegistry, Undecodable, parse, single_object
+from schemas.conversion import to_plain
 from schemas.records import CallOutcome, Disposition, PlannedWriteback
 from schemas.wire import Fingerprint, NotFramed, SchemaId, frame, unframe
 from tests.factories import make_outcome, make_plan
@@ -73,6 +77,20 @@ def test_a_record_written_with_an_older_registered_schema_is_read_with_todays() 
     codec = Codec(CallOutcome, SchemaId(1), schema_by_id={1: older}.__getitem__)
     with pytest.raises(Undecodable, match="is no CallOutcome"):
         codec.decode(frame(SchemaId(1), b"\x02s\x02x"))
+
+
+@pytest.mark.parametrize("time", ['"long"', '{"type": "long", "logicalType": "local-timestamp-millis"}'])
+def test_P6_a_time_that_is_no_moment_is_undecodable(time: str) -> None:
+    known = json.loads(CODEC.schemas.text)
+    next(each for each in known["fields"] if each["name"] == "started_at")["type"] = json.loads(time)
+    theirs = parse(json.dumps(known))
+    plain = to_plain(make_outcome())
+    plain["started_at"] = plain["started_at"].replace(tzinfo=None) if "local" in time else 1_795_176_000_000
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, theirs, plain)
+    codec = Codec(CallOutcome, SchemaId(1), schema_by_id={1: theirs}.__getitem__)
+    with pytest.raises(Undecodable, match="is no CallOutcome: TypeError"):
+        codec.decode(frame(SchemaId(1), body.getvalue()))
 
 
 def test_the_framings_are_the_published_ones() -> None:

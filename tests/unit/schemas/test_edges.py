@@ -74,6 +74,33 @@ def test_with_a_registry_records_carry_its_schema_id_and_the_schema_is_looked_up
     assert ours.decode(framed) == make_outcome()
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", '{"$schema": "x", "type": "object"}', 'syntax = "proto3"; message A {}', "[17]"],
+)
+def test_P6_a_schema_id_of_something_that_is_no_avro_is_the_records_fault(text: str) -> None:
+    with answering((200, {"schema": text})) as url:
+        registry = Registry(RegistrySettings(url=url))
+        with pytest.raises(Undecodable, match="schema id 7, which is no Avro schema"):
+            registry.schema_by_id(7)
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+def test_P6_a_schema_id_that_the_registry_refuses_is_the_records_fault(status: int) -> None:
+    with answering((status, {"error_code": status, "message": "no"})) as url:
+        registry = Registry(RegistrySettings(url=url))
+        with pytest.raises(Undecodable, match="schema id 7, which the registry does not know"):
+            registry.schema_by_id(7)
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+def test_a_registry_that_lets_nobody_in_or_fails_is_no_records_fault(status: int) -> None:
+    with answering((status, {"error_code": status, "message": "no"})) as url:
+        registry = Registry(RegistrySettings(url=url))
+        with pytest.raises(RegistryUnavailable):
+            registry.schema_by_id(7)
+
+
 def test_without_a_registry_records_are_single_objects() -> None:
     assert isinstance(codec(CallOutcome, "call-outcomes", None).written_as, Fingerprint)
 
