@@ -99,11 +99,11 @@ def test_P6_any_bytes_are_planned_or_rejected(value):
 
 
 @settings(max_examples=200)
-@given(outcomes(), st.none() | st.binary(max_size=40))
-def test_P6_any_outcome_under_any_key_is_planned_or_rejected(outcome, key):
-    (found,) = a_desk().verdicts([incoming(outcome, key=key)])
-    right = key == outcome.queue_item_id.encode()
-    assert isinstance(found, Planned if right and outcome.ended_at <= incoming(outcome).received_at else Refused)
+@given(outcomes(), st.booleans(), st.none() | st.binary(max_size=40))
+def test_P6_any_outcome_under_any_key_is_planned_or_rejected(outcome, right, other):
+    key = outcome.queue_item_id.encode() if right else other
+    (found,) = a_desk().verdicts([incoming(outcome, key=key, received_at=None)])
+    assert isinstance(found, Planned if right else Refused)
 
 
 @pytest.mark.parametrize(
