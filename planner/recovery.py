@@ -71,6 +71,8 @@ class PinStore:
             plain: Any = fastavro.schemaless_reader(
                 io.BytesIO(body), written_with, None if written_with is today else today
             )
+            if plain["source"]["offset"] < 0:
+                raise ValueError("no offset")  # noqa: TRY301  told below, like everything that is no plan
             return Pin(
                 session_id=plain["session_id"],
                 queue_item_id=plain["queue_item_id"],

@@ -15,11 +15,14 @@ Delays = Mapping[Disposition, timedelta]
 def next_attempt(outcome: CallOutcome, disposition: Disposition, effect: Effect, delays: Delays) -> datetime | None:
     """The end of the session plus the delay, or the moment that the contact asked for if that is later.
 
-    None if the disposition is not retryable or has no delay.
+    None if the disposition is not retryable or has no delay, or if there is no such time.
     """
     if not effect.retryable or disposition not in delays:
         return None
-    earliest = outcome.ended_at + delays[disposition]
+    try:
+        earliest = outcome.ended_at + delays[disposition]
+    except OverflowError:  # the end of the calendar
+        return None
     if effect.task is TaskKind.CALLBACK and outcome.callback_at:
         return max(earliest, outcome.callback_at)
     return earliest

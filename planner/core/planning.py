@@ -24,9 +24,9 @@ from planner.core.notices import last_error, notices
 from planner.core.preceding import EarlierPlan, preceding
 from planner.core.record_ids import record_id
 from planner.core.redaction import redact
-from planner.core.resolution import Crm
+from planner.core.resolution import Crm, TextColumn
 from planner.core.summary import Texts, call_texts, task_texts
-from planner.core.text import clean, one_line
+from planner.core.text import clean, cut, one_line
 from planner.core.times import iso
 from planner.core.validation import Envelope
 from schemas.headers import Reason
@@ -46,6 +46,9 @@ from schemas.records import (
 from schemas.records import Warning as Notice
 
 Columns = dict[str, Value]
+
+LONGEST_SUBJECT = 200
+"""Characters of an activity's subject, however many more a tenant has made room for."""
 
 _PHONE = re.compile(r"(?:tel:)?[+(]?[0-9][0-9 ()./-]{1,38}(?:(?:ext\.?|x|#|;ext=) ?[0-9]{1,7})?", re.IGNORECASE)
 
@@ -199,7 +202,7 @@ def _phone_call(case: _Case) -> tuple[PlannedStep, PlannedStep]:
         identity[columns.phone_number.name] = columns.phone_number.fit(_phone(outcome.phone_number, case.policy))
     texts = _call_texts(case)
     attributes = identity | {
-        columns.subject.name: columns.subject.fit(texts.subject),
+        columns.subject.name: _subject(columns.subject, texts),
         columns.description.name: columns.description.fit(texts.description),
         columns.direction: columns.outgoing,
         columns.started_at: iso(outcome.started_at),
@@ -232,6 +235,10 @@ def _phone_call(case: _Case) -> tuple[PlannedStep, PlannedStep]:
 def _call_texts(case: _Case) -> Texts:
     full = case.policy.transcript == "full"
     return call_texts(case.outcome, case.disposition, case.policy.redacted, full_transcript=full)
+
+
+def _subject(column: TextColumn, texts: Texts) -> str:
+    return cut(column.fit(texts.subject), LONGEST_SUBJECT)
 
 
 def _phone(number: str, policy: Policy) -> str:
@@ -286,7 +293,7 @@ def _task(case: _Case, kind: TaskKind) -> PlannedStep:
         identity[columns.regarding.column] = columns.regarding.to(outcome.account.id)
     texts = task_texts(outcome, kind, case.policy.redacted)
     attributes = identity | {
-        columns.subject.name: columns.subject.fit(texts.subject),
+        columns.subject.name: _subject(columns.subject, texts),
         columns.description.name: columns.description.fit(texts.description),
     }
     if outcome.callback_at:

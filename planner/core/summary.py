@@ -67,13 +67,14 @@ def compose(outcome: CallOutcome, disposition: Disposition) -> str:
 
 
 def _callback(outcome: CallOutcome, redacted: Redact) -> str:
+    """The address comes first, so that no column cuts it: half an address is another one."""
     parts = []
-    if outcome.callback_window:
-        parts.append(f"Callback window: {redacted(one_line(clean(outcome.callback_window)))}.")
     if outcome.captured_email and outcome.captured_email_verified:
         given = outcome.captured_email
         address = given if _ADDRESS.fullmatch(given) else redacted(one_line(clean(given)))
         parts.append(f"Verified email: {address}")
+    if outcome.callback_window:
+        parts.append(f"Callback window: {redacted(one_line(clean(outcome.callback_window)))}.")
     return "\n".join(parts) or "No callback window and no verified email were given."
 
 

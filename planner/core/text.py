@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from planner.core.redaction.view import MARKER
+
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 _BLANKS = re.compile(r"\s+")
 _JOINER = "\u200d"
@@ -16,12 +18,15 @@ _SKIN_TONES = range(0x1F3FB, 0x1F400)
 
 
 def cut(text: str, limit: int) -> str:
-    """The longest beginning of `text` that fits, never half a character: accents and joined emoji stay whole."""
+    """The longest beginning of `text` that fits, never half a character or mark of the redactor: accents and joined emoji
+    stay whole."""
     if len(text) <= limit and (text.isascii() or _units(text) <= limit):
         return text
     end, room = 0, limit
     while (room := room - 1 - (ord(text[end]) > 0xFFFF)) >= 0:
         end += 1
+    if (start := text.rfind("[", max(0, end - len(MARKER) + 1), end)) >= 0 and text.startswith(MARKER, start):
+        return text[:start]
     while end and (_continues(text[end]) or text[end - 1] == _JOINER):
         end -= 1
     return text[:end]

@@ -26,8 +26,11 @@ LONGEST_TEXT: Mapping[str, int] = {
 }
 LONGEST_TRANSCRIPT = 1_000_000
 MOST_TURNS = 10_000
-MOST_WARNINGS = 100
-LONGEST_WARNING = 2_000
+MOST_WARNINGS = 20
+LONGEST_WARNING = 500
+MOST_FREE_TEXT = 30_000
+"""Characters that pass through the redactor, the transcript aside: text made to be slow takes it a second."""
+MOST_DIGITS = 6
 MOST_PRESERVED = 500
 LONGEST_PRESERVED = 1_048_576
 MOST_ATTEMPTS = 1_000_000
@@ -40,11 +43,13 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _ETAG = re.compile(r'(?:W/)?"[!#-~]{1,196}"')
 _CODE = re.compile(r"[a-z0-9_]{1,100}")
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
+_PHONE = re.compile(r"\+[0-9]{8,15}")
 _INT64 = range(-(2**63), 2**63)
 
 _REVIEW, _BLOCKED = Disposition.NEEDS_HUMAN_REVIEW, Disposition.BLOCKED
 
 _AN_ID = f"1 to {LONGEST_ID} printable ASCII characters without blanks"
+_NO_PHONE = "no phone number: it becomes a key"
 _A_UUID = "a UUID in canonical form: lower case, with dashes"
 
 
@@ -67,6 +72,8 @@ def reasons(outcome: CallOutcome, envelope: Envelope | None = None) -> tuple[Rea
 def _ids(outcome: CallOutcome) -> Iterator[Reason]:
     if not _ID.fullmatch(outcome.session_id):
         yield Reason("invalid_id", "session_id", _AN_ID)
+    elif _PHONE.fullmatch(outcome.session_id):
+        yield Reason("phone_number_as_id", "session_id", _NO_PHONE)
     if not is_canonical_uuid(outcome.queue_item_id):
         yield Reason("invalid_id", "queue_item_id", _A_UUID)
     for name in ("campaign_id", "provider_call_id", "persona_version", "owner_override"):
@@ -108,7 +115,15 @@ def _texts(outcome: CallOutcome) -> Iterator[Reason]:
         yield Reason("too_many", "transcript", f"at most {MOST_TURNS} turns")
     elif sum(len(turn.role) + len(turn.text) for turn in outcome.transcript) > LONGEST_TRANSCRIPT:
         yield Reason("text_too_long", "transcript", f"at most {LONGEST_TRANSCRIPT} characters in all")
+    if _free_text(outcome) > MOST_FREE_TEXT:
+        yield Reason("too_much_text", "value", f"at most {MOST_FREE_TEXT} characters in all texts but the transcript")
     yield from _warnings(outcome)
+
+
+def _free_text(outcome: CallOutcome) -> int:
+    texts = [outcome.summary, outcome.callback_window, outcome.captured_email, outcome.phone_number]
+    texts += [outcome.account.name if outcome.account else None, *(warning.message for warning in outcome.warnings)]
+    return sum(map(len, filter(None, texts)))
 
 
 def _warnings(outcome: CallOutcome) -> Iterator[Reason]:
@@ -118,8 +133,15 @@ def _warnings(outcome: CallOutcome) -> Iterator[Reason]:
         yield Reason("invalid_code", "warnings.code", "1 to 100 characters of a-z, 0-9 and _")
     if not all(warning.field is None or _COLUMN.fullmatch(warning.field) for warning in outcome.warnings):
         yield Reason("invalid_id", "warnings.field", "the name of a field")
+    for part in ("code", "field"):
+        if any(_digits(getattr(warning, part) or "") > MOST_DIGITS for warning in outcome.warnings):
+            yield Reason("number_in_a_name", f"warnings.{part}", f"at most {MOST_DIGITS} digits")
     if any(len(warning.message) > LONGEST_WARNING for warning in outcome.warnings):
         yield Reason("text_too_long", "warnings.message", f"at most {LONGEST_WARNING} characters")
+
+
+def _digits(text: str) -> int:
+    return sum(map(str.isdigit, text))
 
 
 def _times(outcome: CallOutcome) -> Iterator[Reason]:
@@ -146,7 +168,7 @@ def _capped(moment: datetime, ahead: timedelta) -> datetime:
 def _future(outcome: CallOutcome, received_at: datetime | None) -> Iterator[Reason]:
     if received_at is None:
         return
-    latest = received_at + CLOCK_SKEW
+    latest = _capped(received_at, CLOCK_SKEW)
     named = ("started_at", outcome.started_at), ("ended_at", outcome.ended_at)
     for name, moment in (*named, ("baseline.captured_at", outcome.baseline.captured_at)):
         if moment > latest:

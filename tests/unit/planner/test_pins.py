@@ -211,6 +211,14 @@ def test_P1_recovery_does_not_go_on_without_a_registry_that_it_needs():
         )
 
 
+def test_a_plan_with_an_impossible_place_does_not_end_the_recovery():
+    codec, told = single_object(PlannedWriteback), []
+    bad = codec.encode(make_plan(source=Source(topic="call-outcomes", partition=0, offset=-1)))
+    store = PinStore(pins := MemoryPins(), codec, lambda *place: told.append(place))
+    store.apply([Message(b"a", bad, offset=4), Message(b"b", codec.encode(make_plan(session_id="b")), offset=5)])
+    assert (told, len(pins)) == ([(0, 4)], 1)
+
+
 def test_recovery_asks_the_store_how_far_it_is_and_tells_it_what_to_keep():
     pins = MemoryPins()
     store = PinStore(pins, single_object(PlannedWriteback), lambda *_: None)

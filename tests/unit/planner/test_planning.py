@@ -287,7 +287,7 @@ def test_a_callback_task_says_when_and_how_and_is_due_when_the_contact_asked_for
     task = step(planned(outcome), Operation.CREATE_TASK)
     assert task.attributes == {
         "subject": "Callback for Example Clinic",
-        "description": "Callback window: tomorrow after 3 pm.\nVerified email: kim@example.com",
+        "description": "Verified email: kim@example.com\nCallback window: tomorrow after 3 pm.",
         "scheduledend": "2026-11-21T15:00:00Z",
         "regardingobjectid_account_task@odata.bind": f"/accounts({outcome.account.id})",
         "medx_idempotencykey": "sess-000001",
@@ -302,6 +302,20 @@ def test_P7_an_unverified_address_goes_nowhere_and_a_verified_one_into_the_task_
         assert ("kim@example.com" in task.attributes["description"]) is verified
         everything_else = [each for each in found.steps if each is not task]
         assert "kim@example.com" not in repr(everything_else) + repr(found.warnings) + task.attributes["subject"]
+
+
+def test_a_long_callback_window_never_cuts_the_verified_address():
+    given = {"captured_email": "kim@example.com", "captured_email_verified": True}
+    outcome = outcome_of("call_back_later", callback_window="any day " * 249, **given)
+    (task,) = [each for each in planned(outcome).steps if each.operation is Operation.CREATE_TASK]
+    assert "Verified email: kim@example.com" in task.attributes["description"].splitlines()
+
+
+def test_a_subject_has_at_most_two_hundred_characters_whatever_a_tenant_has_room_for():
+    columns = CRM.phone_call
+    roomy = replace(CRM, phone_call=replace(columns, subject=replace(columns.subject, limit=1_000)))
+    call = plan(make_outcome(summary="x" * 900), a_source(0), roomy, Policy()).steps[0]
+    assert len(call.attributes["subject"]) == 200
 
 
 def test_P7_something_that_only_claims_to_be_a_verified_address_is_redacted():

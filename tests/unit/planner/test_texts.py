@@ -35,6 +35,10 @@ def units(text: str) -> int:
         ("a👩‍⚕️b", 6, "a👩‍⚕️"),
         ("a👍🏽", 3, "a"),
         ("é", 0, ""),
+        ("call [REDACTED] now", 15, "call [REDACTED]"),
+        ("call [REDACTED] now", 14, "call "),
+        ("call [REDACTED] now", 6, "call "),
+        ("call [me] now", 7, "call [m"),
         ("\u0301\u0301", 1, ""),
     ],
 )
@@ -127,9 +131,9 @@ def test_P7_every_text_passes_through_the_redactor():
     task = task_texts(outcome, TaskKind.CALLBACK, spy)
     told = notices(outcome, EFFECTS[outcome.disposition], spy, overrides_mapped=True)
     assert (call.subject, call.description) == ("X", "X\n\nTranscript:\nX")
-    assert (task.subject, task.description) == ("Callback for X", "Callback window: X.\nVerified email: X")
+    assert (task.subject, task.description) == ("Callback for X", "Verified email: X\nCallback window: X.")
     assert told[0].message == "X"
-    assert passed == ["S", "R: T", "Example Clinic", "W", "not an address", "M"]
+    assert passed == ["S", "R: T", "Example Clinic", "not an address", "W", "M"]
 
 
 def test_P7_a_summary_that_spans_lines_is_redacted_as_it_will_be_shown():

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.core.dispositions import EFFECTS
+from planner.core.next_attempt import next_attempt
 from planner.core.validation import Envelope, reasons
 from schemas.records import Account, Disposition, EligibilityRule, HumanReviewReason, Utterance
 from schemas.records import Warning as Notice
@@ -13,6 +15,7 @@ from tests.factories import NOON, an_id, make_baseline, make_outcome
 from tests.unit.planner.strategies import outcomes
 
 ANCIENT = datetime(1899, 1, 1, tzinfo=UTC)
+A_DAY_LATER = {Disposition.NO_ANSWER: timedelta(hours=24)}
 LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 
 INVALID = [
@@ -48,10 +51,14 @@ INVALID = [
     ({"account": Account(id=an_id("a"), name="x" * 1_001)}, "text_too_long", "account.name"),
     ({"transcript": (Utterance(role="r", text="x" * 1_000_000),)}, "text_too_long", "transcript"),
     ({"transcript": (Utterance(role="r", text="x"),) * 10_001}, "too_many", "transcript"),
-    ({"warnings": (Notice(code="a", message="m"),) * 101}, "too_many", "warnings"),
+    ({"warnings": (Notice(code="a", message="m"),) * 21}, "too_many", "warnings"),
+    ({"session_id": "+15305550123"}, "phone_number_as_id", "session_id"),
+    ({"warnings": (Notice(code="15305550123", message="m"),)}, "number_in_a_name", "warnings.code"),
+    ({"warnings": (Notice(code="a", field="x530_555_0123", message="m"),)}, "number_in_a_name", "warnings.field"),
+    ({"summary": "x" * 20_000, "warnings": (Notice(code="a", message="m" * 500),) * 20}, "too_much_text", "value"),
     ({"warnings": (Notice(code="Not a code", message="m"),)}, "invalid_code", "warnings.code"),
     ({"warnings": (Notice(code="a", field="kim@example.com", message="m"),)}, "invalid_id", "warnings.field"),
-    ({"warnings": (Notice(code="a", message="m" * 2_001),)}, "text_too_long", "warnings.message"),
+    ({"warnings": (Notice(code="a", message="m" * 501),)}, "text_too_long", "warnings.message"),
     ({"ended_at": NOON - timedelta(seconds=1)}, "ends_before_it_starts", "ended_at"),
     ({"ended_at": NOON + timedelta(hours=25)}, "session_too_long", "ended_at"),
     ({"started_at": ANCIENT, "ended_at": ANCIENT}, "time_out_of_range", "started_at"),
@@ -118,6 +125,9 @@ def test_P6_times_are_judged_by_the_records_own_time_and_not_by_a_clock():
 def test_times_at_the_end_of_the_calendar_do_not_overflow():
     outcome = make_outcome(started_at=LATEST, ended_at=LATEST, callback_at=LATEST)
     assert reasons(outcome) == ()
+    end = datetime.max.replace(tzinfo=UTC)
+    assert reasons(make_outcome(), Envelope(make_outcome().queue_item_id.encode(), end)) == ()
+    assert next_attempt(outcome, outcome.disposition, EFFECTS[outcome.disposition], A_DAY_LATER) is None
 
 
 @given(outcomes(), st.text(min_size=8, max_size=30))
