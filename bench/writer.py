@@ -60,13 +60,14 @@ def idle(bootstrap: str) -> list[Figure]:
         with writing(queue, crm):
             queue.publish(made[:1])
             wait(lambda: crm.landed() == 1, "the first session has landed")
+            time.sleep(2 * LATENCY_S)  # a landing is seen before its request is answered and counted
             before, took = crm.requests(), []
             for number, one in enumerate(made[1:], 2):
                 started = time.monotonic()
                 queue.publish([one])
                 wait(lambda number=number: crm.landed() == number, "the session has landed", every=0.002)
                 took.append(time.monotonic() - started)
-            time.sleep(2 * LATENCY_S)  # the last landing is seen before its request is answered
+            time.sleep(2 * LATENCY_S)
             requests = (crm.requests() - before) / len(took)
     return [
         Figure("idle: CRM requests per session", requests, "", aim="1"),
