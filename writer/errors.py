@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class MustRestart(Exception):
     """The process cannot go on, and nothing unsettled was committed: the supervisor starts it again."""
+
+
+class RecordTooLarge(MustRestart):
+    """The broker refuses a record for its size."""

@@ -15,10 +15,12 @@ from typing import Protocol, cast
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.connection import ClientConfig
-from writer.errors import MustRestart
+from writer.errors import MustRestart, RecordTooLarge
 
 _POLL_S = 0.1
 _QUEUE_FULL_S = 0.02
+_LARGEST = 64 * 1024 * 1024
+"""Before compression, so that the broker's own limit decides: it holds for what is compressed."""
 _NOT_YET = {
     KafkaError._MSG_TIMED_OUT,  # noqa: SLF001  its public name
     KafkaError._TRANSPORT,  # noqa: SLF001
@@ -30,6 +32,7 @@ _NOT_YET = {
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
 }
+_TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -52,7 +55,7 @@ class BrokerPublisher:
         on_wait: Callable[[str], None],
         connect: Callable[[ClientConfig], Producer] = Producer,
     ) -> None:
-        self._producer = connect(config | {"linger.ms": 2, "compression.type": "lz4"})
+        self._producer = connect(config | {"linger.ms": 2, "compression.type": "gzip", "message.max.bytes": _LARGEST})
         self._loop = asyncio.get_running_loop()
         self._on_wait = on_wait
         self._stopping = threading.Event()
@@ -67,7 +70,8 @@ class BrokerPublisher:
             if isinstance(told, int):
                 return told
             if told.fatal() or (told.code() not in _NOT_YET and not told.retriable()):
-                raise MustRestart(f"the broker refuses a record for {topic}: {told.name()}")
+                refused = RecordTooLarge if told.code() in _TOO_LARGE else MustRestart
+                raise refused(f"the broker refuses a record for {topic}: {told.name()}")
             self._on_wait(told.name())
 
     async def _once(

@@ -12,6 +12,7 @@ from schemas import headers
 from schemas.codec import Codec
 from schemas.records import WritebackResult
 from schemas.topics import Topics
+from writer.errors import RecordTooLarge
 from writer.kafka_consumer import Taken
 from writer.kafka_producer import Publisher
 from writer.work import Work
@@ -48,20 +49,27 @@ class Outbox:
         )
 
     async def rejected(self, record: Taken, reasons: Sequence[headers.Reason]) -> None:
-        """The original bytes, with the reasons beside them. Raises MustRestart."""
+        """The original bytes, with the reasons beside them; the reasons alone if the broker does not take so much.
+
+        Raises MustRestart.
+        """
         if not self._write:
             return
         topic = self._topics.planned_writebacks
         where = f"{topic.name}/{record.partition}/{record.offset}".encode()
-        beside = [
-            headers.reasons_header(reasons),
-            (headers.REJECTED_BY, self._name.encode()),
-            (headers.REJECTED_FROM, where),
-        ]
-        await self._publisher.publish(
-            self._topics.planned_writebacks_rejected.name,
-            record.partition,
-            key=record.key,
-            value=record.value,
-            headers=[*record.headers, *beside],
-        )
+        signed = [(headers.REJECTED_BY, self._name.encode()), (headers.REJECTED_FROM, where)]
+        beside = [headers.reasons_header(reasons), *signed]
+        rejected = self._topics.planned_writebacks_rejected.name
+        try:
+            await self._publisher.publish(
+                rejected, record.partition, key=record.key, value=record.value, headers=[*record.headers, *beside]
+            )
+        except RecordTooLarge:
+            key = record.key if len(record.key or b"") <= _LONGEST_KEY else None
+            beside = [headers.reasons_header([*reasons, _TOO_LARGE]), *signed]
+            await self._publisher.publish(rejected, record.partition, key=key, value=b"", headers=beside)
+
+
+_LONGEST_KEY = 1024
+"""Bytes; no session id is longer, and a longer key may be why the record is too large."""
+_TOO_LARGE = headers.Reason("too_large", None, "a record that the broker takes; its value and headers were left out")

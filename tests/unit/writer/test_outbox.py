@@ -1,0 +1,55 @@
+"""What is published when the broker does not take everything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from schemas import headers
+from schemas.codec import single_object
+from schemas.records import WritebackResult
+from schemas.topics import Topics
+from tests.unit.writer.workbench import Published, make_record
+from writer.errors import RecordTooLarge
+from writer.outbox import Outbox
+
+
+class SmallBroker:
+    """Takes ten thousand bytes per record."""
+
+    def __init__(self) -> None:
+        self.taken: list[Published] = []
+
+    async def publish(self, topic: str, partition: int, *, key: Any, value: Any, headers: Any = ()) -> int:
+        if len(key or b"") + len(value or b"") + sum(len(v) for _, v in headers) > 10_000:
+            raise RecordTooLarge("MSG_SIZE_TOO_LARGE")
+        self.taken.append(Published(topic, partition, key, value, headers))
+        return 0
+
+
+def rejected(**record: Any) -> Published:
+    broker = SmallBroker()
+    outbox = Outbox(broker, Topics(), single_object(WritebackResult), name="writer 1", write=True)
+    reasons = [headers.Reason("undecodable", None, "a plan")]
+    asyncio.run(outbox.rejected(make_record(**record), reasons))
+    [one] = broker.taken
+    return one
+
+
+def test_a_rejected_record_keeps_its_bytes() -> None:
+    one = rejected(value=b"no plan", headers=[("traceparent", b"00")])
+    assert (one.key, one.value) == (b"sess", b"no plan")
+    assert one.headers[0] == ("traceparent", b"00")
+
+
+def test_a_giant_record_is_rejected_without_its_value_instead_of_ending_the_process() -> None:
+    one = rejected(value=b"x" * 20_000)
+    assert (one.key, one.value) == (b"sess", b"")
+    codes = [reason["code"] for reason in json.loads(dict(one.headers)[headers.REJECTION_REASONS])]
+    assert codes == ["undecodable", "too_large"]
+
+
+def test_a_giant_key_or_header_is_left_out_too() -> None:
+    assert rejected(key=b"k" * 20_000).key is None
+    assert [name for name, _ in rejected(headers=[("x", b"x" * 20_000)]).headers].count("x") == 0
