@@ -154,7 +154,10 @@ class Facts:
     async def _ask_tables(self, sets: Collection[str], consistency: str | None) -> None:
         asked_at = self._clock()
         [names] = await self._ask([CATALOGUE], "metadata", consistency)
-        entity_sets = catalogue(names)
+        try:
+            entity_sets = catalogue(names)
+        except (AttributeError, KeyError, TypeError):
+            raise FactsUnavailable(_NONSENSE) from None
         logical = {entity_set: name for name, entity_set in entity_sets.items() if entity_set in sets}
         asked = [question for name in logical.values() for question in questions(name)]
         answers = await self._ask(asked, "metadata", consistency) if asked else []
@@ -163,7 +166,7 @@ class Facts:
             start = number * QUESTIONS_PER_TABLE
             try:
                 found[entity_set] = table_facts(answers[start : start + QUESTIONS_PER_TABLE], entity_sets)
-            except (KeyError, TypeError, ValueError):
+            except (AttributeError, KeyError, TypeError, ValueError):
                 raise FactsUnavailable(_NONSENSE) from None
         self._tables |= {name: _Kept(found.get(name), asked_at) for name in sets}
 

@@ -200,10 +200,10 @@ class ConsumerThread:
     def _run(self) -> None:
         try:
             self._poll_until_stopped(self._connected()).close()
-        except (MustRestart, KafkaException, TimeoutError) as error:  # not closed: progress is not committed by chance
-            self._fail(error)
+        except BaseException as error:  # noqa: BLE001  a thread that dies in silence would leave a writer that idles
+            self._fail(error)  # not closed: progress is not committed by chance
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         what = MustRestart(f"the consumer cannot go on: {_said(error)}")
         self._stopping.set()
         if not self._loop.is_closed():
@@ -364,10 +364,12 @@ def _fail_once(future: asyncio.Future[None], error: Exception) -> None:
         future.set_exception(error)
 
 
-def _said(error: Exception) -> str:
-    """The broker's name for what went wrong."""
+def _said(error: BaseException) -> str:
+    """The broker's name for what went wrong; of what nobody foresaw its type, since its text may quote a record."""
     first = error.args[0] if error.args else None
-    return first.name() if isinstance(first, KafkaError) else str(error)
+    if isinstance(first, KafkaError):
+        return first.name()
+    return str(error) if isinstance(error, MustRestart) else type(error).__name__
 
 
 def _partition(message: Message) -> int:

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ops.embedded_broker import ApiKey, EmbeddedBroker
+from writer.errors import MustRestart
 from writer.kafka_consumer import Assigned, ConsumerOptions, ConsumerThread, Position, Taken
 
 TOPIC = "plans"
@@ -216,4 +217,19 @@ def test_a_broker_that_is_gone_for_a_while_is_waited_for(broker: EmbeddedBroker)
             assert not thread.failed.done()
 
     produce(broker, 3)
+    run(scenario)
+
+
+def test_B2_whatever_ends_the_thread_is_told_and_quotes_nothing(broker: EmbeddedBroker) -> None:
+    async def scenario() -> None:
+        def connect(_config: dict[str, Any]) -> Consumer:
+            raise ZeroDivisionError("+15305550101")
+
+        thread = ConsumerThread(options(broker), Recorder(), connect=connect)
+        thread.start()
+        with pytest.raises(MustRestart) as told:
+            await asyncio.wait_for(thread.failed, 5)
+        assert "ZeroDivisionError" in str(told.value)
+        assert "5550101" not in str(told.value)
+
     run(scenario)

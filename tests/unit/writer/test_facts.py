@@ -1,0 +1,28 @@
+"""Answers about metadata that are none."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.contract.writer.fake_dataverse import FakeDataverse
+from tests.factories import make_plan
+from tests.unit.writer.workbench import make_pool
+from writer.dataverse_facts import Facts, FactsUnavailable
+
+
+@pytest.mark.parametrize(
+    "catalogue", [{}, {"value": None}, {"value": ["no table"]}, {"value": [{"EntitySetName": "x"}]}]
+)
+def test_a_catalogue_that_is_none_is_asked_for_again_later(catalogue: dict[str, Any]) -> None:
+    class Confused(Facts):
+        async def _ask(self, *_asked: object) -> list[dict[str, Any]]:
+            return [catalogue]
+
+    async def run() -> None:
+        await Confused(make_pool(FakeDataverse()), metadata_ttl_s=60, owner_ttl_s=60).verdict(make_plan())
+
+    with pytest.raises(FactsUnavailable):
+        asyncio.run(run())
