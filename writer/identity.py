@@ -7,9 +7,11 @@ It renews a token 5 minutes before it expires and keeps it in memory. A token is
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import suppress
+from typing import Any, Protocol
 
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError, ClientAuthenticationError
@@ -102,6 +104,8 @@ class EntraTokens:
         self._make = make
         self._credential = make()
         self._held: AccessToken | None = None
+        self._asking: asyncio.Future[AccessToken] | None = None
+        """Still without an answer: nobody asks the same credential beside it."""
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -118,25 +122,69 @@ class EntraTokens:
         async with self._one_at_a_time:
             if self._held and self._held.token != rejected:
                 return self._held.token  # many requests failed together; one of them has asked already
+            try:
+                renewed = self._make()
+            except (OSError, ValueError) as error:  # its file is gone or damaged at present
+                raise SignInUnavailable(f"{self.name}: cannot sign in anew: {type(error).__name__}") from None
             self._credential.close()
-            self._credential = self._make()
+            self._credential, self._asking = renewed, None
             return await self._ask()
 
     async def _ask(self) -> str:
+        if self._asking is None:
+            credential, scope = self._credential, self._scope
+            self._asking = _in_daemon_thread(lambda: credential.get_token(scope))
+        asking = self._asking
         try:
-            self._held = await asyncio.to_thread(self._credential.get_token, self._scope)
+            async with asyncio.timeout(_PATIENCE_S):
+                self._held = await asyncio.shield(asking)
+        except TimeoutError:
+            raise SignInUnavailable(f"{self.name}: the token service does not answer") from None
         except CredentialUnavailableError as error:
             raise SignInUnavailable(f"{self.name}: no token: {type(error).__name__}") from None
         except ClientAuthenticationError as error:
             raise SignInRefused(f"{self.name}: the token service refuses this identity{_aadsts(error)}") from None
         except (AzureError, OSError, ValueError) as error:
             raise SignInUnavailable(f"{self.name}: the token service cannot be asked: {type(error).__name__}") from None
+        finally:
+            if asking.done():
+                self._asking = None
         return self._held.token
 
     def close(self) -> None:
         self._credential.close()
 
 
+def _in_daemon_thread(ask: Callable[[], AccessToken]) -> asyncio.Future[AccessToken]:
+    """Not in the loop's executor: the process would not end before a token service has answered."""
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[AccessToken] = loop.create_future()
+
+    def answer(token: AccessToken | None, error: Exception | None) -> None:
+        if answered.done():
+            return
+        if token is None:
+            answered.set_exception(error or ValueError("no token"))
+            answered.exception()  # nobody may be waiting any more
+        else:
+            answered.set_result(token)
+
+    def run() -> None:
+        token, refusal = None, None
+        try:
+            token = ask()
+        except Exception as error:  # noqa: BLE001  raised on the loop
+            refusal = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(answer, token, refusal)
+
+    threading.Thread(target=run, name="sign-in", daemon=True).start()
+    return answered
+
+
+_PATIENCE_S = 30.0
+"""How long one question for a token may take, its repetitions included."""
+_TIME_LIMITS: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 10}
 _RENEW_BEFORE_S = 300.0
 """As azure-identity does; asking it any earlier would only cost a thread."""
 
@@ -158,7 +206,7 @@ def credential(
     identity: ClientSecretIdentity | CertificateIdentity | ManagedIdentity | WorkloadIdentity, sign_in: SignInSettings
 ) -> Credential:
     """azure-identity's credential of that kind, with a cache of its own. Raises ValueError on unusable settings."""
-    options: dict[str, object] = {}
+    options: dict[str, object] = {**_TIME_LIMITS, "retry_total": 2}
     if sign_in.authority:
         options["authority"] = sign_in.authority
     if sign_in.ca_file:
@@ -179,7 +227,7 @@ def credential(
                 **options,
             )
         case ManagedIdentity():
-            return ManagedIdentityCredential(client_id=identity.client_id)
+            return ManagedIdentityCredential(client_id=identity.client_id, **_TIME_LIMITS)
         case WorkloadIdentity():
             return WorkloadIdentityCredential(
                 tenant_id=identity.tenant_id,

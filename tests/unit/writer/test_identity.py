@@ -126,3 +126,49 @@ def test_a_certificate_that_cannot_be_read_is_a_mistake_of_the_settings() -> Non
     )
     with pytest.raises((ValueError, OSError)):
         credential(identity, SIGN_IN)
+
+
+def test_B2_a_token_service_that_never_answers_holds_up_neither_the_loop_nor_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("writer.identity._PATIENCE_S", 0.05)
+    answers, asked = threading.Event(), []
+
+    class Silent(FakeCredential):
+        def get_token(self, *scopes: str) -> AccessToken:
+            asked.append(scopes)
+            answers.wait(20)
+            return super().get_token(*scopes)
+
+    async def run() -> None:
+        source = EntraTokens("me", "scope", lambda: Silent([]))
+        for _ in range(2):
+            with pytest.raises(SignInUnavailable):
+                await source.token()
+
+    running = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    running.start()
+    running.join(5)
+    ended = not running.is_alive()
+    answers.set()
+    running.join(20)
+    assert ended
+    assert len(asked) == 1, "a question without an answer is not asked again beside it"
+
+
+def test_a_certificate_that_is_gone_when_the_token_is_renewed_is_waited_for() -> None:
+    made: list[str] = []
+
+    def make() -> FakeCredential:
+        if made:
+            raise FileNotFoundError("/nowhere.pem")
+        made.append("once")
+        return FakeCredential([])
+
+    async def run() -> None:
+        source = EntraTokens("me", "scope", make)
+        rejected = await source.token()
+        with pytest.raises(SignInUnavailable):
+            await source.renewed(rejected)
+
+    asyncio.run(run())
