@@ -14,17 +14,24 @@ from datetime import UTC, datetime
 from heapq import heappop, heappush
 
 from writer.core.lanes import Lanes
+from writer.core.patience import PatienceLimits
 from writer.work import Work
+
+_LONGEST_ABSENCE_S = PatienceLimits().longest_absence
+"""A record's header may ask for no more: a damaged one must not keep its lane waiting for years."""
 
 
 class Backlog:
     def __init__(self) -> None:
         self._lanes: Lanes[Work] = Lanes()
         self._heads: dict[str, Work] = {}
-        self._ready: list[tuple[int, int, int, Work]] = []
-        """A heap, oldest plan first: it holds the frontier back, and so decides what a crash looks at again."""
+        self._ready: list[tuple[tuple[int, int, int], int, Work]] = []
+        """A heap, oldest plan first: it holds the frontier back, and so decides what a crash looks at again. What has
+        just failed goes behind all that are ready, so that in an outage whoever was tried longest ago knocks next.
+        """
         self._ties = itertools.count()
-        self._quiet = asyncio.Condition()
+        self._ended = asyncio.Event()
+        """Set when something ended to be under way."""
         self.wake = asyncio.Event()
         """Set whenever something may have become ready."""
 
@@ -34,8 +41,14 @@ class Backlog:
             self._start(work)
 
     def again_in(self, work: Work, seconds: float) -> None:
-        """Not under way any more: it waits for its time, then for a slot."""
+        """It failed, and is not under way any more: it waits for its time, then for a slot, behind the others."""
+        last = max((rank for rank, *_ in self._ready), default=_rank(work))
+        work.rank = (max(last[0], work.record.timestamp_ms), 1, next(self._ties))
+        self._again(work, seconds)
+
+    def _again(self, work: Work, seconds: float) -> None:
         work.under_way = False
+        self._ended.set()
         if work.dropped:
             self._move_on(work)
         elif seconds > 0:
@@ -45,18 +58,13 @@ class Backlog:
 
     def again_first(self, work: Work) -> None:
         """Nothing was wrong with it: before all that are younger, as soon as there is a slot."""
-        self.again_in(work, 0.0)
+        self._again(work, 0.0)
 
-    async def finished(self, work: Work) -> None:
+    def finished(self, work: Work) -> None:
         """It is done with, in whatever way; the next of its lane starts."""
         work.under_way = False
         self._move_on(work)
-        await self.told()
-
-    async def told(self) -> None:
-        """Something ended to be under way."""
-        async with self._quiet:
-            self._quiet.notify_all()
+        self._ended.set()
 
     def behind(self, work: Work) -> list[Work]:
         """Empties the lane behind its head, in order."""
@@ -110,8 +118,10 @@ class Backlog:
             return not any(work.under_way and not work.dropped for work in self._of(partitions))
 
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds), self._quiet:
-                await self._quiet.wait_for(quiet)
+            async with asyncio.timeout(seconds):
+                while not quiet():
+                    self._ended.clear()
+                    await self._ended.wait()
 
     def _of(self, partitions: Collection[int]) -> list[Work]:
         return [work for work in self._heads.values() if work.partition in partitions]
@@ -128,11 +138,12 @@ class Backlog:
     def _start(self, work: Work) -> None:
         self._heads[work.lane] = work
         at = work.not_before
-        self.again_in(work, (at - datetime.now(UTC)).total_seconds() if at else 0.0)
+        wait = (at - datetime.now(UTC)).total_seconds() if at else 0.0
+        self._again(work, min(wait, _LONGEST_ABSENCE_S))
 
     def _make_ready(self, work: Work) -> None:
         work.timer = None
-        heappush(self._ready, (work.record.timestamp_ms, work.offset, next(self._ties), work))
+        heappush(self._ready, (work.rank or _rank(work), next(self._ties), work))
         self.wake.set()
 
     def _move_on(self, work: Work) -> None:
@@ -140,3 +151,8 @@ class Backlog:
             del self._heads[work.lane]
             if (following := self._lanes.finished(work.lane)) is not None:
                 self._start(following)
+
+
+def _rank(work: Work) -> tuple[int, int, int]:
+    """By age."""
+    return work.record.timestamp_ms, 0, work.offset

@@ -71,12 +71,12 @@ class Settling:
     async def act_on(self, work: Work, verdict: Verdict) -> None:
         """Raises MustRestart."""
         if work.dropped:  # whoever has the partition now tells what became of it
-            await self._backlog.finished(work)
+            self._backlog.finished(work)
         elif isinstance(verdict, Done):
             await self.settle(work, verdict.result)
         elif isinstance(verdict, Over):
             work.last_word = True
-            await self._settled(work, "superseded")
+            self._settled(work, "superseded")
         else:
             await self._wait(work, verdict)
 
@@ -86,14 +86,14 @@ class Settling:
         async with work.one_word_at_a_time:
             await self._outbox.result(work, result)
         self._count(work, result)
-        await self._settled(work, result.status)
+        self._settled(work, result.status)
 
-    async def _settled(self, work: Work, outcome: str) -> None:
+    def _settled(self, work: Work, outcome: str) -> None:
         self._patience.settled(work.session_id, time.monotonic())
         self._partitions.let_go(work.record, work.epoch)
         work.span.set_attribute("outcome", outcome)
         work.span.end()
-        await self._backlog.finished(work)
+        self._backlog.finished(work)
 
     async def tell_overdue(self) -> None:
         """In an outage nothing is tried, but the retry budget runs out all the same: each plan is told once.
@@ -118,11 +118,9 @@ class Settling:
         ):
             case Retry(at):
                 self._backlog.again_in(work, at - now)
-                await self._backlog.told()
             case ResumeNeeded(at):
                 await self._tell_resume_needed(work, judgement)
                 self._backlog.again_in(work, at - time.monotonic())
-                await self._backlog.told()
             case ToTheBack(seconds):
                 await self._to_the_back(work, judgement, seconds)
             case AskAPerson():
@@ -147,12 +145,12 @@ class Settling:
             return
         await self._tell_resume_needed(work, judgement)
         if work.dropped:
-            await self._backlog.finished(work)
+            self._backlog.finished(work)
             return
         work.last_word = True
         self._log.warning("plan.to_the_back", session_id=work.session_id, seconds=seconds, last=judgement.meaning)
         self._append_again([work, *self._backlog.behind(work)], timedelta(seconds=seconds))
-        await self._backlog.finished(work)
+        self._backlog.finished(work)
 
     def _append_again(self, works: Sequence[Work], wait: timedelta) -> None:
         """In this order, whatever else is appended meanwhile: one task appends them, one after the other."""

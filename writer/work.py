@@ -49,6 +49,8 @@ class Work:
     seen: Seen | None = None
     """Its records, as the request that landed the plan before it showed them."""
     timer: asyncio.TimerHandle | None = None
+    rank: tuple[int, int, int] | None = None
+    """Its place among those that are ready, once it has failed."""
     one_word_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while something is published about it: the broker must hear its last word last."""
     last_word: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from tests.factories import an_id, make_plan
 from tests.unit.writer.workbench import make_work
@@ -84,9 +85,56 @@ def test_quiet_means_that_nothing_is_under_way_and_has_a_limit() -> None:
         backlog.take(1, lambda _: True)
         await backlog.quiet_within([0], 0.01)
         assert work.under_way
-        ending = asyncio.create_task(backlog.finished(work))
+        waiting = asyncio.create_task(backlog.quiet_within([0], 60))
+        await asyncio.sleep(0)
+        backlog.finished(work)
         async with asyncio.timeout(5):
-            await backlog.quiet_within([0], 5)
-        await ending
+            await waiting
+
+    asyncio.run(scenario())
+
+
+def test_B2_a_plan_that_waits_again_is_not_waited_for_when_stopping() -> None:
+    async def scenario() -> None:
+        for ends in (Backlog.again_first, lambda backlog, work: backlog.again_in(work, 60)):
+            backlog, work = Backlog(), a_work(1, 1)
+            backlog.offer(work)
+            backlog.take(1, lambda _: True)
+            waiting = asyncio.create_task(backlog.quiet_within([0], 60))
+            await asyncio.sleep(0)
+            ends(backlog, work)
+            async with asyncio.timeout(5):
+                await waiting
+            if work.timer:
+                work.timer.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_W5_in_an_outage_plans_that_fail_do_not_keep_a_younger_one_from_its_turn() -> None:
+    async def scenario() -> None:
+        backlog = Backlog()
+        for number in range(1, 8):
+            backlog.offer(a_work(number, number))
+        tried = []
+        for _ in range(14):
+            [work] = backlog.take(1, lambda _: True)
+            tried.append(work.session_id)
+            backlog.again_in(work, 0)
+        assert tried == [f"sess-{number}" for number in range(1, 8)] * 2
+
+    asyncio.run(scenario())
+
+
+def test_a_not_before_of_next_year_keeps_a_lane_waiting_no_longer_than_the_longest_absence() -> None:
+    async def scenario() -> None:
+        backlog = Backlog()
+        next_year = str(round((time.time() + 366 * 86400) * 1000)).encode()
+        plan = make_plan(session_id="sess-1", queue_item_id=an_id("item 1"))
+        work = make_work(plan, 1, headers=[("not-before", next_year)])
+        backlog.offer(work)
+        assert work.timer is not None
+        assert work.timer.when() - asyncio.get_running_loop().time() <= 900
+        work.timer.cancel()
 
     asyncio.run(scenario())
