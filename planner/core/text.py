@@ -18,8 +18,10 @@ _SKIN_TONES = range(0x1F3FB, 0x1F400)
 
 
 def cut(text: str, limit: int) -> str:
-    """The longest beginning of `text` that fits, never half a character or mark of the redactor: accents and joined emoji
-    stay whole."""
+    """The longest beginning of `text` that fits, never half a character or mark of the redactor.
+
+    Accents and joined emoji stay whole.
+    """
     if len(text) <= limit and (text.isascii() or _units(text) <= limit):
         return text
     end, room = 0, limit

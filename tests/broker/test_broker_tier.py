@@ -10,8 +10,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.schema_registry import Schema
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from tests.brokers.kafka import RealKafka
 from ops.waiting import wait_until
+from tests.brokers.kafka import RealKafka
 
 SESSIONS, VERSIONS = 1_000, 5
 CLEANED_FAST = {

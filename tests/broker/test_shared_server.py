@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.brokers.supervisor import is_alive
 from ops.waiting import wait_until
+from tests.brokers.supervisor import is_alive
 
 ROOT = Path(__file__).parents[2]
 # Says where everything is once Kafka runs, and waits to be killed.
