@@ -74,7 +74,9 @@ class Intake:
         epoch = self._partitions.epoch_of(record)
         if epoch is None:
             return
-        if not self._partitions.arrived(record) or plan is None:
+        if not self._partitions.arrived(record):
+            return
+        if plan is None:
             self._partitions.let_go(record, epoch)
         elif isinstance(plan, PlannedWriteback):
             self._queue_up(begin(plan, record, epoch))

@@ -10,11 +10,15 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+import structlog
+
 from writer.core.lanes import Window, WindowLimits
 from writer.core.ledger import Commit, Ledger
 from writer.core.moving import Moving
 from writer.kafka_consumer import Assigned, Position, Taken
 from writer.work import Work, size_of
+
+_log = structlog.get_logger("writer")
 
 
 @dataclass(slots=True)
@@ -69,9 +73,15 @@ class Partitions:
         self._window.entered(record.partition, size_of(record))
 
     def arrived(self, record: Taken) -> bool:
-        """Whether there is anything to do; not if it was settled before. Only for records that are ours."""
+        """Whether there is anything to do; not if it was settled before, or is in work already: then its room is free
+        again, and nothing is settled. Only for records that are ours.
+        """
+        before = self._ledger.frontier(record.partition) or 0
         if not self._ledger.arrived(record.partition, record.offset):
+            self._window.left(record.partition, size_of(record))
             return False
+        if record.offset < before:
+            _log.error("partition.begun_anew", partition=record.partition, committed=before, first=record.offset)
         self._held[record.partition].arrived.append((record.offset, record.timestamp_ms))
         return True
 

@@ -60,7 +60,7 @@ class Reply:
         """The body as JSON, or None if it is empty or something else."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):  # nested deeper than any answer of the CRM's
             return None
 
 

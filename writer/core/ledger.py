@@ -44,6 +44,8 @@ class _Partition:
     """Arrived, settled, and not yet passed."""
     remembered: set[int] = field(default_factory=set)
     """Settled beyond the frontier by an earlier run, and not seen yet."""
+    begun: bool = False
+    """Something was read in this assignment."""
     committed: Commit | None = None
 
 
@@ -68,10 +70,16 @@ class Ledger:
     def arrived(self, partition: int, offset: int) -> bool:
         """Whether the record has to be worked on: False if it was settled before, or seen already in this epoch.
 
-        Offsets arrive in rising order. Raises KeyError for a partition that is not assigned.
+        Offsets arrive in rising order; one that comes twice changes nothing. Only the first of an assignment may lie
+        below what was committed: then the log was begun anew, and so is the ledger, from there. Raises KeyError for a
+        partition that is not assigned.
         """
         of = self._partitions[partition]
-        if of.frontier is None:
+        anew = not of.begun and offset < of.position
+        of.begun = True
+        if anew:
+            of.remembered.clear()
+        if of.frontier is None or anew:
             of.frontier = of.position = offset
         if offset < of.position:
             return False

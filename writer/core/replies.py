@@ -267,7 +267,8 @@ def _error_code(body: bytes) -> tuple[bool, int | None]:
     answered = isinstance(error, dict) or "Message" in parsed or "ErrorCode" in parsed
     if not isinstance(code, str | int) or not _CODE.fullmatch(str(code)):
         return answered, None
-    return answered, int(str(code), 0) & 0xFFFFFFFF
+    base = 16 if str(code).startswith("0x") else 10  # base 0 would refuse a decimal with a leading zero
+    return answered, int(str(code), base) & 0xFFFFFFFF
 
 
 _REQUEST_ID = re.compile(r"[0-9a-fA-F-]{8,64}")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from structlog.testing import capture_logs
+
 from schemas.codec import Codec, ParsedSchema, single_object
 from schemas.records import PlannedWriteback, Precondition
 from schemas.registry import RegistryUnavailable
@@ -15,7 +17,7 @@ from tests.factories import make_plan
 from tests.unit.writer.workbench import FakeOutbox, make_record
 from writer.core.lanes import WindowLimits
 from writer.intake import Intake
-from writer.kafka_consumer import Assigned, Taken
+from writer.kafka_consumer import Assigned, Position, Taken
 from writer.metrics import Metrics
 from writer.partitions import Partitions
 from writer.work import Work
@@ -108,6 +110,22 @@ def test_what_is_remembered_as_settled_is_not_worked_on_again() -> None:
     second.partitions.assign(Assigned(0, 1, committed))
     second.take(*(record(offset) for offset in range(4)), until=lambda: len(second.queued) == 2)
     assert [work.offset for work in second.queued] == [0, 1]
+
+
+def test_W1_a_record_that_is_read_twice_does_not_settle_the_plan_in_work() -> None:
+    bench = Bench()
+    bench.take(record(0), record(0), record(1), until=lambda: len(bench.queued) == 2)
+    assert bench.frontier() == 0
+    assert bench.partitions.in_work() == 2
+
+
+def test_W2_a_topic_that_was_made_anew_is_worked_on_from_its_start() -> None:
+    bench = Bench()
+    bench.partitions.assign(Assigned(0, 1, Position(500, "")))
+    with capture_logs() as logs:
+        bench.take(record(0), record(1), until=lambda: len(bench.queued) == 2)
+    assert [line["event"] for line in logs] == ["partition.begun_anew"]
+    assert bench.frontier() == 0
 
 
 def test_a_registry_that_cannot_be_asked_is_waited_for() -> None:

@@ -297,3 +297,7 @@ def test_W2_replies_that_cannot_be_those_of_the_parts_are_malformed(
 ) -> None:
     with pytest.raises(Malformed):
         paired(sent, replies)
+
+
+def test_W2_an_answer_nested_deeper_than_any_of_the_crms_is_no_json() -> None:
+    assert Reply(200, {}, b"[" * 100_000).json() is None

@@ -152,3 +152,13 @@ def test_B3_a_reader_that_obeys_never_holds_more_than_the_window(moves: list[tup
             held[partition] -= 1
         assert window.held() == sum(held) <= 8
         assert max(held) <= 4
+
+
+def test_W4_the_plan_that_follows_the_running_one_is_the_next_of_its_lane_and_of_no_other() -> None:
+    lanes: Lanes[int] = Lanes()
+    lanes.offer(0, "a", 1)
+    assert lanes.following("a") is None
+    lanes.offer(0, "a", 2)
+    lanes.offer(0, "a", 3)
+    assert lanes.following("a") == 2
+    assert lanes.following("b") is None

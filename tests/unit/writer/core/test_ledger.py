@@ -95,6 +95,19 @@ def test_W1_late_news_of_an_earlier_assignment_changes_nothing() -> None:
     assert ledger.epoch(0) is None
 
 
+def test_W2_a_log_that_was_begun_anew_is_worked_on_from_its_first_record() -> None:
+    ledger = Ledger()
+    epoch = ledger.assign(0, 500, encode_settled(500, [502]))
+
+    assert ledger.arrived(0, 3)
+    assert ledger.frontier(0) == 3
+    assert not ledger.arrived(0, 3), "seen already"
+    assert ledger.arrived(0, 4)
+    assert ledger.settle(0, 3, epoch)
+    assert ledger.commits() == [Commit(0, 4, "")]
+    assert ledger.arrived(0, 502), "what was remembered was of the old log"
+
+
 def test_W1_news_of_offsets_that_never_arrived_changes_nothing() -> None:
     ledger = Ledger()
     epoch = ledger.assign(0)

@@ -185,3 +185,8 @@ def test_every_code_of_the_facts_is_in_the_table() -> None:
     listed = Path(__file__).with_name("service_codes.txt").read_text(encoding="ascii").split()
 
     assert {int(code, 16) for code in listed} <= set(BY_CODE)
+
+
+def test_W6_a_code_with_a_leading_zero_is_a_number_like_any_other() -> None:
+    judged = judge(400, {}, b'{"error":{"code":"0123","message":"x"}}')
+    assert judged.kind is Kind.REFUSED
