@@ -57,11 +57,6 @@ class Over:
     """Settled by an earlier run, whose result stands: it knew what cannot be told any more."""
 
 
-def unanswered(failure: FactsUnavailable) -> Later:
-    """Metadata could not be asked for. Being told to wait is no attempt of the plan."""
-    return Later(failure.judgement, counted=failure.judgement.kind is not Kind.BUSY)
-
-
 Verdict = Done | Over | Later
 
 
@@ -257,7 +252,7 @@ class Emitter:
         try:
             verdict = await self._facts.verdict(work.plan, suspect=True)
         except FactsUnavailable as failure:
-            return unanswered(failure)
+            return Later(failure.judgement)
         if isinstance(verdict, Blocked):
             return Done(results.metadata(self._telling(work), verdict.gaps))
         work.cleared = verdict
