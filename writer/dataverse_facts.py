@@ -66,8 +66,9 @@ class Facts:
 
     def cached_verdict(self, plan: PlannedWriteback) -> Cleared | None:
         """The verdict if kept answers suffice and nothing is wrong; None if Dataverse has to be asked."""
-        if self._stale_sets([plan], self._metadata_ttl) or self._stale_owners([plan], self._owner_ttl):
-            return None
+        metadata_ttl, owner_ttl = max(self._metadata_ttl, _JUST_NOW_S), max(self._owner_ttl, _JUST_NOW_S)
+        if self._stale_sets([plan], metadata_ttl) or self._stale_owners([plan], owner_ttl):
+            return None  # what was asked just now counts whatever the limits, or a short one would never send
         verdict = self._check(plan)
         return verdict if isinstance(verdict, Cleared) else None
 

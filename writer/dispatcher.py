@@ -18,7 +18,7 @@ from writer.core.patience import Patience
 from writer.core.replies import Judgement
 from writer.dataverse_facts import Facts, FactsUnavailable
 from writer.dataverse_pool import Pool, Slot
-from writer.emitter import Done, Emitter, Later, Verdict
+from writer.emitter import Done, Emitter, Later, Verdict, unanswered
 from writer.metrics import Metrics
 from writer.settling import Settling
 from writer.work import Work
@@ -84,7 +84,7 @@ class Dispatcher:
             self._pool.give_back(slot)
 
     def _is_cleared(self, work: Work) -> bool:
-        work.cleared = self._facts.cached_verdict(work.plan) or work.cleared
+        work.cleared = self._facts.cached_verdict(work.plan)
         return work.cleared is not None
 
     async def _clear(self, work: Work) -> None:
@@ -92,13 +92,12 @@ class Dispatcher:
         try:
             verdict = await self._facts.verdict(work.plan)
         except FactsUnavailable as failure:
-            await self._settling.act_on(work, Later(failure.judgement))
+            await self._settling.act_on(work, unanswered(failure))
             return
         if isinstance(verdict, Blocked):
             result = results.metadata(self._settling.telling(work), verdict.gaps)
             await self._settling.act_on(work, Done(result))
         else:
-            work.cleared = verdict
             self._backlog.again_first(work)
 
     async def _emit(self, works: list[Work], slot: Slot) -> None:

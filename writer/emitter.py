@@ -57,6 +57,11 @@ class Over:
     """Settled by an earlier run, whose result stands: it knew what cannot be told any more."""
 
 
+def unanswered(failure: FactsUnavailable) -> Later:
+    """Metadata could not be asked for. Being told to wait is no attempt of the plan."""
+    return Later(failure.judgement, counted=failure.judgement.kind is not Kind.BUSY)
+
+
 Verdict = Done | Over | Later
 
 
@@ -252,7 +257,7 @@ class Emitter:
         try:
             verdict = await self._facts.verdict(work.plan, suspect=True)
         except FactsUnavailable as failure:
-            return Later(failure.judgement)
+            return unanswered(failure)
         if isinstance(verdict, Blocked):
             return Done(results.metadata(self._telling(work), verdict.gaps))
         work.cleared = verdict
