@@ -137,20 +137,21 @@ def test_with_the_right_credentials_records_go_through_tls_and_sign_in(kafka, se
 
 
 @pytest.mark.parametrize(
-    ("overrides", "code", "text"),
+    ("overrides", "codes", "text"),
     [
-        ({"sasl.password": "wrong"}, KafkaError._AUTHENTICATION, "invalid credentials"),
-        ({"sasl.username": "nobody"}, KafkaError._AUTHENTICATION, "invalid credentials"),
-        ({"ssl.ca.pem": None}, KafkaError._SSL, "certificate verify failed"),
+        ({"sasl.password": "wrong"}, {KafkaError._AUTHENTICATION}, "invalid credentials"),
+        ({"sasl.username": "nobody"}, {KafkaError._AUTHENTICATION}, "invalid credentials"),
+        # librdkafka reports a failed handshake under either code, whichever of its two paths saw it first.
+        ({"ssl.ca.pem": None}, {KafkaError._SSL, KafkaError._TRANSPORT}, "certificate verify failed"),
     ],
     ids=["wrong password", "unknown user", "unknown certificate authority"],
 )
-def test_with_anything_wrong_the_client_is_told_what(kafka, secure, overrides, code, text):
+def test_with_anything_wrong_the_client_is_told_what(kafka, secure, overrides, codes, text):
     topic = kafka.create_topic(kafka.unique("secure"))
     settings = {key: value for key, value in {**secure.client_config(), **overrides}.items() if value}
     first = deliver(settings, topic)[0]
     assert first is not None
-    assert first.code() == code
+    assert first.code() in codes
     assert text in first.str().lower()
     assert kafka.records(topic) == []
 
