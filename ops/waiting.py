@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, what: str, seconds: float = 20, every: float = 0.05) -> T:
+def wait_until(condition: Callable[[], T], *, what: str, seconds: float = 60, every: float = 0.05) -> T:
     """The first true value of `condition`, asked every `every` seconds; AssertionError names `what` never came."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
