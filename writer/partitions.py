@@ -6,9 +6,8 @@ thread's latest for its partition.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
@@ -25,8 +24,6 @@ _log = structlog.get_logger("writer")
 class _Held:
     thread_epoch: int
     epoch: int
-    arrived: deque[tuple[int, int]] = field(default_factory=deque)
-    """Offset and timestamp (ms) of what may be unsettled, oldest first."""
     sent: Commit | None = None
     closing: bool = False
     """Being given up: nothing new is begun, what is under way may still settle."""
@@ -77,12 +74,11 @@ class Partitions:
         again, and nothing is settled. Only for records that are ours.
         """
         before = self._ledger.frontier(record.partition) or 0
-        if not self._ledger.arrived(record.partition, record.offset):
+        if not self._ledger.arrived(record.partition, record.offset, record.timestamp_ms):
             self._window.left(record.partition, size_of(record))
             return False
         if record.offset < before:
             _log.error("partition.begun_anew", partition=record.partition, committed=before, first=record.offset)
-        self._held[record.partition].arrived.append((record.offset, record.timestamp_ms))
         return True
 
     def let_go(self, record: Taken, epoch: int) -> None:
@@ -100,8 +96,8 @@ class Partitions:
     def settle_originals(self) -> None:
         """Of lanes whose copies have all been read by now."""
         for partition, held in self._held.items():
-            for offset in self.moving.arrived(partition, self._ledger.position(partition)):
-                self._ledger.settle(partition, offset, held.epoch)
+            for lane in self.moving.arrived(partition, self._ledger.position(partition)):
+                self._ledger.settle_together(partition, lane, held.epoch)
 
     def to_pause(self) -> frozenset[int]:
         return self._window.paused(self.numbers)
@@ -133,10 +129,4 @@ class Partitions:
 
     def oldest_ms(self) -> int | None:
         """When the oldest unsettled record was appended."""
-        return min((at for at in map(self._oldest_of, self._held) if at is not None), default=None)
-
-    def _oldest_of(self, partition: int) -> int | None:
-        arrived, frontier = self._held[partition].arrived, self._ledger.frontier(partition)
-        while arrived and frontier is not None and arrived[0][0] < frontier:
-            arrived.popleft()
-        return arrived[0][1] if arrived else None
+        return min((at for at in map(self._ledger.oldest, self._held) if at is not None), default=None)

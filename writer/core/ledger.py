@@ -1,9 +1,12 @@
 """Offsets in, commit frontiers out. Pure; one ledger per consumer.
 
 - W1 The frontier never passes an unsettled offset.
+- W4 Plans of one lane that went to the back of the topic are passed in one step, or a crash would start again from a
+  later one: until the frontier can jump over all of them, none of them counts as settled.
 - News of an earlier assignment is dropped: every assignment of a partition has an epoch of its own.
 - Offsets have gaps (compaction, control records): the frontier is the next offset to read, never the last one plus one
   by assumption.
+- B3 Only what is not settled is held. What lies settled beyond it costs nothing, however much that is.
 - What is settled beyond the frontier travels in the commit's metadata, so that after a crash it is not sent again. It
   is an optimisation only: unreadable, foreign or cut metadata costs work, never correctness.
 """
@@ -13,15 +16,19 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from collections import deque
-from collections.abc import Iterable
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 METADATA_LIMIT = 4096
 """What the broker accepts (offset.metadata.max.bytes), in bytes."""
-_MARK = "wb1"
-_BYTES = 1 << 20
-"""The bitmap's length at most, before compression: eight million offsets beyond the frontier."""
+_MARK = "wb2"
+_UNPACKED = 1 << 18
+"""Bytes of run lengths at most; what fits into the limit above stays far below."""
+_OFFSET_BITS = 63
+
+Range = tuple[int, int]
+"""The first offset of it, and the first behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,46 +40,61 @@ class Commit:
     metadata: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Unsettled:
+    number: int
+    """How many records of this assignment had arrived before it."""
+    at: int
+
+
 @dataclass(slots=True)
 class _Partition:
     epoch: int
     frontier: int | None
     position: int = 0
-    arrived: deque[int] = field(default_factory=deque)
-    """Not yet passed by the frontier, in order."""
-    settled: set[int] = field(default_factory=set)
-    """Arrived, settled, and not yet passed."""
-    remembered: set[int] = field(default_factory=set)
+    arrived: int = 0
+    """Records of this assignment so far."""
+    unsettled: OrderedDict[int, _Unsettled] = field(default_factory=OrderedDict)
+    """In the order of their offsets."""
+    together: dict[int, int] = field(default_factory=dict)
+    """Unsettled offsets that the frontier may pass with all others of their lane, up to this one."""
+    blocker: int | None = None
+    """What those at the frontier waited for when last looked at."""
+    remembered: deque[Range] = field(default_factory=deque)
     """Settled beyond the frontier by an earlier run, and not seen yet."""
     begun: bool = False
     """Something was read in this assignment."""
     committed: Commit | None = None
+    latest: Commit | None = None
+    """What is to be committed; None when something has changed since it was put together."""
 
 
 class Ledger:
-    def __init__(self) -> None:
+    def __init__(self, *, metadata_limit: int = METADATA_LIMIT) -> None:
         self._partitions: dict[int, _Partition] = {}
         self._epochs = 0
+        self._metadata_limit = metadata_limit
 
     def assign(self, partition: int, committed: int | None = None, metadata: str | None = None) -> int:
         """Starts a partition anew and returns its epoch. `committed` is None if the group has no offset there."""
         self._epochs += 1
-        remembered = set() if committed is None else decode_settled(metadata, committed)
-        of = _Partition(self._epochs, committed, committed or 0, remembered=remembered)
+        of = _Partition(self._epochs, committed, committed or 0)
         self._partitions[partition] = of
-        of.committed = None if committed is None else Commit(partition, committed, metadata or "")
+        if committed is not None:
+            of.remembered.extend(decode_settled(metadata, committed))
+            of.committed = of.latest = Commit(partition, committed, metadata or "")
         return self._epochs
 
     def revoke(self, partition: int) -> None:
         """Forgets the partition; later news of this assignment changes nothing."""
         self._partitions.pop(partition, None)
 
-    def arrived(self, partition: int, offset: int) -> bool:
+    def arrived(self, partition: int, offset: int, at: int = 0) -> bool:
         """Whether the record has to be worked on: False if it was settled before, or seen already in this epoch.
 
-        Offsets arrive in rising order; one that comes twice changes nothing. Only the first of an assignment may lie
-        below what was committed: then the log was begun anew, and so is the ledger, from there. Raises KeyError for a
-        partition that is not assigned.
+        `at` is a time that `oldest` gives back. Offsets arrive in rising order; one that comes twice changes nothing.
+        Only the first of an assignment may lie below what was committed: then the log was begun anew, and so is the
+        ledger, from there. Raises KeyError for a partition that is not assigned.
         """
         of = self._partitions[partition]
         anew = not of.begun and offset < of.position
@@ -81,14 +103,14 @@ class Ledger:
             of.remembered.clear()
         if of.frontier is None or anew:
             of.frontier = of.position = offset
+            of.latest = None
         if offset < of.position:
             return False
         of.position = offset + 1
-        of.arrived.append(offset)
-        known = offset in of.remembered
-        if known:
-            of.remembered.discard(offset)
-            of.settled.add(offset)
+        known = _known(of, offset)
+        if not known:
+            of.unsettled[offset] = _Unsettled(of.arrived, at)
+        of.arrived += 1
         self._advance(of)
         return not known
 
@@ -97,14 +119,23 @@ class Ledger:
         of = self._partitions.get(partition)
         if of is None or of.epoch != epoch:
             return False
-        if of.frontier is not None and of.frontier <= offset < of.position:
-            of.settled.add(offset)
+        if of.unsettled.pop(offset, None) is not None:
+            of.together.pop(offset, None)
+            of.latest = None
             self._advance(of)
         return True
 
+    def settle_together(self, partition: int, offsets: Sequence[int], epoch: int) -> None:
+        """The same for one lane that went to the back of the topic: they are passed together, or not yet."""
+        of = self._partitions.get(partition)
+        if of is None or of.epoch != epoch:
+            return
+        of.together |= dict.fromkeys((offset for offset in offsets if offset in of.unsettled), max(offsets))
+        self._advance(of)
+
     def commits(self) -> list[Commit]:
         """What has changed since `committed` was last called, one for each partition that has news."""
-        found = [_commit(number, of) for number, of in self._partitions.items() if of.frontier is not None]
+        found = [self._commit(number, of) for number, of in self._partitions.items() if of.frontier is not None]
         return [commit for commit in found if commit != self._partitions[commit.partition].committed]
 
     def committed(self, commit: Commit) -> None:
@@ -120,64 +151,135 @@ class Ledger:
         """The next offset to be read, as far as seen."""
         return self._partitions[partition].position
 
+    def oldest(self, partition: int) -> int | None:
+        """The time of the record at the frontier; None if nothing is unsettled."""
+        return next((one.at for one in self._partitions[partition].unsettled.values()), None)
+
     def epoch(self, partition: int) -> int | None:
         of = self._partitions.get(partition)
         return None if of is None else of.epoch
 
     def unsettled(self, partition: int) -> int:
         """How many records of the partition are in work."""
-        of = self._partitions[partition]
-        return len(of.arrived) - len(of.settled)
+        return len(self._partitions[partition].unsettled)
 
     def gap(self, partition: int) -> int:
         """How many records are settled beyond the frontier: what a crash would have to look at again."""
-        return len(self._partitions[partition].settled)
+        of = self._partitions[partition]
+        first = next(iter(of.unsettled.values()), None)
+        return 0 if first is None else of.arrived - first.number - len(of.unsettled)
+
+    def _commit(self, number: int, of: _Partition) -> Commit:
+        if of.latest is None:
+            frontier = of.frontier or 0
+            settled = [*_settled(of), *_beyond(of.remembered, of.position)]
+            of.latest = Commit(number, frontier, encode_settled(frontier, settled, limit=self._metadata_limit))
+        return of.latest
 
     @staticmethod
     def _advance(of: _Partition) -> None:
-        while of.arrived and of.arrived[0] in of.settled:
-            of.settled.discard(of.arrived.popleft())
-        of.frontier = of.arrived[0] if of.arrived else of.position
+        while _passes_together(of):
+            of.latest = None
+        frontier = next(iter(of.unsettled), of.position)
+        if frontier != of.frontier:
+            of.frontier, of.latest = frontier, None
 
 
-def _commit(number: int, of: _Partition) -> Commit:
-    frontier = of.frontier or 0
-    of.remembered = {offset for offset in of.remembered if offset >= of.position}
-    return Commit(number, frontier, encode_settled(frontier, of.settled | of.remembered))
+def _known(of: _Partition, offset: int) -> bool:
+    while of.remembered and of.remembered[0][1] <= offset:
+        of.remembered.popleft()
+    return bool(of.remembered) and of.remembered[0][0] <= offset
 
 
-def encode_settled(frontier: int, settled: Iterable[int]) -> str:
-    """Offsets beyond the frontier as a compressed bitmap; those farthest away are left out if it would be too long.
+def _passes_together(of: _Partition) -> bool:
+    """Lets the frontier jump over lanes that went to the back, where they begin and end with nothing else between."""
+    first = next(iter(of.unsettled), None)
+    if first is None or first not in of.together or (of.blocker in of.unsettled and of.blocker not in of.together):
+        return False
+    last, passed = of.together[first], []
+    for offset in of.unsettled:
+        if offset > last:
+            break
+        if offset not in of.together:
+            of.blocker = offset
+            return False
+        last = max(last, of.together[offset])
+        passed.append(offset)
+    for offset in passed:
+        del of.unsettled[offset], of.together[offset]
+    return True
+
+
+def _settled(of: _Partition) -> Iterator[Range]:
+    """Between those that are not. An offset that holds no record any more counts as settled: nothing is lost."""
+    start = of.position
+    for number, offset in enumerate(of.unsettled):
+        if number and offset > start:
+            yield start, offset
+        start = offset + 1
+    if of.unsettled and of.position > start:
+        yield start, of.position
+
+
+def _beyond(ranges: Iterable[Range], position: int) -> Iterator[Range]:
+    yield from ((max(start, position), end) for start, end in ranges if end > position)
+
+
+def encode_settled(frontier: int, settled: Sequence[Range], *, limit: int = METADATA_LIMIT) -> str:
+    """Ranges beyond the frontier, rising, as compressed run lengths; the farthest are left out if it would be too long.
 
     Empty if there are none. ASCII, so that characters are bytes.
     """
-    bits = bytearray()
-    for offset in settled:
-        at, bit = divmod(offset - frontier, 8)
-        if at >= _BYTES:
-            continue
-        if at >= len(bits):
-            bits.extend(bytes(at + 1 - len(bits)))
-        bits[at] |= 1 << bit
-    while bits:
-        text = f"{_MARK}:{frontier}:{base64.b85encode(zlib.compress(bits, 9)).decode('ascii')}"
-        if len(text) <= METADATA_LIMIT:
+    kept = len(settled)
+    while kept:
+        text = (
+            f"{_MARK}:{frontier}:{base64.b85encode(zlib.compress(_runs(frontier, settled[:kept]), 9)).decode('ascii')}"
+        )
+        if len(text) <= limit:
             return text
-        del bits[len(bits) // 2 :]
+        kept = min(kept - 1, kept * limit // len(text))
     return ""
 
 
-def decode_settled(metadata: str | None, committed: int) -> set[int]:
-    """The offsets settled beyond `committed`; empty for metadata that is not ours, not of this offset, or damaged."""
+def _runs(at: int, settled: Sequence[Range]) -> bytes:
+    """How many are not settled, how many then are, and so on; seven bits to a byte, the lowest first."""
+    packed = bytearray()
+    for start, end in settled:
+        for length in (start - at, end - start):
+            while length > 0x7F:
+                packed.append(length & 0x7F | 0x80)
+                length >>= 7
+            packed.append(length)
+        at = end
+    return bytes(packed)
+
+
+def decode_settled(metadata: str | None, committed: int) -> list[Range]:
+    """What is settled beyond `committed`; empty for metadata that is not ours, not of this offset, or damaged."""
     mark, _, rest = (metadata or "").partition(":")
     frontier, _, packed = rest.partition(":")
     if mark != _MARK or frontier != str(committed):
-        return set()
+        return []
     try:
         unpacked = zlib.decompressobj()
-        bits = unpacked.decompress(base64.b85decode(packed), _BYTES + 1)
+        runs = unpacked.decompress(base64.b85decode(packed), _UNPACKED)
     except (ValueError, binascii.Error, zlib.error):
-        return set()
-    if not unpacked.eof or unpacked.unused_data:  # the checksum at the end was not reached: a bit may be wrong
-        return set()
-    return {committed + at * 8 + bit for at, byte in enumerate(bits) if byte for bit in range(8) if byte >> bit & 1}
+        return []
+    if not unpacked.eof or unpacked.unused_data:  # the checksum at the end was not reached: a length may be wrong
+        return []
+    return list(_ranges(committed, runs))
+
+
+def _ranges(at: int, runs: bytes) -> Iterator[Range]:
+    lengths, length, shift = [], 0, 0
+    for byte in runs:
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            lengths.append(length)
+            length = shift = 0
+        elif shift > _OFFSET_BITS:
+            return
+    for waiting, settled in zip(lengths[::2], lengths[1::2], strict=False):
+        yield at + waiting, at + waiting + settled
+        at += waiting + settled

@@ -5,8 +5,9 @@ lie between the originals and their copies:
 
 - A plan of the same lane that arrives from between them is appended again too, behind the others. So is the copy of a
   later plan, if an earlier one failed once more and is on its way again.
-- The originals, and those from between, are settled only when everything up to the last copy has been read, all in one
-  step. A crash before that starts again from the originals; the copies then find everything landed (W2).
+- The originals, and those from between, are settled only when everything up to the last copy has been read, and the
+  ledger passes them in one step. A crash before that starts again from the originals; the copies then find everything
+  landed (W2).
 """
 
 from __future__ import annotations
@@ -57,14 +58,16 @@ class Moving:
             return False
         return True
 
-    def arrived(self, partition: int, position: int) -> list[int]:
-        """Originals to settle, all at once, now that the partition was read up to (not including) `position`."""
+    def arrived(self, partition: int, position: int) -> list[list[int]]:
+        """Originals to settle, those of a lane together, now that the partition was read up to (not including)
+        `position`.
+        """
         there = [
             key
             for key, move in self._moves.items()
             if move.partition == partition and not move.unacknowledged and move.last_copy < position
         ]
-        return [offset for key in there for offset in self._moves.pop(key).originals]
+        return [self._moves.pop(key).originals for key in there]
 
     def drop(self, partition: int) -> None:
         """The partition was revoked: whoever reads it next starts from the originals."""

@@ -189,7 +189,7 @@ class Topic:
             name = self.topics.planned_writebacks.name
             parts = consumer.committed([TopicPartition(name, p) for p in range(self.partitions)], timeout=20)
             known = [part for part in parts if part.offset >= 0]
-            return sum(part.offset + len(decode_settled(part.metadata, part.offset)) for part in known)
+            return sum(part.offset + _settled_beyond(part) for part in known)
         finally:
             consumer.close()
 
@@ -199,6 +199,10 @@ class Topic:
             lambda: sum(self.committed(group).values()) >= count,
             what=f"{count} plans committed", seconds=seconds, every=0.1,
         )  # fmt: skip
+
+
+def _settled_beyond(part: TopicPartition) -> int:
+    return sum(end - start for start, end in decode_settled(part.metadata, part.offset))
 
 
 def writer_env(simulator: RunningSimulator, bootstrap: str, **overrides: str) -> dict[str, str]:

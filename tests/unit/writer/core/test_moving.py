@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from writer.core.ledger import Ledger
+from writer.core.ledger import METADATA_LIMIT, Ledger
 from writer.core.moving import Moving
 
 
@@ -49,7 +49,7 @@ def test_W1_the_originals_are_settled_when_the_last_copy_was_read_all_at_once() 
     assert moving.arrived(0, 22) == []
     assert moving.arrived(1, 30) == []
     assert moving.on_their_way() == 1
-    assert moving.arrived(0, 23) == [10, 11]
+    assert moving.arrived(0, 23) == [[10, 11]]
     assert moving.arrived(0, 24) == []
     assert moving.on_their_way() == 0
 
@@ -97,9 +97,13 @@ class Run:
                 self.append([(offset, session, count)], key)
             else:
                 self.lanes[key].append((offset, session, count))
-        for original in self.moving.arrived(0, self.ledger.position(0)):
-            self.ledger.settle(0, original, self.epoch)
+        for lane in self.moving.arrived(0, self.ledger.position(0)):
+            self.ledger.settle_together(0, lane, self.epoch)
         return True
+
+    def read_all(self) -> None:
+        while self.read():
+            continue
 
     def append(self, plans: list[tuple[int, str, int]], key: str) -> None:
         for offset, session, count in plans:
@@ -118,22 +122,32 @@ class Run:
             self.ledger.settle(0, offset, self.epoch)
 
 
-def _start(topic: Topic, offset: int, metadata: str) -> Run:
-    ledger = Ledger()
+def _start(topic: Topic, offset: int, metadata: str, limit: int = METADATA_LIMIT) -> Run:
+    ledger = Ledger(metadata_limit=limit)
     return Run(topic, ledger, Moving(), ledger.assign(0, offset, metadata))
 
 
 MOVES = st.lists(
-    st.tuples(st.sampled_from(["plan", "read", "read", "back", "land", "land", "crash"]), st.sampled_from("ab")),
-    max_size=60,
+    st.tuples(st.sampled_from(["plan", "plan", "read", "read all", "back", "land", "crash"]), st.sampled_from("abc")),
+    max_size=80,
 )
 
 
-@settings(max_examples=400)
-@given(MOVES)
-def test_W4_W1_order_holds_and_nothing_is_lost_across_moves_and_crashes(moves: list[tuple[str, str]]) -> None:
+LIMITS = st.one_of(st.just(METADATA_LIMIT), st.integers(0, 40))
+"""Bytes of commit metadata: from 16 on there is room for what is nearest."""
+
+
+PLANS_OF_TWO = [("plan", "a"), ("plan", "b"), ("plan", "a"), ("read all", "a")]
+
+
+@settings(max_examples=600)
+@given(MOVES, LIMITS)
+@example([*PLANS_OF_TWO, ("back", "a"), ("read all", "a"), ("crash", "a")], 0)
+def test_W4_W1_order_holds_and_nothing_is_lost_across_moves_and_crashes(
+    moves: list[tuple[str, str]], limit: int
+) -> None:
     topic, landed = Topic(), list[tuple[str, str]]()
-    run, committed = _start(topic, 0, ""), (0, "")
+    run, committed = _start(topic, 0, "", limit), (0, "")
     planned: defaultdict[str, list[str]] = defaultdict(list)
     for number, (move, key) in enumerate(moves):
         match move:
@@ -142,12 +156,14 @@ def test_W4_W1_order_holds_and_nothing_is_lost_across_moves_and_crashes(moves: l
                 topic.append(key, f"s{number}", 0)
             case "read":
                 run.read()
+            case "read all":
+                run.read_all()
             case "back":
                 run.to_the_back(key)
             case "land":
                 run.land(key, landed)
             case "crash":
-                run = _start(topic, *committed)
+                run = _start(topic, *committed, limit)
         committed = next(((commit.offset, commit.metadata) for commit in run.ledger.commits()), committed)
     _finish(run, landed)
 
@@ -160,6 +176,6 @@ def _finish(run: Run, landed: list[tuple[str, str]]) -> None:
     going = True
     while going:
         going = run.read()
-        for key in "ab":
+        for key in "abc":
             going = bool(run.lanes[key]) or going
             run.land(key, landed)
