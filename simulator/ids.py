@@ -4,7 +4,7 @@ import random
 
 
 class SequentialIds:
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int | str = 0) -> None:
         dice = random.Random(seed)  # noqa: S311 - ids have to be reproducible, not secret
         self._tail = f"{dice.getrandbits(48):012x}"
         self._next = dice.getrandbits(28)

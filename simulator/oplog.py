@@ -4,10 +4,10 @@ Entries hold references to the row versions before and after; what changed is wo
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 from simulator.store import Row
 
@@ -45,6 +45,17 @@ class Entry:
     before: Row | None
     after: Row | None
 
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Self:
+        """The entry that `to_dict` gave; its row versions hold the columns that changed and no others."""
+        entry = cls()
+        for name in _PLAIN:
+            setattr(entry, name, plain[name])
+        entry.record_id = plain["id"]
+        entry.before = _version(plain["etag_before"], {name: old for name, (old, _) in plain["changes"].items()})
+        entry.after = _version(plain["etag_after"], {name: new for name, (_, new) in plain["changes"].items()})
+        return entry
+
     def changes(self) -> dict[str, list[Any]]:
         """Column → [old, new] for every column that differs."""
         old = self.before.values if self.before else {}
@@ -72,6 +83,16 @@ class Entry:
             "etag_after": self.after.etag if self.after else None,
             "changes": self.changes(),
         }
+
+
+_PLAIN = (
+    "seq", "at", "request", "change_set", "position", "user", "actor", "operation", "table", "outcome", "status",
+    "code", "precondition",
+)  # fmt: skip
+
+
+def _version(etag: str | None, values: dict[str, Any]) -> Row | None:
+    return None if etag is None else Row(values, {}, int(etag.removeprefix('W/"').removesuffix('"')))
 
 
 @dataclass(frozen=True)
@@ -112,6 +133,12 @@ class OperationLog:
         if len(self.entries) > self.limit:
             self.entries.popleft()
         return entry
+
+    def resume(self, entries: Iterable[Entry]) -> None:
+        """Go on after entries of an earlier run, oldest first."""
+        for entry in entries:
+            self.entries.append(entry)
+            self.last = entry.seq
 
     def rolled_back_since(self, seq: int) -> None:
         """Mark what was done after `seq` as undone."""

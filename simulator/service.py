@@ -12,7 +12,9 @@ from simulator import tenant
 from simulator.crm import Call, Organization, write
 from simulator.crm.call import PERSON, SEED
 from simulator.faults import Rules
+from simulator.ids import SequentialIds
 from simulator.limits import Protection
+from simulator.oplog import Entry
 from simulator.schema import Schema, Table, default_schema, read_schema
 from simulator.settings import Settings
 from simulator.signin.gate import Gate
@@ -70,11 +72,19 @@ class Simulator:
         """Go on from the SQLite file. False when there is none or it is new."""
         if self._file is None:
             return False
-        held = self._file.load()
-        self.organization.store.restore(held)
-        self.organization.log.last = self._saved = self._file.last_entry()
-        self.organization.store.on_commit = self._save
-        return bool(held.rows)
+        organization, held = self.organization, self._file.load()
+        entries = [Entry.from_dict(plain) for plain in self._file.entries(organization.log.limit)]
+        organization.store.restore(held)
+        organization.log.resume(entries)
+        self._saved = organization.log.last
+        if entries:
+            # No id, etag or request number is given twice: rows that are gone live on in the log.
+            organization.ids = SequentialIds(f"{self.settings.seed}/{self._saved}")
+            newest = max((entry.after.version for entry in entries if entry.after), default=0)
+            organization.store.version = max(organization.store.version, newest)
+            self.numbers = itertools.count(max(entry.request for entry in entries) + 1)
+        organization.store.on_commit = self._save
+        return bool(held.rows or entries)
 
     def _save(self, changes: list[Change]) -> None:
         """After every transaction: its rows, and the log as far as it is new."""

@@ -54,10 +54,10 @@ class SqliteFile:
             highest = max(highest, version)
         return Snapshot(rows, highest)
 
-    def last_entry(self) -> int:
-        """Number of the newest log entry, 0 when there is none."""
-        found = self._connection.execute("SELECT max(seq) FROM log").fetchone()[0]
-        return int(found or 0)
+    def entries(self, limit: int) -> list[dict[str, Any]]:
+        """The newest log entries, oldest first."""
+        newest = self._connection.execute("SELECT entry FROM log ORDER BY seq DESC LIMIT ?", (limit,)).fetchall()
+        return [json.loads(entry) for (entry,) in reversed(newest)]
 
     def save(self, changes: list[Change], entries: list[dict[str, Any]]) -> None:
         """One transaction's changes, and the log entries made since the last call."""

@@ -112,6 +112,44 @@ class TestSqlite:
         with running_simulator(auth="none", sqlite=file) as simulator:
             assert simulator.rows("tasks") == []
 
+    def test_a_restart_gives_no_id_and_no_etag_a_second_time(self, tmp_path):
+        file = tmp_path / "crm.sqlite"
+        given = []
+        for _ in range(2):
+            with running_simulator(auth="none", sqlite=file) as simulator:
+                answer = httpx.post(f"{simulator.api_url}/tasks", json={})
+                assert answer.status_code == 204, answer.text
+                task = answer.headers["OData-EntityId"].removeprefix(simulator.api_url)
+                given.append((task, httpx.get(f"{simulator.api_url}{task}").headers["ETag"]))
+                httpx.delete(f"{simulator.api_url}{task}")
+        (first, old), (second, new) = given
+        assert first != second
+        assert old != new
+
+    def test_a_restart_forgets_no_log(self, tmp_path):
+        file = tmp_path / "crm.sqlite"
+        with running_simulator(auth="none", sqlite=file) as simulator:
+            httpx.patch(f"{simulator.api_url}/{TASK}", json={"subject": "x"})
+            httpx.patch(f"{simulator.api_url}/{TASK}", json={"subject": "y"}, headers={"If-None-Match": "*"})
+            before = control(simulator, "GET", "oplog").json()
+        with running_simulator(auth="none", sqlite=file) as simulator:
+            assert control(simulator, "GET", "oplog").json() == before
+            httpx.patch(f"{simulator.api_url}/{TASK}", json={"subject": "z"})
+            entries = simulator.oplog(table="task")
+            assert [entry["outcome"] for entry in entries] == ["committed", "refused", "committed"]
+            assert entries[2]["changes"]["subject"] == ["x", "z"]
+            assert entries[2]["request"] > entries[1]["request"]
+
+    def test_a_restart_goes_on_where_the_deleted_newest_row_ended(self, tmp_path):
+        file = tmp_path / "crm.sqlite"
+        with running_simulator(auth="none", sqlite=file) as simulator:
+            httpx.patch(f"{simulator.api_url}/{TASK}", json={})
+            etag = httpx.get(f"{simulator.api_url}/{TASK}").headers["ETag"]
+            httpx.delete(f"{simulator.api_url}/{TASK}")
+        with running_simulator(auth="none", sqlite=file) as simulator:
+            httpx.patch(f"{simulator.api_url}/{TASK}", json={})
+            assert httpx.get(f"{simulator.api_url}/{TASK}").headers["ETag"] != etag
+
     def test_what_was_rolled_back_is_not_kept(self, tmp_path):
         from tests.contract.simulator.support import BatchBody
 
