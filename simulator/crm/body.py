@@ -84,6 +84,8 @@ def _navigation(
     if single is not None:
         column, lookup = single
         if value is None:
+            if column.required == "SystemRequired":
+                raise errors.required(table.logical_name, column.name)
             wanted.values[column.wire] = None
         elif isinstance(value, dict) and creating:
             wanted.parents.append((column, lookup, value))
@@ -97,6 +99,8 @@ def _navigation(
         return
     for child, column, lookup in organization.schema.referencing.get(table.logical_name, ()):
         if lookup.collection == name and creating and isinstance(value, list):
+            if not all(isinstance(item, dict) for item in value):
+                raise errors.odata(table.entity_set, f"The collection '{name}' must hold entities.")
             wanted.related.append((child, column, value))
             return
     raise errors.undeclared_property(table.entity_set, table.logical_name, name)

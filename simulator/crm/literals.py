@@ -4,6 +4,7 @@ A wrong JSON type is the OData layer's business (`0x80048d19`), a value beyond i
 in this order, because that is the order in which the service complains.
 """
 
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -32,7 +33,10 @@ def instant(value: Any) -> str:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    moment = moment.astimezone(UTC)
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(value) from None
     if moment < EARLIEST:
         raise ValueError(value)
     return f"{moment.isoformat()[:19]}Z"
@@ -47,6 +51,7 @@ def day(value: Any) -> str:
 def text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
+    value.encode()  # JSON can spell half a character, which no answer could carry
     return value
 
 
@@ -59,6 +64,8 @@ def whole(value: Any) -> int:
 def number(value: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(value)
+    if not math.isfinite(value):
+        raise ValueError(value)
     return value
 
 

@@ -7,11 +7,18 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from simulator.errors import bad_query
-from simulator.query.options import MAX_PAGE, Options
+from simulator.query.options import MAX_PAGE, Options, whole
 from simulator.query.sql import like
 from simulator.schema import Kind, Table
 
 _COMPARE = {"eq": "eq", "ne": "ne", "neq": "ne", "gt": "gt", "ge": "ge", "lt": "lt", "le": "le"}
+
+
+def _positive(name: str, text: str) -> int:
+    number = whole(name, text)
+    if number == 0:
+        raise bad_query(f"'{name}' counts from 1.")
+    return number
 
 
 class Fetch:
@@ -31,15 +38,15 @@ class Fetch:
         if root.get("aggregate") == "true" or entity.find("link-entity") is not None:
             raise bad_query("Aggregates and linked entities are not supported in FetchXML here.")
         self.table = table
-        self.page = int(root.get("page", "1"))
-        self.count = min(int(root.get("count", str(MAX_PAGE))), MAX_PAGE)
+        self.page = _positive("page", root.get("page", "1"))
+        self.count = min(_positive("count", root.get("count", str(MAX_PAGE))), MAX_PAGE)
         orders = [(str(order.get("attribute")), order.get("descending") == "true") for order in entity.findall("order")]
         top = root.get("top")
         self.options = Options(
             select=tuple(str(item.get("name")) for item in entity.findall("attribute")),
             filter=" and ".join(self._filter(item) for item in entity.findall("filter")),
             orderby=tuple(orders),
-            top=int(top) if top else None,
+            top=whole("top", top) if top else None,
             page_size=MAX_PAGE,
         )
 

@@ -58,7 +58,7 @@ def read(query: Mapping[str, str], prefer: Mapping[str, str]) -> Options:
     options = _read(query)
     page = prefer.get("odata.maxpagesize")
     if page is not None:
-        options = replace(options, page_size=max(1, min(MAX_PAGE, _whole("odata.maxpagesize", page))))
+        options = replace(options, page_size=max(1, min(MAX_PAGE, whole("odata.maxpagesize", page))))
     return replace(options, annotations=prefer.get("odata.include-annotations", ""))
 
 
@@ -70,14 +70,15 @@ def _read(query: Mapping[str, str]) -> Options:
         expand=tuple(_expand(part) for part in split(query.get("$expand", ""), ",")),
         filter=query.get("$filter", ""),
         orderby=tuple(_order(part) for part in query.get("$orderby", "").split(",") if part.strip()),
-        top=_whole("$top", query["$top"]) if "$top" in query else None,
+        top=whole("$top", query["$top"]) if "$top" in query else None,
         count=query.get("$count", "false").lower() == "true",
         skip_token=query.get("$skiptoken", ""),
     )
 
 
-def _whole(name: str, text: str) -> int:
-    if not text.isdigit():
+def whole(name: str, text: str) -> int:
+    """Raises the 400 of anything but decimal digits."""
+    if not (text.isascii() and text.isdigit()):
         raise errors.bad_query(
             f"Invalid value '{text}' for {name} query option found. A non-negative integer is required."
         )

@@ -21,11 +21,18 @@ def handle(organization: Organization, call: Call, request: Request) -> Reply:
     """Answer one operation. A refusal undoes what the operation did and is logged when it was a write."""
     try:
         with organization.atomic():
-            return route(organization, call, request)
+            return _route(organization, call, request)
     except errors.Refusal as refusal:
         if request.method in WRITES:
             organization.refused(call, request.method.lower(), request.place, refusal)
         return refuse(refusal, request.prefer)
+
+
+def _route(organization: Organization, call: Call, request: Request) -> Reply:
+    try:
+        return route(organization, call, request)
+    except RecursionError:
+        raise errors.bad_query("The query specified in the URI nests too deep.") from None
 
 
 def route(organization: Organization, call: Call, request: Request) -> Reply:

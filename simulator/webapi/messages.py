@@ -28,6 +28,8 @@ class Request:
             parsed = json.loads(self.body.decode())
         except ValueError as error:
             raise odata(entity_set, f"Invalid JSON. {error}") from None
+        except RecursionError:
+            raise odata(entity_set, "Invalid JSON. It nests too deep.") from None
         if not isinstance(parsed, dict):
             raise odata(entity_set, "Invalid JSON. An object was expected.")
         return parsed
@@ -41,9 +43,12 @@ class Request:
 
 @dataclass(slots=True)
 class Reply:
+    """An answer. `entity` is the URL of the row that was written, for references inside a change set."""
+
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    entity: str = ""
 
     @property
     def failed(self) -> bool:
@@ -77,7 +82,7 @@ _dump_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _dump(body: Any) -> bytes:
-    return _dump_text(body).encode()
+    return _dump_text(body).encode(errors="replace")
 
 
 def refuse(refusal: Refusal, prefer: Mapping[str, str] | None = None) -> Reply:

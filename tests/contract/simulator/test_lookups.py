@@ -122,6 +122,9 @@ class TestOwner:
     def test_the_owner_cannot_be_cleared(self, client):
         client.patch(TASK, json={"subject": "x"})
         assert client.patch(TASK, json={"ownerid@odata.bind": None}).status_code == 400
+        assert client.patch(TASK, json={"ownerid": None}).status_code == 400
+        assert client.delete(f"{TASK}/ownerid/$ref").status_code == 400
+        assert client.get(TASK).json()["_ownerid_value"] == tenant.APPLICATION_USER
 
     def test_assigning_is_an_update(self, client):
         client.patch(TASK, json={"subject": "x"})

@@ -122,7 +122,10 @@ def test_filter(crm, condition, found):
         "medx_priority eq 5 medx_name",
         "Microsoft.Dynamics.CRM.Nearby(PropertyName='medx_name',PropertyValue='1')",
         "_medx_accountid_value eq 5",
+        "(" * 3000 + "medx_priority eq 5" + ")" * 3000,
+        "not " * 3000 + "(medx_priority eq 5)",
     ],
+    ids=lambda condition: condition[:40],
 )
 def test_a_filter_that_is_none_is_400(crm, condition):
     answer = crm.get(SET, params={"$filter": condition})
@@ -158,6 +161,7 @@ def test_an_unknown_property_in_a_query_is_400_without_a_code(crm, params):
     [
         {"$top": "-1"},
         {"$top": "x"},
+        {"$top": "\N{SUPERSCRIPT TWO}"},
         {"$orderby": "medx_name upwards"},
         {"$skip": "5"},
         {"$nosuch": "1"},

@@ -129,6 +129,10 @@ def test_fetchxml_with_nested_filters_top_and_all_columns(crm):
         "<fetch><entity name='medx_callqueueitem'><link-entity name='account'/></entity></fetch>",
         fetch("<condition attribute='nosuch' operator='eq' value='1'/>"),
         fetch("<condition attribute='medx_name' operator='above' value='1'/>"),
+        "<fetch page='x'><entity name='medx_callqueueitem'/></fetch>",
+        "<fetch count='-1'><entity name='medx_callqueueitem'/></fetch>",
+        "<fetch page='0'><entity name='medx_callqueueitem'/></fetch>",
+        "<fetch top='x'><entity name='medx_callqueueitem'/></fetch>",
     ],
 )  # fmt: skip
 def test_fetchxml_that_is_not_read_is_refused(crm, xml):

@@ -241,3 +241,22 @@ def test_the_id_in_the_body_of_an_update_changes_nothing(client):
 def test_order_of_validation(client, body, code):
     client.patch(PHONE, json={"subject": "there already"})
     assert error_of(write(client, "phonecalls", body))[1] == code
+
+
+@pytest.mark.parametrize(
+    ("entity_set", "content"),
+    [
+        ("tasks", b'{"subject":"half a pair \\ud83d"}'),
+        ("accounts", b'{"revenue":NaN}'),
+        ("accounts", b'{"revenue":1e999}'),
+        ("accounts", b"[" * 100_000),
+        ("tasks", b'{"scheduledend":"9999-12-31T23:59:59-05:00"}'),
+        ("tasks", b'{"scheduledend":"0001-01-01T00:00:00+05:00"}'),
+        ("accounts", b'{"contact_customer_accounts":[5]}'),
+        ("phonecalls", b'{"phonecall_activity_parties":["x"]}'),
+    ],
+    ids=["surrogate", "nan", "infinite", "deep", "late", "early", "related", "party"],
+)
+def test_a_body_that_nobody_expects_is_a_payload_error_and_the_table_stays_readable(client, entity_set, content):
+    assert error_of(client.post(entity_set, content=content)) == (400, "0x80048d19")
+    assert client.get(entity_set).status_code == 200
