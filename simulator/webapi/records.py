@@ -84,7 +84,7 @@ def _patch(
     url = (
         f"{call.base}/{table.entity_set}({key_text(table, key)})" if key.values else entity_url(call, table, record_id)
     )
-    return no_content({"Location": url, "OData-EntityId": url})
+    return _written(url)
 
 
 def key_text(table: Table, key: keys.Key) -> str:
@@ -111,7 +111,15 @@ def _representation(
         raise organization.missing(table, record_id)
     body = entity(organization, call, table, row, read_options(request))
     headers = {"ETag": row.etag, "Preference-Applied": "return=representation"}
-    return show(body, 201 if created else 200, headers)
+    reply = show(body, 201 if created else 200, headers)
+    reply.entity = entity_url(call, table, record_id)
+    return reply
+
+
+def _written(url: str) -> Reply:
+    reply = no_content({"Location": url, "OData-EntityId": url})
+    reply.entity = url
+    return reply
 
 
 def many(organization: Organization, call: Call, request: Request, table: Table) -> Reply:
@@ -132,7 +140,7 @@ def _create(organization: Organization, call: Call, request: Request, table: Tab
     if request.prefer.get("return") == "representation":
         return _representation(organization, call, request, (table, record_id), created=True)
     url = entity_url(call, table, record_id)
-    return no_content({"Location": url, "OData-EntityId": url})
+    return _written(url)
 
 
 def _query(organization: Organization, call: Call, request: Request, table: Table) -> Reply:

@@ -84,8 +84,8 @@ class Batch:
             reply = self._run_part(part)
         if reply.failed:
             raise _RolledBackError((reply, part.content_id))
-        if part.content_id and "OData-EntityId" in reply.headers:
-            self.call.references[part.content_id] = reply.headers["OData-EntityId"]
+        if part.content_id and reply.entity:
+            self.call.references[part.content_id] = reply.entity
         return reply, part.content_id
 
     def _run_part(self, part: Part) -> Reply:
@@ -113,7 +113,10 @@ class Batch:
                 raise errors.batch(f"Content-ID Reference: '${reference[1]}' does not exist in the batch context.")
             url = entity + (reference[2] or "")
         if "://" in url:
-            split = urlsplit(url)
+            try:
+                split = urlsplit(url)
+            except ValueError as error:
+                raise errors.batch(f"Invalid URI: {error}.") from None
             url = f"{split.path}?{split.query}" if split.query else split.path
         path, _, query = url.partition("?")
         path = _ROOT.sub("", path).lstrip("/")

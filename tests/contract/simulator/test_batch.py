@@ -213,6 +213,17 @@ class TestReferences:
         task = client.get(parts_of(answer)[1].headers["Location"]).json()
         assert task["_regardingobjectid_value"] == account
 
+    def test_to_a_row_whose_representation_was_asked_for(self, client, batch):
+        whole = {"Prefer": "return=representation"}
+        answer = batch.change_set(
+            ("POST", "accounts", {"name": "A"}, whole),
+            ("POST", "tasks", {"subject": "x", "regardingobjectid_account_task@odata.bind": "$1"}, whole),
+            ("PATCH", "$2", {"subject": "y"}, whole),
+        ).send(client)
+        account, task, changed = (part.json() for part in parts_of(answer))
+        assert task["_regardingobjectid_value"] == account["accountid"]
+        assert (changed["activityid"], changed["subject"]) == (task["activityid"], "y")
+
     def test_in_an_odata_id(self, client, batch):
         answer = batch.change_set(
             ("POST", "tasks", {"subject": "x"}),
@@ -310,6 +321,10 @@ class TestFraming:
         ]
         lines += ["--c1--", "", "--b1--", ""]
         self.refused(client, "\r\n".join(lines).encode())
+
+    def test_a_url_that_is_none_is_refused_in_its_part(self, client, batch):
+        answer = batch.bare("GET", "http://[half/api/data/v9.2/accounts").send(client)
+        assert (answer.status_code, statuses(answer)) == (400, [400])
 
     def test_a_batch_inside_a_batch(self, client, batch):
         answer = batch.bare("POST", "$batch", {}).send(client)
