@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -15,10 +15,9 @@ from writer.core import results
 from writer.core.batching import Batching
 from writer.core.gate import Blocked
 from writer.core.patience import Patience
-from writer.core.replies import Judgement
 from writer.dataverse_facts import Facts, FactsUnavailable
 from writer.dataverse_pool import Pool, Slot
-from writer.emitter import Done, Emitter, Later, Verdict, unanswered
+from writer.emitter import Done, Emitter, Later, Round, unanswered
 from writer.metrics import Metrics
 from writer.settling import Settling
 from writer.work import Work
@@ -48,7 +47,7 @@ class Dispatcher:
         self._patience = patience
         self._settling = settling
         self._metrics = metrics
-        self._emitter = Emitter(pool, facts, settling.telling, write=write, following=backlog.following)
+        self._emitter = Emitter(pool, facts, settling.telling, write=write, spawn=spawn, following=backlog.following)
         self._batching = Batching(most=most)
         self._spawn = spawn
         self._stopping = False
@@ -101,29 +100,31 @@ class Dispatcher:
             self._backlog.again_first(work)
 
     async def _emit(self, works: list[Work], slot: Slot) -> None:
-        started = time.monotonic()
-        verdicts, exchange = await self._emitter.emit(works, slot)
+        exchange = await self._emitter.emit(works, slot, self._act_on)
         if exchange is not None:
             self._batching.replied(exchange.whole, took=exchange.seconds, plans=len(works))
             self._metrics.plans_per_request.observe(len(works))
-        for work in works:
-            work.cleared = None
-        self._log_batch(verdicts, exchange.whole if exchange else None, time.monotonic() - started)
-        async with asyncio.TaskGroup() as acting:
-            for work, verdict in verdicts.items():
-                acting.create_task(self._settling.act_on(work, verdict))
 
-    def _log_batch(self, verdicts: Mapping[Work, Verdict], whole: Judgement | None, seconds: float) -> None:
-        done = [verdict.result for verdict in verdicts.values() if isinstance(verdict, Done)]
-        later = [verdict.judgement for verdict in verdicts.values() if isinstance(verdict, Later)]
+    def _act_on(self, told: Round) -> None:
+        """At once: no verdict waits for those of other plans (W5)."""
+        self._log_round(told)
+        for work, verdict in told.verdicts.items():
+            work.cleared = None
+            self._spawn(self._settling.act_on(work, verdict))
+
+    def _log_round(self, told: Round) -> None:
+        verdicts, exchange = told.verdicts.values(), told.exchange
+        done = [verdict.result for verdict in verdicts if isinstance(verdict, Done)]
+        later = [verdict.judgement for verdict in verdicts if isinstance(verdict, Later)]
         log = self._log.warning if later else self._log.info
         log(
-            "plans.sent",
-            plans=len(verdicts),
+            "plans.sent" if exchange else "plans.decided",
+            plans=len(verdicts) + told.asking,
             done=len(done),
             blocked=sum(1 for result in done if result.status is ResultStatus.BLOCKED),
             later=sorted({f"{judgement.kind}/{judgement.meaning}" for judgement in later}),
-            reply=whole and whole.status,
-            request_id=whole and whole.request_id,
-            seconds=round(seconds, 3),
+            ask_again=told.asking,
+            reply=exchange and exchange.whole.status,
+            request_id=exchange and exchange.whole.request_id,
+            seconds=exchange and round(exchange.seconds, 3),
         )

@@ -1,7 +1,8 @@
 """One request's worth of plans made true: send, read back where needed, and say what became of each.
 
 Every plan goes through asks, a question or a change set at a time, until there is a verdict; the asks of all plans of
-one round share a `$batch`. A change set brings the reads of the plan behind it in its lane along, so that in a backlog
+one round share a `$batch`. Each round is told of when it has ended, so that no verdict waits for what other plans still
+have to ask (W5). A change set brings the reads of the plan behind it in its lane along, so that in a backlog
 later plans of a queue item cost no more than first ones. What was answered is decided in core; here is only who asks
 what next:
 
@@ -14,10 +15,10 @@ what next:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from schemas.records import BlockReason, OwnerCandidate, PlannedStep, ResultStatus, WritebackResult
 from writer.core import results
@@ -79,12 +80,30 @@ class _Writing:
     """The plan behind in the lane: its records are read in the same request, as they stand once this has landed."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Doubting:
+    """Verify anew what the gate had cleared, then begin again; nobody else waits for that."""
+
+
 _Ask = _Reading | _Writing
+_Said = Verdict | _Ask | _Doubting
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The verdicts of one request; `exchange` is None for what needed none. `asking`: plans that have to ask again."""
+
+    verdicts: Mapping[Work, Verdict]
+    exchange: Exchange | None
+    asking: int = 0
+
+
+Told = Callable[[Round], None]
 
 
 class Emitter:
     """`write` off is a dry run: it reads, decides, and stops where it would write (W8). `following` is the plan that
-    is next in a plan's lane.
+    is next in a plan's lane. What has to be asked after the first request is a task of its own (`spawn`).
     """
 
     def __init__(
@@ -94,31 +113,47 @@ class Emitter:
         telling: Callable[[Work], Telling],
         *,
         write: bool,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
         following: Callable[[Work], Work | None] = lambda _: None,
     ) -> None:
         self._pool = pool
         self._facts = facts
         self._telling = telling
+        self._spawn = spawn
         self._write = write
         self._following = following
 
-    async def emit(self, works: Sequence[Work], slot: Slot) -> tuple[dict[Work, Verdict], Exchange | None]:
-        """A verdict for each, and how the first request went; None if none was needed. Every work has been cleared by
-        the gate.
+    async def emit(self, works: Sequence[Work], slot: Slot, told: Told) -> Exchange | None:
+        """How the first request went; None if none was needed. `told` hears a verdict for each work, in one round or
+        several, and soon or later. Every work has been cleared by the gate.
         """
-        asks: dict[Work, _Ask] = {}
-        verdicts: dict[Work, Verdict] = {}
-        for work in works:
-            _sort(work, self._first(work), asks, verdicts)
+        said = {work: self._first(work) for work in works}
+        asks = self._tell(said, None, told, _MOST_ROUNDS)
         if not asks:
             self._pool.give_back(slot)
-            return verdicts, None
-        exchange = await self._round(asks, verdicts, slot)
-        for _ in range(_MOST_ROUNDS):
-            if not asks:
-                break
-            await self._round(asks, verdicts, None)
-        return verdicts | {work: Later(_FIGHT) for work in asks}, exchange
+            return None
+        exchange, asks = await self._round(asks, slot, told, _MOST_ROUNDS)
+        if asks:
+            self._spawn(self._go_on(asks, told, _MOST_ROUNDS))
+        return exchange
+
+    async def _go_on(self, asks: Mapping[Work, _Ask], told: Told, rounds: int) -> None:
+        while asks and rounds:
+            rounds -= 1
+            _, asks = await self._round(asks, None, told, rounds)
+        if asks:
+            told(Round({work: Later(_FIGHT) for work in asks}, None))
+
+    def _tell(self, said: Mapping[Work, _Said], exchange: Exchange | None, told: Told, rounds: int) -> dict[Work, _Ask]:
+        """Tells the verdicts, begins to doubt, and returns what has to be asked next."""
+        verdicts = {work: one for work, one in said.items() if isinstance(one, (Done, Over, Later))}
+        asks = {work: one for work, one in said.items() if isinstance(one, (_Reading, _Writing))}
+        if verdicts or exchange:
+            told(Round(verdicts, exchange, len(said) - len(verdicts)))
+        for work, one in said.items():
+            if isinstance(one, _Doubting):
+                self._spawn(self._doubt(work, told, rounds))
+        return asks
 
     def _first(self, work: Work) -> Verdict | _Ask:
         """Sent straight away under the baseline's etag, unless that is known to be over: an earlier plan of ours has
@@ -136,8 +171,10 @@ class Emitter:
         ahead = self._following(work)
         return _Writing(emission, ahead=ahead if ahead and ahead.not_before is None else None)
 
-    async def _round(self, asks: dict[Work, _Ask], verdicts: dict[Work, Verdict], slot: Slot | None) -> Exchange:
-        """One `$batch` for all asks; leaves in `asks` what has to be asked next."""
+    async def _round(
+        self, asks: Mapping[Work, _Ask], slot: Slot | None, told: Told, rounds: int
+    ) -> tuple[Exchange, dict[Work, _Ask]]:
+        """One `$batch` for all asks; returns what has to be asked next."""
         parts = {work: self._parts(ask) for work, ask in asks.items()}
         writing = any(isinstance(ask, _Writing) for ask in asks.values())
         exchange = await self._pool.exchange(
@@ -148,10 +185,9 @@ class Emitter:
         )
         replies = iter(exchange.parts)
         company = len(asks) > 1
-        for work, ask in list(asks.items()):
-            heard = [next(replies) for _ in parts[work]]
-            _sort(work, await self._heard(work, ask, heard, company=company), asks, verdicts)
-        return exchange
+        heard = {work: [next(replies) for _ in parts[work]] for work in asks}
+        said = {work: self._heard(work, ask, heard[work], company=company) for work, ask in asks.items()}
+        return exchange, self._tell(said, exchange, told, rounds)
 
     def _parts(self, ask: _Ask) -> list[Part]:
         match ask:
@@ -164,7 +200,7 @@ class Emitter:
     def _gets(self, wanted: Sequence[Read]) -> list[Part]:
         return [get(read, self._facts.shown_as(read.entity_set)) for read in wanted]
 
-    async def _heard(self, work: Work, ask: _Ask, heard: list[PartReply], *, company: bool) -> Verdict | _Ask:
+    def _heard(self, work: Work, ask: _Ask, heard: list[PartReply], *, company: bool) -> _Said:
         if any(reply.not_tried for reply in (heard if isinstance(ask, _Reading) else heard[:1])):
             return ask
         if company and all(reply.answer is None and reply.judgement.kind is Kind.REFUSED for reply in heard):
@@ -172,17 +208,17 @@ class Emitter:
             return Later(heard[0].judgement, counted=False)
         match ask:
             case _Reading(wanted):
-                return await self._read(work, wanted, heard)
+                return self._read(work, wanted, heard)
             case _Writing():
                 self._look_ahead(ask, heard)
-                return await self._written(work, ask, heard[0], company=company)
+                return self._written(work, ask, heard[0], company=company)
         assert_never(ask)
 
-    async def _read(self, work: Work, wanted: tuple[Read, ...], heard: list[PartReply]) -> Verdict | _Ask:
+    def _read(self, work: Work, wanted: tuple[Read, ...], heard: list[PartReply]) -> _Said:
         try:
             observed = self._observed(work, wanted, heard)
         except FactsUnavailable as failure:
-            return await self._not_done(work, failure.judgement)
+            return self._not_done(work, failure.judgement)
         return self._decided(work, observed)
 
     def _observed(self, work: Work, wanted: Sequence[Read], heard: Sequence[PartReply]) -> Observations:
@@ -221,7 +257,7 @@ class Emitter:
     def _as_rehearsed(self, result: WritebackResult) -> WritebackResult:
         return result if self._write else replace(result, status=ResultStatus.DRY_RUN, block_reason=None)
 
-    async def _written(self, work: Work, ask: _Writing, reply: PartReply, *, company: bool) -> Verdict | _Ask:
+    def _written(self, work: Work, ask: _Writing, reply: PartReply, *, company: bool) -> _Said:
         judgement = reply.judgement
         sent = [step.step_index for step in ask.emission.steps]
         if judgement.kind is Kind.DONE:
@@ -235,15 +271,15 @@ class Emitter:
         if company and judgement.meaning is Meaning.TOO_LARGE:
             return Later(judgement, counted=False)
         failing = reply.answer.index if isinstance(reply.answer, Failed) else None
-        return await self._not_done(work, judgement, None if failing is None else sent[failing])
+        return self._not_done(work, judgement, None if failing is None else sent[failing])
 
-    async def _not_done(self, work: Work, judgement: Judgement, failing: int | None = None) -> Verdict | _Ask:
+    def _not_done(self, work: Work, judgement: Judgement, failing: int | None = None) -> Verdict | _Doubting:
         """Trouble waits, a refusal blocks; but what could come from drifted metadata is verified anew, once."""
         match judgement.kind:
             case Kind.BUSY:
                 return Later(judgement, counted=False)
             case Kind.REFUSED if judgement.meaning is Meaning.DRIFT and not work.doubted:
-                return await self._doubt(work)
+                return _Doubting()
             case Kind.REFUSED:
                 return Done(results.refused(self._telling(work), judgement, failing))
             case _ if judgement.meaning is Meaning.TOO_LARGE:
@@ -252,8 +288,12 @@ class Emitter:
                 work.read_first = work.read_first or judgement.kind is Kind.UNKNOWN
                 return Later(judgement)
 
-    async def _doubt(self, work: Work) -> Verdict | _Ask:
+    async def _doubt(self, work: Work, told: Told, rounds: int) -> None:
         work.doubted = True
+        asks = self._tell({work: await self._verified_anew(work)}, None, told, rounds)
+        await self._go_on(asks, told, rounds)
+
+    async def _verified_anew(self, work: Work) -> Verdict | _Ask:
         try:
             verdict = await self._facts.verdict(work.plan, suspect=True)
         except FactsUnavailable as failure:
@@ -262,15 +302,6 @@ class Emitter:
             return Done(results.metadata(self._telling(work), verdict.gaps))
         work.cleared = verdict
         return self._first(work)
-
-
-def _sort(work: Work, said: Verdict | _Ask, asks: dict[Work, _Ask], verdicts: dict[Work, Verdict]) -> None:
-    """Into the verdicts, or into what is asked next."""
-    asks.pop(work, None)
-    if isinstance(said, (Done, Over, Later)):
-        verdicts[work] = said
-    else:
-        asks[work] = said
 
 
 _FIGHT = Judgement(Kind.BROKEN, Meaning.TROUBLE)

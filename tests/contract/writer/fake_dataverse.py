@@ -32,6 +32,8 @@ class FakeDataverse:
     before: Callable[[httpx2.Request], httpx2.Response | None] = lambda _: None
     version: int = 1000
     requests: list[httpx2.Request] = field(default_factory=list)
+    refused_sets: set[str] = field(default_factory=set)
+    """Entity sets it does not know."""
 
     def seed(self, entity_set: str, record_id: str, **columns: Any) -> str:
         """Returns the row's etag."""
@@ -80,6 +82,8 @@ class FakeDataverse:
         found = _TARGET.match(path)
         assert found, path
         entity_set, record_id = found.groups()
+        if entity_set in self.refused_sets:
+            return _error(404, "0x8006088a")
         if method == "GET":
             row = self.rows.get(entity_set, {}).get(record_id)
             return _error(404, "0x80040217") if row is None else (200, {}, row)

@@ -16,6 +16,7 @@ from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
 from tests.factories import NOON
 from tests.integration.writer.kit import Desk, seed_item
+from tests.unit.writer.workbench import Tasks
 from writer.core.gate import Blocked
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.results import Telling, metadata
@@ -59,17 +60,19 @@ def emitted(simulator: RunningSimulator, plan: PlannedWriteback, *, tries: int =
         client = DataverseClient(settings, NoSignIn("nobody"))
         pool = Pool([Channel(client, Pacer(ServiceLimits()))], Metrics(), api_path="/api/data/v9.2/")
         facts = Facts(pool, metadata_ttl_s=60, owner_ttl_s=60)
-        emitter, one = Emitter(pool, facts, telling, write=True), work(plan)
+        tasks, one = Tasks(), work(plan)
+        emitter = Emitter(pool, facts, telling, write=True, spawn=tasks.spawn)
         try:
             for _ in range(tries):
                 verdict = await facts.verdict(plan)
                 if isinstance(verdict, Blocked):
                     return Done(metadata(telling(one), verdict.gaps))
                 one.cleared = verdict
-                verdicts, _ = await emitter.emit([one], await pool.slot())
-                if isinstance(verdicts[one], Done):
+                await emitter.emit([one], await pool.slot(), tasks.rounds.append)
+                await tasks.ended()
+                if isinstance(tasks.verdicts[one], Done):
                     break
-            return verdicts[one]
+            return tasks.verdicts[one]
         finally:
             await pool.close()
 

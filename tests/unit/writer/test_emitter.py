@@ -14,7 +14,7 @@ import pytest
 from schemas.records import BlockReason, PlannedWriteback, PrecedingPlan, ResultStatus, StepOutcome
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id, make_plan
-from tests.unit.writer.workbench import SureFacts, make_pool, make_work, telling
+from tests.unit.writer.workbench import SureFacts, Tasks, make_pool, make_work, telling
 from writer.core.gate import Blocked, Cleared, Gap
 from writer.core.reconcile import Observed
 from writer.core.replies import Judgement, Kind, Meaning
@@ -33,8 +33,10 @@ class Bench:
         self.facts = SureFacts(self.pool)
         self.behind: dict[str, Work] = {}
         self._emitter = Emitter(
-            self.pool, self.facts, telling, write=write, following=lambda work: self.behind.get(work.session_id)
-        )
+            self.pool, self.facts, telling, write=write, spawn=lambda duty: self.tasks.spawn(duty),
+            following=lambda work: self.behind.get(work.session_id),
+        )  # fmt: skip
+        self.tasks = Tasks()
 
     def plan(self, number: int = 1, **overrides: Any) -> PlannedWriteback:
         """A plan whose queue item stands as its baseline says."""
@@ -49,9 +51,11 @@ class Bench:
 
     def emit_works(self, *works: Work) -> list[Verdict]:
         async def run() -> list[Verdict]:
-            verdicts, _ = await self._emitter.emit(works, await self.pool.slot())
+            tasks = self.tasks = Tasks()
+            await self._emitter.emit(works, await self.pool.slot(), tasks.rounds.append)
+            await tasks.ended()
             assert all(channel.pacer.in_flight == 0 for channel in self.pool.channels)
-            return [verdicts[work] for work in works]
+            return [tasks.verdicts[work] for work in works]
 
         return asyncio.run(run())
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from writer.core.results import Telling
 from writer.dataverse import DataverseClient
 from writer.dataverse_facts import Facts
 from writer.dataverse_pool import Channel, Pool
+from writer.emitter import Round, Verdict
 from writer.identity import NoSignIn
 from writer.kafka_consumer import Taken
 from writer.metrics import Metrics
@@ -22,10 +24,14 @@ from writer.settings import DataverseSettings
 from writer.work import Work
 
 
-def make_pool(*fakes: FakeDataverse, metrics: Metrics | None = None) -> Pool:
+def make_pool(*fakes: FakeDataverse, metrics: Metrics | None = None, start: int = 4) -> Pool:
+    """`start` requests at a time."""
     settings = DataverseSettings.model_validate({"url": "http://localhost:1"})
     channels = [
-        Channel(DataverseClient(settings, NoSignIn(f"none-{n}"), transport=fake.transport()), Pacer(ServiceLimits()))
+        Channel(
+            DataverseClient(settings, NoSignIn(f"none-{n}"), transport=fake.transport()),
+            Pacer(ServiceLimits(), start=start),
+        )
         for n, fake in enumerate(fakes)
     ]
     return Pool(channels, metrics or Metrics(), api_path="/api/data/v9.2/")
@@ -68,6 +74,27 @@ def telling(work: Work) -> Telling:
         plan=work.plan, position=PlanPosition(partition=0, offset=work.offset, digest=work.plan.digest), attempts=1,
         settled_at=NOON, written_by="test",
     )  # fmt: skip
+
+
+class Tasks:
+    """What was spawned, and what an emitter told of."""
+
+    def __init__(self) -> None:
+        self.rounds: list[Round] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, duty: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(asyncio.create_task(duty))
+
+    async def ended(self) -> None:
+        """Until all have; raises what they raised."""
+        while self._tasks:
+            done, self._tasks = self._tasks, set()
+            await asyncio.gather(*done)
+
+    @property
+    def verdicts(self) -> dict[Work, Verdict]:
+        return {work: verdict for one in self.rounds for work, verdict in one.verdicts.items()}
 
 
 @dataclass
