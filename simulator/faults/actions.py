@@ -1,9 +1,12 @@
 """What a fault does, as plain data that comes from the control endpoint or a script."""
 
 import random
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+HeaderText = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$")]
+Seconds = Annotated[float, Field(ge=0)]
 
 
 class _Action(BaseModel):
@@ -20,8 +23,8 @@ class Status(_Action):
     body: str | None = Field(
         default=None, description="sent as it is instead of an error object, as HTML when it starts with <"
     )
-    headers: dict[str, str] = Field(default_factory=dict)
-    retry_after: int | None = None
+    headers: dict[HeaderText, HeaderText] = Field(default_factory=dict)
+    retry_after: int | None = Field(default=None, ge=0)
     applied: bool = False
 
 
@@ -40,13 +43,19 @@ class Latency(_Action):
     """Wait. Fixed seconds, or drawn: `uniform` (low, high), `exponential` (mean), `lognormal` (median, sigma)."""
 
     kind: Literal["latency"]
-    seconds: float | None = None
+    seconds: Seconds | None = None
     distribution: Literal["uniform", "exponential", "lognormal"] | None = None
-    low: float = 0.0
-    high: float = 0.0
-    mean: float = 0.05
-    median: float = 0.05
-    sigma: float = 0.5
+    low: Seconds = 0.0
+    high: Seconds = 0.0
+    mean: Seconds = 0.05
+    median: Seconds = 0.05
+    sigma: float = Field(default=0.5, ge=0)
+
+    @model_validator(mode="after")
+    def _says_how_long(self) -> Self:
+        if self.seconds is None and self.distribution is None:
+            raise ValueError("latency needs seconds or a distribution")
+        return self
 
     def draw(self, dice: random.Random) -> float:
         """Seconds to wait this time."""
@@ -69,7 +78,7 @@ class Cut(_Action):
 
     kind: Literal["cut"]
     moment: Literal["before", "applied", "during", "after"]
-    hold_seconds: float = 0.0
+    hold_seconds: Seconds = 0.0
 
 
 class Edit(_Action):
@@ -89,7 +98,7 @@ class Throttle(_Action):
 
     kind: Literal["throttle"]
     facet: Literal["requests", "time", "concurrency"] = "requests"
-    seconds: float = 5.0
+    seconds: Seconds = 5.0
 
 
 class ExpireTokens(_Action):

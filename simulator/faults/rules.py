@@ -8,13 +8,14 @@ import random
 import re
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simulator.faults.actions import Action
 
 Scope = Literal["request", "operation"]
+_OF_OPERATIONS = frozenset({"status", "error", "edit"})
 
 
 class When(BaseModel):
@@ -40,6 +41,13 @@ class Rule(BaseModel):
     times: int | None = Field(1, ge=1, description="how often it fires; null for ever")
     probability: float = Field(default=1.0, ge=0, le=1)
     do: list[Action] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _single_operations_can_only_be_answered_or_raced(self) -> Self:
+        wrong = sorted({action.kind for action in self.do} - _OF_OPERATIONS)
+        if self.when.scope == "operation" and wrong:
+            raise ValueError(f"scope operation takes {', '.join(sorted(_OF_OPERATIONS))}, not {', '.join(wrong)}")
+        return self
 
 
 @dataclass(slots=True)

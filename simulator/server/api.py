@@ -7,7 +7,6 @@ from aiohttp import web
 
 from simulator import errors
 from simulator.crm import Call, Organization
-from simulator.crm.shape import Json
 from simulator.faults import Fired, replies
 from simulator.faults import actions as faults
 from simulator.faults import rules as fault_rules
@@ -22,7 +21,7 @@ from simulator.webapi.messages import refuse
 
 ROOT = re.compile(r"^/api/data/v\d+\.\d+(?:/|$)")
 _AFFINITY = re.compile(r"ARRAffinity=([0-9a-f]+)")
-_READ_BODY = frozenset({"POST", "PATCH", "PUT", "DELETE"})
+_GROUP = re.compile(r"\{(\w+)\}")
 
 
 class Api:
@@ -71,6 +70,7 @@ class _Exchange:
         self.operations = 0
         self.fired: list[Fired] = []
         self.cut: faults.Cut | None = None
+        self._edits: list[tuple[int, faults.Edit, dict[str, str]]] = []
 
     def _server(self, headers: dict[str, str]) -> int:
         limits = self.simulator.protection.limits
@@ -180,7 +180,7 @@ class _Exchange:
         if self.path == "$batch":
             if self.request.method != "POST":
                 return refuse(errors.verb_not_allowed(self.request.method))
-            batch = Batch(simulator.organization, call, operation)
+            batch = Batch(simulator.organization, call, operation, self._edit_again)
             reply = batch.run(self.request)
             self.operations = batch.count
             return reply
@@ -194,34 +194,44 @@ class _Exchange:
         fired = self.simulator.rules.fire("operation", looked_at, self.number)
         self.fired += fired
         actions = [(action, hit.groups) for hit in fired for action in hit.rule.do]
+        instead: Reply | None = None
+        applied = True
         for action, groups in actions:
             match action:
                 case faults.Edit(moment="before"):
-                    edit(self.simulator, action, groups)
+                    self._edit(call.position, action, groups)
                 case faults.Status():
-                    return replies.status(action)
+                    instead, applied = replies.status(action), action.applied
                 case faults.Known():
-                    return self._known(action)
-        reply = handle(organization, call, request)
+                    instead, applied = self._known(action), action.applied
+        reply = handle(organization, call, request) if applied else None
         for action, groups in actions:
             if isinstance(action, faults.Edit) and action.moment == "after":
+                self._edit(call.position, action, groups)
+        return instead or reply or Reply(503)
+
+    def _edit(self, position: int, action: faults.Edit, groups: dict[str, str]) -> None:
+        self._edits.append((position, action, groups))
+        edit(self.simulator, action, groups)
+
+    def _edit_again(self, first: int) -> None:
+        """All since this operation was undone, and with it what persons did meanwhile: they did it all the same."""
+        for position, action, groups in self._edits:
+            if position >= first:
                 edit(self.simulator, action, groups)
-        return reply
 
 
 def edit(simulator: Simulator, action: faults.Edit, groups: dict[str, str]) -> None:
-    """A person edits the row; nothing happens when it is not there."""
-    record_id = action.id.format_map(groups) if "{" in action.id else action.id
+    """A person edits the row; what cannot be done is noted in the rules' history and harms no request."""
+    values = action.values
+    if values is not None:
+        values = {name: _fill(value, groups) if isinstance(value, str) else value for name, value in values.items()}
     try:
-        simulator.edit(action.set, record_id, _filled(action.values, groups), action.user)
-    except errors.Refusal as refused:
-        simulator.rules.history.append({"rule": "edit", "refused": refused.message})
+        simulator.edit(action.set, _fill(action.id, groups), values, action.user)
+    except (errors.Refusal, ValueError) as refused:
+        simulator.rules.history.append({"rule": "edit", "refused": str(refused)})
 
 
-def _filled(values: Json | None, groups: dict[str, str]) -> Json | None:
-    if values is None:
-        return None
-    return {
-        name: value.format_map(groups) if isinstance(value, str) and "{" in value else value
-        for name, value in values.items()
-    }
+def _fill(text: str, groups: dict[str, str]) -> str:
+    """`{name}` replaced by the group of that name; other braces are text."""
+    return _GROUP.sub(lambda found: groups.get(found[1], found[0]), text) if "{" in text else text

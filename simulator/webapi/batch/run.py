@@ -27,12 +27,22 @@ class _RolledBackError(Exception):
 
 
 class Batch:
-    """One `$batch` request. `operation` answers the single operations; `count` says how many ran."""
+    """One `$batch` request. `operation` answers the single operations; `count` says how many ran.
 
-    def __init__(self, organization: Organization, call: Call, operation: Operation) -> None:
+    `undone` is called after the rollback of a change set, with the position of its first operation.
+    """
+
+    def __init__(
+        self,
+        organization: Organization,
+        call: Call,
+        operation: Operation,
+        undone: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.organization = organization
         self.call = call
         self.operation = operation
+        self.undone = undone
         self.count = 0
 
     def run(self, request: Request) -> Reply:
@@ -65,10 +75,12 @@ class Batch:
         boundary = f"changesetresponse_{self.organization.ids()}"
         self.call.change_set, self.call.references = item.boundary, {}
         answers: list[writer.Answer] = []
+        first = self.count
         try:
             with self.organization.atomic():
                 answers.extend(self._in_change_set(part) for part in item.parts)
         except _RolledBackError as failure:
+            self.undone(first)
             status = failure.answer[0].status
             if self.organization.switches.failed_change_set == "bare":
                 return writer.part(failure.answer), status

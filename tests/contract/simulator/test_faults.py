@@ -183,6 +183,53 @@ class TestPersons:
         history = httpx.get(f"{simulator.control_url}/faults").json()["history"]
         assert history[-1]["rule"] == "edit"
 
+    def test_an_edit_inside_a_change_set_outlives_its_rollback(self, simulator, client):
+        etag = client.get(self.ACCOUNT).headers["ETag"]
+        edit = {"kind": "edit", "set": "accounts", "id": tenant.ACCOUNTS[0], "values": {"name": "P"}}
+        simulator.fault(when={"scope": "operation", "path": "^accounts"}, do=[edit])
+        body = BatchBody().change_set(
+            ("POST", "tasks", {}), ("PATCH", self.ACCOUNT, {"description": "A"}, {"If-Match": etag})
+        )
+        assert body.send(client).status_code == 412
+        row = client.get(self.ACCOUNT).json()
+        assert (row["name"], row["description"]) == ("P", None)
+        assert row["@odata.etag"] != etag
+        assert simulator.rows("tasks") == []
+        (entry,) = simulator.oplog(actor="person", outcome="committed")
+        assert entry["changes"]["name"] == ["Account 1", "P"]
+
+    def test_an_edit_of_before_a_rollback_is_made_once(self, simulator, client):
+        edit = {"kind": "edit", "set": "accounts", "id": tenant.ACCOUNTS[0], "values": {"name": "P"}}
+        simulator.fault(when={"scope": "operation", "path": "^accounts"}, do=[edit])
+        body = BatchBody().bare("GET", self.ACCOUNT)
+        body.change_set(("PATCH", self.ACCOUNT, {"name": "A"}))
+        body.change_set(("POST", "tasks", {"subject": "x" * 201}))
+        assert body.send(client).status_code == 400
+        assert client.get(self.ACCOUNT).json()["name"] == "A"
+        assert len(simulator.oplog(actor="person")) == 1
+
+    @pytest.mark.parametrize(
+        "edit",
+        [
+            {"set": "nosuch", "id": RECORD, "values": {"name": "P"}},
+            {"set": "accounts", "id": "{nosuch}", "values": {"name": "P"}},
+            {"set": "accounts", "id": tenant.ACCOUNTS[0], "values": {"nosuch": "P"}},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("scope", ["request", "operation"])
+    def test_an_edit_that_makes_no_sense_is_noted_and_harms_no_request(self, simulator, client, scope, edit):
+        simulator.fault(when={"scope": scope}, do=[{"kind": "edit", **edit}])
+        assert client.get("WhoAmI").status_code == 200
+        history = httpx.get(f"{simulator.control_url}/faults").json()["history"]
+        assert history[-1]["rule"] == "edit"
+        assert history[-1]["refused"]
+
+    def test_braces_that_name_no_group_are_text(self, simulator, client):
+        edit = {"kind": "edit", "set": "accounts", "id": "{id}", "values": {"name": "{ {x} {id}"}}
+        simulator.fault(when={"path": r"accounts\((?P<id>[^)]*)"}, do=[edit])
+        assert client.get(self.ACCOUNT).json()["name"] == "{ {x} " + tenant.ACCOUNTS[0]
+
     def test_an_edit_now(self, simulator, client):
         asked = {"set": "accounts", "id": tenant.ACCOUNTS[0], "values": {"name": "P"}}
         assert httpx.post(f"{simulator.control_url}/edit", json=asked).json()["seq"] > 0
@@ -208,6 +255,12 @@ class TestOperations:
             body.change_set(("POST", "tasks", {"subject": "x"}))
         answer = body.send(client, Prefer="odata.continue-on-error")
         assert [part.status for part in parts_of(answer)] == [204, 503, 204]
+
+    def test_done_but_its_part_says_otherwise(self, simulator, client):
+        status = {"kind": "status", "status": 503, "applied": True}
+        simulator.fault(when={"scope": "operation", "path": "^tasks"}, do=[status])
+        assert BatchBody().bare("POST", "tasks", {"subject": "x"}).send(client).status_code == 503
+        assert len(simulator.rows("tasks")) == 1
 
 
 class TestMatching:
@@ -249,6 +302,13 @@ class TestMatching:
             {"when": {"path": "("}, "do": [{"kind": "status", "status": 503}]},
             {"nosuch": 1, "do": [{"kind": "expire_tokens"}]},
             {"probability": 2, "do": [{"kind": "expire_tokens"}]},
+            {"when": {"scope": "operation"}, "do": [{"kind": "cut", "moment": "applied"}]},
+            {"when": {"scope": "operation"}, "do": [{"kind": "latency", "seconds": 1}]},
+            {"when": {"scope": "operation"}, "do": [{"kind": "throttle"}]},
+            {"when": {"scope": "operation"}, "do": [{"kind": "expire_tokens"}]},
+            {"do": [{"kind": "status", "status": 503, "headers": {"x": "a\r\nb"}}]},
+            {"do": [{"kind": "latency", "seconds": -1}]},
+            {"do": [{"kind": "latency"}]},
         ],
         ids=str,
     )
