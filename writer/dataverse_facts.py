@@ -86,14 +86,15 @@ class Facts:
         return self._check(plan)
 
     def shown_as(self, entity_set: str) -> Mapping[str, str]:
-        """Binding name to the property that shows the link; empty for a table that was not verified."""
+        """Binding name or lookup column to the property that shows the link; empty for a table not verified."""
         kept = self._tables.get(entity_set)
         return kept.facts.shown_as if kept and kept.facts else {}
 
     def observed(self, read: Read, planned: Mapping[str, Value], reply: PartReply) -> Observed | None:
         """The record in the plan's own words; None if it is not there. Raises FactsUnavailable if the read failed.
 
-        A link is read as an id only; which table it leads to is taken from the plan, or from the relationship.
+        A link is read as an id only; for a binding name, the table it leads to is taken from the plan, or from the
+        relationship.
         """
         match reply.answer:
             case Succeeded((one,)):
@@ -108,14 +109,18 @@ class Facts:
         columns: dict[str, Value] = {}
         for name in read.columns:
             value = body.get(shown.get(name, name))
-            columns[name] = self._link(read, name, planned, value) if name in shown and value is not None else value
+            is_bound = name in self._links(read.entity_set) and value is not None
+            columns[name] = self._link(read, name, planned, value) if is_bound else value
         return Observed(etag, columns)
 
     def _link(self, read: Read, name: str, planned: Mapping[str, Value], value: Value) -> str:
         wanted = str(planned.get(name) or "").strip("/").partition("(")[0]
-        kept = self._tables[read.entity_set].facts
-        targets = kept.table.links.get(name, frozenset()) if kept else frozenset()
-        return f"/{wanted if wanted in targets else min(targets, default='?')}({value})"
+        targets = self._links(read.entity_set)[name]
+        return f"/{wanted if wanted in targets else min(targets)}({value})"
+
+    def _links(self, entity_set: str) -> Mapping[str, frozenset[str]]:
+        kept = self._tables.get(entity_set)
+        return kept.facts.table.links if kept and kept.facts else {}
 
     def _check(self, plan: PlannedWriteback) -> Cleared | Blocked:
         kept = {name: self._tables.get(name) for name in named_sets(plan)}

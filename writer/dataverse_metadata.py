@@ -59,7 +59,9 @@ QUESTIONS_PER_TABLE = 2 + len(_CASTS)
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """`shown_as`: binding name to the property that shows the link's id when the record is read."""
+    """`shown_as`: binding name, or name of a lookup column, to the property that shows the link's id when the record is
+    read.
+    """
 
     table: Table
     shown_as: Mapping[str, str]
@@ -122,11 +124,15 @@ def _links(
     return links | {_bound(one["LogicalName"]): owners for one in attributes if one["AttributeType"] == "Owner"}
 
 
+_LOOKUPS = ("Lookup", "Customer", "Owner")
+
+
 def _shown_as(attributes: Sequence[Json], relationships: Sequence[Json]) -> dict[str, str]:
     shown = {
         _bound(one["ReferencingEntityNavigationPropertyName"]): one["ReferencingAttribute"] for one in relationships
     }
     shown |= {_bound(one["LogicalName"]): one["LogicalName"] for one in attributes if one["AttributeType"] == "Owner"}
+    shown |= {one["LogicalName"]: one["LogicalName"] for one in attributes if one["AttributeType"] in _LOOKUPS}
     return {name: f"_{column}_value" for name, column in shown.items()}
 
 

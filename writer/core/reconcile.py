@@ -181,19 +181,23 @@ def _session_column(plan: PlannedWriteback) -> str | None:
 
 
 _TIME = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-9:.]{5,}(Z|[+-][0-9:]{4,6})")
-_LINK = re.compile(r"/?([A-Za-z0-9_]+)\(([0-9A-Fa-f-]{36})\)")
+_ID = re.compile(r"(?:/?([A-Za-z0-9_]+)\((?=.*\)$))?([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})(?(1)\))")
 
 
 def same(one: Value, other: Value) -> bool:
-    """Equal as the CRM means it: times as instants, links and ids whatever their letters' case; null only null."""
+    """Equal as the CRM means it: times as instants, links and ids whatever their letters' case, a link and the bare id
+    of a lookup column by that id; null only null.
+    """
     if one == other:
         return True
     if not (isinstance(one, str) and isinstance(other, str)):
         return False
     if _TIME.fullmatch(one) and _TIME.fullmatch(other):
         return _instant(one) == _instant(other) is not None
-    links = _LINK.fullmatch(one), _LINK.fullmatch(other)
-    return all(links) and len({(link[1], link[2].lower()) for link in links if link}) == 1
+    ids = _ID.fullmatch(one), _ID.fullmatch(other)
+    if ids[0] is None or ids[1] is None or ids[0][2].lower() != ids[1][2].lower():
+        return False
+    return None in (ids[0][1], ids[1][1]) or ids[0][1] == ids[1][1]
 
 
 def _instant(text: str) -> datetime | None:

@@ -16,6 +16,7 @@ from tests.integration.writer.kit import Desk, seed_item
 from writer.core.emission import get, reads
 from writer.core.gate import Blocked, Cleared, ColumnType
 from writer.core.pacing import Pacer, ServiceLimits
+from writer.core.reconcile import changed_columns
 from writer.dataverse import DataverseClient
 from writer.dataverse_facts import Facts, FactsUnavailable
 from writer.dataverse_pool import Channel, Exchange, Pool
@@ -215,5 +216,32 @@ def test_records_are_read_in_the_plans_own_words(simulator: RunningSimulator, pl
         call = next(read for read in reads(plan) if read.step_index == 0)
         gone = await pool.exchange([get(call, facts.shown_as(call.entity_set))], operation="read")
         assert facts.observed(call, plan.steps[0].attributes, gone.parts[0]) is None
+
+    run(simulator, scenario)
+
+
+async def conflicts(facts: Facts, pool: CountingPool, plan: PlannedWriteback) -> tuple[str, ...]:
+    """The columns that a read-back finds changed."""
+    await facts.verdict(plan)
+    [read] = [read for read in reads(plan) if read.step_index == 2]
+    exchange = await pool.exchange([get(read, facts.shown_as(read.entity_set))], operation="read")
+    row = facts.observed(read, plan.steps[2].attributes, exchange.parts[0])
+    assert row is not None
+    return changed_columns(plan, row)
+
+
+@pytest.mark.parametrize("written_as", ["{}", "/accounts({})"])
+def test_W7_a_preserved_lookup_is_compared_by_its_id(
+    simulator: RunningSimulator, plan: PlannedWriteback, written_as: str
+) -> None:
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        account = written_as.format(tenant.ACCOUNTS[0].upper())
+        preserving = {**plan.baseline.columns, "medx_accountid": account, "medx_campaignid": None}
+        taken = replace(plan, baseline=replace(plan.baseline, columns=preserving))
+        simulator.edit("medx_callqueueitems", plan.queue_item_id, {"medx_name": "no business of ours"})
+        assert await conflicts(facts, pool, taken) == ()
+        moved = {"medx_AccountId@odata.bind": f"/accounts({tenant.ACCOUNTS[1]})"}
+        simulator.edit("medx_callqueueitems", plan.queue_item_id, moved)
+        assert await conflicts(facts, pool, taken) == ("medx_accountid",)
 
     run(simulator, scenario)

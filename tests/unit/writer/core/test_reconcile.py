@@ -241,6 +241,8 @@ def test_changed_columns_of_an_untouched_row_are_none() -> None:
         (f"/accounts({an_id('a')})", f"/accounts({an_id('b')})", False),
         (f"/accounts({an_id('a')})", f"/contacts({an_id('a')})", False),
         (f"/accounts({an_id('a')})", "accounts", False),
+        (f"/accounts({an_id('a')})", an_id("a").upper(), True), (an_id("a").upper(), an_id("a"), True),
+        (an_id("a"), an_id("b"), False), (f"{an_id('a')})", an_id("a"), False),
     ],
 )  # fmt: skip
 def test_values_are_equal_as_the_crm_means_it(one: Value, other: Value, equal: bool) -> None:
