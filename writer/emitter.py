@@ -78,6 +78,8 @@ class _Writing:
     """The call alone is recorded, because of this."""
     ahead: Work | None = None
     """The plan behind in the lane: its records are read in the same request, as they stand once this has landed."""
+    row_was_read: bool = False
+    """The queue item is there, as a read just before has shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +169,11 @@ class Emitter:
             return _Reading(reads(work.plan))
         return self._writing(work, full(work.plan, _owners(work), etag))
 
-    def _writing(self, work: Work, emission: Emission) -> _Writing:
+    def _writing(self, work: Work, emission: Emission, *, row_was_read: bool = False) -> _Writing:
         ahead = self._following(work)
-        return _Writing(emission, ahead=ahead if ahead and ahead.not_before is None else None)
+        return _Writing(
+            emission, row_was_read=row_was_read, ahead=ahead if ahead and ahead.not_before is None else None
+        )
 
     async def _round(
         self, asks: Mapping[Work, _Ask], slot: Slot | None, told: Told, rounds: int
@@ -244,7 +248,7 @@ class Emitter:
             case Missing(steps, etag):
                 if not self._write:
                     return Done(results.rehearsed(telling, steps))
-                return self._writing(work, of_steps(work.plan, steps, _owners(work), etag))
+                return self._writing(work, of_steps(work.plan, steps, _owners(work), etag), row_was_read=True)
             case Conflict() as found:
                 if not self._write:
                     return Done(_rehearsed_conflict(telling, found))
@@ -265,12 +269,14 @@ class Emitter:
             if ask.conflict:
                 return Done(results.conflict(telling, ask.conflict, sent, judgement))
             return Done(results.landed(telling, sent, judgement))
+        failing = reply.answer.index if isinstance(reply.answer, Failed) else None
+        if judgement.meaning is Meaning.GONE and failing is None and ask.row_was_read:
+            judgement = replace(judgement, kind=Kind.REFUSED, meaning=Meaning.DRIFT)  # then a linked record is
         if judgement.kind is Kind.UNKNOWN:
             work.read_first = True
             return _Reading(reads(work.plan))
         if company and judgement.meaning is Meaning.TOO_LARGE:
             return Later(judgement, counted=False)
-        failing = reply.answer.index if isinstance(reply.answer, Failed) else None
         return self._not_done(work, judgement, None if failing is None else sent[failing])
 
     def _not_done(self, work: Work, judgement: Judgement, failing: int | None = None) -> Verdict | _Doubting:
@@ -304,7 +310,8 @@ class Emitter:
         return self._first(work)
 
 
-_FIGHT = Judgement(Kind.BROKEN, Meaning.TROUBLE)
+_FIGHT = Judgement(Kind.BROKEN, Meaning.SUSPECT)
+"""Nobody fights for ever: after some rounds at the back of the topic a person is asked."""
 
 
 def _owners(work: Work) -> Mapping[int, OwnerCandidate]:

@@ -34,6 +34,10 @@ class FakeDataverse:
     requests: list[httpx2.Request] = field(default_factory=list)
     refused_sets: set[str] = field(default_factory=set)
     """Entity sets it does not know."""
+    missing_sets: set[str] = field(default_factory=set)
+    """Entity sets whose creates link to a record that is not there."""
+    bare_failures: bool = False
+    """A failed change set is one part that does not say which operation failed."""
 
     def seed(self, entity_set: str, record_id: str, **columns: Any) -> str:
         """Returns the row's etag."""
@@ -67,6 +71,9 @@ class FakeDataverse:
         shown = []
         for operation in part.iter_parts():
             answer = self._operate(operation)
+            if answer[0] >= 400 and self.bare_failures:
+                self.rows = kept
+                return _shown(answer, None)
             if answer[0] >= 400:
                 self.rows, shown = kept, [_shown(answer, operation["Content-ID"], "changes")]
                 break
@@ -90,6 +97,8 @@ class FakeDataverse:
         return self._patch(entity_set, record_id, headers, json.loads(body))
 
     def _patch(self, entity_set: str, record_id: str, headers: dict[str, str], body: Row) -> Answer:
+        if entity_set in self.missing_sets:
+            return _error(404, "0x80040217")
         row = self.rows.setdefault(entity_set, {}).get(record_id)
         if headers.get("If-None-Match") == "*" and row is not None:
             return _error(412, "0x80040237")

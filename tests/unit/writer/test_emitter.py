@@ -339,8 +339,32 @@ def test_a_row_that_somebody_changes_without_end_is_tried_later() -> None:
         bench.crm.seed(ITEMS, plan.queue_item_id, **plan.baseline.columns)
 
     bench.crm.before = changes_again
-    assert isinstance(bench.one(plan), Later)
+    verdict = bench.one(plan)
+    assert isinstance(verdict, Later)
+    assert verdict.judgement.meaning is Meaning.SUSPECT, "or nobody would ever be told"
     assert bench.requests < 12
+
+
+def test_W6_a_404_that_names_no_operation_is_not_tried_for_ever_while_the_row_is_there() -> None:
+    bench = Bench()
+    bench.crm.bare_failures = True
+    plan = bench.plan()
+    gone = replace(plan.steps[0], entity_set="gone")
+    bench.crm.missing_sets.add("gone")
+    result = bench.one(replace(plan, steps=(gone, *plan.steps[1:])))
+    assert result.block_reason is BlockReason.METADATA
+    assert "status 404" in result.message
+    assert bench.facts.doubts == 1
+    assert bench.requests <= 6
+
+
+def test_W7_a_404_that_names_no_operation_is_read_back_when_the_row_may_be_gone() -> None:
+    bench = Bench()
+    bench.crm.bare_failures = True
+    plan = bench.plan()
+    del bench.crm.rows[ITEMS][plan.queue_item_id]
+    assert bench.one(plan).block_reason is BlockReason.CONFLICT_DETECTED
+    assert bench.facts.doubts == 0
 
 
 def test_W8_a_dry_run_sends_only_reads() -> None:
