@@ -11,26 +11,30 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as checked
+
 from simulator.errors import Refusal
 
 Facet = Literal["requests", "time", "concurrency"]
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=ConfigDict(extra="forbid"))
 class Limits:
-    """The documented defaults. `time_scale` makes the window pass faster: 300 s at scale 10 are 30 s of the clock.
+    """The documented defaults. Raises pydantic's ValidationError, a ValueError, for a limit that makes no sense.
 
-    `servers` is the number of web servers; `affinity` whether the answer pins one with a cookie.
+    `time_scale` makes the window pass faster: 300 s at scale 10 are 30 s of the clock. `servers` is the number of
+    web servers; `affinity` whether the answer pins one with a cookie.
     """
 
-    requests: int = 6000
-    execution_seconds: float = 1200
-    concurrent: int = 52
-    window_seconds: float = 300
-    servers: int = 1
+    requests: int = Field(default=6000, ge=1)
+    execution_seconds: float = Field(default=1200, gt=0)
+    concurrent: int = Field(default=52, ge=1)
+    window_seconds: float = Field(default=300, gt=0)
+    servers: int = Field(default=1, ge=1)
     affinity: bool = True
-    dop_hint: int = 48
-    time_scale: float = 1.0
+    dop_hint: int = Field(default=48, ge=1)
+    time_scale: float = Field(default=1.0, gt=0)
     enabled: bool = True
 
     @property

@@ -113,6 +113,15 @@ _ACTIVE = {
 }
 
 
+# What the service fills in or decides by; a table cannot be without them.
+SERVICE_COLUMNS = frozenset(
+    {
+        "createdon", "modifiedon", "createdby", "modifiedby", "createdonbehalfby", "modifiedonbehalfby",
+        "versionnumber", "ownerid", "owningbusinessunit", "owninguser", "owningteam", "statecode", "statuscode",
+    }
+)  # fmt: skip
+
+
 def _common(definition: TableDefinition) -> dict[str, ColumnDefinition]:
     """Columns that the service adds to every table."""
     columns = {

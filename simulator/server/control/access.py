@@ -1,13 +1,35 @@
 """Who may do what: applications, tokens, privileges, delegates."""
 
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 
-from simulator.server.control.desk import Desk, Routes
+from simulator.server.control.desk import Asked, Desk, Routes
 from simulator.signin.assertions import Federation
 
 Answer = Any
+
+
+class _Privileges(Asked):
+    user: str
+    table: str
+    denied: list[Literal["create", "read", "write", "delete"]]
+
+
+class _Application(Asked):
+    client_id: str
+    secret: str | None = None
+    expired: bool | None = None
+    certificate: str | None = None
+    federation: Federation | None = None
+
+
+class _Lifetime(Asked):
+    seconds: float
+
+
+class _Delegate(Asked):
+    user: str
 
 
 async def expire_tokens(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
@@ -19,38 +41,39 @@ async def expire_tokens(control: Desk, http: web.BaseRequest, rest: str) -> Answ
 async def privileges(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     """{"user", "table", "denied": ["create", "read", "write", "delete"]}; an empty list gives everything back."""
     del rest
-    asked = await control.body(http)
-    control.simulator.organization.deny(asked["user"], asked["table"], frozenset(asked["denied"]))
+    asked = _Privileges.model_validate(await control.body(http))
+    table = control.simulator.table(asked.table)
+    control.simulator.organization.deny(asked.user, table.logical_name, frozenset(asked.denied))
     return {}
 
 
 async def applications(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     """How an application may sign in: {"client_id", "secret"?, "expired"?, "certificate"?, "federation"?}."""
     del rest
-    asked = await control.body(http)
-    client_id = asked["client_id"].lower()
-    if "secret" in asked:
-        control.signin.secrets[client_id] = asked["secret"]
-    if "expired" in asked:
-        (control.signin.expired_secrets.add if asked["expired"] else control.signin.expired_secrets.discard)(client_id)
-    if "certificate" in asked:
-        control.signin.assertions.register_certificate(client_id, asked["certificate"])
-    if "federation" in asked:
-        control.signin.assertions.register_federation(client_id, Federation(**asked["federation"]))
+    asked = _Application.model_validate(await control.body(http))
+    signin, client_id = control.signin, asked.client_id.lower()
+    if asked.certificate is not None:
+        signin.assertions.register_certificate(client_id, asked.certificate)
+    if asked.federation is not None:
+        signin.assertions.register_federation(client_id, asked.federation)
+    if asked.secret is not None:
+        signin.secrets[client_id] = asked.secret
+    if asked.expired is not None:
+        (signin.expired_secrets.add if asked.expired else signin.expired_secrets.discard)(client_id)
     return {}
 
 
 async def token_lifetime(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     """{"seconds"}: how long the tokens issued from now on are good."""
     del rest
-    control.signin.lifetime = float((await control.body(http))["seconds"])
+    control.signin.lifetime = _Lifetime.model_validate(await control.body(http)).seconds
     return {}
 
 
 async def delegates(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     """{"user"}: this user may act on behalf of others."""
     del rest
-    control.simulator.gate.delegates.add((await control.body(http))["user"])
+    control.simulator.gate.delegates.add(_Delegate.model_validate(await control.body(http)).user)
     return {}
 
 

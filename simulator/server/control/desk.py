@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from pydantic import BaseModel, ConfigDict
 
 from simulator.service import Simulator
 from simulator.signin.endpoint import SignIn
@@ -17,6 +18,12 @@ class ControlError(Exception):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Asked(BaseModel):
+    """A body that is checked whole; a mistake is answered 400 with every reason."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass
@@ -32,7 +39,7 @@ class Desk:
         raw = await http.content.read()
         try:
             return json.loads(raw or b"{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ControlError(f"not JSON: {error}") from None
 
 

@@ -1,17 +1,26 @@
 """Rows and tables from outside: seeding, edits by persons, snapshots, tables, drift."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
+from pydantic import TypeAdapter
 
 from simulator.schema import table_from
+from simulator.schema.load import SERVICE_COLUMNS
 from simulator.seeding import rows_from_csv
-from simulator.server.control.desk import ControlError, Desk, Routes
+from simulator.server.control.desk import Asked, ControlError, Desk, Routes
 from simulator.store import durable
 
 Answer = Any
+_ROWS = TypeAdapter(list[dict[str, Any]])
+
+
+class _Edit(Asked):
+    set: str
+    id: str
+    values: dict[str, Any] | None
+    user: str | None = None
 
 
 async def seed(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
@@ -20,15 +29,15 @@ async def seed(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     if "csv" in http.headers.get("Content-Type", ""):
         rows = rows_from_csv(control.simulator.table(rest), raw.decode("utf-8"))
     else:
-        rows = json.loads(raw)
+        rows = _ROWS.validate_json(raw)
     return {"ids": control.simulator.seed(rest, rows)}
 
 
 async def edit(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     """A person's edit: {"set", "id", "values" (null deletes), "user"?}."""
     del rest
-    asked = await control.body(http)
-    control.simulator.edit(asked["set"], asked["id"], asked["values"], asked.get("user"))
+    asked = _Edit.model_validate(await control.body(http))
+    control.simulator.edit(asked.set, asked.id, asked.values, asked.user)
     return {"seq": control.simulator.organization.log.last}
 
 
@@ -47,6 +56,8 @@ async def drop_column(control: Desk, http: web.BaseRequest, rest: str) -> Answer
     table = control.simulator.table(name)
     if column not in table.columns:
         raise ControlError(f"no column '{column}' in '{name}'", 404)
+    if column in (table.primary_id, *SERVICE_COLUMNS):
+        raise ControlError(f"the service itself needs '{column}' of '{name}'")
     kept = {key: value for key, value in table.columns.items() if key != column}
     keys = {key: names for key, names in table.keys.items() if column not in names}
     schema.put(replace(table, columns=kept, keys=keys))
@@ -61,7 +72,13 @@ async def snapshot(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
 
 async def restore(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     del rest
-    control.simulator.restore(durable.from_json(await control.body(http)))
+    kept = durable.from_json(await control.body(http))
+    unknown = sorted(
+        name for name in kept.rows if kept.rows[name] and name not in control.simulator.organization.schema.by_name
+    )
+    if unknown:
+        raise ControlError(f"the snapshot has rows of tables that are not here: {', '.join(unknown)}")
+    control.simulator.restore(kept)
     return control.simulator.counters()["rows"]
 
 

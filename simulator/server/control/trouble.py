@@ -1,19 +1,26 @@
 """What goes wrong: faults, latency, limits, throttling, switches."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from aiohttp import web
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from simulator.faults.actions import Latency
 from simulator.faults.rules import Rule
 from simulator.limits import Protection
-from simulator.server.control.desk import ControlError, Desk, Routes
+from simulator.limits.protection import Facet
+from simulator.server.control.desk import Asked, ControlError, Desk, Routes
 from simulator.switches import Switches
 
 Answer = Any
 _RULES = TypeAdapter(list[Rule])
+
+
+class _Throttling(Asked):
+    user: str
+    facet: Facet = "requests"
+    seconds: float = Field(default=5, ge=0)
 
 
 async def faults(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
@@ -51,22 +58,22 @@ async def limits(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     del rest
     limits = replace(control.simulator.protection.limits, **await control.body(http))
     control.simulator.protection = Protection(limits)
-    return vars(limits)
+    return asdict(limits)
 
 
 async def read_limits(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     del http, rest
-    return vars(control.simulator.protection.limits)
+    return asdict(control.simulator.protection.limits)
 
 
 async def throttle(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     """{"user", "facet": requests|time|concurrency, "seconds"}: throttled from now on."""
     del rest
-    asked = await control.body(http)
+    asked = _Throttling.model_validate(await control.body(http))
     simulator = control.simulator
-    until = simulator.organization.clock() + float(asked.get("seconds", 5))
+    until = simulator.organization.clock() + asked.seconds
     for server in range(simulator.protection.limits.servers):
-        simulator.protection.throttle(asked["user"], server, asked.get("facet", "requests"), until)
+        simulator.protection.throttle(asked.user, server, asked.facet, until)
     return {"until": until}
 
 

@@ -169,3 +169,20 @@ def test_by_switch_the_parts_of_a_batch_are_throttled_instead(prefer, status, pa
         answer = body.send(client, Prefer=prefer)
         assert (answer.status_code, [part.status for part in parts_of(answer)]) == (status, parts)
         assert simulator.rows("tasks") == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"requests": "many"}, {"requests": -1}, {"servers": 0}, {"servers": 1.5}, {"time_scale": 0}, {"concurrent": 0},
+        {"window_seconds": 0}, {"execution_seconds": -1}, {"enabled": "perhaps"}, {"nosuch": 1}, [1],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_limits_that_make_no_sense_are_refused_and_change_nothing(wrong):
+    with limited() as simulator:
+        before = httpx.get(f"{simulator.control_url}/limits").json()
+        answer = httpx.put(f"{simulator.control_url}/limits", json=wrong)
+        assert answer.status_code == 400, answer.text
+        assert httpx.get(f"{simulator.control_url}/limits").json() == before
+        assert get(simulator).status_code == 200

@@ -48,7 +48,14 @@ class TestSeeding:
         assert simulator.rows("medx_callqueueitems") == []
 
     @pytest.mark.parametrize(
-        ("path", "rows"), [("seed/nosuch", []), ("seed/tasks", [{"nosuch": 1}]), ("seed/tasks", 5)]
+        ("path", "rows"),
+        [
+            ("seed/nosuch", []),
+            ("seed/tasks", [{"nosuch": 1}]),
+            ("seed/tasks", 5),
+            ("seed/tasks", ["x"]),
+            ("seed/tasks", {"subject": "x"}),
+        ],
     )
     def test_what_cannot_be_seeded(self, simulator, path, rows):
         assert control(simulator, "POST", path, json=rows).status_code == 400
@@ -312,3 +319,45 @@ class TestCommands:
         client.patch(TASK, json={"subject": "lost"})
         assert self.run(simulator, "snapshot", "restore", tmp_path / "rows.json").exit_code == 0
         assert client.get(TASK).json()["subject"] == "kept"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "edit", []),
+        ("POST", "edit", {"set": "accounts", "id": 5, "values": {"name": "x"}}),
+        ("POST", "edit", {"set": "accounts", "id": tenant.ACCOUNTS[0], "values": "x"}),
+        ("POST", "edit", {"set": "accounts", "id": tenant.ACCOUNTS[0]}),
+        ("PUT", "applications", {"client_id": 5}),
+        ("PUT", "applications", {"client_id": "x", "certificate": "garbage"}),
+        ("PUT", "applications", {"client_id": "x", "federation": {"issuer": "only"}}),
+        ("PUT", "token-lifetime", {"seconds": "long"}),
+        ("PUT", "delegates", {}),
+        ("PUT", "privileges", {"user": "u", "table": "task", "denied": "create"}),
+        ("PUT", "privileges", {"user": "u", "table": "task", "denied": ["frobnicate"]}),
+        ("PUT", "privileges", {"user": "u", "table": "nosuch", "denied": ["create"]}),
+        ("POST", "throttle", {"user": "u", "facet": "weather"}),
+        ("PUT", "switches", {"nosuch": "x"}),
+        ("PUT", "switches", []),
+        ("PUT", "latency", {"distribution": "nosuch"}),
+        ("PUT", "snapshot", {"rows": {"account": {"x": 5}}, "version": 1}),
+        ("PUT", "snapshot", {"rows": {"nosuch": {"x": [{}, {}, 1]}}, "version": 1}),
+        ("PUT", "tables", [1]),
+        ("DELETE", "columns/account/accountid", None),
+        ("DELETE", "columns/account/statecode", None),
+        ("GET", "oplog?after=x", None),
+        ("GET", "oplog?limit=-1", None),
+        ("GET", "rows/nosuch", None),
+    ],
+    ids=str,
+)
+def test_a_control_request_that_makes_no_sense_is_400_with_a_reason_and_changes_nothing(
+    simulator, client, method, path, body
+):
+    before = control(simulator, "GET", "snapshot").json()
+    answer = control(simulator, method, path, **({} if body is None else {"json": body}))
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]
+    assert control(simulator, "GET", "snapshot").json() == before
+    assert client.get("accounts?$top=1").status_code == 200
+    assert client.post("tasks", json={}).status_code == 204
