@@ -15,12 +15,15 @@ from simulator.faults import Rules
 from simulator.ids import SequentialIds
 from simulator.limits import Protection
 from simulator.oplog import Entry
-from simulator.schema import Schema, Table, default_schema, read_schema
+from simulator.schema import TABLES, Table, read_schema, schema_of
 from simulator.settings import Settings
 from simulator.signin.gate import Gate
 from simulator.signin.tokens import TokenIssuer
 from simulator.store import Change, Snapshot
 from simulator.store.durable import SqliteFile
+
+# Without these nobody could sign in, so an empty organization has them too.
+_USERS = frozenset({"businessunits", "systemusers"})
 
 
 @dataclass(slots=True)
@@ -47,7 +50,7 @@ class Simulator:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
-        schema = Schema(read_schema(*settings.tables)) if settings.tables else default_schema()
+        schema = schema_of(read_schema(*(settings.tables or (TABLES,)), *settings.more_tables))
         self.organization = Organization(schema, switches=settings.switches, seed=settings.seed, clock=clock)
         self.organization.log.limit = settings.oplog_entries
         self.protection = Protection(settings.limits)
@@ -65,8 +68,8 @@ class Simulator:
         self._saved = 0
         self.operation_count = 0
         self._file = SqliteFile(settings.sqlite) if settings.sqlite else None
-        if not self._resume() and settings.seed_rows:
-            self.seed_tenant()
+        if not self._resume():
+            self.seed_tenant(only=None if settings.seed_rows else _USERS)
 
     def _resume(self) -> bool:
         """Go on from the SQLite file. False when there is none or it is new."""
@@ -100,10 +103,10 @@ class Simulator:
             self._file.close()
             self._file = None
 
-    def seed_tenant(self) -> None:
-        """The rows of the example tenant, as far as the tables are there."""
+    def seed_tenant(self, only: frozenset[str] | None = None) -> None:
+        """The rows of the example tenant, as far as the tables are there; `only` names sets."""
         for entity_set, rows in tenant.rows():
-            if entity_set in self.organization.schema.by_set:
+            if entity_set in self.organization.schema.by_set and (only is None or entity_set in only):
                 self.seed(entity_set, rows)
 
     def table(self, entity_set: str) -> Table:

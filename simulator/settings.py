@@ -44,9 +44,11 @@ class Settings(BaseModel):
     check_audience: bool = Field(default=True, description="refuse tokens that were issued for another resource")
     tls_dir: Path | None = Field(default=None, description="where the certificates go; there is no TLS port without it")
     tables: tuple[Path, ...] = Field(default=(), description="table files that replace the example tenant's tables")
+    more_tables: tuple[Path, ...] = Field(default=(), description="table files beside those")
     seed: int = Field(default=0, description="seed of ids, servers and faults")
     seed_rows: bool = Field(
-        default=True, description="start with the example tenant's users, team, campaign and accounts"
+        default=True,
+        description="start with the example tenant's team, campaign and accounts; its users are always there",
     )
     limits: Limits = Limits()
     switches: Switches = Switches()

@@ -45,6 +45,9 @@ def serve(
     tables: Annotated[
         list[Path] | None, typer.Option(help="Table files or folders (YAML, JSON) instead of the example tenant's.")
     ] = None,
+    more_tables: Annotated[
+        list[Path] | None, typer.Option(help="Table files or folders beside those; may be given several times.")
+    ] = None,
     faults: Annotated[Path | None, typer.Option(help="Script: a YAML or JSON list of fault rules.")] = None,
     latency: Annotated[float, typer.Option(help="Seconds that every request takes.")] = 0.0,
     requests_limit: Annotated[int, typer.Option(help="Requests per user and server in the window.")] = 6000,
@@ -53,6 +56,8 @@ def serve(
     window: Annotated[float, typer.Option(help="Seconds of the sliding window.")] = 300,
     time_scale: Annotated[float, typer.Option(help="How much faster than the clock the window passes.")] = 1.0,
     servers: Annotated[int, typer.Option(help="Number of web servers behind the address.")] = 1,
+    affinity: Annotated[bool, typer.Option(help="Pin a client to one web server by cookie.")] = True,
+    dop_hint: Annotated[int, typer.Option(help="Degree of parallelism that answers recommend.")] = 48,
     no_limits: Annotated[bool, typer.Option("--no-limits", help="No service protection limits.")] = False,
     switch: Annotated[
         list[str] | None, typer.Option(help="name=value of an unconfirmed fact; see docs/simulator.md.")
@@ -60,7 +65,9 @@ def serve(
     sqlite: Annotated[Path | None, typer.Option(help="Keep rows and log in this file.")] = None,
     oplog_entries: Annotated[int, typer.Option(help="How many of the newest log entries are kept.")] = 2_000_000,
     seed: Annotated[int, typer.Option(help="Seed of ids, server choice and faults.")] = 0,
-    empty: Annotated[bool, typer.Option("--empty", help="Start without the example tenant's rows.")] = False,
+    empty: Annotated[
+        bool, typer.Option("--empty", help="Start without the example tenant's rows; only its users are there.")
+    ] = False,
 ) -> None:
     """Serve the Web API until interrupted."""
     given = {name: value for name, _, value in (pair.partition("=") for pair in switch or [])}
@@ -72,6 +79,7 @@ def serve(
         "tls_dir": tls_dir,
         "tls_port": tls_port,
         "tables": tuple(tables or ()),
+        "more_tables": tuple(more_tables or ()),
         "seed": seed,
         "seed_rows": not empty,
         "sqlite": sqlite,
@@ -89,6 +97,8 @@ def serve(
                 concurrent=concurrent_limit,
                 window_seconds=window,
                 servers=servers,
+                affinity=affinity,
+                dop_hint=dop_hint,
                 time_scale=time_scale,
                 enabled=not no_limits,
             ),

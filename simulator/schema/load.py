@@ -4,7 +4,7 @@ A file holds one table (or a list of tables under `tables`). The short form of a
 every table has (owner, created, modified, state) is added here. See `tables/phonecall.yaml` for a full example.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -104,6 +104,7 @@ class TableDefinition(_Strict):
 
 Definitions = Mapping[str, Any]
 
+_SERVICE_TABLES = ("businessunit", "systemuser", "team")
 _USER = {"systemuser": TargetDefinition()}
 _OWNER = {"systemuser": TargetDefinition(navigation="ownerid"), "team": TargetDefinition(navigation="ownerid")}
 _TEXT_LIMIT = {Kind.STRING: 100, Kind.MEMO: 2000}
@@ -285,6 +286,43 @@ def read_schema(*paths: Path) -> list[Table]:
     return tables
 
 
+def schema_of(tables: Iterable[Table]) -> Schema:
+    """These tables, and those without which nobody could sign in or own a row, unless they are among them.
+
+    Raises SchemaError for two tables of one name and for lookups that lead nowhere.
+    """
+    given = list(tables)
+    names = {table.logical_name for table in given}
+    own = read_schema(*(TABLES / f"{name}.yaml" for name in _SERVICE_TABLES if name not in names))
+    schema = Schema(())
+    for table in [*own, *given]:
+        check_set(schema, table)
+        schema.put(table)
+    for table in schema:
+        check_lookups(schema, table)
+    return schema
+
+
+def check_set(schema: Schema, table: Table) -> None:
+    """Raises SchemaError when another table has this set name."""
+    holder = schema.by_set.get(table.entity_set)
+    if holder is not None and holder.logical_name != table.logical_name:
+        raise SchemaError(f"table {table.logical_name}: the set '{table.entity_set}' is that of {holder.logical_name}")
+
+
+def check_lookups(schema: Schema, table: Table) -> None:
+    """Raises SchemaError naming every lookup to a table that is not there."""
+    known = {*schema.by_name, table.logical_name}
+    wrong = [
+        f"{table.logical_name}.{column.name} points to '{lookup.target}', which is no table here"
+        for column in table.columns.values()
+        for lookup in column.lookups
+        if lookup.target not in known
+    ]
+    if wrong:
+        raise SchemaError("; ".join(wrong))
+
+
 def default_schema() -> Schema:
     """The example tenant: accounts, contacts, users, teams, activities, campaigns and the call queue."""
-    return Schema(read_schema(TABLES))
+    return schema_of(read_schema(TABLES))

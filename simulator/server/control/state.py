@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from simulator.schema import table_from
-from simulator.schema.load import SERVICE_COLUMNS
+from simulator.schema.load import SERVICE_COLUMNS, check_lookups, check_set
 from simulator.seeding import rows_from_csv
 from simulator.server.control.desk import Asked, ControlError, Desk, Routes
 from simulator.store import durable
@@ -44,7 +44,10 @@ async def edit(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
 async def put_table(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     """Replace or add a table by its definition, as in a table file. Rows stay as they are."""
     table = table_from(await control.body(http), source=rest or "body")
-    control.simulator.organization.schema.put(table)
+    schema = control.simulator.organization.schema
+    check_set(schema, table)
+    check_lookups(schema, table)
+    schema.put(table)
     return {"table": table.logical_name, "columns": list(table.columns)}
 
 

@@ -1,5 +1,6 @@
 """Seeding, snapshots, the SQLite file, and table files of one's own."""
 
+import json
 from typing import ClassVar
 
 import httpx
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from simulator import tenant
 from simulator.cli import app
 from simulator.schema import SchemaError, read_schema, table_from
+from simulator.service import Simulator
 from simulator.settings import Settings
 from simulator.testing import running_simulator
 from tests.contract.simulator.support import RECORD
@@ -222,8 +224,6 @@ class TestTables:
             table_from(self.DEFINITION | change)
 
     def test_from_files(self, tmp_path):
-        import json
-
         (tmp_path / "a.json").write_text(json.dumps(self.DEFINITION | {"columns": {"new_title": {"type": "string"}}}))
         (tmp_path / "b.yaml").write_text("tables: []\n")
         (tmp_path / "notes.txt").write_text("not a table")
@@ -231,6 +231,46 @@ class TestTables:
         with running_simulator(auth="none", tables=(tmp_path,), seed_rows=False) as simulator:
             assert httpx.post(f"{simulator.api_url}/new_tickets", json={"new_title": "x"}).status_code == 204
             assert httpx.get(f"{simulator.api_url}/accounts").status_code == 404
+
+    @pytest.mark.parametrize("rows", [True, False], ids=["with rows", "empty"])
+    def test_tables_of_ones_own_come_with_users_who_may_sign_in(self, tmp_path, rows):
+        columns = {"new_title": {"type": "string"}}
+        (tmp_path / "ticket.yaml").write_text(json.dumps(self.DEFINITION | {"columns": columns}))
+        headers = {"Authorization": f"Bearer {tenant.STATIC_TOKEN}"}
+        with (
+            running_simulator(tables=(tmp_path,), seed_rows=rows) as simulator,
+            httpx.Client(base_url=f"{simulator.api_url}/", headers=headers) as client,
+        ):
+            assert client.post("new_tickets", json={"new_title": "x"}).status_code == 204
+            (ticket,) = client.get("new_tickets?$expand=ownerid($select=fullname)").json()["value"]
+            assert ticket["ownerid"]["fullname"] == "Write-back Service"
+            assert client.get("$metadata").status_code == 200
+
+    def test_a_lookup_that_leads_nowhere_is_named(self, tmp_path, simulator):
+        (tmp_path / "ticket.yaml").write_text(json.dumps(self.DEFINITION))
+        with pytest.raises(SchemaError, match="new_accountid points to 'account'"):
+            Simulator(Settings(tables=(tmp_path,)))
+        lookup = {"type": "lookup", "targets": {"nosuch": {}}}
+        columns = self.DEFINITION["columns"] | {"new_accountid": lookup}
+        answer = control(simulator, "PUT", "tables", json=self.DEFINITION | {"columns": columns})
+        assert answer.status_code == 400
+        assert "points to 'nosuch'" in answer.json()["error"]
+
+    def test_two_tables_with_one_set_name_are_refused(self, simulator, client):
+        answer = control(
+            simulator,
+            "PUT",
+            "tables",
+            json=self.DEFINITION | {"set": "accounts", "columns": {"new_title": {"type": "string"}}},
+        )
+        assert answer.status_code == 400
+        assert client.get("accounts?$top=1").json()["value"][0]["name"] == "Account 1"
+
+    def test_tables_beside_the_examples(self, tmp_path):
+        (tmp_path / "ticket.yaml").write_text(json.dumps(self.DEFINITION))
+        with running_simulator(auth="none", more_tables=(tmp_path / "ticket.yaml",)) as simulator:
+            body = {"new_title": "x", "new_AccountId@odata.bind": f"/accounts({tenant.ACCOUNTS[0]})"}
+            assert httpx.post(f"{simulator.api_url}/new_tickets", json=body).status_code == 204
 
 
 class TestControl:
