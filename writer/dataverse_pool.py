@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from writer.core.batch import (
     Answer,
     ChangeSet,
@@ -37,6 +39,8 @@ Part = Request | ChangeSet
 _SIGN_IN_FAILED = Judgement(Kind.BROKEN, Meaning.SIGN_IN)
 _LONGEST_NAP_S = 1.0
 _REST_S = 15.0
+_LONG_S = 10.0
+"""A wait from which on it is worth a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +150,9 @@ class Pool:
             judgement = _heaviest(exchange)
             landed = sum(1 for part in exchange.parts if part.judgement.kind is Kind.DONE)
         finally:  # also when cancelled: the slot is given back, and what was sent has been counted
-            now = self._clock()
+            now, before = self._clock(), slot.channel.pacer.held_until
             slot.channel.pacer.replied(judgement, started=slot.started, now=now, plans=landed, hint=hint)
+            self._tell_waiting(slot.channel, judgement, slot.channel.pacer.held_until - max(before, now))
             self._replied.set()
         self._note(slot.channel, operation, judgement, exchange.seconds)
         return exchange
@@ -208,6 +213,19 @@ class Pool:
     def _all(self, parts: Sequence[Part], judgement: Judgement, started: float) -> Exchange:
         return Exchange(tuple(PartReply(judgement) for _ in parts), judgement, self._clock() - started)
 
+    def _tell_waiting(self, channel: Channel, judgement: Judgement, longer: float) -> None:
+        """Whoever wonders why nothing happens finds it in the log, once for each time the wait became longer."""
+        if longer >= _LONG_S:
+            waits = round(channel.pacer.held_until - self._clock())
+            log = structlog.get_logger("writer")
+            log.warning(
+                "identity.told_to_wait",
+                identity=channel.dataverse.name,
+                status=judgement.status,
+                told_seconds=judgement.retry_after,
+                waits_seconds=waits,
+            )
+
     def _note(self, channel: Channel, operation: str, judgement: Judgement, seconds: float) -> None:
         refused_sign_in = judgement.meaning is Meaning.SIGN_IN
         channel.signed_in = not refused_sign_in and (channel.signed_in or judgement.kind is Kind.DONE)
@@ -248,9 +266,11 @@ def _sent(part: Part, index: int | None) -> Sent:
 
 
 def _heaviest(exchange: Exchange) -> Judgement:
-    """What pacing must hear: throttling may hide in a part."""
-    throttled = [part.judgement for part in exchange.parts if part.judgement.kind is Kind.BUSY]
-    return throttled[0] if throttled else exchange.whole
+    """What pacing must hear: throttling, or being told to wait, may hide in a part."""
+    parts = [part.judgement for part in exchange.parts]
+    throttled = [judgement for judgement in parts if judgement.kind is Kind.BUSY]
+    told = [judgement for judgement in parts if judgement.retry_after is not None]
+    return next(iter((*throttled, *told)), exchange.whole)
 
 
 def _hint(reply: Reply) -> int | None:

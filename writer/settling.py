@@ -112,7 +112,6 @@ class Settling:
         match self._patience.failed(
             work.session_id,
             now,
-            retry_after=judgement.retry_after,
             suspect=judgement.meaning is Meaning.SUSPECT,
             replays=work.replays,
         ):

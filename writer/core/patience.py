@@ -1,6 +1,7 @@
 """What to do with a plan that failed for no fault of its own: W6. Pure.
 
-- A plan has 4 attempts, 1, 2 and 4 s apart; a longer Retry-After is obeyed. Then its `resume_needed` is told, once.
+- A plan has 4 attempts, 1, 2 and 4 s apart. Then its `resume_needed` is told, once. What a Retry-After asks for is
+  kept by the identity that was told (core/pacing), not by the plan.
 - It keeps its place and is tried again with growing patience, for ever: trouble on the CRM's side is no outcome.
 - If others land while it fails, it alone is the trouble: it goes to the back of the topic with its lane.
 - If most plans fail, that is an outage: everything waits, one plan at a time knocks, and attempts are not counted.
@@ -146,28 +147,26 @@ class Patience:
             self._failing[session].told = True
         return late
 
-    def failed(
-        self, session_id: str, now: float, *, retry_after: float | None = None, suspect: bool = False, replays: int = 0
-    ) -> Verdict:
+    def failed(self, session_id: str, now: float, *, suspect: bool = False, replays: int = 0) -> Verdict:
         """A counted attempt failed. `replays`: how often the plan was appended again before. Not for a 429."""
         failing = self._failing.setdefault(session_id, _Failing(now, landings_before=self._landings))
         self._recent.note(now, session_id, False, self._limits.outage_window)
         self._outage = self._outage or self._most_fail()
         if self._outage:
-            return self._during_outage(now, retry_after)
+            return self._during_outage(now)
         failing.attempts += 1
         if failing.attempts <= len(PAUSES):
-            return Retry(now + max(PAUSES[failing.attempts - 1], retry_after or 0.0))
+            return Retry(now + PAUSES[failing.attempts - 1])
         if self._landings > failing.landings_before:
             return self._alone(session_id, suspect, replays)
-        pause = max(self._pause(failing.attempts - len(PAUSES)), retry_after or 0.0)
+        pause = self._pause(failing.attempts - len(PAUSES))
         if failing.told:
             return Retry(now + pause)
         failing.told = True
         return ResumeNeeded(now + pause)
 
-    def _during_outage(self, now: float, retry_after: float | None) -> Retry:
-        self._knock_at = max(self._knock_at, now + max(self._pause(self._knocks), retry_after or 0.0))
+    def _during_outage(self, now: float) -> Retry:
+        self._knock_at = max(self._knock_at, now + self._pause(self._knocks))
         return Retry(self._knock_at)
 
     def _alone(self, session_id: str, suspect: bool, replays: int) -> ToTheBack | AskAPerson:

@@ -238,9 +238,10 @@ def _classify(status: int, code: int | None, *, answered: bool, sent: Sent) -> t
         return Kind.UNKNOWN, Meaning.GONE
     if code is not None and code in BY_CODE:
         return BY_CODE[code]
-    if 300 <= status < 400 or (status in (400, 403, 404, 405) and not answered):
+    by_status = BY_STATUS.get(status, _SUSPECT if status >= 500 else (Kind.REFUSED, Meaning.UNKNOWN_KIND))
+    if 300 <= status < 400 or (by_status[0] is Kind.REFUSED and not answered):
         return _SUSPECT  # the CRM always answers in JSON: this came from something in between
-    return BY_STATUS.get(status, _SUSPECT if status >= 500 else (Kind.REFUSED, Meaning.UNKNOWN_KIND))
+    return by_status
 
 
 def _precondition_failed(code: int | None, sent: Sent) -> tuple[Kind, Meaning]:
@@ -284,12 +285,15 @@ _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def retry_after(value: str | None, *, now: float) -> float | None:
-    """Seconds to wait, from seconds or an HTTP date, obeyed in full; None if the header says nothing readable."""
-    if value is None:
-        return None
+    """Seconds to wait, from seconds or an HTTP date; None if the header says nothing readable, or no time to come."""
+    seconds = _seconds(value or "", now)
+    return seconds if seconds > 0 else None
+
+
+def _seconds(value: str, now: float) -> float:
     if _SECONDS.fullmatch(value.strip()):
         return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        return parsedate_to_datetime(value).timestamp() - now
     except (ValueError, OverflowError):
-        return None
+        return 0.0

@@ -17,7 +17,6 @@ from tests.factories import NOON
 from tests.unit.writer.core.crm_model import ROW, SESSION, Crm, Told, a_crm, plan_for, write
 from writer.core.emission import full, of_steps, update_step
 from writer.core.pacing import Pacer, ServiceLimits
-from writer.core.patience import Patience, Retry
 from writer.core.replies import Judgement, Kind, Meaning, judge, lost
 from writer.core.results import Telling, refused
 
@@ -165,7 +164,6 @@ def test_fault_16_retry_after_is_obeyed_in_full(seconds: int) -> None:
 
     assert pacer.ask(seconds - 0.001) == float(seconds)
     assert pacer.ask(float(seconds)) is None
-    assert Patience().failed("s", 0.0, retry_after=throttled.retry_after) == Retry(float(seconds))
 
 
 def test_fault_17_a_dropped_connection_is_no_permanent_error() -> None:

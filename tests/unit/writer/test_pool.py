@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id
@@ -24,6 +26,13 @@ WRITE = ChangeSet((Request("PATCH", f"phonecalls({an_id('call')})", {"If-None-Ma
 
 def throttled(request: httpx2.Request) -> httpx2.Response:
     return httpx2.Response(429, headers={"Retry-After": "30"}, json={"error": {"code": "0x80072322", "message": "no"}})
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def run(scenario: Coroutine[Any, Any, Any]) -> Any:
@@ -47,6 +56,40 @@ def test_a_retry_after_holds_up_whoever_was_told_and_nobody_else() -> None:
     assert (len(busy.requests), len(free.requests)) == (1, 9)
     waited = metrics.registry.get_sample_value("writeback_throttle_wait_seconds_total", {"identity": "none-0"})
     assert waited == pytest.approx(30, abs=1)
+
+
+@pytest.mark.parametrize("header", ["0", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_W6_being_told_to_wait_for_no_time_is_waited_for_all_the_same(header: str) -> None:
+    busy = FakeDataverse(before=lambda _: httpx2.Response(429, headers={"Retry-After": header}))
+
+    async def scenario() -> float:
+        clock = Clock()
+        pool = make_pool(busy, clock=clock)
+        for _ in range(3):
+            await pool.exchange([READ], operation="test")
+            clock.now = pool.channels[0].pacer.held_until
+        return clock.now
+
+    assert run(scenario()) == 2 + 4 + 8
+
+
+def test_W6_a_server_in_trouble_that_names_a_day_holds_up_its_identity_only_and_for_less() -> None:
+    down = FakeDataverse(before=lambda _: httpx2.Response(503, headers={"Retry-After": "86400"}))
+    fine = FakeDataverse()
+
+    async def scenario() -> tuple[float, list[Any]]:
+        pool = make_pool(down, fine)
+        with capture_logs() as lines:
+            for _ in range(10):
+                await pool.exchange([READ], operation="test")
+        return pool.channels[0].pacer.held_until - time.monotonic(), lines
+
+    waits, lines = run(scenario())
+    assert (len(down.requests), len(fine.requests)) == (1, 9)
+    assert waits == pytest.approx(900, abs=5)
+    assert [(line["event"], line["identity"], line["told_seconds"], line["waits_seconds"]) for line in lines] == [
+        ("identity.told_to_wait", "none-0", 86_400.0, 900)
+    ]
 
 
 def test_W6_with_everybody_throttled_a_slot_is_waited_for() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,12 @@ from writer.settings import DataverseSettings
 from writer.work import Work
 
 
-def make_pool(*fakes: FakeDataverse, metrics: Metrics | None = None, start: int = 4) -> Pool:
+def make_pool(
+    *fakes: FakeDataverse,
+    metrics: Metrics | None = None,
+    start: int = 4,
+    clock: Callable[[], float] = time.monotonic,
+) -> Pool:
     """`start` requests at a time."""
     settings = DataverseSettings.model_validate({"url": "http://localhost:1"})
     channels = [
@@ -34,7 +40,7 @@ def make_pool(*fakes: FakeDataverse, metrics: Metrics | None = None, start: int 
         )
         for n, fake in enumerate(fakes)
     ]
-    return Pool(channels, metrics or Metrics(), api_path="/api/data/v9.2/")
+    return Pool(channels, metrics or Metrics(), api_path="/api/data/v9.2/", clock=clock)
 
 
 class SureFacts(Facts):

@@ -149,6 +149,18 @@ def test_W6_retry_after_stops_everything_for_as_long_as_it_says(seconds: float) 
     assert pacer.room(1.0 + seconds) >= 1
 
 
+@pytest.mark.parametrize(("told", "waits"), [(7.0, 7.0), (600.0, 600.0), (86_400.0, 900.0)])
+def test_W6_a_retry_after_of_a_server_in_trouble_is_obeyed_up_to_a_quarter_of_an_hour(
+    told: float, waits: float
+) -> None:
+    pacer = Pacer(LIMITS)
+    pacer.sent(0.0)
+    pacer.replied(Judgement(Kind.BROKEN, Meaning.TROUBLE, 503, retry_after=told), started=0.0, now=1.0)
+
+    assert pacer.ask(1.0) == 1.0 + waits
+    assert pacer.ask(1.0 + waits) is None
+
+
 def test_W6_a_longer_retry_after_is_not_shortened_by_a_later_one() -> None:
     pacer = Pacer(LIMITS)
     for seconds in (100.0, 2.0):

@@ -18,10 +18,10 @@ from writer.core.patience import (
 LIMITS = PatienceLimits(longest_pause=30.0, back_of_topic=30.0, longest_absence=900.0, outage_plans=5)
 
 
-def failing(patience: Patience, session: str, times: int, *, now: float = 0.0, **more: float) -> list[Verdict]:
+def failing(patience: Patience, session: str, times: int, *, now: float = 0.0) -> list[Verdict]:
     verdicts: list[Verdict] = []
     for _ in range(times):
-        verdict = patience.failed(session, now, retry_after=more.get("retry_after"))
+        verdict = patience.failed(session, now)
         verdicts.append(verdict)
         now = verdict.at if isinstance(verdict, Retry | ResumeNeeded) else now
     return verdicts
@@ -41,12 +41,6 @@ def test_W6_resume_needed_is_told_once_and_the_plan_is_tried_for_ever() -> None:
     pauses = [b.at - a.at for a, b in itertools.pairwise(later)]  # type: ignore[union-attr]
     assert pauses[:3] == [8.0, 16.0, 30.0]
     assert set(pauses[2:]) == {30.0}
-
-
-def test_W6_a_longer_retry_after_is_obeyed_in_full() -> None:
-    assert failing(Patience(LIMITS), "s", 5, retry_after=100.0) == [
-        Retry(100.0), Retry(200.0), Retry(300.0), ResumeNeeded(400.0), Retry(500.0),
-    ]  # fmt: skip
 
 
 def test_W6_a_plan_that_fails_while_others_land_goes_to_the_back() -> None:
@@ -145,14 +139,6 @@ def test_W6_in_an_outage_one_plan_at_a_time_knocks() -> None:
         knocks.append(again - now)
         now = again
     assert knocks[-1] == 30.0
-
-
-def test_W6_in_an_outage_a_retry_after_is_obeyed_by_all() -> None:
-    patience = Patience(LIMITS)
-    an_outage(patience)
-
-    assert patience.failed("s9", 0.0, retry_after=600.0) == Retry(600.0)
-    assert patience.may_try(599.0) == 600.0
 
 
 def test_W6_an_answer_ends_the_outage_and_what_led_to_it_is_forgotten() -> None:

@@ -109,10 +109,17 @@ def test_W7_a_404_to_an_update_says_that_the_row_is_gone(sent: Sent) -> None:
     assert classed(404, "0x80040217", sent) == (Kind.UNKNOWN, Meaning.GONE)
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 405])
+@pytest.mark.parametrize("status", [400, 402, 403, 404, 405, 406, 409, 410, 418, 422, 451, 499, 501])
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b'{"other":1}'])
 def test_W6_an_answer_that_is_not_the_crms_is_trouble_on_the_way(status: int, body: bytes) -> None:
     assert judge(status, {}, body).meaning is Meaning.SUSPECT
+
+
+def test_a_status_that_tells_enough_needs_no_body() -> None:
+    assert [judge(status, {}, b"").meaning for status in (401, 408, 412, 413, 429, 503, 504)] == [
+        Meaning.SIGN_IN, Meaning.TROUBLE, Meaning.CHANGED, Meaning.TOO_LARGE, Meaning.THROTTLED, Meaning.TROUBLE,
+        Meaning.TOO_SLOW,
+    ]  # fmt: skip
 
 
 def test_both_shapes_of_error_body_are_read() -> None:
@@ -153,8 +160,8 @@ def test_the_services_request_id_is_kept_the_last_one_if_it_comes_twice() -> Non
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
-        (None, None), ("30", 30.0), (" 1.5 ", 1.5), ("86400", 86400.0), ("0", 0.0), ("-1", None), ("soon", None),
-        ("", None), ("1e9", None), ("Thu, 01 Jan 1970 00:16:50 GMT", 10.0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        (None, None), ("30", 30.0), (" 1.5 ", 1.5), ("86400", 86400.0), ("0", None), ("-1", None), ("soon", None),
+        ("", None), ("1e9", None), ("Thu, 01 Jan 1970 00:16:50 GMT", 10.0), ("Thu, 01 Jan 1970 00:00:00 GMT", None),
         ("Thu, 99 Jan 1970 00:00:00 GMT", None),
     ],
 )  # fmt: skip
