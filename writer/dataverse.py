@@ -88,6 +88,8 @@ class DataverseClient:
     ) -> None:
         self.name = tokens.name
         self._tokens = tokens
+        self._deadline_s = settings.answer_within_s
+        self._most_bytes = settings.max_answer_bytes
         self._client = httpx2.AsyncClient(
             base_url=f"{settings.url}/api/data/{settings.api_version}/",
             headers=_ALWAYS,
@@ -123,12 +125,26 @@ class DataverseClient:
     async def _send(self, request: Request, token: str | None) -> Reply:
         started = time.monotonic()
         with _translated():
-            response = await self._client.request(
-                request.method, request.path, content=request.body, headers=_headers(request, token)
-            )
+            async with (
+                asyncio.timeout(self._deadline_s),
+                self._client.stream(
+                    request.method, request.path, content=request.body, headers=_headers(request, token)
+                ) as response,
+            ):
+                body = await self._whole(response)
         # The last of several equal headers counts: x-ms-service-request-id may come twice.
         headers = {name.lower(): value for name, value in response.headers.multi_items()}
-        return Reply(response.status_code, headers, response.content, time.monotonic() - started)
+        return Reply(response.status_code, headers, body, time.monotonic() - started)
+
+    async def _whole(self, response: httpx2.Response) -> bytes:
+        """Unpacked, piece by piece, so that no answer takes more memory than is allowed (B3)."""
+        pieces, size = [], 0
+        async for piece in response.aiter_bytes():
+            size += len(piece)
+            if size > self._most_bytes:
+                raise Unanswered("AnswerTooLarge")
+            pieces.append(piece)
+        return b"".join(pieces)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -172,5 +188,5 @@ def _translated() -> Iterator[None]:
         httpx2.InvalidURL,
     ) as error:
         raise NeverSent(type(error).__name__) from None
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, TimeoutError) as error:
         raise Unanswered(type(error).__name__) from None

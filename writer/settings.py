@@ -101,6 +101,17 @@ class DataverseSettings(_Group):
         description="How long an answer may take. Dataverse ends an operation after 120 s; below that, "
         "slow writes are counted as lost and read back.",
     )
+    answer_within_s: float = Field(
+        180.0,
+        gt=0,
+        description="How long a request may take in all, however steadily its answer trickles in; after that it is "
+        "counted as lost and read back. Keep it above the read timeout.",
+    )
+    max_answer_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=64 * 1024,
+        description="Largest answer, unpacked; a larger one is counted as lost. A list of tables can be some megabytes.",
+    )
     write_timeout_s: float = Field(30.0, gt=0, description="How long sending one piece of a request may stall.")
     max_connections: int = Field(
         52,
@@ -217,7 +228,8 @@ class WriterSettings(BaseSettings):
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[A-Za-z0-9._-]{1,200}$",
-        description="Name of this replica, stable across restarts; results are signed with it.",
+        description="Name of this replica: results and logs are signed with it. In the consumer group every writer is "
+        "a dynamic member, whatever its name.",
     )
     endpoint_host: str = Field("0.0.0.0", description="Address that metrics and health listen on.")  # noqa: S104  scraped from outside the pod
     endpoint_port: int = Field(9102, ge=0, le=65_535, description="Their port; 0 takes any free one, which is logged.")

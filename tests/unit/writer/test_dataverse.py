@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import zlib
+from collections.abc import AsyncIterator, Callable
 
 import httpx2
 import pytest
@@ -32,8 +33,10 @@ class CountingTokens:
         """Nothing is held."""
 
 
-def client(handler: Handler, tokens: CountingTokens | NoSignIn | None = None) -> DataverseClient:
-    settings = DataverseSettings.model_validate({"url": "http://localhost:1"})
+def client(
+    handler: Handler, tokens: CountingTokens | NoSignIn | None = None, **settings_given: float
+) -> DataverseClient:
+    settings = DataverseSettings.model_validate({"url": "http://localhost:1", **settings_given})
     return DataverseClient(settings, tokens or NoSignIn("nobody"), transport=httpx2.MockTransport(handler))
 
 
@@ -140,3 +143,43 @@ def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
 
     send_once(handler)
     assert len(seen) == 1
+
+
+def told_of(handler: Handler, **settings: float) -> str:
+    """What is said of a request without an answer."""
+
+    async def run() -> str:
+        dataverse = client(handler, **settings)
+        try:
+            with pytest.raises(Unanswered) as told:
+                await dataverse.send(Request("GET", "WhoAmI"))
+            return str(told.value)
+        finally:
+            await dataverse.close()
+
+    return asyncio.run(run())
+
+
+def test_W5_an_answer_that_trickles_in_without_end_is_given_up() -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.001)
+
+    assert told_of(lambda _: httpx2.Response(200, content=trickle()), answer_within_s=0.2) == "TimeoutError"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_B3_an_answer_that_never_ends_is_not_kept(packed: bool) -> None:
+    packer, sent = zlib.compressobj(wbits=31), 0
+
+    async def pour() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 1_000:
+            sent += 1
+            yield packer.compress(bytes(1_000_000)) + packer.flush(zlib.Z_SYNC_FLUSH) if packed else bytes(100_000)
+
+    headers = {"content-encoding": "gzip"} if packed else {}
+    answer = httpx2.Response(200, content=pour(), headers=headers)
+    assert told_of(lambda _: answer, max_answer_bytes=1_000_000) == "AnswerTooLarge"
+    assert sent < 100
