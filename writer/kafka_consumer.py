@@ -33,6 +33,7 @@ from confluent_kafka import (
 )
 
 from schemas.connection import ClientConfig
+from telemetry.librdkafka import client_log
 from writer.errors import MustRestart
 
 _POLL_S = 0.05
@@ -161,11 +162,11 @@ class ConsumerThread:
         options: ConsumerOptions,
         listener: Listener,
         *,
-        connect: Callable[[dict[str, Any]], Consumer] = Consumer,
+        connect: Callable[[dict[str, Any]], Consumer] | None = None,
     ) -> None:
         self._options = options
         self._listener = listener
-        self._connect = connect
+        self._connect = connect or _consumer
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self.protocol: GroupProtocol = options.protocol or "consumer"
@@ -353,6 +354,10 @@ class ConsumerThread:
 
     def _offsets(self, positions: Mapping[int, Position]) -> list[TopicPartition]:
         return [TopicPartition(self._options.topic, p, at.offset, at.metadata) for p, at in positions.items()]
+
+
+def _consumer(config: dict[str, Any]) -> Consumer:
+    return Consumer(config, logger=client_log("writer"))
 
 
 async def _awaited(answer: Awaitable[Mapping[int, Position]]) -> Mapping[int, Position]:

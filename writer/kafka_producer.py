@@ -15,6 +15,7 @@ from typing import Protocol, cast
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.connection import ClientConfig
+from telemetry.librdkafka import client_log
 from writer.errors import MustRestart, RecordTooLarge
 
 _POLL_S = 0.1
@@ -53,9 +54,11 @@ class BrokerPublisher:
         config: ClientConfig,
         *,
         on_wait: Callable[[str], None],
-        connect: Callable[[ClientConfig], Producer] = Producer,
+        connect: Callable[[ClientConfig], Producer] | None = None,
     ) -> None:
-        self._producer = connect(config | {"linger.ms": 2, "compression.type": "gzip", "message.max.bytes": _LARGEST})
+        self._producer = (connect or _producer)(
+            config | {"linger.ms": 2, "compression.type": "gzip", "message.max.bytes": _LARGEST}
+        )
         self._loop = asyncio.get_running_loop()
         self._on_wait = on_wait
         self._stopping = threading.Event()
@@ -104,6 +107,10 @@ class BrokerPublisher:
         await asyncio.to_thread(self._producer.flush, within_s)
         self._stopping.set()
         await asyncio.to_thread(self._thread.join)
+
+
+def _producer(config: ClientConfig) -> Producer:
+    return Producer(config, logger=client_log("writer"))
 
 
 def _resolve(future: asyncio.Future[int | KafkaError], told: int | KafkaError) -> None:

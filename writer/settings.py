@@ -110,7 +110,7 @@ class DataverseSettings(_Group):
     max_answer_bytes: int = Field(
         64 * 1024 * 1024,
         ge=64 * 1024,
-        description="Largest answer, unpacked; a larger one is counted as lost. A list of tables can be some megabytes.",
+        description="Largest answer, unpacked; a larger one is counted as lost. A list of tables can be megabytes.",
     )
     write_timeout_s: float = Field(30.0, gt=0, description="How long sending one piece of a request may stall.")
     max_connections: int = Field(
