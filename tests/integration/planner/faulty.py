@@ -1,7 +1,7 @@
 """A planner as a process that dies, or fails, at a chosen point of its second batch: `python -m … POINT [SIGNAL]`.
 
 The points follow a batch through the service: it is taken, decided, half published, acknowledged, pinned, handed back
-to Faust, which has acknowledged but not committed it.
+to Faust, which has acknowledged but not committed it, and committed.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from planner.batch import Desk
 from planner.pins import Pins
@@ -17,25 +18,38 @@ from planner.running import run
 from planner.settings import read_settings
 from planner.wiring import Parts
 from telemetry.logs import configure_logs
+from tests.integration.planner.harness import committed
 
-POINTS = ("taken", "decided", "half-published", "acknowledged", "pinned", "handed-back", "before-commit")
+POINTS = ("taken", "decided", "half-published", "acknowledged", "pinned", "handed-back", "before-commit", "committed")
 FATAL_BATCH = 2
 
 
 class Trap:
-    """Springs once, at `point` of batch number FATAL_BATCH."""
+    """Springs once, at `point` of batch number `fatal`: signal `number`, or an exception if that is 0."""
 
-    def __init__(self, point: str, number: int) -> None:
-        self.point, self.number = point, number
+    def __init__(self, point: str, number: int, *, fatal: int = FATAL_BATCH) -> None:
+        self.point, self.number, self.fatal = point, number, fatal
         self.batches = 0
         self.sprung = False
 
     def at(self, point: str) -> None:
-        if point == self.point and self.batches >= FATAL_BATCH and not self.sprung:
+        if point == self.point and self.batches >= self.fatal and not self.sprung:
             self.sprung = True
             if self.number == 0:
                 raise RuntimeError("made up")
             os.kill(os.getpid(), self.number)
+
+    def handed_back(self, bootstrap: str) -> None:
+        """From here on only Faust is at work: another thread watches it."""
+        self.at("handed-back")
+        if self.batches >= self.fatal and not self.sprung and self.point in ("before-commit", "committed"):
+            threading.Thread(target=self._watch, args=[bootstrap, committed(bootstrap)], daemon=True).start()
+
+    def _watch(self, bootstrap: str, before: int) -> None:
+        self.at("before-commit")
+        while committed(bootstrap) < before + self.fatal:
+            time.sleep(0.01)
+        self.at("committed")
 
 
 class TrappedPins:
@@ -86,12 +100,10 @@ class TrappedPublisher:
         self._publisher.close()
 
 
-def trapped(handle, trap: Trap):
+def trapped(handle, trap: Trap, bootstrap: str):
     async def handled(batch):
         await handle(batch)
-        trap.at("handed-back")
-        if trap.point == "before-commit":
-            threading.Timer(0.3, trap.at, ["before-commit"]).start()
+        trap.handed_back(bootstrap)
         await asyncio.sleep(0)
 
     return handled
@@ -101,13 +113,14 @@ def main() -> int:
     point, number = sys.argv[1], signal.Signals[sys.argv[2]] if len(sys.argv) > 2 else 0
     trap = Trap(point, number)
     configure_logs(service="planner", form="json")
+    settings = read_settings()
     return run(
-        read_settings(),
+        settings,
         Parts(
             pins=lambda pins: TrappedPins(pins, trap),
             desk=lambda desk: TrappedDesk(desk, trap),
             publisher=lambda publisher: TrappedPublisher(publisher, trap),
-            handle=lambda handle: trapped(handle, trap),
+            handle=lambda handle: trapped(handle, trap, settings.broker.bootstrap_servers),
         ),
     )
 

@@ -91,6 +91,16 @@ def published(bootstrap: str, topic: str = "planned-writebacks") -> int:
         consumer.close()
 
 
+def committed(bootstrap: str, *, prefix: str = "", partitions: int = 6) -> int:
+    """How many outcomes the planner's group has done with."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"{prefix}writeback-planner"})
+    try:
+        wish = [TopicPartition(f"{prefix}call-outcomes", partition) for partition in range(partitions)]
+        return sum(max(each.offset, 0) for each in consumer.committed(wish, timeout=5))
+    finally:
+        consumer.close()
+
+
 def rejected(bootstrap: str, *, prefix: str = "") -> list[Message]:
     return read(bootstrap, prefix + Topics().call_outcomes_rejected.name)
 

@@ -1,9 +1,14 @@
-"""A planner as one would write it first: plan, send, go on. Tests that are green on ours have to be red on this one."""
+"""A planner as one would write it first: plan, send, go on. `python -m … POINT [SIGNAL]`, the points as in `faulty`.
 
+Tests that are green on ours have to be red on this one. It takes outcomes one by one and thinks in a thread, so that
+heartbeats go on. NAIVE_SLOWNESS_S: how long it waits where the trap has sprung. NAIVE_PINS: its pins are in a table of
+Faust's. NAIVE_PATIENT: it does not stop before its streams are empty.
+"""
+
+import asyncio
 import os
 import signal
 import sys
-import threading
 
 import faust
 
@@ -12,11 +17,21 @@ from planner.batch import Desk, Planned
 from planner.pins import MemoryPins
 from planner.settings import read_settings
 from planner.wiring import prepare
+from tests.integration.planner.faulty import Trap
 
-FAULT = sys.argv[1]
+FATAL_OUTCOME = 20
+
+
+class Failures(faust.Sensor):
+    """Tells the test what Faust only logs."""
+
+    def on_send_error(self, *_: object) -> None:
+        sys.stdout.write("a send failed\n")
 
 
 def main() -> None:
+    point = sys.argv[1]
+    trap = Trap(point, signal.Signals[sys.argv[2]] if len(sys.argv) > 2 else 0, fatal=FATAL_OUTCOME)
     settings = read_settings()
     prepared = prepare(settings)
     topics = settings.broker.topics
@@ -29,11 +44,17 @@ def main() -> None:
         consumer_auto_offset_reset="earliest",
         topic_allow_declare=False,
         topic_disable_leader=True,
+        stream_wait_empty="NAIVE_PATIENT" in os.environ,
         web_port=int(os.environ["NAIVE_WEB_PORT"]),
-        producer_linger=1.0 if FAULT == "SIGKILL" else 0,
+        # With a busy broker plans wait in Faust's buffer. What a commit flushes is what has left that buffer.
+        producer_max_batch_size=1 if point == "committed" else 16_384,
+        producer_request_timeout=settings.delivery_timeout_s,
     )
+    app.sensors.add(Failures())
     outcomes = app.topic(topics.call_outcomes.name, **_RAW)
     planned = app.topic(topics.planned_writebacks.name, **_RAW)
+    pins = _table(app, trap) if "NAIVE_PINS" in os.environ else {}
+    slowness_s = float(os.environ.get("NAIVE_SLOWNESS_S", "0"))
     desk = Desk(
         outcomes=prepared.outcomes,
         plans=prepared.plans,
@@ -41,24 +62,33 @@ def main() -> None:
         policy=settings.policy(version="naive"),
         pins=MemoryPins(),
     )
-    taken = 0
 
     @app.agent(outcomes)
     async def plan(stream):
-        nonlocal taken
         async for event in stream.events():
-            taken += 1
-            if FAULT == "exception" and taken == 20:
-                raise RuntimeError("made up")
-            (verdict,) = desk.verdicts([_incoming(event.message)])
-            if isinstance(verdict, Planned):
-                planned.send_soon(key=event.key, value=verdict.value, partition=event.message.partition)
-            if FAULT == "SIGSTOP" and taken == 20:
-                os.kill(os.getpid(), signal.SIGSTOP)
-            if FAULT == "SIGKILL" and taken == 20:
-                threading.Timer(0.45, os.kill, [os.getpid(), signal.SIGKILL]).start()
+            trap.batches += 1
+            trap.at("taken")
+            await asyncio.sleep(slowness_s * trap.sprung)
+            (verdict,) = await asyncio.to_thread(desk.verdicts, [_incoming(event.message)])
+            trap.at("decided")
+            await asyncio.sleep(slowness_s * trap.sprung)
+            if isinstance(verdict, Planned) and (session := verdict.plan.session_id) not in pins:
+                planned.send_soon(key=session.encode(), value=verdict.value, partition=event.message.partition)
+                pins[session] = True
+            trap.handed_back(settings.broker.bootstrap_servers)
 
-    faust.Worker(app, loglevel="ERROR", redirect_stdouts=False).execute_from_commandline()
+    faust.Worker(app, loglevel=os.environ.get("NAIVE_LOG", "ERROR"), redirect_stdouts=False).execute_from_commandline()
+
+
+def _table(app: faust.App, trap: Trap) -> faust.Table:
+    class TrappedTable(faust.Table):
+        def apply_changelog_batch(self, *args, **kwargs) -> None:
+            trap.batches = FATAL_OUTCOME
+            trap.at("recovering")
+            super().apply_changelog_batch(*args, **kwargs)
+
+    app.conf.Table = TrappedTable
+    return app.Table("pins", partitions=6, default=None)
 
 
 if __name__ == "__main__":
