@@ -109,7 +109,6 @@ class Dispatcher:
         """At once: no verdict waits for those of other plans (W5)."""
         self._log_round(told)
         for work, verdict in told.verdicts.items():
-            work.cleared = None
             self._spawn(self._settling.act_on(work, verdict))
 
     def _log_round(self, told: Round) -> None:

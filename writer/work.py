@@ -35,7 +35,7 @@ class Work:
     record: Taken
     epoch: int
     cleared: Cleared | None = None
-    """The gate's verdict, for the next attempt only."""
+    """The gate's verdict; each attempt is cleared anew."""
     read_first: bool = False
     """An earlier attempt may have landed: look before anything is sent."""
     alone: bool = False

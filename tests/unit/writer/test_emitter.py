@@ -243,6 +243,17 @@ def test_W7_a_plan_without_an_etag_reads_first() -> None:
     assert b"GET" in bench.crm.requests[0].content
 
 
+def test_W2_a_plan_whose_last_attempt_may_have_landed_looks_before_it_sends_anything() -> None:
+    bench = Bench()
+    lost, down = applied_then_lost(bench), answers(503)
+    bench.crm.before = lambda request: {1: lost, 2: down}.get(bench.requests, lambda _: None)(request)
+    work = make_work(bench.plan())
+    [verdict] = bench.emit_works(work)
+    assert isinstance(verdict, Later)
+    assert {step.outcome for step in result_of(bench.emit_works(work)).steps} == {StepOutcome.ALREADY_THERE}
+    assert [b"PATCH" in request.content for request in bench.crm.requests] == [True, False, False]
+
+
 def test_a_plan_behind_an_earlier_one_of_ours_reads_first_since_its_etag_is_over() -> None:
     bench = Bench()
     plan = bench.plan()

@@ -100,6 +100,18 @@ def test_W1_late_news_of_an_earlier_assignment_is_dropped() -> None:
     assert bench.queued[0].record.epoch == 1
 
 
+def test_W2_a_tombstone_of_an_earlier_assignment_does_not_hide_what_is_read_in_this_one() -> None:
+    bench = Bench()
+    bench.partitions.assign(Assigned(0, 2, None))
+    late = make_record(50, value=None)
+    bench.take(late, record(10, epoch=2), until=lambda: bool(bench.queued))
+    assert [work.offset for work in bench.queued] == [10]
+    bench.partitions.forget(0)
+    ended = len(bench.queued)
+    bench.take(make_record(51, value=None, epoch=2), record(11, epoch=2), until=lambda: bench.intake._records.empty())
+    assert len(bench.queued) == ended
+
+
 def test_what_is_remembered_as_settled_is_not_worked_on_again() -> None:
     first = Bench()
     first.take(*(record(offset) for offset in range(4)), until=lambda: len(first.queued) == 4)

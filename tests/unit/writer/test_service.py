@@ -1,0 +1,86 @@
+"""Giving partitions up: what is under way may settle, what only waits is not begun any more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from schemas.codec import single_object
+from schemas.records import PlannedWriteback
+from tests.contract.writer.fake_dataverse import FakeDataverse
+from tests.factories import an_id, make_plan
+from tests.unit.writer.workbench import FakeOutbox, SureFacts, make_pool, make_record
+from writer.kafka_consumer import Assigned, Position
+from writer.metrics import Metrics
+from writer.service import Parts, Service, Timing
+from writer.settings import FlowSettings
+from writer.work import Work
+
+
+class StillConsumer:
+    """Remembers what is paused."""
+
+    protocol = "consumer"
+    paused: frozenset[int] = frozenset()
+
+    def pause_only(self, partitions: Any) -> None:
+        self.paused = frozenset(partitions)
+
+
+def a_service(*, release_within_s: float = 5.0) -> Service:
+    pool = make_pool(FakeDataverse())
+    parts = Parts(pool, SureFacts(pool), FakeOutbox(), single_object(PlannedWriteback), Metrics(), "test")  # type: ignore[arg-type]
+    service = Service(
+        parts, FlowSettings.model_validate({}), Timing(0.2, release_within_s, stop_within_s=1.0), write=True
+    )
+    service.consumer = StillConsumer()  # type: ignore[assignment]
+    service.assigned([Assigned(0, 1, None)])
+    return service
+
+
+def offer(service: Service, offset: int) -> Work:
+    record = make_record(offset)
+    service._partitions.entered(record)
+    service._partitions.arrived(record)
+    plan = make_plan(session_id=f"sess-{offset}", queue_item_id=an_id(f"item {offset}"))
+    work = Work(plan, record, 1)
+    service._backlog.offer(work)
+    return work
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_W2_a_partition_is_given_up_when_what_is_under_way_has_settled_and_with_that_committed() -> None:
+    async def scenario() -> None:
+        service = a_service()
+        first, second = offer(service, 0), offer(service, 1)
+        assert service._backlog.take(1, lambda _: True) == [first]
+        releasing = asyncio.create_task(service.release([0]))  # type: ignore[arg-type]
+        await turns()
+
+        assert not releasing.done(), "the first is under way"
+        assert second.dropped
+        assert service._backlog.first() is None, "nothing is begun that somebody else will begin"
+        service._settling._settled(first, "completed")
+
+        assert await releasing == {0: Position(1, "")}
+        assert service._partitions.numbers == frozenset()
+
+    asyncio.run(scenario())
+
+
+def test_B2_what_is_under_way_for_too_long_does_not_hold_up_a_rebalance() -> None:
+    async def scenario() -> None:
+        service = a_service(release_within_s=0.01)
+        first = offer(service, 0)
+        service._backlog.take(1, lambda _: True)
+
+        assert await service.release([0]) == {0: Position(0, "")}
+        assert first.dropped
+        service._settling._settled(first, "completed")
+        assert service._partitions.to_commit() == {}, "late news"
+
+    asyncio.run(scenario())
