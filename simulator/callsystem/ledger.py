@@ -10,6 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TextIO
 
+from simulator.callsystem.publish import Place
+from simulator.callsystem.story import Session
+from simulator.callsystem.trouble import Trouble
+
 Kind = Literal["outcome", "duplicate", "malformed"]
 
 
@@ -28,6 +32,23 @@ class Line:
     late: bool = False
     partition: int = -1
     offset: int = -1
+
+
+def line_of(session: Session, session_id: str, kind: Kind, trouble: Trouble, place: Place) -> Line:
+    """What the ledger says of a session that was published at a place."""
+    return Line(
+        session_id,
+        session.item_id,
+        session.effective.value,
+        session.disposition.value,
+        session.sequence,
+        session.sessions,
+        kind,
+        trouble.conflict,
+        trouble.late_seconds is not None,
+        place.partition,
+        place.offset,
+    )
 
 
 class Ledger:

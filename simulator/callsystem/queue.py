@@ -49,6 +49,11 @@ class Item:
         return str(self.row["medx_callqueueitemid"])
 
     @property
+    def taken(self) -> bool:
+        """Somebody calls it now, or did when the process was ended."""
+        return bool(self.row["medx_callstatus"] == STATUSES.index(QueueStatus.IN_PROGRESS))
+
+    @property
     def phone_number(self) -> str | None:
         number = self.row["medx_phonenumber"]
         return None if number is None else str(number)

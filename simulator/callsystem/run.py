@@ -6,6 +6,7 @@ Quick mode: publish an item's sessions one after the other without waiting for a
 
 C1 Sessions of one item are published in order, each acknowledged before the next.
 C2 What the ledger lists was published, and what was published is listed, unless the process was killed in between.
+C3 (resume.py) Started again after a kill, it publishes what is left and lists everything.
 """
 
 import asyncio
@@ -15,9 +16,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from simulator.callsystem import outcome as outcomes
-from simulator.callsystem.ledger import Kind, Ledger, Line
+from simulator.callsystem.ledger import Kind, Ledger, Line, line_of
 from simulator.callsystem.publish import Publisher
 from simulator.callsystem.queue import Crm, Item
+from simulator.callsystem.resume import Past
 from simulator.callsystem.story import Session
 from simulator.callsystem.trouble import Shares, Trouble, fate, malformed, persons_edit
 
@@ -53,6 +55,7 @@ class CallSystem:
     _busy: set[str] = field(default_factory=set)
     _again: list[tuple[float, int, Session, str, bytes]] = field(default_factory=list)
     _accounts: dict[str, str] = field(default_factory=dict)
+    _owed: int = 0
     _slot: float = 0.0
     _lines: asyncio.Semaphore = field(init=False)
 
@@ -64,9 +67,37 @@ class CallSystem:
         """Sessions that were not published yet."""
         return sum(len(story) - self._next.get(item, 0) for item, story in self.stories.items())
 
+    def resume(self, past: Past) -> None:
+        """Go on where an earlier run was ended."""
+        for line in past.lines:
+            self._list(line)
+            if line.conflict and line.kind == "outcome":
+                self._end_story(line.queue_item_id, line.sequence)
+        self._next |= past.told
+        now = asyncio.get_running_loop().time()
+        for session, session_id, value in past.owed:
+            self._owe(now, session, session_id, value)
+
+    async def _finish_taken_calls(self) -> None:
+        """Items that a call was begun for and nothing was published of: the run that took them is gone."""
+        for item_id in list(self.stories):
+            session = self._upcoming(item_id)
+            if session is None:
+                continue
+            item = await self.crm.read(item_id)
+            before = (
+                outcomes.session_id(self.seed, self.stories[item_id][session.sequence - 2])
+                if session.sequence > 1
+                else None
+            )
+            if item is not None and item.taken and item.baseline.last_session_id == before:
+                await self._publish(session, item)
+                self._next[item_id] = session.sequence
+
     async def wait_for_write_backs(self) -> None:
         """Until every session was published. Raises Stalled when nothing happens for too long."""
         await self.crm.check_campaign(self.campaign)
+        await self._finish_taken_calls()
         loop = asyncio.get_running_loop()
         last_progress, left = loop.time(), self.left
         async with asyncio.TaskGroup() as calls:
@@ -148,11 +179,17 @@ class CallSystem:
             await self._send(session, event.session_id, malformed(value, trouble.malformed), "malformed", trouble)
         await self._send(session, event.session_id, value, "outcome", trouble)
         if trouble.again_after is not None:
-            due = asyncio.get_running_loop().time() + trouble.again_after
-            heapq.heappush(self._again, (due, len(self._again), session, event.session_id, value))
+            self._owe(asyncio.get_running_loop().time() + trouble.again_after, session, event.session_id, value)
         if trouble.conflict:
-            # A person has to reconcile the row first: this item's story ends here.
-            self.stories[item.id] = self.stories[item.id][: session.sequence]
+            self._end_story(item.id, session.sequence)
+
+    def _owe(self, due: float, session: Session, session_id: str, value: bytes) -> None:
+        self._owed += 1
+        heapq.heappush(self._again, (due, self._owed, session, session_id, value))
+
+    def _end_story(self, item_id: str, sequence: int) -> None:
+        """After a conflict: a person has to reconcile the row first."""
+        self.stories[item_id] = self.stories[item_id][:sequence]
 
     async def _publish_again(self, *, everything: bool = False) -> None:
         """Duplicates whose time has come."""
@@ -164,19 +201,9 @@ class CallSystem:
     async def _send(self, session: Session, session_id: str, value: bytes, kind: Kind, trouble: Trouble) -> None:
         await self._take_slot()
         place = await self.publisher.publish(session.item_id, value)
-        line = Line(
-            session_id,
-            session.item_id,
-            session.effective.value,
-            session.disposition.value,
-            session.sequence,
-            session.sessions,
-            kind,
-            trouble.conflict,
-            trouble.late_seconds is not None,
-            place.partition,
-            place.offset,
-        )
+        self._list(line_of(session, session_id, kind, trouble, place))
+
+    def _list(self, line: Line) -> None:
         self.ledger.write(line)
         self.progress(line)
 

@@ -11,16 +11,18 @@ from typing import Annotated
 
 import typer
 
-from schemas.codec import single_object
+from schemas.codec import Codec, single_object
 from schemas.connection import BrokerSettings, RegistrySettings
 from schemas.records import CallOutcome
 from schemas.registry import codec
 from simulator import tenant
 from simulator.callsystem import prospects
+from simulator.callsystem.history import Unread, history
 from simulator.callsystem.ledger import Ledger, Line
 from simulator.callsystem.prospects import Prospect
 from simulator.callsystem.publish import NotPublished, Publisher
 from simulator.callsystem.queue import Crm, CrmUnavailable, UnknownCampaign
+from simulator.callsystem.resume import Past, past
 from simulator.callsystem.run import CallSystem, Pace, Stalled
 from simulator.callsystem.story import story
 from simulator.callsystem.trouble import Shares
@@ -116,6 +118,12 @@ def calls(
     ] = 0.0,
     late: Annotated[float, typer.Option(min=0, max=1, help="Share of outcomes that come late.")] = 0.0,
     malformed: Annotated[float, typer.Option(min=0, max=1, help="Broken events, as a share of the outcomes.")] = 0.0,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            help="Go on after an earlier run of this seed: what is on the topic already is not published again."
+        ),
+    ] = True,
     fill_queue: Annotated[bool, typer.Option(help="Create the queue items first.")] = True,
     campaign: Campaign = tenant.CAMPAIGN,
     token: Token = tenant.CALL_SYSTEM_TOKEN,
@@ -149,12 +157,18 @@ def calls(
                         pace,
                         _Progress(sum(one.times_called for one in chosen)),
                     )
+                    if resume:
+                        system.resume(await asyncio.to_thread(_past, broker, encoding, system))
                     await (system.in_quick_succession() if quick else system.wait_for_write_backs())
                 _report(book)
         finally:
             await publisher.close()
 
     _run(run())
+
+
+def _past(broker: BrokerSettings, encoding: Codec[CallOutcome], system: CallSystem) -> Past:
+    return past(history(broker), encoding.decode, system.stories, system.seed, system.shares)
 
 
 class _Progress:
@@ -197,7 +211,7 @@ def _run(main: Coroutine[None, None, None]) -> None:
         asyncio.run(guarded())
     except asyncio.CancelledError:
         typer.echo(json.dumps({"event": "stopped"}))
-    except (CrmUnavailable, UnknownCampaign, NotPublished, Stalled, ValueError, OSError) as error:
+    except (CrmUnavailable, UnknownCampaign, NotPublished, Unread, Stalled, ValueError, OSError) as error:
         _fail(error)
     except ExceptionGroup as group:
         _fail(group.exceptions[0])

@@ -17,10 +17,13 @@ from typer.testing import CliRunner
 
 from ops.embedded_broker import EmbeddedBroker
 from schemas.codec import Undecodable, single_object
+from schemas.connection import BrokerSettings
 from schemas.placement import partition_of
 from schemas.records import CallOutcome, Disposition
 from simulator import tenant
 from simulator.callsystem import prospects
+from simulator.callsystem.history import Unread, history
+from simulator.callsystem.outcome import session_id
 from simulator.callsystem.queue import Crm, UnknownCampaign
 from simulator.callsystem.story import story
 from simulator.callsystem.trouble import Shares, fate
@@ -288,6 +291,94 @@ def test_ready_items_come_in_the_order_of_the_queue(crm):
             return [item.id async for item in queue.ready(tenant.CAMPAIGN)]
 
     assert asyncio.run(ask()) == [ids[name] for name in ("1", "2", "0")]
+
+
+TROUBLED = ("--seed", "3", "--duplicates", "0.3", "--malformed", "0.2", "--conflicts", "0.1")
+
+
+def killed(crm, broker, tmp_path, *options, after):
+    """Start the command, kill it once its ledger has so many lines."""
+    ledger = tmp_path / "ledger.jsonl"
+    command = [sys.executable, "-m", "simulator", "calls", "--bootstrap", broker.bootstrap, "--crm-url", crm.base_url]
+    process = subprocess.Popen([*command, "--ledger", str(ledger), *options], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    try:
+        while not ledger.exists() or len(ledger.read_text().splitlines()) < after:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait(20)
+
+
+def places(ledger):
+    return {(line["partition"], line["offset"]) for line in ledger}
+
+
+def test_C3_killed_and_started_again_it_publishes_what_is_left_and_lists_all(crm, broker, tmp_path):
+    options = ("--items", "30", "--quick", *TROUBLED)
+    killed(crm, broker, tmp_path, *options, "--rate", "300", after=25)
+    code, log, ledger = calls(crm, broker, tmp_path, *options)
+    assert code == 0, log
+    outcomes = [line["session_id"] for line in ledger if line["kind"] == "outcome"]
+    assert len(outcomes) == len(set(outcomes)) == log[-1]["outcome"]
+    planned = {
+        session.item_id: session.sessions
+        for one in prospects.made_up(items=30, seed=3, most_sessions=63)
+        for session in story(one, 3)
+    }
+    ended = {line["queue_item_id"] for line in ledger if line["conflict"]}
+    for item in planned:
+        told = [line["sequence"] for line in ledger if line["queue_item_id"] == item and line["kind"] == "outcome"]
+        assert told == list(range(1, len(told) + 1))
+        assert len(told) == planned[item] or item in ended
+    assert len(places(ledger)) == len(ledger) == len(published(broker, len(ledger)))
+    told = Counter(line["session_id"] for line in ledger if line["kind"] != "malformed")
+    shares = Shares(0.3, 0.1, 0.0, 0.2)
+    for one in prospects.made_up(items=30, seed=3, most_sessions=63):
+        for session in story(one, 3):
+            assert told[session_id(3, session)] in {0, 1 + (fate(session, 3, shares).again_after is not None)}
+
+
+def test_C3_once_all_calls_were_made_nothing_more_is_published_unless_asked_for(crm, broker, tmp_path):
+    options = ("--items", "10", "--quick", *TROUBLED)
+    _, first, lines = calls(crm, broker, tmp_path, *options)
+    _, second, again = calls(crm, broker, tmp_path, *options)
+    assert sorted(map(json.dumps, lines)) == sorted(map(json.dumps, again))
+    assert first[-1] == second[-1]
+    assert len(published(broker, len(lines))) == len(lines)
+    _, _, anew = calls(crm, broker, tmp_path, *options, "--no-resume")
+    assert {line["session_id"] for line in anew} == {line["session_id"] for line in lines}
+    assert places(anew).isdisjoint(places(lines))
+
+
+def test_C3_a_call_that_was_begun_when_the_process_was_killed_is_told(crm, broker, tmp_path):
+    async def take():
+        async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
+            await queue.seed(prospects.made_up(items=4, seed=5, most_sessions=63), tenant.CAMPAIGN)
+            items = [item async for item in queue.ready(tenant.CAMPAIGN)]
+            assert await queue.claim(items[0])
+
+    asyncio.run(take())
+    with WriteBack(crm, broker):
+        code, log, ledger = calls(crm, broker, tmp_path, "--items", "4", "--seed", "5", "--patience", "5")
+    assert code == 0, log
+    assert len({line["queue_item_id"] for line in ledger}) == 4
+
+
+def test_C3_killed_while_it_waits_for_write_backs(crm, broker, tmp_path):
+    options = ("--items", "12", "--seed", "5")
+    with WriteBack(crm, broker):
+        killed(crm, broker, tmp_path, *options, after=8)
+        code, log, ledger = calls(crm, broker, tmp_path, *options, "--patience", "20")
+    assert code == 0, log
+    planned = {one.item_id: one.times_called for one in prospects.made_up(items=12, seed=5, most_sessions=63)}
+    assert Counter(line["queue_item_id"] for line in ledger) == planned
+
+
+def test_C3_a_topic_that_cannot_be_read_is_an_error():
+    with pytest.raises(Unread, match="could not be read"):
+        list(history(BrokerSettings(bootstrap_servers="127.0.0.1:1"), silence=0.2))
 
 
 def test_it_gives_up_when_nothing_becomes_ready(crm, broker, tmp_path):
