@@ -1,5 +1,6 @@
 """`$select`, `$filter` and `$expand` on metadata objects, which are plain JSON here."""
 
+import operator as operators
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from simulator.query.options import Expand, Options
 
 Json = dict[str, Any]
 Collections = Mapping[str, Callable[[], list[Json]]]
+_ORDER = {"gt": operators.gt, "ge": operators.ge, "lt": operators.lt, "le": operators.le}
 _ALWAYS = ("@odata.type", "MetadataId")
 
 
@@ -67,15 +69,10 @@ def _compare(operator: str, left: Any, right: Any) -> bool:
         return bool(left == right) == (operator == "eq")
     if left is None or right is None:
         return False
-    return bool(
-        left > right
-        if operator == "gt"
-        else left >= right
-        if operator == "ge"
-        else left < right
-        if operator == "lt"
-        else left <= right
-    )
+    try:
+        return bool(_ORDER[operator](left, right))
+    except TypeError:
+        raise errors.bad_query("A binary operator with incompatible types was detected.") from None
 
 
 def shown(item: Json, options: Options, collections: Collections, hidden: frozenset[str] = frozenset()) -> Json:

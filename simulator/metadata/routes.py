@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,13 +27,20 @@ def find(path: str) -> Handler | None:
     """The handler of a metadata path, or None when it is none."""
     if not path.startswith(_PREFIXES):
         return None
-    if path in _PLAIN:
-        return _PLAIN[path]
+    handler = _PLAIN.get(path)
     if path.startswith("EntityDefinitions("):
-        return _entity
-    if path.startswith("RelationshipDefinitions("):
-        return relationships.relationship
-    return None
+        handler = _entity
+    elif path.startswith("RelationshipDefinitions("):
+        handler = relationships.relationship
+    return partial(_shaped, handler) if handler is not None else None
+
+
+def _shaped(handler: Handler, organization: Organization, call: Call, request: Request) -> Reply:
+    """Metadata comes as deep, loose JSON that is read as it is; what has another shape fails on the way, wherever."""
+    try:
+        return handler(organization, call, request)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise errors.odata("", f"The payload has not the shape of the metadata that it names: {error!r}.") from None
 
 
 def _entities(organization: Organization, call: Call, request: Request) -> Reply:

@@ -124,3 +124,42 @@ def test_rows_of_before_show_a_new_column_as_null_and_not_a_dropped_one(client):
     shown = client.get(row).json()
     assert shown["medx_colour"] is None
     assert "medx_notes" not in shown
+
+
+COLUMN = "Microsoft.Dynamics.CRM.StringAttributeMetadata"
+ACCOUNT = "EntityDefinitions(LogicalName='account')"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "CreateEntities", {"Entities": 5}),
+        ("POST", "CreateEntities", {"Entities": [5]}),
+        ("POST", f"{ACCOUNT}/Attributes", {"@odata.type": COLUMN, "SchemaName": "new_Y", "MaxLength": "x"}),
+        (
+            "PUT",
+            f"{ACCOUNT}/Attributes(LogicalName='name')",
+            {"@odata.type": COLUMN, "SchemaName": "n", "MaxLength": []},
+        ),
+        ("POST", f"{ACCOUNT}/Keys", {"SchemaName": "k", "KeyAttributes": 5}),
+        ("POST", "RelationshipDefinitions", {"@odata.type": "OneToMany", "SchemaName": "new_x"}),
+        ("POST", "BulkDelete", {"QuerySet": [5]}),
+        ("POST", "BulkDelete", {"QuerySet": [{"EntityName": "account", "Criteria": 5}]}),
+    ],
+    ids=str,
+)
+def test_a_payload_of_another_shape_is_400_and_changes_nothing(client, method, path, body):
+    before = client.get(f"{ACCOUNT}?$expand=Attributes,Keys").json()
+    assert error_of(client.request(method, path, json=body)) == (400, "0x80048d19")
+    assert client.get(f"{ACCOUNT}?$expand=Attributes,Keys").json() == before
+
+
+@pytest.mark.parametrize("query", ["x", "[1]", '{"Criteria": 5}', '{"Criteria": {"Conditions": [5]}}'])
+def test_a_metadata_query_of_another_shape_is_400(client, query):
+    answer = client.get("RetrieveMetadataChanges(Query=@p1)", params={"@p1": query})
+    assert error_of(answer) == (400, "0x80048d19")
+
+
+@pytest.mark.parametrize("condition", ["ObjectTypeCode gt 'x'", "DisplayName lt 5"])
+def test_metadata_compared_with_what_it_cannot_be_compared_with(client, condition):
+    assert error_of(client.get("EntityDefinitions", params={"$filter": condition}))[0] == 400
