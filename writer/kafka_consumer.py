@@ -36,7 +36,8 @@ from schemas.connection import ClientConfig
 from telemetry.librdkafka import client_log
 from writer.errors import MustRestart
 
-_POLL_S = 0.05
+_POLL_S = 0.01
+"""How long a commit may wait for the thread, at most."""
 _BATCH = 500
 _ASK_S = 30.0
 """How long the broker may take to say where a partition's progress stands, or to take a commit."""
@@ -288,6 +289,8 @@ class ConsumerThread:
                 consumer.commit(offsets=self._offsets(ours), asynchronous=True)
             except KafkaException as error:
                 self._tell(self._listener.commit_failed, _said(error))
+        else:
+            self._tell(self._listener.committed, {})
 
     def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Without an answer there is no telling where to start: better to begin again than to take a guess."""

@@ -48,6 +48,9 @@ from writer.work import Work
 
 _TICK_S = 0.5
 _GREET_AGAIN_S = 2.0
+_COMMIT_S = 5.0
+"""After this, a commit without an answer is repeated."""
+_COMMIT_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class Service:
         self._stopping = False
         self._failed = False
         self._tasks: asyncio.TaskGroup | None = None
+        self._commit_ended: asyncio.Future[bool] | None = None
         self._running: set[asyncio.Task[None]] = set()
         self.joined = False
         self.turned_at = time.monotonic()
@@ -192,8 +196,10 @@ class Service:
 
     def committed(self, positions: Mapping[int, int]) -> None:
         self._partitions.committed(positions)
+        self._end_commit(well=True)
 
     def commit_failed(self, code: str) -> None:
+        self._end_commit(well=False)
         self.parts.metrics.commit_failures.labels(code).inc()
         self._log.warning("commit.failed", code=code)
 
@@ -227,10 +233,25 @@ class Service:
         self._log.info("service.ready")
 
     async def _commit(self) -> None:
+        """Soon, since whatever settled after the last commit is looked at again after a crash; one at a time."""
         while True:
             await asyncio.sleep(self._timing.commit_interval_s)
             if positions := self._partitions.to_commit():
+                self._commit_ended = asyncio.get_running_loop().create_future()
                 self.consumer.commit(positions)
+                if not await self._ended_well(self._commit_ended):
+                    await asyncio.sleep(_COMMIT_AGAIN_S)
+
+    @staticmethod
+    async def _ended_well(commit: asyncio.Future[bool]) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_COMMIT_S):
+                return await commit
+        return False
+
+    def _end_commit(self, *, well: bool) -> None:
+        if self._commit_ended and not self._commit_ended.done():
+            self._commit_ended.set_result(well)
 
     async def _tick(self) -> None:
         while True:

@@ -162,7 +162,10 @@ class ConsumerSettings(_Group):
         300_000, ge=10_000, description="A member that stops polling is replaced after this."
     )
     commit_interval_s: float = Field(
-        0.2, gt=0, description="How often settled progress is committed; what a crash re-checks, not what it doubles."
+        0.02,
+        gt=0,
+        description="Pause between two commits of settled progress; what settles in between is looked at again after "
+        "a crash, and found landed.",
     )
     release_within_s: float = Field(
         10.0, gt=0, description="When a partition is taken away: how long plans in flight may still settle."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from schemas.codec import single_object
 from schemas.records import PlannedWriteback
 from tests.contract.writer.fake_dataverse import FakeDataverse
@@ -18,20 +20,29 @@ from writer.work import Work
 
 
 class StillConsumer:
-    """Remembers what is paused."""
+    """Remembers what is paused, and what was to be committed."""
 
     protocol = "consumer"
     paused: frozenset[int] = frozenset()
+
+    def __init__(self) -> None:
+        self.commits: list[dict[int, Position]] = []
+
+    def commit(self, positions: dict[int, Position]) -> None:
+        self.commits.append(positions)
 
     def pause_only(self, partitions: Any) -> None:
         self.paused = frozenset(partitions)
 
 
-def a_service(*, release_within_s: float = 5.0) -> Service:
+def a_service(*, release_within_s: float = 5.0, commit_interval_s: float = 0.2) -> Service:
     pool = make_pool(FakeDataverse())
     parts = Parts(pool, SureFacts(pool), FakeOutbox(), single_object(PlannedWriteback), Metrics(), "test")  # type: ignore[arg-type]
     service = Service(
-        parts, FlowSettings.model_validate({}), Timing(0.2, release_within_s, stop_within_s=1.0), write=True
+        parts,
+        FlowSettings.model_validate({}),
+        Timing(commit_interval_s, release_within_s, stop_within_s=1.0),
+        write=True,
     )
     service.consumer = StillConsumer()  # type: ignore[assignment]
     service.assigned([Assigned(0, 1, None)])
@@ -83,4 +94,49 @@ def test_B2_what_is_under_way_for_too_long_does_not_hold_up_a_rebalance() -> Non
         service._settling._settled(first, "completed")
         assert service._partitions.to_commit() == {}, "late news"
 
+    asyncio.run(scenario())
+
+
+def test_B2_what_settled_is_committed_soon_one_commit_at_a_time() -> None:
+    async def scenario() -> None:
+        service = a_service(commit_interval_s=0.0)
+        commits = service.consumer.commits  # type: ignore[attr-defined]
+        first, second = offer(service, 0), offer(service, 1)
+        service._backlog.take(2, lambda _: True)
+        committing = asyncio.create_task(service._commit())
+        service._settling._settled(first, "completed")
+        await turns(20)
+        assert commits == [{0: Position(1, "")}]
+        service._settling._settled(second, "completed")
+        await turns(20)
+        assert len(commits) == 1, "the first is not acknowledged"
+
+        service.committed({0: 1})
+        await turns(20)
+        assert commits[1:] == [{0: Position(2, "")}]
+        service.committed({0: 2})
+        await turns(20)
+        assert len(commits) == 2, "there is no news"
+        committing.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_W1_a_commit_that_failed_is_made_again_and_not_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        service = a_service(commit_interval_s=0.0)
+        commits = service.consumer.commits  # type: ignore[attr-defined]
+        service._settling._settled(offer(service, 0), "completed")
+        committing = asyncio.create_task(service._commit())
+        await turns(20)
+        service.commit_failed("REBALANCE_IN_PROGRESS")
+        await turns(20)
+        assert len(commits) == 1
+        async with asyncio.timeout(5):
+            while len(commits) < 2:  # noqa: ASYNC110  a pause of the service itself
+                await asyncio.sleep(0.001)
+        assert commits[0] == commits[1]
+        committing.cancel()
+
+    monkeypatch.setattr("writer.service._COMMIT_AGAIN_S", 0.02)
     asyncio.run(scenario())
