@@ -1,8 +1,11 @@
 """A planner as one would write it first: plan, send, go on. `python -m … POINT [SIGNAL]`, the points as in `faulty`.
 
 Tests that are green on ours have to be red on this one. It takes outcomes one by one and thinks in a thread, so that
-heartbeats go on. NAIVE_SLOWNESS_S: how long it waits where the trap has sprung. NAIVE_PINS: its pins are in a table of
-Faust's. NAIVE_PATIENT: it does not stop before its streams are empty.
+heartbeats go on.
+
+- NAIVE_SLOWNESS_S: how long it waits where the trap has sprung; or, at POINT `slow`, always.
+- NAIVE_PINS: its pins are in a table of Faust's, of so many partitions.
+- NAIVE_PATIENT: it does not stop before its streams are empty.
 """
 
 import asyncio
@@ -68,16 +71,16 @@ def main() -> None:
         async for event in stream.events():
             trap.batches += 1
             trap.at("taken")
-            await asyncio.sleep(slowness_s * trap.sprung)
+            await asyncio.sleep(slowness_s * (trap.sprung or point == "slow"))
             (verdict,) = await asyncio.to_thread(desk.verdicts, [_incoming(event.message)])
             trap.at("decided")
-            await asyncio.sleep(slowness_s * trap.sprung)
+            await asyncio.sleep(slowness_s * (trap.sprung or point == "slow"))
             if isinstance(verdict, Planned) and (session := verdict.plan.session_id) not in pins:
                 planned.send_soon(key=session.encode(), value=verdict.value, partition=event.message.partition)
                 pins[session] = True
             trap.handed_back(settings.broker.bootstrap_servers)
 
-    faust.Worker(app, loglevel=os.environ.get("NAIVE_LOG", "ERROR"), redirect_stdouts=False).execute_from_commandline()
+    faust.Worker(app, loglevel="ERROR", redirect_stdouts=False).execute_from_commandline()
 
 
 def _table(app: faust.App, trap: Trap) -> faust.Table:
@@ -88,7 +91,7 @@ def _table(app: faust.App, trap: Trap) -> faust.Table:
             super().apply_changelog_batch(*args, **kwargs)
 
     app.conf.Table = TrappedTable
-    return app.Table("pins", partitions=6, default=None)
+    return app.Table("pins", partitions=int(os.environ["NAIVE_PINS"]), default=None)
 
 
 if __name__ == "__main__":

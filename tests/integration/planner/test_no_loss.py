@@ -38,7 +38,7 @@ class Agent:
 OURS, NAIVE = Agent("faulty"), Agent("naive")
 SLOW = Agent("naive", {"NAIVE_SLOWNESS_S": "60"})
 PATIENT = Agent("naive", {"NAIVE_PATIENT": "yes", "NAIVE_SLOWNESS_S": "0.5"})
-WITH_PINS = Agent("naive", {"NAIVE_PINS": "yes", "NAIVE_PATIENT": "yes"})
+WITH_PINS = Agent("naive", {"NAIVE_PINS": "6", "NAIVE_PATIENT": "yes"})
 
 
 @pytest.fixture
