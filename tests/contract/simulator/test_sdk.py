@@ -23,6 +23,7 @@ from PowerPlatform.Dataverse.models.labels import Label, LocalizedLabel
 from PowerPlatform.Dataverse.models.relationship import (
     CascadeConfiguration,
     LookupAttributeMetadata,
+    ManyToManyRelationshipMetadata,
     OneToManyRelationshipMetadata,
 )
 from PowerPlatform.Dataverse.models.upsert import UpsertItem
@@ -416,6 +417,102 @@ class TestTables:
         assert sdk.tables.get_relationship("new_contact_tickets") is None
 
 
+def lookup_to_contact():
+    label = Label(localized_labels=[LocalizedLabel(label="Contact", language_code=1033)])
+    return LookupAttributeMetadata(schema_name="new_ContactId", display_name=label, required_level="None")
+
+
+def contact_of_tickets():
+    return OneToManyRelationshipMetadata(
+        schema_name="new_contact_tickets",
+        referenced_entity="contact",
+        referencing_entity="new_ticket",
+        referenced_attribute="contactid",
+    )
+
+
+class TestTheRest:
+    """What is neither used often nor named above: with it, every public operation that fits these tables has run."""
+
+    def test_the_builders_options(self, sdk):
+        query = sdk.query.builder("contact").select("lastname").expand("parentcustomerid_account")
+        (contact,) = query.include_formatted_values().count().execute()
+        assert contact["parentcustomerid_account"]["name"] == "Account 1"
+        pages = list(sdk.query.builder("account").select("name").order_by("name").page_size(6).execute_pages())
+        assert [len(list(page)) for page in pages] == [6, 4]
+        (first,) = (
+            sdk.query.builder("account").select("name").order_by("accountnumber", descending=True).top(1).execute()
+        )
+        assert first["name"] == "Account 10"
+
+    def test_several_columns_at_once(self, sdk):
+        sdk.tables.create("new_Ticket", {"new_A": "string", "new_B": "string"})
+        changes = {"new_A": {"max_length": 5}, "new_B": {"max_length": 6}}
+        assert sdk.tables.update_columns("new_Ticket", changes) == ["new_A", "new_B"]
+        assert sdk.tables.get_column("new_Ticket", "new_B")["MaxLength"] == 6
+
+    def test_flushing_the_cache_of_labels(self, sdk):
+        sdk.records.create("phonecall", {"subject": "x", "prioritycode": "High"})
+        assert sdk.flush_cache("picklist") > 0
+
+    def test_tables_in_batches(self, sdk):
+        def run(add):
+            batch = sdk.batch.new()
+            add(batch.tables)
+            result = batch.execute()
+            assert not result.has_errors, [item.error_message for item in result.responses]
+
+        run(lambda tables: tables.create("new_Ticket", {"new_Text": "string"}))
+        run(lambda tables: tables.list(filter="IsCustomEntity eq true"))
+        run(lambda tables: tables.add_columns("new_Ticket", {"new_More": "int"}))
+        run(lambda tables: tables.create_lookup_field("new_ticket", "new_AccountId", "account"))
+        run(lambda tables: tables.create_one_to_many_relationship(lookup_to_contact(), contact_of_tickets()))
+        run(lambda tables: tables.get_relationship("new_contact_tickets"))
+        names = {column["LogicalName"] for column in sdk.tables.list_columns("new_ticket")}
+        assert names >= {"new_text", "new_more", "new_accountid", "new_contactid"}
+        made = sdk.tables.get_relationship("new_contact_tickets")
+        run(lambda tables: tables.delete_relationship(made.relationship_id))
+        run(lambda tables: tables.remove_columns("new_Ticket", ["new_More"]))
+        run(lambda tables: tables.delete("new_Ticket"))
+        assert sdk.tables.get("new_Ticket") is None
+
+    def test_data_frames_in_batches(self, sdk, simulator):
+        def run(add):
+            batch = sdk.batch.new()
+            add(batch.dataframe)
+            result = batch.execute()
+            assert not result.has_errors, [item.error_message for item in result.responses]
+
+        run(lambda frames: frames.create(ITEM, pd.DataFrame([{"medx_name": "a"}, {"medx_name": "b"}])))
+        ids = [row["medx_callqueueitemid"] for row in simulator.rows("medx_callqueueitems")]
+        changes = pd.DataFrame({"medx_callqueueitemid": ids, "medx_priority": [1, 2]})
+        run(lambda frames: frames.update(ITEM, changes, id_column="medx_callqueueitemid"))
+        assert [row["medx_priority"] for row in simulator.rows("medx_callqueueitems")] == [1, 2]
+        run(lambda frames: frames.delete(ITEM, pd.Series(ids)))
+        assert simulator.rows("medx_callqueueitems") == []
+
+    def test_updates_and_deletes_in_a_change_set(self, sdk, simulator):
+        batch = sdk.batch.new()
+        with ChangeSetOf(batch) as changes:
+            changes.records.update("account", tenant.ACCOUNTS[0], {"name": "B"})
+            changes.records.delete("account", tenant.ACCOUNTS[1])
+        assert not batch.execute().has_errors
+        assert simulator.rows("accounts")[0]["name"] == "B"
+        assert len(simulator.rows("accounts")) == 9
+
+    def test_what_these_tables_cannot_have_is_refused_in_plain_words(self, sdk, tmp_path):
+        both = ManyToManyRelationshipMetadata("new_x", "account", "contact")
+        with pytest.raises(HttpError, match="Many-to-many relationships are not supported"):
+            sdk.tables.create_many_to_many_relationship(both)
+        file = tmp_path / "a.txt"
+        file.write_text("x")
+        with pytest.raises(HttpError) as caught:
+            sdk.files.upload("account", tenant.ACCOUNTS[0], "new_Document", str(file))
+        assert caught.value.status_code == 400
+        with pytest.raises(HttpError):
+            sdk.query.sql("SELECT a.name FROM account a JOIN contact c ON c.parentcustomerid = a.accountid")
+
+
 class TestHelpers:
     def test_columns_for_sql(self, sdk):
         assert any(column["name"] == "subject" for column in sdk.query.sql_columns("task"))
@@ -426,8 +523,18 @@ class TestHelpers:
         with DataverseClient(simulator.authority, Credential()) as sdk:
             assert "name" in sdk.query.odata_select("account")
             assert sdk.query.odata_expands("phonecall")
+            assert sdk.query.odata_expand("phonecall", "account") == "regardingobjectid_account_phonecall"
             bind = sdk.query.odata_bind("medx_callqueueitem", "campaign", tenant.CAMPAIGN)
         assert bind == {"medx_CampaignId@odata.bind": f"/campaigns({tenant.CAMPAIGN})"}
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_the_old_names_that_only_the_sync_client_has(self, simulator, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(simulator.ca_file))
+        with DataverseClient(simulator.authority, Credential()) as sdk:
+            assert sdk.records.get("account", tenant.ACCOUNTS[0], select=["name"])["name"] == "Account 1"
+            pages = list(sdk.records.get("account", select=["name"], page_size=4))
+            assert [len(page) for page in pages] == [4, 4, 2]
+            assert len(sdk.dataframe.get("account", select=["name"])) == 10
 
 
 def test_the_whole_way_with_a_real_sign_in(tmp_path, monkeypatch):
