@@ -33,6 +33,9 @@ class Switches:
     throttle_parts: Literal["no", "yes"] = "no"
     # `"nav@odata.bind": null` clears the lookup, or is refused (then only DELETE …/$ref clears it).
     bind_null: Literal["clear", "refuse"] = "clear"
+    # Which tables have CreateMultiple, UpdateMultiple and UpsertMultiple. Documentation lists them for many standard
+    # tables, and not for task and phonecall.
+    bulk_messages: Literal["custom", "all_but_activities"] = "custom"
     # Status of "the user is not a member of the organization".
     not_a_member_status: Literal["403", "401"] = "403"
 

@@ -27,7 +27,7 @@ def message_filters(organization: Organization, call: Call, request: Request) ->
         }
         for table in organization.schema
         for message in ("Create", "Update", "Delete", "Retrieve", "RetrieveMultiple", "Upsert", *sorted(BULK))
-        if message not in BULK or supports(table, message)
+        if message not in BULK or supports(organization, table, message)
     ]
     if options.filter:
         node = syntax.parse(options.filter)

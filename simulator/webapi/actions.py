@@ -24,7 +24,7 @@ def bound(organization: Organization, call: Call, request: Request, target: tupl
         raise errors.no_such_segment(name)
     if request.method != "POST":
         raise errors.no_such_resource(f"{call.base}/{table.entity_set}/{name}")
-    if not supports(table, message):
+    if not supports(organization, table, message):
         raise errors.message_not_supported(message, table.logical_name)
     targets = request.json(table.entity_set).get("Targets")
     if not isinstance(targets, list) or not all(isinstance(item, dict) for item in targets):
@@ -38,9 +38,11 @@ def bound(organization: Organization, call: Call, request: Request, target: tupl
     return no_content()
 
 
-def supports(table: Table, message: str) -> bool:
-    """Bulk messages are not listed for activities; custom and the other standard tables have them."""
-    return message in BULK and not table.activity and not table.view_of and table.logical_name != "activityparty"
+def supports(organization: Organization, table: Table, message: str) -> bool:
+    """Whether a table has a bulk message: custom tables do, activities never, the others by switch."""
+    if message not in BULK or table.activity or table.view_of or table.logical_name == "activityparty":
+        return False
+    return table.custom or organization.switches.bulk_messages == "all_but_activities"
 
 
 def _update(organization: Organization, call: Call, table: Table, item: dict[str, Any]) -> None:

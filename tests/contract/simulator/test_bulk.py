@@ -1,7 +1,9 @@
-"""CreateMultiple, UpdateMultiple, UpsertMultiple: on custom and most standard tables, never on activities."""
+"""CreateMultiple, UpdateMultiple, UpsertMultiple: on custom tables; by switch on others too, never on activities."""
 
 import pytest
 
+from simulator import tenant
+from simulator.switches import Switches
 from tests.contract.simulator.support import ABSENT, OTHER, RECORD, error_of
 
 SET = "medx_callqueueitems"
@@ -74,9 +76,20 @@ def test_activities_have_none_of_them(client, entity_set, message):
     assert error_of(answer) == (400, "0x80040800")
 
 
+@pytest.mark.parametrize("message", [CREATE, UPDATE, UPSERT])
+def test_standard_tables_have_them_only_by_switch(client, simulator, message):
+    target = {"accountid": tenant.ACCOUNTS[0], "name": "x"} if message == UPDATE else {"name": "x"}
+    refused = client.post(f"accounts/{message}", json={"Targets": [target]})
+    assert error_of(refused) == (400, "0x80040800")
+    simulator.call(lambda core: setattr(core.organization, "switches", Switches(bulk_messages="all_but_activities")))
+    assert client.post(f"accounts/{message}", json={"Targets": [target]}).status_code < 300
+    refused = client.post(f"tasks/{message}", json={"Targets": []})
+    assert error_of(refused) == (400, "0x80040800")
+
+
 @pytest.mark.parametrize("message", ["CreateMultiple", "UpdateMultiple", "UpsertMultiple"])
 @pytest.mark.parametrize(
-    ("table", "there"), [("task", False), ("phonecall", False), ("medx_callqueueitem", True), ("account", True)]
+    ("table", "there"), [("task", False), ("phonecall", False), ("medx_callqueueitem", True), ("account", False)]
 )
 def test_clients_can_ask_whether_a_table_has_a_message(client, table, there, message):
     params = {
