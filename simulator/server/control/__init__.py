@@ -1,5 +1,6 @@
 """`/_control/…`: look into the simulator and disturb it. JSON in, JSON out; `GET /_control` lists what there is."""
 
+import inspect
 import json
 from typing import Any
 
@@ -13,10 +14,15 @@ from simulator.server.control.desk import ControlError, Desk, Routes
 
 async def _index(control: Desk, http: web.BaseRequest, rest: str) -> Any:
     del http, rest
-    return {**control.info, "endpoints": [f"{method} /_control/{name}" for method, name in sorted(_ROUTES)]}
+    endpoints = {f"{method} /_control/{name}": handler for (method, name), handler in sorted(ROUTES.items())}
+    return {
+        **control.info,
+        "endpoints": list(endpoints),
+        "help": {endpoint: inspect.getdoc(handler) for endpoint, handler in endpoints.items() if handler.__doc__},
+    }
 
 
-_ROUTES: Routes = {
+ROUTES: Routes = {
     ("GET", ""): _index,
     **observing.ROUTES,
     **state.ROUTES,
@@ -34,7 +40,7 @@ class Control:
     async def answer(self, http: web.BaseRequest) -> web.StreamResponse:
         _, _, name = http.path.removeprefix("/_control").partition("/")
         name, _, rest = name.partition("/")
-        handler = _ROUTES.get((http.method, name))
+        handler = ROUTES.get((http.method, name))
         if handler is None:
             return _json({"error": f"no control {http.method} {http.path}"}, 404)
         try:

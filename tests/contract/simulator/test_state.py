@@ -278,6 +278,7 @@ class TestControl:
         body = httpx.get(simulator.control_url).json()
         assert body["api_url"] == simulator.api_url
         assert "POST /_control/faults" in body["endpoints"]
+        assert body["help"]["POST /_control/throttle"].startswith('{"user", "facet"')
 
     def test_health(self, simulator):
         assert control(simulator, "GET", "health").json() == {"status": "up"}

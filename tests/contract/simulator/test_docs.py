@@ -1,0 +1,42 @@
+"""docs/simulator.md says what the simulator does: its switches, options, controls and the table file it shows."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from simulator.cli import app
+from simulator.schema import table_from
+from simulator.server.control import ROUTES
+from simulator.switches import Switches
+
+TEXT = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "values"), Switches.choices().items())
+def test_every_switch_stands_there_with_its_default_first(name, values):
+    (row,) = re.findall(rf"^\| `{name}` \| (.*) \|$", TEXT, re.MULTILINE)
+    shown = re.findall(r"`([^`]+)`", row.split(":")[0])
+    assert shown[0] == getattr(Switches(), name)
+    assert set(shown) == set(values)
+
+
+def test_every_control_stands_there():
+    for _, name in ROUTES:
+        assert f"`{name}" in TEXT or f"_control/{name}" in TEXT, name
+
+
+def test_every_option_that_stands_there_exists():
+    known = set()
+    commands = typer.main.get_command(app).commands
+    for command in [*commands.values(), *commands["snapshot"].commands.values()]:
+        for parameter in command.params:
+            known |= {*parameter.opts, *parameter.secondary_opts}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT)) <= known
+
+
+def test_the_table_file_is_one():
+    (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    assert table_from(yaml.safe_load(block)).logical_name == "new_ticket"
