@@ -1,5 +1,7 @@
+import asyncio
 import io
 import json
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -220,3 +222,19 @@ def test_P6_what_is_too_large_to_copy_is_rejected_by_where_it_stands():
     smaller = rejection(refused, topic="t", by="v").smaller
     assert (smaller.key, smaller.value, smaller.smaller) == (None, None, None)
     assert [each.code for each in reasons(smaller.headers)] == ["undecodable", "too_large_to_copy"]
+
+
+def test_P6_the_loop_turns_while_a_long_text_is_decided_about():
+    class PinsThatWaitForTheLoop(MemoryPins):
+        turned = threading.Event()
+
+        def digest(self, partition, session_id):
+            assert self.turned.wait(10), "the loop stands still"
+            return super().digest(partition, session_id)
+
+    async def decide():
+        pins = PinsThatWaitForTheLoop()
+        asyncio.get_running_loop().call_soon(pins.turned.set)
+        return await a_desk(pins).first_verdicts([incoming(make_outcome(summary="5 " * 2_500))])
+
+    assert kinds(asyncio.run(decide())) == [Planned]

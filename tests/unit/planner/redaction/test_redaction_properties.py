@@ -164,7 +164,11 @@ HOSTILE = (
     ),
     *("10:30 ", "$1,234", "4111 ", "12345 ", "1234567 ", "530, ", "530-555-0101 ", "a@b.co ", "[REDACTED]", "call "),
     *("AAAA", "MTIz", "3130"),
+    # The slowest of 19,000 that were made up at random.
+    *("00 44 ", " plus 95", "twenty ", "55 ", "5551234 x1 ", "1 22 333 4444 ", "5i~", "11}", '2024-"*9', "&#5\\u003"),
 )
+MOST_WORK = 700
+"""Calls per character; the worst that was found makes 282. Work that grew with the square would make thousands."""
 
 
 def _work(text: str) -> int:
@@ -187,6 +191,14 @@ def _work(text: str) -> int:
 def test_P6_twice_the_text_is_at_most_about_twice_the_work(part: str) -> None:
     short, long = (_work((part * size)[:size]) for size in (3_000, 6_000))
     assert long <= 2.3 * short + 500
+
+
+@given(
+    st.text("+1 ", max_size=3), st.lists(st.sampled_from((*FRAGMENTS, *HOSTILE)), min_size=1, max_size=8).map("".join)
+)
+@settings(max_examples=40, deadline=None)
+def test_P6_no_text_of_the_longest_kind_makes_more_work_than_its_length_allows(beginning: str, part: str) -> None:
+    assert _work((beginning + part * 5_000)[:5_000]) <= MOST_WORK * 5_000
 
 
 @pytest.mark.parametrize("part", ["a", "@", "1", "(", "%4"])
