@@ -8,18 +8,22 @@ from simulator.schema import Kind, Table
 
 _WHOLE = frozenset({Kind.INTEGER, Kind.BIGINT, Kind.PICKLIST, Kind.STATE, Kind.STATUS})
 _FRACTION = frozenset({Kind.DECIMAL, Kind.MONEY, Kind.DOUBLE})
-_TRUE = frozenset({"1", "true", "yes"})
+_BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 def rows_from_csv(table: Table, text: str) -> list[dict[str, Any]]:
     """Bodies of creates. Raises ValueError naming the line and column of a value that does not fit its type."""
+    lines = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
+    header = next(lines, [])
     rows = []
-    for number, record in enumerate(csv.DictReader(io.StringIO(text)), 2):
-        row = {}
-        for name, cell in record.items():
-            if name and cell:
-                row[name] = _value(table, name, cell, number)
-        rows.append(row)
+    for cells in lines:
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            few = "fewer" if len(cells) < len(header) else "more"
+            raise ValueError(f"line {lines.line_num} has {few} cells than the header")
+        named = zip(header, cells, strict=True)
+        rows.append({name: _value(table, name, cell, lines.line_num) for name, cell in named if cell})
     return rows
 
 
@@ -29,9 +33,9 @@ def _value(table: Table, name: str, cell: str, line: int) -> Any:
         if column is None or column.kind not in _WHOLE | _FRACTION | {Kind.BOOLEAN}:
             return cell
         if column.kind is Kind.BOOLEAN:
-            return cell.lower() in _TRUE
+            return _BOOLEANS[cell.lower()]
         return int(cell) if column.kind in _WHOLE else float(cell)
-    except ValueError:
+    except (KeyError, ValueError):
         raise ValueError(
             f"line {line}, column {name}: '{cell}' is not a {column.kind.value if column else 'value'}"
         ) from None

@@ -49,6 +49,27 @@ class TestSeeding:
         assert "line 3, column medx_priority: 'many'" in answer.json()["error"]
         assert simulator.rows("medx_callqueueitems") == []
 
+    def test_csv_as_a_spreadsheet_saves_it(self, simulator):
+        text = "\ufeffmedx_name,medx_priority\r\nAnna,5\r\n"
+        headers = {"Content-Type": "text/csv"}
+        answer = control(simulator, "POST", "seed/medx_callqueueitems", content=text.encode(), headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert simulator.rows("medx_callqueueitems")[0]["medx_name"] == "Anna"
+
+    @pytest.mark.parametrize(
+        ("text", "complaint"),
+        [
+            ("medx_name,medx_donotcall\nAnna,maybe\n", "line 2, column medx_donotcall: 'maybe'"),
+            ("medx_name\nAnna,5\n", "line 2 has more cells than the header"),
+            ("medx_name,medx_priority\nAnna\n", "line 2 has fewer cells than the header"),
+        ],
+    )
+    def test_a_line_that_cannot_be_read_is_named(self, simulator, text, complaint):
+        headers = {"Content-Type": "text/csv"}
+        answer = control(simulator, "POST", "seed/medx_callqueueitems", content=text, headers=headers)
+        assert answer.status_code == 400
+        assert complaint in answer.json()["error"]
+
     @pytest.mark.parametrize(
         ("path", "rows"),
         [
