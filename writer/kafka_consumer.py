@@ -39,6 +39,7 @@ from writer.errors import MustRestart
 _POLL_S = 0.01
 """How long a commit may wait for the thread, at most."""
 _BATCH = 500
+_ENDS_EVERY_S = 1.0
 _ASK_S = 30.0
 """How long the broker may take to say where a partition's progress stands, or to take a commit."""
 
@@ -94,6 +95,9 @@ class Listener(Protocol):
         ...
 
     def commit_failed(self, code: str) -> None: ...
+
+    def ends(self, offsets: Mapping[int, int]) -> None:
+        """Where the logs of our partitions end, as the broker last said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,7 @@ class ConsumerThread:
         self._want_paused: frozenset[int] = frozenset()
         self.turns = 0
         self.turned_at = time.monotonic()
+        self._ends_told_at = 0.0
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
     def start(self) -> None:
@@ -233,8 +238,17 @@ class ConsumerThread:
         records, errors = self._split(messages)
         if records:
             self._tell(self._listener.received, records)
+        self._tell_ends(consumer)
         for failure in errors:
             self._judge(failure)
+
+    def _tell_ends(self, consumer: Consumer) -> None:
+        """After what was received, so that an end is never heard of before its records."""
+        if self.turned_at < self._ends_told_at + _ENDS_EVERY_S:
+            return
+        self._ends_told_at = self.turned_at
+        known = {p: consumer.get_watermark_offsets(self._at(p), cached=True) for p in self._epochs}
+        self._tell(self._listener.ends, {p: marks[1] for p, marks in known.items() if marks[1] >= 0})
 
     def _judge(self, error: KafkaError) -> None:
         never_joined = self._options.protocol is None and self.protocol == "consumer" and self._epoch == 0

@@ -19,6 +19,12 @@ class Metrics:
             "Age of the oldest plan that was taken and is not settled; 0 if there is none.",
             registry=registry,
         )
+        self.caught_up = Gauge(
+            "writeback_caught_up_timestamp_seconds",
+            "Every plan appended to the partitions of this process before this moment is settled, Unix time; 0 while "
+            "that is not known. A plan at the back of the topic counts from there. The least of all writers counts.",
+            registry=registry,
+        )
         self.outcomes = Counter(
             "writeback_outcomes_total", "Plans by what became of them.", ["status", "reason"], registry=registry
         )
@@ -62,12 +68,13 @@ class Metrics:
             ["identity"],
             registry=registry,
         )
-        self.oldest_blocked = Gauge(
-            "writeback_oldest_blocked_timestamp_seconds",
-            "When this process first blocked a plan since it started, Unix time; 0 if it blocked none.",
+        self.first_blocked = Gauge(
+            "writeback_first_blocked_since_start_timestamp_seconds",
+            "When this process first blocked a plan since it started, Unix time; 0 if it blocked none. What was "
+            "blocked before is on the results topic.",
             registry=registry,
         )
-        self.oldest_blocked_at = 0.0
+        self.first_blocked_at = 0.0
         self.rejected = Counter(
             "writeback_rejected_records_total", "Records on the planned topic that are no plans.", registry=registry
         )

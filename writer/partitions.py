@@ -25,6 +25,10 @@ class _Held:
     thread_epoch: int
     epoch: int
     sent: Commit | None = None
+    end: int | None = None
+    """Where the log ends, as the broker last said with what it delivered."""
+    caught_up_ms: float = 0.0
+    """Everything that was appended before this moment is settled; 0 until that is known."""
     closing: bool = False
     """Being given up: nothing new is begun, what is under way may still settle."""
 
@@ -130,3 +134,18 @@ class Partitions:
     def oldest_ms(self) -> int | None:
         """When the oldest unsettled record was appended."""
         return min((at for at in map(self._ledger.oldest, self._held) if at is not None), default=None)
+
+    def ends(self, offsets: Mapping[int, int]) -> None:
+        """Where the logs of these partitions end now."""
+        for partition, offset in offsets.items():
+            if held := self._held.get(partition):
+                held.end = offset
+
+    def caught_up_ms(self, now_ms: float) -> float:
+        """Everything that was appended to our partitions before this moment is settled; 0 if that is not known."""
+        for partition, held in self._held.items():
+            if (oldest := self._ledger.oldest(partition)) is not None:
+                held.caught_up_ms = max(held.caught_up_ms, oldest)
+            elif held.end is not None and self._ledger.position(partition) >= held.end:
+                held.caught_up_ms = now_ms
+        return min((held.caught_up_ms for held in self._held.values()), default=0.0)

@@ -198,6 +198,9 @@ class Service:
         self._partitions.committed(positions)
         self._end_commit(well=True)
 
+    def ends(self, offsets: Mapping[int, int]) -> None:
+        self._partitions.ends(offsets)
+
     def commit_failed(self, code: str) -> None:
         self._end_commit(well=False)
         self.parts.metrics.commit_failures.labels(code).inc()
@@ -273,6 +276,7 @@ class Service:
         metrics.in_flight.set(self._partitions.in_work())
         metrics.frontier_gap.set(self._partitions.gap())
         metrics.waiting.set(self._patience.outage)
-        metrics.oldest_blocked.set(metrics.oldest_blocked_at)
+        metrics.caught_up.set(self._partitions.caught_up_ms(time.time() * 1000) / 1000)
+        metrics.first_blocked.set(metrics.first_blocked_at)
         for channel in self.parts.pool.channels:
             metrics.token_expiry.labels(channel.dataverse.name).set(channel.dataverse.token_expires_at or 0)

@@ -173,7 +173,7 @@ class Settling:
         self._metrics.outcomes.labels(result.status, reason or "").inc()
         if result.status is not ResultStatus.BLOCKED or reason is BlockReason.ELIGIBILITY:
             return
-        self._metrics.oldest_blocked_at = self._metrics.oldest_blocked_at or time.time()
+        self._metrics.first_blocked_at = self._metrics.first_blocked_at or time.time()
         self._log.warning(
             "plan.blocked",
             session_id=work.session_id,

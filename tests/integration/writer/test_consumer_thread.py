@@ -26,6 +26,7 @@ class Recorder:
         self.released: list[int] = []
         self.gone: list[int] = []
         self.failed_commits: list[str] = []
+        self.log_ends: dict[int, int] = {}
         self.acknowledged: list[dict[int, int]] = []
         self.progress: dict[int, Position] = {}
 
@@ -47,6 +48,9 @@ class Recorder:
 
     def commit_failed(self, code: str) -> None:
         self.failed_commits.append(code)
+
+    def ends(self, offsets: Mapping[int, int]) -> None:
+        self.log_ends |= offsets
 
 
 @pytest.fixture
@@ -107,6 +111,17 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
             await scenario()
 
     asyncio.run(bounded())
+
+
+def test_the_end_of_each_log_is_told_after_its_records(broker: EmbeddedBroker) -> None:
+    async def scenario() -> None:
+        heard = Recorder()
+        produce(broker, 3)
+        async with running(broker, heard):
+            await until(lambda: heard.log_ends.get(0) == 3)
+            assert len(heard.records) == 3
+
+    run(scenario)
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])

@@ -175,6 +175,28 @@ def test_the_age_of_the_oldest_unsettled_plan_is_known() -> None:
     assert bench.partitions.oldest_ms() is None
 
 
+def test_an_operator_sees_up_to_when_everything_has_landed() -> None:
+    partitions = Partitions(WindowLimits())
+    assert partitions.caught_up_ms(9_000) == 0
+    partitions.assign(Assigned(0, 1, Position(10, "")))
+    partitions.assign(Assigned(1, 2, Position(5, "")))
+    partitions.ends({0: 12, 1: 5, 7: 1})
+    assert partitions.caught_up_ms(9_000) == 0, "of partition 0 nothing is known yet"
+    late, later = make_record(10, timestamp_ms=4_000), make_record(11, timestamp_ms=6_000)
+    partitions.arrived(late)
+    partitions.arrived(later)
+    assert partitions.caught_up_ms(9_000) == 4_000
+    partitions.let_go(late, 1)
+    assert partitions.caught_up_ms(9_000) == 6_000
+    partitions.ends({0: 13})
+    partitions.let_go(later, 1)
+    assert partitions.caught_up_ms(9_000) == 6_000, "one more was appended, and is not here yet"
+    partitions.arrived(make_record(12, timestamp_ms=5_000))
+    assert partitions.caught_up_ms(9_000) == 6_000, "it never goes back"
+    partitions.let_go(make_record(12), 1)
+    assert partitions.caught_up_ms(9_000) == 9_000
+
+
 def test_commits_repeat_until_the_broker_has_them() -> None:
     bench = Bench()
     bench.take(record(0, value=None), until=lambda: bench.frontier() == 1)

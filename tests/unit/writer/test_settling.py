@@ -315,6 +315,6 @@ def test_blocked_plans_are_counted_by_reason_with_the_time_of_the_oldest() -> No
         await bench.settling.act_on(bench.arrive(plan(1)), Done(blocked))
         labels = {"status": "blocked", "reason": "metadata"}
         assert bench.metrics.registry.get_sample_value("writeback_outcomes_total", labels) == 1
-        assert bench.metrics.oldest_blocked_at > 0
+        assert bench.metrics.first_blocked_at > 0
 
     run(scenario)
