@@ -3,7 +3,8 @@
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from simulator import errors
 from simulator.crm.organization import Organization
@@ -35,11 +36,10 @@ def run(organization: Organization, table: Table, options: Options, within: Iter
         found = _ordered(compiler, options, found)
     if options.top is not None:
         return found[: options.top], min(len(found), MAX_PAGE), ""
-    start = _position(options.skip_token)
-    page = found[start : start + options.page_size]
-    more = start + options.page_size < len(found)
-    token = _token(start + options.page_size) if more else ""
-    return page, min(len(found), MAX_PAGE), token
+    start = _Bookmark.of(options.skip_token).find(table, found) if options.skip_token else 0
+    end = start + options.page_size
+    token = _Bookmark.between(table, found, end).token if end < len(found) else ""
+    return found[start:end], min(len(found), MAX_PAGE), token
 
 
 def every(organization: Organization, table: Table) -> Iterable[Row]:
@@ -78,14 +78,41 @@ def _order_key(getter: Callable[[Row], Any]) -> Callable[[Row], tuple[bool, Any]
     return key
 
 
-def _token(position: int) -> str:
-    return urlsafe_b64encode(json.dumps({"at": position}).encode()).decode().rstrip("=")
+@dataclass(frozen=True, slots=True)
+class _Bookmark:
+    """Where a page ended: between two rows, so that what happens to the rows that were shown moves no other."""
 
+    at: int
+    last: str
+    next: str
 
-def _position(token: str) -> int:
-    if not token:
-        return 0
-    try:
-        return int(json.loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))["at"])
-    except (ValueError, KeyError, TypeError):
-        raise errors.bad_query("Invalid $skiptoken.") from None
+    @classmethod
+    def between(cls, table: Table, rows: list[Row], at: int) -> Self:
+        key = table.primary_id
+        return cls(at, rows[at - 1].values[key], rows[at].values[key])
+
+    @classmethod
+    def of(cls, token: str) -> Self:
+        """Raises the 400 of a token that is none of ours."""
+        try:
+            plain = json.loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        except ValueError:
+            plain = None
+        match plain:
+            case [int(at), str(last), str(following)] if at > 0:
+                return cls(at, last, following)
+        raise errors.bad_query("Invalid $skiptoken.")
+
+    @property
+    def token(self) -> str:
+        return urlsafe_b64encode(json.dumps([self.at, self.last, self.next]).encode()).decode().rstrip("=")
+
+    def find(self, table: Table, rows: list[Row]) -> int:
+        """Where the next page starts today."""
+        key = table.primary_id
+        if self.at < len(rows) and rows[self.at].values[key] == self.next:
+            return self.at
+        places = {row.values[key]: place for place, row in enumerate(rows)}
+        if self.next in places:
+            return places[self.next]
+        return places[self.last] + 1 if self.last in places else self.at

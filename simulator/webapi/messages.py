@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from simulator.crm.call import Call
 from simulator.errors import Refusal, odata
 
 JSON = "application/json; odata.metadata=minimal"
@@ -53,6 +54,13 @@ class Reply:
     @property
     def failed(self) -> bool:
         return self.status >= 400
+
+
+def next_link(call: Call, request: Request, token: str) -> str:
+    """The URL of the next page: the same request with the token."""
+    pairs = request.query.split("&")
+    kept = "".join(f"{pair}&" for pair in pairs if pair and not pair.startswith(("$skiptoken", "%24skiptoken")))
+    return f"{call.base}/{request.path}?{kept}$skiptoken={token}"
 
 
 def preferences(header: str) -> dict[str, str]:

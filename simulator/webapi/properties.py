@@ -9,7 +9,7 @@ from simulator.query import options as query
 from simulator.query import select
 from simulator.query.predicate import Compiler, find_column
 from simulator.schema import Column, Table
-from simulator.webapi.messages import Reply, Request, no_content, show
+from simulator.webapi.messages import Reply, Request, next_link, no_content, show
 
 Target = tuple[Table, keys.Key, str]
 
@@ -91,11 +91,14 @@ def _related(organization: Organization, call: Call, request: Request, target: t
     ids = organization.store.matching(child.logical_name, column.wire, record_id)
     rows = [held for child_id in ids if (held := organization.store.get(child.logical_name, child_id))]
     shaper = Shaper(organization, child, options)
-    page, count, _ = select.run(organization, child, options, rows)
+    page, count, token = select.run(organization, child, options, rows)
     shown: dict[str, Any] = {"@odata.context": f"{call.base}/$metadata#{child.entity_set}"}
     if options.count:
         shown["@odata.count"] = count
-    return show(shown | {"value": [shaper.show(item) for item in page]})
+    shown["value"] = [shaper.show(item) for item in page]
+    if token:
+        shown["@odata.nextLink"] = next_link(call, request, token)
+    return show(shown)
 
 
 def _reference(

@@ -14,7 +14,7 @@ from simulator.query.options import Options
 from simulator.schema import Table
 from simulator.store import Row
 from simulator.webapi import properties
-from simulator.webapi.messages import Reply, Request, no_content, show
+from simulator.webapi.messages import Reply, Request, next_link, no_content, show
 
 __all__ = ["Table", "many", "one"]
 Target = tuple[Table, keys.Key, str]
@@ -156,10 +156,7 @@ def _query(organization: Organization, call: Call, request: Request, table: Tabl
         body["@odata.count"] = count
     body["value"] = [shaper.show(row) for row in rows]
     if token:
-        kept = "&".join(
-            pair for pair in request.query.split("&") if pair and not pair.startswith(("$skiptoken", "%24skiptoken"))
-        )
-        body["@odata.nextLink"] = f"{call.base}/{table.entity_set}?{kept}{'&' if kept else ''}$skiptoken={token}"
+        body["@odata.nextLink"] = next_link(call, request, token)
     headers = (
         {"Preference-Applied": f"odata.maxpagesize={options.page_size}"}
         if "odata.maxpagesize" in request.prefer

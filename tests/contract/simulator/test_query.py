@@ -257,6 +257,34 @@ class TestPaging:
         assert answer.json()["@odata.nextLink"].startswith(f"{crm.base_url}{SET}?")
         assert "$skiptoken=" in answer.json()["@odata.nextLink"]
 
+    @pytest.mark.parametrize("change", ["leaves the filter", "is deleted", "comes before"])
+    def test_what_happens_to_shown_rows_between_two_pages_moves_no_other_row(self, crm, change):
+        params = {"$filter": "medx_callstatus eq 0", "$orderby": "medx_name", "$select": "medx_name"}
+        answer = crm.get(SET, params=params, headers={"Prefer": "odata.maxpagesize=2"})
+        everybody = names(crm.get(SET, params=params))
+        shown = answer.json()["value"]
+        for row in shown:
+            if change == "leaves the filter":
+                crm.patch(f"{SET}({row['medx_callqueueitemid']})", json={"medx_callstatus": 1})
+            elif change == "is deleted":
+                crm.delete(f"{SET}({row['medx_callqueueitemid']})")
+            else:
+                crm.post(SET, json={"medx_name": "Aaron", "medx_callstatus": 0})
+        rest = crm.get(answer.json()["@odata.nextLink"])
+        assert names(rest) == everybody[2:]
+
+    def test_pages_of_a_records_own_collection(self, crm):
+        account = f"accounts({tenant.ACCOUNTS[5]})"
+        bind = {"regardingobjectid_account_task@odata.bind": f"/{account}"}
+        for number in range(5):
+            crm.post("tasks", json={"subject": str(number), **bind})
+        found, url, params = [], f"{account}/Account_Tasks", {"$select": "subject"}
+        while url:
+            answer = crm.get(url, params=params, headers={"Prefer": "odata.maxpagesize=2"}).json()
+            found.append([row["subject"] for row in answer["value"]])
+            url, params = answer.get("@odata.nextLink"), None
+        assert found == [["0", "1"], ["2", "3"], ["4"]]
+
     def test_top_goes_without_pages(self, crm):
         answer = crm.get(SET, params={"$top": "3"}, headers={"Prefer": "odata.maxpagesize=2"})
         assert len(answer.json()["value"]) == 3
