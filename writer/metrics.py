@@ -44,7 +44,7 @@ class Metrics:
         self.plans_per_request = Histogram(
             "writeback_plans_per_request",
             "Plans that shared one request.",
-            buckets=(1, 2, 4, 6, 8, 10, 20, 50),
+            buckets=(1, 2, 4, 6, 8, 10, 15, 20, 50, 140),
             registry=registry,
         )
         self.in_flight = Gauge("writeback_in_flight_plans", "Plans taken and not settled.", registry=registry)

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas import environment
 from schemas.connection import BrokerSettings, RegistrySettings
 from telemetry.logs import LogFormat
+from writer.core.batching import MOST
 
 PREFIX = "WRITER_"
 
@@ -178,7 +179,13 @@ class FlowSettings(_Group):
     window: int = Field(
         4_000, ge=2, le=100_000, description="Most plans in memory; a full window pauses partitions. About 10 kB each."
     )
-    max_plans_per_request: int = Field(10, ge=1, le=200, description="Most plans that share one $batch under backlog.")
+    max_plans_per_request: int = Field(
+        MOST,
+        ge=1,
+        le=140,
+        description="Most plans that share one $batch under backlog. More save requests; fewer keep requests short, "
+        "and leave less to read back when an answer is lost.",
+    )
     metadata_ttl_s: float = Field(900.0, gt=0, description="How long verified live metadata is trusted.")
     owner_ttl_s: float = Field(300.0, gt=0, description="How long an owner's enabled state is trusted.")
     back_of_topic_s: float = Field(

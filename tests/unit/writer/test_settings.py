@@ -94,3 +94,10 @@ def test_every_setting_is_described() -> None:
     rows = describe()
     assert len({name for name, _, _ in rows}) == len(rows) > 30
     assert all(description.endswith((".", "]")) for _, _, description in rows)
+
+
+def test_the_largest_share_stays_within_the_operations_that_one_batch_may_hold(environ: pytest.MonkeyPatch) -> None:
+    """Of a plan: four writes, and three reads for the plan behind it in its lane."""
+    environ.setenv("WRITER_FLOW__MAX_PLANS_PER_REQUEST", "140")
+    assert read_settings().flow.max_plans_per_request * (4 + 3) <= 1000
+    assert "MAX_PLANS_PER_REQUEST" in problems(environ, WRITER_FLOW__MAX_PLANS_PER_REQUEST="141")
