@@ -9,7 +9,7 @@ P1 The pins are a table whose changelog is the planned topic itself.
 3. No exception leaves the loop, for Faust would acknowledge the event that raised it. Being cancelled (SIGTERM) is one:
    the batch in hand is finished first.
 4. Setting a pin sends nothing, since the plan was just published; recovery reads the planned topic.
-5. An error while recovering ends the process too: Faust would log it and go on without those pins.
+5. An error while recovering ends the process too: Faust would log it and try the same for ever, or go on without pins.
 6. Nothing that was read is thrown away or jumped over while partitions come and go: `planner.reading`.
 """
 
@@ -53,14 +53,11 @@ class PinTable(faust.Table[bytes, bytes]):
     def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
         try:
             self.store_of_pins.apply(each.message for each in batch)
-        except BaseException as error:  # noqa: BLE001  Faust would log it and go on without these pins
+        except BaseException as error:  # noqa: BLE001  Faust would log it and try the same for ever
             self.hard_exit(error)
 
     def persisted_offset(self, tp: TP) -> int | None:
         return self.store_of_pins.read_up_to(tp.partition)
-
-    async def need_active_standby_for(self, _tp: TP) -> bool:
-        return True
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0

@@ -47,8 +47,8 @@ class Reading:
         self._after_gap: dict[tuple[TP, int], int] = {}
 
     def fetched(self, assignment: object, offsets: Mapping[TP, Iterable[int]]) -> None:
-        """A batch, after the one before was dealt with. Records come in order from where the assignment began, so an
-        offset behind the ones before means that somebody sought back to what is committed."""
+        """A batch, after the one before was dealt with. Records come in order from where the assignment began; one that
+        comes again, since somebody sought back to what is committed, was handed over already."""
         if assignment is not self.assignment:
             self.assignment = assignment
             self.first, self._next, self._fetched_to = {}, {}, {}
@@ -56,9 +56,7 @@ class Reading:
         for tp, of_partition in offsets.items():
             for offset in of_partition:
                 expected = self._fetched_to.get(tp, offset)
-                if offset < expected:
-                    self._after_gap[tp, offset] = 0
-                elif offset > expected:
+                if offset > expected:
                     self._after_gap[tp, offset] = expected
                 self.first.setdefault(tp, offset)
                 self._next.setdefault(tp, offset)

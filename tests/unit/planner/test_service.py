@@ -61,6 +61,20 @@ def test_P5_a_batch_is_pinned_only_after_it_was_acknowledged():
     assert len(pins) == 0
 
 
+def test_P1_the_pins_are_told_which_partitions_a_batch_was_of_once_it_is_seen_through():
+    class Pins(MemoryPins):
+        def __init__(self):
+            super().__init__()
+            self.told = []
+
+        def turned(self, partitions):
+            self.told.append((partitions, len(self)))
+
+    service, _ = a_service(pins=(pins := Pins()))
+    asyncio.run(service.handle([incoming(make_outcome(), partition=3)]))
+    assert pins.told == [({3}, 1)]
+
+
 def test_plans_go_where_their_outcome_stood_under_their_session():
     publisher = FakePublisher()
     service, _ = a_service(publisher=publisher)
