@@ -8,6 +8,8 @@ const ROWS = 100;
 let table = null;
 let seen = 0;
 let before = null;
+let asked = false;
+let looking = false;
 
 async function ask(path, method = "GET", body) {
   const answer = await fetch(control + path, { method, body: body === undefined ? undefined : JSON.stringify(body) });
@@ -82,6 +84,12 @@ function entryLine(entry) {
 async function showLog() {
   const { last, entries } = await ask(`oplog?after=${Math.max(seen, 0)}&limit=${LOG_LINES}`);
   const list = find("#log ol");
+  if (last < seen) {
+    // The numbers of another life: the simulator was started again.
+    seen = 0;
+    list.replaceChildren();
+    return showLog();
+  }
   if (last - seen > LOG_LINES && entries.length === LOG_LINES) {
     seen = last - LOG_LINES;
     list.replaceChildren();
@@ -140,7 +148,19 @@ const faults = {
   clear: () => ask("faults", "DELETE"),
 };
 
+// One look at a time; who asks meanwhile gets another one after it.
 async function refresh() {
+  asked = true;
+  if (looking) return;
+  looking = true;
+  while (asked) {
+    asked = false;
+    await look();
+  }
+  looking = false;
+}
+
+async function look() {
   try {
     const counters = await ask("counters");
     table ??= Object.keys(counters.rows).find((name) => name.includes("queue")) ?? Object.keys(counters.rows)[0];

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from simulator import tenant
+from simulator.oplog import OperationLog
 from tests.contract.simulator.support import RECORD
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -106,6 +107,29 @@ def test_the_page_shows_rows_log_and_limits_as_they_change(simulator, client, br
     assert "at the same time" in browser.text("#limits")
     browser.click("[data-table=account]")
     browser.wait(lambda: "Account 10" in browser.text("#rows"))
+
+
+@needs_browser
+def test_every_entry_of_the_log_is_shown_once_however_often_the_page_asks(simulator, client, browser):
+    browser.open(f"{simulator.base_url}/")
+    browser.wait(lambda: browser.text("#state") == "live")
+    queue_item(client, "Prospect 1")
+    browser.run("for (let time = 0; time < 5; time++) refresh()")
+    queue_item(client, "Prospect 2")
+    browser.wait(lambda: "Prospect 2" in browser.text("#log"))
+    numbers = browser.run("return [...document.querySelectorAll('#log .seq')].map((one) => one.textContent)")
+    assert len(numbers) == len(set(numbers))
+
+
+@needs_browser
+def test_the_log_starts_anew_with_the_simulator(simulator, client, browser):
+    queue_item(client, "Prospect 1")
+    browser.open(f"{simulator.base_url}/")
+    browser.wait(lambda: "Prospect 1" in browser.text("#log"))
+    simulator.call(lambda core: setattr(core.organization, "log", OperationLog()))
+    queue_item(client, "Another life")
+    browser.wait(lambda: "Another life" in browser.text("#log"))
+    assert "Prospect 1" not in browser.text("#log")
 
 
 @needs_browser
