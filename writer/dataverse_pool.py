@@ -266,11 +266,11 @@ def _sent(part: Part, index: int | None) -> Sent:
 
 
 def _heaviest(exchange: Exchange) -> Judgement:
-    """What pacing must hear: throttling, or being told to wait, may hide in a part."""
-    parts = [part.judgement for part in exchange.parts]
-    throttled = [judgement for judgement in parts if judgement.kind is Kind.BUSY]
-    told = [judgement for judgement in parts if judgement.retry_after is not None]
-    return next(iter((*throttled, *told)), exchange.whole)
+    """What pacing must hear: throttling may hide in a part. Any other trouble there is that of a plan, and holds up
+    nobody else (W5).
+    """
+    throttled = [part.judgement for part in exchange.parts if part.judgement.kind is Kind.BUSY]
+    return throttled[0] if throttled else exchange.whole
 
 
 def _hint(reply: Reply) -> int | None:

@@ -195,6 +195,20 @@ def test_W6_parts_after_the_one_where_the_service_stopped_were_not_tried() -> No
     assert second.not_tried
 
 
+@pytest.mark.parametrize(("status", "held"), [(429, True), (503, False)])
+def test_W5_trouble_of_one_part_holds_up_its_identity_only_if_it_is_throttling(status: int, held: bool) -> None:
+    answered = (
+        b"--b\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+        b"HTTP/1.1 %d X\r\nRetry-After: 60\r\nContent-Type: application/json\r\n\r\n"
+        b'{"error":{"code":"","message":""}}\r\n--b--\r\n' % status
+    )
+    answer = httpx2.Response(200, headers={"content-type": "multipart/mixed; boundary=b"}, content=answered)
+    fake = FakeDataverse(before=lambda _: answer)
+    pool = make_pool(fake)
+    assert sent(pool, fake, WRITE).parts[0].judgement.status == status
+    assert (pool.channels[0].pacer.held_until > time.monotonic()) is held
+
+
 def test_requests_are_counted_by_operation_and_class_of_reply() -> None:
     metrics, fake = Metrics(), FakeDataverse()
     pool = make_pool(fake, metrics=metrics)
