@@ -52,8 +52,9 @@ class Intake:
     async def run(self) -> None:
         while True:
             record = await self._records.get()
-            plan = await self._decode(record)
-            if plan is not None or record.value is None:
+            settled = self._partitions.is_settled(record)
+            plan = None if settled else await self._decode(record)
+            if plan is not None or record.value is None or settled:
                 self._take(record, plan)
             if self._records.empty():
                 self._partitions.settle_originals()

@@ -73,6 +73,10 @@ class Partitions:
         """The record takes room from now on, decoded or not (B3)."""
         self._window.entered(record.partition, size_of(record))
 
+    def is_settled(self, record: Taken) -> bool:
+        """By an earlier run: there is no need to look into it."""
+        return self.epoch_of(record) is not None and self._ledger.remembers(record.partition, record.offset)
+
     def arrived(self, record: Taken) -> bool:
         """Whether there is anything to do; not if it was settled before, or is in work already: then its room is free
         again, and nothing is settled. Only for records that are ours.

@@ -114,6 +114,10 @@ class Ledger:
         self._advance(of)
         return not known
 
+    def remembers(self, partition: int, offset: int) -> bool:
+        """Whether an earlier run has settled it. For offsets not below the position."""
+        return _known(self._partitions[partition], offset)
+
     def settle(self, partition: int, offset: int, epoch: int) -> bool:
         """Notes that a record needs no more work. False if the news is of an earlier epoch, and was dropped."""
         of = self._partitions.get(partition)

@@ -16,6 +16,7 @@ from schemas.wire import SchemaId
 from tests.factories import make_plan
 from tests.unit.writer.workbench import FakeOutbox, make_record
 from writer.core.lanes import WindowLimits
+from writer.core.ledger import encode_settled
 from writer.intake import Intake
 from writer.kafka_consumer import Assigned, Position, Taken
 from writer.metrics import Metrics
@@ -122,6 +123,23 @@ def test_what_is_remembered_as_settled_is_not_worked_on_again() -> None:
     second.partitions.assign(Assigned(0, 1, committed))
     second.take(*(record(offset) for offset in range(4)), until=lambda: len(second.queued) == 2)
     assert [work.offset for work in second.queued] == [0, 1]
+
+
+def test_B3_what_an_earlier_run_has_settled_is_not_even_looked_into() -> None:
+    class Counting:
+        schema_by_id = None
+        decoded = 0
+
+        def decode(self, value: bytes) -> PlannedWriteback:
+            self.decoded += 1
+            return CODEC.decode(value)
+
+    codec = Counting()
+    bench = Bench(codec)  # type: ignore[arg-type]
+    bench.partitions.assign(Assigned(0, 2, Position(0, encode_settled(0, [(1, 6)]))))
+    bench.take(*(record(offset, epoch=2) for offset in range(8)), until=lambda: len(bench.queued) == 3)
+    assert [work.offset for work in bench.queued] == [0, 6, 7]
+    assert codec.decoded == 3
 
 
 def test_W1_a_record_that_is_read_twice_does_not_settle_the_plan_in_work() -> None:

@@ -88,6 +88,7 @@ def test_W1_what_is_remembered_is_remembered_until_it_was_read() -> None:
     epoch = ledger.assign(0, 10, encode_settled(10, ranges([12, 15])))
 
     assert ledger.commits() == []
+    assert [ledger.remembers(0, offset) for offset in (10, 11, 12)] == [False, False, True]
     assert ledger.arrived(0, 10)
     assert not ledger.arrived(0, 12)
     assert ledger.commits() == [], "frontier and settled offsets are those that were committed"
