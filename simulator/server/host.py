@@ -96,7 +96,7 @@ class _Door:
             return web.Response(status=404)
         form = dict(parse_qsl((await http.content.read()).decode("utf-8", "replace")))
         try:
-            return web.json_response(self.signin.token(found[1], form))
+            return web.json_response(self.signin.token(found[1], form, f"https://{http.host}"))
         except TokenError as error:
             return web.json_response(error.to_dict(), status=error.status)
 

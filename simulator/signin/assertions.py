@@ -56,19 +56,22 @@ class Assertions:
         ]
         self.federations[client_id.lower()] = [*others, federation]
 
-    def check(self, client_id: str, assertion: str) -> None:
-        """Raises AssertionError_ for an assertion that does not prove this client."""
+    def check(self, client_id: str, assertion: str, realm: frozenset[str]) -> None:
+        """Raises AssertionError_ for an assertion that does not prove this client.
+
+        `realm` are the audiences that a certificate's assertion may be for: the names of the token endpoint.
+        """
         try:
             header = jwt.get_unverified_header(assertion)
             claims = jwt.decode(assertion, options={"verify_signature": False})
         except jwt.PyJWTError:
             raise AssertionError_(50027, "JWT token is invalid or malformed.") from None
         if claims.get("iss") == client_id:
-            self._check_certificate(client_id, assertion, header)
+            self._check_certificate(client_id, assertion, header, realm)
         else:
             self._check_federation(client_id, assertion, claims)
 
-    def _check_certificate(self, client_id: str, assertion: str, header: dict[str, Any]) -> None:
+    def _check_certificate(self, client_id: str, assertion: str, header: dict[str, Any], realm: frozenset[str]) -> None:
         thumbprint = str(header.get("x5t#S256") or header.get("x5t")).rstrip("=")
         for pem in self.certificates.get(client_id, []):
             certificate = x509.load_pem_x509_certificate(pem.encode())
@@ -77,14 +80,21 @@ class Assertions:
             key = certificate.public_key().public_bytes(
                 serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
             )
-            _verify(assertion, key.decode(), audience=None)
+            try:
+                _verify(assertion, key.decode(), realm)
+            except jwt.InvalidAudienceError:
+                text = "Client assertion audience claim does not match Realm issuer."
+                raise AssertionError_(700023, text) from None
             return
         raise AssertionError_(700027, "The certificate with this thumbprint is not registered for the application.")
 
     def _check_federation(self, client_id: str, assertion: str, claims: dict[str, Any]) -> None:
         for federation in self.federations.get(client_id, []):
             if (claims.get("iss"), claims.get("sub")) == (federation.issuer, federation.subject):
-                _verify(assertion, federation.public_key, audience=FEDERATED_AUDIENCE)
+                try:
+                    _verify(assertion, federation.public_key, frozenset({FEDERATED_AUDIENCE}))
+                except jwt.InvalidAudienceError:
+                    raise AssertionError_(700027, "Client assertion is for another audience.") from None
                 return
         raise AssertionError_(70021, "No matching federated identity record found for presented assertion.")
 
@@ -93,16 +103,16 @@ def _thumbprint(certificate: x509.Certificate, algorithm: hashes.HashAlgorithm) 
     return base64.urlsafe_b64encode(certificate.fingerprint(algorithm)).decode().rstrip("=")
 
 
-def _verify(assertion: str, key: str, audience: str | None) -> None:
+def _verify(assertion: str, key: str, audiences: frozenset[str]) -> None:
+    """Raises AssertionError_, or jwt.InvalidAudienceError when signature and times are good."""
     try:
-        jwt.decode(
-            assertion,
-            key,
-            algorithms=["RS256", "PS256"],
-            audience=audience,
-            options={"verify_aud": audience is not None},
+        claims = jwt.decode(
+            assertion, key, algorithms=["RS256", "PS256"], options={"verify_aud": False, "require": ["exp"]}
         )
-    except jwt.ExpiredSignatureError:
+    except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError, jwt.MissingRequiredClaimError):
         raise AssertionError_(700024, "Client assertion is not within its valid time range.") from None
     except jwt.PyJWTError:
         raise AssertionError_(700027, "Client assertion failed signature validation.") from None
+    given = claims.get("aud")
+    if audiences.isdisjoint(given if isinstance(given, list) else [given]):
+        raise jwt.InvalidAudienceError

@@ -47,8 +47,8 @@ class SignIn:
     expired_secrets: set[str] = field(default_factory=set)
     issued: int = 0
 
-    def token(self, tenant: str, form: dict[str, str]) -> dict[str, Any]:
-        """The body of a token answer. Raises TokenError, as Entra would say it."""
+    def token(self, tenant: str, form: dict[str, str], authority: str) -> dict[str, Any]:
+        """The body of a token answer. Raises TokenError, as Entra would say it. `authority` as in `discovery`."""
         if tenant != self.issuer.tenant_id:
             raise TokenError(400, "invalid_request", 90002, f"Tenant '{tenant}' not found.")
         if form.get("grant_type") != "client_credentials":
@@ -61,7 +61,7 @@ class SignIn:
                 700016,
                 f"Application with identifier '{client_id}' was not found in the directory.",
             )
-        self._prove(client_id, form)
+        self._prove(client_id, form, realm(authority, tenant))
         scope = form.get("scope") or f"{form.get('resource', '')}/.default"
         if not scope.endswith("/.default"):
             raise TokenError(
@@ -72,12 +72,12 @@ class SignIn:
         seconds = int(self.lifetime)
         return {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token}
 
-    def _prove(self, client_id: str, form: dict[str, str]) -> None:
+    def _prove(self, client_id: str, form: dict[str, str], audiences: frozenset[str]) -> None:
         if "client_assertion" in form:
             if form.get("client_assertion_type") != ASSERTION_TYPE:
                 raise TokenError(400, "invalid_request", 900144, "The body must contain 'client_assertion_type'.")
             try:
-                self.assertions.check(client_id, form["client_assertion"])
+                self.assertions.check(client_id, form["client_assertion"], audiences)
             except AssertionError_ as wrong:
                 raise TokenError(401, "invalid_client", wrong.number, str(wrong)) from None
             return
@@ -90,6 +90,12 @@ class SignIn:
             raise TokenError(401, "invalid_client", 7000222, "The provided client secret keys are expired.")
         if self.secrets.get(client_id) != secret:
             raise TokenError(401, "invalid_client", 7000215, "Invalid client secret provided.")
+
+
+def realm(authority: str, tenant: str) -> frozenset[str]:
+    """What a client may call this token endpoint in its assertion."""
+    base = f"{authority}/{tenant}"
+    return frozenset({f"{base}/oauth2/v2.0/token", f"{base}/oauth2/token", f"{base}/v2.0", base, f"{base}/"})
 
 
 def discovery(authority: str, tenant: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import ssl
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -159,6 +160,37 @@ class TestAssertions:
         with pytest.raises(ClientAuthenticationError, match="AADSTS700027"):
             token_of(entra, kind=CertificateCredential, certificate_data=self.pem(key))
 
+    @pytest.mark.parametrize(
+        ("claims", "number"),
+        [
+            ({"aud": "https://elsewhere.example/oauth2/v2.0/token"}, 700023),
+            ({"aud": None}, 700023),
+            ({"exp": 1}, 700024),
+            ({"exp": None}, 700024),
+        ],
+    )
+    def test_an_assertion_of_a_certificate_that_is_not_good(self, entra, key, claims, number):
+        pem = self.pem(key)
+        asked = {"client_id": tenant.CLIENT_ID, "certificate": pem.decode()}
+        assert httpx.put(f"{entra.control_url}/applications", json=asked).status_code == 200
+        endpoint = f"{entra.authority}/{tenant.TENANT_ID}/oauth2/v2.0/token"
+        good = {"iss": tenant.CLIENT_ID, "sub": tenant.CLIENT_ID, "aud": endpoint, "exp": int(time.time()) + 60}
+        fingerprint = x509.load_pem_x509_certificate(pem[pem.index(b"-----BEGIN CERT") :]).fingerprint(hashes.SHA256())
+        header = {"x5t#S256": base64.urlsafe_b64encode(fingerprint).decode().rstrip("=")}
+
+        def ask(payload):
+            payload = {name: value for name, value in payload.items() if value is not None}
+            form = {
+                "grant_type": "client_credentials", "client_id": tenant.CLIENT_ID,
+                "scope": f"{entra.base_url}/.default",
+                "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                "client_assertion": jwt.encode(payload, key, algorithm="RS256", headers=header),
+            }  # fmt: skip
+            return httpx.post(endpoint, data=form, verify=ssl.create_default_context(cafile=entra.ca_file))
+
+        assert ask(good).status_code == 200
+        assert ask(good | claims).json()["error_codes"] == [number]
+
     def federate(self, entra, key):
         public = key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -181,10 +213,11 @@ class TestAssertions:
         }  # fmt: skip
         return jwt.encode(payload, key, algorithm="RS256")
 
-    def test_a_federated_token(self, entra, key, tmp_path):
+    @pytest.mark.parametrize("audience", ["api://AzureADTokenExchange", ["api://AzureADTokenExchange"]], ids=str)
+    def test_a_federated_token(self, entra, key, tmp_path, audience):
         self.federate(entra, key)
         file = tmp_path / "token"
-        file.write_text(self.service_account_token(key))
+        file.write_text(self.service_account_token(key, aud=audience))
         token = token_of(entra, kind=WorkloadIdentityCredential, token_file_path=str(file))
         assert who_am_i(entra, token).json()["UserId"] == tenant.APPLICATION_USER
 
