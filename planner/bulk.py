@@ -22,6 +22,7 @@ from faust.types import TP
 
 from planner.recovery import PinStore
 from schemas.connection import BrokerSettings
+from telemetry.librdkafka import client_log
 
 _AT_ONCE = 1_000
 _POLL_S = 0.2
@@ -108,7 +109,7 @@ class BulkReader:
             raise
 
     def _read(self, after: dict[int, int], apply: Apply, stop: threading.Event) -> dict[int, int]:
-        consumer = Consumer(self._config)
+        consumer = Consumer(self._config, logger=client_log("planner"))
         try:
             ends = {each: self._end(consumer, each) for each in after}
             left = {each for each, end in ends.items() if end > after[each] + 1}

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from planner.errors import NotPublished
 from schemas.connection import BrokerSettings
 from schemas.headers import Headers
+from telemetry.librdkafka import client_log
 
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 
@@ -44,8 +45,10 @@ class Publisher:
                 "message.max.bytes": max_message_bytes,
                 "linger.ms": 2,
                 "compression.type": "gzip",  # the one codec that every reader has; recovery reads these topics again
+                "compression.level": 1,
                 "log_level": 2,
-            }
+            },
+            logger=client_log("planner"),
         )
         self._thread = ThreadPoolExecutor(1, "publisher")
 

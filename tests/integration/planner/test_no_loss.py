@@ -4,6 +4,7 @@ Every fault happens to a naive agent as well, which has to lose outcomes or to p
 to see it. Where a naive agent gets away, its parameter says so.
 """
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -163,6 +164,7 @@ def test_P5_a_broker_that_is_gone_for_longer_than_the_delivery_timeout_loses_not
     service.resume()
     if agent is OURS:
         assert service.wait() == 70
+        assert all(map(json.loads, service.lines()))  # of whatever client, on whatever stream
     else:
         service.wait_for(lambda: service.has_written("a send failed"), what="it has given up sending")
     embedded_kafka.broker_up()

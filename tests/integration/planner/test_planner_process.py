@@ -90,6 +90,7 @@ def test_P5_a_broker_that_comes_back_finds_the_planner_at_work(embedded_kafka, m
     planner.wait_for(lambda: published(bootstrap) >= 40, what="it plans again")
     assert lost(bootstrap, first + more) == set()
     assert len([line for line in planner.lines() if "aiokafka" in line]) < 5
+    assert all(map(json.loads, planner.lines()))  # of whatever client, on whatever stream
 
 
 def test_B3_sessions_that_were_retired_while_it_runs_are_let_go(embedded_kafka, make_service):
