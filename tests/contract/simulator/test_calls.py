@@ -1,6 +1,7 @@
 """The mock call system against the simulator and a Kafka inside the process, with a stand-in for the write-back."""
 
 import asyncio
+import contextlib
 import json
 import random
 import subprocess
@@ -305,7 +306,8 @@ def killed(crm, broker, tmp_path, *options, after):
     try:
         while not ledger.exists() or len(ledger.read_text().splitlines()) < after:
             assert time.monotonic() < deadline
-            assert process.poll() is None
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                assert process.wait(0.01) == 0  # on a busy machine it may have been done before it was killed
     finally:
         process.kill()
         process.wait(20)
@@ -317,7 +319,7 @@ def places(ledger):
 
 def test_C3_killed_and_started_again_it_publishes_what_is_left_and_lists_all(crm, broker, tmp_path):
     options = ("--items", "30", "--quick", *TROUBLED)
-    killed(crm, broker, tmp_path, *options, "--rate", "300", after=25)
+    killed(crm, broker, tmp_path, *options, "--rate", "60", after=25)
     code, log, ledger = calls(crm, broker, tmp_path, *options)
     assert code == 0, log
     outcomes = [line["session_id"] for line in ledger if line["kind"] == "outcome"]
@@ -361,7 +363,7 @@ def test_C3_a_call_that_was_begun_when_the_process_was_killed_is_told(crm, broke
 
     asyncio.run(take())
     with WriteBack(crm, broker):
-        code, log, ledger = calls(crm, broker, tmp_path, "--items", "4", "--seed", "5", "--patience", "5")
+        code, log, ledger = calls(crm, broker, tmp_path, "--items", "4", "--seed", "5", "--patience", "60")
     assert code == 0, log
     assert len({line["queue_item_id"] for line in ledger}) == 4
 
@@ -370,7 +372,7 @@ def test_C3_killed_while_it_waits_for_write_backs(crm, broker, tmp_path):
     options = ("--items", "12", "--seed", "5")
     with WriteBack(crm, broker):
         killed(crm, broker, tmp_path, *options, after=8)
-        code, log, ledger = calls(crm, broker, tmp_path, *options, "--patience", "20")
+        code, log, ledger = calls(crm, broker, tmp_path, *options, "--patience", "60")
     assert code == 0, log
     planned = {one.item_id: one.times_called for one in prospects.made_up(items=12, seed=5, most_sessions=63)}
     assert Counter(line["queue_item_id"] for line in ledger) == planned
