@@ -28,7 +28,7 @@ def rejection(refused: Refused, *, topic: str, by: str) -> Record:
         key=incoming.key,
         value=incoming.value,
         headers=[*headers, reasons_header(reasons)],
-        smaller=Record(
+        smaller=lambda: Record(
             topic=topic,
             partition=incoming.partition,
             key=None,

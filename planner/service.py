@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn
 
 import structlog
@@ -96,7 +97,7 @@ class Service:
                     headers=self._traces.of_plan(
                         incoming.headers, partition=incoming.partition, offset=incoming.offset
                     ),
-                    smaller=self._rejection(Refused(incoming, (PLAN_TOO_LARGE,))),
+                    smaller=partial(self._rejection, Refused(incoming, (PLAN_TOO_LARGE,))),
                 )
             case Refused():
                 return self._rejection(verdict)

@@ -55,7 +55,7 @@ def test_P5_without_a_broker_nothing_is_reported_as_published(embedded_kafka, pu
 
 def test_P6_a_record_that_is_too_large_is_replaced_by_its_smaller_one_alone(embedded_kafka, publisher):
     small = Record(TOPIC, 0, b"large", b"reason")
-    large = Record(TOPIC, 0, b"large", bytes(200_000), smaller=small)
+    large = Record(TOPIC, 0, b"large", bytes(200_000), smaller=lambda: small)
     assert asyncio.run(publisher.publish([*records(4), large])) == [large]
     found = {record.key(): record.value() for record in read(embedded_kafka.bootstrap, TOPIC)}
     assert found == {b"large": b"reason", **{record.key: record.value for record in records(4)}}

@@ -219,7 +219,7 @@ def test_B1_headers_of_the_original_are_not_passed_on():
 
 def test_P6_what_is_too_large_to_copy_is_rejected_by_where_it_stands():
     (refused,) = a_desk().verdicts([incoming(make_outcome(), value=b"x" * 1000)])
-    smaller = rejection(refused, topic="t", by="v").smaller
+    smaller = rejection(refused, topic="t", by="v").smaller()
     assert (smaller.key, smaller.value, smaller.smaller) == (None, None, None)
     assert [each.code for each in reasons(smaller.headers)] == ["undecodable", "too_large_to_copy"]
 

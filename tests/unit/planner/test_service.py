@@ -33,7 +33,7 @@ class FakePublisher:
         if self.error:
             raise self.error
         too_large = [each for each in records if len(each.value or b"") > self.room]
-        self.published += [each.smaller if each in too_large else each for each in records]
+        self.published += [each.smaller() if each in too_large else each for each in records]
         return too_large
 
 
