@@ -310,3 +310,16 @@ def test_W4_lanes_that_went_to_the_back_are_passed_when_nothing_else_lies_betwee
     ledger.settle_together(0, [7], epoch)
     assert ledger.frontier(0) == 8
     assert (ledger.gap(0), ledger.unsettled(0)) == (0, 0)
+
+
+def test_W1_a_lane_at_the_back_is_passed_when_what_lay_between_has_gone_to_the_back_as_well() -> None:
+    ledger = Ledger()
+    epoch = ledger.assign(0, 0)
+    for offset in range(3):
+        ledger.arrived(0, offset)
+    ledger.settle_together(0, [0, 2], epoch)
+    assert ledger.frontier(0) == 0
+
+    ledger.settle_together(0, [1], epoch)
+
+    assert ledger.frontier(0) == 3
