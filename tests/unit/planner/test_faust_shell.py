@@ -276,6 +276,7 @@ def test_P1_recovery_and_agent_take_turns_at_the_pins(store, tmp_path):
         lambda: pins.pin(0, []),
         lambda: pins.recover(0, [], 0),
     ]
+    assert isinstance(pins.lock, type(threading.Lock()))
     pins.lock = lock = RecordingLock()
     for number, use in enumerate(uses, 1):
         use()
