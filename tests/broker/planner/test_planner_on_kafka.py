@@ -204,7 +204,7 @@ def test_P6_a_giant_message_is_rejected_and_the_planner_goes_on(kafka, start_pla
     given_to(kafka, prefix, given := outcomes(5))
     start_planner(prefix)
     wait_until_planned(kafka, prefix, given)
-    (record,) = rejected(kafka.bootstrap, prefix=prefix)
+    (record,) = wait_until(lambda: rejected(kafka.bootstrap, prefix=prefix), what="the giant is rejected")
     codes = [each.code for each in reasons(record.headers())]
     if room == "8000000":
         assert (record.key(), record.value(), codes) == (b"a key", giant, ["undecodable"])
