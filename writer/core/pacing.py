@@ -6,8 +6,8 @@
 - Concurrency starts low and grows up to the server's hint, as long as that brings more through.
 - A 429 stops everything of the identity for as long as the service says, in full, and halves the concurrency. One that
   names no time to come is waited for twice as long each time.
-- Any other reply with a Retry-After is obeyed by the identity that got it, up to `LONGEST_OBEYED`: a gateway that
-  names a day must not decide for the CRM behind it.
+- Any other Retry-After is obeyed by the identity that got it: in full if the CRM said so, up to `LONGEST_OBEYED` if
+  something before it did, for a gateway that names a day must not decide for the CRM behind it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BURST = 0.05
 _DUST = 1e-9
 """Below this, a lack is floating-point rounding: waiting for it would never end."""
 LONGEST_OBEYED = 900.0
-"""Seconds; only a 429 may ask for more."""
+"""Seconds; only a 429, or the CRM in its own words, may ask for more."""
 LONGEST_GUESS = 300.0
 """Seconds to wait at most after a 429 that does not say how long."""
 
@@ -155,7 +155,8 @@ class Pacer:
             self._throttled(judgement.retry_after, now)
             return
         if judgement.retry_after is not None:
-            self._held_until = max(self._held_until, now + min(judgement.retry_after, LONGEST_OBEYED))
+            longest = math.inf if judgement.by_the_crm else LONGEST_OBEYED
+            self._held_until = max(self._held_until, now + min(judgement.retry_after, longest))
         self._throttled_in_a_row = 0
         self._climb.done(plans, now, hint)
 

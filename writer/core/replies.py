@@ -75,7 +75,10 @@ class Sent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`status` is None if no reply came, `code` "" if the service gave none, `retry_after` in seconds."""
+    """`status` is None if no reply came, `code` "" if the service gave none, `retry_after` in seconds.
+
+    `by_the_crm`: the error is in the CRM's own words, not those of something before it.
+    """
 
     kind: Kind
     meaning: Meaning
@@ -83,6 +86,7 @@ class Judgement:
     code: str = ""
     request_id: str | None = None
     retry_after: float | None = None
+    by_the_crm: bool = False
 
 
 _DRIFT = (Kind.REFUSED, Meaning.DRIFT)
@@ -201,6 +205,7 @@ def judge(
         "" if code is None else f"0x{code:08x}",
         _request_id(headers),
         retry_after(headers.get("retry-after"), now=now),
+        by_the_crm=answered,
     )
 
 

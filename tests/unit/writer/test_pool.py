@@ -92,6 +92,18 @@ def test_W6_a_server_in_trouble_that_names_a_day_holds_up_its_identity_only_and_
     ]
 
 
+def test_W6_a_day_that_the_crm_itself_names_is_obeyed_in_full() -> None:
+    words = {"error": {"code": "0x80040216", "message": "maintenance"}}
+    down = FakeDataverse(before=lambda _: httpx2.Response(503, headers={"Retry-After": "86400"}, json=words))
+
+    async def scenario() -> float:
+        pool = make_pool(down)
+        await pool.exchange([READ], operation="test")
+        return pool.channels[0].pacer.held_until - time.monotonic()
+
+    assert run(scenario()) == pytest.approx(86_400, abs=5)
+
+
 def test_W6_with_everybody_throttled_a_slot_is_waited_for() -> None:
     async def scenario() -> None:
         pool = make_pool(FakeDataverse(before=throttled))

@@ -149,13 +149,17 @@ def test_W6_retry_after_stops_everything_for_as_long_as_it_says(seconds: float) 
     assert pacer.room(1.0 + seconds) >= 1
 
 
-@pytest.mark.parametrize(("told", "waits"), [(7.0, 7.0), (600.0, 600.0), (86_400.0, 900.0)])
-def test_W6_a_retry_after_of_a_server_in_trouble_is_obeyed_up_to_a_quarter_of_an_hour(
-    told: float, waits: float
+@pytest.mark.parametrize(
+    ("told", "by_the_crm", "waits"),
+    [(7.0, False, 7.0), (600.0, False, 600.0), (86_400.0, False, 900.0), (86_400.0, True, 86_400.0)],
+)
+def test_W6_a_retry_after_with_trouble_is_obeyed_in_full_if_the_crm_said_so(
+    told: float, by_the_crm: bool, waits: float
 ) -> None:
     pacer = Pacer(LIMITS)
     pacer.sent(0.0)
-    pacer.replied(Judgement(Kind.BROKEN, Meaning.TROUBLE, 503, retry_after=told), started=0.0, now=1.0)
+    trouble = Judgement(Kind.BROKEN, Meaning.TROUBLE, 503, retry_after=told, by_the_crm=by_the_crm)
+    pacer.replied(trouble, started=0.0, now=1.0)
 
     assert pacer.ask(1.0) == 1.0 + waits
     assert pacer.ask(1.0 + waits) is None
