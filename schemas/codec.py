@@ -17,8 +17,7 @@ from typing import Any, Generic, TypeVar, assert_never, cast
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from schemas.conversion import from_plain
-from schemas.encoding import Encode, encoder
+from schemas.conversion import from_plain, to_plain
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from schemas.wire import Fingerprint, NotFramed, SchemaId, SchemaRef, frame, unframe
 
@@ -64,8 +63,6 @@ class KnownSchemas:
     today: ParsedSchema
     fingerprint: int
     by_fingerprint: Mapping[int, ParsedSchema]
-    encode: Encode
-    """A record to bytes, by today's schema, without framing."""
 
 
 @cache
@@ -76,9 +73,7 @@ def known_schemas(kind: str) -> KnownSchemas:
     today, mark = parse(text), fingerprint_of(text)
     released = [folder.joinpath(f"{kind}.avsc") for folder in root.joinpath("released").iterdir() if folder.is_dir()]
     texts = [file.read_text(encoding="utf-8") for file in released]
-    return KnownSchemas(
-        text, today, mark, {fingerprint_of(old): parse(old) for old in texts} | {mark: today}, encoder(today)
-    )
+    return KnownSchemas(text, today, mark, {fingerprint_of(old): parse(old) for old in texts} | {mark: today})
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,9 @@ class Codec(Generic[R]):
         return known_schemas(KIND_OF[self.cls])
 
     def encode(self, record: R) -> bytes:
-        return frame(self.written_as, self.schemas.encode(record))
+        body = io.BytesIO()
+        fastavro.schemaless_writer(body, self.schemas.today, to_plain(record))
+        return frame(self.written_as, body.getvalue())
 
     def decode(self, framed: bytes) -> R:
         """Raises Undecodable; and what `schema_by_id` raises when the registry cannot be asked."""
