@@ -116,7 +116,7 @@ class Facts:
     def _link(self, read: Read, name: str, planned: Mapping[str, Value], value: Value) -> str:
         wanted = str(planned.get(name) or "").strip("/").partition("(")[0]
         targets = self._links(read.entity_set)[name]
-        return f"/{wanted if wanted in targets else min(targets)}({value})"
+        return f"/{wanted if wanted in targets else min(targets, default='?')}({value})"
 
     def _links(self, entity_set: str) -> Mapping[str, frozenset[str]]:
         kept = self._tables.get(entity_set)

@@ -11,7 +11,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -28,7 +28,7 @@ from writer.core.batch import (
     paired,
 )
 from writer.core.pacing import Pacer
-from writer.core.replies import Judgement, Kind, Meaning, Sent, judge, lost, never_sent, sent_with
+from writer.core.replies import Judgement, Kind, Meaning, Sent, judge, lost, never_sent, retry_after, sent_with
 from writer.dataverse import Dataverse, NeverSent, Reply, Unanswered
 from writer.dataverse import Request as HttpRequest
 from writer.identity import SignInRefused, SignInUnavailable
@@ -99,6 +99,7 @@ class Pool:
         self._api_path = api_path
         self._clock = clock
         self._replied = asyncio.Event()
+        self._turns = asyncio.Lock()
 
     def room(self) -> int:
         """How many requests could go out now."""
@@ -106,7 +107,15 @@ class Pool:
         return sum(channel.pacer.room(now) for channel in self.channels)
 
     async def slot(self) -> Slot:
-        """Waits until some identity may send. Of several, the one with most room."""
+        """Waits until some identity may send. Of several, the one with most room.
+
+        First come, first served, or under a backlog what one plan still has to ask would be overtaken for ever by the
+        requests that others begin (W5).
+        """
+        async with self._turns:
+            return await self._free_slot()
+
+    async def _free_slot(self) -> Slot:
         while True:
             now = self._clock()
             awake = [c for c in self.channels if c.resting_until <= now] or self.channels
@@ -207,8 +216,9 @@ class Pool:
         except Malformed:
             return self._all(parts, lost(), started)
         replies = tuple(_part_reply(part, answer, reply) for part, answer in zip(parts, answers, strict=True))
-        done = Judgement(Kind.DONE, Meaning.LANDED, reply.status, "", reply.request_id)
-        return Exchange(replies, done, self._clock() - started)
+        told = retry_after(reply.headers.get("retry-after"), now=time.time())
+        whole = Judgement(Kind.DONE, Meaning.LANDED, reply.status, "", reply.request_id, told)
+        return Exchange(replies, whole, self._clock() - started)
 
     def _all(self, parts: Sequence[Part], judgement: Judgement, started: float) -> Exchange:
         return Exchange(tuple(PartReply(judgement) for _ in parts), judgement, self._clock() - started)
@@ -266,11 +276,14 @@ def _sent(part: Part, index: int | None) -> Sent:
 
 
 def _heaviest(exchange: Exchange) -> Judgement:
-    """What pacing must hear: throttling may hide in a part. Any other trouble there is that of a plan, and holds up
-    nobody else (W5).
+    """What pacing must hear: throttling may hide in a part, and how long it lasts in another one or outside of all.
+    Any other trouble there is that of a plan, and holds up nobody else (W5).
     """
     throttled = [part.judgement for part in exchange.parts if part.judgement.kind is Kind.BUSY]
-    return throttled[0] if throttled else exchange.whole
+    if not throttled:
+        return replace(exchange.whole, retry_after=None) if exchange.whole.kind is Kind.DONE else exchange.whole
+    told = [one.retry_after for one in (*throttled, exchange.whole) if one.retry_after is not None]
+    return replace(throttled[0], retry_after=max(told, default=None))
 
 
 def _hint(reply: Reply) -> int | None:

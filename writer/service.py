@@ -228,10 +228,13 @@ class Service:
         pool, facts = self.parts.pool, self.parts.facts
         while not (facts.reachable and all(channel.signed_in for channel in pool.channels)):
             for channel in pool.channels:
-                if not channel.signed_in and (judgement := await pool.greet(channel)).kind is not Kind.DONE:
+                if channel.signed_in or channel.pacer.held_until > time.monotonic():
+                    continue  # who was told to wait is not even asked who it is
+                if (judgement := await pool.greet(channel)).kind is not Kind.DONE:
                     self._log.warning("identity.not_ready", identity=channel.dataverse.name, reply=judgement.meaning)
-            with suppress(FactsUnavailable):
-                await facts.reach()
+            if not facts.reachable:
+                with suppress(FactsUnavailable):
+                    await facts.reach()
             await asyncio.sleep(_GREET_AGAIN_S)
         self._log.info("service.ready")
 

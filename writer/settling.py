@@ -114,8 +114,12 @@ class Settling:
             now,
             suspect=judgement.meaning is Meaning.SUSPECT,
             replays=work.replays,
+            told=judgement.retry_after if judgement.retry_after and judgement.by_the_crm else 0.0,
         ):
             case Retry(at):
+                # The last attempt before the back of the topic is made alone: what fails a request as a whole must not
+                # take the plans there that happened to share it, since they would come back together (W5).
+                work.alone = work.alone or self._patience.is_last_attempt(work.session_id)
                 self._backlog.again_in(work, at - now)
             case ResumeNeeded(at):
                 await self._tell_resume_needed(work, judgement)

@@ -1,7 +1,7 @@
 """What to do with a plan that failed for no fault of its own: W6. Pure.
 
-- A plan has 4 attempts, 1, 2 and 4 s apart. Then its `resume_needed` is told, once. What a Retry-After asks for is
-  kept by the identity that was told (core/pacing), not by the plan.
+- A plan has 4 attempts, 1, 2 and 4 s apart. Then its `resume_needed` is told, once. If the CRM said how long to wait,
+  it is not tried sooner; who else must wait for that is decided in core/pacing.
 - It keeps its place and is tried again with growing patience, for ever: trouble on the CRM's side is no outcome.
 - If others land while it fails, it alone is the trouble: it goes to the back of the topic with its lane.
 - If most plans fail, that is an outage: everything waits, one plan at a time knocks, and attempts are not counted.
@@ -147,34 +147,42 @@ class Patience:
             self._failing[session].told = True
         return late
 
-    def failed(self, session_id: str, now: float, *, suspect: bool = False, replays: int = 0) -> Verdict:
-        """A counted attempt failed. `replays`: how often the plan was appended again before. Not for a 429."""
+    def failed(
+        self, session_id: str, now: float, *, suspect: bool = False, replays: int = 0, told: float = 0.0
+    ) -> Verdict:
+        """A counted attempt failed. `replays`: how often the plan was appended again before. `told`: how long the CRM
+        said to wait, in seconds; it is not tried sooner. Not for a 429.
+        """
         failing = self._failing.setdefault(session_id, _Failing(now, landings_before=self._landings))
         self._recent.note(now, session_id, False, self._limits.outage_window)
         self._outage = self._outage or self._most_fail()
         if self._outage:
-            return self._during_outage(now)
+            return self._during_outage(now, told)
         failing.attempts += 1
         if failing.attempts <= len(PAUSES):
-            return Retry(now + PAUSES[failing.attempts - 1])
+            return Retry(now + max(PAUSES[failing.attempts - 1], told))
         if self._landings > failing.landings_before:
-            return self._alone(session_id, suspect, replays)
-        pause = self._pause(failing.attempts - len(PAUSES))
+            return self._alone(session_id, suspect, replays, told)
+        pause = max(self._pause(failing.attempts - len(PAUSES)), told)
         if failing.told:
             return Retry(now + pause)
         failing.told = True
         return ResumeNeeded(now + pause)
 
-    def _during_outage(self, now: float) -> Retry:
-        self._knock_at = max(self._knock_at, now + self._pause(self._knocks))
-        return Retry(self._knock_at)
+    def is_last_attempt(self, session_id: str) -> bool:
+        """One more failure, and the plan goes to the back of the topic, or is told."""
+        return self.attempts(session_id) >= len(PAUSES)
 
-    def _alone(self, session_id: str, suspect: bool, replays: int) -> ToTheBack | AskAPerson:
+    def _during_outage(self, now: float, told: float) -> Retry:
+        self._knock_at = max(self._knock_at, now + self._pause(self._knocks))
+        return Retry(max(self._knock_at, now + told))
+
+    def _alone(self, session_id: str, suspect: bool, replays: int, told: float) -> ToTheBack | AskAPerson:
         if suspect and replays >= SUSPECT_CEILING:
             return AskAPerson()
         self.forget(session_id)
         absence = self._limits.back_of_topic * 2.0 ** min(replays, 10)
-        return ToTheBack(min(absence, self._limits.longest_absence))
+        return ToTheBack(max(min(absence, self._limits.longest_absence), told))
 
     def _most_fail(self) -> bool:
         failing = self._recent.failing()

@@ -272,7 +272,7 @@ def _error_code(body: bytes) -> tuple[bool, int | None]:
     code = error.get("code") if isinstance(error, dict) else parsed.get("ErrorCode")
     answered = isinstance(error, dict) or "Message" in parsed or "ErrorCode" in parsed
     if not isinstance(code, str | int) or not _CODE.fullmatch(str(code)):
-        return answered, None
+        return answered and code in (None, ""), None  # gateways say it in the same shape, with words for codes
     base = 16 if str(code).startswith("0x") else 10  # base 0 would refuse a decimal with a leading zero
     return answered, int(str(code), base) & 0xFFFFFFFF
 

@@ -10,6 +10,7 @@ import pytest
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import make_plan
 from tests.unit.writer.workbench import make_pool
+from writer.core.emission import Read
 from writer.dataverse_facts import Facts, FactsUnavailable
 
 
@@ -26,3 +27,10 @@ def test_a_catalogue_that_is_none_is_asked_for_again_later(catalogue: dict[str, 
 
     with pytest.raises(FactsUnavailable):
         asyncio.run(run())
+
+
+def test_W9_a_link_without_known_targets_is_shown_as_a_link_to_nothing_known() -> None:
+    facts = Facts(make_pool(FakeDataverse()), metadata_ttl_s=60, owner_ttl_s=60)
+    facts._links = lambda _set: {"ownerid": frozenset()}  # type: ignore[method-assign]
+    read = Read(0, "tasks", "id", ("ownerid",))
+    assert facts._link(read, "ownerid", {}, "some-id") == "/?(some-id)"

@@ -207,6 +207,59 @@ def test_W6_parts_after_the_one_where_the_service_stopped_were_not_tried() -> No
     assert second.not_tried
 
 
+def test_W5_what_a_plan_still_asks_is_not_overtaken_by_requests_that_others_begin() -> None:
+    """Whoever begins requests asks for the next slot before anybody else has run, as the dispatcher does."""
+
+    async def scenario() -> None:
+        pool = make_pool(FakeDataverse())
+        begun, asked_at = 0, 0
+        running: set[asyncio.Task[Any]] = set()
+
+        async def begin_for_ever() -> None:
+            nonlocal begun
+            while True:
+                slot = await pool.slot()
+                begun += 1
+                running.add(asyncio.create_task(pool.exchange([READ], operation="first", slot=slot)))
+
+        async def follow_up() -> int:
+            nonlocal asked_at
+            asked_at = begun
+            await pool.exchange([READ], operation="follow-up")
+            return begun
+
+        greedy = asyncio.create_task(begin_for_ever())
+        while begun < 20:  # noqa: ASYNC110  lets it run until every place is taken
+            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            answered_at = await follow_up()
+        greedy.cancel()
+        assert answered_at - asked_at <= pool.channels[0].pacer.concurrency + 1
+        await asyncio.gather(*running)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("outside", "inside", "waits"), [(None, ("5", "240"), 240), ("240", (None, None), 240), ("5", ("60", None), 60)]
+)
+def test_W6_the_longest_time_that_throttling_names_counts_wherever_it_stands(
+    outside: str | None, inside: tuple[str | None, ...], waits: float
+) -> None:
+    part = (
+        "--b\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+        "HTTP/1.1 429 X\r\n{}Content-Type: application/json\r\n\r\n"
+        '{{"error":{{"code":"0x80072322","message":""}}}}\r\n'
+    )
+    named = ["" if each is None else f"Retry-After: {each}\r\n" for each in (outside, *inside)]
+    headers = {"content-type": "multipart/mixed; boundary=b"} | ({"Retry-After": outside} if outside else {})
+    content = "".join(part.format(each) for each in named[1:]) + "--b--\r\n"
+    fake = FakeDataverse(before=lambda _: httpx2.Response(429, headers=headers, text=content))
+    pool = make_pool(fake)
+    assert [part.judgement.kind for part in sent(pool, fake, WRITE, WRITE).parts] == [Kind.BUSY, Kind.BUSY]
+    assert pool.channels[0].pacer.held_until - time.monotonic() == pytest.approx(waits, abs=5)
+
+
 @pytest.mark.parametrize(("status", "held"), [(429, True), (503, False)])
 def test_W5_trouble_of_one_part_holds_up_its_identity_only_if_it_is_throttling(status: int, held: bool) -> None:
     answered = (

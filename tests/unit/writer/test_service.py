@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
+import httpx2
 import pytest
 
 from schemas.codec import single_object
@@ -12,6 +13,7 @@ from schemas.records import PlannedWriteback
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id, make_plan
 from tests.unit.writer.workbench import FakeOutbox, SureFacts, make_pool, make_record
+from writer.dataverse_pool import Pool
 from writer.kafka_consumer import Assigned, Position
 from writer.metrics import Metrics
 from writer.service import Parts, Service, Timing
@@ -35,8 +37,8 @@ class StillConsumer:
         self.paused = frozenset(partitions)
 
 
-def a_service(*, release_within_s: float = 5.0, commit_interval_s: float = 0.2) -> Service:
-    pool = make_pool(FakeDataverse())
+def a_service(*, release_within_s: float = 5.0, commit_interval_s: float = 0.2, pool: Pool | None = None) -> Service:
+    pool = pool or make_pool(FakeDataverse())
     parts = Parts(pool, SureFacts(pool), FakeOutbox(), single_object(PlannedWriteback), Metrics(), "test")  # type: ignore[arg-type]
     service = Service(
         parts,
@@ -139,4 +141,29 @@ def test_W1_a_commit_that_failed_is_made_again_and_not_at_once(monkeypatch: pyte
         committing.cancel()
 
     monkeypatch.setattr("writer.service._COMMIT_AGAIN_S", 0.02)
+    asyncio.run(scenario())
+
+
+def test_W6_an_identity_that_was_told_to_wait_is_not_asked_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("writer.service._GREET_AGAIN_S", 0.0)
+    busy = {"error": {"code": "0x80072322", "message": "no"}}
+    told = FakeDataverse(before=lambda _: httpx2.Response(429, headers={"Retry-After": "300"}, json=busy))
+    free = FakeDataverse()
+
+    async def scenario() -> None:
+        service = a_service(pool=make_pool(told, free))
+        facts = cast("Any", service.parts.facts)
+        facts.reachable, facts.asked = False, 0
+
+        async def reach() -> None:
+            facts.asked += 1
+            facts.reachable = True
+
+        facts.reach = reach
+        greeting = asyncio.create_task(service._greet())
+        await turns(200)
+        assert not greeting.done()
+        assert (len(told.requests), len(free.requests), facts.asked) == (1, 1, 1)
+        greeting.cancel()
+
     asyncio.run(scenario())

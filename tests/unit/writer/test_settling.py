@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -204,6 +205,34 @@ def test_W6_a_lone_failing_plan_takes_its_lane_to_the_back_in_order() -> None:
         assert bench.frontier() == 101
         assert "sess-1" in bench.ready()
         appending.cancel()
+
+    run(scenario)
+
+
+def test_W5_the_last_attempt_before_the_back_of_the_topic_is_made_alone() -> None:
+    """Plans that only shared a failing request would come back together, and fail together again."""
+
+    async def scenario() -> None:
+        bench = Bench()
+        work = bench.arrive(plan(1))
+        await fail(bench, work, 2)
+        assert not work.alone
+        await fail(bench, work, 1)
+        assert work.alone
+
+    run(scenario)
+
+
+def test_W6_a_plan_waits_for_as_long_as_the_crm_said_of_its_own_part() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        told, gateway = bench.arrive(plan(1)), bench.arrive(plan(2, lane=2))
+        words = Judgement(Kind.BROKEN, Meaning.TROUBLE, 503, by_the_crm=True)
+        waits: dict[str, float] = {}
+        bench.backlog.again_in = lambda work, seconds: waits.update({work.session_id: seconds})  # type: ignore[method-assign]
+        await bench.settling.act_on(told, Later(replace(words, retry_after=100.0)))
+        await bench.settling.act_on(gateway, Later(replace(words, retry_after=100.0, by_the_crm=False)))
+        assert waits == {"sess-1": pytest.approx(100.0), "sess-2": pytest.approx(1.0)}
 
     run(scenario)
 

@@ -177,3 +177,39 @@ def test_B3_what_is_remembered_of_the_last_while_is_bounded() -> None:
         patience.settled(f"s{number}", 0.0)
 
     assert len(patience._recent.events) == 1000
+
+
+def test_W6_a_plan_is_not_tried_sooner_than_the_crm_said() -> None:
+    patience = Patience(LIMITS)
+
+    assert [patience.failed("s", 0.0, told=told) for told in (100.0, 0.5, 3.0, 50.0)] == [
+        Retry(100.0),
+        Retry(2.0),
+        Retry(4.0),
+        ResumeNeeded(50.0),
+    ]
+
+
+def test_W6_a_plan_at_the_back_stays_there_for_as_long_as_the_crm_said() -> None:
+    patience = Patience(LIMITS)
+    failing(patience, "s", 3)
+    patience.settled("other", 5.0)
+
+    assert patience.failed("s", 7.0, told=5_000.0) == ToTheBack(5_000.0)
+
+
+def test_W6_in_an_outage_the_crm_told_one_plan_and_not_the_others() -> None:
+    patience = Patience(LIMITS)
+    for number in range(LIMITS.outage_plans - 1):
+        patience.failed(f"s{number}", 0.0)
+
+    assert patience.failed("told", 0.0, told=400.0) == Retry(400.0)
+    assert patience.outage
+    assert patience.may_try(LIMITS.longest_pause) is None
+
+
+def test_W5_the_attempt_before_the_last_failure_is_known() -> None:
+    patience = Patience(LIMITS)
+
+    known = [(patience.is_last_attempt("s"), patience.failed("s", 0.0))[0] for _ in range(4)]
+    assert known == [False, False, False, True]

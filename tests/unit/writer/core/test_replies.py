@@ -197,3 +197,9 @@ def test_every_code_of_the_facts_is_in_the_table() -> None:
 def test_W6_a_code_with_a_leading_zero_is_a_number_like_any_other() -> None:
     judged = judge(400, {}, b'{"error":{"code":"0123","message":"x"}}')
     assert judged.kind is Kind.REFUSED
+
+
+def test_W6_a_gateways_error_with_words_for_a_code_is_not_the_crms() -> None:
+    judged = judge(403, {"retry-after": "86400"}, error("AuthorizationFailed"))
+    assert (judged.meaning, judged.by_the_crm) == (Meaning.SUSPECT, False)
+    assert judge(403, {}, error("0x80040220")).by_the_crm
