@@ -26,7 +26,7 @@ from writer.core.batch import Failed
 from writer.core.emission import Emission, Read, call_activity, first_etag, full, get, of_steps, reads
 from writer.core.gate import Blocked
 from writer.core.reconcile import Conflict, Landed, Missing, Observations, SomebodyElses, Superseded, reconcile
-from writer.core.replies import Judgement, Kind, Meaning
+from writer.core.replies import Judgement, Kind, Meaning, never_sent
 from writer.core.results import Telling
 from writer.dataverse_facts import Facts, FactsUnavailable
 from writer.dataverse_pool import Exchange, Part, PartReply, Pool, Slot
@@ -140,11 +140,32 @@ class Emitter:
         return exchange
 
     async def _go_on(self, asks: Mapping[Work, _Ask], told: Told, rounds: int) -> None:
+        """A slot may take hours, under a Retry-After: what was so before is looked at again once it is there."""
         while asks and rounds:
             rounds -= 1
-            _, asks = await self._round(asks, None, told, rounds)
+            slot = await self._pool.slot()
+            if not (asks := self._still_to_ask(asks, told)):
+                self._pool.give_back(slot)
+                return
+            _, asks = await self._round(asks, slot, told, rounds)
         if asks:
             told(Round({work: Later(_FIGHT) for work in asks}, None))
+
+    def _still_to_ask(self, asks: Mapping[Work, _Ask], told: Told) -> dict[Work, _Ask]:
+        """Leaves out what was revoked meanwhile (W2), and what the gate does not clear any more (W9)."""
+        left_out = {work: Later(why, counted=False) for work, ask in asks.items() if (why := self._over(work, ask))}
+        if left_out:
+            told(Round(left_out, None))
+        return {work: ask for work, ask in asks.items() if work not in left_out}
+
+    def _over(self, work: Work, ask: _Ask) -> Judgement | None:
+        """Why this is not to be asked any more. What was put together for another owner is over, too."""
+        if work.dropped:
+            return never_sent()
+        before, work.cleared = _owners(work), self._facts.cached_verdict(work.plan)
+        if work.cleared is None or (isinstance(ask, _Writing) and _owners(work) != before):
+            return _NOT_CLEARED
+        return None
 
     def _tell(self, said: Mapping[Work, _Said], exchange: Exchange | None, told: Told, rounds: int) -> dict[Work, _Ask]:
         """Tells the verdicts, begins to doubt, and returns what has to be asked next."""
@@ -176,7 +197,7 @@ class Emitter:
         )
 
     async def _round(
-        self, asks: Mapping[Work, _Ask], slot: Slot | None, told: Told, rounds: int
+        self, asks: Mapping[Work, _Ask], slot: Slot, told: Told, rounds: int
     ) -> tuple[Exchange, dict[Work, _Ask]]:
         """One `$batch` for all asks; returns what has to be asked next."""
         parts = {work: self._parts(ask) for work, ask in asks.items()}
@@ -312,6 +333,8 @@ class Emitter:
 
 _FIGHT = Judgement(Kind.BROKEN, Meaning.SUSPECT)
 """Nobody fights for ever: after some rounds at the back of the topic a person is asked."""
+_NOT_CLEARED = Judgement(Kind.BROKEN, Meaning.DRIFT)
+"""The gate has to be asked again, and the plan begins anew."""
 
 
 def _owners(work: Work) -> Mapping[int, OwnerCandidate]:

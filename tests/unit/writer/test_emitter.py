@@ -426,3 +426,107 @@ def test_the_owner_that_the_gate_chose_is_set() -> None:
     work.cleared = Cleared({3: owner})
     bench.emit_works(work)
     assert bench.crm.rows["tasks"][task.record_id]["ownerid@odata.bind"] == "/systemusers(u)"
+
+
+def while_waiting(monkeypatch: pytest.MonkeyPatch, bench: Bench, **happens: Callable[[], None]) -> None:
+    """What happens before the pool hands out a slot: `second` is that of the first round after the first request."""
+    slot, waits = bench.pool.slot, iter(["first", "second", "third"])
+
+    async def waited() -> Any:
+        happens.get(next(waits), lambda: None)()
+        return await slot()
+
+    monkeypatch.setattr(bench.pool, "slot", waited)
+
+
+def lost_and_not_landed(bench: Bench) -> Work:
+    """It reads back (second slot), then is sent once more (third)."""
+    bench.on_nth(1, raises(httpx2.ReadTimeout("")))
+    return make_work(bench.plan())
+
+
+@pytest.mark.parametrize(("when", "requests"), [("second", 1), ("third", 2)])
+def test_W2_nothing_is_sent_any_more_for_a_plan_that_was_revoked_while_it_waited_for_a_slot(
+    monkeypatch: pytest.MonkeyPatch, when: str, requests: int
+) -> None:
+    bench = Bench()
+    work = lost_and_not_landed(bench)
+    while_waiting(monkeypatch, bench, **{when: lambda: setattr(work, "dropped", True)})
+    assert isinstance(bench.emit_works(work)[0], Later), "its task ends all the same"
+    assert bench.requests == requests
+    assert CALLS not in bench.crm.rows
+
+
+@pytest.mark.parametrize(("when", "requests"), [("second", 1), ("third", 2)])
+def test_W9_a_clearance_that_ended_while_a_plan_waited_for_a_slot_is_not_written_on(
+    monkeypatch: pytest.MonkeyPatch, when: str, requests: int
+) -> None:
+    bench = Bench()
+    work = lost_and_not_landed(bench)
+    gone = Blocked((Gap(0, "phonecalls", "subject", "a column that exists"),))
+    while_waiting(monkeypatch, bench, **{when: lambda: setattr(bench.facts, "answer", gone)})
+    [verdict] = bench.emit_works(work)
+    assert isinstance(verdict, Later)
+    assert not verdict.counted
+    assert work.cleared is None
+    assert bench.requests == requests
+    assert CALLS not in bench.crm.rows
+
+
+def test_W9_an_owner_who_left_while_a_plan_waited_for_a_slot_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    from schemas.records import OwnerCandidate, OwnerKind
+
+    bench = Bench()
+    work = lost_and_not_landed(bench)
+    another = OwnerCandidate(
+        kind=OwnerKind.TEAM, record_id="t", column="ownerid@odata.bind", value="/teams(t)", override=False
+    )
+    while_waiting(monkeypatch, bench, third=lambda: setattr(bench.facts, "answer", Cleared({0: another})))
+    [verdict] = bench.emit_works(work)
+    assert isinstance(verdict, Later)
+    assert not verdict.counted
+    assert bench.requests == 2
+    assert work.cleared == Cleared({0: another})
+
+
+def test_W5_of_several_that_ask_again_only_the_revoked_one_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.on_nth(1, raises(httpx2.ReadTimeout("")))
+    works = [make_work(bench.plan(number), number) for number in (1, 2)]
+    while_waiting(monkeypatch, bench, second=lambda: setattr(works[0], "dropped", True))
+    revoked, other = bench.emit_works(*works)
+    assert isinstance(revoked, Later)
+    assert result_of([other]).status is ResultStatus.COMPLETED
+    assert len(bench.crm.rows[CALLS]) == 1
+
+
+def test_a_plan_that_is_cancelled_while_it_waits_for_a_slot_holds_none() -> None:
+    bench = Bench()
+    work = lost_and_not_landed(bench)
+
+    async def run() -> None:
+        tasks: list[asyncio.Task[None]] = []
+        emitter = Emitter(
+            bench.pool, bench.facts, telling, write=True,
+            spawn=lambda duty: tasks.append(asyncio.get_running_loop().create_task(duty)),
+        )  # fmt: skip
+        first, [pacer] = await bench.pool.slot(), [channel.pacer for channel in bench.pool.channels]
+        others = [await bench.pool.slot() for _ in range(pacer.concurrency - 1)]
+        bench.crm.before = lambda _: taken_by_others(others)
+        await emitter.emit([work], first, lambda _: None)
+        [follow_up] = tasks
+        await asyncio.wait([follow_up], timeout=0)
+        held = pacer.in_flight
+        follow_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await follow_up
+        assert (held, pacer.in_flight) == (len(others), len(others))
+
+    def taken_by_others(others: list[Any]) -> httpx2.Response | None:
+        channel = bench.pool.channels[0]
+        channel.pacer.sent(time.monotonic())
+        others.append(None)
+        raise httpx2.ReadTimeout("")
+
+    asyncio.run(run())
+    assert bench.requests == 1
