@@ -191,10 +191,14 @@ class Emitter:
         return self._writing(work, full(work.plan, _owners(work), etag))
 
     def _writing(self, work: Work, emission: Emission, *, row_was_read: bool = False) -> _Writing:
+        return _Writing(emission, row_was_read=row_was_read, ahead=None if work.alone else self._ahead_of(work))
+
+    def _ahead_of(self, work: Work) -> Work | None:
+        """Nothing is asked for a plan that the gate does not clear: it may hold what no request can."""
         ahead = self._following(work)
-        return _Writing(
-            emission, row_was_read=row_was_read, ahead=ahead if ahead and ahead.not_before is None else None
-        )
+        if ahead is None or ahead.not_before is not None or ahead.alone:
+            return None
+        return ahead if self._facts.cached_verdict(ahead.plan) else None
 
     async def _round(
         self, asks: Mapping[Work, _Ask], slot: Slot, told: Told, rounds: int
@@ -209,9 +213,11 @@ class Emitter:
             traceparent=next(iter(asks)).traceparent,
         )
         replies = iter(exchange.parts)
-        company = len(asks) > 1
         heard = {work: [next(replies) for _ in parts[work]] for work in asks}
-        said = {work: self._heard(work, ask, heard[work], company=company) for work, ask in asks.items()}
+        said = {
+            work: self._heard(work, ask, heard[work], company=len(asks) > 1 or _looks_ahead(ask))
+            for work, ask in asks.items()
+        }
         return exchange, self._tell(said, exchange, told, rounds)
 
     def _parts(self, ask: _Ask) -> list[Part]:
@@ -335,6 +341,11 @@ _FIGHT = Judgement(Kind.BROKEN, Meaning.SUSPECT)
 """Nobody fights for ever: after some rounds at the back of the topic a person is asked."""
 _NOT_CLEARED = Judgement(Kind.BROKEN, Meaning.DRIFT)
 """The gate has to be asked again, and the plan begins anew."""
+
+
+def _looks_ahead(ask: _Ask) -> bool:
+    """Then it has company: what is read for the plan behind may be at fault, and is left out next time (W5)."""
+    return isinstance(ask, _Writing) and ask.ahead is not None
 
 
 def _owners(work: Work) -> Mapping[int, OwnerCandidate]:

@@ -530,3 +530,35 @@ def test_a_plan_that_is_cancelled_while_it_waits_for_a_slot_holds_none() -> None
 
     asyncio.run(run())
     assert bench.requests == 1
+
+
+def test_W9_nothing_is_asked_for_the_plan_behind_before_the_gate_has_cleared_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    first, second = lane_of_two(bench)
+    monkeypatch.setattr(bench.facts, "cached_verdict", lambda plan: Cleared({}) if plan is first.plan else None)
+    assert result_of(bench.emit_works(first)).status is ResultStatus.COMPLETED
+    assert second.seen is None
+    assert b"GET" not in bench.crm.requests[0].content
+
+
+def test_W5_a_good_plan_lands_whatever_stands_in_the_plan_behind_it() -> None:
+    bench = Bench()
+    first, second = lane_of_two(bench)
+    broken = replace(second.plan.steps[0], record_id="a record\r\nid")
+    second.plan = replace(second.plan, steps=(broken, *second.plan.steps[1:]))
+    [verdict] = bench.emit_works(first)
+    assert isinstance(verdict, Later)
+    assert not verdict.counted
+    assert result_of(bench.emit_works(first)).status is ResultStatus.COMPLETED
+    assert second.seen is None
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_W5_a_plan_that_goes_alone_is_not_in_the_company_of_reads(who: int) -> None:
+    bench = Bench()
+    works = lane_of_two(bench)
+    works[who].alone = True
+    assert result_of(bench.emit_works(works[0])).status is ResultStatus.COMPLETED
+    assert b"GET" not in bench.crm.requests[0].content
