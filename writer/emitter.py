@@ -232,17 +232,18 @@ class Emitter:
         return [get(read, self._facts.shown_as(read.entity_set)) for read in wanted]
 
     def _heard(self, work: Work, ask: _Ask, heard: list[PartReply], *, company: bool) -> _Said:
-        if any(reply.not_tried for reply in (heard if isinstance(ask, _Reading) else heard[:1])):
+        own = heard if isinstance(ask, _Reading) else heard[:1]
+        if any(reply.not_tried for reply in own):
             return ask
-        if company and all(reply.answer is None and reply.judgement.kind is Kind.REFUSED for reply in heard):
+        if company and (fault := next(filter(_may_be_the_company, own), None)):
             work.alone = True
-            return Later(heard[0].judgement, counted=False)
+            return Later(fault.judgement, counted=False)
         match ask:
             case _Reading(wanted):
                 return self._read(work, wanted, heard)
             case _Writing():
                 self._look_ahead(ask, heard)
-                return self._written(work, ask, heard[0], company=company)
+                return self._written(work, ask, heard[0])
         assert_never(ask)
 
     def _read(self, work: Work, wanted: tuple[Read, ...], heard: list[PartReply]) -> _Said:
@@ -288,7 +289,7 @@ class Emitter:
     def _as_rehearsed(self, result: WritebackResult) -> WritebackResult:
         return result if self._write else replace(result, status=ResultStatus.DRY_RUN, block_reason=None)
 
-    def _written(self, work: Work, ask: _Writing, reply: PartReply, *, company: bool) -> _Said:
+    def _written(self, work: Work, ask: _Writing, reply: PartReply) -> _Said:
         judgement = reply.judgement
         sent = [step.step_index for step in ask.emission.steps]
         if judgement.kind is Kind.DONE:
@@ -302,8 +303,6 @@ class Emitter:
         if judgement.kind is Kind.UNKNOWN:
             work.read_first = True
             return _Reading(reads(work.plan))
-        if company and judgement.meaning is Meaning.TOO_LARGE:
-            return Later(judgement, counted=False)
         return self._not_done(work, judgement, None if failing is None else sent[failing])
 
     def _not_done(self, work: Work, judgement: Judgement, failing: int | None = None) -> Verdict | _Doubting:
@@ -341,6 +340,12 @@ _FIGHT = Judgement(Kind.BROKEN, Meaning.SUSPECT)
 """Nobody fights for ever: after some rounds at the back of the topic a person is asked."""
 _NOT_CLEARED = Judgement(Kind.BROKEN, Meaning.DRIFT)
 """The gate has to be asked again, and the plan begins anew."""
+
+
+def _may_be_the_company(reply: PartReply) -> bool:
+    """Refused as a whole, or too large, of one part too: only what goes alone is known to be at fault itself (W5)."""
+    whole = reply.answer is None and reply.judgement.kind is Kind.REFUSED
+    return whole or reply.judgement.meaning is Meaning.TOO_LARGE
 
 
 def _looks_ahead(ask: _Ask) -> bool:

@@ -562,3 +562,37 @@ def test_W5_a_plan_that_goes_alone_is_not_in_the_company_of_reads(who: int) -> N
     works[who].alone = True
     assert result_of(bench.emit_works(works[0])).status is ResultStatus.COMPLETED
     assert b"GET" not in bench.crm.requests[0].content
+
+
+def says_too_large_of_every_part(request: httpx2.Request) -> httpx2.Response:
+    part = (
+        b"--reply\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\nHTTP/1.1 413 X\r\n"
+        b'Content-Type: application/json\r\n\r\n{"error": {"code": "0x8004418a", "message": "no"}}\r\n'
+    )
+    parts = request.content.count(b"Content-Type: multipart/mixed") or request.content.count(b"GET ")
+    return httpx2.Response(
+        200, headers={"content-type": "multipart/mixed; boundary=reply"}, content=part * parts + b"--reply--\r\n"
+    )
+
+
+@pytest.mark.parametrize("answer", [says_too_large_of_every_part, answers(413, "0x8004418a")])
+@pytest.mark.parametrize("etag", ["as seeded", None])
+def test_W6_a_plan_that_is_too_large_in_company_goes_alone_the_next_time(answer: Handler, etag: str | None) -> None:
+    bench = Bench()
+    plans = [bench.plan(number) for number in (1, 2)]
+    if etag is None:  # then it reads first
+        plans = [replace(plan, baseline=replace(plan.baseline, etag=None)) for plan in plans]
+    works = [make_work(plan, number) for number, plan in enumerate(plans)]
+    bench.on_nth(1, answer)
+    assert all(isinstance(verdict, Later) and not verdict.counted for verdict in bench.emit_works(*works))
+    assert [work.alone for work in works] == [True, True]
+    assert {result_of(bench.emit_works(work)).status for work in works} == {ResultStatus.COMPLETED}
+
+
+def test_W6_a_plan_that_is_too_large_with_the_reads_of_the_one_behind_it_goes_without_them() -> None:
+    bench = Bench()
+    first, _ = lane_of_two(bench)
+    bench.on_nth(1, answers(413, "0x8004418a"))
+    [verdict] = bench.emit_works(first)
+    assert isinstance(verdict, Later)
+    assert result_of(bench.emit_works(first)).status is ResultStatus.COMPLETED
