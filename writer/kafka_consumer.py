@@ -19,10 +19,11 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
+import structlog
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -184,6 +185,8 @@ class ConsumerThread:
         self.turns = 0
         self.turned_at = time.monotonic()
         self._ends_told_at = 0.0
+        self._without_notes: set[int] = set()
+        """Partitions of which the broker refused the commit's metadata."""
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
     def start(self) -> None:
@@ -314,10 +317,26 @@ class ConsumerThread:
             raise MustRestart(f"the broker does not say where the partitions stand: {_said(error)}") from None
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        if error is not None:
-            self._tell(self._listener.commit_failed, error.name())
-        else:
-            self._tell(self._listener.committed, {part.partition: part.offset for part in partitions})
+        """Some partitions may be taken and others refused. The refusals first, so that the next waits a while."""
+        refused = self._tell_refused(error, partitions)
+        if error is None:
+            taken = {part.partition: part.offset for part in partitions if part.partition not in refused}
+            self._tell(self._listener.committed, taken)
+
+    def _tell_refused(self, error: KafkaError | None, partitions: list[TopicPartition]) -> Collection[int]:
+        refused = {p.partition: why for p in partitions if (why := error if p.error is None else p.error) is not None}
+        self._leave_notes_out(p for p, why in refused.items() if why.code() == KafkaError.OFFSET_METADATA_TOO_LARGE)
+        reasons = [*refused.values()] or ([] if error is None else [error])
+        for name in sorted({why.name() for why in reasons}):
+            self._tell(self._listener.commit_failed, name)
+        return refused.keys()
+
+    def _leave_notes_out(self, partitions: Iterable[int]) -> None:
+        """The broker takes fewer bytes than are usual. Without the notes a crash costs work, and nothing else."""
+        if refusing := set(partitions) - self._without_notes:
+            if not self._without_notes:
+                structlog.get_logger("writer").warning("commit.without_metadata", partitions=sorted(refusing))
+            self._without_notes |= refusing
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         committed = self._committed(consumer, partitions) if partitions else []
@@ -342,12 +361,18 @@ class ConsumerThread:
         releasing = self._ask(self._listener.release(taken_away))
         positions = releasing.result(timeout=self._options.release_within_s + _ASK_S)
         if positions:
-            try:
-                consumer.commit(offsets=self._offsets(positions), asynchronous=False)
-            except KafkaException as error:  # whoever has the partition next takes it from the last commit
-                self._tell(self._listener.commit_failed, _said(error))
+            self._commit_at_last(consumer, positions)
         self._forget(taken_away)
         consumer.incremental_unassign(partitions)
+
+    def _commit_at_last(self, consumer: Consumer, positions: Mapping[int, Position]) -> None:
+        """What is refused here is taken from the last commit by whoever has the partition next."""
+        try:
+            answered = consumer.commit(offsets=self._offsets(positions), asynchronous=False)
+        except KafkaException as error:
+            self._tell(self._listener.commit_failed, _said(error))
+        else:
+            self._tell_refused(None, answered)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = [part.partition for part in partitions]
@@ -370,7 +395,10 @@ class ConsumerThread:
         return TopicPartition(self._options.topic, partition, offset)
 
     def _offsets(self, positions: Mapping[int, Position]) -> list[TopicPartition]:
-        return [TopicPartition(self._options.topic, p, at.offset, at.metadata) for p, at in positions.items()]
+        return [
+            TopicPartition(self._options.topic, p, at.offset, "" if p in self._without_notes else at.metadata)
+            for p, at in positions.items()
+        ]
 
 
 def _consumer(config: dict[str, Any]) -> Consumer:

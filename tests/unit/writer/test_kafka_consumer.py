@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import TopicPartition
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+from structlog.testing import capture_logs
 
 from writer.kafka_consumer import ConsumerOptions, ConsumerThread, Position
 
@@ -16,9 +19,19 @@ OPTIONS = ConsumerOptions(
 )  # fmt: skip
 
 
+@dataclass
+class Answered:
+    """What the broker said of one partition."""
+
+    partition: int
+    offset: int
+    error: KafkaError | None = None
+
+
 class FakeConsumer:
     def __init__(self) -> None:
         self.commits: list[dict[int, tuple[int, str]]] = []
+        self.refusal: KafkaError | None = None
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         return [TopicPartition(part.topic, part.partition, -1001) for part in partitions]
@@ -29,11 +42,26 @@ class FakeConsumer:
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
         """Nothing was fetched."""
 
-    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[Any] | None:
         self.commits.append({part.partition: (part.offset, part.metadata) for part in offsets})
+        return None if asynchronous else [Answered(part.partition, part.offset, self.refusal) for part in offsets]
 
 
 class Deaf:
+    """Keeps what it was told of commits, in order."""
+
+    def __init__(self) -> None:
+        self.story: list[Any] = []
+
+    def committed(self, positions: dict[int, int]) -> None:
+        self.story.append(positions)
+
+    def commit_failed(self, code: str) -> None:
+        self.story.append(code)
+
+    async def release(self, partitions: list[int]) -> dict[int, Position]:
+        return dict.fromkeys(partitions, AT)
+
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
 
@@ -93,3 +121,59 @@ def test_W1_nothing_is_committed_or_taken_of_a_partition_that_was_lost() -> None
 
 def test_a_writer_is_a_dynamic_member_of_its_group_whatever_the_protocol() -> None:
     assert "group.instance.id" not in OPTIONS.for_protocol("consumer") | OPTIONS.for_protocol("classic")
+
+
+TOO_LONG = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
+GONE = KafkaError(KafkaError.NOT_COORDINATOR)
+
+
+async def after(answers: Callable[[ConsumerThread], None]) -> list[Any]:
+    """What the loop hears of commits."""
+    heard = Deaf()
+    thread = ConsumerThread(OPTIONS, heard)  # type: ignore[arg-type]
+    answers(thread)
+    await asyncio.sleep(0)
+    return heard.story
+
+
+@pytest.mark.parametrize(
+    ("error", "partitions", "story"),
+    [
+        (None, [Answered(0, 5), Answered(1, 6)], [{0: 5, 1: 6}]),
+        (None, [Answered(0, 5, GONE), Answered(1, 6)], ["NOT_COORDINATOR", {1: 6}]),
+        (None, [Answered(0, 5, GONE), Answered(1, 6, GONE)], ["NOT_COORDINATOR", {}]),
+        (GONE, [Answered(0, 5), Answered(1, 6)], ["NOT_COORDINATOR"]),
+        (GONE, [Answered(0, 5, TOO_LONG), Answered(1, 6)], ["NOT_COORDINATOR", "OFFSET_METADATA_TOO_LARGE"]),
+        (GONE, [], ["NOT_COORDINATOR"]),
+    ],
+)
+def test_W1_only_a_partition_that_the_broker_took_counts_as_committed(
+    error: KafkaError | None, partitions: list[Any], story: list[Any]
+) -> None:
+    assert asyncio.run(after(lambda thread: thread._on_commit(error, partitions))) == story
+
+
+def test_a_partition_whose_note_is_too_long_for_the_broker_is_committed_without_it_and_said_once() -> None:
+    def scenario(thread: ConsumerThread, consumer: FakeConsumer) -> None:
+        refused: Any = [Answered(0, 5, TOO_LONG), Answered(1, 5)]
+        with capture_logs() as logs:
+            thread._on_commit(None, refused)
+            thread._on_commit(TOO_LONG, [Answered(0, 5), Answered(1, 5, TOO_LONG)])  # type: ignore[list-item]
+        assert [line["event"] for line in logs] == ["commit.without_metadata"]
+        thread._on_assign(consumer, [TopicPartition("plans", 2)])  # type: ignore[arg-type]
+        thread._commit_in_background(consumer, {0: AT, 1: AT, 2: AT})  # type: ignore[arg-type]
+        assert consumer.commits == [{0: (5, ""), 1: (5, ""), 2: (5, "note")}]
+
+    on_a_loop(scenario)
+
+
+def test_a_refusal_of_the_last_commit_of_a_partition_is_told() -> None:
+    async def run() -> None:
+        heard, consumer = Deaf(), FakeConsumer()
+        thread = ConsumerThread(OPTIONS, heard)  # type: ignore[arg-type]
+        consumer.refusal = GONE
+        await asyncio.to_thread(thread._on_revoke, consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
+        assert heard.story == ["NOT_COORDINATOR"]
+        assert consumer.commits == [{0: (5, "note")}]
+
+    asyncio.run(run())
