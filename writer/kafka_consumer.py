@@ -246,11 +246,15 @@ class ConsumerThread:
             self._judge(failure)
 
     def _tell_ends(self, consumer: Consumer) -> None:
-        """After what was received, so that an end is never heard of before its records."""
+        """After what was received, so that an end is never heard of before its records. Nothing is heard of partitions
+        that are paused.
+        """
         if self.turned_at < self._ends_told_at + _ENDS_EVERY_S:
             return
         self._ends_told_at = self.turned_at
-        known = {p: consumer.get_watermark_offsets(self._at(p), cached=True) for p in self._epochs}
+        known = {
+            p: consumer.get_watermark_offsets(self._at(p), cached=True) for p in self._epochs.keys() - self._paused
+        }
         self._tell(self._listener.ends, {p: marks[1] for p, marks in known.items() if marks[1] >= 0})
 
     def _judge(self, error: KafkaError) -> None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -22,9 +24,11 @@ class Metrics:
         self.caught_up = Gauge(
             "writeback_caught_up_timestamp_seconds",
             "Every plan appended to the partitions of this process before this moment is settled, Unix time; 0 while "
-            "that is not known. A plan at the back of the topic counts from there. The least of all writers counts.",
+            "that is not known, NaN without partitions. A plan at the back of the topic counts from there. The least of "
+            "all writers counts.",
             registry=registry,
         )
+        self.caught_up.set(math.nan)
         self.outcomes = Counter(
             "writeback_outcomes_total", "Plans by what became of them.", ["status", "reason"], registry=registry
         )

@@ -6,7 +6,9 @@ thread's latest for its partition.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -26,7 +28,8 @@ class _Held:
     epoch: int
     sent: Commit | None = None
     end: int | None = None
-    """Where the log ends, as the broker last said with what it delivered."""
+    """Where the log ended at `heard_ms`, as the broker said with what it delivered."""
+    heard_ms: float = 0.0
     caught_up_ms: float = 0.0
     """Everything that was appended before this moment is settled; 0 until that is known."""
     closing: bool = False
@@ -34,10 +37,13 @@ class _Held:
 
 
 class Partitions:
-    def __init__(self, limits: WindowLimits) -> None:
+    """`clock` in seconds since 1970."""
+
+    def __init__(self, limits: WindowLimits, *, clock: Callable[[], float] = time.time) -> None:
         self._held: dict[int, _Held] = {}
         self._ledger = Ledger()
         self._window = Window(limits)
+        self._clock = clock
         self.moving = Moving()
 
     @property
@@ -143,13 +149,18 @@ class Partitions:
         """Where the logs of these partitions end now."""
         for partition, offset in offsets.items():
             if held := self._held.get(partition):
-                held.end = offset
+                held.end, held.heard_ms = offset, self._clock() * 1000
 
     def caught_up_ms(self, now_ms: float) -> float:
-        """Everything that was appended to our partitions before this moment is settled; 0 if that is not known."""
+        """Everything that was appended to our partitions before this moment is settled; 0 if that is not known, NaN
+        without partitions.
+
+        With nothing to do it is when the ends were heard of, not now: something may have been appended since. Should
+        it turn out that something had been before, the moment goes back to that.
+        """
         for partition, held in self._held.items():
             if (oldest := self._ledger.oldest(partition)) is not None:
-                held.caught_up_ms = max(held.caught_up_ms, oldest)
+                held.caught_up_ms = oldest
             elif held.end is not None and self._ledger.position(partition) >= held.end:
-                held.caught_up_ms = now_ms
-        return min((held.caught_up_ms for held in self._held.values()), default=0.0)
+                held.caught_up_ms = max(held.caught_up_ms, min(held.heard_ms, now_ms))
+        return min((held.caught_up_ms for held in self._held.values()), default=math.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -193,26 +194,61 @@ def test_the_age_of_the_oldest_unsettled_plan_is_known() -> None:
     assert bench.partitions.oldest_ms() is None
 
 
+class Watched:
+    """Partition 0 is ours and read up to offset 10, partition 1 up to 5; what happens, happens at `seconds`."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.partitions = Partitions(WindowLimits(), clock=lambda: self.seconds)
+        self.partitions.assign(Assigned(0, 1, Position(10, "")))
+        self.partitions.assign(Assigned(1, 2, Position(5, "")))
+
+    def ends(self, seconds: float, offsets: dict[int, int]) -> None:
+        self.seconds = seconds
+        self.partitions.ends(offsets)
+
+    def caught_up(self, seconds: float) -> float:
+        return self.partitions.caught_up_ms(seconds * 1000) / 1000
+
+
 def test_an_operator_sees_up_to_when_everything_has_landed() -> None:
-    partitions = Partitions(WindowLimits())
-    assert partitions.caught_up_ms(9_000) == 0
-    partitions.assign(Assigned(0, 1, Position(10, "")))
-    partitions.assign(Assigned(1, 2, Position(5, "")))
-    partitions.ends({0: 12, 1: 5, 7: 1})
-    assert partitions.caught_up_ms(9_000) == 0, "of partition 0 nothing is known yet"
+    watched = Watched()
+    partitions = watched.partitions
+    assert watched.caught_up(9) == 0, "nothing is known yet"
+    watched.ends(9, {0: 12, 1: 5, 7: 1})
+    assert watched.caught_up(9) == 0, "of partition 0 nothing is known yet"
     late, later = make_record(10, timestamp_ms=4_000), make_record(11, timestamp_ms=6_000)
     partitions.arrived(late)
     partitions.arrived(later)
-    assert partitions.caught_up_ms(9_000) == 4_000
+    assert watched.caught_up(9) == 4
     partitions.let_go(late, 1)
-    assert partitions.caught_up_ms(9_000) == 6_000
-    partitions.ends({0: 13})
+    assert watched.caught_up(9) == 6
+    watched.ends(9, {0: 13})
     partitions.let_go(later, 1)
-    assert partitions.caught_up_ms(9_000) == 6_000, "one more was appended, and is not here yet"
-    partitions.arrived(make_record(12, timestamp_ms=5_000))
-    assert partitions.caught_up_ms(9_000) == 6_000, "it never goes back"
+    assert watched.caught_up(9) == 6, "one more was appended, and is not here yet"
+    partitions.arrived(make_record(12, timestamp_ms=7_000))
+    assert watched.caught_up(9) == 7
     partitions.let_go(make_record(12), 1)
-    assert partitions.caught_up_ms(9_000) == 9_000
+    assert watched.caught_up(10) == 9, "then the end was heard of"
+
+
+def test_an_operator_is_not_told_that_a_plan_has_landed_of_which_the_writer_has_not_heard_yet() -> None:
+    watched = Watched()
+    watched.ends(100.0, {0: 10, 1: 5})
+    assert watched.caught_up(100.9) == 100, "since then something may have been appended"
+    watched.partitions.arrived(make_record(10, timestamp_ms=99_950))
+    assert watched.caught_up(7_300) == 99.95, "as the broker said too late"
+    watched.ends(7_300, {0: 11, 1: 5})
+    watched.partitions.let_go(make_record(10), 1)
+    assert watched.caught_up(7_301) == 7_300
+
+
+def test_an_operator_is_not_alarmed_by_a_writer_without_partitions() -> None:
+    watched, metrics = Watched(), Metrics()
+    watched.partitions.forget(0)
+    watched.partitions.forget(1)
+    assert math.isnan(watched.caught_up(9))
+    assert math.isnan(metrics.registry.get_sample_value("writeback_caught_up_timestamp_seconds") or 0)
 
 
 def test_commits_repeat_until_the_broker_has_them() -> None:

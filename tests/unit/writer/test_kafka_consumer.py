@@ -39,6 +39,12 @@ class FakeConsumer:
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         """Nothing is fetched."""
 
+    def get_watermark_offsets(self, partition: TopicPartition, *, cached: bool) -> tuple[int, int]:
+        return 0, 12
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        """Nothing is fetched."""
+
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
         """Nothing was fetched."""
 
@@ -58,6 +64,9 @@ class Deaf:
 
     def commit_failed(self, code: str) -> None:
         self.story.append(code)
+
+    def ends(self, offsets: dict[int, int]) -> None:
+        self.story.append(offsets)
 
     async def release(self, partitions: list[int]) -> dict[int, Position]:
         return dict.fromkeys(partitions, AT)
@@ -175,5 +184,19 @@ def test_a_refusal_of_the_last_commit_of_a_partition_is_told() -> None:
         await asyncio.to_thread(thread._on_revoke, consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
         assert heard.story == ["NOT_COORDINATOR"]
         assert consumer.commits == [{0: (5, "note")}]
+
+    asyncio.run(run())
+
+
+def test_the_end_of_a_paused_partition_is_not_told_since_nobody_hears_of_it() -> None:
+    async def run() -> None:
+        heard, consumer = Deaf(), FakeConsumer()
+        thread = ConsumerThread(OPTIONS, heard)  # type: ignore[arg-type]
+        thread._on_assign(consumer, [TopicPartition("plans", 0), TopicPartition("plans", 1)])  # type: ignore[arg-type]
+        thread.pause_only({1})
+        thread._apply_pauses(consumer)  # type: ignore[arg-type]
+        thread._tell_ends(consumer)  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert heard.story == [{0: 12}]
 
     asyncio.run(run())
