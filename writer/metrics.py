@@ -24,8 +24,8 @@ class Metrics:
         self.caught_up = Gauge(
             "writeback_caught_up_timestamp_seconds",
             "Every plan appended to the partitions of this process before this moment is settled, Unix time; 0 while "
-            "that is not known, NaN without partitions. A plan at the back of the topic counts from there. The least of "
-            "all writers counts.",
+            "that is not known, NaN without partitions. A plan at the back of the topic counts from there. The least "
+            "of all writers counts.",
             registry=registry,
         )
         self.caught_up.set(math.nan)
