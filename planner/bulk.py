@@ -53,6 +53,7 @@ class BulkReader:
             "queued.max.messages.kbytes": 512,
             "fetch.message.max.bytes": 131_072,
             "fetch.max.bytes": 1_048_576,
+            "fetch.queue.backoff.ms": 2,  # a second by default, after each time that the small queue was full
             "log_level": 2,
         }
         self._topic = broker.topics.planned_writebacks.name
