@@ -24,7 +24,7 @@ from planner.recovery import PinStore
 from schemas.connection import BrokerSettings
 from telemetry.librdkafka import client_log
 
-_AT_ONCE = 1_000
+_AT_ONCE = 300
 _POLL_S = 0.2
 _BETWEEN_BATCHES = 100
 _LONGEST_SILENCE_S = 30.0
@@ -51,7 +51,7 @@ class BulkReader:
             # Small on purpose: plans are compressed ten to one, and these count compressed bytes.
             "queued.min.messages": 1_000,
             "queued.max.messages.kbytes": 512,
-            "fetch.message.max.bytes": 131_072,
+            "fetch.message.max.bytes": 32_768,
             "fetch.max.bytes": 1_048_576,
             "fetch.queue.backoff.ms": 2,  # a second by default, after each time that the small queue was full
             "log_level": 2,
