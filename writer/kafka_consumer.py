@@ -119,6 +119,7 @@ class ConsumerOptions:
             "group.id": self.group,
             "group.protocol": protocol,
             "enable.auto.commit": False,
+            "enable.partition.eof": True,  # offsets at the end of a log may hold no record: this says when it is read
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
             "allow.auto.create.topics": False,
@@ -145,7 +146,6 @@ _NO_SUCH_PROTOCOL = {
 _HARMLESS = {
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
     KafkaError._TRANSPORT,  # noqa: SLF001
-    KafkaError._PARTITION_EOF,  # noqa: SLF001
     KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001  we were stopped and woke up: librdkafka joins again by itself
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -185,6 +185,10 @@ class ConsumerThread:
         self.turns = 0
         self.turned_at = time.monotonic()
         self._ends_told_at = 0.0
+        self._next: dict[int, int] = {}
+        """Behind the last record that was handed over, or where the partition was begun."""
+        self._read_up_to: dict[int, int] = {}
+        """Where the client last found that there was nothing left to read."""
         self._without_notes: set[int] = set()
         """Partitions of which the broker refused the commit's metadata."""
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
@@ -255,7 +259,11 @@ class ConsumerThread:
         known = {
             p: consumer.get_watermark_offsets(self._at(p), cached=True) for p in self._epochs.keys() - self._paused
         }
-        self._tell(self._listener.ends, {p: marks[1] for p, marks in known.items() if marks[1] >= 0})
+        self._tell(self._listener.ends, {p: self._last_record(p, high) for p, (_, high) in known.items() if high >= 0})
+
+    def _last_record(self, partition: int, high: int) -> int:
+        """The end of the log, without what was compacted away or is a transaction's mark: nobody will ever get it."""
+        return self._next[partition] if self._read_up_to.get(partition, -1) >= high else high
 
     def _judge(self, error: KafkaError) -> None:
         never_joined = self._options.protocol is None and self.protocol == "consumer" and self._epoch == 0
@@ -282,10 +290,15 @@ class ConsumerThread:
         records: list[Taken] = []
         errors: list[KafkaError] = []
         for message in messages:
+            partition = _partition(message)
             if (error := message.error()) is not None:
-                errors.append(error)
-            elif (epoch := self._epochs.get(_partition(message))) is not None:
+                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  its public name
+                    self._read_up_to[partition] = _offset(message)
+                else:
+                    errors.append(error)
+            elif (epoch := self._epochs.get(partition)) is not None:
                 records.append(_taken(message, epoch))
+                self._next[partition] = records[-1].offset + 1
         return records, errors
 
     def _apply_orders(self, consumer: Consumer) -> None:
@@ -352,6 +365,8 @@ class ConsumerThread:
                 )
             self._epoch += 1
             self._epochs[part.partition] = self._epoch
+            self._next[part.partition] = max(part.offset, 0)
+            self._read_up_to.pop(part.partition, None)
             known = Position(part.offset, part.metadata or "") if part.offset >= 0 else None
             assigned.append(Assigned(part.partition, self._epoch, known))
         self._paused -= self._epochs.keys() & {a.partition for a in assigned}
@@ -387,6 +402,8 @@ class ConsumerThread:
     def _forget(self, partitions: Collection[int]) -> None:
         for partition in partitions:
             self._epochs.pop(partition, None)
+            self._next.pop(partition, None)
+            self._read_up_to.pop(partition, None)
         self._paused -= frozenset(partitions)
 
     def _tell(self, heard: Callable[[Any], None], what: Any) -> None:
@@ -431,9 +448,14 @@ def _partition(message: Message) -> int:
     return -1 if partition is None else partition
 
 
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None  # noqa: S101  a record has one, and so has the end of a log
+    return offset
+
+
 def _taken(message: Message, epoch: int) -> Taken:
     _, timestamp_ms = message.timestamp()
-    offset = message.offset()
-    assert offset is not None  # noqa: S101  a record without an error has one
+    offset = _offset(message)
     headers = [(name, value) for name, value in cast("RawHeaders", message.headers() or []) if value is not None]
     return Taken(_partition(message), epoch, offset, message.key(), message.value(), headers, timestamp_ms)

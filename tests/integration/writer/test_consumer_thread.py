@@ -124,6 +124,21 @@ def test_the_end_of_each_log_is_told_after_its_records(broker: EmbeddedBroker) -
     run(scenario)
 
 
+def test_the_end_of_a_log_that_was_read_is_found_again_and_again(broker: EmbeddedBroker) -> None:
+    async def scenario() -> None:
+        heard = Recorder()
+        async with running(broker, heard) as thread:
+            produce(broker, 3)
+            await until(lambda: thread._read_up_to.get(0) == 3)
+            assert len(heard.records) == 3
+            produce(broker, 3)
+            await until(lambda: thread._read_up_to.get(0) == 6)
+            assert len(heard.records) == 6
+            assert not thread.failed.done()
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_records_come_with_the_epoch_of_their_assignment(broker: EmbeddedBroker, protocol: str) -> None:
     async def scenario() -> None:

@@ -30,7 +30,7 @@ class Answered:
 
 class FakeConsumer:
     def __init__(self) -> None:
-        self.commits: list[dict[int, tuple[int, str]]] = []
+        self.commits: list[dict[int, tuple[int, str | None]]] = []
         self.refusal: KafkaError | None = None
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
@@ -76,11 +76,11 @@ class Deaf:
 
 
 class Message:
-    def __init__(self, partition: int, offset: int) -> None:
-        self._partition, self._offset = partition, offset
+    def __init__(self, partition: int, offset: int, error: KafkaError | None = None) -> None:
+        self._partition, self._offset, self._error = partition, offset, error
 
-    def error(self) -> None:
-        return None
+    def error(self) -> KafkaError | None:
+        return self._error
 
     def partition(self) -> int:
         return self._partition
@@ -195,6 +195,50 @@ def test_the_end_of_a_paused_partition_is_not_told_since_nobody_hears_of_it() ->
         thread._on_assign(consumer, [TopicPartition("plans", 0), TopicPartition("plans", 1)])  # type: ignore[arg-type]
         thread.pause_only({1})
         thread._apply_pauses(consumer)  # type: ignore[arg-type]
+        thread._tell_ends(consumer)  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert heard.story == [{0: 12}]
+
+    asyncio.run(run())
+
+
+END = KafkaError(KafkaError._PARTITION_EOF)
+
+
+@pytest.mark.parametrize(
+    ("read", "end"),
+    [
+        ([], 12),
+        ([Message(0, 9)], 12),
+        ([Message(0, 9), Message(0, 12, END)], 10),
+        ([Message(0, 12, END)], 0),
+        ([Message(0, 9), Message(0, 10, END)], 12),
+        ([Message(0, 9), Message(0, 10, END), Message(0, 11)], 12),
+        ([Message(0, 11), Message(0, 12, END)], 12),
+    ],
+)
+def test_an_operator_sees_that_everything_has_landed_though_the_end_of_the_log_was_compacted_away(
+    read: list[Any], end: int
+) -> None:
+    async def run() -> None:
+        heard, consumer = Deaf(), FakeConsumer()
+        thread = ConsumerThread(OPTIONS, heard)  # type: ignore[arg-type]
+        thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
+        thread._split(read)
+        thread._tell_ends(consumer)  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert heard.story == [{0: end}]
+
+    asyncio.run(run())
+
+
+def test_what_was_read_to_the_end_in_an_earlier_assignment_is_not_known_in_the_next() -> None:
+    async def run() -> None:
+        heard, consumer = Deaf(), FakeConsumer()
+        thread = ConsumerThread(OPTIONS, heard)  # type: ignore[arg-type]
+        thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
+        thread._split([Message(0, 9), Message(0, 12, END)])  # type: ignore[list-item]
+        thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
         thread._tell_ends(consumer)  # type: ignore[arg-type]
         await asyncio.sleep(0)
         assert heard.story == [{0: 12}]
