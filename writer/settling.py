@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -19,12 +20,18 @@ from writer.core.patience import AskAPerson, Patience, ResumeNeeded, Retry, ToTh
 from writer.core.replies import Judgement, Meaning, lost
 from writer.core.results import Telling
 from writer.emitter import Done, Later, Over, Verdict
+from writer.errors import RecordTooLarge
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.partitions import Partitions
 from writer.work import Work
 
 _NO_ANSWER = lost()
+_NO_COPY = (
+    "It had to go to the back of the topic, for its own trouble or that of a plan before it, and the broker does not "
+    "take a copy, which is a few bytes larger. It may have landed. Raise max.message.bytes of the topic, then replay "
+    "this session."
+)
 
 
 class Settling:
@@ -167,10 +174,24 @@ class Settling:
         while True:
             work, count, at = await self._appends.get()
             if self._partitions.is_ours(work):  # whoever else has the partition starts from the original
-                copy = await self._outbox.again(work, count=count, at=at)
+                try:
+                    copy = await self._outbox.again(work, count=count, at=at)
+                except RecordTooLarge:
+                    await self._ask_a_person_instead(work)
+                    continue
                 self._metrics.replays.inc()
                 self._partitions.moved(work, copy)
                 work.span.end()
+
+    async def _ask_a_person_instead(self, work: Work) -> None:
+        """The broker takes no copy, which is a little larger than the original: a restart would only meet it again.
+        Those of its lane that are behind it on their way go on (W4).
+        """
+        result = replace(results.refused(self.telling(work), _NO_ANSWER), message=_NO_COPY)
+        await self.settle(work, result)
+        if self._partitions.is_ours(work):
+            self._partitions.moving.stays(work.lane, work.session_id)
+            self._partitions.settle_originals()
 
     def _count(self, work: Work, result: WritebackResult) -> None:
         reason = result.block_reason

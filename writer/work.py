@@ -39,7 +39,7 @@ class Work:
     read_first: bool = False
     """An earlier attempt may have landed: look before anything is sent."""
     alone: bool = False
-    """The request it shared was refused as a whole: it goes without company, to see whose fault that was."""
+    """The request it shared was refused as a whole or too large, or failed again and again: it goes without company."""
     doubted: bool = False
     """The service refused what the gate had cleared, and everything was verified anew since."""
     under_way: bool = False

@@ -47,6 +47,12 @@ class Moving:
             move.unacknowledged -= 1
             move.last_copy = max(move.last_copy, copy_offset)
 
+    def stays(self, key: str, session_id: str) -> None:
+        """There will be no copy of it after all: those behind it are not to wait for one."""
+        if (move := self._moves.get(key)) is not None:
+            move.unacknowledged -= 1
+            move.expected.pop(session_id, None)
+
     def must_follow(self, key: str, session_id: str, count: int) -> bool:
         """Whether a plan that has just been read has to go behind those on their way: it is no copy that is next."""
         move = self._moves.get(key)

@@ -18,7 +18,7 @@ from writer.core.lanes import WindowLimits
 from writer.core.patience import Patience, PatienceLimits
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
 from writer.emitter import Done, Later, Over
-from writer.errors import MustRestart
+from writer.errors import MustRestart, RecordTooLarge
 from writer.kafka_consumer import Assigned
 from writer.metrics import Metrics
 from writer.partitions import Partitions
@@ -345,5 +345,37 @@ def test_blocked_plans_are_counted_by_reason_with_the_time_of_the_oldest() -> No
         labels = {"status": "blocked", "reason": "metadata"}
         assert bench.metrics.registry.get_sample_value("writeback_outcomes_total", labels) == 1
         assert bench.metrics.first_blocked_at > 0
+
+    run(scenario)
+
+
+def test_W6_a_plan_of_which_the_broker_takes_no_copy_is_told_to_a_person_and_its_lane_goes_on() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        taken = bench.outbox.again
+
+        async def again(work: Work, *, count: int, at: object) -> int:
+            if work.session_id == "sess-1":
+                raise RecordTooLarge("MSG_SIZE_TOO_LARGE")
+            return await taken(work, count=count, at=at)
+
+        bench.outbox.again = again  # type: ignore[method-assign]
+        work, _, healthy = bench.arrive(plan(1)), bench.arrive(plan(2)), bench.arrive(plan(3, lane=2))
+        await fail(bench, work, 3)
+        await bench.settling.act_on(healthy, DONE)
+        appending = asyncio.create_task(bench.settling.run_appends())
+        await fail(bench, work, 1)
+        while len(bench.outbox.story) < 4:
+            assert not appending.done()
+            await asyncio.sleep(0)
+        assert bench.outbox.story[-2:] == ["result blocked sess-1", "again sess-2 1"]
+        assert "max.message.bytes" in bench.outbox.results[-1].message
+        assert bench.frontier() == 1, "the copy of the second has not been read"
+        bench.offset = 101
+        bench.arrive(plan(2), headers=[("replay-count", b"1")])
+        bench.partitions.settle_originals()
+        assert bench.frontier() == 101
+        assert "sess-2" in bench.ready() + bench.ready()
+        appending.cancel()
 
     run(scenario)

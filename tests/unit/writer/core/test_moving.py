@@ -12,6 +12,17 @@ from writer.core.ledger import METADATA_LIMIT, Ledger
 from writer.core.moving import Moving
 
 
+def test_W4_those_behind_a_plan_of_which_there_is_no_copy_do_not_wait_for_one() -> None:
+    moving = Moving()
+    moving.append_again("lane", 0, 5, "first", 1)
+    moving.append_again("lane", 0, 6, "second", 1)
+    moving.stays("lane", "first")
+    moving.stays("a lane that was dropped", "first")
+    moving.appended("lane", 20)
+    assert not moving.must_follow("lane", "second", 1)
+    assert moving.arrived(0, 21) == [[5, 6]]
+
+
 def test_W4_a_plan_read_from_between_goes_behind_the_others() -> None:
     moving = Moving()
     moving.append_again("item", 0, 10, "s1", 1)
