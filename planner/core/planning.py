@@ -37,6 +37,7 @@ from schemas.records import (
     OwnerCandidate,
     PlannedStep,
     PlannedWriteback,
+    PlanPolicy,
     PrecedingPlan,
     Precondition,
     ResolvedBaseline,
@@ -119,12 +120,18 @@ def plan(
     return PlannedWriteback(
         session_id=outcome.session_id,
         queue_item_id=outcome.queue_item_id,
+        campaign_id=outcome.campaign_id,
+        provider_call_id=outcome.provider_call_id,
+        persona_version=outcome.persona_version,
         disposition=case.disposition,
+        opt_out=outcome.opt_out,
+        policy=PlanPolicy(redaction=policy.redaction, transcript=policy.transcript),
         digest=_digest(outcome, case.disposition, baseline, states, steps),
         outcome_digest=digest(outcome),
         mapping_fingerprint=mapping.fingerprint,
         planned_by=policy.planned_by,
         source=source,
+        started_at=outcome.started_at,
         outcome_at=outcome.ended_at,
         baseline=baseline,
         preceding=states,
@@ -148,7 +155,7 @@ def _digest(
             [(each.session_id, each.columns) for each in states],
             [
                 (
-                    (each.operation, each.precondition, each.entity_set, each.record_id, each.identity_columns),
+                    (each.operation, each.precondition, each.entity_set, each.record_id, each.session_column),
                     each.attributes,
                     [(owner.column, owner.value) for owner in each.owner_candidates],
                 )
@@ -218,7 +225,7 @@ def _phone_call(case: _Case) -> tuple[PlannedStep, PlannedStep]:
         entity_set=columns.entity_set,
         record_id=case.id_of(Operation.CREATE_PHONE_CALL),
         attributes=_sorted(attributes),
-        identity_columns=tuple(sorted(identity)),
+        session_column=columns.session_id,
         precondition=Precondition.MUST_NOT_EXIST,
     )
     completed = PlannedStep(
@@ -271,6 +278,8 @@ def _queue_item_update(case: _Case, attempts: Value) -> PlannedStep:
         entity_set=columns.entity_set,
         record_id=outcome.queue_item_id,
         attributes=_sorted(attributes),
+        session_column=columns.last_session_id,
+        opt_out_column=columns.do_not_call if effect.do_not_call else None,
         precondition=Precondition.MUST_MATCH_BASELINE,
     )
 
@@ -304,7 +313,7 @@ def _task(case: _Case, kind: TaskKind) -> PlannedStep:
         entity_set=columns.entity_set,
         record_id=case.id_of(Operation.CREATE_TASK),
         attributes=_sorted(attributes),
-        identity_columns=tuple(sorted(identity)),
+        session_column=columns.session_id,
         owner_candidates=_owners(case, kind),
         precondition=Precondition.MUST_NOT_EXIST,
     )

@@ -97,7 +97,10 @@ def reads(plan: PlannedWriteback) -> tuple[Read, ...]:
         else:
             completion = (other.attributes for other in plan.steps if other.operation is Operation.COMPLETE_PHONE_CALL)
             closing = [name for attributes in completion for name in attributes]
-            columns = (*step.identity_columns, *(closing if step.operation is Operation.CREATE_PHONE_CALL else ()))
+            columns = (
+                *([step.session_column] if step.session_column else []),
+                *(closing if step.operation is Operation.CREATE_PHONE_CALL else ()),
+            )
         found.append(Read(step.step_index, step.entity_set, step.record_id, tuple(dict.fromkeys(columns))))
     return tuple(found)
 

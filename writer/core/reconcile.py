@@ -169,7 +169,10 @@ def _is_missing(step: PlannedStep, record: Observed | None, call: Observed | Non
 
 
 def _is_ours(step: PlannedStep, record: Observed) -> bool:
-    return all(same(record.columns.get(name), step.attributes.get(name)) for name in step.identity_columns)
+    column = step.session_column
+    if column is None or step.operation is Operation.UPDATE_QUEUE_ITEM:
+        return True
+    return record.columns.get(column) == step.attributes.get(column)
 
 
 def _session_column(plan: PlannedWriteback) -> str | None:

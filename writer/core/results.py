@@ -54,6 +54,13 @@ class Telling:
         return WritebackResult(
             session_id=self.plan.session_id,
             queue_item_id=self.plan.queue_item_id,
+            campaign_id=self.plan.campaign_id,
+            provider_call_id=self.plan.provider_call_id,
+            disposition=self.plan.disposition,
+            opt_out=self.plan.opt_out,
+            started_at=self.plan.started_at,
+            ended_at=self.plan.outcome_at,
+            mapping_fingerprint=self.plan.mapping_fingerprint,
             status=status,
             block_reason=reason,
             message=message,
