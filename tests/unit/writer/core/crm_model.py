@@ -118,7 +118,7 @@ def write(plan: PlannedWriteback, crm: Crm) -> Step:
             judgement = lost() if reply_lost else judgement
             if judgement.kind is Kind.DONE:
                 return Told(plan.session_id, "conflict", told.columns) if told else Told(plan.session_id, "landed")
-            assert judgement.kind is Kind.UNKNOWN, judgement
+            assert judgement.kind is Kind.AMBIGUOUS, judgement
         observed: dict[int, Observed | None] = {}
         for read in reads(plan):
             yield "read"
