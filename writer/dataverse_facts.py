@@ -79,8 +79,9 @@ class Facts:
 
     def cached_verdict(self, plan: PlannedWriteback) -> Cleared | None:
         """The verdict if kept answers suffice and nothing is wrong; None if Dataverse has to be asked."""
+        now = self._clock()
         metadata_ttl, owner_ttl = max(self._metadata_ttl, _JUST_NOW_S), max(self._owner_ttl, _JUST_NOW_S)
-        if self._stale_sets([plan], metadata_ttl) or self._stale_owners([plan], owner_ttl):
+        if self._stale_sets(plan, now - metadata_ttl) or self._stale_owners(plan, now - owner_ttl):
             return None  # what was asked just now counts whatever the limits, or a short one would never send
         verdict = self._check(plan)
         return verdict if isinstance(verdict, Cleared) else None
@@ -146,38 +147,36 @@ class Facts:
         return check(plan, Snapshot(tables), {value: enabled for value, (enabled, _) in self._owners_of(plan)})
 
     def _owners_of(self, plan: PlannedWriteback) -> Iterable[tuple[str, tuple[bool, float]]]:
-        return ((c.value, self._owners[c.value]) for c in _candidates([plan]) if c.value in self._owners)
+        return ((c.value, self._owners[c.value]) for c in _candidates(plan) if c.value in self._owners)
 
     async def _learn(self, plan: PlannedWriteback, max_age: float, owner_age: float, *, strong: bool) -> None:
         """Asks for what this plan needs and nobody asks for yet; waits for what others ask for. Raises
         FactsUnavailable if one of them could not be read.
         """
         since = self._clock()
-        sets, owners = self._stale_sets([plan], max_age), self._stale_owners([plan], owner_age)
-        needed = [*sets, *(owner.value for owner in owners)]
-        others = [self._asking[name] for name in needed if name in self._asking]
-        sets = [name for name in sets if name not in self._asking]
-        owners = [owner for owner in owners if owner.value not in self._asking]
-        if sets or owners:
-            await self._ask_alone([*sets, *(owner.value for owner in owners)], sets, owners, strong=strong)
-        if others:
-            await asyncio.wait(others)
-        for name in needed:
-            if (failed := self._failed.get(name)) and failed[0] >= since:
-                raise FactsUnavailable(failed[1])
+        while True:
+            sets = self._stale_sets(plan, since - max_age)
+            owners = self._stale_owners(plan, since - owner_age)
+            needed = [*sets, *(owner.value for owner in owners)]
+            if not needed:
+                return
+            for name in needed:
+                if (failed := self._failed.get(name)) and failed[0] >= since:
+                    raise FactsUnavailable(failed[1])
+            if others := [self._asking[name] for name in needed if name in self._asking]:
+                await asyncio.wait(others)
+            else:
+                await self._ask_for(sets, owners, strong=strong)
 
-    async def _ask_alone(
-        self, names: Sequence[str], sets: Sequence[str], owners: Sequence[OwnerCandidate], *, strong: bool
-    ) -> None:
+    async def _ask_for(self, sets: Sequence[str], owners: Sequence[OwnerCandidate], *, strong: bool) -> None:
+        """Owners are not asked for if a table could not be read: the plan has to wait in any case."""
         asking = asyncio.get_running_loop().create_future()
+        names = [*sets, *(owner.value for owner in owners)]
         self._asking |= dict.fromkeys(names, asking)
         try:
-            async with asyncio.TaskGroup() as both:
-                if sets:
-                    both.create_task(self._ask_tables(sets, "Strong" if strong else None))
-                if owners:
-                    both.create_task(self._ask_owners(owners))
-        finally:  # also when cancelled: who waits finds it stale, and asks
+            if (not sets or await self._ask_tables(sets, "Strong" if strong else None)) and owners:
+                await self._ask_owners(owners)
+        finally:  # also when cancelled: who waits finds that nothing is known, and asks
             for name in names:
                 del self._asking[name]
             asking.set_result(None)
@@ -187,32 +186,29 @@ class Facts:
         while len(self._failed) > _FAILURES:
             del self._failed[next(iter(self._failed))]
 
-    def _stale_sets(self, plans: Sequence[PlannedWriteback], max_age: float) -> list[str]:
-        oldest = self._clock() - max_age
-        named = {name for plan in plans for name in named_sets(plan)}
-        return sorted(n for n in named if (kept := self._tables.get(n)) is None or kept.asked_at < oldest)
+    def _stale_sets(self, plan: PlannedWriteback, oldest: float) -> list[str]:
+        return sorted(n for n in named_sets(plan) if (kept := self._tables.get(n)) is None or kept.asked_at < oldest)
 
-    def _stale_owners(self, plans: Sequence[PlannedWriteback], max_age: float) -> list[OwnerCandidate]:
-        oldest = self._clock() - max_age
-        return [c for c in _candidates(plans) if self._owners.get(c.value, (False, oldest - 1))[1] < oldest]
+    def _stale_owners(self, plan: PlannedWriteback, oldest: float) -> list[OwnerCandidate]:
+        return [c for c in _candidates(plan) if self._owners.get(c.value, (False, oldest - 1))[1] < oldest]
 
-    async def _ask_tables(self, sets: Sequence[str], consistency: str | None) -> None:
-        """Each table succeeds or fails on its own, once their names are known."""
+    async def _ask_tables(self, sets: Sequence[str], consistency: str | None) -> bool:
+        """Whether all could be read; each succeeds or fails on its own, once their names are known."""
         asked_at = self._clock()
         try:
             [names] = await self._ask([CATALOGUE], "metadata", consistency)
             entity_sets, bare = catalogue(names), without_concurrency(names)
         except FactsUnavailable as failure:
             self._fail(sets, failure.judgement)
-            return
+            return False
         except (AttributeError, KeyError, TypeError):
             self._fail(sets, _NONSENSE)
-            return
+            return False
         logical = {entity_set: name for name, entity_set in entity_sets.items() if entity_set in sets}
         absent = [name for name in sets if name not in logical]
         self._keep({name: _Kept(None, asked_at) for name in absent})
         if not logical:
-            return
+            return True
         asked = [question for name in logical.values() for question in questions(name)]
         exchange = await self._pool.exchange(asked, operation="metadata", consistency=consistency)
         for number, entity_set in enumerate(logical):
@@ -226,6 +222,7 @@ class Facts:
                 self._fail([entity_set], _NONSENSE)
             else:
                 self._keep({entity_set: _Kept(facts, asked_at)})
+        return not any(name in self._failed for name in sets)
 
     def _keep(self, tables: Mapping[str, _Kept]) -> None:
         self._tables |= tables
@@ -261,8 +258,8 @@ _FAILURES = 10_000
 _NONSENSE = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
 
 
-def _candidates(plans: Sequence[PlannedWriteback]) -> list[OwnerCandidate]:
-    each = (owner for plan in plans for step in plan.steps for owner in step.owner_candidates)
+def _candidates(plan: PlannedWriteback) -> list[OwnerCandidate]:
+    each = (owner for step in plan.steps for owner in step.owner_candidates)
     return list({owner.value: owner for owner in each}.values())
 
 

@@ -63,8 +63,8 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`links`: binding name (with its `@odata.bind`) to the entity sets it may point to. `optimistic_concurrency`: a row
-    can be updated under its etag.
+    """`links`: binding name (with its `@odata.bind`) to the entity sets it may point to. `optimistic_concurrency`:
+    a row can be updated under its etag.
     """
 
     columns: Mapping[str, Column]
@@ -112,7 +112,7 @@ class Cleared:
     warnings: tuple[records.Warning, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     """The most that each counter of the queue item may hold."""
-    plan: PlannedWriteback | None = None
+    plan: PlannedWriteback | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,9 @@ def check(plan: PlannedWriteback, snapshot: Snapshot, owner_facts: OwnerFacts) -
     if gaps:
         return Blocked(tuple(gaps))
     return Cleared(owners, tuple(warnings), _limits(update_step(plan), snapshot), conformed(plan, snapshot))
+
+
+_OWNER = "an owner who exists, is enabled and may own records; none does"
 
 
 def _limits(update: PlannedStep, snapshot: Snapshot) -> Mapping[str, int]:
