@@ -16,10 +16,11 @@ import structlog
 from schemas.records import BlockReason, ResultStatus, WritebackResult
 from writer.backlog import Backlog
 from writer.core import results
+from writer.core.history import MemoryHistory
 from writer.core.patience import AskAPerson, Patience, ResumeNeeded, Retry, ToTheBack
 from writer.core.replies import Judgement, Meaning, lost
 from writer.core.results import Telling
-from writer.emitter import Done, Later, Over, Verdict
+from writer.emitter import AlreadySettled, Done, Later, Verdict
 from writer.errors import RecordTooLarge
 from writer.metrics import Metrics
 from writer.outbox import Outbox
@@ -57,6 +58,7 @@ class Settling:
         self._write = write
         self._appends: asyncio.Queue[tuple[Work, int, datetime]] = asyncio.Queue()
         self._log = structlog.get_logger("writer")
+        self.history = MemoryHistory()
 
     def telling(self, work: Work) -> Telling:
         return Telling(
@@ -81,9 +83,9 @@ class Settling:
             self._backlog.finished(work)
         elif isinstance(verdict, Done):
             await self.settle(work, verdict.result)
-        elif isinstance(verdict, Over):
+        elif isinstance(verdict, AlreadySettled):
             work.last_word = True
-            self._settled(work, "superseded")
+            self._settled(work, "already_settled")
         else:
             await self._wait(work, verdict)
 
@@ -92,6 +94,7 @@ class Settling:
         work.last_word = True
         async with work.one_word_at_a_time:
             await self._outbox.result(work, result)
+        self.history.add(result)
         self._count(work, result)
         self._settled(work, result.status)
 
