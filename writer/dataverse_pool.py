@@ -36,7 +36,7 @@ from writer.metrics import Metrics
 
 Part = Request | ChangeSet
 
-_SIGN_IN_FAILED = Judgement(Kind.BROKEN, Meaning.SIGN_IN)
+_SIGN_IN_FAILED = Judgement(Kind.TRANSIENT, Meaning.SIGN_IN)
 _LONGEST_NAP_S = 1.0
 _REST_S = 15.0
 _LONG_S = 10.0
@@ -191,7 +191,7 @@ class Pool:
         try:
             content_type, body = encode(parts, boundary=f"batch_{uuid.uuid4().hex}", api_path=self._api_path)
         except ValueError:  # a name or id of the plan would break a line: nothing was sent, nothing ever can be
-            return self._all(parts, Judgement(Kind.REFUSED, Meaning.INVALID), started), None
+            return self._all(parts, Judgement(Kind.PERMANENT, Meaning.INVALID), started), None
         request = HttpRequest("POST", "$batch", headers | {"Content-Type": content_type}, body, traceparent)
         try:
             reply = await channel.dataverse.send(request)
@@ -243,7 +243,7 @@ class Pool:
             channel.resting_until = self._clock() + _REST_S
         self._metrics.requests.labels(operation, judgement.kind).inc()
         self._metrics.request_seconds.labels(operation).observe(seconds)
-        if judgement.kind is Kind.BUSY:
+        if judgement.kind is Kind.THROTTLED:
             wait = max(0.0, channel.pacer.held_until - self._clock())
             self._metrics.throttle_wait.labels(channel.dataverse.name).inc(wait)
 
@@ -279,7 +279,7 @@ def _heaviest(exchange: Exchange) -> Judgement:
     """What pacing must hear: throttling may hide in a part, and how long it lasts in another one or outside of all.
     Any other trouble there is that of a plan, and holds up nobody else (W5).
     """
-    throttled = [part.judgement for part in exchange.parts if part.judgement.kind is Kind.BUSY]
+    throttled = [part.judgement for part in exchange.parts if part.judgement.kind is Kind.THROTTLED]
     if not throttled:
         return replace(exchange.whole, retry_after=None) if exchange.whole.kind is Kind.DONE else exchange.whole
     told = [one.retry_after for one in (*throttled, exchange.whole) if one.retry_after is not None]

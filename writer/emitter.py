@@ -85,7 +85,7 @@ class AlreadySettled:
 
 def unanswered(failure: FactsUnavailable) -> Later:
     """Metadata could not be asked for. Being told to wait is no attempt of the plan."""
-    return Later(failure.judgement, counted=failure.judgement.kind is not Kind.BUSY)
+    return Later(failure.judgement, counted=failure.judgement.kind is not Kind.THROTTLED)
 
 
 Verdict = Done | AlreadySettled | Later
@@ -339,8 +339,8 @@ class Emitter:
             return Done(_result(telling, ask.found, sent, judgement))
         failing = reply.answer.index if isinstance(reply.answer, Failed) else None
         if judgement.meaning is Meaning.GONE and failing is None and ask.row_was_read:
-            judgement = replace(judgement, kind=Kind.REFUSED, meaning=Meaning.DRIFT)  # then a linked record is
-        if judgement.kind is Kind.UNKNOWN:
+            judgement = replace(judgement, kind=Kind.PERMANENT, meaning=Meaning.DRIFT)  # then a linked record is
+        if judgement.kind is Kind.AMBIGUOUS:
             work.read_first = True
             return _Reading(reads(work.plan))
         return self._not_done(work, judgement, None if failing is None else sent[failing])
@@ -348,16 +348,16 @@ class Emitter:
     def _not_done(self, work: Work, judgement: Judgement, failing: int | None = None) -> Verdict | _Doubting:
         """Trouble waits, a refusal blocks; but what could come from drifted metadata is verified anew, once."""
         match judgement.kind:
-            case Kind.BUSY:
+            case Kind.THROTTLED:
                 return Later(judgement, counted=False)
-            case Kind.REFUSED if judgement.meaning is Meaning.DRIFT and not work.doubted:
+            case Kind.PERMANENT if judgement.meaning is Meaning.DRIFT and not work.doubted:
                 return _Doubting()
-            case Kind.REFUSED:
+            case Kind.PERMANENT:
                 return Done(results.refused(self._telling(work), judgement, failing))
             case _ if judgement.meaning is Meaning.TOO_LARGE:
                 return Done(results.refused(self._telling(work), judgement, failing))
             case _:
-                work.read_first = work.read_first or judgement.kind is Kind.UNKNOWN
+                work.read_first = work.read_first or judgement.kind is Kind.AMBIGUOUS
                 return Later(judgement)
 
     async def _doubt(self, work: Work, told: Told, rounds: int) -> None:
@@ -376,15 +376,15 @@ class Emitter:
         return self._first(work)
 
 
-_FIGHT = Judgement(Kind.BROKEN, Meaning.SUSPECT)
+_FIGHT = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
 """Nobody fights for ever: after some rounds at the back of the topic a person is asked."""
-_NOT_CLEARED = Judgement(Kind.BROKEN, Meaning.DRIFT)
+_NOT_CLEARED = Judgement(Kind.TRANSIENT, Meaning.DRIFT)
 """The gate has to be asked again, and the plan begins anew."""
 
 
 def _may_be_the_company(reply: PartReply) -> bool:
     """Refused as a whole, or too large, of one part too: only what goes alone is known to be at fault itself (W5)."""
-    whole = reply.answer is None and reply.judgement.kind is Kind.REFUSED
+    whole = reply.answer is None and reply.judgement.kind is Kind.PERMANENT
     return whole or reply.judgement.meaning is Meaning.TOO_LARGE
 
 

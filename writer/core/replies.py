@@ -1,10 +1,10 @@
 """What a reply means for the writer: one table, and for anything not in it the answer is to ask a person.
 
-- `done`     it landed.
-- `refused`  a person must act: blocked, with status and code as evidence.
-- `busy`     429: everything of that identity waits as long as told; attempts are not counted.
-- `broken`   did not arrive, or the service is in trouble: back off, send the same conditional write again.
-- `unknown`  a precondition failed, or the answer was lost: read back and decide (core/reconcile).
+- `done`       it landed.
+- `permanent`  a person must act: blocked, with status and code as evidence.
+- `throttled`  429: everything of that identity waits as long as told; attempts are not counted.
+- `transient`  did not arrive, or the service is in trouble: back off, send the same conditional write again.
+- `ambiguous`  a precondition failed, or the answer was lost: read back and decide (core/reconcile).
 
 A code decides before a status does. A 412 is split by its code and by the precondition that was sent, since four causes
 share it. Only status, code and the service's request id leave this module: its messages may hold personal data.
@@ -25,10 +25,10 @@ from writer.core.batch import Request
 
 class Kind(StrEnum):
     DONE = "done"
-    REFUSED = "refused"
-    BUSY = "busy"
-    BROKEN = "broken"
-    UNKNOWN = "unknown"
+    PERMANENT = "permanent"
+    THROTTLED = "throttled"
+    TRANSIENT = "transient"
+    AMBIGUOUS = "ambiguous"
 
 
 class Meaning(StrEnum):
@@ -89,22 +89,22 @@ class Judgement:
     by_the_crm: bool = False
 
 
-_DRIFT = (Kind.REFUSED, Meaning.DRIFT)
-_INVALID = (Kind.REFUSED, Meaning.INVALID)
-_DENIED = (Kind.REFUSED, Meaning.NOT_ALLOWED)
-_SIGN_IN = (Kind.BROKEN, Meaning.SIGN_IN)
-_BUSY = (Kind.BUSY, Meaning.THROTTLED)
-_TROUBLE = (Kind.BROKEN, Meaning.TROUBLE)
-_SUSPECT = (Kind.BROKEN, Meaning.SUSPECT)
+_DRIFT = (Kind.PERMANENT, Meaning.DRIFT)
+_INVALID = (Kind.PERMANENT, Meaning.INVALID)
+_DENIED = (Kind.PERMANENT, Meaning.NOT_ALLOWED)
+_SIGN_IN = (Kind.TRANSIENT, Meaning.SIGN_IN)
+_BUSY = (Kind.THROTTLED, Meaning.THROTTLED)
+_TROUBLE = (Kind.TRANSIENT, Meaning.TROUBLE)
+_SUSPECT = (Kind.TRANSIENT, Meaning.SUSPECT)
 
 BY_CODE: Mapping[int, tuple[Kind, Meaning]] = {
     # not there, or there already; refined by precondition below
     0x80040217: _DRIFT,  # ObjectDoesNotExist: outside an If-Match, a lookup is bound to a missing row
     0x80060891: _DRIFT,  # RecordNotFoundByEntityKey
-    0x80040237: (Kind.UNKNOWN, Meaning.EXISTS),  # DuplicateRecord
-    0x80060892: (Kind.REFUSED, Meaning.ALTERNATE_KEY),  # DuplicateRecordEntityKey
-    0x80060882: (Kind.UNKNOWN, Meaning.CHANGED),  # ConcurrencyVersionMismatch
-    0x80040333: (Kind.REFUSED, Meaning.DUPLICATE_RULE),  # DuplicateRecordsFound
+    0x80040237: (Kind.AMBIGUOUS, Meaning.EXISTS),  # DuplicateRecord
+    0x80060892: (Kind.PERMANENT, Meaning.ALTERNATE_KEY),  # DuplicateRecordEntityKey
+    0x80060882: (Kind.AMBIGUOUS, Meaning.CHANGED),  # ConcurrencyVersionMismatch
+    0x80040333: (Kind.PERMANENT, Meaning.DUPLICATE_RULE),  # DuplicateRecordsFound
     0x80060883: _INVALID,  # ConcurrencyVersionNotProvided
     0x8006088D: _INVALID,  # OptimisticConcurrencyNotEnabled
     0x80060890: _DRIFT,  # EntityKeyNotDefined
@@ -123,7 +123,7 @@ BY_CODE: Mapping[int, tuple[Kind, Meaning]] = {
     0x80040227: _INVALID,  # CannotDeleteDueToAssociation
     0x80043506: _INVALID,  # cannot create activity party of this type
     0x80060897: _INVALID,  # alternate key cannot be reactivated
-    0x80040265: (Kind.REFUSED, Meaning.BUSINESS_RULE),  # IsvAborted
+    0x80040265: (Kind.PERMANENT, Meaning.BUSINESS_RULE),  # IsvAborted
     # the application user may not
     0x80040220: _DENIED,  # PrivilegeDenied
     0x80048306: _DENIED,
@@ -153,11 +153,11 @@ BY_CODE: Mapping[int, tuple[Kind, Meaning]] = {
     0x80072322: _BUSY,  # requests
     0x80072326: _BUSY,  # concurrency
     0x8005F103: _BUSY,
-    0x8004418A: (Kind.BROKEN, Meaning.TOO_LARGE),  # RequestLengthTooLarge
+    0x8004418A: (Kind.TRANSIENT, Meaning.TOO_LARGE),  # RequestLengthTooLarge
     # trouble over there
     0x80044150: _TROUBLE,  # generic SQL error, deadlocks included
-    0x80044151: (Kind.BROKEN, Meaning.TOO_SLOW),  # SQL timeout
-    0x80081111: (Kind.BROKEN, Meaning.TOO_SLOW),  # a plug-in ran for more than two minutes
+    0x80044151: (Kind.TRANSIENT, Meaning.TOO_SLOW),  # SQL timeout
+    0x80081111: (Kind.TRANSIENT, Meaning.TOO_SLOW),  # a plug-in ran for more than two minutes
     0x80040224: _SUSPECT,  # IsvUnExpected
     0x80040216: _SUSPECT,  # UnExpected
     0x80040255: _TROUBLE,  # TransactionAborted
@@ -177,8 +177,8 @@ BY_STATUS: Mapping[int, tuple[Kind, Meaning]] = {
     405: _INVALID,
     407: _TROUBLE,
     408: _TROUBLE,
-    412: (Kind.UNKNOWN, Meaning.CHANGED),
-    413: (Kind.BROKEN, Meaning.TOO_LARGE),
+    412: (Kind.AMBIGUOUS, Meaning.CHANGED),
+    413: (Kind.TRANSIENT, Meaning.TOO_LARGE),
     421: _TROUBLE,
     425: _TROUBLE,
     429: _BUSY,
@@ -186,7 +186,7 @@ BY_STATUS: Mapping[int, tuple[Kind, Meaning]] = {
     501: _INVALID,
     502: _TROUBLE,
     503: _TROUBLE,
-    504: (Kind.BROKEN, Meaning.TOO_SLOW),
+    504: (Kind.TRANSIENT, Meaning.TOO_SLOW),
     511: _TROUBLE,
 }
 """For replies without a known code. What is in neither table is refused."""
@@ -211,12 +211,12 @@ def judge(
 
 def lost() -> Judgement:
     """The request went out, and no complete answer came back."""
-    return Judgement(Kind.UNKNOWN, Meaning.UNANSWERED)
+    return Judgement(Kind.AMBIGUOUS, Meaning.UNANSWERED)
 
 
 def never_sent() -> Judgement:
     """The request did not leave the building."""
-    return Judgement(Kind.BROKEN, Meaning.TROUBLE)
+    return Judgement(Kind.TRANSIENT, Meaning.TROUBLE)
 
 
 def sent_with(request: Request) -> Sent:
@@ -240,11 +240,11 @@ def _classify(status: int, code: int | None, *, answered: bool, sent: Sent) -> t
     if status == 412:
         return _precondition_failed(code, sent)
     if status == 404 and sent in (Sent.MUST_EXIST, Sent.MUST_MATCH):
-        return Kind.UNKNOWN, Meaning.GONE
+        return Kind.AMBIGUOUS, Meaning.GONE
     if code is not None and code in BY_CODE:
         return BY_CODE[code]
-    by_status = BY_STATUS.get(status, _SUSPECT if status >= 500 else (Kind.REFUSED, Meaning.UNKNOWN_KIND))
-    if 300 <= status < 400 or (by_status[0] is Kind.REFUSED and not answered):
+    by_status = BY_STATUS.get(status, _SUSPECT if status >= 500 else (Kind.PERMANENT, Meaning.UNKNOWN_KIND))
+    if 300 <= status < 400 or (by_status[0] is Kind.PERMANENT and not answered):
         return _SUSPECT  # the CRM always answers in JSON: this came from something in between
     return by_status
 
@@ -254,7 +254,7 @@ def _precondition_failed(code: int | None, sent: Sent) -> tuple[Kind, Meaning]:
     by_code = BY_CODE.get(-1 if code is None else code, BY_STATUS[412])
     if by_code[1] in (Meaning.ALTERNATE_KEY, Meaning.DUPLICATE_RULE):
         return by_code
-    return (Kind.UNKNOWN, Meaning.EXISTS) if sent is Sent.MUST_NOT_EXIST else by_code
+    return (Kind.AMBIGUOUS, Meaning.EXISTS) if sent is Sent.MUST_NOT_EXIST else by_code
 
 
 _CODE = re.compile(r"0x[0-9a-fA-F]{1,8}|-?[0-9]{1,10}")

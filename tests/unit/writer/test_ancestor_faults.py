@@ -121,7 +121,7 @@ def test_fault_10_a_permanent_error_is_blocked_and_says_so() -> None:
     plan = plan_for(1, None)
     body = b'{"error":{"code":"0x80040203","message":"Jane Doe"}}'
     judgement = judge(400, {}, body)
-    assert judgement.kind is Kind.REFUSED
+    assert judgement.kind is Kind.PERMANENT
 
     result = refused(Telling(plan, PlanPosition(partition=0, offset=1, digest=plan.digest), 1, NOON, "w"), judgement)
 
@@ -167,8 +167,8 @@ def test_fault_16_retry_after_is_obeyed_in_full(seconds: int) -> None:
 
 
 def test_fault_17_a_dropped_connection_is_no_permanent_error() -> None:
-    assert lost().kind is Kind.UNKNOWN
-    assert judge(401, {}, b"") == Judgement(Kind.BROKEN, Meaning.SIGN_IN, 401)
+    assert lost().kind is Kind.AMBIGUOUS
+    assert judge(401, {}, b"") == Judgement(Kind.TRANSIENT, Meaning.SIGN_IN, 401)
 
 
 def test_fault_18_no_update_can_create_a_row() -> None:

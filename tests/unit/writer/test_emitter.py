@@ -230,7 +230,7 @@ def test_W9_a_refusal_that_stays_is_not_tried_for_ever() -> None:
 def test_W6_drift_that_cannot_be_verified_now_is_tried_later() -> None:
     bench = Bench()
     bench.on_nth(1, answers(400, "0x80044331"))
-    bench.facts.answer = FactsUnavailable(Judgement(Kind.BROKEN, Meaning.TROUBLE))
+    bench.facts.answer = FactsUnavailable(Judgement(Kind.TRANSIENT, Meaning.TROUBLE))
     assert isinstance(bench.one(bench.plan()), Later)
 
 

@@ -154,7 +154,7 @@ def test_a_request_that_is_cancelled_gives_its_slot_back() -> None:
 def test_W2_an_answer_that_cannot_be_read_counts_as_lost(answer: httpx2.Response) -> None:
     fake = FakeDataverse(before=lambda _: answer)
     exchange = sent(make_pool(fake), fake, WRITE, WRITE)
-    assert {part.judgement.kind for part in exchange.parts} == {Kind.UNKNOWN}
+    assert {part.judgement.kind for part in exchange.parts} == {Kind.AMBIGUOUS}
 
 
 def test_an_identity_whose_sign_in_fails_rests_and_the_others_work() -> None:
@@ -203,7 +203,7 @@ def test_W6_parts_after_the_one_where_the_service_stopped_were_not_tried() -> No
     answer = httpx2.Response(400, headers={"content-type": "multipart/mixed; boundary=b"}, content=stopped)
     fake = FakeDataverse(before=lambda _: answer)
     first, second = sent(make_pool(fake), fake, WRITE, WRITE).parts
-    assert first.judgement.kind is Kind.REFUSED
+    assert first.judgement.kind is Kind.PERMANENT
     assert second.not_tried
 
 
@@ -256,7 +256,7 @@ def test_W6_the_longest_time_that_throttling_names_counts_wherever_it_stands(
     content = "".join(part.format(each) for each in named[1:]) + "--b--\r\n"
     fake = FakeDataverse(before=lambda _: httpx2.Response(429, headers=headers, text=content))
     pool = make_pool(fake)
-    assert [part.judgement.kind for part in sent(pool, fake, WRITE, WRITE).parts] == [Kind.BUSY, Kind.BUSY]
+    assert [part.judgement.kind for part in sent(pool, fake, WRITE, WRITE).parts] == [Kind.THROTTLED, Kind.THROTTLED]
     assert pool.channels[0].pacer.held_until - time.monotonic() == pytest.approx(waits, abs=5)
 
 

@@ -227,7 +227,7 @@ def test_W6_a_plan_waits_for_as_long_as_the_crm_said_of_its_own_part() -> None:
     async def scenario() -> None:
         bench = Bench()
         told, gateway = bench.arrive(plan(1)), bench.arrive(plan(2, lane=2))
-        words = Judgement(Kind.BROKEN, Meaning.TROUBLE, 503, by_the_crm=True)
+        words = Judgement(Kind.TRANSIENT, Meaning.TROUBLE, 503, by_the_crm=True)
         waits: dict[str, float] = {}
         bench.backlog.again_in = lambda work, seconds: waits.update({work.session_id: seconds})  # type: ignore[method-assign]
         await bench.settling.act_on(told, Later(replace(words, retry_after=100.0)))
@@ -254,7 +254,7 @@ def test_W6_suspect_replies_end_with_a_person() -> None:
     async def scenario() -> None:
         bench = Bench()
         work, healthy = bench.arrive(plan(1), headers=[("replay-count", b"5")]), bench.arrive(plan(2, lane=2))
-        suspect = Later(Judgement(Kind.BROKEN, Meaning.SUSPECT, 500))
+        suspect = Later(Judgement(Kind.TRANSIENT, Meaning.SUSPECT, 500))
         for _ in range(3):
             await bench.settling.act_on(work, suspect)
         await bench.settling.act_on(healthy, DONE)

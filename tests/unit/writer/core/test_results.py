@@ -104,7 +104,7 @@ def test_W2_a_record_of_another_call_is_told_as_such() -> None:
 
 @pytest.mark.parametrize("meaning", list(Meaning))
 def test_a_refusal_gives_the_evidence_and_what_to_do(meaning: Meaning) -> None:
-    judgement = Judgement(Kind.REFUSED, meaning, 400, "0x80044331", "1111-2222")
+    judgement = Judgement(Kind.PERMANENT, meaning, 400, "0x80044331", "1111-2222")
 
     result = refused(TELLING, judgement, 2)
 
@@ -115,14 +115,14 @@ def test_a_refusal_gives_the_evidence_and_what_to_do(meaning: Meaning) -> None:
 
 
 def test_a_refusal_that_names_no_step_blocks_them_all() -> None:
-    result = refused(TELLING, Judgement(Kind.REFUSED, Meaning.UNKNOWN_KIND, 418))
+    result = refused(TELLING, Judgement(Kind.PERMANENT, Meaning.UNKNOWN_KIND, 418))
 
     assert outcomes(result) == [B, B, B, B]
     assert "(status 418)" in str(result.message)
 
 
 @pytest.mark.parametrize(
-    ("judgement", "last"), [(lost(), "no answer"), (Judgement(Kind.BROKEN, Meaning.TROUBLE, 503), "status 503")]
+    ("judgement", "last"), [(lost(), "no answer"), (Judgement(Kind.TRANSIENT, Meaning.TROUBLE, 503), "status 503")]
 )
 def test_W6_resume_needed_is_no_outcome_and_says_that_nothing_is_to_be_done(judgement: Judgement, last: str) -> None:
     result = resume_needed(TELLING, judgement)
@@ -143,7 +143,7 @@ def test_every_blocked_result_says_what_to_do() -> None:
     blocked = [
         conflict(TELLING, Conflict(("a",), ()), ()),
         metadata(TELLING, (Gap(0, "a", None, "b"),)),
-        refused(TELLING, Judgement(Kind.REFUSED, Meaning.INVALID, 400)),
+        refused(TELLING, Judgement(Kind.PERMANENT, Meaning.INVALID, 400)),
     ]
 
     assert all(result.status is ResultStatus.BLOCKED for result in blocked)
