@@ -169,7 +169,7 @@ class Desk:
 
         def read(pinned: Iterable[EarlierPlan]) -> History:
             newest_first = merge(fresh.earlier(*place), pinned, key=lambda each: each.order, reverse=True)
-            return history(outcome, incoming.source(), newest_first)
+            return history(outcome, incoming.source(), newest_first, status_column=self._crm.queue_item.status)
 
         return self._pins.earlier(*place, read)
 

@@ -4,6 +4,7 @@ P2 A plan is a function of outcome, place, mapping, policy and the earlier plans
 P3 It is self-contained: the writer needs no mapping and re-derives nothing.
 P4 Its steps are ordered and carry `step_index`.
 P7 Every free text passes through the redactor before it becomes part of a plan.
+P8 A status that may not be left stays: `planner.core.standing`.
 
 Attempt count: one more than the row has, if a call was placed. It is an increment: what a person corrected stays and is
 added to. The writer adds under the etag at which the row's value holds, so it takes effect once.
@@ -20,11 +21,12 @@ from planner.core import validation
 from planner.core.digests import digest
 from planner.core.dispositions import Effect, TaskKind, decide
 from planner.core.next_attempt import Delays, next_attempt
-from planner.core.notices import last_error, notices
+from planner.core.notices import last_error, notices, status_kept
 from planner.core.preceding import MOST_PRECEDING, NO_HISTORY, EarlierPlan, History, order_of
 from planner.core.record_ids import record_id
 from planner.core.redaction import redact
 from planner.core.resolution import Crm, TextColumn
+from planner.core.standing import restrained, standing
 from planner.core.summary import Texts, call_texts, task_texts
 from planner.core.text import clean, cut, one_line
 from planner.core.times import iso, milliseconds
@@ -110,7 +112,7 @@ def plan(
         reasons = (*reasons, TOO_MANY_PRECEDING)
     if reasons:
         return Rejected(reasons)
-    case = _case(outcome, mapping, policy)
+    case = _case(outcome, mapping, policy, history)
     known = dict(outcome.baseline.preserved) | _mapped_baseline(outcome, mapping)
     preceding = history.listed()
     update = _queue_item_update(case)
@@ -190,13 +192,17 @@ def earlier_plan(planned: PlannedWriteback) -> EarlierPlan:
     )
 
 
-def _case(outcome: CallOutcome, crm: Crm, policy: Policy) -> _Case:
-    disposition, effect = decide(outcome)
+def _case(outcome: CallOutcome, crm: Crm, policy: Policy, history: History) -> _Case:
+    disposition, wanted = decide(outcome)
+    stands = standing(outcome.baseline, history, crm.queue_item.status, crm.queue_item.statuses)
+    kept = stands.keeps(outcome, wanted)
+    effect = restrained(wanted, kept)
+    said = notices(outcome, effect, policy.redacted, overrides_mapped=crm.owner_overrides)
     return _Case(
         outcome=outcome,
         disposition=disposition,
         effect=effect,
-        warnings=notices(outcome, effect, policy.redacted, overrides_mapped=crm.owner_overrides),
+        warnings=(*said, status_kept(kept)) if kept else said,
         crm=crm,
         policy=policy,
     )

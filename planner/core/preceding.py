@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from planner.core.times import milliseconds
-from schemas.records import CallOutcome, PrecedingPlan, Source, Value
+from schemas.records import Baseline, CallOutcome, PrecedingPlan, QueueStatus, Source, Value
 
 MOST_PRECEDING = 1_000
 """Earlier plans that one plan lists. A queue item is called a handful of times; this many means a baseline that nobody
@@ -50,31 +51,70 @@ class EarlierPlan:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """`pending`: earlier plans that the baseline does not include, oldest first; none if there are `too_many`."""
+    """What our other plans of the queue item say.
+
+    `pending` are the earlier ones that the baseline does not include, oldest first; none if there are `too_many`.
+    `later` are plans of later outcomes, which were planned before this one. Of those that the baseline includes, the
+    newest that set a status, and whether one was an opt-out: both are looked for only where the baseline leaves it open.
+    """
 
     pending: tuple[EarlierPlan, ...] = ()
+    later: tuple[EarlierPlan, ...] = ()
+    setter_before: EarlierPlan | None = None
+    opted_out_before: bool = False
     too_many: bool = False
 
     def listed(self) -> tuple[PrecedingPlan, ...]:
         return tuple(PrecedingPlan(session_id=each.session_id, columns=each.columns) for each in self.pending)
 
+    def outstanding(self) -> tuple[EarlierPlan, ...]:
+        """All that the baseline does not show, oldest first."""
+        return self.pending + self.later
+
 
 NO_HISTORY = History()
 
 
-def history(outcome: CallOutcome, source: Source, newest_first: Iterable[EarlierPlan]) -> History:
-    """Reads no more of the plans than it needs, which is down to the one that the baseline shows."""
-    order, pending, size = order_of(source), list[EarlierPlan](), 0
-    for each in newest_first:
-        if each.session_id == outcome.baseline.last_session_id:
-            break
-        if each.order >= order or each.session_id == outcome.session_id or each.retired:
+def history(
+    outcome: CallOutcome, source: Source, newest_first: Iterable[EarlierPlan], *, status_column: str
+) -> History:
+    """Reads no more of the plans than it needs: as a rule down to the one that the baseline shows."""
+    order, plans, shown = order_of(source), iter(newest_first), outcome.baseline.last_session_id
+    pending, later, size = list[EarlierPlan](), list[EarlierPlan](), 0
+    for each in plans:
+        if each.session_id == shown:
+            setter, opted_out = _included(outcome.baseline, chain((each,), plans), status_column)
+            return History(_oldest_first(pending), _oldest_first(later), setter, opted_out)
+        if each.session_id == outcome.session_id or each.retired:
+            continue
+        if each.order >= order:
+            later.append(each)
             continue
         pending.append(each)
         size += _size(each)
         if len(pending) > MOST_PRECEDING or size > LARGEST_PRECEDING:
-            return History((), too_many=True)
-    return History(tuple(reversed(pending)))
+            return History(too_many=True)
+    return History(_oldest_first(pending), _oldest_first(later))
+
+
+def _included(
+    baseline: Baseline, newest_first: Iterable[EarlierPlan], status_column: str
+) -> tuple[EarlierPlan | None, bool]:
+    """The newest that set a status, and whether one was an opt-out, as far as the baseline does not answer that."""
+    setter, opted_out = None, False
+    setter_matters = baseline.status in (None, QueueStatus.COMPLETED, QueueStatus.BLOCKED)
+    opt_out_matters = baseline.status is None or baseline.do_not_call is None
+    for each in newest_first:
+        if (setter or not setter_matters) and (opted_out or not opt_out_matters):
+            break
+        if setter_matters and setter is None and status_column in each.columns:
+            setter = each
+        opted_out = opt_out_matters and (opted_out or each.opt_out)
+    return setter, opted_out
+
+
+def _oldest_first(plans: list[EarlierPlan]) -> tuple[EarlierPlan, ...]:
+    return tuple(reversed(plans))
 
 
 def _size(plan: EarlierPlan) -> int:

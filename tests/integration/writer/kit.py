@@ -116,7 +116,8 @@ class Desk:
     def plan_of(self, outcome: CallOutcome) -> PlannedWriteback:
         known = self.earlier.setdefault(outcome.queue_item_id, [])
         source = Source(topic="call-outcomes", partition=0, offset=self.offset)
-        made = plan(outcome, source, CRM, POLICY, history(outcome, source, reversed(known)))
+        before = history(outcome, source, reversed(known), status_column=CRM.queue_item.status)
+        made = plan(outcome, source, CRM, POLICY, before)
         assert not isinstance(made, Rejected), made
         known.append(earlier_plan(made))
         return made

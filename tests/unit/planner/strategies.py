@@ -1,5 +1,6 @@
 """Call outcomes for property tests: valid ones, of every shape the contract allows."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from planner.core.planning import Policy
-from planner.core.preceding import EarlierPlan
+from planner.core.preceding import EarlierPlan, History, history
 from planner.core.resolution import Crm
 from planner.core.times import milliseconds
 from planner.mapping import load
@@ -43,6 +44,12 @@ def an_earlier(session_id: str, offset: int, *, time: int = -1, **columns: Any) 
     return EarlierPlan(
         session_id=session_id, order=(time, offset), started_ms=ended - 60_000, ended_ms=ended, columns=columns
     )
+
+
+def known(outcome: CallOutcome, source: Source, plans: Iterable[EarlierPlan]) -> History:
+    """What earlier plans, in any order, say to an outcome."""
+    newest_first = sorted(plans, key=lambda each: each.order, reverse=True)
+    return history(outcome, source, newest_first, status_column="medx_callstatus")
 
 
 POLICIES = st.builds(

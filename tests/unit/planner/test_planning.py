@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from planner.core.dispositions import EFFECTS
 from planner.core.planning import Policy, Rejected, own_columns, plan
-from planner.core.preceding import NO_HISTORY, history
+from planner.core.preceding import NO_HISTORY
 from planner.core.validation import Envelope
 from schemas.codec import single_object
 from schemas.records import (
@@ -30,7 +30,7 @@ from schemas.records import (
 )
 from schemas.records import Warning as Notice
 from tests.factories import NOON, an_id, make_baseline, make_outcome
-from tests.unit.planner.strategies import POLICIES, a_source, an_earlier, example_crm, is_uuid, outcomes
+from tests.unit.planner.strategies import POLICIES, a_source, an_earlier, example_crm, is_uuid, known, outcomes
 
 CRM = example_crm()
 GOLDEN = Path(__file__).parents[2] / "golden" / "planner" / "plans.json"
@@ -58,8 +58,8 @@ def outcome_of(disposition: str, **overrides):
 
 
 def planned(outcome, *, policy: Policy | None = None, earlier=(), crm=CRM, offset: int = 7) -> PlannedWriteback:
-    known = history(outcome, a_source(offset), sorted(earlier, key=lambda each: each.order, reverse=True))
-    found = plan(outcome, a_source(offset), crm, policy or Policy(), known)
+    before = known(outcome, a_source(offset), earlier)
+    found = plan(outcome, a_source(offset), crm, policy or Policy(), before)
     assert isinstance(found, PlannedWriteback), found
     return found
 

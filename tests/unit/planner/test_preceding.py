@@ -10,18 +10,14 @@ from planner.core.retirement import mark_of
 from planner.core.times import milliseconds
 from schemas.records import Source
 from tests.factories import NOON, make_baseline, make_outcome
-from tests.unit.planner.strategies import a_source, an_earlier, example_crm
+from tests.unit.planner.strategies import a_source, an_earlier, example_crm, known
 
 CRM = example_crm()
 
 
-def newest_first(plans):
-    return sorted(plans, key=lambda each: each.order, reverse=True)
-
-
 def preceding(last_session_id, earlier, source=None):
     outcome = make_outcome(baseline=make_baseline(last_session_id=last_session_id))
-    return [each.session_id for each in history(outcome, source or a_source(9), newest_first(earlier)).listed()]
+    return [each.session_id for each in known(outcome, source or a_source(9), earlier).listed()]
 
 
 def test_without_earlier_plans_there_is_nothing_to_expect_but_the_baseline():
@@ -44,7 +40,7 @@ def test_a_baseline_that_shows_a_session_nobody_knows_includes_none_of_ours():
 
 def test_each_earlier_plan_is_listed_as_the_columns_that_it_writes_and_no_others():
     earlier = [an_earlier("a", 1, status=0), an_earlier("b", 2, dnc=True)]
-    listed = history(make_outcome(), a_source(9), newest_first(earlier)).listed()
+    listed = known(make_outcome(), a_source(9), earlier).listed()
     assert [each.columns for each in listed] == [{"status": 0}, {"dnc": True}]
 
 
@@ -87,13 +83,15 @@ def test_no_more_is_read_of_the_earlier_plans_than_is_needed():
         raise AssertionError("read on")
 
     outcome = make_outcome(baseline=make_baseline(last_session_id="a"))
-    assert [each.session_id for each in history(outcome, a_source(9), forever()).pending] == ["b"]
+    assert [
+        each.session_id for each in history(outcome, a_source(9), forever(), status_column="medx_callstatus").pending
+    ] == ["b"]
 
 
 def test_P6_a_baseline_that_nobody_refreshes_is_a_reason_of_its_own_and_says_what_to_do():
     earlier = [an_earlier(str(number), number) for number in range(MOST_PRECEDING + 1)]
     outcome, source = make_outcome(), a_source(MOST_PRECEDING + 1)
-    rejected = plan(outcome, source, CRM, Policy(), history(outcome, source, newest_first(earlier)))
+    rejected = plan(outcome, source, CRM, Policy(), known(outcome, source, earlier))
     assert isinstance(rejected, Rejected)
     assert [(each.code, each.field) for each in rejected.reasons] == [
         ("too_many_preceding", "baseline.last_session_id")
@@ -103,15 +101,15 @@ def test_P6_a_baseline_that_nobody_refreshes_is_a_reason_of_its_own_and_says_wha
 
 def test_P6_earlier_plans_that_are_too_large_together_are_that_reason_too():
     earlier = [an_earlier(str(number), number, text="x" * 4_000) for number in range(LARGEST_PRECEDING // 4_000)]
-    assert not history(make_outcome(), a_source(999), newest_first(earlier[1:])).too_many
-    assert history(make_outcome(), a_source(999), newest_first(earlier)).too_many
+    assert not known(make_outcome(), a_source(999), earlier[1:]).too_many
+    assert known(make_outcome(), a_source(999), earlier).too_many
     assert rules.NO_HISTORY.listed() == ()
 
 
 def test_P6_what_people_wrote_stands_once_in_a_plan_however_many_precede_it():
     earlier = [an_earlier(str(number), number, medx_callstatus=0) for number in range(50)]
     outcome = make_outcome(baseline=make_baseline(preserved={"medx_notes": "VIP"}))
-    planned = plan(outcome, a_source(99), CRM, Policy(), history(outcome, a_source(99), newest_first(earlier)))
+    planned = plan(outcome, a_source(99), CRM, Policy(), known(outcome, a_source(99), earlier))
     assert planned.baseline.columns["medx_notes"] == "VIP"
     assert len(planned.preceding) == 50
     assert not any("medx_notes" in each.columns for each in planned.preceding)
@@ -123,7 +121,7 @@ def test_attempts_in_quick_succession_never_conflict_with_each_other(attempts, d
     chain, baseline = [], make_baseline(attempt_count=0, preserved={"medx_notes": "VIP"})
     for number in range(attempts):
         outcome, source = make_outcome(session_id=f"s{number}", baseline=baseline), a_source(number)
-        planned = plan(outcome, source, CRM, Policy(), history(outcome, source, newest_first(chain)))
+        planned = plan(outcome, source, CRM, Policy(), known(outcome, source, chain))
         assert planned.preceding_session_id == (f"s{number - 1}" if number else None)
         landed = data.draw(st.sets(st.sampled_from([each.session_id for each in chain]))) if chain else set()
         row = dict(planned.baseline.columns)
