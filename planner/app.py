@@ -34,6 +34,7 @@ from planner.settings import PlannerSettings
 Handle = Callable[[Sequence[Incoming]], Awaitable[None]]
 HardExit = Callable[[BaseException], NoReturn]
 
+_LOG_APPEND_TIME = 1
 _RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
 
@@ -145,6 +146,7 @@ async def finish(batch: Awaitable[None], hard_exit: HardExit) -> None:
 
 def _incoming(message: Any) -> Incoming:
     headers = message.headers or ()
+    moment = _moment(message.timestamp)
     return Incoming(
         topic=message.topic,
         partition=message.partition,
@@ -152,7 +154,8 @@ def _incoming(message: Any) -> Incoming:
         key=message.key,
         value=message.value,
         headers=tuple(headers.items() if isinstance(headers, dict) else headers),
-        received_at=_moment(message.timestamp),
+        received_at=moment,
+        appended_at=moment if message.timestamp_type == _LOG_APPEND_TIME else None,
     )
 
 

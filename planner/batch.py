@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from heapq import merge
 from typing import Any
 
 import structlog
 
 from planner.core.digests import digest
 from planner.core.planning import Policy, Rejected, plan
-from planner.core.preceding import EarlierPlan
+from planner.core.preceding import NO_HISTORY, EarlierPlan, History, history
 from planner.core.resolution import Crm
 from planner.core.validation import Envelope, key_reasons, reasons
 from planner.pins import Pin, Pins, pin_of
@@ -34,7 +36,11 @@ log: Any = structlog.get_logger("planner")
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record as it stands on the topic. `received_at` is the time that the topic has for it, if any."""
+    """A record as it stands on the topic.
+
+    `appended_at` is the broker's own time for it (LogAppendTime), None on a topic that keeps the senders' stamps.
+    `received_at` is a time before which it was certainly on the topic, if any is known.
+    """
 
     topic: str
     partition: int
@@ -43,6 +49,10 @@ class Incoming:
     value: bytes | None
     headers: Headers = ()
     received_at: datetime | None = None
+    appended_at: datetime | None = None
+
+    def source(self) -> Source:
+        return Source(topic=self.topic, partition=self.partition, offset=self.offset, timestamp=self.appended_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +156,7 @@ class Desk:
         pinned = fresh.digest(incoming.partition, outcome.session_id) or self._pins.digest(
             incoming.partition, outcome.session_id
         )
-        earlier = self._pins.earlier(incoming.partition, outcome.queue_item_id) if pinned is None else ()
+        earlier = self._history(incoming, outcome, fresh) if pinned is None else NO_HISTORY
         try:
             return self._decided(incoming, outcome, pinned, earlier, fresh)
         except MemoryError:
@@ -154,12 +164,21 @@ class Desk:
         except Exception as error:  # noqa: BLE001  whatever it is, it is this record's
             return _not_plannable(incoming, error)
 
+    def _history(self, incoming: Incoming, outcome: CallOutcome, fresh: _Fresh) -> History:
+        place = incoming.partition, outcome.queue_item_id
+
+        def read(pinned: Iterable[EarlierPlan]) -> History:
+            newest_first = merge(fresh.earlier(*place), pinned, key=lambda each: each.order, reverse=True)
+            return history(outcome, incoming.source(), newest_first, status_column=self._crm.queue_item.status)
+
+        return self._pins.earlier(*place, read)
+
     def _decided(
         self,
         incoming: Incoming,
         outcome: CallOutcome,
         pinned: bytes | None,
-        earlier: tuple[EarlierPlan, ...],
+        earlier: History,
         fresh: _Fresh,
     ) -> Verdict:
         envelope = Envelope(incoming.key, incoming.received_at)
@@ -174,15 +193,15 @@ class Desk:
         incoming: Incoming,
         outcome: CallOutcome,
         envelope: Envelope,
-        earlier: tuple[EarlierPlan, ...],
+        earlier: History,
         fresh: _Fresh,
     ) -> Planned | Refused:
         planned = plan(
             outcome,
-            Source(topic=incoming.topic, partition=incoming.partition, offset=incoming.offset),
+            incoming.source(),
             self._crm,
             self._policy,
-            (*earlier, *fresh.earlier(incoming.partition, outcome.queue_item_id)),
+            earlier,
             envelope,
         )
         if isinstance(planned, Rejected):
@@ -210,8 +229,9 @@ class _Fresh:
         return self._digests.get((partition, session_id))
 
     def earlier(self, partition: int, queue_item_id: str) -> Iterable[EarlierPlan]:
-        return self._earlier.get((partition, queue_item_id), ())
+        """Newest first."""
+        return reversed(self._earlier.get((partition, queue_item_id), ()))
 
     def add(self, partition: int, pin: Pin) -> None:
-        self._digests[partition, pin.session_id] = pin.digest
-        self._earlier[partition, pin.queue_item_id].append(EarlierPlan(pin.session_id, pin.offset, pin.columns))
+        self._digests[partition, pin.plan.session_id] = pin.digest
+        insort(self._earlier[partition, pin.queue_item_id], pin.plan, key=lambda each: each.order)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from planner.core.dispositions import Effect
+from planner.core.standing import Kept
 from planner.core.text import clean, one_line
 from planner.core.validation import is_canonical_uuid
 from schemas.records import CallOutcome, Disposition
@@ -44,6 +45,11 @@ def _own(outcome: CallOutcome, effect: Effect, *, overrides_mapped: bool) -> lis
             )
         )
     return own
+
+
+def status_kept(kept: Kept) -> Notice:
+    """P8: the call is recorded and counted, but the status of the queue item stays."""
+    return Notice(code="status_kept", field="disposition", message=f"the status stays as it is, since {kept}")
 
 
 def last_error(warnings: Sequence[Notice]) -> str | None:

@@ -11,7 +11,8 @@ import pytest
 from planner.batch import AlreadyPlanned, Desk, Incoming, Planned
 from planner.core import planning
 from planner.core.planning import Policy
-from planner.pins import MemoryPins
+from planner.core.retirement import mark_of
+from planner.pins import MemoryPins, pin_of
 from planner.rejections import rejection
 from schemas.codec import Codec, parse, single_object
 from schemas.conversion import to_plain
@@ -74,6 +75,20 @@ def test_P1_a_different_outcome_of_the_same_session_is_rejected_as_a_mismatch():
     assert [each.code for each in refused.reasons] == ["mismatch"]
 
 
+def test_P1_W2_a_retired_session_changes_nothing_any_more_whatever_comes_of_it():
+    """The mark that is left of it is a pin like any other."""
+    once, other = make_outcome(), make_outcome(ended_at=NOON + timedelta(minutes=4))
+    (first,) = a_desk().verdicts([incoming(once)])
+    mark = pin_of(mark_of(first.plan, NOON + timedelta(days=90)))
+    pins = MemoryPins()
+    pins.recover(0, [(mark.plan.session_id, mark)], 0)
+    same, changed = a_desk(pins).verdicts([incoming(once, 1), incoming(other, 2)])
+    assert isinstance(same, AlreadyPlanned)
+    assert [each.code for each in changed.reasons] == ["mismatch"]
+    (later,) = a_desk(pins).verdicts([incoming(make_outcome(session_id="later"), 3)])
+    assert later.plan.preceding == ()
+
+
 def test_P6_a_mismatch_that_is_invalid_too_names_both():
     one, other = make_outcome(), make_outcome(summary="x" * 20_001)
     _, refused = a_desk().verdicts([incoming(one), incoming(other, 1)])
@@ -97,7 +112,7 @@ def test_plans_of_one_queue_item_in_one_batch_precede_each_other():
     outcomes = [make_outcome(session_id=name, baseline=make_baseline(attempt_count=0)) for name in "abc"]
     plans = [each.plan for each in a_desk().verdicts([incoming(o, n) for n, o in enumerate(outcomes)])]
     assert [each.preceding_session_id for each in plans] == [None, "a", "b"]
-    assert [each.steps[2].attributes["medx_attemptcount"] for each in plans] == [1, 2, 3]
+    assert [[each.session_id for each in plan.preceding] for plan in plans] == [[], ["a"], ["a", "b"]]
 
 
 def test_plans_of_an_earlier_batch_precede_too():

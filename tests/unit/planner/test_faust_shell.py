@@ -272,7 +272,7 @@ def test_P1_recovery_and_agent_take_turns_at_the_pins(store, tmp_path):
     pins = MemoryPins() if store == "memory" else DiskPins(tmp_path)
     uses = [
         lambda: pins.digest(0, "a session"),
-        lambda: pins.earlier(0, "an item"),
+        lambda: pins.earlier(0, "an item", list),
         lambda: pins.pin(0, []),
         lambda: pins.recover(0, [], 0),
     ]
