@@ -207,9 +207,9 @@ def metadata(telling: Telling, gaps: Collection[Gap]) -> WritebackResult:
 def foreign_record(telling: Telling, step_index: int) -> WritebackResult:
     """Under the plan's id stands a record that is not the plan's."""
     message = (
-        f"Nothing was written: the record with the id of step {step_index} belongs to another call. One session id was "
-        "probably used for two queue items. Have the call system publish this outcome again under a session id of its "
-        "own; a replay cannot land it."
+        f"Nothing was written: a record with the id of step {step_index} exists, but this session is not on the queue "
+        "item. Most likely one session id was used for two queue items: have the call system publish this outcome again "
+        "under a session id of its own. A replay cannot land it."
     )
     return telling.result(
         ResultStatus.BLOCKED,

@@ -15,11 +15,12 @@ from schemas.records import BlockReason, PlannedWriteback, PrecedingPlan, Result
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id, make_plan
 from tests.unit.writer.workbench import SureFacts, Tasks, make_pool, make_work, telling
+from writer.core.history import MemoryHistory
 from writer.core.gate import Blocked, Cleared, Gap
 from writer.core.reconcile import Observed
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse_facts import FactsUnavailable
-from writer.emitter import Done, Emitter, Later, Over, Verdict
+from writer.emitter import AlreadySettled, Done, Emitter, Later, Verdict
 from writer.work import Seen, Work
 
 ITEMS, CALLS = "medx_callqueueitems", "phonecalls"
@@ -32,9 +33,10 @@ class Bench:
         self.pool = make_pool(self.crm)
         self.facts = SureFacts(self.pool)
         self.behind: dict[str, Work] = {}
+        self.history = MemoryHistory()
         self._emitter = Emitter(
             self.pool, self.facts, telling, write=write, spawn=lambda duty: self.tasks.spawn(duty),
-            following=lambda work: self.behind.get(work.session_id),
+            history=lambda _: self.history, following=lambda work: self.behind.get(work.session_id),
         )  # fmt: skip
         self.tasks = Tasks()
 

@@ -17,7 +17,7 @@ from writer.backlog import Backlog
 from writer.core.lanes import WindowLimits
 from writer.core.patience import Patience, PatienceLimits
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
-from writer.emitter import Done, Later, Over
+from writer.emitter import AlreadySettled, Done, Later
 from writer.errors import MustRestart, RecordTooLarge
 from writer.kafka_consumer import Assigned
 from writer.metrics import Metrics
@@ -89,7 +89,7 @@ def test_W2_what_an_earlier_run_settled_and_told_is_settled_without_another_resu
     async def scenario() -> None:
         bench = Bench()
         work = bench.arrive(plan(1))
-        await bench.settling.act_on(work, Over())
+        await bench.settling.act_on(work, AlreadySettled())
         assert bench.outbox.results == []
         assert bench.frontier() == 1
 

@@ -55,6 +55,8 @@ class Crm:
     effects: Counter[tuple[str, str]] = field(default_factory=Counter)
     written: list[Effect] = field(default_factory=list)
     count: int = 0
+    edited: list[tuple[int, str]] = field(default_factory=list)
+    """By people: when, and which column."""
 
     def put(self, path: str, columns: Mapping[str, Value]) -> str:
         self.version += 1
@@ -95,6 +97,12 @@ class Crm:
             if column == ATTEMPTS:
                 self.count = value if isinstance(value, int) else 0
             self.put(ROW, {column: value})
+            self.edited.append((self.version, column))
+
+    def ever_changed(self, plan: PlannedWriteback) -> set[str]:
+        """Columns that a person wrote since the plan's baseline."""
+        since = int((plan.baseline.etag or 'W/"0"').strip('W/"'))
+        return {column for version, column in self.edited if version > since}
 
     def delete(self) -> None:
         self.rows.pop(ROW, None)
@@ -103,20 +111,25 @@ class Crm:
         row = self.rows.get(path)
         return None if row is None else Observed(f'W/"{row[0]}"', dict(row[1]))
 
-    def changed_by_people(self, plan: PlannedWriteback, session_ids: Iterable[str] = ()) -> set[str]:
+    def changed_by_people(self, plan: PlannedWriteback) -> set[str]:
         """Columns of the plan's that do not hold what our own writes since its baseline left there, judged by what
-        really took effect. An opt-out of ours covers do-not-call."""
+        really took effect. An opt-out covers do-not-call."""
+        if ROW not in self.rows:
+            return {"deleted"}
+        row, expected = self.rows[ROW][1], self._expected(plan)
+        return {name for name, value in expected.items() if row.get(name) != value and not _opts_out(plan, row, name)}
+
+    def _expected(self, plan: PlannedWriteback) -> dict[str, Value]:
         expected = dict(plan.baseline.columns)
         since = int((plan.baseline.etag or 'W/"0"').strip('W/"'))
         for effect in self.written:
             if effect.version > since and effect.session_id != plan.session_id:
-                expected |= {name: value for name, value in effect.columns.items() if name != ATTEMPTS}
-        if ROW not in self.rows:
-            return {"deleted"}
-        row = self.rows[ROW][1]
-        concerned = {*plan.baseline.columns, *update_of(plan).attributes} - {ATTEMPTS}
-        flag = {FLAG} if row.get(FLAG) is True and update_of(plan).attributes.get(FLAG) is True else set()
-        return {name for name in concerned - flag if row.get(name) != expected.get(name)}
+                expected |= effect.columns
+        return {name: value for name, value in expected.items() if name != ATTEMPTS}
+
+
+def _opts_out(plan: PlannedWriteback, row: Mapping[str, Value], name: str) -> bool:
+    return name == FLAG and row.get(FLAG) is True and update_of(plan).attributes.get(FLAG) is True
 
 
 def update_of(plan: PlannedWriteback) -> PlannedStep:
@@ -124,7 +137,7 @@ def update_of(plan: PlannedWriteback) -> PlannedStep:
 
 
 Step = Generator[str, bool, WritebackResult | None]
-"""Yields before every request; is sent whether this one's reply gets lost. Ends with the result; None: settled before."""
+"""Yields before every request; is sent whether its reply gets lost. Ends with the result; None: settled before."""
 
 
 class Endless(AssertionError):
@@ -238,6 +251,8 @@ def plan_for(
             )
         )
     known = dict(BEFORE if baseline is None else baseline)
+    if not call:
+        known.pop(ATTEMPTS, None)  # nothing is counted, so nothing of it is known
     return replace(
         plan,
         disposition=_disposition(call=call, task=task, opt_out=opt_out),
