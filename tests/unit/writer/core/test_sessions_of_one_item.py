@@ -170,7 +170,7 @@ class World:
             assert changed == set(), f"{plan.session_id} overwrote what a person changed: {changed}"
 
     def _opted_out_before(self, plan: PlannedWriteback) -> bool:
-        """An earlier session was told to have opted out: do-not-call is then expected, and who set it does not matter."""
+        """An earlier session was told to have opted out: do-not-call is then expected, whoever set it."""
         return any(self.results[e.session_id].opt_out for e in plan.preceding if e.session_id in self.results)
 
     def _settle(self, plan: PlannedWriteback, result: WritebackResult | None) -> None:
