@@ -29,7 +29,7 @@ from writer.core.history import MemoryHistory
 from writer.core.reconcile import Observed
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse_facts import FactsUnavailable
-from writer.emitter import Done, Emitter, Later, Verdict
+from writer.emitter import AlreadySettled, Done, Emitter, Later, Verdict
 from writer.work import Seen, Work
 
 ITEMS, CALLS = "medx_callqueueitems", "phonecalls"
