@@ -38,6 +38,13 @@ class History(Protocol):
         ...
 
 
+def latest(known: Settled, heard: Settled) -> Settled:
+    """What holds after a further final result of a session. It never becomes less true: only a session that left
+    something to do can be settled in another way.
+    """
+    return known if known.needs_nothing and not heard.needs_nothing else heard
+
+
 def settled_as(result: WritebackResult) -> Settled | None:
     """None for a result that is not final, or that wrote nothing because nothing was to be written (a dry run)."""
     if result.status in (ResultStatus.RESUME_NEEDED, ResultStatus.DRY_RUN):
