@@ -54,7 +54,7 @@ class Dispatcher:
             write=write,
             spawn=spawn,
             following=backlog.following,
-            history=lambda _: settling.history,
+            history=settling.history,
         )
         self._batching = Batching(most=most)
         self._spawn = spawn

@@ -146,7 +146,7 @@ class Emitter:
         *,
         write: bool,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
-        history: Callable[[Work], History],
+        history: Callable[[Work], History | None],
         following: Callable[[Work], Work | None] = lambda _: None,
     ) -> None:
         self._pool = pool
@@ -304,7 +304,9 @@ class Emitter:
                 ask.ahead.seen = Seen(self._observed(ask.ahead, reads(ask.ahead.plan), heard[1:]), time.monotonic())
 
     def _decided(self, work: Work, observed: Observations) -> Verdict | _Ask:
-        history = self._history(work)
+        if (history := self._history(work)) is None:
+            work.look_back = True
+            return Later(_RESULTS_UNREAD, counted=False)
         if (settled := history.of(work.session_id)) is not None and settled.needs_nothing:
             return AlreadySettled()
         found = reconcile(work.plan, observed, history)
@@ -378,6 +380,8 @@ class Emitter:
 
 _FIGHT = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
 """Nobody fights for ever: after some rounds at the back of the topic a person is asked."""
+_RESULTS_UNREAD = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
+"""The results of this partition are still being read: what was asked is asked again then."""
 _NOT_CLEARED = Judgement(Kind.TRANSIENT, Meaning.DRIFT)
 """The gate has to be asked again, and the plan begins anew."""
 

@@ -63,8 +63,21 @@ class Metrics:
             ["identity"],
             registry=registry,
         )
-        self.replays = Counter(
-            "writeback_replays_total", "Plans appended again to the back of the topic.", registry=registry
+        self.requeues = Counter(
+            "writeback_requeues_total",
+            "Plans that were requeued: appended again to the planned topic.",
+            registry=registry,
+        )
+        self.settled_before = Counter(
+            "writeback_settled_before_total",
+            "Plans that were read again after they had settled: nothing was sent for them.",
+            registry=registry,
+        )
+        self.retried_after_result = Counter(
+            "writeback_retried_after_result_total",
+            "Plans with a final result that were replayed and ran out of their retry budget. Their result stays as it "
+            "is; they are tried again.",
+            registry=registry,
         )
         self.token_expiry = Gauge(
             "writeback_token_expiry_timestamp_seconds",

@@ -27,6 +27,7 @@ from writer.kafka_consumer import ConsumerOptions, ConsumerThread
 from writer.kafka_producer import BrokerPublisher
 from writer.metrics import Metrics
 from writer.outbox import Outbox
+from writer.results_index import Read, reading
 from writer.service import Parts, Service, Timing
 from writer.settings import DataverseSettings, WriterSettings
 
@@ -38,7 +39,7 @@ def required_topics(broker: BrokerSettings, *, write: bool) -> tuple[TopicSpec, 
     topics = broker.topics
     if write:
         return topics.planned_writebacks, topics.writeback_results, topics.planned_writebacks_rejected
-    return topics.planned_writebacks, topics.writeback_rehearsals
+    return topics.planned_writebacks, topics.writeback_results, topics.writeback_rehearsals
 
 
 def build_pool(settings: WriterSettings, metrics: Metrics) -> Pool:
@@ -103,7 +104,7 @@ async def running(settings: WriterSettings) -> AsyncIterator[Service]:
         )
         outbox = Outbox(publisher, topics, result_codec, name=name, write=settings.write)
         service = Service(
-            Parts(pool, facts, outbox, plan_codec, metrics, name),
+            Parts(pool, facts, outbox, plan_codec, _read_results(settings), result_codec, metrics, name),
             settings.flow,
             Timing(
                 settings.consumer.commit_interval_s, settings.consumer.release_within_s, settings.flow.stop_within_s
@@ -133,6 +134,12 @@ async def running(settings: WriterSettings) -> AsyncIterator[Service]:
         )
         yield service
     log.info("service.stopped")
+
+
+def _read_results(settings: WriterSettings) -> Read:
+    """In a dry run too: what landed before is known to it."""
+    config = settings.broker.client_config() | {"group.id": settings.group}  # a group that it may read with
+    return reading(config, settings.broker.topics.writeback_results.name)
 
 
 def _consumer_options(settings: WriterSettings) -> ConsumerOptions:

@@ -40,6 +40,8 @@ class Work:
     """An earlier attempt may have landed: look before anything is sent."""
     alone: bool = False
     """The request it shared was refused as a whole or too large, or failed again and again: it goes without company."""
+    look_back: bool = False
+    """It may have been settled before: it waits until the results of its partition have been read."""
     doubted: bool = False
     """The service refused what the gate had cleared, and everything was verified anew since."""
     under_way: bool = False
@@ -74,8 +76,13 @@ class Work:
         return self.plan.session_id
 
     @property
-    def replays(self) -> int:
-        return headers.replay_count(self.record.headers)
+    def requeues(self) -> int:
+        return headers.requeue_count(self.record.headers)
+
+    @property
+    def first_appended_ms(self) -> int:
+        """When its first copy was appended."""
+        return first_appended_ms(self.record)
 
     @property
     def not_before(self) -> datetime | None:
@@ -91,11 +98,17 @@ class Work:
         return PlanPosition(partition=self.partition, offset=self.offset, digest=self.plan.digest)
 
 
-def begin(plan: PlannedWriteback, record: Taken, epoch: int) -> Work:
+def begin(plan: PlannedWriteback, record: Taken, epoch: int, *, look_back: bool = False) -> Work:
     """A plan whose way starts here, as a span of the trace that its record carries; free if tracing is off."""
     parent = context_of(headers.last(record.headers, headers.TRACEPARENT))
     span = get_tracer("writer").start_span("write back", parent, attributes={"session_id": plan.session_id})
-    return Work(plan, record, epoch, span=span)
+    return Work(plan, record, epoch, look_back=look_back, span=span)
+
+
+def first_appended_ms(record: Taken) -> int:
+    """When the first copy of this plan was appended: with this record, if it never was requeued."""
+    first = headers.first_appended_ms(record.headers)
+    return record.timestamp_ms if first is None else min(first, record.timestamp_ms)
 
 
 def size_of(record: Taken) -> int:

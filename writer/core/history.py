@@ -6,7 +6,6 @@ says what it left on the queue item, and with that what the row is expected to h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import Protocol
 
@@ -41,21 +40,11 @@ class History(Protocol):
         ...
 
 
-class MemoryHistory:
-    """All of it in a dict, for one run."""
-
-    def __init__(self, results: Iterable[WritebackResult] = ()) -> None:
-        self._settled: dict[str, Settled] = {}
-        for result in results:
-            self.add(result)
-
-    def of(self, session_id: str) -> Settled | None:
-        return self._settled.get(session_id)
-
-    def add(self, result: WritebackResult) -> None:
-        """The broker has this result."""
-        if (settled := settled_as(result)) is not None:
-            self._settled[result.session_id] = settled
+def latest(known: Settled, heard: Settled) -> Settled:
+    """What holds after a further final result of a session. It never becomes less true: only a session that left
+    something to do can be settled in another way.
+    """
+    return known if known.needs_nothing and not heard.needs_nothing else heard
 
 
 def settled_as(result: WritebackResult) -> Settled | None:

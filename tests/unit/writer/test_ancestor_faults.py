@@ -14,9 +14,19 @@ import pytest
 from schemas.codec import single_object
 from schemas.records import Operation, PlannedWriteback, PlanPosition, Precondition, ResultStatus, WritebackResult
 from tests.factories import NOON
-from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, ROW, SESSION, Crm, a_crm, is_conflict, plan_for, write
+from tests.unit.writer.core.crm_model import (
+    ATTEMPTS,
+    BEFORE,
+    ROW,
+    SESSION,
+    Crm,
+    MemoryHistory,
+    a_crm,
+    is_conflict,
+    plan_for,
+    write,
+)
 from writer.core.emission import Observed, full, of_steps, update_step
-from writer.core.history import MemoryHistory
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.replies import Judgement, Kind, Meaning, judge, lost
 from writer.core.results import Telling, refused

@@ -16,9 +16,9 @@ from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
 from tests.factories import NOON
 from tests.integration.writer.kit import Desk, seed_item
+from tests.unit.writer.core.crm_model import MemoryHistory
 from tests.unit.writer.workbench import Tasks
 from writer.core.gate import Blocked
-from writer.core.history import MemoryHistory
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.results import Telling, metadata
 from writer.dataverse import DataverseClient

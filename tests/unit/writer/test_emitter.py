@@ -23,9 +23,9 @@ from schemas.records import (
 )
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id, make_plan, make_result
+from tests.unit.writer.core.crm_model import MemoryHistory
 from tests.unit.writer.workbench import SureFacts, Tasks, make_pool, make_work, telling
 from writer.core.gate import Blocked, Cleared, Gap
-from writer.core.history import MemoryHistory
 from writer.core.reconcile import Observed
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse_facts import FactsUnavailable

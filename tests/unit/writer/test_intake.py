@@ -67,10 +67,10 @@ def record(offset: int, plan: PlannedWriteback | None = None, **overrides: Any) 
 
 def test_plans_are_queued_in_order_with_their_headers() -> None:
     bench = Bench()
-    headers = [("replay-count", b"2"), ("traceparent", TRACE)]
+    headers = [("requeue-count", b"2"), ("traceparent", TRACE)]
     bench.take(record(0), record(5, headers=headers), until=lambda: len(bench.queued) == 2)
     assert [work.offset for work in bench.queued] == [0, 5]
-    assert (bench.queued[1].replays, bench.queued[1].traceparent) == (2, TRACE)
+    assert (bench.queued[1].requeues, bench.queued[1].traceparent) == (2, TRACE)
 
 
 def test_tombstones_are_settled_at_once() -> None:

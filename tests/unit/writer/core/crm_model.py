@@ -24,7 +24,7 @@ from schemas.records import (
 )
 from tests.factories import NOON, an_id, make_plan, make_step
 from writer.core.emission import Emission, Observed, baseline_row, call_activity, full, late, of_steps, reads
-from writer.core.history import History
+from writer.core.history import History, Settled, settled_as
 from writer.core.reconcile import Conflict, Finding, ForeignRecord, Landed, Late, Missing, NoQueueItem, reconcile
 from writer.core.replies import Judgement, Kind, judge, lost, sent_with
 from writer.core.results import Telling, conflict, foreign_record, landed, no_queue_item
@@ -134,6 +134,22 @@ def _opts_out(plan: PlannedWriteback, row: Mapping[str, Value], name: str) -> bo
 
 def update_of(plan: PlannedWriteback) -> PlannedStep:
     return next(step for step in plan.steps if step.operation is Operation.UPDATE_QUEUE_ITEM)
+
+
+class MemoryHistory:
+    """What results say, in a dict."""
+
+    def __init__(self, results: Iterable[WritebackResult] = ()) -> None:
+        self._settled: dict[str, Settled] = {}
+        for result in results:
+            self.add(result)
+
+    def of(self, session_id: str) -> Settled | None:
+        return self._settled.get(session_id)
+
+    def add(self, result: WritebackResult) -> None:
+        if (settled := settled_as(result)) is not None:
+            self._settled[result.session_id] = settled
 
 
 Step = Generator[str, bool, WritebackResult | None]

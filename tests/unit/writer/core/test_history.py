@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
 
 from schemas.records import BlockReason, Operation, ResultStatus, StepOutcome, StepResult, WritebackResult
 from tests.factories import make_result
-from writer.core.history import MemoryHistory, Settled, settled_as
+from tests.unit.writer.core.crm_model import MemoryHistory
+from writer.core.history import Settled, latest, settled_as
 
 A, B, S, U = StepOutcome.ALREADY_THERE, StepOutcome.BLOCKED, StepOutcome.SUPERSEDED, StepOutcome.UPDATED
 
@@ -52,3 +54,9 @@ def test_a_session_without_a_final_result_is_unknown() -> None:
 def test_W2_what_was_blocked_is_tried_again_by_a_replay_and_nothing_else_is(settled: Settled) -> None:
     again = {Settled.NOT_WRITTEN, Settled.CALL_ONLY, Settled.OPT_OUT_ONLY}
     assert settled.needs_nothing is (settled not in again)
+
+
+@pytest.mark.parametrize(("known", "heard"), list(itertools.product(Settled, Settled)))
+def test_W2_no_final_result_becomes_less_true(known: Settled, heard: Settled) -> None:
+    assert latest(known, heard) is (known if known.needs_nothing and not heard.needs_nothing else heard)
+    assert latest(known, heard).needs_nothing >= known.needs_nothing

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.records import PlannedWriteback, ResultStatus, Value, WritebackResult
-from tests.unit.writer.core.crm_model import Crm, Step, a_crm, is_conflict, plan_for, write
-from writer.core.history import MemoryHistory
+from tests.unit.writer.core.crm_model import Crm, MemoryHistory, Step, a_crm, is_conflict, plan_for, write
 
 EDITS = st.sampled_from(
     [("medx_callstatus", 1), ("medx_callstatus", 2), ("medx_notes", "by hand"), ("medx_notes", None),

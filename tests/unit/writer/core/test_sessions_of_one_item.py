@@ -21,13 +21,14 @@ from tests.unit.writer.core.crm_model import (
     ROW,
     SESSION,
     Crm,
+    MemoryHistory,
     Step,
     a_crm,
     is_conflict,
     plan_for,
     write,
 )
-from writer.core.history import MemoryHistory, Settled
+from writer.core.history import Settled
 
 EDITS = st.sampled_from(
     [("medx_callstatus", 1), ("medx_callstatus", 2), ("medx_notes", "by hand"), ("medx_notes", None),
