@@ -116,7 +116,9 @@ class Dispatcher:
     def _act_on(self, told: Round) -> None:
         """At once: no verdict waits for those of other plans (W5)."""
         self._log_round(told)
+        now = time.monotonic()
         for work, verdict in told.verdicts.items():
+            work.sent_at = now - (told.exchange.seconds if told.exchange else 0.0)
             self._spawn(self._settling.act_on(work, verdict))
 
     def _log_round(self, told: Round) -> None:

@@ -31,6 +31,7 @@ import structlog
 from schemas.codec import Codec
 from schemas.records import PlannedWriteback, WritebackResult
 from writer.backlog import Backlog
+from writer.core import results
 from writer.core.lanes import WindowLimits
 from writer.core.patience import Patience, PatienceLimits
 from writer.core.replies import Kind
@@ -248,10 +249,13 @@ class Service:
                 if channel.signed_in or channel.pacer.held_until > time.monotonic():
                     continue  # who was told to wait is not even asked who it is
                 if (judgement := await pool.greet(channel)).kind is not Kind.DONE:
-                    self._log.warning("identity.not_ready", identity=channel.dataverse.name, reply=judgement.meaning)
+                    why = results.why_it_waits(judgement)
+                    self._log.warning("identity.not_ready", identity=channel.dataverse.name, why=why)
             if not facts.reachable:
-                with suppress(FactsUnavailable):
+                try:
                     await facts.reach()
+                except FactsUnavailable as failure:
+                    self._log.warning("metadata.not_ready", why=results.why_it_waits(failure.judgement))
             await asyncio.sleep(_GREET_AGAIN_S)
         self._log.info("service.ready")
 
@@ -296,7 +300,10 @@ class Service:
         metrics.in_flight.set(self._partitions.in_work())
         metrics.frontier_gap.set(self._partitions.gap())
         metrics.waiting.set(self._patience.outage)
+        metrics.tell_held(self._patience.held(time.monotonic()))
         metrics.caught_up.set(self._partitions.caught_up_ms(time.time() * 1000) / 1000)
         metrics.first_blocked.set(metrics.first_blocked_at)
         for channel in self.parts.pool.channels:
             metrics.token_expiry.labels(channel.dataverse.name).set(channel.dataverse.token_expires_at or 0)
+            if (expires_at := channel.dataverse.credential_expires_at) is not None:
+                metrics.credential_expiry.labels(channel.dataverse.name).set(expires_at)

@@ -50,9 +50,15 @@ def build_pool(settings: WriterSettings, metrics: Metrics) -> Pool:
         try:
             tokens = token_source(identity, index, scope=scope, sign_in=settings.sign_in)
         except (ValueError, OSError) as error:
-            problems.append(f"WRITER_IDENTITIES__{index}: cannot be used: {type(error).__name__}")
+            why = "its file cannot be read" if isinstance(error, OSError) else "its secret or certificate is unusable"
+            problems.append(f"WRITER_IDENTITIES__{index}: cannot be used: {why} ({type(error).__name__})")
             continue
-        channels.append(Channel(DataverseClient(settings.dataverse, tokens), Pacer(_limits(settings.dataverse))))
+        try:
+            client = DataverseClient(settings.dataverse, tokens)
+        except OSError as error:
+            why = f"cannot be read as a PEM file of certificates ({type(error).__name__})"
+            raise Misconfigured([*problems, f"WRITER_DATAVERSE__CA_FILE: {why}"]) from None
+        channels.append(Channel(client, Pacer(_limits(settings.dataverse))))
     if problems:
         raise Misconfigured(problems)
     return Pool(channels, metrics, api_path=f"/api/data/{settings.dataverse.api_version}/")
@@ -86,7 +92,7 @@ async def run(settings: WriterSettings) -> None:
 async def running(settings: WriterSettings) -> AsyncIterator[Service]:
     """A service that is built but not started; what it was built from is closed afterwards, in the stop order."""
     log = structlog.get_logger("writer")
-    metrics = Metrics()
+    metrics = Metrics(version=VERSION, mode="write" if settings.write else "dry run")
     topics = settings.broker.topics
     async with AsyncExitStack() as closing:
         pool = build_pool(settings, metrics)

@@ -11,11 +11,12 @@ from opentelemetry.trace import INVALID_SPAN, Span, get_tracer, set_span_in_cont
 
 from schemas import headers
 from schemas.codec import Codec, Undecodable
-from schemas.records import Operation, PlannedWriteback, PlanPosition
+from schemas.records import Operation, PlannedWriteback, PlanPosition, WritebackResult
 from telemetry.tracing import context_of, traceparent_of
 from writer.core.emission import PRECONDITIONS
 from writer.core.gate import Cleared
 from writer.core.reconcile import Observations
+from writer.core.replies import Judgement
 from writer.kafka_consumer import Taken
 
 
@@ -50,6 +51,12 @@ class Work:
     """Its partition is somebody else's now: what becomes of it is no longer ours to tell."""
     seen: Seen | None = None
     """Its records, as the request that landed the plan before it showed them."""
+    sent_at: float = 0.0
+    """When the request of its last verdict was begun (monotonic seconds)."""
+    last: Judgement | None = None
+    """The last reply that made it wait."""
+    held: WritebackResult | None = None
+    """What to publish while the CRM refuses it and all its like."""
     timer: asyncio.TimerHandle | None = None
     rank: tuple[int, int, int] | None = None
     """Its place among those that are ready, once it has failed."""

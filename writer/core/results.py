@@ -13,6 +13,8 @@ from datetime import datetime
 from schemas import records
 from schemas.records import (
     BlockReason,
+    LastReply,
+    MetadataGap,
     Operation,
     PlannedStep,
     PlannedWriteback,
@@ -27,6 +29,7 @@ from writer.core.emission import CALL_ACTIVITY, update_step
 from writer.core.gate import Gap
 from writer.core.reconcile import Conflict, Late, NoQueueItem
 from writer.core.replies import Judgement, Meaning
+from writer.core.sign_in import SENTENCES, SignInTrouble
 
 Warnings = tuple[records.Warning, ...]
 
@@ -199,17 +202,18 @@ def metadata(telling: Telling, gaps: Collection[Gap]) -> WritebackResult:
         f"Nothing was written, because the CRM does not have what the plan needs: {listed}. "
         "Mend the table, the mapping or the owner, then replay this session."
     )
-    return telling.result(
+    result = telling.result(
         ResultStatus.BLOCKED, _nothing_sent(telling.plan, at_fault), reason=BlockReason.METADATA, message=message
     )
+    return replace(result, gaps=tuple(MetadataGap(entity=g.entity_set, column=g.column, what=g.expected) for g in gaps))
 
 
 def foreign_record(telling: Telling, step_index: int) -> WritebackResult:
     """Under the plan's id stands a record that is not the plan's."""
     message = (
         f"Nothing was written: a record with the id of step {step_index} exists, but this session is not on the queue "
-        "item. Most likely one session id was used for two queue items: have the call system publish this outcome again "
-        "under a session id of its own. A replay cannot land it."
+        "item. Most likely one session id was used for two queue items: have the call system publish this outcome "
+        "again, under a session id of its own. A replay cannot land it."
     )
     return telling.result(
         ResultStatus.BLOCKED,
@@ -229,17 +233,33 @@ def refused(telling: Telling, judgement: Judgement, failing: int | None = None) 
         else _step(step, StepOutcome.SKIPPED)
         for step in telling.plan.steps
     )
-    return telling.result(
+    result = telling.result(
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.METADATA if judgement.meaning is Meaning.DRIFT else BlockReason.PERMANENT_OTHER,
         message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept. "
-        f"{_MENDS.get(judgement.meaning, _ASK)}, then replay this session.",
+        f"{_remedy(judgement)}, then replay this session.",
+    )
+    return replace(result, last_reply=_last_reply(judgement))
+
+
+def _remedy(judgement: Judgement) -> str:
+    if judgement.privilege:
+        return f"Give the application user the privilege {judgement.privilege}"
+    return _REMEDIES.get(judgement.meaning, _ASK)
+
+
+def _last_reply(judgement: Judgement) -> LastReply:
+    return LastReply(
+        kind=judgement.kind,
+        http_status=judgement.status,
+        code=judgement.code or None,
+        request_id=judgement.request_id,
     )
 
 
 _ASK = "Look the code up, or give the request id to the CRM's administrators"
-_MENDS: Mapping[Meaning, str] = {
+_REMEDIES: Mapping[Meaning, str] = {
     Meaning.DRIFT: "Verify the mapping against the CRM and the records the plan links to",
     Meaning.NOT_ALLOWED: "Give the application user the missing privilege",
     Meaning.BUSINESS_RULE: "A plug-in or business rule of the CRM said no: ask its owner",
@@ -250,14 +270,35 @@ _MENDS: Mapping[Meaning, str] = {
 
 
 def resume_needed(telling: Telling, judgement: Judgement) -> WritebackResult:
-    """Not settled: the plan keeps its place, and is tried again for as long as it takes."""
-    evidence = "no answer" if judgement.status is None else f"status {judgement.status}"
-    message = (
-        f"The CRM could not be reached within the retry budget (last: {evidence}). "
-        "Still queued, and tried again by itself: nothing to do but wait, or look after the CRM."
-    )
+    """Not settled: the plan keeps its place, and is tried again for as long as it takes. Names the last reply."""
     steps = tuple(_step(step, StepOutcome.PLANNED) for step in telling.plan.steps)
-    return telling.result(ResultStatus.RESUME_NEEDED, steps, message=message)
+    message = f"{why_it_waits(judgement)} The plan is still queued and is tried again without your help."
+    result = telling.result(ResultStatus.RESUME_NEEDED, steps, message=message)
+    return replace(result, last_reply=_last_reply(judgement))
+
+
+def why_it_waits(judgement: Judgement) -> str:
+    """What is wrong, and what a person must do about it."""
+    evidence = "no answer" if judgement.status is None else f"status {judgement.status}"
+    evidence += f", code {judgement.code}" if judgement.code else ""
+    if judgement.advice:
+        return f"{judgement.advice} Last reply: {evidence}."
+    match judgement.meaning:
+        case Meaning.SIGN_IN:
+            cause = SENTENCES[SignInTrouble.NOT_ACCEPTED]
+        case Meaning.NOT_ALLOWED:
+            cause = f"The CRM does not let the writer read what it must verify. {_remedy(judgement)}."
+        case Meaning.THROTTLED:
+            cause = (
+                "The CRM asks the writer to wait. If this lasts, another client shares the application user's limits."
+            )
+        case Meaning.TROUBLE | Meaning.TOO_SLOW if judgement.status is not None:
+            cause = "The CRM, or something before it, reports trouble of its own. If this lasts, ask who runs it."
+        case Meaning.UNANSWERED | Meaning.TROUBLE:
+            cause = "The CRM could not be reached. If this lasts, check the network, the address and the CRM itself."
+        case _:
+            cause = f"The CRM gives an answer that says nothing certain. {_ASK} if this lasts."
+    return f"{cause} Last reply: {evidence}."
 
 
 def dry_run(telling: Telling, would_send: Collection[int]) -> WritebackResult:

@@ -16,6 +16,7 @@ from tests.factories import an_id
 from tests.unit.writer.workbench import make_pool
 from writer.core.batch import ChangeSet, Request
 from writer.core.replies import Kind, Meaning
+from writer.core.sign_in import SignInFault, SignInTrouble
 from writer.dataverse_pool import Pool
 from writer.identity import SignInRefused
 from writer.metrics import Metrics
@@ -166,7 +167,7 @@ def test_an_identity_whose_sign_in_fails_rests_and_the_others_work() -> None:
         broken = pool.channels[0]
 
         async def refuse(_: object) -> None:
-            raise SignInRefused("no")
+            raise SignInRefused("none-0", SignInFault(SignInTrouble.SECRET_WRONG, "AADSTS7000215"))
 
         broken.dataverse.send = refuse  # type: ignore[method-assign,assignment]
         first = await pool.greet(broken)
@@ -189,7 +190,7 @@ def test_the_services_hint_limits_how_many_requests_go_out_at_once() -> None:
         assert pool.room() == 2
 
     def hint(request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, headers={"x-ms-dop-hint": "2"}, json={})
+        return httpx2.Response(200, headers={"x-ms-dop-hint": "2"}, json={"UserId": "1"})
 
     run(scenario())
 

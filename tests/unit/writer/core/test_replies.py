@@ -71,8 +71,10 @@ CASES = [
     (408, "", Kind.TRANSIENT, Meaning.TROUBLE), (502, "", Kind.TRANSIENT, Meaning.TROUBLE),
     (503, "", Kind.TRANSIENT, Meaning.TROUBLE), (504, "", Kind.TRANSIENT, Meaning.TOO_SLOW),
     (302, "", Kind.TRANSIENT, Meaning.SUSPECT), (599, "", Kind.TRANSIENT, Meaning.SUSPECT),
-    (409, "", REFUSED, Meaning.UNKNOWN_KIND), (418, "", REFUSED, Meaning.UNKNOWN_KIND),
-    (418, "0x80ffffff", REFUSED, Meaning.UNKNOWN_KIND), (100, "", REFUSED, Meaning.UNKNOWN_KIND),
+    (409, "", Kind.TRANSIENT, Meaning.SUSPECT), (418, "", Kind.TRANSIENT, Meaning.SUSPECT),
+    (418, "0x80ffffff", Kind.TRANSIENT, Meaning.SUSPECT), (100, "", Kind.TRANSIENT, Meaning.SUSPECT),
+    (400, "0x80ffffff", Kind.TRANSIENT, Meaning.SUSPECT), (403, "0x80ffffff", Kind.TRANSIENT, Meaning.SUSPECT),
+    (401, "0x80ffffff", Kind.TRANSIENT, Meaning.SIGN_IN), (503, "0x80ffffff", Kind.TRANSIENT, Meaning.TROUBLE),
 ]  # fmt: skip
 
 
@@ -180,6 +182,40 @@ def test_a_lost_answer_may_have_landed_and_an_unsent_request_has_not() -> None:
     assert never_sent().kind is Kind.TRANSIENT
 
 
+TRY_AGAIN = [
+    0x80048543, 0x80048551, 0x80048554, 0x8004418E, 0x80044171, 0x80044172, 0x80044173, 0x80044174, 0x80081116,
+    0x80154B53, 0x80073000, 0x80071151,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", TRY_AGAIN)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 412, 500, 501, 503])
+def test_W6_what_microsoft_documents_as_try_again_is_tried_again_whatever_its_status(code: int, status: int) -> None:
+    assert {classed(status, hex(code), sent) for sent in Sent} == {(Kind.TRANSIENT, Meaning.TROUBLE)}
+
+
+@given(st.integers(300, 599), st.integers(0, 2**32 - 1).filter(lambda code: code not in BY_CODE), st.sampled_from(Sent))
+def test_W6_an_unknown_code_of_the_crms_own_is_never_permanent(status: int, code: int, sent: Sent) -> None:
+    assert classed(status, hex(code), sent)[0] is not Kind.PERMANENT
+
+
+def test_W6_a_missing_row_is_the_crms_word_only_in_its_own_words() -> None:
+    assert judge(404, {}, b"<html>", sent=Sent.MUST_MATCH).meaning is Meaning.SUSPECT
+
+
+def test_B1_of_a_missing_privilege_only_the_two_names_are_kept() -> None:
+    sentence = (
+        "Principal user (Id=5b1f, type=8, roleCount=1, privilegeCount=9, accessMode='4'), is missing prvCreateTask"
+        " privilege (Id=77aa) on OTC=4212 for entity 'task'. context.Caller=Jane Doe"
+    )
+    judged = judge(403, {}, error("0x80040220", sentence))
+
+    assert str(judged.privilege) == "prvCreateTask on the table task"
+    assert "Jane" not in repr(judged)
+    assert str(judge(403, {}, error("0x80040220", "is missing prvReadTeam privilege.")).privilege) == "prvReadTeam"
+    assert judge(403, {}, error("0x80040220", "no")).privilege is None
+
+
 def test_the_precondition_is_read_from_the_request_itself() -> None:
     headers = [{}, {"If-None-Match": "*"}, {"If-Match": "*"}, {"If-Match": 'W/"1"'}, {"If-None-Match": "null"}]
 
@@ -196,7 +232,7 @@ def test_every_code_of_the_facts_is_in_the_table() -> None:
 
 def test_W6_a_code_with_a_leading_zero_is_a_number_like_any_other() -> None:
     judged = judge(400, {}, b'{"error":{"code":"0123","message":"x"}}')
-    assert judged.kind is Kind.PERMANENT
+    assert judged.code == "0x0000007b"
 
 
 def test_W6_a_gateways_error_with_words_for_a_code_is_not_the_crms() -> None:

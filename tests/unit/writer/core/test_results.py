@@ -193,7 +193,7 @@ def test_a_refusal_gives_the_evidence_and_what_to_do(meaning: Meaning) -> None:
 
 
 def test_a_refusal_that_names_no_step_blocks_them_all() -> None:
-    result = refused(TELLING, Judgement(Kind.PERMANENT, Meaning.UNKNOWN_KIND, 418))
+    result = refused(TELLING, Judgement(Kind.PERMANENT, Meaning.INVALID, 418))
 
     assert outcomes(result) == [B, B, B, B]
     assert "(status 418)" in str(result.message)
@@ -202,7 +202,7 @@ def test_a_refusal_that_names_no_step_blocks_them_all() -> None:
 @pytest.mark.parametrize(
     ("judgement", "last"), [(lost(), "no answer"), (Judgement(Kind.TRANSIENT, Meaning.TROUBLE, 503), "status 503")]
 )
-def test_W6_resume_needed_is_no_outcome_and_says_that_nothing_is_to_be_done(judgement: Judgement, last: str) -> None:
+def test_W6_resume_needed_is_no_outcome_and_names_the_last_reply(judgement: Judgement, last: str) -> None:
     result = resume_needed(TELLING, judgement)
 
     assert (result.status, result.block_reason) == (ResultStatus.RESUME_NEEDED, None)
