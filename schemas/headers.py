@@ -13,6 +13,8 @@ NOT_BEFORE = "not-before"
 REJECTION_REASONS = "rejection-reasons"
 REJECTED_BY = "rejected-by"
 REJECTED_FROM = "rejected-from"
+OPT_OUT = "opt-out"
+"""`true` on a rejected outcome in which the contact asked not to be called."""
 
 Headers = Sequence[tuple[str, bytes]]
 
