@@ -21,6 +21,8 @@ from typing import Any
 import structlog
 
 from planner.core.digests import digest
+from planner.core.dispositions import opts_out
+from planner.core.normalisation import crm_id, identifier, normalised
 from planner.core.planning import Policy, Rejected, plan
 from planner.core.preceding import NO_HISTORY, EarlierPlan, History, history
 from planner.core.resolution import Crm
@@ -74,15 +76,22 @@ class AlreadyPlanned:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Publish the original bytes to the rejected topic."""
+    """Publish the original bytes to the rejected topic. `opt_out`: the contact asked not to be called, and nothing of
+    that reaches the CRM unless a person sees to it."""
 
     incoming: Incoming
     reasons: tuple[Reason, ...]
+    opt_out: bool = False
 
 
 Verdict = Planned | AlreadyPlanned | Refused
 
 MISMATCH = Reason("mismatch", "session_id", "the outcome that this session was planned with; a session has one plan")
+MISMATCH_THAT_OPTS_OUT = Reason(
+    MISMATCH.code,
+    MISMATCH.field,
+    f"{MISMATCH.expected}. Publish the opt-out as a session of its own: disposition blocked, failing rule d, opt_out",
+)
 TOMBSTONE = Reason("tombstone", "value", "a call outcome")
 NOT_PLANNABLE = Reason(
     "cannot_be_planned", "value", "an outcome that the planner can decide about; its log has the error"
@@ -153,19 +162,18 @@ class Desk:
             raise
         except Exception as error:  # noqa: BLE001  whatever it is, it is this record's
             return _not_plannable(incoming, error)
-        pinned = fresh.digest(incoming.partition, outcome.session_id) or self._pins.digest(
-            incoming.partition, outcome.session_id
-        )
+        session_id = identifier(outcome.session_id)
+        pinned = fresh.digest(incoming.partition, session_id) or self._pins.digest(incoming.partition, session_id)
         earlier = self._history(incoming, outcome, fresh) if pinned is None else NO_HISTORY
         try:
             return self._decided(incoming, outcome, pinned, earlier, fresh)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  whatever it is, it is this record's
-            return _not_plannable(incoming, error)
+            return _not_plannable(incoming, error, outcome)
 
     def _history(self, incoming: Incoming, outcome: CallOutcome, fresh: _Fresh) -> History:
-        place = incoming.partition, outcome.queue_item_id
+        place = incoming.partition, crm_id(outcome.queue_item_id)
 
         def read(pinned: Iterable[EarlierPlan]) -> History:
             newest_first = merge(fresh.earlier(*place), pinned, key=lambda each: each.order, reverse=True)
@@ -184,9 +192,11 @@ class Desk:
         envelope = Envelope(incoming.key, incoming.received_at)
         if pinned is None:
             return self._planned(incoming, outcome, envelope, earlier, fresh)
-        if pinned == bytes.fromhex(digest(outcome))[: len(pinned)] and not key_reasons(outcome, envelope):
+        meant = normalised(outcome)
+        if pinned == bytes.fromhex(digest(outcome))[: len(pinned)] and not key_reasons(meant, envelope):
             return AlreadyPlanned(incoming)
-        return Refused(incoming, (MISMATCH, *reasons(outcome, envelope)))
+        mismatch = MISMATCH_THAT_OPTS_OUT if opts_out(outcome) else MISMATCH
+        return Refused(incoming, (mismatch, *reasons(meant, envelope)), opt_out=opts_out(outcome))
 
     def _planned(
         self,
@@ -205,17 +215,17 @@ class Desk:
             envelope,
         )
         if isinstance(planned, Rejected):
-            return Refused(incoming, planned.reasons)
+            return Refused(incoming, planned.reasons, opt_out=opts_out(outcome))
         pin, value = pin_of(planned), self._plans.encode(planned)
         fresh.add(incoming.partition, pin)
         return Planned(incoming, planned, pin, value)
 
 
-def _not_plannable(incoming: Incoming, error: Exception) -> Refused:
+def _not_plannable(incoming: Incoming, error: Exception, outcome: CallOutcome | None = None) -> Refused:
     """One record that nobody foresaw must not stop its partition for ever (P6)."""
     kind = type(error).__name__
     log.error("outcome.cannot_be_planned", partition=incoming.partition, offset=incoming.offset, error_type=kind)
-    return Refused(incoming, (NOT_PLANNABLE,))
+    return Refused(incoming, (NOT_PLANNABLE,), opt_out=outcome is not None and opts_out(outcome))
 
 
 class _Fresh:

@@ -21,6 +21,7 @@ from planner.pins import Pin, Pins
 from planner.publisher import Publisher, Record
 from planner.rejections import PLAN_TOO_LARGE, rejection
 from planner.traces import Traces
+from schemas.records import Disposition
 from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
 
@@ -67,9 +68,7 @@ class Service:
         records = {place: record for place, verdict in enumerate(verdicts) if (record := self._record(verdict))}
         too_large = {id(record) for record in await self._publisher.publish(list(records.values()))}
         return [
-            Refused(verdict.incoming, (PLAN_TOO_LARGE,))
-            if isinstance(verdict, Planned) and id(records[place]) in too_large
-            else verdict
+            _too_large(verdict) if isinstance(verdict, Planned) and id(records[place]) in too_large else verdict
             for place, verdict in enumerate(verdicts)
         ]
 
@@ -88,7 +87,7 @@ class Service:
 
     def _record(self, verdict: Verdict) -> Record | None:
         match verdict:
-            case Planned(incoming, plan, _, value):
+            case Planned(incoming, plan, _, value) as planned:
                 return Record(
                     topic=self._topics.planned_writebacks.name,
                     partition=incoming.partition,
@@ -97,7 +96,7 @@ class Service:
                     headers=self._traces.of_plan(
                         incoming.headers, partition=incoming.partition, offset=incoming.offset
                     ),
-                    smaller=partial(self._rejection, Refused(incoming, (PLAN_TOO_LARGE,))),
+                    smaller=partial(self._rejection, _too_large(planned)),
                 )
             case Refused():
                 return self._rejection(verdict)
@@ -124,6 +123,9 @@ class Service:
             self._metrics.outcomes.labels(name).inc(count)
         for code, count in reasons.items():
             self._metrics.rejections.labels(code).inc(count)
+        for verdict in refused:
+            if verdict.opt_out:
+                self._tell_lost_opt_out(verdict)
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_size.observe(len(verdicts))
         if ages := [verdict.incoming.received_at for verdict in verdicts if verdict.incoming.received_at]:
@@ -136,6 +138,20 @@ class Service:
             reasons=dict(reasons),
             ms=round(seconds * 1000),
         )
+
+    def _tell_lost_opt_out(self, refused: Refused) -> None:
+        self._metrics.rejected_opt_outs.inc()
+        log.error(
+            "outcome.opt_out_rejected",
+            partition=refused.incoming.partition,
+            offset=refused.incoming.offset,
+            reasons=[reason.code for reason in refused.reasons],
+            remedy="set do-not-call on the queue item, or publish the opt-out as a session of its own",
+        )
+
+
+def _too_large(planned: Planned) -> Refused:
+    return Refused(planned.incoming, (PLAN_TOO_LARGE,), opt_out=planned.plan.disposition is Disposition.DO_NOT_CALL)
 
 
 def hard_exit(error: BaseException) -> NoReturn:

@@ -14,6 +14,12 @@ from schemas.records import Warning as Notice
 
 Redact = Callable[[str], str]
 
+CLOCK_SKEW = Notice(
+    code="clock_skew",
+    field="ended_at",
+    message="the session ended up to a second before it started; it was taken to have no length",
+)
+
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 

@@ -12,7 +12,6 @@ added to. The writer adds under the etag at which the row's value holds, so it t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,7 +20,8 @@ from planner.core import validation
 from planner.core.digests import digest
 from planner.core.dispositions import Effect, TaskKind, decide
 from planner.core.next_attempt import Delays, next_attempt
-from planner.core.notices import last_error, notices, status_kept
+from planner.core.normalisation import is_phone_number, normalised, skewed
+from planner.core.notices import CLOCK_SKEW, last_error, notices, status_kept
 from planner.core.preceding import MOST_PRECEDING, NO_HISTORY, EarlierPlan, History, order_of
 from planner.core.record_ids import record_id
 from planner.core.redaction import redact
@@ -58,8 +58,6 @@ TOO_MANY_PRECEDING = Reason(
 
 LONGEST_SUBJECT = 200
 """Characters of an activity's subject, however many more a tenant has made room for."""
-
-_PHONE = re.compile(r"(?:tel:)?[+(]?[0-9][0-9 ()./-]{1,38}(?:(?:ext\.?|x|#|;ext=) ?[0-9]{1,7})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +104,17 @@ def plan(
     history: History = NO_HISTORY,
     envelope: Envelope | None = None,
 ) -> PlannedWriteback | Rejected:
-    """The plan, or every reason why there is none. `history` is what our earlier plans of the same queue item say."""
+    """The plan, or every reason why there is none. `history` is what our earlier plans of the same queue item say.
+
+    The outcome is normalised, then judged, then redacted; its digest is that of what was given.
+    """
+    given, outcome = outcome, normalised(outcome)
     reasons = validation.reasons(outcome, envelope)
     if history.too_many:
         reasons = (*reasons, TOO_MANY_PRECEDING)
     if reasons:
         return Rejected(reasons)
-    case = _case(outcome, mapping, policy, history)
+    case = _case(outcome, mapping, policy, history, skew=skewed(given))
     known = dict(outcome.baseline.preserved) | _mapped_baseline(outcome, mapping)
     preceding = history.listed()
     update = _queue_item_update(case)
@@ -135,7 +137,7 @@ def plan(
         opt_out=outcome.opt_out,
         policy=PlanPolicy(redaction=policy.redaction, transcript=policy.transcript),
         digest=_digest(outcome, case.disposition, baseline, preceding, steps),
-        outcome_digest=digest(outcome),
+        outcome_digest=digest(given),
         mapping_fingerprint=mapping.fingerprint,
         planned_by=policy.planned_by,
         source=source,
@@ -192,17 +194,18 @@ def earlier_plan(planned: PlannedWriteback) -> EarlierPlan:
     )
 
 
-def _case(outcome: CallOutcome, crm: Crm, policy: Policy, history: History) -> _Case:
+def _case(outcome: CallOutcome, crm: Crm, policy: Policy, history: History, *, skew: bool) -> _Case:
     disposition, wanted = decide(outcome)
     stands = standing(outcome.baseline, history, crm.queue_item.status, crm.queue_item.statuses)
     kept = stands.keeps(outcome, wanted)
     effect = restrained(wanted, kept)
     said = notices(outcome, effect, policy.redacted, overrides_mapped=crm.owner_overrides)
+    own = [*([CLOCK_SKEW] if skew else ()), *([status_kept(kept)] if kept else ())]
     return _Case(
         outcome=outcome,
         disposition=disposition,
         effect=effect,
-        warnings=(*said, status_kept(kept)) if kept else said,
+        warnings=(*said, *own),
         crm=crm,
         policy=policy,
     )
@@ -275,8 +278,8 @@ def _subject(column: TextColumn, texts: Texts) -> str:
 
 
 def _phone(number: str, policy: Policy) -> str:
-    """The number that was called, in whatever form; anything else that a call system put there is free text."""
-    return number if _PHONE.fullmatch(number) else policy.redacted(one_line(clean(number)))
+    """The number that was called, in whatever grouping; anything else that a call system put there is free text."""
+    return number if is_phone_number(number) else policy.redacted(one_line(clean(number)))
 
 
 def _minutes(outcome: CallOutcome) -> int:

@@ -55,7 +55,7 @@ class History:
 
     `pending` are the earlier ones that the baseline does not include, oldest first; none if there are `too_many`.
     `later` are plans of later outcomes, which were planned before this one. Of those that the baseline includes, the
-    newest that set a status, and whether one was an opt-out: both are looked for only where the baseline is silent.
+    newest that set a status, and whether one was an opt-out: both are read only where the baseline leaves it open.
     """
 
     pending: tuple[EarlierPlan, ...] = ()

@@ -16,8 +16,8 @@ from planner.pins import MemoryPins, pin_of
 from planner.rejections import rejection
 from schemas.codec import Codec, parse, single_object
 from schemas.conversion import to_plain
-from schemas.headers import REJECTED_BY, REJECTED_FROM, TRACEPARENT, last, reasons
-from schemas.records import CallOutcome, PlannedWriteback
+from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, TRACEPARENT, last, reasons
+from schemas.records import CallOutcome, Disposition, EligibilityRule, PlannedWriteback
 from schemas.registry import RegistryUnavailable
 from schemas.wire import SchemaId
 from tests.factories import NOON, an_id, make_baseline, make_outcome
@@ -222,6 +222,52 @@ def test_P6_a_rejection_keeps_key_and_bytes_and_says_why_and_where_from():
     assert last(record.headers, REJECTED_FROM) == b"call-outcomes/0/17"
     assert last(record.headers, REJECTED_BY) == b"0.1.0"
     assert last(record.headers, TRACEPARENT) == trace
+
+
+INVALID = {"ended_at": NOON - timedelta(hours=1)}
+
+
+@pytest.mark.parametrize("opting_out", [{"opt_out": True}, {"disposition": Disposition.DO_NOT_CALL}])
+def test_an_opt_out_in_a_rejection_is_said_in_a_header(opting_out):
+    lost, other = make_outcome(**INVALID, **opting_out), make_outcome(**INVALID, session_id="other")
+    refused = a_desk().verdicts([incoming(lost), incoming(other, 1), incoming(other, 2, value=b"junk")])
+    sent = [rejection(each, topic="t", by="v") for each in refused]
+    assert [last(each.headers, OPT_OUT) for each in sent] == [b"true", None, None]
+    assert last(sent[0].smaller().headers, OPT_OUT) == b"true"
+
+
+def test_an_opt_out_that_is_added_to_a_planned_session_is_rejected_saying_how_it_is_published():
+    _, refused = a_desk().verdicts([incoming(make_outcome()), incoming(make_outcome(opt_out=True), 1)])
+    (reason,) = refused.reasons
+    assert (reason.code, refused.opt_out) == ("mismatch", True)
+    assert "a session of its own: disposition blocked, failing rule d, opt_out" in reason.expected
+
+
+def test_an_opt_out_published_late_as_the_docs_say_sets_do_not_call_and_counts_no_attempt():
+    late = make_outcome(
+        session_id="late",
+        disposition=Disposition.BLOCKED,
+        failing_rules=(EligibilityRule.NOT_DO_NOT_CALL,),
+        opt_out=True,
+        started_at=NOON,
+        ended_at=NOON,
+    )
+    _, planned = a_desk().verdicts([incoming(make_outcome()), incoming(late, 1)])
+    (update,) = planned.plan.steps
+    assert (update.attributes["medx_donotcall"], update.attributes["medx_callstatus"]) == (True, 4)
+    assert update.increments == {}
+
+
+def test_P6_an_opt_out_that_nobody_could_plan_says_so_too(monkeypatch):
+    monkeypatch.setattr("planner.batch.plan", lambda *_: 1 / 0)
+    (refused,) = a_desk().verdicts([incoming(make_outcome(opt_out=True))])
+    assert refused.opt_out
+
+
+def test_P1_a_session_is_known_again_in_whatever_form_its_id_comes():
+    once = make_outcome(session_id="sess-1")
+    odd = incoming(make_outcome(session_id=" sess-1\n"), 1)
+    assert [each.code for each in a_desk().verdicts([incoming(once), odd])[1].reasons] == ["mismatch"]
 
 
 def test_B1_headers_of_the_original_are_not_passed_on():

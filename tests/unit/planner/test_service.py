@@ -13,7 +13,7 @@ from planner.running import Rarely
 from planner.service import Service
 from planner.traces import Traces
 from schemas.codec import single_object
-from schemas.headers import TRACEPARENT, reasons
+from schemas.headers import OPT_OUT, TRACEPARENT, last, reasons
 from schemas.records import PlannedWriteback
 from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
@@ -113,6 +113,26 @@ def test_B1_metrics_count_by_reason_and_name_nobody():
     assert 'planner_rejections_total{reason="key_disagrees"} 1.0' in text
     assert "example.com" not in text
     assert "5550199" not in text
+
+
+def test_every_rejected_opt_out_moves_a_counter_of_its_own_that_stands_at_0_before(capsys):
+    service, registry = a_service()
+    assert registry.get_sample_value("planner_rejected_opt_outs_total") == 0
+    lost = make_outcome(opt_out=True, summary="x" * 20_001)
+    late = make_outcome(session_id="late", opt_out=True)
+    asyncio.run(service.handle([incoming(make_outcome(session_id="late")), incoming(lost, 1), incoming(late, 2)]))
+    assert registry.get_sample_value("planner_rejected_opt_outs_total") == 2
+    told = capsys.readouterr().out
+    assert told.count("outcome.opt_out_rejected") == 2
+    assert "late" not in told
+
+
+def test_an_opt_out_whose_plan_is_too_large_is_told_too():
+    publisher = FakePublisher(room=100)
+    service, registry = a_service(publisher=publisher)
+    asyncio.run(service.handle([incoming(make_outcome(opt_out=True))]))
+    assert registry.get_sample_value("planner_rejected_opt_outs_total") == 1
+    assert last(publisher.published[0].headers, OPT_OUT) == b"true"
 
 
 class UnavailableAtFirst:
