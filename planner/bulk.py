@@ -13,13 +13,14 @@ import ctypes
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from faust.tables.recovery import Recovery
 from faust.types import TP
 
+from planner.reading import READ_COMMITTED
 from planner.recovery import PinStore
 from schemas.connection import BrokerSettings
 from telemetry.librdkafka import client_log
@@ -41,13 +42,21 @@ Apply = Callable[[list[_Message]], None]
 
 
 class BulkReader:
-    """Reads partitions of the planned topic to their present end, in a thread of its own."""
+    """Reads partitions of the planned topic to their present end, in a thread of its own.
 
-    def __init__(self, broker: BrokerSettings, store: PinStore) -> None:
+    The end is that of everything that was written, transactions that are still open included: what one of them holds
+    may be a plan that another planner is about to commit, so it is waited for until the transaction ends.
+
+    It joins no group. The client has to be given the name of one all the same, and asks the broker for it: so it gets
+    the planner's own, which the planner may read anyway.
+    """
+
+    def __init__(self, broker: BrokerSettings, store: PinStore, *, group_id: str) -> None:
         self._config = broker.client_config() | {
-            "group.id": "reads-without-a-group",
+            "group.id": group_id,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "isolation.level": READ_COMMITTED,
             # Small on purpose: plans are compressed ten to one, and these count compressed bytes.
             "queued.min.messages": 1_000,
             "queued.max.messages.kbytes": 512,
@@ -112,9 +121,9 @@ class BulkReader:
     def _read(self, after: dict[int, int], apply: Apply, stop: threading.Event) -> dict[int, int]:
         consumer = Consumer(self._config, logger=client_log("planner"))
         try:
-            ends = {each: self._end(consumer, each) for each in after}
-            left = {each for each, end in ends.items() if end > after[each] + 1}
-            self._left = sum(ends[each] - after[each] - 1 for each in left)
+            ends = self._ends(after)
+            left = {each: end for each, end in ends.items() if end > after[each] + 1}
+            self._left = sum(end - after[each] - 1 for each, end in left.items())
             consumer.assign([TopicPartition(self._topic, each, after[each] + 1) for each in left])
             while left and not stop.is_set():
                 self._read_some(consumer, left, apply)
@@ -123,18 +132,28 @@ class BulkReader:
             consumer.close()
             _give_memory_back()
 
-    def _end(self, consumer: Consumer, partition: int) -> int:
-        _, end = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_LONGEST_SILENCE_S)
-        return int(end)
+    def _ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """A client that reads committed records is told of no more than the first open transaction."""
+        asking = Consumer(self._config | {"isolation.level": "read_uncommitted"}, logger=client_log("planner"))
+        try:
+            places = {each: TopicPartition(self._topic, each) for each in partitions}
+            return {
+                each: int(asking.get_watermark_offsets(place, timeout=_LONGEST_SILENCE_S)[1])
+                for each, place in places.items()
+            }
+        finally:
+            asking.close()
 
-    def _read_some(self, consumer: Consumer, left: set[int], apply: Apply) -> None:
+    def _read_some(self, consumer: Consumer, left: dict[int, int], apply: Apply) -> None:
         found = consumer.consume(_AT_ONCE, _POLL_S)
         messages = []
         for each in found:
             if error := each.error():
                 if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  confluent-kafka's public name for it
                     raise KafkaException(error)
-                left.discard(each.partition())
+                partition = cast("int", each.partition())
+                if cast("int", each.offset()) >= left.get(partition, 0):  # else an open transaction is in the way
+                    left.pop(partition, None)
             else:
                 messages.append(
                     _Message(each.key(), each.value(), cast("int", each.partition()), cast("int", each.offset()))

@@ -146,7 +146,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         log.warning("recovery.unreadable_plan", partition=partition, offset=offset)
 
     store = PinStore(pins, prepared.plans, unreadable)
-    reader = BulkReader(settings.broker, store)
+    reader = BulkReader(settings.broker, store, group_id=settings.group_id)
     app = make_app(
         settings,
         partitions=prepared.partitions,

@@ -247,7 +247,7 @@ def test_P1_following_ends_before_a_recovery_begins():
             return {}
 
     async def scenario():
-        reader = Reader(SETTINGS.broker, store=SimpleNamespace(apply=None))
+        reader = Reader(SETTINGS.broker, store=SimpleNamespace(apply=None), group_id=SETTINGS.group_id)
         follows = asyncio.ensure_future(reader.follow())
         await asyncio.to_thread(reader.following.wait, 10)
         assert await reader.read({0: -1}) == {0: 9, 1: True}
