@@ -24,7 +24,7 @@ from planner.core.preceding import EarlierPlan
 from planner.core.resolution import Crm
 from planner.core.validation import Envelope, key_reasons, reasons
 from planner.pins import Pin, Pins, pin_of
-from schemas.codec import Codec, Undecodable
+from schemas.codec import Codec, Undecodable, UnknownSchema
 from schemas.headers import Headers, Reason
 from schemas.records import CallOutcome, PlannedWriteback, Source
 from schemas.registry import RegistryUnavailable
@@ -73,6 +73,7 @@ class Refused:
 Verdict = Planned | AlreadyPlanned | Refused
 
 MISMATCH = Reason("mismatch", "session_id", "the outcome that this session was planned with; a session has one plan")
+KNOWN_SCHEMA = "a call outcome with a schema that this planner can find; once it can, publish the outcome again"
 TOMBSTONE = Reason("tombstone", "value", "a call outcome")
 NOT_PLANNABLE = Reason(
     "cannot_be_planned", "value", "an outcome that the planner can decide about; its log has the error"
@@ -128,7 +129,8 @@ class Desk:
         return found
 
     async def _verdict_beside(self, incoming: Incoming, fresh: _Fresh) -> Verdict:
-        if len(incoming.value or b"") > _LONG_RECORD:
+        value = incoming.value or b""
+        if len(value) > _LONG_RECORD or not self._outcomes.asks_nobody(value):
             return await asyncio.to_thread(self._verdict, incoming, fresh)
         return self._verdict(incoming, fresh)
 
@@ -137,6 +139,8 @@ class Desk:
             return Refused(incoming, (TOMBSTONE,))
         try:
             outcome = self._outcomes.decode(incoming.value)
+        except UnknownSchema as error:
+            return Refused(incoming, (Reason("unknown_schema", "value", f"{KNOWN_SCHEMA}, but it {error}"),))
         except Undecodable as error:
             return Refused(incoming, (Reason("undecodable", "value", f"a call outcome, but it {error}"),))
         except (RegistryUnavailable, MemoryError):

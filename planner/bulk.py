@@ -22,13 +22,17 @@ from faust.types import TP
 
 from planner.reading import READ_COMMITTED
 from planner.recovery import PinStore
+from planner.waiting import Waits
+from schemas.codec import UnknownSchema
 from schemas.connection import BrokerSettings
+from schemas.registry import RegistryUnavailable
 from telemetry.librdkafka import client_log
 
 _AT_ONCE = 300
 _POLL_S = 0.2
 _BETWEEN_BATCHES = 100
 _LONGEST_SILENCE_S = 30.0
+_ASK_AGAIN_S = 1.0
 
 
 class _Message(NamedTuple):
@@ -51,7 +55,7 @@ class BulkReader:
     the planner's own, which the planner may read anyway.
     """
 
-    def __init__(self, broker: BrokerSettings, store: PinStore, *, group_id: str) -> None:
+    def __init__(self, broker: BrokerSettings, store: PinStore, waits: Waits, *, group_id: str) -> None:
         self._config = broker.client_config() | {
             "group.id": group_id,
             "enable.auto.commit": False,
@@ -67,6 +71,7 @@ class BulkReader:
         }
         self._topic = broker.topics.planned_writebacks.name
         self._store = store
+        self._waits = waits
         self._left = 0
         self._recovering = False
         self._read_to: dict[int, int] = {}
@@ -126,7 +131,7 @@ class BulkReader:
             self._left = sum(end - after[each] - 1 for each, end in left.items())
             consumer.assign([TopicPartition(self._topic, each, after[each] + 1) for each in left])
             while left and not stop.is_set():
-                self._read_some(consumer, left, apply)
+                self._patiently(apply, self._read_some(consumer, left), stop)
             return {each: end - 1 for each, end in ends.items()}
         finally:
             consumer.close()
@@ -144,7 +149,23 @@ class BulkReader:
         finally:
             asking.close()
 
-    def _read_some(self, consumer: Consumer, left: dict[int, int], apply: Apply) -> None:
+    def _patiently(self, apply: Apply, messages: list[_Message], stop: threading.Event) -> None:
+        """Waits for whoever can say what a plan holds: to pass over it could plan its session again (P1)."""
+        with self._waits.until_over("registry", "schema"):
+            while True:
+                try:
+                    apply(messages)
+                except RegistryUnavailable as error:
+                    self._waits.begin("registry", str(error))
+                except UnknownSchema as error:
+                    self._waits.begin("schema", _unreadable(messages, error))
+                else:
+                    break
+                if stop.wait(_ASK_AGAIN_S):
+                    return
+        self._left = max(0, self._left - len(messages))
+
+    def _read_some(self, consumer: Consumer, left: dict[int, int]) -> list[_Message]:
         found = consumer.consume(_AT_ONCE, _POLL_S)
         messages = []
         for each in found:
@@ -158,8 +179,16 @@ class BulkReader:
                 messages.append(
                     _Message(each.key(), each.value(), cast("int", each.partition()), cast("int", each.offset()))
                 )
-        apply(messages)
-        self._left = max(0, self._left - len(messages))
+        return messages
+
+
+def _unreadable(messages: list[_Message], error: UnknownSchema) -> str:
+    first, last = messages[0], messages[-1]
+    return (
+        f"a plan between offsets {first.offset} and {last.offset} of the planned topic (partitions "
+        f"{sorted({each.partition for each in messages})}) {error}; run a planner that is at least as new as the "
+        "newest one that has run, with the schema registry that it used"
+    )
 
 
 def _give_memory_back() -> None:

@@ -2,13 +2,14 @@
 
 P5 An outcome is committed past only after it was planned or rejected.
 
-When partitions come and go while there is a backlog, Faust by itself loses outcomes, in three ways:
+When partitions come and go while there is a backlog, Faust by itself loses outcomes, in four ways:
 
 1. After a recovery it lets records flow, and that clears the agent's queue with what came in meanwhile (`KeepingFlow`:
    the queue is cleared when partitions go, and only then).
 2. It drops records that it has fetched: of a batch that it was about to hand over, and by a reading position that is
    left over from before, or that a seek has changed under it.
-3. A jump in the offsets that it reads it takes for a gap in the topic, and acknowledges what it jumped over.
+3. It acknowledges what it skips, and at a stop the batch that the agent has in hand, before that is planned.
+4. A jump in the offsets that it reads it takes for a gap in the topic, and acknowledges what it jumped over.
 
 So this reader hands over every record of an assignment once and in order (`Reading`): what was fetched but not handed
 over is fetched again, and only what the broker itself left out between two records is acknowledged as a gap. Such gaps
@@ -119,6 +120,7 @@ class CarefulConsumer(Consumer):
         thread = cast("_CarefulThread", self._thread)
         same = thread.present_assignment() is self.reading.assignment
         if same and self.reading.is_next(message.tp, message.offset):
+            message.acked = True  # or so it seems to Faust, until `app.acknowledge`
             await self._hand_over(message)
             if gap := self.reading.handed_over(message.tp, message.offset):
                 await self._add_gap(message.tp, *gap)
