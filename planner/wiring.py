@@ -26,6 +26,7 @@ from planner.recovery import PinStore
 from planner.service import Service, hard_exit
 from planner.settings import PlannerSettings
 from planner.traces import Traces
+from planner.waiting import Waits
 from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
 from schemas.codec import Codec
 from schemas.environment import Misconfigured
@@ -111,6 +112,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     planned_by = own_version()
     registry = CollectorRegistry()
     metrics = Metrics(registry)
+    waits = Waits(metrics)
     metrics.build.info({"version": planned_by, "mapping": prepared.crm.fingerprint})
     pins = parts.pins(_pins(settings))
     metrics.pins.set_function(lambda: len(pins))
@@ -137,8 +139,9 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         topics=settings.broker.topics,
         metrics=metrics,
         planned_by=planned_by,
-        registry_patience_s=settings.registry_patience_s,
         traces=Traces(on=tracing),
+        waits=waits,
+        stopping=lambda: bool(app.should_stop),
     )
 
     def unreadable(partition: int, offset: int) -> None:
@@ -146,7 +149,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         log.warning("recovery.unreadable_plan", partition=partition, offset=offset)
 
     store = PinStore(pins, prepared.plans, unreadable)
-    reader = BulkReader(settings.broker, store)
+    reader = BulkReader(settings.broker, store, waits, group_id=settings.group_id)
     app = make_app(
         settings,
         partitions=prepared.partitions,
@@ -155,7 +158,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )
-    health = Health(app, metrics, store, reader)
+    health = Health(app, metrics, store, reader, waits)
     app.task(health.watch)
     app.task(health.follow(reader, settings.follow_every_s))
     endpoint = Endpoint(
@@ -177,13 +180,15 @@ def _pins(settings: PlannerSettings) -> Pins:
 
 
 class Health:
-    """Live: the loop turned lately. Ready: assigned and recovered. The mapping was loaded before there was a loop."""
+    """Live: the loop turned lately. Ready: assigned, recovered, and waiting for nobody. The mapping was loaded before
+    there was a loop."""
 
-    def __init__(self, app: faust.App, metrics: Metrics, store: PinStore, reader: BulkReader) -> None:
+    def __init__(self, app: faust.App, metrics: Metrics, store: PinStore, reader: BulkReader, waits: Waits) -> None:
         self._app = app
         self._metrics = metrics
         self._store = store
         self._reader = reader
+        self._waits = waits
         self._progressed_at = time.monotonic()
         self._read_then = 0
         self._turned_at = time.monotonic()
@@ -214,9 +219,16 @@ class Health:
         remaining = self._remaining()
         recovered = bool(self._app.tables.actives_ready)
         assigned = self._assigned()
+        waiting_for = self._waits.causes
         return Verdict(
-            recovered,
-            {"mapping": True, "recovered": recovered, "recovery_remaining": remaining, "partitions": assigned},
+            recovered and not waiting_for,
+            {
+                "mapping": True,
+                "recovered": recovered,
+                "recovery_remaining": remaining,
+                "partitions": assigned,
+                "waiting_for": waiting_for,
+            },
         )
 
     def _assigned(self) -> int:
@@ -241,7 +253,7 @@ class Health:
     def _end_if_stuck(self, *, ready: bool) -> None:
         """Faust's consumer can end up without partitions and without an error; only a new process gets out of that."""
         now, read = time.monotonic(), self._store.records_read
-        if ready or read > self._read_then:
+        if ready or read > self._read_then or self._waits.causes:
             self._progressed_at, self._read_then = now, read
         elif now - self._progressed_at > LONGEST_STANDSTILL_S:
             hard_exit(Stuck(f"neither assigned nor recovering for {LONGEST_STANDSTILL_S:.0f} s"))

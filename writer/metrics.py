@@ -143,6 +143,12 @@ class Metrics:
         self.rejected = Counter(
             "writeback_rejected_records_total", "Records on the planned topic that are no plans.", registry=registry
         )
+        self.unreadable_partitions = Gauge(
+            "writeback_unreadable_partitions",
+            "Partitions that stand still since nobody can say what their next plan holds: its schema is not known to "
+            "this version or to the schema registry, or the registry does not answer in its own words.",
+            registry=registry,
+        )
         self.commit_failures = Counter(
             "writeback_commit_failures_total", "Commits the broker did not take.", ["code"], registry=registry
         )

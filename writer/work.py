@@ -10,7 +10,7 @@ from datetime import datetime
 from opentelemetry.trace import INVALID_SPAN, Span, get_tracer, set_span_in_context
 
 from schemas import headers
-from schemas.codec import Codec, Undecodable
+from schemas.codec import Codec, Undecodable, UnknownSchema
 from schemas.records import Operation, PlannedWriteback, PlanPosition, WritebackResult
 from telemetry.tracing import context_of, traceparent_of
 from writer.core.emission import PRECONDITIONS
@@ -124,9 +124,11 @@ def size_of(record: Taken) -> int:
 
 
 def plan_of(record: Taken, codec: Codec[PlannedWriteback]) -> PlannedWriteback | Sequence[headers.Reason]:
-    """The plan, or every reason why the record is none. Raises RegistryUnavailable."""
+    """The plan, or every reason why the record is none. Raises RegistryUnavailable or UnknownSchema if nobody knows."""
     try:
         plan = codec.decode(record.value or b"")
+    except UnknownSchema:
+        raise
     except Undecodable as error:
         return [headers.Reason("undecodable", None, str(error))]
     reasons = []
