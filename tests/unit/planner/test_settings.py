@@ -46,7 +46,7 @@ def test_B1_mistakes_do_not_repeat_what_was_given(environ):
 
 def test_a_value_that_should_be_json_says_so(environ):
     environ(REDACTION_REGIONS="US")
-    assert "it must be JSON" in problems()
+    assert "must be JSON" in problems()
 
 
 @pytest.mark.parametrize(
