@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import structlog
 
-from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
+from schemas.broker import BrokerUnavailable
 from schemas.environment import Misconfigured
 from schemas.registry import RegistryUnavailable, SchemaRefused
 from telemetry.logs import configure_logs
@@ -24,7 +24,7 @@ from writer.dataverse_facts import FactsUnavailable
 from writer.errors import MustRestart
 from writer.metrics import Metrics
 from writer.settings import WriterSettings, describe, read_settings
-from writer.wiring import VERSION, build_facts, build_pool, required_topics, run
+from writer.wiring import CHECK_S, VERSION, build_facts, build_pool, run, view_of_broker
 
 EX_UNAVAILABLE, EX_SOFTWARE, EX_CONFIG = 69, 70, 78
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure_logs(service="writer", level=settings.log_level, form=settings.log_format)
         configure_tracing(service="writer", version=VERSION)
         return asyncio.run(_check(settings) if options.command == "check" else _run(settings))
-    except (Misconfigured, UnfitTopics) as error:
+    except Misconfigured as error:
         return _complain(error.problems, EX_CONFIG)
     except (SchemaRefused, TracingNotInstalled) as error:
         return _complain([str(error)], EX_CONFIG)
@@ -85,9 +85,8 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 async def _check(settings: WriterSettings) -> int:
     """One line per finding; 0 if all is well."""
-    broker = settings.broker
-    partitions = await asyncio.to_thread(check_topics, broker, required_topics(broker, write=settings.write))
-    found = [(True, f"topics are as promised, {partitions} partitions each")]
+    topics = await asyncio.to_thread(view_of_broker(settings).checked, timeout_s=CHECK_S)
+    found = [(True, f"topics are as promised, {topics.partitions} partitions each")]
     pool = build_pool(settings, Metrics())
     try:
         for channel in pool.channels:

@@ -30,6 +30,7 @@ import structlog
 
 from schemas.codec import Codec
 from schemas.records import PlannedWriteback
+from schemas.topic_watch import TopicWatch
 from writer.backlog import Backlog
 from writer.core.lanes import WindowLimits
 from writer.core.patience import Patience, PatienceLimits
@@ -77,9 +78,12 @@ class Service:
 
     consumer: ConsumerThread
 
-    def __init__(self, parts: Parts, flow: FlowSettings, timing: Timing, *, write: bool) -> None:
+    def __init__(
+        self, parts: Parts, flow: FlowSettings, timing: Timing, *, write: bool, watch: TopicWatch | None = None
+    ) -> None:
         self.parts = parts
         self._timing = timing
+        self._watch = watch
         self._partitions = Partitions(WindowLimits(plans=flow.window, plans_per_partition=max(1, flow.window // 2)))
         self._backlog = Backlog()
         self._patience = Patience(PatienceLimits(longest_pause=flow.max_pause_s, back_of_topic=flow.back_of_topic_s))
@@ -135,6 +139,8 @@ class Service:
                     self._watch_consumer(),
                 ):
                     self._spawn(duty)
+                if self._watch:
+                    self._spawn(self._watch.run())
                 self.consumer.start()
                 await self._stop.wait()
                 await self._wind_down()
