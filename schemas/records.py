@@ -201,7 +201,7 @@ class PlannedStep:
     attributes: Mapping[str, Value]
     increments: Mapping[str, int] = field(default_factory=dict)
     session_column: str | None = None
-    opt_out_column: str | None = None
+    do_not_call_column: str | None = None
     owner_candidates: tuple[OwnerCandidate, ...] = ()
     precondition: Precondition
 

@@ -104,6 +104,7 @@ def make_plan(**overrides: Any) -> PlannedWriteback:
             "medx_lasterror": None,
         },
         session_column="medx_lastsessionid",
+        do_not_call_column="medx_donotcall",
         precondition=Precondition.MUST_MATCH_BASELINE,
     )
     given: dict[str, Any] = {

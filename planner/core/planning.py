@@ -279,7 +279,7 @@ def _queue_item_update(case: _Case, attempts: Value) -> PlannedStep:
         record_id=outcome.queue_item_id,
         attributes=_sorted(attributes),
         session_column=columns.last_session_id,
-        opt_out_column=columns.do_not_call if effect.do_not_call else None,
+        do_not_call_column=columns.do_not_call,
         precondition=Precondition.MUST_MATCH_BASELINE,
     )
 
