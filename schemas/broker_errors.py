@@ -80,7 +80,7 @@ def missing_right(error: KafkaError, rights: Iterable[Right], *, doing: Operatio
         for each in rights
         if each.resource is resource and each.operation is doing and name in (None, each.name)
     ]
-    which = " or ".join(candidates) or f"{doing} on {resource}"
+    which = " or ".join(candidates) or f"{doing} on {f'{resource} {name}' if name else resource}"
     return f"{error.name()}: this service's user lacks the right {which}; `writeback topics rights` lists what to grant"
 
 

@@ -163,4 +163,5 @@ def _consumer_options(settings: WriterSettings) -> ConsumerOptions:
         heartbeat_interval_ms=consumer.heartbeat_interval_ms,
         max_poll_interval_ms=consumer.max_poll_interval_ms,
         release_within_s=max(consumer.release_within_s, settings.flow.stop_within_s),
+        rights=writer_rights(settings.broker.topics, settings.group, write=settings.write),
     )

@@ -90,6 +90,6 @@ def test_help_explains_itself(capsys):
 def test_a_misconfigured_planner_says_why_and_ends_with_78(environ, capsys):
     environ(BATCH_SIZE="many")
     assert main(["run"]) == EX_CONFIG
-    assert "PLANNER_BATCH_SIZE" in capsys.readouterr().err
+    assert "PLANNER_BATCH_SIZE" in capsys.readouterr().out  # a line of its log
     assert main(["check", "--json"]) == EX_CONFIG
     assert json.loads(capsys.readouterr().out)["ok"] is False
