@@ -15,13 +15,14 @@ from typing import Any, NoReturn
 import structlog
 
 from planner.batch import AlreadyPlanned, Desk, Incoming, Planned, Refused, Verdict
-from planner.errors import EX_SOFTWARE, Abandoned
+from planner.errors import EX_CONFIG, EX_SOFTWARE, Abandoned
 from planner.metrics import Metrics
 from planner.pins import Pin, Pins
 from planner.publisher import Publisher, Record
 from planner.rejections import PLAN_TOO_LARGE, rejection
 from planner.traces import Traces
 from planner.waiting import Waits
+from schemas.environment import Misconfigured
 from schemas.records import Disposition
 from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
@@ -160,9 +161,13 @@ def _too_large(planned: Planned) -> Refused:
 
 def hard_exit(error: BaseException) -> NoReturn:
     """End the process at once: nothing more is committed, and everything that was not is delivered again."""
-    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=EX_SOFTWARE)
+    code = EX_CONFIG if isinstance(error, Misconfigured) else EX_SOFTWARE
+    if isinstance(error, Misconfigured):
+        for problem in error.problems:
+            log.error("planner.misconfigured", problem=problem)
+    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=code)
     sys.stdout.flush()
-    os._exit(EX_SOFTWARE)
+    os._exit(code)
 
 
 def _safe_text(error: BaseException) -> str:

@@ -13,19 +13,20 @@ from typing import Any, Literal
 
 import phonenumbers
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from planner.core.dispositions import EFFECTS
 from planner.core.planning import Policy
 from schemas import environment
 from schemas.connection import BrokerSettings, RegistrySettings
+from schemas.environment import Environment
 from schemas.records import Disposition
 from telemetry.logs import LogFormat
 
 PREFIX = "PLANNER_"
 
 
-class PlannerSettings(BaseSettings):
+class PlannerSettings(Environment):
     """Everything `python -m planner` can be told."""
 
     model_config = SettingsConfigDict(

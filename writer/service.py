@@ -30,6 +30,7 @@ import structlog
 
 from schemas.codec import Codec
 from schemas.records import PlannedWriteback, WritebackResult
+from schemas.topic_watch import TopicWatch
 from writer.backlog import Backlog
 from writer.core import results
 from writer.core.lanes import WindowLimits
@@ -81,9 +82,12 @@ class Service:
 
     consumer: ConsumerThread
 
-    def __init__(self, parts: Parts, flow: FlowSettings, timing: Timing, *, write: bool) -> None:
+    def __init__(
+        self, parts: Parts, flow: FlowSettings, timing: Timing, *, write: bool, watch: TopicWatch | None = None
+    ) -> None:
         self.parts = parts
         self._timing = timing
+        self._watch = watch
         self._partitions = Partitions(WindowLimits(plans=flow.window, plans_per_partition=max(1, flow.window // 2)))
         self._index = ResultsIndex(parts.read_results, parts.result_codec, loaded=self._results_were_read)
         self._backlog = Backlog(lambda work: self._settling.may_start(work))
@@ -148,6 +152,8 @@ class Service:
                     self._watch_consumer(),
                 ):
                     self._spawn(duty)
+                if self._watch:
+                    self._spawn(self._watch.run())
                 self.consumer.start()
                 await self._stop.wait()
                 await self._wind_down()
