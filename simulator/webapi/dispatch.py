@@ -20,7 +20,7 @@ Handler = Callable[[Organization, Call, Request], Reply]
 def handle(organization: Organization, call: Call, request: Request) -> Reply:
     """Answer one operation. A refusal undoes what the operation did and is logged when it was a write."""
     try:
-        with organization.atomic():
+        with organization.atomic(), organization.reading(call):
             return _route(organization, call, request)
     except errors.Refusal as refusal:
         if request.method in WRITES:
