@@ -145,6 +145,7 @@ class Organization:
         entry.status = status
         entry.code = code
         entry.precondition = precondition
+        entry.answer = call.answer
         entry.before = before
         entry.after = after
         self.log.append(entry)
