@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 from simulator import errors
@@ -26,6 +27,7 @@ def guid(value: Any) -> str:
     return text.lower()
 
 
+@lru_cache(maxsize=4096)
 def instant(value: Any) -> str:
     """A time as the service gives it back: UTC, whole seconds."""
     if not isinstance(value, str):

@@ -1,8 +1,7 @@
 """The organization: its tables, rows, log, users and switches, and the transactions over them."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +15,22 @@ from simulator.store import Row, Store
 from simulator.switches import Switches
 
 Clock = Callable[[], float]
+
+
+class _Transaction:
+    """A block of `begin` and `end`. A class, because a generator costs more than all it would do here."""
+
+    __slots__ = ("_begun", "_organization")
+
+    def __init__(self, organization: "Organization") -> None:
+        self._organization = organization
+        self._begun = (0, 0)
+
+    def __enter__(self) -> None:
+        self._begun = self._organization.begin()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._organization.end(self._begun, undo=kind is not None)
 
 
 class Organization:
@@ -94,21 +109,23 @@ class Organization:
         else:
             self.denied.pop((user, table), None)
 
-    @contextmanager
-    def atomic(self) -> Iterator[None]:
+    def atomic(self) -> "_Transaction":
         """All or nothing, in the store and in the log. May be nested; only the outermost one commits."""
-        mark, logged = self.store.mark(), self.log.last
+        return _Transaction(self)
+
+    def begin(self) -> tuple[int, int]:
+        """Start a transaction, maybe inside another one; what it returns is for `end`."""
         self._depth += 1
-        try:
-            yield
-        except BaseException:
-            self.store.rollback(mark)
-            self.log.rolled_back_since(logged)
-            raise
-        finally:
-            self._depth -= 1
-            if self._depth == 0:
-                self.store.commit()
+        return self.store.mark(), self.log.last
+
+    def end(self, begun: tuple[int, int], *, undo: bool) -> None:
+        """End the transaction that `begin` started."""
+        if undo:
+            self.store.rollback(begun[0])
+            self.log.rolled_back_since(begun[1])
+        self._depth -= 1
+        if self._depth == 0:
+            self.store.commit()
 
     def record(
         self,
