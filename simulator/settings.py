@@ -26,6 +26,9 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=0, description="port of the Web API in plain HTTP; 0 picks a free one")
     tls_port: int = Field(default=0, description="port of everything over TLS, sign-in included; 0 picks a free one")
+    names: tuple[str, ...] = Field(
+        default=(), description="other names of this machine that clients use, for the certificate and for tokens"
+    )
     auth: Mode = Field(
         default="static",
         description="none: trust everybody; static: fixed tokens; entra: tokens of the sign-in endpoint",

@@ -42,6 +42,10 @@ def serve(
     tls_port: Annotated[
         int, typer.Option(help="Port of everything over TLS, sign-in included; 0 picks a free one.")
     ] = 0,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name under which clients reach this machine, such as a container's; repeatable."),
+    ] = None,
     tables: Annotated[
         list[Path] | None, typer.Option(help="Table files or folders (YAML, JSON) instead of the example tenant's.")
     ] = None,
@@ -78,6 +82,7 @@ def serve(
         "tokens": static_tokens(token),
         "tls_dir": tls_dir,
         "tls_port": tls_port,
+        "names": tuple(name or ()),
         "tables": tuple(tables or ()),
         "more_tables": tuple(more_tables or ()),
         "seed": seed,
