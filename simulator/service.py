@@ -15,7 +15,8 @@ from simulator.crm.call import PERSON, SEED
 from simulator.faults import Rules
 from simulator.ids import SequentialIds
 from simulator.limits import Protection
-from simulator.schema import TABLES, Table, read_schema, schema_of
+from simulator.schema import TABLES, Table, read_schema, schema_of, table_from
+from simulator.schema.imports import read_files
 from simulator.settings import Settings
 from simulator.signin.gate import Gate
 from simulator.signin.tokens import TokenIssuer
@@ -108,12 +109,24 @@ def _text(raw: _Raw) -> str:
     return text if len(body) == length else f"{text}\n… {length - len(body):,} bytes more"
 
 
+def _tables(settings: Settings) -> tuple[list[Table], list[str]]:
+    """The tables of the settings, and what an import could not take over. An imported table replaces its namesake."""
+    own = read_schema(*(settings.tables or (TABLES,)), *settings.more_tables)
+    if not settings.imports:
+        return own, []
+    imported = read_files(settings.imports, settings.import_tables, [table.logical_name for table in own])
+    theirs = [table_from(definition, source=definition["table"]) for definition in imported.tables]
+    replaced = {table.logical_name for table in theirs}
+    return [*(table for table in own if table.logical_name not in replaced), *theirs], imported.remarks
+
+
 class Simulator:
     """One organization and everything around it. All methods belong to the thread that serves requests."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
-        schema = schema_of(read_schema(*(settings.tables or (TABLES,)), *settings.more_tables))
+        tables, self.import_remarks = _tables(settings)
+        schema = schema_of(tables)
         self.organization = Organization(schema, switches=settings.switches, seed=settings.seed, clock=clock)
         self.organization.log.limit = settings.oplog_entries
         self.protection = Protection(settings.limits)
