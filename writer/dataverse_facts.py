@@ -18,9 +18,8 @@ from typing import Any
 
 from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, Value
 from writer.core.batch import Reply, Request, Succeeded
-from writer.core.emission import ETAG, Read
+from writer.core.emission import ETAG, Observed, Read
 from writer.core.gate import Blocked, Cleared, Column, Snapshot, check, named_sets, normal
-from writer.core.reconcile import Observed
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse_metadata import (
     CATALOGUE,

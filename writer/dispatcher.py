@@ -47,7 +47,15 @@ class Dispatcher:
         self._patience = patience
         self._settling = settling
         self._metrics = metrics
-        self._emitter = Emitter(pool, facts, settling.telling, write=write, spawn=spawn, following=backlog.following)
+        self._emitter = Emitter(
+            pool,
+            facts,
+            settling.telling,
+            write=write,
+            spawn=spawn,
+            following=backlog.following,
+            history=settling.history,
+        )
         self._batching = Batching(most=most)
         self._spawn = spawn
         self._stopping = False

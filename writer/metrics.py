@@ -111,8 +111,21 @@ class Metrics:
             ["identity"],
             registry=registry,
         )
-        self.replays = Counter(
-            "writeback_replays_total", "Plans appended again to the back of the topic.", registry=registry
+        self.requeues = Counter(
+            "writeback_requeues_total",
+            "Plans that were requeued: appended again to the planned topic.",
+            registry=registry,
+        )
+        self.settled_before = Counter(
+            "writeback_settled_before_total",
+            "Plans that were read again after they had settled: nothing was sent for them.",
+            registry=registry,
+        )
+        self.retried_after_result = Counter(
+            "writeback_retried_after_result_total",
+            "Plans with a final result that were replayed and ran out of their retry budget. Their result stays as it "
+            "is; they are tried again.",
+            registry=registry,
         )
         self.token_expiry = Gauge(
             "writeback_token_expiry_timestamp_seconds",
@@ -129,6 +142,12 @@ class Metrics:
         self.first_blocked_at = 0.0
         self.rejected = Counter(
             "writeback_rejected_records_total", "Records on the planned topic that are no plans.", registry=registry
+        )
+        self.unreadable_partitions = Gauge(
+            "writeback_unreadable_partitions",
+            "Partitions that stand still since nobody can say what their next plan holds: its schema is not known to "
+            "this version or to the schema registry, or the registry does not answer in its own words.",
+            registry=registry,
         )
         self.commit_failures = Counter(
             "writeback_commit_failures_total", "Commits the broker did not take.", ["code"], registry=registry

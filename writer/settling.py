@@ -11,17 +11,19 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import structlog
 
 from schemas.records import BlockReason, ResultStatus, WritebackResult
-from writer.backlog import Backlog
+from writer.backlog import Backlog, Start
 from writer.core import results
+from writer.core.history import History, Settled, settled_as
 from writer.core.patience import AskAPerson, Landing, Patience, ResumeNeeded, Retry, ToTheBack
 from writer.core.refusals import Names, Refusal, has_landed, held, named_by, of_whole, refusal_of
 from writer.core.replies import Meaning, lost
 from writer.core.results import Telling
-from writer.emitter import Done, Later, Over, Verdict
+from writer.emitter import AlreadySettled, Done, Later, Verdict
 from writer.errors import RecordTooLarge
 from writer.metrics import Metrics
 from writer.outbox import Outbox
@@ -36,6 +38,14 @@ _NO_COPY = (
 )
 
 
+class SettledSessions(Protocol):
+    """`results_index.ResultsIndex`."""
+
+    def of(self, partition: int) -> History | None: ...
+
+    def published(self, partition: int, session_id: str, settled: Settled | None) -> None: ...
+
+
 class Settling:
     """`name` is what results are signed with."""
 
@@ -46,6 +56,7 @@ class Settling:
         patience: Patience,
         outbox: Outbox,
         metrics: Metrics,
+        index: SettledSessions,
         *,
         name: str,
         write: bool,
@@ -55,6 +66,7 @@ class Settling:
         self._patience = patience
         self._outbox = outbox
         self._metrics = metrics
+        self._index = index
         self._name = name
         self._write = write
         self._said: deque[tuple[Names, ...]] = deque(maxlen=100)
@@ -72,9 +84,37 @@ class Settling:
             warnings=work.cleared.warnings if work.cleared else (),
         )
 
+    def history(self, work: Work) -> History | None:
+        """What is known of sessions that settled before; None as long as the results of its partition are being read.
+        A plan that needs it then says `look_back`, and `Later` without counting: it waits until they have been.
+        """
+        return self._index.of(work.partition)
+
+    def may_start(self, work: Work) -> Start:
+        """A plan whose session has settled is not sent again: neither after offsets were set back, nor as a copy. A dry
+        run sends nothing, and says what it finds.
+        """
+        if not work.look_back:
+            return Start.NOW
+        if (history := self.history(work)) is None:
+            return Start.LATER
+        known = history.of(work.session_id)
+        if not self._write or known is None or not known.needs_nothing:
+            return Start.NOW
+        asyncio.get_running_loop().call_soon(self._settled_before, work, known)  # not here: a lane may be long
+        return Start.NEVER
+
+    def _settled_before(self, work: Work, known: Settled) -> None:
+        if not work.dropped:
+            work.last_word = True
+            self._metrics.settled_before.inc()
+            self._patience.answered(work.session_id, time.monotonic())
+            self._log.info("plan.settled_before", session_id=work.session_id, settled_as=known)
+            self._settled(work, "settled before")
+
     def queue_up(self, work: Work) -> None:
         """Into its lane; or behind the plans of its lane that are on their way to the back of the topic."""
-        if self._partitions.moving.must_follow(work.lane, work.session_id, work.replays):
+        if self._partitions.moving.must_follow(work.lane, work.session_id, work.requeues):
             self._append_again([work], timedelta(0))
         else:
             self._backlog.offer(work)
@@ -85,10 +125,10 @@ class Settling:
             self._backlog.finished(work)
         elif isinstance(verdict, Done):
             await self._done(work, verdict.result)
-        elif isinstance(verdict, Over):
+        elif isinstance(verdict, AlreadySettled):
             work.last_word = True
             self._patience.answered(work.session_id, time.monotonic())
-            self._settled(work, "superseded")
+            self._settled(work, "already_settled")
         else:
             await self._wait(work, verdict)
 
@@ -98,7 +138,7 @@ class Settling:
             await self.settle(work, result)
             return
         now = time.monotonic()
-        verdict = self._patience.refused(work.session_id, refusal, now, replays=work.replays)
+        verdict = self._patience.refused(work.session_id, refusal, now, replays=work.requeues)
         if isinstance(verdict, AskAPerson):
             await self.settle(work, result)
             return
@@ -117,6 +157,7 @@ class Settling:
         work.last_word = True
         async with work.one_word_at_a_time:
             await self._outbox.result(work, result)
+        self._note(work, result)
         self._count(work, result)
         if has_landed(result):
             self._patience.landed(work.session_id, time.monotonic(), Landing(named_by(work.plan), work.sent_at))
@@ -126,6 +167,11 @@ class Settling:
         else:
             self._patience.answered(work.session_id, time.monotonic())
         self._settled(work, result.status)
+
+    def _note(self, work: Work, result: WritebackResult) -> None:
+        """A dry run settles nothing for others to know."""
+        if self._write and not work.dropped:
+            self._index.published(work.partition, work.session_id, settled_as(result))
 
     def _settled(self, work: Work, outcome: str) -> None:
         self._partitions.let_go(work.record, work.epoch)
@@ -152,7 +198,7 @@ class Settling:
             work.session_id,
             now,
             suspect=of_whole(work.plan) if judgement.meaning is Meaning.SUSPECT else (),
-            replays=work.replays,
+            replays=work.requeues,
             told=judgement.retry_after if judgement.retry_after and judgement.by_the_crm else 0.0,
         )
         if isinstance(verdict, AskAPerson):
@@ -174,9 +220,14 @@ class Settling:
                 await self._to_the_back(work, seconds)
 
     async def _tell_resume_needed(self, work: Work) -> None:
-        """Not if its outcome was told meanwhile, or is somebody else's to tell."""
+        """Not if its outcome was told meanwhile, before, or is somebody else's to tell: no result becomes less true."""
         async with work.one_word_at_a_time:
             if work.dropped or work.last_word:
+                return
+            if self._has_final_result(work):
+                self._metrics.retried_after_result.inc()
+                last = None if work.last is None else work.last.meaning
+                self._log.warning("plan.retried_after_result", session_id=work.session_id, last=last)
                 return
             result = self._resume_needed(work)
             self._log.warning(
@@ -184,6 +235,10 @@ class Settling:
             )
             self._metrics.outcomes.labels(result.status, "").inc()
             await self._outbox.result(work, result)
+
+    def _has_final_result(self, work: Work) -> bool:
+        history = self.history(work) if work.look_back else None
+        return history is not None and history.of(work.session_id) is not None
 
     def _resume_needed(self, work: Work) -> WritebackResult:
         """With the last reply that really came."""
@@ -209,7 +264,7 @@ class Settling:
     def _append_again(self, works: Sequence[Work], wait: timedelta) -> None:
         """In this order, whatever else is appended meanwhile: one task appends them, one after the other."""
         for work in works:
-            count = work.replays + 1
+            count = work.requeues + 1
             self._partitions.moving.append_again(work.lane, work.partition, work.offset, work.session_id, count)
             self._appends.put_nowait((work, count, datetime.now(UTC) + wait))
 
@@ -223,7 +278,7 @@ class Settling:
                 except RecordTooLarge:
                     await self._ask_a_person_instead(work)
                     continue
-                self._metrics.replays.inc()
+                self._metrics.requeues.inc()
                 self._partitions.moved(work, copy)
                 work.span.end()
 

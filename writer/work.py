@@ -10,7 +10,7 @@ from datetime import datetime
 from opentelemetry.trace import INVALID_SPAN, Span, get_tracer, set_span_in_context
 
 from schemas import headers
-from schemas.codec import Codec, Undecodable
+from schemas.codec import Codec, Undecodable, UnknownSchema
 from schemas.records import Operation, PlannedWriteback, PlanPosition, WritebackResult
 from telemetry.tracing import context_of, traceparent_of
 from writer.core.emission import PRECONDITIONS
@@ -41,6 +41,8 @@ class Work:
     """An earlier attempt may have landed: look before anything is sent."""
     alone: bool = False
     """The request it shared was refused as a whole or too large, or failed again and again: it goes without company."""
+    look_back: bool = False
+    """It may have been settled before: it waits until the results of its partition have been read."""
     doubted: bool = False
     """The service refused what the gate had cleared, and everything was verified anew since."""
     under_way: bool = False
@@ -87,8 +89,13 @@ class Work:
         return self.plan.session_id
 
     @property
-    def replays(self) -> int:
-        return headers.replay_count(self.record.headers)
+    def requeues(self) -> int:
+        return headers.requeue_count(self.record.headers)
+
+    @property
+    def first_appended_ms(self) -> int:
+        """When its first copy was appended."""
+        return first_appended_ms(self.record)
 
     @property
     def not_before(self) -> datetime | None:
@@ -104,11 +111,17 @@ class Work:
         return PlanPosition(partition=self.partition, offset=self.offset, digest=self.plan.digest)
 
 
-def begin(plan: PlannedWriteback, record: Taken, epoch: int) -> Work:
+def begin(plan: PlannedWriteback, record: Taken, epoch: int, *, look_back: bool = False) -> Work:
     """A plan whose way starts here, as a span of the trace that its record carries; free if tracing is off."""
     parent = context_of(headers.last(record.headers, headers.TRACEPARENT))
     span = get_tracer("writer").start_span("write back", parent, attributes={"session_id": plan.session_id})
-    return Work(plan, record, epoch, span=span)
+    return Work(plan, record, epoch, look_back=look_back, span=span)
+
+
+def first_appended_ms(record: Taken) -> int:
+    """When the first copy of this plan was appended: with this record, if it never was requeued."""
+    first = headers.first_appended_ms(record.headers)
+    return record.timestamp_ms if first is None else min(first, record.timestamp_ms)
 
 
 def size_of(record: Taken) -> int:
@@ -117,9 +130,11 @@ def size_of(record: Taken) -> int:
 
 
 def plan_of(record: Taken, codec: Codec[PlannedWriteback]) -> PlannedWriteback | Sequence[headers.Reason]:
-    """The plan, or every reason why the record is none. Raises RegistryUnavailable."""
+    """The plan, or every reason why the record is none. Raises RegistryUnavailable or UnknownSchema if nobody knows."""
     try:
         plan = codec.decode(record.value or b"")
+    except UnknownSchema:
+        raise
     except Undecodable as error:
         return [headers.Reason("undecodable", None, str(error))]
     reasons = []

@@ -10,7 +10,8 @@ from simulator.metadata import routes as metadata
 from simulator.webapi import actions, functions, records
 from simulator.webapi.messages import Reply, Request, refuse
 
-_RECORD = re.compile(r"^([A-Za-z_]\w*)\(((?:'(?:[^']|'')*'|[^')])*)\)(?:/(.+))?$", re.DOTALL)
+# Possessive, so that a long key is read in one go.
+_RECORD = re.compile(r"^([A-Za-z_]\w*)\(((?:'(?:[^']|'')*'|[^')]++)*)\)(?:/(.+))?$", re.DOTALL)
 _SET = re.compile(r"^([A-Za-z_]\w*)(?:/(.+))?$")
 
 WRITES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
