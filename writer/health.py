@@ -13,6 +13,7 @@ from schemas.topic_watch import TopicWatch
 from telemetry.endpoint import Verdict
 from writer.dataverse_facts import Facts
 from writer.dataverse_pool import Pool
+from writer.mapping_verification import MappingWatch
 from writer.service import Service
 
 _LOOP_TURNS_WITHIN_S = 30.0
@@ -31,9 +32,11 @@ class Health:
         *,
         write: bool,
         topics: TopicWatch | None = None,
+        mapping: MappingWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
+        self._mapping = mapping
         self._service = service
         self._pool = pool
         self._facts = facts
@@ -53,6 +56,7 @@ class Health:
             "signed_in": any(signed_in.values()),
             "metadata_verified": self._facts.reachable,
             "topics_fit": self._topics is None or self._topics.fit,
+            "mapping_fits": self._mapping is None or self._mapping.gaps == 0,
         }
         problems = list(self._topics.problems) if self._topics else []
         mode = "write" if self._write else "dry run"

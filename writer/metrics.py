@@ -49,6 +49,12 @@ class Metrics:
             ["identity"],
             registry=registry,
         )
+        self.mapping_gaps = Gauge(
+            "writeback_mapping_gaps",
+            "What the mapping file names and Dataverse does not have, at the last look; NaN until the first.",
+            registry=registry,
+        )
+        self.mapping_gaps.set(math.nan)
         self.held_plans = Gauge(
             "writeback_held_plans",
             "Plans that Dataverse refuses and that are not blocked, since no plan that needs the same lands: the "

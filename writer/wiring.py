@@ -20,6 +20,7 @@ from schemas.rights import writer_rights
 from schemas.topic_watch import TopicWatch
 from schemas.topics import TopicSpec
 from telemetry.endpoint import Endpoint
+from writer.core.mapping_check import MappingToCheck, is_of
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.dataverse import DataverseClient
 from writer.dataverse_facts import Facts
@@ -28,6 +29,8 @@ from writer.health import Health
 from writer.identity import token_source
 from writer.kafka_consumer import ConsumerOptions, ConsumerThread
 from writer.kafka_producer import BrokerPublisher
+from writer.mapping_file import read_mapping
+from writer.mapping_verification import OTHER_ENVIRONMENT, MappingWatch
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.results_index import Read, reading
@@ -88,6 +91,16 @@ def _limits(dataverse: DataverseSettings) -> ServiceLimits:
     )
 
 
+def _mapping(settings: WriterSettings) -> MappingToCheck | None:
+    """Raises Misconfigured if the file is no mapping, or one of another environment."""
+    if settings.mapping_file is None:
+        return None
+    mapping = read_mapping(settings.mapping_file)
+    if not is_of(mapping, settings.dataverse.url):
+        raise Misconfigured([str(OTHER_ENVIRONMENT)])
+    return mapping
+
+
 def build_facts(settings: WriterSettings, pool: Pool) -> Facts:
     flow = settings.flow
     return Facts(pool, metadata_ttl_s=flow.metadata_ttl_s, owner_ttl_s=flow.owner_ttl_s)
@@ -109,12 +122,16 @@ async def run(settings: WriterSettings) -> None:
 async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> AsyncIterator[Service]:
     """A service that is built but not started; what it was built from is closed afterwards, in the stop order."""
     log = structlog.get_logger("writer")
+    mapping = _mapping(settings)
     metrics = Metrics(version=VERSION, mode="write" if settings.write else "dry run")
     topics = settings.broker.topics
     async with AsyncExitStack() as closing:
         pool = build_pool(settings, metrics)
         closing.push_async_callback(pool.close)
         facts = build_facts(settings, pool)
+        verifying = MappingWatch(mapping, facts, metrics, url=settings.dataverse.url) if mapping else None
+        if verifying:
+            closing.callback(asyncio.create_task(verifying.run(), name="mapping").cancel)
         publisher = BrokerPublisher(
             settings.broker.producer_config(), on_wait=lambda code: log.warning("broker.waiting", code=code)
         )
@@ -136,7 +153,7 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
             watch=watch,
         )
         service.consumer = ConsumerThread(_consumer_options(settings), service)
-        health = Health(service, pool, facts, write=settings.write, topics=watch)
+        health = Health(service, pool, facts, write=settings.write, topics=watch, mapping=verifying)
         endpoint = Endpoint(
             host=settings.endpoint_host,
             port=settings.endpoint_port,
