@@ -133,6 +133,13 @@ class Metrics:
             "is; they are tried again.",
             registry=registry,
         )
+        self.requeue_count = Histogram(
+            "writeback_requeue_count",
+            "How often a plan had been requeued each time it was: one that fails alone, again and again, shows in the "
+            "buckets above 4.",
+            buckets=(1, 2, 4, 8, 16, 64),
+            registry=registry,
+        )
         self.token_expiry = Gauge(
             "writeback_token_expiry_timestamp_seconds",
             "When the token in use expires, Unix time; 0 if none is needed.",
