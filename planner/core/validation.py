@@ -41,6 +41,13 @@ CLOCK_SKEW = timedelta(minutes=5)
 LONGEST_SESSION = timedelta(days=1)
 FURTHEST_CALLBACK = timedelta(days=3_660)
 
+MISPLACED = Reason(
+    "misplaced",
+    "key",
+    "the partition that Kafka's murmur2 of the key gives, so that all of a queue item is in one partition: on a "
+    "producer made with librdkafka set partitioner=murmur2_random",
+)
+
 _ID = re.compile(rf"[!-~]{{1,{LONGEST_ID}}}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ETAG = re.compile(r'(?:W/)?"[!#-~]{1,196}"')
@@ -58,10 +65,14 @@ _A_UUID = "a UUID in canonical form: lower case, with dashes"
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What the topic says of a record, beside its value. `received_at` None if the record carries no time."""
+    """What the topic says of a record, beside its value. `received_at` None if the record carries no time.
+
+    `misplaced`: it stands in another partition than its key belongs to.
+    """
 
     key: bytes | None
     received_at: datetime | None = None
+    misplaced: bool = False
 
 
 def reasons(outcome: CallOutcome, envelope: Envelope | None = None) -> tuple[Reason, ...]:
@@ -207,4 +218,6 @@ def key_reasons(outcome: CallOutcome, envelope: Envelope) -> tuple[Reason, ...]:
         return (Reason("empty_key", "key", "the queue item's id"),)
     if envelope.key != outcome.queue_item_id.encode():
         return (Reason("key_disagrees", "key", "the same as queue_item_id: the UUID in lower case, with dashes"),)
+    if envelope.misplaced:
+        return (MISPLACED,)
     return ()
