@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -44,12 +44,19 @@ def admin_client(settings: BrokerSettings, said: list[str] | None = None) -> Adm
 class BrokerView:
     """Asks about the same topics and rights again and again, over one connection. Not to be asked twice at a time."""
 
-    def __init__(self, settings: BrokerSettings, required: Sequence[TopicSpec], rights: Sequence[Right] = ()) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        required: Sequence[TopicSpec],
+        rights: Sequence[Right] = (),
+        *,
+        connect: Callable[[BrokerSettings, list[str]], AdminClient] | None = None,
+    ) -> None:
         self._settings = settings
         self._required = tuple(required)
         self._rights = tuple(rights) if settings.check_topic_policies else ()
         self._said: list[str] = []
-        self._admin = admin_client(settings, self._said)
+        self._admin = (connect or admin_client)(settings, self._said)
 
     def checked(self, *, timeout_s: float) -> TopicFacts:
         """Raises UnfitTopics, Misconfigured and BrokerUnavailable."""
