@@ -18,3 +18,7 @@ class Stuck(Exception):
 
 class NotPublished(Exception):
     """The broker did not acknowledge every record of a batch. Nothing of the batch may be committed."""
+
+
+class Abandoned(Exception):
+    """A batch is given up unpublished and unacknowledged: its outcomes will be delivered again, here or elsewhere."""

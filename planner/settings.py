@@ -44,9 +44,6 @@ class PlannerSettings(Environment):
         description="Connection to Kafka and the names of the topics.",
     )
     registry: RegistrySettings | None = Field(None, description="Schema registry; Avro single-object encoding if none.")
-    registry_patience_s: float = Field(
-        60.0, ge=0, description="How long a batch waits for a registry that does not answer before the process exits."
-    )
     redaction: Literal["redact", "none"] = Field(
         "redact", description="Take personal data out of free text. `none` lets it through to the CRM."
     )

@@ -26,6 +26,7 @@ from planner.recovery import PinStore
 from planner.service import Service, hard_exit
 from planner.settings import PlannerSettings
 from planner.traces import Traces
+from planner.waiting import Waits
 from schemas import environment
 from schemas.broker import BrokerUnavailable, BrokerView
 from schemas.codec import Codec
@@ -122,6 +123,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     planned_by = own_version()
     registry = CollectorRegistry()
     metrics = Metrics(registry)
+    waits = Waits(metrics)
     metrics.build.info({"version": planned_by, "mapping": prepared.crm.fingerprint})
     pins = parts.pins(_pins(settings))
     metrics.pins.set_function(lambda: len(pins))
@@ -148,8 +150,9 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         topics=settings.broker.topics,
         metrics=metrics,
         planned_by=planned_by,
-        registry_patience_s=settings.registry_patience_s,
         traces=Traces(on=tracing),
+        waits=waits,
+        stopping=lambda: bool(app.should_stop),
     )
 
     def unreadable(partition: int, offset: int) -> None:
@@ -157,7 +160,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         log.warning("recovery.unreadable_plan", partition=partition, offset=offset)
 
     store = PinStore(pins, prepared.plans, unreadable)
-    reader = BulkReader(settings.broker, store)
+    reader = BulkReader(settings.broker, store, waits, group_id=settings.group_id)
     app = make_app(
         settings,
         partitions=prepared.partitions,
@@ -169,7 +172,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     watch = TopicWatch(
         prepared.broker, prepared.topics, service="planner", every_s=settings.broker.check_topics_every_s
     )
-    health = Health(app, metrics, store, reader, watch)
+    health = Health(app, metrics, store, reader, waits, watch)
     app.task(health.watch)
     app.task(ended_by(watch.run))
     app.task(health.follow(reader, settings.follow_every_s))
@@ -204,7 +207,8 @@ def _pins(settings: PlannerSettings) -> Pins:
 
 
 class Health:
-    """Live: the loop turned lately. Ready: assigned and recovered. The mapping was loaded before there was a loop."""
+    """Live: the loop turned lately. Ready: assigned, recovered, and waiting for nobody. The mapping was loaded before
+    there was a loop."""
 
     def __init__(
         self,
@@ -212,6 +216,7 @@ class Health:
         metrics: Metrics,
         store: PinStore,
         reader: BulkReader,
+        waits: Waits,
         topics: TopicWatch | None = None,
     ) -> None:
         self._topics = topics
@@ -219,6 +224,7 @@ class Health:
         self._metrics = metrics
         self._store = store
         self._reader = reader
+        self._waits = waits
         self._progressed_at = time.monotonic()
         self._read_then = 0
         self._turned_at = time.monotonic()
@@ -249,14 +255,16 @@ class Health:
         remaining = self._remaining()
         recovered = bool(self._app.tables.actives_ready)
         assigned = self._assigned()
+        waiting_for = self._waits.causes
         misfits = list(self._topics.problems) if self._topics else []
         return Verdict(
-            recovered and not misfits,
+            recovered and not waiting_for and not misfits,
             {
                 "mapping": True,
                 "recovered": recovered,
                 "recovery_remaining": remaining,
                 "partitions": assigned,
+                "waiting_for": waiting_for,
                 **({"topics": misfits} if misfits else {}),
             },
         )
@@ -283,7 +291,7 @@ class Health:
     def _end_if_stuck(self, *, ready: bool) -> None:
         """Faust's consumer can end up without partitions and without an error; only a new process gets out of that."""
         now, read = time.monotonic(), self._store.records_read
-        if ready or read > self._read_then:
+        if ready or read > self._read_then or self._waits.causes:
             self._progressed_at, self._read_then = now, read
         elif now - self._progressed_at > LONGEST_STANDSTILL_S:
             hard_exit(Stuck(f"neither assigned nor recovering for {LONGEST_STANDSTILL_S:.0f} s"))

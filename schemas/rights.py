@@ -109,6 +109,9 @@ def writer_rights(topics: Topics, group: str, *, write: bool) -> tuple[Right, ..
     if not write:
         return (
             *_on(Role.DRY_RUN, topics.planned_writebacks, {Operation.READ: "no plan is taken"}),
+            *_on(
+                Role.DRY_RUN, topics.writeback_results, {Operation.READ: "nobody knows which sessions settled before"}
+            ),
             *_on(Role.DRY_RUN, topics.writeback_dry_run, {Operation.WRITE: "nobody sees what would be done"}),
             _group(Role.DRY_RUN, group),
         )
@@ -118,7 +121,11 @@ def writer_rights(topics: Topics, group: str, *, write: bool) -> tuple[Right, ..
             topics.planned_writebacks,
             {Operation.READ: "no plan is taken", Operation.WRITE: "a plan that fails holds up all behind it"},
         ),
-        *_on(Role.WRITER, topics.writeback_results, {Operation.WRITE: "no plan settles"}),
+        *_on(
+            Role.WRITER,
+            topics.writeback_results,
+            {Operation.READ: "nobody knows which sessions settled before", Operation.WRITE: "no plan settles"},
+        ),
         *_on(Role.WRITER, topics.planned_writebacks_rejected, {Operation.WRITE: "a record that is no plan stops all"}),
         _group(Role.WRITER, group),
     )

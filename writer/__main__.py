@@ -21,6 +21,7 @@ from schemas.environment import Misconfigured
 from schemas.registry import RegistryUnavailable, SchemaRefused
 from telemetry.logs import configure_logs, form_named
 from telemetry.tracing import TracingNotInstalled, configure_tracing
+from writer.core import results
 from writer.core.replies import Kind
 from writer.dataverse_facts import FactsUnavailable
 from writer.errors import MustRestart
@@ -98,13 +99,13 @@ async def _check(settings: WriterSettings) -> int:
         for channel in pool.channels:
             judgement = await pool.greet(channel)
             ok = judgement.kind is Kind.DONE
-            what = "signed in" if ok else f"not signed in: {judgement.meaning} (status {judgement.status})"
+            what = "signed in" if ok else f"not signed in: {results.why_it_waits(judgement)}"
             found.append((ok, f"{channel.dataverse.name}: {what}"))
         try:
             await build_facts(settings, pool).reach()
             found.append((True, "metadata can be read"))
         except FactsUnavailable as failure:
-            found.append((False, f"metadata cannot be read: {failure.judgement.meaning}"))
+            found.append((False, f"metadata cannot be read: {results.why_it_waits(failure.judgement)}"))
     finally:
         await pool.close()
     for ok, line in found:

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from schemas import environment
@@ -33,7 +33,19 @@ class ClientSecretIdentity(_Group):
     kind: Literal["client_secret"]
     tenant_id: str = Field(description="Directory (tenant) id.")
     client_id: str = Field(description="Application (client) id.")
-    client_secret: SecretStr = Field(description="The secret; never logged.")
+    client_secret: SecretStr | None = Field(None, description="The secret; never logged.")
+    client_secret_file: str | None = Field(
+        None, description="File with the secret instead. A new secret in it is picked up without a restart."
+    )
+    client_secret_expires_at: AwareDatetime | None = Field(
+        None, description="When Entra says that the secret expires; shown as a metric to alert on."
+    )
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> ClientSecretIdentity:
+        if (self.client_secret is None) == (self.client_secret_file is None):
+            raise ValueError("needs either client_secret or client_secret_file")
+        return self
 
 
 class CertificateIdentity(_Group):

@@ -29,6 +29,7 @@ from writer.kafka_consumer import ConsumerOptions, ConsumerThread
 from writer.kafka_producer import BrokerPublisher
 from writer.metrics import Metrics
 from writer.outbox import Outbox
+from writer.results_index import Read, reading
 from writer.service import Parts, Service, Timing
 from writer.settings import DataverseSettings, WriterSettings
 
@@ -42,7 +43,7 @@ def required_topics(broker: BrokerSettings, *, write: bool) -> tuple[TopicSpec, 
     topics = broker.topics
     if write:
         return topics.planned_writebacks, topics.writeback_results, topics.planned_writebacks_rejected
-    return topics.planned_writebacks, topics.writeback_dry_run
+    return topics.planned_writebacks, topics.writeback_results, topics.writeback_dry_run
 
 
 def view_of_broker(settings: WriterSettings) -> BrokerView:
@@ -63,9 +64,15 @@ def build_pool(settings: WriterSettings, metrics: Metrics) -> Pool:
         try:
             tokens = token_source(identity, index, scope=scope, sign_in=settings.sign_in)
         except (ValueError, OSError) as error:
-            problems.append(f"WRITER_IDENTITIES__{index}: cannot be used: {type(error).__name__}")
+            why = "its file cannot be read" if isinstance(error, OSError) else "its secret or certificate is unusable"
+            problems.append(f"WRITER_IDENTITIES__{index}: cannot be used: {why} ({type(error).__name__})")
             continue
-        channels.append(Channel(DataverseClient(settings.dataverse, tokens), Pacer(_limits(settings.dataverse))))
+        try:
+            client = DataverseClient(settings.dataverse, tokens)
+        except OSError as error:
+            why = f"cannot be read as a PEM file of certificates ({type(error).__name__})"
+            raise Misconfigured([*problems, f"WRITER_DATAVERSE__CA_FILE: {why}"]) from None
+        channels.append(Channel(client, Pacer(_limits(settings.dataverse))))
     if problems:
         raise Misconfigured(problems)
     return Pool(channels, metrics, api_path=f"/api/data/{settings.dataverse.api_version}/")
@@ -101,7 +108,7 @@ async def run(settings: WriterSettings) -> None:
 async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> AsyncIterator[Service]:
     """A service that is built but not started; what it was built from is closed afterwards, in the stop order."""
     log = structlog.get_logger("writer")
-    metrics = Metrics()
+    metrics = Metrics(version=VERSION, mode="write" if settings.write else "dry run")
     topics = settings.broker.topics
     async with AsyncExitStack() as closing:
         pool = build_pool(settings, metrics)
@@ -119,7 +126,7 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
         )
         outbox = Outbox(publisher, topics, result_codec, name=name, write=settings.write)
         service = Service(
-            Parts(pool, facts, outbox, plan_codec, metrics, name),
+            Parts(pool, facts, outbox, plan_codec, _read_results(settings), result_codec, metrics, name),
             settings.flow,
             Timing(
                 settings.consumer.commit_interval_s, settings.consumer.release_within_s, settings.flow.stop_within_s
@@ -150,6 +157,12 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
         )
         yield service
     log.info("service.stopped")
+
+
+def _read_results(settings: WriterSettings) -> Read:
+    """In a dry run too: what landed before is known to it."""
+    config = settings.broker.client_config() | {"group.id": settings.group}  # a group that it may read with
+    return reading(config, settings.broker.topics.writeback_results.name)
 
 
 def _consumer_options(settings: WriterSettings) -> ConsumerOptions:

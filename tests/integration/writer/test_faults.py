@@ -249,7 +249,7 @@ def test_W6_a_lone_failing_plan_goes_to_the_back_and_the_others_land(
     with running_writer(env) as writer:
         topic.publish(*plans[:2])
         land_one_by_one(topic, writer, plans[2:])
-        wait_until(lambda: writer.metric("writeback_replays_total") >= 2, what="both plans of the lane appended again")
+        wait_until(lambda: writer.metric("writeback_requeues_total") >= 2, what="both plans of the lane appended again")
         topic.wait_for_committed(len(plans) + 2)
     check(simulator, topic, plans)
     assert desk.row(sick)["medx_attemptcount"] == 2
