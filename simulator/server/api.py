@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -35,7 +36,9 @@ class Api:
         simulator = self.simulator
         clock = simulator.organization.clock
         started = clock()
-        headers = {name.lower(): value for name, value in http.headers.items()}
+        headers = wire.headers_of(http)
+        if http.method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers:
+            return wire.preflight(headers)
         body = await http.content.read() if http.can_read_body else b""
         exchange = _Exchange(self, http, headers, body, next(simulator.numbers))
         reply = Reply(0)
@@ -47,7 +50,7 @@ class Api:
         wire.add_service_headers(reply, exchange.server, verdict, simulator)
         if exchange.cut is not None:
             return await wire.cut(http, reply, exchange.cut)
-        return wire.response(reply)
+        return wire.response(reply, headers)
 
 
 class _Exchange:
@@ -182,12 +185,22 @@ class _Exchange:
         if self.path == "$batch":
             if self.request.method != "POST":
                 return refuse(errors.verb_not_allowed(self.request.method))
-            batch = Batch(simulator.organization, call, operation, self._edit_again)
+            batch = Batch(simulator.organization, call, operation, self._edit_again, self._part_caller)
             reply = batch.run(self.request)
             self.operations = batch.count
             return reply
         self.operations = 1
         return operation(simulator.organization, call, self.request)
+
+    def _part_caller(self, headers: Mapping[str, str]) -> tuple[str, str | None]:
+        """An operation of a batch may act on behalf of somebody else than the batch."""
+        impersonation = {name: headers[name] for name in ("mscrmcallerid", "callerobjectid") if name in headers}
+        own = {
+            name: value
+            for name, value in self.request.headers.items()
+            if name not in {"mscrmcallerid", "callerobjectid"}
+        }
+        return self.simulator.gate.identify({**own, **impersonation})
 
     def _operation(self, organization: Organization, call: Call, request: Request) -> Reply:
         """One operation under the faults that strike single operations."""

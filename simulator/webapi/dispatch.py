@@ -8,6 +8,7 @@ from simulator import errors
 from simulator.crm import Call, Organization
 from simulator.metadata import routes as metadata
 from simulator.webapi import actions, functions, records
+from simulator.webapi.admission import admit
 from simulator.webapi.messages import Reply, Request, refuse
 
 # Possessive, so that a long key is read in one go.
@@ -21,6 +22,7 @@ Handler = Callable[[Organization, Call, Request], Reply]
 def handle(organization: Organization, call: Call, request: Request) -> Reply:
     """Answer one operation. A refusal undoes what the operation did and is logged when it was a write."""
     try:
+        admit(request)
         with organization.atomic(), organization.reading(call):
             return _route(organization, call, request)
     except errors.Refusal as refusal:
