@@ -193,6 +193,10 @@ class Organization:
         """Log a write that was done."""
         self._append(call, operation, table.logical_name, record_id, precondition, COMMITTED, 0, "", *change)
 
+    def sent(self, call: Call, message: str, place: tuple[str, str]) -> None:
+        """Log a message that changed no row here. `place` is the table and the row it is bound to, or nothing."""
+        self._append(call, message, *place, "", COMMITTED, 0, "", None, None)
+
     def refused(self, call: Call, operation: str, place: tuple[str, str, str], refusal: errors.Refusal) -> None:
         """Log a write that was refused. `place` is table, record id and precondition, each as far as known."""
         table, record_id, precondition = place

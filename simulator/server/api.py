@@ -179,7 +179,7 @@ class _Exchange:
     def _carry_out(self, behalf: str | None) -> Reply:
         simulator = self.simulator
         call = Call(self.user, self.base, self.number, on_behalf_of=behalf, answer=self.answer)
-        operation = self._operation if simulator.rules.has("operation") else handle
+        operation = self._operation if simulator.rules.has("operation") else self._handle
         if not self.found:
             return refuse(errors.no_such_resource(self.resource))
         if self.path == "$batch":
@@ -202,6 +202,9 @@ class _Exchange:
         }
         return self.simulator.gate.identify({**own, **impersonation})
 
+    def _handle(self, organization: Organization, call: Call, request: Request) -> Reply:
+        return handle(organization, call, request, self.simulator.messages)
+
     def _operation(self, organization: Organization, call: Call, request: Request) -> Reply:
         """One operation under the faults that strike single operations."""
         path = f"{request.path}?{request.query}" if request.query else request.path
@@ -220,7 +223,7 @@ class _Exchange:
                 case faults.Known():
                     instead, applied = self._known(action), action.applied
         answer, call.answer = call.answer, call.answer or _lost(None, instead)
-        reply = handle(organization, call, request) if applied else None
+        reply = self._handle(organization, call, request) if applied else None
         call.answer = answer
         for action, groups in actions:
             if isinstance(action, faults.Edit) and action.moment == "after":
