@@ -30,14 +30,22 @@ class Case:
         self.simulator, self.desk, self.topic = simulator, desk, topic
         self.item = seed_item(simulator)
         self.plans: list[PlannedWriteback] = []
+        self._taken: dict[str, int] = {}
+        """Session to where the log ended when its baseline was taken."""
+        self._baselines: dict[str, int] = {}
         self._writer = writers().start()
 
     def baseline(self) -> Any:
-        return baseline_of(self.desk.row(self.item))
+        taken = baseline_of(self.desk.row(self.item))
+        self._baselines[str(taken.etag)] = len(self.simulator.oplog())
+        return taken
 
     def plan(self, disposition: Disposition = D.NO_ANSWER, **overrides: Any) -> PlannedWriteback:
-        self.plans.append(self.desk.plan(self.item, disposition, **overrides))
-        return self.plans[-1]
+        baseline = overrides.setdefault("baseline", self.baseline())
+        plan = self.desk.plan(self.item, disposition, **overrides)
+        self._taken[plan.session_id] = self._baselines[str(baseline.etag)]
+        self.plans.append(plan)
+        return plan
 
     def land(self, *plans: PlannedWriteback) -> None:
         """Publishes, and waits until all that was ever published is settled."""
@@ -59,7 +67,8 @@ class Case:
         return self.results()[plan.session_id]
 
     def check(self) -> None:
-        assert findings(self.simulator.oplog(), self.plans, self.topic.results()) == []
+        log = self.simulator.oplog()
+        assert findings(log, self.plans, self.topic.results(), baselines=self._taken) == []
         assert self.results().keys() == {plan.session_id for plan in self.plans}, "settled without a result"
 
 
@@ -150,8 +159,9 @@ def test_W7_a_person_who_chose_the_value_that_a_blocked_plan_had_wanted_is_not_u
     plans = [case.plan(kind, baseline=before) for kind in (D.NOT_INTERESTED, D.BLOCKED, D.NO_ANSWER)]
     case.edit(medx_callstatus=2)
     case.land(*plans)
-    assert [case.result(plan).block_reason for plan in plans] == [BlockReason.CONFLICT_DETECTED] * 3
-    assert {case.result(plan).conflicts for plan in plans} == {("medx_callstatus",)}
+    conflict, ineligible = BlockReason.CONFLICT_DETECTED, BlockReason.ELIGIBILITY
+    assert [case.result(plan).block_reason for plan in plans] == [conflict, ineligible, conflict]
+    assert case.result(plans[2]).conflicts == ("medx_callstatus",)
     assert case.row["medx_callstatus"] == 2
     case.check()
 
