@@ -17,7 +17,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from schemas import records
-from schemas.records import OwnerCandidate, PlannedStep, PlannedWriteback, Precondition, Value
+from schemas.records import (
+    OwnerCandidate,
+    PlannedStep,
+    PlannedWriteback,
+    Precondition,
+    Value,
+)
 from writer.core.emission import update_step
 
 
@@ -138,7 +144,7 @@ def check(plan: PlannedWriteback, snapshot: Snapshot, owner_facts: OwnerFacts) -
     return Cleared(owners, tuple(warnings), _limits(update_step(plan), snapshot), conformed(plan, snapshot))
 
 
-_OWNER = "an owner who exists, is enabled and may own records; none does"
+_OWNER = "an owner who exists, is enabled and may own records"
 
 
 def _limits(update: PlannedStep, snapshot: Snapshot) -> Mapping[str, int]:
@@ -149,14 +155,14 @@ def _limits(update: PlannedStep, snapshot: Snapshot) -> Mapping[str, int]:
 def conformed(plan: PlannedWriteback, snapshot: Snapshot) -> PlannedWriteback:
     """The same plan in the form that the CRM keeps: what it writes, and what it compares with."""
     row = snapshot.tables[update_step(plan).entity_set]
-    return replace(
-        plan,
-        steps=tuple(
-            replace(step, attributes=_normal(snapshot.tables[step.entity_set], step.attributes)) for step in plan.steps
-        ),
-        baseline=replace(plan.baseline, columns=_normal(row, plan.baseline.columns)),
-        preceding=tuple(replace(one, columns=_normal(row, one.columns)) for one in plan.preceding),
+    steps = tuple(
+        replace(step, attributes=_normal(snapshot.tables[step.entity_set], step.attributes)) for step in plan.steps
     )
+    baseline = replace(plan.baseline, columns=_normal(row, plan.baseline.columns))
+    preceding = tuple(replace(one, columns=_normal(row, one.columns)) for one in plan.preceding)
+    if (steps, baseline, preceding) == (plan.steps, plan.baseline, plan.preceding):
+        return plan
+    return replace(plan, steps=steps, baseline=baseline, preceding=preceding)
 
 
 def _normal(table: Table, values: Mapping[str, Value]) -> Mapping[str, Value]:
