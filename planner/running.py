@@ -128,10 +128,10 @@ def _prepared(settings: PlannerSettings) -> Prepared | int:
         return prepare(settings)
     except Misconfigured as error:
         for problem in error.problems:
-            log.error("planner.misconfigured", problem=problem)  # noqa: TRY400  the problem says it all
+            log.error("planner.misconfigured", problem=problem, exit_code=EX_CONFIG)  # noqa: TRY400  it says it all
         return EX_CONFIG
     except STARTUP_ERRORS as error:
-        log.error("planner.unavailable", problem=str(error))  # noqa: TRY400
+        log.error("planner.unavailable", problem=str(error), exit_code=EX_UNAVAILABLE)  # noqa: TRY400
         return EX_UNAVAILABLE
 
 

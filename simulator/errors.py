@@ -203,6 +203,28 @@ def disabled_owner(user_id: str) -> Refusal:
     return Refusal(403, "0x80041d1f", f"The user with id {user_id} is disabled and cannot own records.")
 
 
+def access_team_owner(team_id: str) -> Refusal:
+    return invalid_argument(f"The team with id {team_id} is an access team and cannot own records.")
+
+
+def secured(verb: str) -> Refusal:
+    """The published texts; create, read and update have a code each."""
+    if verb == "update":
+        return Refusal(
+            403,
+            "0x8004f507",
+            "The user doesn't have AttributePrivilegeUpdate and not granted shared access for a secured attribute"
+            " during update operation",
+        )
+    code = {"create": "0x8004f502", "read": "0x8004f504"}[verb]
+    return Refusal(
+        403,
+        code,
+        f"The user does not have {verb} permissions to a secured field. The requested operation could not be"
+        " completed.",
+    )
+
+
 def privilege(user_id: str, verb: str, table: str, type_code: int) -> Refusal:
     name = f"prv{verb.capitalize()}{table.capitalize()}"
     return Refusal(

@@ -26,6 +26,9 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=0, description="port of the Web API in plain HTTP; 0 picks a free one")
     tls_port: int = Field(default=0, description="port of everything over TLS, sign-in included; 0 picks a free one")
+    names: tuple[str, ...] = Field(
+        default=(), description="other names of this machine that clients use, for the certificate and for tokens"
+    )
     auth: Mode = Field(
         default="static",
         description="none: trust everybody; static: fixed tokens; entra: tokens of the sign-in endpoint",
@@ -45,6 +48,10 @@ class Settings(BaseModel):
     tls_dir: Path | None = Field(default=None, description="where the certificates go; there is no TLS port without it")
     tables: tuple[Path, ...] = Field(default=(), description="table files that replace the example tenant's tables")
     more_tables: tuple[Path, ...] = Field(default=(), description="table files beside those")
+    imports: tuple[Path, ...] = Field(
+        default=(), description="an organization's $metadata (XML) or answers of its EntityDefinitions (JSON)"
+    )
+    import_tables: tuple[str, ...] = Field(default=(), description="which of the tables in them; all when empty")
     seed: int = Field(default=0, description="seed of ids, servers and faults")
     seed_rows: bool = Field(
         default=True,

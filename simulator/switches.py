@@ -36,6 +36,14 @@ class Switches:
     # Which tables have CreateMultiple, UpdateMultiple and UpsertMultiple. Documentation lists them for many standard
     # tables, and not for task and phonecall.
     bulk_messages: Literal["custom", "all_but_activities"] = "custom"
+    # A time without an offset in a column of behavior UserLocal: the OData layer wants one, or takes it for UTC.
+    time_without_zone: Literal["refuse", "utc"] = "refuse"
+    # A time with an offset other than zero in a column that belongs to no time zone: refused, its clock kept, or UTC.
+    time_zone_independent_offset: Literal["refuse", "keep", "convert"] = "refuse"
+    # A condition or an order on a secured column that the caller may not read: refused, or the column is null.
+    secured_condition: Literal["refuse", "null"] = "refuse"
+    # Making an access team the owner of a row.
+    access_team_owner: Literal["refuse", "accept"] = "refuse"
     # Status of "the user is not a member of the organization".
     not_a_member_status: Literal["403", "401"] = "403"
 

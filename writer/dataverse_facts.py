@@ -15,9 +15,8 @@ from typing import Any
 
 from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, Value
 from writer.core.batch import Reply, Request, Succeeded
-from writer.core.emission import ETAG, Read
+from writer.core.emission import ETAG, Observed, Read
 from writer.core.gate import Blocked, Cleared, Snapshot, check, named_sets
-from writer.core.reconcile import Observed
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse_metadata import CATALOGUE, QUESTIONS_PER_TABLE, TableFacts, catalogue, questions, table_facts
 from writer.dataverse_pool import PartReply, Pool
@@ -198,7 +197,7 @@ class Facts:
             self._owners |= {owner.value: (enabled.get(owner.value, False), asked_at) for owner in some}
 
 
-_NONSENSE = Judgement(Kind.BROKEN, Meaning.SUSPECT)
+_NONSENSE = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
 
 
 def _candidates(plans: Sequence[PlannedWriteback]) -> list[OwnerCandidate]:
@@ -223,7 +222,7 @@ def _is_enabled(reply: PartReply) -> bool:
 
 def _is_absent(judgement: Judgement) -> bool:
     """404 for the record; a table that is gone is drift, and a 404 without a body came from something in between."""
-    return judgement.status == 404 and judgement.kind is Kind.REFUSED and judgement.code != _UNKNOWN_SET
+    return judgement.status == 404 and judgement.kind is Kind.PERMANENT and judgement.code != _UNKNOWN_SET
 
 
 def _json(reply: Reply) -> dict[str, Any]:

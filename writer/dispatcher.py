@@ -47,7 +47,15 @@ class Dispatcher:
         self._patience = patience
         self._settling = settling
         self._metrics = metrics
-        self._emitter = Emitter(pool, facts, settling.telling, write=write, spawn=spawn, following=backlog.following)
+        self._emitter = Emitter(
+            pool,
+            facts,
+            settling.telling,
+            write=write,
+            spawn=spawn,
+            following=backlog.following,
+            history=settling.history,
+        )
         self._batching = Batching(most=most)
         self._spawn = spawn
         self._stopping = False
@@ -108,7 +116,9 @@ class Dispatcher:
     def _act_on(self, told: Round) -> None:
         """At once: no verdict waits for those of other plans (W5)."""
         self._log_round(told)
+        now = time.monotonic()
         for work, verdict in told.verdicts.items():
+            work.sent_at = now - (told.exchange.seconds if told.exchange else 0.0)
             self._spawn(self._settling.act_on(work, verdict))
 
     def _log_round(self, told: Round) -> None:

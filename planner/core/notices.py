@@ -6,12 +6,19 @@ import re
 from collections.abc import Callable, Sequence
 
 from planner.core.dispositions import Effect
+from planner.core.standing import Kept
 from planner.core.text import clean, one_line
 from planner.core.validation import is_canonical_uuid
 from schemas.records import CallOutcome, Disposition
 from schemas.records import Warning as Notice
 
 Redact = Callable[[str], str]
+
+CLOCK_SKEW = Notice(
+    code="clock_skew",
+    field="ended_at",
+    message="the session ended up to a second before it started; it was taken to have no length",
+)
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
@@ -44,6 +51,11 @@ def _own(outcome: CallOutcome, effect: Effect, *, overrides_mapped: bool) -> lis
             )
         )
     return own
+
+
+def status_kept(kept: Kept) -> Notice:
+    """P8: the call is recorded and counted, but the status of the queue item stays."""
+    return Notice(code="status_kept", field="disposition", message=f"the status stays as it is, since {kept}")
 
 
 def last_error(warnings: Sequence[Notice]) -> str | None:

@@ -2,6 +2,8 @@
 
 Reasons say which field and what is expected of it, never what was found there (B1). `received_at` is the time that
 the record itself carries on the topic: judging "in the future" by it keeps the verdict the same on every replay.
+
+Outcomes are normalised before they are judged: `planner.core.normalisation`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ MOST_FREE_TEXT = 30_000
 MOST_DIGITS = 6
 MOST_PRESERVED = 500
 LONGEST_PRESERVED = 1_048_576
-MOST_ATTEMPTS = 1_000_000
+ATTEMPTS = range(-(2**31), 2**31)
+"""What a whole number of the CRM can be. A count at its column's maximum is the writer's to keep there."""
 CLOCK_SKEW = timedelta(minutes=5)
 LONGEST_SESSION = timedelta(days=1)
 FURTHEST_CALLBACK = timedelta(days=3_660)
@@ -180,8 +183,8 @@ def _baseline(baseline: Baseline) -> Iterator[Reason]:
         yield Reason("invalid_etag", "baseline.etag", "an etag as the CRM gives it")
     if baseline.last_session_id is not None and len(baseline.last_session_id) > LONGEST_PRESERVED:
         yield Reason("text_too_long", "baseline.last_session_id", f"at most {LONGEST_PRESERVED} characters")
-    if baseline.attempt_count is not None and not 0 <= baseline.attempt_count <= MOST_ATTEMPTS:
-        yield Reason("out_of_range", "baseline.attempt_count", f"0 to {MOST_ATTEMPTS}")
+    if baseline.attempt_count is not None and baseline.attempt_count not in ATTEMPTS:
+        yield Reason("out_of_range", "baseline.attempt_count", "a whole number of 32 bits")
     if len(baseline.preserved) > MOST_PRESERVED:
         yield Reason("too_many", "baseline.preserved", f"at most {MOST_PRESERVED} columns")
     if not all(map(_COLUMN.fullmatch, baseline.preserved)):
@@ -203,5 +206,5 @@ def key_reasons(outcome: CallOutcome, envelope: Envelope) -> tuple[Reason, ...]:
     if not envelope.key:
         return (Reason("empty_key", "key", "the queue item's id"),)
     if envelope.key != outcome.queue_item_id.encode():
-        return (Reason("key_disagrees", "key", "the same as queue_item_id"),)
+        return (Reason("key_disagrees", "key", "the same as queue_item_id: the UUID in lower case, with dashes"),)
     return ()

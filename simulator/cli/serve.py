@@ -42,11 +42,26 @@ def serve(
     tls_port: Annotated[
         int, typer.Option(help="Port of everything over TLS, sign-in included; 0 picks a free one.")
     ] = 0,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name under which clients reach this machine, such as a container's; repeatable."),
+    ] = None,
     tables: Annotated[
         list[Path] | None, typer.Option(help="Table files or folders (YAML, JSON) instead of the example tenant's.")
     ] = None,
     more_tables: Annotated[
         list[Path] | None, typer.Option(help="Table files or folders beside those; may be given several times.")
+    ] = None,
+    imports: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--import",
+            help="An organization's $metadata (XML) or answers of its EntityDefinitions (JSON); may be given several"
+            " times. Its tables replace those of the same name.",
+        ),
+    ] = None,
+    import_table: Annotated[
+        list[str] | None, typer.Option(help="Import this table only; may be given several times.")
     ] = None,
     faults: Annotated[Path | None, typer.Option(help="Script: a YAML or JSON list of fault rules.")] = None,
     latency: Annotated[float, typer.Option(help="Seconds that every request takes.")] = 0.0,
@@ -78,6 +93,9 @@ def serve(
         "tokens": static_tokens(token),
         "tls_dir": tls_dir,
         "tls_port": tls_port,
+        "names": tuple(name or ()),
+        "imports": tuple(imports or ()),
+        "import_tables": tuple(import_table or ()),
         "tables": tuple(tables or ()),
         "more_tables": tuple(more_tables or ()),
         "seed": seed,
@@ -129,6 +147,8 @@ async def _serve(settings: Settings, port_file: Path | None, info_file: Path | N
 
 
 def _announce(endpoints: Endpoints) -> None:
+    for remark in endpoints.simulator.import_remarks:
+        typer.echo(f"Not imported   {remark}", err=True)
     typer.echo(f"Web API        {endpoints.api_url}/")
     typer.echo(f"Page           {endpoints.base_url}/")
     typer.echo(f"Control        {endpoints.control_url}")

@@ -32,8 +32,9 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
     for name, value in body.items():
         column = columns.get(name)
         if column is not None and column.kind not in LOOKUPS:
+            converted = literals.convert(table, column, value, organization.switches)
             if _settable(organization, table, column, creating=creating):
-                plain.append((column, literals.convert(table, column, value)))
+                plain.append((column, converted))
         elif "@" in name:
             if name.endswith(_BIND):
                 binds.append((name.removesuffix(_BIND), value))
@@ -46,12 +47,23 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
         else:
             _navigation(organization, wanted, table, (name, value), creating=creating)
     declared = [(name, _bind_target(table, name), value) for name, value in binds]
+    touched = [column for column, _ in plain] + [lookups[0][0] for _, lookups, _ in declared]
+    touched += [table.by_wire[wire] for wire in wanted.values] + [column for column, _, _ in wanted.parents]
+    _check_security(organization, call, table, touched, creating=creating)
     _check_values(table, wanted, plain)
     for name, lookups, value in declared:
         _bind(organization, call, wanted, table, (name, lookups, value))
     if organization.switches.application_required == "refuse":
         _check_required(table, wanted, creating=creating)
     return wanted
+
+
+def _check_security(
+    organization: Organization, call: Call, table: Table, columns: list[Column], *, creating: bool
+) -> None:
+    verb = "create" if creating else "update"
+    if not all(organization.may(call, verb, table, column) for column in columns):
+        raise errors.secured(verb)
 
 
 def _check_values(table: Table, wanted: Wanted, plain: list[tuple[Column, Any]]) -> None:

@@ -35,14 +35,18 @@ class Shaper:
         self.columns = columns_of(table, options)
         self.names = None if not options.select else [column.wire for column in self.columns]
         self.annotations = [part.strip() for part in options.annotations.strip('"').split(",") if part.strip()]
+        self.hidden = organization.hidden(table)
         self.expands = [self._expander(expand, options.annotations) for expand in options.expand]
 
     def show(self, row: Row) -> Json:
         shown: Json = {"@odata.etag": row.etag}
         values = row.values
+        if self.hidden:
+            values = {name: None if name in self.hidden else value for name, value in values.items()}
         if self.annotations:
             for column in self.columns:
-                self._annotate(shown, row, column)
+                if column.wire not in self.hidden:
+                    self._annotate(shown, row, column)
                 shown[column.wire] = values.get(column.wire)
         elif self.names is None:
             # A row that was written under another version of the table is shown with today's columns.
@@ -90,12 +94,16 @@ class Shaper:
 
     def _single(self, name: str, wire: str, options: Options) -> Any:
         organization = self.organization
-        targets = {
-            lookup.target
-            for column in (self.table.by_wire[wire],)
-            for lookup in column.lookups
-            if name in (lookup.navigation, f"{column.name}_{lookup.target}")
-        }
+        targets = (
+            set()
+            if wire in self.hidden
+            else {
+                lookup.target
+                for column in (self.table.by_wire[wire],)
+                for lookup in column.lookups
+                if name in (lookup.navigation, f"{column.name}_{lookup.target}")
+            }
+        )
         shapers = {
             target: Shaper(
                 organization, organization.schema.by_name[target], _without_unknown(organization, target, options)

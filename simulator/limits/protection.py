@@ -164,6 +164,11 @@ class Protection:
             )
         return rows
 
+    def adjust(self, limits: Limits) -> None:
+        """Other limits from now on. What was used is forgotten; the requests that are being served still count."""
+        self.limits = limits
+        self.reset()
+
     def reset(self) -> None:
         """Forget what was used, but not who is being served."""
         for account in self._accounts.values():

@@ -120,6 +120,11 @@ def attribute(table: Table, column: Column) -> Json:
         "IsValidForUpdate": column.updatable,
         "IsValidForRead": True,
         "IsValidForAdvancedFind": managed(value=True, name="canmodifysearchsettings"),
+        "IsSecured": column.secured,
+        "CanBeSecuredForCreate": not primary,
+        "CanBeSecuredForRead": not primary,
+        "CanBeSecuredForUpdate": not primary,
+        "SourceType": column.source,
         "IsManaged": False,
         "IsLogical": False,
         "IsCustomizable": managed(value=not primary, name="iscustomizable"),
@@ -146,20 +151,14 @@ def _own(table: Table, column: Column) -> Json:
                 "FormatName": {"Value": column.text_format},
             }
         case Kind.INTEGER | Kind.BIGINT:
-            low, high = column.minimum, column.maximum
-            return {
-                "MinValue": -2147483648 if low is None else int(low),
-                "MaxValue": 2147483647 if high is None else int(high),
-                "Format": "None",
-            }
+            shown = {"MinValue": int(column.minimum or 0), "MaxValue": int(column.maximum or 0)}
+            return shown if column.kind is Kind.BIGINT else {**shown, "Format": column.text_format}
         case Kind.DECIMAL | Kind.MONEY | Kind.DOUBLE:
             return {"MinValue": column.minimum, "MaxValue": column.maximum, "Precision": column.precision}
         case Kind.DATETIME:
-            form = "DateOnly" if column.date_only or column.text_format == "DateOnly" else "DateAndTime"
-            behavior = "DateOnly" if column.date_only else "UserLocal"
             return {
-                "Format": form,
-                "DateTimeBehavior": {"Value": behavior},
+                "Format": column.text_format,
+                "DateTimeBehavior": {"Value": column.behavior},
                 "CanChangeDateTimeBehavior": managed(value=False, name="canmodifybehavior"),
             }
         case Kind.LOOKUP | Kind.OWNER:

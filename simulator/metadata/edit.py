@@ -36,8 +36,6 @@ def column_definition(attribute: Json) -> tuple[str, ColumnDefinition]:
     name = _TYPES.get(kind.removesuffix("AttributeMetadata"))
     if not schema_name or name is None:
         raise _invalid(f"Columns of type '{kind}' are not supported.")
-    if name == "datetime" and attribute.get("Format") == "DateOnly":
-        name = "date"
     options = (attribute.get("OptionSet") or {}).get("Options") or []
     form = attribute.get("FormatName") or {}
     return schema_name.lower(), ColumnDefinition.model_validate(
@@ -49,7 +47,9 @@ def column_definition(attribute: Json) -> tuple[str, ColumnDefinition]:
             "min": attribute.get("MinValue"),
             "precision": attribute.get("Precision") or 2,
             "required": (attribute.get("RequiredLevel") or {}).get("Value", "None"),
-            "format": form.get("Value", "Text"),
+            "format": form.get("Value") or attribute.get("Format"),
+            "behavior": (attribute.get("DateTimeBehavior") or {}).get("Value"),
+            "secured": bool(attribute.get("IsSecured")),
             "options": {option["Value"]: _label(option.get("Label")) for option in options},
         }
     )
@@ -126,6 +126,7 @@ def change_column(organization: Organization, table: Table, column: Column, attr
         label=wanted.label,
         required=wanted.required,
         text_format=wanted.text_format,
+        secured=wanted.secured,
     )
     organization.schema.put(replace(table, columns={**table.columns, column.name: changed}))
 

@@ -73,10 +73,16 @@ class Compiler:
             if name not in table.navigation:
                 raise errors.no_such_property(table.logical_name, name)
             column, lookup = table.navigation[name]
+            if column.wire in self.organization.hidden(table):
+                raise errors.secured("read")
             hops.append((column.wire, lookup.target))
             table = self.organization.schema.by_name[lookup.target]
         column = find_column(table, parts[-1])
         wire = column.wire
+        if wire in self.organization.hidden(table):
+            if self.organization.switches.secured_condition == "refuse":
+                raise errors.secured("read")
+            return column, lambda _: None
         if not hops:
             return column, lambda row: row.values.get(wire)
         return column, self._over(hops, wire)
@@ -174,6 +180,8 @@ class Compiler:
         """The table and lookup behind a collection-valued navigation property. Raises 400 when there is none."""
         for child, column, lookup in self.organization.schema.referencing.get(self.table.logical_name, ()):
             if lookup.collection == name:
+                if column.wire in self.organization.hidden(child):
+                    raise errors.secured("read")  # who is in the collection would tell what the lookup holds
                 return child, column
         raise errors.no_such_property(self.table.logical_name, name)
 
@@ -230,6 +238,8 @@ def from_text(column: Column, value: Any) -> Any:
     try:
         if column.kind is Kind.DATETIME:
             return literals.day(value) if column.date_only else literals.instant(value)
+        if column.edm == "Edm.String":
+            return literals.text(value)
         if column.kind in _FITS and isinstance(value, str) and column.kind is not Kind.BOOLEAN:
             return literals.guid(value) if "guid" in _FITS[column.kind] else _number(value)
     except (TypeError, ValueError):

@@ -82,6 +82,8 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """One column. `behavior` is that of a time; `source` is 1 for a calculated and 2 for a rolled-up column."""
+
     name: str
     kind: Kind
     schema_name: str
@@ -96,7 +98,9 @@ class Column:
     creatable: bool = True
     updatable: bool = True
     text_format: str = "Text"
-    date_only: bool = False
+    behavior: str = "UserLocal"
+    secured: bool = False
+    source: int = 0
     lookups: tuple[Lookup, ...] = ()
     attribute_of: str | None = None
 
@@ -104,6 +108,11 @@ class Column:
     def wire(self) -> str:
         """The name under which the column is read: lookups show as `_name_value`."""
         return f"_{self.name}_value" if self.kind in LOOKUPS else self.name
+
+    @property
+    def date_only(self) -> bool:
+        """A day without a time, which belongs to no time zone. A format of DateOnly alone only hides the time."""
+        return self.behavior == "DateOnly"
 
     @property
     def edm(self) -> str:
@@ -165,6 +174,11 @@ class Table:
                 for name in {lookup.navigation, *self._shared_names(column, lookup)}:
                     found.setdefault(name, []).append((column, lookup))
         return found
+
+    @cached_property
+    def secured(self) -> frozenset[str]:
+        """Names under which columns with column-level security are read."""
+        return frozenset(column.wire for column in self.columns.values() if column.secured)
 
     @cached_property
     def template(self) -> dict[str, Any]:

@@ -38,12 +38,12 @@ class Api:
         headers = {name.lower(): value for name, value in http.headers.items()}
         body = await http.content.read() if http.can_read_body else b""
         exchange = _Exchange(self, http, headers, body, next(simulator.numbers))
+        reply = Reply(0)
         try:
             reply, verdict = await exchange.run()
         finally:
-            simulator.request_count += 1
             simulator.operation_count += exchange.operations
-            simulator.requests.append(exchange.seen(started, clock() - started))
+            simulator.requests.append(exchange.seen(started, clock() - started), headers, body, reply)
         wire.add_service_headers(reply, exchange.server, verdict, simulator)
         if exchange.cut is not None:
             return await wire.cut(http, reply, exchange.cut)
@@ -70,6 +70,7 @@ class _Exchange:
         self.operations = 0
         self.fired: list[Fired] = []
         self.cut: faults.Cut | None = None
+        self.answer = ""
         self._edits: list[tuple[int, faults.Edit, dict[str, str]]] = []
 
     def _server(self, headers: dict[str, str]) -> int:
@@ -85,7 +86,7 @@ class _Exchange:
         query = f"?{self.request.query}" if self.request.query else ""
         return Seen(
             self.number, at, self.request.method, self.path + query, self.user, self.server, self.status, seconds,
-            self.operations, ",".join(fired.rule.id for fired in self.fired),
+            self.operations, ",".join(fired.rule.id for fired in self.fired), self.answer,
         )  # fmt: skip
 
     async def run(self) -> tuple[Reply, Verdict | None]:
@@ -142,6 +143,7 @@ class _Exchange:
                         instead, applied = self._known(action), action.applied
                     case faults.Cut():
                         self.cut, applied = action, action.moment != "before"
+        self.answer = _lost(self.cut, instead)
         if wait:
             await asyncio.sleep(wait / 2)
         self._disturb("before")
@@ -173,7 +175,7 @@ class _Exchange:
 
     def _carry_out(self, behalf: str | None) -> Reply:
         simulator = self.simulator
-        call = Call(self.user, self.base, self.number, on_behalf_of=behalf)
+        call = Call(self.user, self.base, self.number, on_behalf_of=behalf, answer=self.answer)
         operation = self._operation if simulator.rules.has("operation") else handle
         if not self.found:
             return refuse(errors.no_such_resource(self.resource))
@@ -204,7 +206,9 @@ class _Exchange:
                     instead, applied = replies.status(action), action.applied
                 case faults.Known():
                     instead, applied = self._known(action), action.applied
+        answer, call.answer = call.answer, call.answer or _lost(None, instead)
         reply = handle(organization, call, request) if applied else None
+        call.answer = answer
         for action, groups in actions:
             if isinstance(action, faults.Edit) and action.moment == "after":
                 self._edit(call.position, action, groups)
@@ -219,6 +223,13 @@ class _Exchange:
         for position, action, groups in self._edits:
             if position >= first:
                 edit(self.simulator, action, groups)
+
+
+def _lost(cut: faults.Cut | None, instead: Reply | None) -> str:
+    """What becomes of the answer, in the words of the logs; empty when the caller gets it."""
+    if cut is not None and cut.moment != "after":
+        return "cut in the middle" if cut.moment == "during" else "never sent"
+    return f"{instead.status} instead" if instead is not None else ""
 
 
 def edit(simulator: Simulator, action: faults.Edit, groups: dict[str, str]) -> None:

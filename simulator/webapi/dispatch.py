@@ -10,7 +10,8 @@ from simulator.metadata import routes as metadata
 from simulator.webapi import actions, functions, records
 from simulator.webapi.messages import Reply, Request, refuse
 
-_RECORD = re.compile(r"^([A-Za-z_]\w*)\(((?:'(?:[^']|'')*'|[^')])*)\)(?:/(.+))?$", re.DOTALL)
+# Possessive, so that a long key is read in one go.
+_RECORD = re.compile(r"^([A-Za-z_]\w*)\(((?:'(?:[^']|'')*'|[^')]++)*)\)(?:/(.+))?$", re.DOTALL)
 _SET = re.compile(r"^([A-Za-z_]\w*)(?:/(.+))?$")
 
 WRITES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
@@ -20,7 +21,7 @@ Handler = Callable[[Organization, Call, Request], Reply]
 def handle(organization: Organization, call: Call, request: Request) -> Reply:
     """Answer one operation. A refusal undoes what the operation did and is logged when it was a write."""
     try:
-        with organization.atomic():
+        with organization.atomic(), organization.reading(call):
             return _route(organization, call, request)
     except errors.Refusal as refusal:
         if request.method in WRITES:

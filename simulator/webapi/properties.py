@@ -36,12 +36,12 @@ def _column(
     match request.method:
         case "GET" if raw:
             organization.allow(call, "read", table)
-            value = row.values.get(column.wire)
+            value = None if column.wire in organization.hidden(table) else row.values.get(column.wire)
             text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
             return Reply(204 if value is None else 200, {"Content-Type": "text/plain"}, text.encode())
         case "GET":
             organization.allow(call, "read", table)
-            value = row.values.get(column.wire)
+            value = None if column.wire in organization.hidden(table) else row.values.get(column.wire)
             if value is None:
                 return no_content()
             context = f"{call.base}/$metadata#{table.entity_set}({record_id})/{column.wire}"
@@ -78,6 +78,8 @@ def _related(organization: Organization, call: Call, request: Request, target: t
     options = query.read(query.parameters(request.query), request.prefer)
     if name in table.navigation:
         column = table.navigation[name][0]
+        if column.wire in organization.hidden(table):
+            return no_content()
         held, kind = row.values.get(column.wire), row.targets.get(column.wire, "")
         found = organization.store.get(kind, held) if held else None
         if found is None:

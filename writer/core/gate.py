@@ -85,6 +85,8 @@ class Cleared:
 
     owners: Mapping[int, OwnerCandidate]
     warnings: tuple[records.Warning, ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """The most that each counter of the queue item may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,12 @@ def check(plan: PlannedWriteback, snapshot: Snapshot, owner_facts: OwnerFacts) -
             warnings += _fallback_warning(step, chosen)
         elif step.owner_candidates:
             gaps.append(Gap(step.step_index, step.entity_set, None, "an owner who exists and is enabled; none does"))
-    return Blocked(tuple(gaps)) if gaps else Cleared(owners, tuple(warnings))
+    return Blocked(tuple(gaps)) if gaps else Cleared(owners, tuple(warnings), _limits(update_step(plan), snapshot))
+
+
+def _limits(update: PlannedStep, snapshot: Snapshot) -> Mapping[str, int]:
+    columns = snapshot.tables[update.entity_set].columns
+    return {name: int(most) for name in update.increments if (most := columns[name].maximum) is not None}
 
 
 def named_sets(plan: PlannedWriteback) -> frozenset[str]:
@@ -137,6 +144,9 @@ def _gaps(step: PlannedStep, snapshot: Snapshot) -> Iterator[Gap]:
         return
     for name, value in step.attributes.items():
         if (expected := _expected(table, name, value, step.precondition)) is not None:
+            yield gap(name, expected)
+    for name, amount in step.increments.items():
+        if (expected := _expected(table, name, amount, step.precondition)) is not None:
             yield gap(name, expected)
     for owner in step.owner_candidates:
         if owner.column not in table.links:

@@ -151,7 +151,7 @@ class Pacer:
         took = max(0.0, now - started)
         self._execution.spend(took, now, reserved=self._estimates.popleft())
         self._duration += (took - self._duration) * 0.1
-        if judgement.kind is Kind.BUSY:
+        if judgement.kind is Kind.THROTTLED:
             self._throttled(judgement.retry_after, now)
             return
         if judgement.retry_after is not None:

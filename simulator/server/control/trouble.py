@@ -1,6 +1,7 @@
 """What goes wrong: faults, latency, limits, throttling, switches."""
 
 from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any
 
 from aiohttp import web
@@ -8,7 +9,6 @@ from pydantic import Field, TypeAdapter
 
 from simulator.faults.actions import Latency
 from simulator.faults.rules import Rule
-from simulator.limits import Protection
 from simulator.limits.protection import Facet
 from simulator.server.control.desk import Asked, ControlError, Desk, Routes
 from simulator.switches import Switches
@@ -24,8 +24,12 @@ class _Throttling(Asked):
 
 
 async def faults(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
-    del http, rest
-    return {"rules": control.simulator.rules.describe(), "history": list(control.simulator.rules.history)}
+    """The armed rules, and what fired: all of it, or the newest `history` of it."""
+    del rest
+    fired = control.simulator.rules.history
+    wanted = int(http.query.get("history", len(fired)))
+    newest = list(islice(reversed(fired), wanted))[::-1]
+    return {"rules": control.simulator.rules.describe(), "history": newest}
 
 
 async def add_faults(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
@@ -57,7 +61,7 @@ async def limits(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     """Change some limits; the others stay. What was used so far is forgotten."""
     del rest
     limits = replace(control.simulator.protection.limits, **await control.body(http))
-    control.simulator.protection = Protection(limits)
+    control.simulator.protection.adjust(limits)
     return asdict(limits)
 
 

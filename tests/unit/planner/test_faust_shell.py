@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 from faust.types import TP
+from faust.types.tuples import ConsumerMessage
 
-from planner.app import make_app
+from planner.app import acknowledge, make_app
 from planner.bulk import BulkReader
 from planner.disk_pins import DiskPins
 from planner.pins import MemoryPins
@@ -148,6 +149,24 @@ def test_P5_a_record_that_faust_skipped_is_not_acknowledged():
     asyncio.run(scenario())
 
 
+def test_P5_faust_acknowledges_nothing_by_itself_and_the_agent_what_was_seen_through():
+    async def scenario():
+        consumer = a_consumer([])
+        consumer.reading.fetched(ONE, {OUTCOMES: [3]})
+        message = ConsumerMessage("call-outcomes", 0, 3, 0.0, 0, None, None, None, None, tp=OUTCOMES)
+        message.refcount, message.tracked = 1, True
+        consumer.app.topics = SimpleNamespace(acks_enabled_for=lambda _topic: True)
+        await consumer.callback(message)
+        event = SimpleNamespace(message=message, ack=lambda: message.ack(consumer))
+        event.ack()  # as a stop does, and the loop when it asks for the next batch
+        assert consumer._acked[OUTCOMES] == []
+        acknowledge([event])
+        event.ack()
+        assert consumer._acked[OUTCOMES] == [3]
+
+    asyncio.run(scenario())
+
+
 def test_P5_faust_drops_no_outcome_by_a_reading_position_of_its_own():
     async def scenario():
         consumer = a_consumer()
@@ -247,7 +266,7 @@ def test_P1_following_ends_before_a_recovery_begins():
             return {}
 
     async def scenario():
-        reader = Reader(SETTINGS.broker, store=SimpleNamespace(apply=None))
+        reader = Reader(SETTINGS.broker, store=SimpleNamespace(apply=None), waits=None, group_id=SETTINGS.group_id)
         follows = asyncio.ensure_future(reader.follow())
         await asyncio.to_thread(reader.following.wait, 10)
         assert await reader.read({0: -1}) == {0: 9, 1: True}
@@ -272,7 +291,7 @@ def test_P1_recovery_and_agent_take_turns_at_the_pins(store, tmp_path):
     pins = MemoryPins() if store == "memory" else DiskPins(tmp_path)
     uses = [
         lambda: pins.digest(0, "a session"),
-        lambda: pins.earlier(0, "an item"),
+        lambda: pins.earlier(0, "an item", list),
         lambda: pins.pin(0, []),
         lambda: pins.recover(0, [], 0),
     ]

@@ -70,8 +70,8 @@ INVALID = [
     ({"baseline": make_baseline(etag="*")}, "invalid_etag", "baseline.etag"),
     ({"baseline": make_baseline(etag="17")}, "invalid_etag", "baseline.etag"),
     ({"baseline": make_baseline(last_session_id="x" * 1_048_577)}, "text_too_long", "baseline.last_session_id"),
-    ({"baseline": make_baseline(attempt_count=-1)}, "out_of_range", "baseline.attempt_count"),
-    ({"baseline": make_baseline(attempt_count=1_000_001)}, "out_of_range", "baseline.attempt_count"),
+    ({"baseline": make_baseline(attempt_count=-(2**31) - 1)}, "out_of_range", "baseline.attempt_count"),
+    ({"baseline": make_baseline(attempt_count=2**31)}, "out_of_range", "baseline.attempt_count"),
     ({"baseline": make_baseline(preserved={f"c{n}": 1 for n in range(501)})}, "too_many", "baseline.preserved"),
     ({"baseline": make_baseline(preserved={"a column": 1})}, "invalid_id", "baseline.preserved"),
     ({"baseline": make_baseline(preserved={"c": math.nan})}, "invalid_value", "baseline.preserved"),
@@ -98,6 +98,11 @@ def test_P6_all_reasons_are_named_at_once():
         "key_disagrees",
         "time_in_future",
     ]
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1_000_001, 2**31 - 1])
+def test_whatever_count_the_row_can_hold_is_taken(count):
+    assert reasons(make_outcome(baseline=make_baseline(attempt_count=count))) == ()
 
 
 def test_a_plain_outcome_is_valid():

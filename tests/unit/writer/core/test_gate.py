@@ -39,6 +39,7 @@ def owner(name: str, *, override: bool = False) -> OwnerCandidate:
 ASKED_FOR, DEFAULT = owner("asked for", override=True), owner("default")
 TEXT = Column(ColumnType.STRING, max_length=200)
 STATE = Column(ColumnType.OPTION, valid_for_create=False, options=frozenset({0, 1, 2}))
+LIMITS = {"medx_attemptcount": 100}
 SNAPSHOT = Snapshot(
     {
         "phonecalls": Table(
@@ -89,11 +90,11 @@ def without(entity_set: str, column: str | None = None) -> Snapshot:
 
 
 def test_W9_a_plan_that_fits_is_cleared_with_its_owner() -> None:
-    assert check(a_plan(DEFAULT), SNAPSHOT, FACTS) == Cleared({3: DEFAULT})
+    assert check(a_plan(DEFAULT), SNAPSHOT, FACTS) == Cleared({3: DEFAULT}, limits=LIMITS)
 
 
 def test_W9_a_plan_without_owners_needs_none() -> None:
-    assert check(a_plan(), SNAPSHOT, {}) == Cleared({})
+    assert check(a_plan(), SNAPSHOT, {}) == Cleared({}, limits=LIMITS)
 
 
 def test_W9_the_sets_to_verify_are_those_the_plan_names() -> None:
@@ -101,7 +102,7 @@ def test_W9_the_sets_to_verify_are_those_the_plan_names() -> None:
 
 
 def test_W9_the_owner_asked_for_comes_first() -> None:
-    assert check(a_plan(ASKED_FOR, DEFAULT), SNAPSHOT, FACTS) == Cleared({3: ASKED_FOR})
+    assert check(a_plan(ASKED_FOR, DEFAULT), SNAPSHOT, FACTS) == Cleared({3: ASKED_FOR}, limits=LIMITS)
 
 
 @pytest.mark.parametrize("facts", [{DEFAULT.value: True}, {DEFAULT.value: True, ASKED_FOR.value: False}])
@@ -116,7 +117,7 @@ def test_W9_an_owner_who_cannot_be_verified_is_replaced_by_the_default_with_a_wa
 def test_W9_a_disabled_default_is_replaced_without_a_warning() -> None:
     second = owner("second")
 
-    assert check(a_plan(DEFAULT, second), SNAPSHOT, {second.value: True}) == Cleared({3: second})
+    assert check(a_plan(DEFAULT, second), SNAPSHOT, {second.value: True}) == Cleared({3: second}, limits=LIMITS)
 
 
 def test_W9_no_valid_owner_at_all_blocks_before_anything_is_written() -> None:

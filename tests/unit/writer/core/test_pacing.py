@@ -20,7 +20,7 @@ DONE = Judgement(Kind.DONE, Meaning.LANDED, 200)
 
 
 def busy(retry_after: float | None) -> Judgement:
-    return Judgement(Kind.BUSY, Meaning.THROTTLED, 429, retry_after=retry_after)
+    return Judgement(Kind.THROTTLED, Meaning.THROTTLED, 429, retry_after=retry_after)
 
 
 @dataclass
@@ -158,7 +158,7 @@ def test_W6_a_retry_after_with_trouble_is_obeyed_in_full_if_the_crm_said_so(
 ) -> None:
     pacer = Pacer(LIMITS)
     pacer.sent(0.0)
-    trouble = Judgement(Kind.BROKEN, Meaning.TROUBLE, 503, retry_after=told, by_the_crm=by_the_crm)
+    trouble = Judgement(Kind.TRANSIENT, Meaning.TROUBLE, 503, retry_after=told, by_the_crm=by_the_crm)
     pacer.replied(trouble, started=0.0, now=1.0)
 
     assert pacer.ask(1.0) == 1.0 + waits
