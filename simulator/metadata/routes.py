@@ -100,7 +100,9 @@ def _member(organization: Organization, call: Call, target: tuple[Table, str], o
     match = MEMBER.match(rest)
     if match is None:
         raise errors.no_such_segment(rest)
-    name, key, cast = match.groups()
+    name, key, cast, inner = match.groups()
+    if inner:
+        return _option_set(call, table, match, options)
     if name == "Attributes":
         return _attributes(call, table, (key, cast), options)
     collections = _collections(organization, table)
@@ -143,6 +145,21 @@ def _attributes(call: Call, table: Table, which: tuple[str | None, str | None], 
     context = f"{call.base}/$metadata#EntityDefinitions('{table.logical_name}')/Attributes"
     shown_items = [_shown(item, options, cast) for item in items[: options.top]]
     return show({"@odata.context": context, **body, "value": shown_items})
+
+
+def _option_set(call: Call, table: Table, match: re.Match[str], options: query.Options) -> Reply:
+    """The option set of one column by its own path."""
+    name, key, cast, inner = match.groups()
+    if name != "Attributes" or not key or not cast:
+        raise errors.no_such_segment(inner)
+    item = one([definitions.attribute(table, column) for column in table.columns.values()], key)
+    held = item.get(inner) if item["@odata.type"] == f"#{definitions.CRM}{cast}" else None
+    if held is None:
+        raise errors.Refusal(
+            404, "0x80060888", f"Could not find an attribute of type {cast} with an {inner} of its own."
+        )
+    context = f"{call.base}/$metadata#EntityDefinitions('{table.logical_name}')/Attributes({key})/{inner}/$entity"
+    return show({"@odata.context": context, **objects.shown(held, options, {})})
 
 
 def _shown(item: Json, options: query.Options, cast: str | None) -> Json:

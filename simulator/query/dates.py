@@ -109,15 +109,16 @@ def counted(operator: str, number: int, now: datetime) -> Window:
     """The window of an operator of `COUNTED`. Raises OverflowError beyond the calendar."""
     which, _, unit = operator.partition("-x-")
     step = _STEPS[unit]
+    until_now = now + timedelta(seconds=1)  # the present second is part of what was
     if which == "olderthan":
         return None, step(now, -number)
     if unit.startswith("fiscal"):
         begin = _UNITS[unit.removesuffix("s")][0](now)
         return (step(begin, -number), begin) if which == "last" else (step(begin, 1), step(begin, number + 1))
     if unit == "hours":
-        return (step(now, -number), now) if which == "last" else (now, step(now, number))
+        return (step(now, -number), until_now) if which == "last" else (now, step(now, number))
     if which == "last":
-        return step(_day(now), -number), now
+        return step(_day(now), -number), until_now
     return now, _days(step(_day(now), number), 1)
 
 

@@ -355,7 +355,10 @@ class _Parser:
     def _condition(self) -> FrameTest:
         if self.peek()[0] != "word":
             raise _unsupported(self.peek()[1] or "its end")
-        alias, table, column = self.column(self.column_name())
+        name = self.column_name()
+        if self.peek() == ("mark", "("):
+            raise _unsupported(f"{name[1]}(")
+        alias, table, column = self.column(name)
         get = asked_of(self.organization, table, alias, column)
         operator, values = self._operator()
         if operator in {"like", "not-like"}:

@@ -52,7 +52,7 @@ def route(organization: Organization, call: Call, request: Request, canned: Mess
         return special(organization, call, request)
     match = _RECORD.match(path)
     if match is not None:
-        table = _table(organization, match[1])
+        table = _table(organization, match[1], match[2])
         key = organization.key(table, match[2])
         return records.one(organization, call, request, (table, key, match[3] or ""))
     match = _SET.match(path)
@@ -64,8 +64,10 @@ def route(organization: Organization, call: Call, request: Request, canned: Mess
     return records.many(organization, call, request, table)
 
 
-def _table(organization: Organization, name: str) -> records.Table:
+def _table(organization: Organization, name: str, arguments: str | None = None) -> records.Table:
     table = organization.schema.by_set.get(name)
     if table is None:
+        if arguments is not None and ("=" in arguments or not arguments):
+            raise errors.not_built(f"the function '{name}'")
         raise errors.no_such_segment(name)
     return table
