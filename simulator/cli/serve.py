@@ -77,6 +77,13 @@ def serve(
     servers: Annotated[int, typer.Option(help="Number of web servers behind the address.")] = 1,
     affinity: Annotated[bool, typer.Option(help="Pin a client to one web server by cookie.")] = True,
     dop_hint: Annotated[int, typer.Option(help="Degree of parallelism that answers recommend.")] = 48,
+    strict_limits: Annotated[
+        bool,
+        typer.Option(
+            "--strict-limits",
+            help="A request that is sent while told to wait doubles what is left of the wait.",
+        ),
+    ] = False,
     no_limits: Annotated[bool, typer.Option("--no-limits", help="No service protection limits.")] = False,
     switch: Annotated[
         list[str] | None, typer.Option(help="name=value of an unconfirmed fact; see docs/simulator.md.")
@@ -123,6 +130,7 @@ def serve(
                 affinity=affinity,
                 dop_hint=dop_hint,
                 time_scale=time_scale,
+                strict=strict_limits,
                 enabled=not no_limits,
             ),
         )

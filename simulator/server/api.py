@@ -22,6 +22,11 @@ from simulator.webapi.messages import refuse
 
 ROOT = re.compile(r"^/api/data/v\d+\.\d+(?:/|$)")
 _AFFINITY = re.compile(r"ARRAffinity=([0-9a-f]+)")
+_CUT = {
+    "before": "cut before it was carried out",
+    "applied": "carried out, never answered",
+    "during": "answer cut in the middle",
+}
 _GROUP = re.compile(r"\{(\w+)\}")
 
 
@@ -244,7 +249,7 @@ class _Exchange:
 def _lost(cut: faults.Cut | None, instead: Reply | None) -> str:
     """What becomes of the answer, in the words of the logs; empty when the caller gets it."""
     if cut is not None and cut.moment != "after":
-        return "cut in the middle" if cut.moment == "during" else "never sent"
+        return _CUT[cut.moment]
     return f"{instead.status} instead" if instead is not None else ""
 
 

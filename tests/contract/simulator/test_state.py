@@ -256,8 +256,8 @@ class TestLookingInside:
     @pytest.mark.parametrize(
         ("action", "answer"),
         [
-            ({"kind": "cut", "moment": "applied"}, "never sent"),
-            ({"kind": "cut", "moment": "during"}, "cut in the middle"),
+            ({"kind": "cut", "moment": "applied"}, "carried out, never answered"),
+            ({"kind": "cut", "moment": "during"}, "answer cut in the middle"),
             ({"kind": "cut", "moment": "after"}, ""),
             ({"kind": "status", "status": 503, "applied": True}, "503 instead"),
         ],
