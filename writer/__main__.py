@@ -24,8 +24,8 @@ from telemetry.tracing import TracingNotInstalled, configure_tracing
 from writer.core import results
 from writer.core.replies import Kind
 from writer.dataverse_facts import FactsUnavailable
+from writer.dataverse_mapping import read_mapping
 from writer.errors import MustRestart
-from writer.mapping_file import read_mapping
 from writer.mapping_verification import verify
 from writer.metrics import Metrics
 from writer.settings import WriterSettings, describe, read_settings

@@ -24,12 +24,12 @@ from writer.core.mapping_check import MappingToCheck, is_of
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.dataverse import DataverseClient
 from writer.dataverse_facts import Facts
+from writer.dataverse_mapping import read_mapping
 from writer.dataverse_pool import Channel, Pool
 from writer.health import Health
 from writer.identity import token_source
 from writer.kafka_consumer import ConsumerOptions, ConsumerThread
 from writer.kafka_producer import BrokerPublisher
-from writer.mapping_file import read_mapping
 from writer.mapping_verification import OTHER_ENVIRONMENT, MappingWatch
 from writer.metrics import Metrics
 from writer.outbox import Outbox

@@ -31,7 +31,8 @@ class MappedColumn:
     name: str
     type: str
     written: bool
-    navigation: str | None = None
+    binding: str | None = None
+    """The name under which a lookup is written."""
     target: str | None = None
     """Logical name of the table that a lookup points to, or the mapping's word for it."""
     max_length: int | None = None
@@ -146,7 +147,7 @@ def _misfits(mapping: MappingToCheck, table: Table, mapped: MappedColumn, live: 
         yield f"cannot be set on {'update' if mapped.table == QUEUE_ITEM else 'create'}"
     if mapped.max_length is not None and live.max_length is not None and live.max_length < mapped.max_length:
         yield f"holds {live.max_length} characters, not {mapped.max_length}; correct max_length"
-    if mapped.navigation is not None:
+    if mapped.binding is not None:
         yield from _link_misfits(mapping, table, mapped)
 
 
@@ -158,9 +159,9 @@ def _writable(mapped: MappedColumn, live: Column) -> bool:
 
 
 def _link_misfits(mapping: MappingToCheck, table: Table, mapped: MappedColumn) -> Iterator[str]:
-    targets = table.links.get(f"{mapped.navigation}@odata.bind")
+    targets = table.links.get(str(mapped.binding))
     if targets is None:
-        yield f"is not set through {mapped.navigation}; take the navigation property's name from $metadata"
+        yield f"is not set through {mapped.binding}; take the navigation property's name from $metadata"
         return
     wanted = next((t.entity_set for word, t in mapping.tables.items() if mapped.target in (word, t.logical_name)), None)
     if wanted is not None and wanted not in targets:

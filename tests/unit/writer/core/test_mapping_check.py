@@ -24,7 +24,7 @@ from writer.core.mapping_check import (
 TEXT = Column(ColumnType.STRING, max_length=200)
 STATE = Column(ColumnType.OPTION, valid_for_create=False, options=frozenset({0, 1}))
 ITEMS, CALLS = "medx_callqueueitems", "phonecalls"
-LINK = "regardingobjectid_account_phonecall"
+LINK = "regardingobjectid_account_phonecall@odata.bind"
 OWNER = OwnerCandidate(
     kind=OwnerKind.USER, record_id=an_id("owner"), column="ownerid@odata.bind", value="/systemusers(1)", override=False
 )
@@ -67,7 +67,7 @@ SNAPSHOT = Snapshot(
                 "statecode": STATE,
                 "regardingobjectid": Column(ColumnType.OTHER),
             },
-            {f"{LINK}@odata.bind": frozenset({"accounts"})},
+            {LINK: frozenset({"accounts"})},
             logical_name="phonecall",
         ),
         "accounts": Table({"accountid": Column(ColumnType.ID)}, logical_name="account"),
@@ -125,7 +125,7 @@ def test_a_mapping_that_fits_has_no_gap() -> None:
             f"fields.phone_call.regarding: regardingobjectid is not set through {LINK}",
         ),
         (
-            changed(CALLS, lambda t: replace(t, links={f"{LINK}@odata.bind": frozenset({"contacts"})})),
+            changed(CALLS, lambda t: replace(t, links={LINK: frozenset({"contacts"})})),
             "fields.phone_call.regarding: regardingobjectid does not point to accounts",
         ),
         (

@@ -89,7 +89,7 @@ def _column(one: _Field) -> MappedColumn:
         one.logical_name,
         one.type,
         written=one.approved_update_field or one.entity != QUEUE_ITEM,
-        navigation=one.navigation if one.entity != QUEUE_ITEM else None,
+        binding=f"{one.navigation}@odata.bind" if one.navigation and one.entity != QUEUE_ITEM else None,
         target=one.target,
         max_length=one.max_length,
     )
