@@ -125,11 +125,12 @@ def test_P8_an_item_is_ready_by_its_status_and_by_its_do_not_call_flag(crm):
         {"medx_externalid": "flagged", "medx_donotcall": True},
         {"medx_externalid": "closed", "medx_callstatus": 4, "medx_donotcall": False},
     ]
-    crm.seed("medx_callqueueitems", [row | state for state in states])
+    for state in states:
+        crm.seed("medx_callqueueitems", row | state)
     ids = {each["medx_callqueueitemid"]: each["medx_externalid"] for each in crm.rows("medx_callqueueitems")}
 
     async def ready():
-        async with Crm.at(crm.base_url, tenant.STATIC_TOKEN) as queue:
+        async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
             return {ids[item.id] async for item in queue.ready(tenant.CAMPAIGN)}
 
     assert asyncio.run(ready()) == {"free", "nobody said"}
