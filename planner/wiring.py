@@ -62,9 +62,10 @@ class Prepared:
 
 
 def prepare(settings: PlannerSettings) -> Prepared:
-    """Raises Misconfigured with every problem of mapping, topics and registry at once, BrokerUnavailable and
-    RegistryUnavailable if those could not be asked."""
+    """Raises Misconfigured with every problem of mapping, topics and registry at once, those that could not be asked
+    included; BrokerUnavailable or RegistryUnavailable if nothing else is wrong."""
     problems: list[str] = []
+    unanswered: list[BrokerUnavailable | RegistryUnavailable] = []
     crm = partitions = codecs = None
     topics = settings.broker.topics
     try:
@@ -77,6 +78,8 @@ def prepare(settings: PlannerSettings) -> Prepared:
         )
     except UnfitTopics as error:
         problems += error.problems
+    except BrokerUnavailable as error:
+        unanswered.append(error)
     try:
         codecs = (
             codec(CallOutcome, topics.call_outcomes.name, settings.registry),
@@ -84,6 +87,11 @@ def prepare(settings: PlannerSettings) -> Prepared:
         )
     except SchemaRefused as error:
         problems.append(str(error))
+    except RegistryUnavailable as error:
+        unanswered.append(error)
+    if unanswered and not problems:
+        raise unanswered[0]
+    problems += [f"not checked: {error}" for error in unanswered]
     if problems or crm is None or partitions is None or codecs is None:
         raise Misconfigured(problems)
     return Prepared(settings, crm, partitions, *codecs)
