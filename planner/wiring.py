@@ -72,11 +72,12 @@ class Prepared:
 
 
 def prepare(settings: PlannerSettings) -> Prepared:
-    """Raises Misconfigured with every problem of mapping, topics and registry at once, BrokerUnavailable and
-    RegistryUnavailable if those could not be asked."""
+    """Raises Misconfigured with every problem of mapping, topics and registry at once, those that could not be asked
+    included; BrokerUnavailable or RegistryUnavailable if nothing else is wrong."""
     problems = environment.unreadable_files(settings)
     if problems:
         raise Misconfigured(problems)
+    unanswered: list[BrokerUnavailable | RegistryUnavailable] = []
     crm = broker = found = codecs = None
     topics = settings.broker.topics
     try:
@@ -89,6 +90,8 @@ def prepare(settings: PlannerSettings) -> Prepared:
         found = broker.checked(timeout_s=LONGEST_SILENCE_S / 2)
     except Misconfigured as error:
         problems += error.problems
+    except BrokerUnavailable as error:
+        unanswered.append(error)
     try:
         codecs = (
             codec(CallOutcome, topics.call_outcomes.name, settings.registry),
@@ -96,6 +99,11 @@ def prepare(settings: PlannerSettings) -> Prepared:
         )
     except SchemaRefused as error:
         problems.append(str(error))
+    except RegistryUnavailable as error:
+        unanswered.append(error)
+    if unanswered and not problems:
+        raise unanswered[0]
+    problems += [f"not checked: {error}" for error in unanswered]
     if problems or crm is None or broker is None or found is None or codecs is None:
         raise Misconfigured(problems)
     return Prepared(settings, crm, broker, found, *codecs)

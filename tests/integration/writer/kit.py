@@ -36,7 +36,7 @@ from tests.factories import NOON, make_outcome
 from writer.core.ledger import decode_settled
 
 QUEUE_ITEMS = "medx_callqueueitems"
-CRM = mapping.load(Path(mapping.__file__).with_name("mapping.example.json"))
+CRM = mapping.load(Path(__file__).parents[3] / "ops" / "demo" / "mapping.json")
 POLICY = Policy(planned_by="test")
 STATUSES = list(QueueStatus)
 DISPOSITIONS = list(Disposition)
