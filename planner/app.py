@@ -158,8 +158,9 @@ def acknowledge(events: Sequence[Any]) -> None:
 
 
 def _incoming(message: Any) -> Incoming:
+    """The stamp of a sender (CreateTime) says nothing that anybody could rely on; our own clock takes its place."""
     headers = message.headers or ()
-    moment = _moment(message.timestamp)
+    appended_at = _moment(message.timestamp) if message.timestamp_type == _LOG_APPEND_TIME else None
     return Incoming(
         topic=message.topic,
         partition=message.partition,
@@ -167,8 +168,8 @@ def _incoming(message: Any) -> Incoming:
         key=message.key,
         value=message.value,
         headers=tuple(headers.items() if isinstance(headers, dict) else headers),
-        received_at=moment,
-        appended_at=moment if message.timestamp_type == _LOG_APPEND_TIME else None,
+        received_at=appended_at or datetime.now(UTC),
+        appended_at=appended_at,
     )
 
 

@@ -20,6 +20,11 @@ class Metrics:
             "to it that the contact is not called again.",
             registry=registry,
         )
+        self.misplaced = Counter(
+            "planner_misplaced",
+            "Outcomes in another partition than their key belongs to that were planned since PLANNER_MISPLACED=warn.",
+            registry=registry,
+        )
         self.batch_seconds = Histogram(
             "planner_batch_seconds", "From taking a batch to the broker's acknowledgement.", registry=registry
         )

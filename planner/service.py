@@ -55,6 +55,7 @@ class Service:
         self._traces = traces
         self._waits = waits
         self._stopping = stopping
+        self._told_misplaced = False
 
     async def handle(self, batch: Sequence[Incoming]) -> None:
         """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5):
@@ -128,6 +129,7 @@ class Service:
             self._metrics.outcomes.labels(name).inc(count)
         for code, count in reasons.items():
             self._metrics.rejections.labels(code).inc(count)
+        self._tell_misplaced(sum(verdict.misplaced for verdict in planned))
         for verdict in refused:
             if verdict.opt_out:
                 self._tell_lost_opt_out(verdict)
@@ -143,6 +145,13 @@ class Service:
             reasons=dict(reasons),
             ms=round(seconds * 1000),
         )
+
+    def _tell_misplaced(self, count: int) -> None:
+        """Once in the log; how many it are is what the counter is for."""
+        self._metrics.misplaced.inc(count)
+        if count and not self._told_misplaced:
+            self._told_misplaced = True
+            log.warning("outcome.misplaced", count=count, remedy="let every producer place by murmur2 of the key")
 
     def _tell_lost_opt_out(self, refused: Refused) -> None:
         self._metrics.rejected_opt_outs.inc()

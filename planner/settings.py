@@ -88,6 +88,12 @@ class PlannerSettings(Environment):
         description="How often the pins follow what others appended to the planned topic, above all tombstones: "
         "more often frees memory sooner and costs time.",
     )
+    misplaced: Literal["reject", "warn"] = Field(
+        "reject",
+        description="What becomes of an outcome in another partition than Kafka's murmur2 of its key gives. `warn` "
+        "plans it: only where one producer alone publishes and always places the same way, or order and opt-outs get "
+        "lost.",
+    )
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[A-Za-z0-9._-]{1,200}$",

@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from planner.app import Handle, make_app
-from planner.batch import Desk
+from planner.batch import Desk, Placement
 from planner.bulk import BulkReader
 from planner.core.resolution import Crm
 from planner.errors import Stuck
@@ -144,6 +144,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
             crm=prepared.crm,
             policy=settings.policy(version=planned_by),
             pins=pins,
+            placement=Placement(prepared.partitions, strict=settings.misplaced == "reject"),
         )
     )
     service = Service(

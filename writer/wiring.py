@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -74,7 +75,7 @@ def build_pool(settings: WriterSettings, metrics: Metrics) -> Pool:
         except OSError as error:
             why = f"cannot be read as a PEM file of certificates ({type(error).__name__})"
             raise Misconfigured([*problems, f"WRITER_DATAVERSE__CA_FILE: {why}"]) from None
-        channels.append(Channel(client, Pacer(_limits(settings.dataverse))))
+        channels.append(Channel(client, Pacer(_limits(settings.dataverse), dice=random.random)))
     if problems:
         raise Misconfigured(problems)
     return Pool(channels, metrics, api_path=f"/api/data/{settings.dataverse.api_version}/")

@@ -104,7 +104,7 @@ def outcomes(draw: Any) -> CallOutcome:
         owner_override=draw(st.none() | _UUIDS | _IDS),
         started_at=started,
         ended_at=started + timedelta(seconds=draw(st.integers(0, 86_400))),
-        baseline=draw(baselines()),
+        baseline=draw(baselines(started)),
         transcript=tuple(draw(st.lists(st.builds(Utterance, role=_TEXTS, text=_TEXTS), max_size=3))),
         warnings=tuple(
             draw(st.lists(st.builds(Notice, code=st.just("a_code"), field=st.none(), message=_TEXTS), max_size=2))
@@ -112,10 +112,10 @@ def outcomes(draw: Any) -> CallOutcome:
     )
 
 
-def baselines() -> st.SearchStrategy[Baseline]:
+def baselines(taken_at: datetime) -> st.SearchStrategy[Baseline]:
     return st.builds(
         Baseline,
-        captured_at=_MOMENTS,
+        captured_at=st.just(taken_at),
         etag=st.none() | st.just('W/"17"'),
         status=st.none() | st.sampled_from(list(QueueStatus)),
         last_session_id=st.none() | _IDS,

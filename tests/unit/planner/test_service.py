@@ -6,6 +6,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
 from planner.app import finish
+from planner.batch import Placement
 from planner.errors import Abandoned, NotPublished
 from planner.metrics import Metrics
 from planner.pins import MemoryPins
@@ -43,7 +44,7 @@ def a_service(*, pins=None, publisher=None, desk=None, stopping=lambda: False, t
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     service = Service(
-        desk=desk or a_desk(pins),
+        desk=desk or a_desk(pins, placement=Placement(1, strict=False)),
         pins=pins,
         publisher=publisher or FakePublisher(),
         topics=Topics(),
@@ -136,6 +137,14 @@ def test_an_opt_out_whose_plan_is_too_large_is_told_too():
     asyncio.run(service.handle([incoming(make_outcome(opt_out=True))]))
     assert registry.get_sample_value("planner_rejected_opt_outs_total") == 1
     assert last(publisher.published[0].headers, OPT_OUT) == b"true"
+
+
+def test_outcomes_that_are_misplaced_and_planned_are_counted_and_told_once(capsys):
+    service, registry = a_service()
+    for number in range(3):
+        asyncio.run(service.handle([incoming(make_outcome(session_id=f"s{number}"), partition=3)]))
+    assert registry.get_sample_value("planner_misplaced_total") == 3
+    assert capsys.readouterr().out.count("outcome.misplaced") == 1
 
 
 class UnavailableAtFirst:
