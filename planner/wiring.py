@@ -31,12 +31,14 @@ from schemas import environment
 from schemas.broker import BrokerUnavailable, BrokerView
 from schemas.codec import Codec
 from schemas.environment import Misconfigured
+from schemas.placed import check_placement
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.registry import RegistryUnavailable, SchemaRefused, codec
 from schemas.rights import planner_rights
 from schemas.topic_watch import TopicWatch
 from schemas.topics import TopicFacts
 from telemetry.endpoint import Endpoint, Verdict
+from telemetry.librdkafka import client_log
 
 log: Any = structlog.get_logger("planner")
 
@@ -106,6 +108,7 @@ def prepare(settings: PlannerSettings) -> Prepared:
     problems += [f"not checked: {error}" for error in unanswered]
     if problems or crm is None or broker is None or found is None or codecs is None:
         raise Misconfigured(problems)
+    check_placement(settings.broker, found.partitions, codecs[1], group=settings.group_id, log=client_log("planner"))
     return Prepared(settings, crm, broker, found, *codecs)
 
 

@@ -14,12 +14,14 @@ import structlog
 from schemas.broker import BrokerView
 from schemas.connection import BrokerSettings
 from schemas.environment import Misconfigured, unreadable_files
+from schemas.placed import check_placement
 from schemas.records import PlannedWriteback, WritebackResult
 from schemas.registry import codec
 from schemas.rights import writer_rights
 from schemas.topic_watch import TopicWatch
 from schemas.topics import TopicSpec
 from telemetry.endpoint import Endpoint
+from telemetry.librdkafka import client_log
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.dataverse import DataverseClient
 from writer.dataverse_facts import Facts
@@ -97,12 +99,18 @@ async def run(settings: WriterSettings) -> None:
     """The writer until SIGTERM or SIGINT. Raises Misconfigured, UnfitTopics, BrokerUnavailable, MustRestart."""
     broker = view_of_broker(settings)
     found = await asyncio.to_thread(broker.checked, timeout_s=CHECK_S)
+    await asyncio.to_thread(_check_placement, settings, found.partitions)
     watch = TopicWatch(broker, found, service="writer", every_s=settings.broker.check_topics_every_s)
     async with running(settings, watch) as service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stop)
         await service.run()
+
+
+def _check_placement(settings: WriterSettings, partitions: int) -> None:
+    plans = codec(PlannedWriteback, settings.broker.topics.planned_writebacks.name, settings.registry)
+    check_placement(settings.broker, partitions, plans, group=settings.group, log=client_log("writer"))
 
 
 @asynccontextmanager
@@ -162,7 +170,7 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
 
 def _read_results(settings: WriterSettings) -> Read:
     """In a dry run too: what landed before is known to it."""
-    config = settings.broker.client_config() | {"group.id": settings.group}  # a group that it may read with
+    config = settings.broker.consumer_config() | {"group.id": settings.group}  # a group that it may read with
     return reading(config, settings.broker.topics.writeback_results.name)
 
 
