@@ -23,9 +23,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, ConsumerRebalanceListener
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent
+
+from planner.fence import Fence, Membership
 
 READ_COMMITTED = "read_committed"
 
@@ -82,10 +84,19 @@ class Reading:
         return found
 
 
+class _Joining(ConsumerRebalanceListener):
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        thread = cast("_CarefulThread", self._thread)
+        cast("CarefulConsumer", thread.consumer).fence.joined(thread.present_membership())
+        await super().on_partitions_assigned(assigned)
+
+
 class CarefulConsumer(Consumer):
     """Faust's consumer, except for records of the topic that is acknowledged: those go by `Reading`."""
 
     logger = logging.getLogger("faust.transport")
+    RebalanceListener = _Joining
+    fence: Fence
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -172,6 +183,15 @@ class _CarefulThread(AIOKafkaConsumerThread):
         subscription: Any = self._ensure_consumer()._subscription.subscription  # noqa: SLF001  not to be had otherwise
         return subscription and subscription.assignment
 
+    def present_membership(self) -> Membership:
+        coordinator: Any = self._ensure_consumer()._coordinator  # noqa: SLF001  where Faust has its generation from too
+        return Membership(
+            group_id=coordinator.group_id,
+            generation=coordinator.generation,
+            member_id=coordinator.member_id,
+            instance_id=self.app.conf.consumer_group_instance_id,
+        )
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         """Records of transactions that are open or were rolled back are no outcomes and no plans. Faust would read them
         unless it ran its own transactions."""
@@ -190,7 +210,7 @@ class _CarefulThread(AIOKafkaConsumerThread):
                 self._ensure_consumer().seek(tp, offset)
 
 
-def read_carefully(app: Any) -> None:
+def read_carefully(app: Any, fence: Fence) -> None:
     """To be called before anything of the app is used."""
     app.flow_control = KeepingFlow()
-    cast("Any", app.transport).Consumer = CarefulConsumer
+    cast("Any", app.transport).Consumer = type("CarefulConsumer", (CarefulConsumer,), {"fence": fence})

@@ -43,7 +43,10 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
         return prepared
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    planner = build(prepared, parts, tracing=tracing)
+    try:
+        planner = build(prepared, parts, tracing=tracing)
+    except (Misconfigured, *STARTUP_ERRORS) as error:
+        return _refused(error)
     planner.endpoint.start()
     log.info("endpoint.listening", port=planner.endpoint.port)
     log.info(
@@ -117,13 +120,18 @@ def check(settings: PlannerSettings, *, as_json: bool) -> int:
 def _prepared(settings: PlannerSettings) -> Prepared | int:
     try:
         return prepare(settings)
-    except Misconfigured as error:
-        for problem in error.problems:
-            log.error("planner.misconfigured", problem=problem)  # noqa: TRY400  the problem says it all
-        return EX_CONFIG
-    except STARTUP_ERRORS as error:
-        log.error("planner.unavailable", problem=str(error))  # noqa: TRY400
+    except (Misconfigured, *STARTUP_ERRORS) as error:
+        return _refused(error)
+
+
+def _refused(error: Exception) -> int:
+    """Says why there is no planner. The exit code."""
+    if not isinstance(error, Misconfigured):
+        log.error("planner.unavailable", problem=str(error))
         return EX_UNAVAILABLE
+    for problem in error.problems:
+        log.error("planner.misconfigured", problem=problem)
+    return EX_CONFIG
 
 
 def _say(problems: list[str], code: int, *, as_json: bool, **facts: Any) -> int:

@@ -16,9 +16,10 @@ import structlog
 
 from planner.batch import AlreadyPlanned, Desk, Incoming, Planned, Refused, Verdict
 from planner.errors import EX_SOFTWARE, Abandoned
+from planner.fence import Membership
 from planner.metrics import Metrics
 from planner.pins import Pin, Pins
-from planner.publisher import Publisher, Record
+from planner.publisher import Progress, Publisher, Record
 from planner.rejections import PLAN_TOO_LARGE, rejection
 from planner.traces import Traces
 from planner.waiting import Waits
@@ -54,22 +55,27 @@ class Service:
         self._waits = waits
         self._stopping = stopping
 
-    async def handle(self, batch: Sequence[Incoming]) -> None:
+    async def handle(self, batch: Sequence[Incoming], membership: Membership) -> None:
         """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5):
         Abandoned if nothing is wrong with it but it is not for this planner to see it through."""
         left = batch
         while left:
             began = time.monotonic()
-            verdicts = await self._acknowledged(await self._verdicts(left))
+            verdicts = await self._acknowledged(await self._verdicts(left), membership)
             self._pin(verdicts)
             self._tell(verdicts, time.monotonic() - began)
             left = left[len(verdicts) :]
         self._pins.turned({incoming.partition for incoming in batch})
 
-    async def _acknowledged(self, verdicts: list[Verdict]) -> list[Verdict]:
+    async def _acknowledged(self, verdicts: list[Verdict], membership: Membership) -> list[Verdict]:
         """The verdicts as they stand on the topics: a plan that its topic does not take is a rejection (P6)."""
         records = {place: record for place, verdict in enumerate(verdicts) if (record := self._record(verdict))}
-        too_large = {id(record) for record in await self._publisher.publish(list(records.values()))}
+        progress = Progress(
+            self._topics.call_outcomes.name,
+            {verdict.incoming.partition: verdict.incoming.offset + 1 for verdict in verdicts},
+            membership,
+        )
+        too_large = {id(record) for record in await self._publisher.publish(list(records.values()), progress)}
         return [
             Refused(verdict.incoming, (PLAN_TOO_LARGE,))
             if isinstance(verdict, Planned) and id(records[place]) in too_large

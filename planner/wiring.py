@@ -18,6 +18,7 @@ from planner.batch import Desk
 from planner.bulk import BulkReader
 from planner.core.resolution import Crm
 from planner.errors import Stuck
+from planner.fence import Fence
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
 from planner.pins import MemoryPins, Pins
@@ -108,6 +109,7 @@ class Parts:
 
 
 def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) -> Planner:
+    """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, begin to publish."""
     settings = prepared.settings
     planned_by = own_version()
     registry = CollectorRegistry()
@@ -116,13 +118,14 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     metrics.build.info({"version": planned_by, "mapping": prepared.crm.fingerprint})
     pins = parts.pins(_pins(settings))
     metrics.pins.set_function(lambda: len(pins))
-    publisher = parts.publisher(
-        Publisher(
-            settings.broker,
-            delivery_timeout_s=settings.delivery_timeout_s,
-            max_message_bytes=settings.max_message_bytes,
-        )
+    opened = Publisher(
+        settings.broker,
+        transactional_id=f"{settings.group_id}-{settings.instance_id}",
+        delivery_timeout_s=settings.delivery_timeout_s,
+        max_message_bytes=settings.max_message_bytes,
     )
+    opened.open()
+    publisher = parts.publisher(opened)
     desk = parts.desk(
         Desk(
             outcomes=prepared.outcomes,
@@ -155,10 +158,11 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         partitions=prepared.partitions,
         pins=store,
         reader=reader,
+        fence=(fence := Fence()),
         handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )
-    health = Health(app, metrics, store, reader, waits)
+    health = Health(app, metrics, store, reader, waits, fence)
     app.task(health.watch)
     app.task(health.follow(reader, settings.follow_every_s))
     endpoint = Endpoint(
@@ -183,12 +187,15 @@ class Health:
     """Live: the loop turned lately. Ready: assigned, recovered, and waiting for nobody. The mapping was loaded before
     there was a loop."""
 
-    def __init__(self, app: faust.App, metrics: Metrics, store: PinStore, reader: BulkReader, waits: Waits) -> None:
+    def __init__(
+        self, app: faust.App, metrics: Metrics, store: PinStore, reader: BulkReader, waits: Waits, fence: Fence
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._store = store
         self._reader = reader
         self._waits = waits
+        self._fence = fence
         self._progressed_at = time.monotonic()
         self._read_then = 0
         self._turned_at = time.monotonic()
@@ -253,10 +260,11 @@ class Health:
     def _end_if_stuck(self, *, ready: bool) -> None:
         """Faust's consumer can end up without partitions and without an error; only a new process gets out of that."""
         now, read = time.monotonic(), self._store.records_read
-        if ready or read > self._read_then or self._waits.causes:
+        on_its_way = (ready or bool(self._waits.causes)) and not self._fence.waits_for_rebalance
+        if on_its_way or read > self._read_then:
             self._progressed_at, self._read_then = now, read
         elif now - self._progressed_at > LONGEST_STANDSTILL_S:
-            hard_exit(Stuck(f"neither assigned nor recovering for {LONGEST_STANDSTILL_S:.0f} s"))
+            hard_exit(Stuck(f"neither assigned nor recovering nor planning for {LONGEST_STANDSTILL_S:.0f} s"))
 
 
 STARTUP_ERRORS = (BrokerUnavailable, RegistryUnavailable)

@@ -12,6 +12,7 @@ from faust.types.tuples import ConsumerMessage
 from planner.app import acknowledge, make_app
 from planner.bulk import BulkReader
 from planner.disk_pins import DiskPins
+from planner.fence import Fence
 from planner.pins import MemoryPins
 from planner.reading import CarefulConsumer, KeepingFlow
 from planner.settings import read_settings
@@ -44,6 +45,7 @@ def an_app(*, pins=None, reader=None):
         partitions=1,
         pins=pins,
         reader=reader,
+        fence=Fence(),
         handle=None,
         hard_exit=hard_exit,
     )

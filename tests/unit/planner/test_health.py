@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from planner import wiring
 from planner.errors import Stuck
+from planner.fence import Fence, Membership
 from planner.metrics import Metrics
 from planner.waiting import Waits
 from planner.wiring import LONGEST_STANDSTILL_S, Health
@@ -44,8 +45,8 @@ def parts(monkeypatch):
     monkeypatch.setattr(wiring, "hard_exit", parts.ended.append)
     monkeypatch.setattr(wiring, "log", parts.told)
     metrics = Metrics(parts.registry)
-    parts.waits = Waits(metrics)
-    parts.health = Health(parts.app, metrics, parts.store, parts.reader, parts.waits)
+    parts.waits, parts.fence = Waits(metrics), Fence()
+    parts.health = Health(parts.app, metrics, parts.store, parts.reader, parts.waits, parts.fence)
     return parts
 
 
@@ -114,6 +115,19 @@ def test_a_planner_that_neither_recovers_nor_plans_starts_again(parts):
         turn(parts)
     assert parts.ended == []
     parts.clock.now += LONGEST_STANDSTILL_S + 1
+    turn(parts)
+    assert isinstance(parts.ended[0], Stuck)
+
+
+def test_a_planner_that_gave_up_a_batch_and_gets_no_new_membership_starts_again(parts):
+    parts.app.tables.actives_ready, parts.app.tables.recovery.in_recovery, parts.reader.remaining = True, False, 0
+    parts.fence.joined(Membership("g", 1, "m"))
+    turn(parts)
+    parts.fence.give_up(1)
+    parts.clock.now += LONGEST_STANDSTILL_S - 1
+    turn(parts)
+    assert parts.ended == []
+    parts.clock.now += 2
     turn(parts)
     assert isinstance(parts.ended[0], Stuck)
 
