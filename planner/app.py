@@ -32,7 +32,7 @@ from planner.batch import Incoming
 from planner.bulk import BulkReader, BulkRecovery
 from planner.errors import Abandoned
 from planner.fence import Fence, Membership
-from planner.reading import read_carefully
+from planner.reading import Jumped, read_carefully
 from planner.recovery import PinStore
 from planner.settings import PlannerSettings
 
@@ -81,6 +81,7 @@ def make_app(
     pins: PinStore,
     reader: BulkReader,
     fence: Fence,
+    jumped: Jumped,
     handle: Handle,
     hard_exit: HardExit,
 ) -> faust.App:
@@ -109,7 +110,7 @@ def make_app(
         producer_acks=-1,
         loghandlers=[],
     )
-    read_carefully(app, fence)
+    read_carefully(app, fence, jumped)
     outcomes = app.topic(topics.call_outcomes.name, **_RAW)
     planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **_RAW)
     table = cast(

@@ -56,6 +56,8 @@ class Fence:
     def __init__(self) -> None:
         self._present: Membership | None = None
         self._given_up: int | None = None
+        self.abandoned = 0
+        """Batches."""
 
     def joined(self, membership: Membership) -> None:
         """After every rebalance, before anything of it is read."""
@@ -74,6 +76,12 @@ class Fence:
         """A batch of this generation was abandoned. Nothing that came behind it may be published: its progress would
         pass the batch by. Everything is delivered again after the rebalance."""
         self._given_up = generation
+        self.abandoned += 1
+
+    @property
+    def generation(self) -> int:
+        """0 before it is a member."""
+        return self._present.generation if self._present else 0
 
     @property
     def waits_for_rebalance(self) -> bool:

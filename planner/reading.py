@@ -20,7 +20,7 @@ them would hold up the commit for ever.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, ConsumerRebalanceListener
@@ -28,6 +28,9 @@ from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
 from planner.fence import Fence, Membership
+
+Jumped = Callable[[int, int, int], None]
+"""Told of a partition, the offset that it was read up to, and the next one that there was."""
 
 READ_COMMITTED = "read_committed"
 
@@ -50,14 +53,17 @@ class Reading:
         self._next: dict[TP, int] = {}
         self._fetched_to: dict[TP, int] = {}
         self._after_gap: dict[tuple[TP, int], int] = {}
+        self._begun: set[TP] = set()
+        """Partitions of which the batch holds the first record of the assignment."""
 
-    def fetched(self, assignment: object, offsets: Mapping[TP, Iterable[int]]) -> None:
+    def fetched(self, assignment: object, offsets: Mapping[TP, Sequence[int]]) -> None:
         """A batch, after the one before was dealt with. Records come in order from where the assignment began; one that
         comes again, since somebody sought back to what is committed, was handed over already."""
         if assignment is not self.assignment:
             self.assignment = assignment
             self.first, self._next, self._fetched_to = {}, {}, {}
         self._after_gap = {}
+        self._begun = {tp for tp, of_partition in offsets.items() if of_partition and tp not in self.first}
         for tp, of_partition in offsets.items():
             for offset in of_partition:
                 expected = self._fetched_to.get(tp, offset)
@@ -66,6 +72,16 @@ class Reading:
                 self.first.setdefault(tp, offset)
                 self._next.setdefault(tp, offset)
                 self._fetched_to[tp] = offset + 1
+
+    def jumps(self, committed: Mapping[TP, int | None]) -> list[tuple[TP, int, int]]:
+        """In the batch that was just fetched: where it would have gone on, and where it did. What lies between is not
+        in the topic, for whatever reason."""
+        found = [(tp, expected, offset) for (tp, offset), expected in self._after_gap.items()]
+        for tp in self._begun:
+            progress = committed.get(tp)
+            if progress is not None and progress < self.first[tp]:
+                found.append((tp, progress, self.first[tp]))
+        return found
 
     def is_next(self, tp: TP, offset: int) -> bool:
         """Whether it was not handed over yet, and everything before it was."""
@@ -97,6 +113,7 @@ class CarefulConsumer(Consumer):
     logger = logging.getLogger("faust.transport")
     RebalanceListener = _Joining
     fence: Fence
+    jumped: Jumped
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -122,6 +139,8 @@ class CarefulConsumer(Consumer):
                     if not self._is_changelog_tp(tp)
                 },
             )
+            for tp, expected, offset in self.reading.jumps(self._committed_offset):
+                self.jumped(tp.partition, expected, offset)
         return records
 
     async def _hand_over_in_order(self, message: Any) -> None:
@@ -210,7 +229,8 @@ class _CarefulThread(AIOKafkaConsumerThread):
                 self._ensure_consumer().seek(tp, offset)
 
 
-def read_carefully(app: Any, fence: Fence) -> None:
+def read_carefully(app: Any, fence: Fence, jumped: Jumped) -> None:
     """To be called before anything of the app is used."""
     app.flow_control = KeepingFlow()
-    cast("Any", app.transport).Consumer = type("CarefulConsumer", (CarefulConsumer,), {"fence": fence})
+    parts = {"fence": fence, "jumped": staticmethod(jumped)}
+    cast("Any", app.transport).Consumer = type("CarefulConsumer", (CarefulConsumer,), parts)

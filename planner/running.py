@@ -48,6 +48,7 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
     except (Misconfigured, *STARTUP_ERRORS) as error:
         return _refused(error)
     planner.endpoint.start()
+    planner.positions.start()
     log.info("endpoint.listening", port=planner.endpoint.port)
     log.info(
         "planner.starting",
@@ -64,6 +65,7 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
     for handler in logging.getLogger().handlers:
         handler.addFilter(_of_aiokafka(Rarely()))
     code = _until_stopped(worker)
+    planner.positions.stop.set()
     planner.publisher.close()
     planner.endpoint.stop()
     log.info("planner.stopped", exit_code=code)

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn
 
@@ -136,8 +135,6 @@ class Service:
             self._metrics.rejections.labels(code).inc(count)
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_size.observe(len(verdicts))
-        if ages := [verdict.incoming.received_at for verdict in verdicts if verdict.incoming.received_at]:
-            self._metrics.oldest_outcome_age.set((datetime.now(UTC) - min(ages)).total_seconds())
         log.info(
             "batch.planned",
             planned=len(planned),

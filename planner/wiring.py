@@ -22,6 +22,7 @@ from planner.fence import Fence
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
 from planner.pins import MemoryPins, Pins
+from planner.positions import Positions
 from planner.publisher import Publisher
 from planner.recovery import PinStore
 from planner.service import Service, hard_exit
@@ -96,6 +97,7 @@ class Planner:
     app: faust.App
     endpoint: Endpoint
     publisher: Publisher
+    positions: Positions
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,14 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     planned_by = own_version()
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    waits = Waits(metrics)
-    metrics.build.info({"version": planned_by, "mapping": prepared.crm.fingerprint})
+    waits, fence = Waits(metrics), Fence()
+    metrics.build.info(
+        {
+            "version": planned_by,
+            "mapping": prepared.crm.fingerprint,
+            "mode": f"redaction {settings.redaction}, transcript {settings.transcript}",
+        }
+    )
     pins = parts.pins(_pins(settings))
     metrics.pins.set_function(lambda: len(pins))
     opened = Publisher(
@@ -153,12 +161,21 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
 
     store = PinStore(pins, prepared.plans, unreadable)
     reader = BulkReader(settings.broker, store, waits, group_id=settings.group_id)
+    positions = Positions(
+        settings.broker,
+        metrics,
+        waits,
+        group_id=settings.group_id,
+        ours=lambda: assigned_to(app, settings.broker.topics.call_outcomes.name),
+        every_s=settings.look_every_s,
+    )
     app = make_app(
         settings,
         partitions=prepared.partitions,
         pins=store,
         reader=reader,
-        fence=(fence := Fence()),
+        fence=fence,
+        jumped=positions.jumped,
         handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )
@@ -172,7 +189,11 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         live=health.live,
         ready=health.ready,
     )
-    return Planner(app, endpoint, publisher)
+    return Planner(app, endpoint, publisher, positions)
+
+
+def assigned_to(app: faust.App, topic: str) -> list[int]:
+    return [tp.partition for tp in app.assignor.assigned_actives() if tp.topic == topic]
 
 
 def _pins(settings: PlannerSettings) -> Pins:
@@ -200,6 +221,7 @@ class Health:
         self._read_then = 0
         self._turned_at = time.monotonic()
         self._was_ready = False
+        self._generation = self._abandoned = 0
 
     async def watch(self) -> None:
         while not self._app.should_stop:
@@ -255,7 +277,14 @@ class Health:
         if ready and not self._was_ready:
             log.info("planner.ready", partitions=self._assigned(), recovered=self._store.records_read)
         self._was_ready = ready
+        self._count()
         self._end_if_stuck(ready=ready)
+
+    def _count(self) -> None:
+        self._metrics.assigned.set(self._assigned())
+        self._metrics.rebalances.inc(max(0, self._fence.generation - self._generation))
+        self._metrics.abandoned.inc(self._fence.abandoned - self._abandoned)
+        self._generation, self._abandoned = self._fence.generation, self._fence.abandoned
 
     def _end_if_stuck(self, *, ready: bool) -> None:
         """Faust's consumer can end up without partitions and without an error; only a new process gets out of that."""

@@ -19,6 +19,7 @@ from planner.settings import read_settings
 
 OUTCOMES, PLANNED = TP("call-outcomes", 0), TP("planned-writebacks", 0)
 ONE, TWO = object(), object()
+JUMPS: list[tuple[int, int, int]] = []
 SETTINGS = read_settings({}, mapping_file="mapping.json")
 
 
@@ -46,6 +47,7 @@ def an_app(*, pins=None, reader=None):
         pins=pins,
         reader=reader,
         fence=Fence(),
+        jumped=lambda *jump: JUMPS.append(jump),
         handle=None,
         hard_exit=hard_exit,
     )
