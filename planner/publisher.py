@@ -26,6 +26,8 @@ from telemetry.librdkafka import client_log
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.RECORD_LIST_TOO_LARGE)
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  its public name
 _NOT_ALLOWED = (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+_PURGED = {"_PURGE_QUEUE", "_PURGE_INFLIGHT", "OUT_OF_ORDER_SEQUENCE_NUMBER"}
+_MOST_AFTERMATH = 3
 _NOT_A_MEMBER = (
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
@@ -70,6 +72,10 @@ class Publisher:
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": round(delivery_timeout_s * 1000),
                 "delivery.timeout.ms": round(delivery_timeout_s * 1000),
+                # librdkafka throws the brokers that it knows away when all are gone, and then waits without end for the
+                # one that coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
+                "metadata.recovery.strategy": "none",
+                "reconnect.backoff.max.ms": 1000,
                 "message.max.bytes": max_message_bytes,
                 "linger.ms": 2,
                 "compression.type": "gzip",  # the one codec that every reader has; recovery reads these topics again
@@ -101,7 +107,11 @@ class Publisher:
         """
         if not records:
             return []
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._publish, records, progress)
+        publishing = asyncio.get_running_loop().run_in_executor(self._thread, self._publish, records, progress)
+        try:
+            return await asyncio.wait_for(publishing, 10 * self._delivery_timeout_s)
+        except TimeoutError:
+            raise NotPublished("no answer from the broker, and the client does not give up either") from None
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -109,14 +119,23 @@ class Publisher:
     def _publish(self, records: Sequence[Record], progress: Progress | None) -> list[Record]:
         """A transaction that met a record which is too large is rolled back and tried again: with that record alone,
         since it may have been too large only together with others, and then with a smaller one in its place."""
-        attempts = [_Attempt(record) for record in records]
+        attempts, aftermath = [_Attempt(record) for record in records], 0
         while True:
             with _translated("begin a transaction"):
                 self._producer.begin_transaction()
-            if not (too_large := self._delivered(attempts)):
+            try:
+                too_large = self._delivered(attempts)
+            except _Aftermath as error:
+                aftermath += 1
+                if aftermath > _MOST_AFTERMATH:
+                    raise NotPublished(str(error)) from None
+                self._abort()
+                continue
+            if not too_large:
                 self._commit(progress)
                 return [each.original for each in attempts if each.replaced]
             self._abort()
+            aftermath = 0
             for each in attempts:
                 if id(each.record) in too_large:
                     each.shrink()
@@ -138,6 +157,8 @@ class Publisher:
         self._producer.flush(self._delivery_timeout_s + 5)
         if delivery.too_large:  # the others may have been given up for its sake
             return delivery.too_large
+        if delivery.errors and delivery.errors <= _PURGED:
+            raise _Aftermath(", ".join(sorted(delivery.errors)))
         if delivery.errors or delivery.acknowledged < len(records):
             raise NotPublished(", ".join(sorted(delivery.errors)) or "no answer from the broker")
         return []
@@ -183,6 +204,11 @@ class Publisher:
                 return
             else:
                 return
+
+
+class _Aftermath(Exception):
+    """librdkafka goes on counting from a record that was refused for its size, as if the broker had it. The broker
+    refuses what comes next as out of order, and only the transaction after that is in step again."""
 
 
 @dataclass(slots=True)

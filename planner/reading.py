@@ -19,8 +19,10 @@ them would hold up the commit for ever.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, ConsumerRebalanceListener
@@ -32,6 +34,7 @@ from planner.fence import Fence, Membership
 Jumped = Callable[[int, int, int], None]
 """Told of a partition, the offset that it was read up to, and the next one that there was."""
 
+_STOPS_WITHIN_S = 5.0
 READ_COMMITTED = "read_committed"
 
 
@@ -169,6 +172,11 @@ class CarefulConsumer(Consumer):
         """Faust's stream also acknowledges what it skips for it came with an earlier assignment."""
         return bool(message.tracked) and super().ack(message)
 
+    async def commit_and_end_transactions(self) -> None:
+        """At a stop. A broker that is away is not waited for: what is not committed is delivered again, and known."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(super().commit_and_end_transactions(), _STOPS_WITHIN_S)
+
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Says nothing. Faust would watch the planned topic as if an agent read it, and take every partition that is
         idle for one that hangs: an error per partition every 2.5 s from the fifth minute on. What really stands still
@@ -197,6 +205,13 @@ class _CarefulThread(AIOKafkaConsumerThread):
     """Where the client lives. What is asked here cannot be cut in two by a new assignment."""
 
     logger = logging.getLogger("faust.transport")
+
+    async def on_thread_stop(self) -> None:
+        """Leaves the group and closes the client, for as long as that takes with a broker that is there. Without one
+        aiokafka would try for a minute, and end the thread with a traceback past the log: what it cancels itself it
+        does not expect."""
+        with suppress(Exception, asyncio.CancelledError):
+            await asyncio.wait_for(super().on_thread_stop(), _STOPS_WITHIN_S)
 
     def present_assignment(self) -> object:
         subscription: Any = self._ensure_consumer()._subscription.subscription  # noqa: SLF001  not to be had otherwise

@@ -19,7 +19,7 @@ from typing import Any
 import faust
 import structlog
 
-from planner.errors import EX_CONFIG
+from planner.errors import EX_CONFIG, EX_SOFTWARE
 from planner.settings import PlannerSettings
 from planner.wiring import STARTUP_ERRORS, Parts, Prepared, build, own_version, prepare
 from schemas.environment import Misconfigured
@@ -101,10 +101,11 @@ def _spare_the_garbage_collector() -> None:
 
 
 def _until_stopped(worker: faust.Worker) -> int:
+    """Whatever Faust ends with by itself means that it gave up: nothing is lost, and a new process goes on."""
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 1
+        return 0 if ended.code in (0, None) else EX_SOFTWARE
 
 
 def check(settings: PlannerSettings, *, as_json: bool) -> int:

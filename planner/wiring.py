@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import faust
 import structlog
+from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
 from planner.app import Handle, make_app
@@ -228,6 +229,7 @@ class Health:
             self._turned_at = time.monotonic()
             self._say()
             await self._app.sleep(1.0)
+        self._reader.stopped.set()
 
     def follow(self, reader: BulkReader, every_s: float) -> Callable[[], Awaitable[None]]:
         """A task that keeps the pins up with the planned topic, once recovery is over."""
@@ -236,9 +238,16 @@ class Health:
             while not self._app.should_stop:
                 await self._app.sleep(every_s)
                 if self.ready().ok:
-                    await reader.follow()
+                    await self._follow_once(reader)
 
         return follow
+
+    async def _follow_once(self, reader: BulkReader) -> None:
+        """A broker that goes away meanwhile is no reason to end: there is another time."""
+        try:
+            await reader.follow()
+        except KafkaException as error:
+            log.warning("pins.not_followed", error=error.args[0].name())
 
     def live(self) -> Verdict:
         silence = time.monotonic() - self._turned_at

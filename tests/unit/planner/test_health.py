@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections import Counter
 from types import SimpleNamespace
 
@@ -35,7 +36,7 @@ def parts(monkeypatch):
     parts = SimpleNamespace(
         app=SimpleNamespace(tables=tables, assignor=assignor, should_stop=False),
         store=SimpleNamespace(records_read=0),
-        reader=SimpleNamespace(remaining=900_000),
+        reader=SimpleNamespace(remaining=900_000, stopped=threading.Event()),
         registry=CollectorRegistry(),
         clock=Clock(),
         ended=[],
