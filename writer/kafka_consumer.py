@@ -78,6 +78,16 @@ class Taken:
     timestamp_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The consumer group's generation, for a transaction, and the epochs of the partitions that are ours at least since
+    then. If one was taken away since, the broker refuses the generation.
+    """
+
+    group: Any
+    epochs: Mapping[int, int]
+
+
 class Listener(Protocol):
     """What the consumer thread tells the event loop; called on the loop, in order."""
 
@@ -122,6 +132,7 @@ class ConsumerOptions:
             "enable.partition.eof": True,  # offsets at the end of a log may hold no record: this says when it is read
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",  # copies of requeued plans, and offsets that are not undecided
             "allow.auto.create.topics": False,
             "max.poll.interval.ms": self.max_poll_interval_ms,
             "queued.max.messages.kbytes": 16_384,  # B3: what librdkafka fetches ahead
@@ -176,6 +187,7 @@ class ConsumerThread:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self.protocol: GroupProtocol = options.protocol or "consumer"
+        self._consumer: Consumer | None = None
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._epochs: dict[int, int] = {}
@@ -203,6 +215,19 @@ class ConsumerThread:
     def commit(self, positions: Mapping[int, Position]) -> None:
         """Commit in the background. A failure is told to the listener; the next commit covers it."""
         self._orders.put(lambda consumer: self._commit_in_background(consumer, positions))
+
+    def fence(self) -> Fence:
+        """From any thread. In this order: a generation that is newer than our partitions would let us speak of what is
+        somebody else's. librdkafka takes no new one before `_on_revoke` and `_on_lost` have let go of the partitions.
+        """
+        consumer = self._consumer
+        if consumer is None:
+            return Fence(None, {})
+        try:
+            group = consumer.consumer_group_metadata()
+        except RuntimeError:  # it is closed
+            return Fence(None, {})
+        return Fence(group, dict(self._epochs))
 
     async def close(self) -> None:
         """Give everything up: the listener is asked to release all partitions, its progress is committed."""
@@ -280,7 +305,7 @@ class ConsumerThread:
 
     def _connected(self) -> Consumer:
         config = self._options.for_protocol(self.protocol)
-        consumer = self._connect({**config, "on_commit": self._on_commit})
+        self._consumer = consumer = self._connect({**config, "on_commit": self._on_commit})
         consumer.subscribe(
             [self._options.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from tests.unit.writer.workbench import make_record
 from writer.errors import MustRestart
-from writer.kafka_producer import BrokerPublisher
+from writer.kafka_producer import BrokerPublisher, Outgoing
+
+RECORD = Outgoing("results", 3, b"k", b"v", [("traceparent", b"00")], about=make_record(), settles=True)
 
 
 class FakeMessage:
@@ -48,7 +51,7 @@ def publish(*fates: Any) -> tuple[int, list[str], FakeProducer]:
     async def run() -> int:
         publisher = BrokerPublisher({}, on_wait=waited.append, connect=lambda _: producer)  # type: ignore[arg-type,return-value]
         try:
-            return await publisher.publish("results", 3, key=b"k", value=b"v", headers=[("traceparent", b"00")])
+            return await publisher.publish(RECORD)
         finally:
             await publisher.close(within_s=1)
 
