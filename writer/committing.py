@@ -113,7 +113,7 @@ class Committing:
 
     async def _next(self, fence: Callable[[], Fence]) -> None:
         in_thread = asyncio.get_running_loop().run_in_executor
-        at = await in_thread(self._thread, fence)
+        at = fence()
         ours = self._take(at.epochs)
         settling: dict[int, list[int]] = {}
         for waiting in ours:

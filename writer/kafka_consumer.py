@@ -187,7 +187,7 @@ class ConsumerThread:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self.protocol: GroupProtocol = options.protocol or "consumer"
-        self._consumer: Consumer | None = None
+        self._fence = Fence(None, {})
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._epochs: dict[int, int] = {}
@@ -217,17 +217,8 @@ class ConsumerThread:
         self._orders.put(lambda consumer: self._commit_in_background(consumer, positions))
 
     def fence(self) -> Fence:
-        """From any thread. In this order: a generation that is newer than our partitions would let us speak of what is
-        somebody else's. librdkafka takes no new one before `_on_revoke` and `_on_lost` have let go of the partitions.
-        """
-        consumer = self._consumer
-        if consumer is None:
-            return Fence(None, {})
-        try:
-            group = consumer.consumer_group_metadata()
-        except RuntimeError:  # it is closed
-            return Fence(None, {})
-        return Fence(group, dict(self._epochs))
+        """As the thread last knew it; may be called from anywhere."""
+        return self._fence
 
     async def close(self) -> None:
         """Give everything up: the listener is asked to release all partitions, its progress is committed."""
@@ -267,12 +258,21 @@ class ConsumerThread:
             return
         self.turns += 1
         self.turned_at = time.monotonic()
+        self._take_generation(consumer)
         records, errors = self._split(messages)
         if records:
             self._tell(self._listener.received, records)
         self._tell_ends(consumer)
         for failure in errors:
             self._judge(failure)
+
+    def _take_generation(self, consumer: Consumer) -> None:
+        """Only here: asked for from another thread while this one polls, librdkafka and Python wait for each other.
+
+        It takes no new generation before `_on_revoke` and `_on_lost` have let go of the partitions: it never is newer
+        than `_epochs`.
+        """
+        self._fence = Fence(consumer.consumer_group_metadata(), dict(self._epochs))
 
     def _tell_ends(self, consumer: Consumer) -> None:
         """After what was received, so that an end is never heard of before its records. Nothing is heard of partitions
@@ -305,7 +305,7 @@ class ConsumerThread:
 
     def _connected(self) -> Consumer:
         config = self._options.for_protocol(self.protocol)
-        self._consumer = consumer = self._connect({**config, "on_commit": self._on_commit})
+        consumer = self._connect({**config, "on_commit": self._on_commit})
         consumer.subscribe(
             [self._options.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -430,6 +430,7 @@ class ConsumerThread:
             self._next.pop(partition, None)
             self._read_up_to.pop(partition, None)
         self._paused -= frozenset(partitions)
+        self._fence = Fence(self._fence.group, dict(self._epochs))
 
     def _tell(self, heard: Callable[[Any], None], what: Any) -> None:
         self._loop.call_soon_threadsafe(heard, what)

@@ -74,7 +74,7 @@ def test_W1_after_a_kill_the_committed_offsets_say_exactly_which_plans_have_resu
         for message in topic.read(topic.topics.planned_writebacks.name)
     }
     writer = writers("writer-0", prefix_of(topic), WRITER_CONSUMER__PROTOCOL=protocol)
-    for share in (0.1, 0.3, 0.5, 0.7):
+    for share in (0.2, 0.6):
         writer.start()
         wait_until(lambda share=share: len(last_words(topic)) >= len(plans) * share, what="some settled", seconds=60)
         writer.kill()
