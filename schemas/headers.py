@@ -18,6 +18,8 @@ REJECTION_REASONS = "rejection-reasons"
 REJECTED_BY = "rejected-by"
 REJECTED_FROM = "rejected-from"
 SETTLED_AS = "settled-as"
+OPT_OUT = "opt-out"
+"""`true` on a rejected outcome in which the contact asked not to be called."""
 
 Headers = Sequence[tuple[str, bytes]]
 

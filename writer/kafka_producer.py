@@ -15,7 +15,10 @@ from typing import Protocol, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from schemas.broker_errors import Kind, kind_of, missing_right
 from schemas.connection import ClientConfig
+from schemas.environment import Misconfigured
+from schemas.rights import Operation
 from telemetry.librdkafka import client_log
 from writer.errors import MustRestart, RecordTooLarge
 from writer.kafka_consumer import Taken
@@ -24,18 +27,6 @@ _POLL_S = 0.1
 _QUEUE_FULL_S = 0.02
 LARGEST = 64 * 1024 * 1024
 """Before compression, so that the broker's own limit decides: it holds for what is compressed."""
-NOT_YET = {
-    KafkaError._MSG_TIMED_OUT,  # noqa: SLF001  its public name
-    KafkaError._TRANSPORT,  # noqa: SLF001
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-    KafkaError._TIMED_OUT,  # noqa: SLF001
-    KafkaError.NOT_ENOUGH_REPLICAS,
-    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-}
-TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -59,7 +50,9 @@ class PartitionLost(Exception):
 
 class Publisher(Protocol):
     async def publish(self, record: Outgoing) -> int:
-        """The record's offset, once it counts for everybody. Raises MustRestart if it never will; PartitionLost."""
+        """The record's offset, once it counts for everybody. Raises MustRestart if it never will, and
+        Misconfigured if a right is missing; PartitionLost.
+        """
         ...
 
 
@@ -87,10 +80,15 @@ class BrokerPublisher:
             told = await self._once(record)
             if isinstance(told, int):
                 return told
-            if told.fatal() or (told.code() not in NOT_YET and not told.retriable()):
-                refused = RecordTooLarge if told.code() in TOO_LARGE else MustRestart
-                raise refused(f"the broker refuses a record for {record.topic}: {told.name()}")
-            self._on_wait(told.name())
+            match kind_of(told):
+                case Kind.PASSES:
+                    self._on_wait(told.name())
+                case Kind.TOO_LARGE:
+                    raise RecordTooLarge(f"the broker refuses a record for {record.topic}: {told.name()}")
+                case Kind.FORBIDDEN:
+                    raise Misconfigured([missing_right(told, (), doing=Operation.WRITE, name=record.topic)])
+                case Kind.REFUSED:
+                    raise MustRestart(f"the broker refuses a record for {record.topic}: {told.name()}")
 
     async def _once(self, record: Outgoing) -> int | KafkaError:
         delivered: asyncio.Future[int | KafkaError] = self._loop.create_future()

@@ -21,7 +21,7 @@ from writer.work import Work
 
 
 class Outbox:
-    """`write` off: results go to the rehearsals, and nothing else is published (W8)."""
+    """`write` off: results go to the topic of dry runs, and nothing else is published (W8)."""
 
     def __init__(
         self, publisher: Publisher, topics: Topics, codec: Codec[WritebackResult], *, name: str, write: bool
@@ -34,7 +34,7 @@ class Outbox:
 
     async def result(self, work: Work, result: WritebackResult, *, settles: bool) -> None:
         """Returns when the result is acknowledged. Raises MustRestart, PartitionLost."""
-        topic = self._topics.writeback_results if self._write else self._topics.writeback_rehearsals
+        topic = self._topics.writeback_results if self._write else self._topics.writeback_dry_run
         settled = settled_as(result) or NOT_FINAL
         beside = [(headers.SETTLED_AS, settled.encode())]
         if work.traceparent:

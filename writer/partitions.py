@@ -129,7 +129,12 @@ class Partitions:
 
     def to_commit(self) -> dict[int, Position]:
         """What has changed since it was last acknowledged."""
-        commits = self._ledger.commits()
+        return self.progress(self.numbers)
+
+    def progress(self, partitions: Collection[int]) -> dict[int, Position]:
+        """The same for these partitions. Only what is returned counts as sent: an acknowledgement of an earlier commit
+        with the same offset must not pass for one of a later note on what is settled beyond it."""
+        commits = [commit for commit in self._ledger.commits() if commit.partition in partitions]
         for commit in commits:
             self._held[commit.partition].sent = commit
         return {commit.partition: Position(commit.offset, commit.metadata) for commit in commits}
@@ -149,10 +154,6 @@ class Partitions:
                 for offset in settling.get(partition, ()):
                     self._ledger.settle(partition, offset, epoch)
                 self._ledger.committed(commit)
-
-    def progress(self, partitions: Collection[int]) -> dict[int, Position]:
-        """What these partitions have to commit before they are given up."""
-        return {partition: at for partition, at in self.to_commit().items() if partition in partitions}
 
     def committed(self, offsets: Mapping[int, int]) -> None:
         """The broker has these; the newest commit counts as acknowledged if its offset is."""

@@ -30,8 +30,10 @@ import structlog
 
 from schemas.codec import Codec
 from schemas.records import PlannedWriteback, WritebackResult
+from schemas.topic_watch import TopicWatch
 from writer.backlog import Backlog
 from writer.committing import Committing
+from writer.core import results
 from writer.core.patience import Patience, PatienceLimits
 from writer.core.replies import Kind
 from writer.dataverse_facts import Facts, FactsUnavailable
@@ -83,9 +85,12 @@ class Service:
 
     consumer: ConsumerThread
 
-    def __init__(self, parts: Parts, flow: FlowSettings, timing: Timing, *, write: bool) -> None:
+    def __init__(
+        self, parts: Parts, flow: FlowSettings, timing: Timing, *, write: bool, watch: TopicWatch | None = None
+    ) -> None:
         self.parts = parts
         self._timing = timing
+        self._watch = watch
         self._partitions = parts.partitions
         self._index = ResultsIndex(parts.read_results, parts.result_codec, loaded=self._results_were_read)
         self._backlog = Backlog(lambda work: self._settling.may_start(work))
@@ -150,6 +155,8 @@ class Service:
                     self._watch_consumer(),
                 ):
                     self._spawn(duty)
+                if self._watch:
+                    self._spawn(self._watch.run())
                 self.consumer.start()
                 await self._stop.wait()
                 await self._wind_down()
@@ -259,10 +266,13 @@ class Service:
                 if channel.signed_in or channel.pacer.held_until > time.monotonic():
                     continue  # who was told to wait is not even asked who it is
                 if (judgement := await pool.greet(channel)).kind is not Kind.DONE:
-                    self._log.warning("identity.not_ready", identity=channel.dataverse.name, reply=judgement.meaning)
+                    why = results.why_it_waits(judgement)
+                    self._log.warning("identity.not_ready", identity=channel.dataverse.name, why=why)
             if not facts.reachable:
-                with suppress(FactsUnavailable):
+                try:
                     await facts.reach()
+                except FactsUnavailable as failure:
+                    self._log.warning("metadata.not_ready", why=results.why_it_waits(failure.judgement))
             await asyncio.sleep(_GREET_AGAIN_S)
         self._log.info("service.ready")
 
@@ -307,7 +317,10 @@ class Service:
         metrics.in_flight.set(self._partitions.in_work())
         metrics.frontier_gap.set(self._partitions.gap())
         metrics.waiting.set(self._patience.outage)
+        metrics.tell_held(self._patience.held(time.monotonic()))
         metrics.caught_up.set(self._partitions.caught_up_ms(time.time() * 1000) / 1000)
         metrics.first_blocked.set(metrics.first_blocked_at)
         for channel in self.parts.pool.channels:
             metrics.token_expiry.labels(channel.dataverse.name).set(channel.dataverse.token_expires_at or 0)
+            if (expires_at := channel.dataverse.credential_expires_at) is not None:
+                metrics.credential_expiry.labels(channel.dataverse.name).set(expires_at)

@@ -10,12 +10,13 @@ from datetime import datetime
 from opentelemetry.trace import INVALID_SPAN, Span, get_tracer, set_span_in_context
 
 from schemas import headers
-from schemas.codec import Codec, Undecodable
-from schemas.records import Operation, PlannedWriteback, PlanPosition
+from schemas.codec import Codec, Undecodable, UnknownSchema
+from schemas.records import Operation, PlannedWriteback, PlanPosition, WritebackResult
 from telemetry.tracing import context_of, traceparent_of
 from writer.core.emission import PRECONDITIONS
 from writer.core.gate import Cleared
 from writer.core.reconcile import Observations
+from writer.core.replies import Judgement
 from writer.kafka_consumer import Taken
 
 
@@ -50,6 +51,12 @@ class Work:
     """Its partition is somebody else's now: what becomes of it is no longer ours to tell."""
     seen: Seen | None = None
     """Its records, as the request that landed the plan before it showed them."""
+    sent_at: float = 0.0
+    """When the request of its last verdict was begun (monotonic seconds)."""
+    last: Judgement | None = None
+    """The last reply that made it wait."""
+    held: WritebackResult | None = None
+    """What to publish while the CRM refuses it and all its like."""
     timer: asyncio.TimerHandle | None = None
     rank: tuple[int, int, int] | None = None
     """Its place among those that are ready, once it has failed."""
@@ -58,6 +65,12 @@ class Work:
     last_word: bool = False
     """Its outcome, or its copy's way to the back, is being told; nothing is told after that."""
     span: Span = field(default=INVALID_SPAN)
+
+    def clear(self, verdict: Cleared | None) -> None:
+        """The gate's verdict on the next attempt; the plan takes the form that the CRM keeps."""
+        self.cleared = verdict
+        if verdict is not None and verdict.plan is not None:
+            self.plan = verdict.plan
 
     @property
     def partition(self) -> int:
@@ -117,9 +130,11 @@ def size_of(record: Taken) -> int:
 
 
 def plan_of(record: Taken, codec: Codec[PlannedWriteback]) -> PlannedWriteback | Sequence[headers.Reason]:
-    """The plan, or every reason why the record is none. Raises RegistryUnavailable."""
+    """The plan, or every reason why the record is none. Raises RegistryUnavailable or UnknownSchema if nobody knows."""
     try:
         plan = codec.decode(record.value or b"")
+    except UnknownSchema:
+        raise
     except Undecodable as error:
         return [headers.Reason("undecodable", None, str(error))]
     reasons = []

@@ -324,10 +324,10 @@ def test_W8_a_dry_run_writes_nothing_under_every_disposition_and_fault(
         simulator.fault(**rule | {"times": 1, "when": rule["when"] if "EntityDef" in str(rule) else BATCH})
     topic.publish(*plans)
     with running_writer(writer_env(simulator, topic.bootstrap, WRITER_WRITE="false")):
-        topic.wait_for_committed(len(plans), group="writeback-rehearsal")
+        topic.wait_for_committed(len(plans), group="writeback-dry-run")
     assert len(writes(simulator.oplog())) == landed == 0
     assert topic.results() == []
-    final = {r.session_id: r for r in topic.results(topic.topics.writeback_rehearsals.name)}
+    final = {r.session_id: r for r in topic.results(topic.topics.writeback_dry_run.name)}
     assert {result.status for result in final.values()} == {ResultStatus.DRY_RUN}
     assert len(final) == len(plans)
     assert topic.committed() == {}

@@ -72,7 +72,7 @@ def test_W9_a_clearance_is_not_used_any_more_when_a_later_answer_says_otherwise(
 
 
 @pytest.mark.parametrize(
-    ("judgement", "attempts"), [(Judgement(Kind.BUSY, Meaning.THROTTLED, 429), 0), (never_sent(), 1)]
+    ("judgement", "attempts"), [(Judgement(Kind.THROTTLED, Meaning.THROTTLED, 429), 0), (never_sent(), 1)]
 )
 def test_W6_being_told_to_wait_with_a_question_about_metadata_is_no_attempt(
     judgement: Judgement, attempts: int

@@ -141,27 +141,27 @@ def test_W2_no_result_becomes_less_true_and_a_retired_session_is_forgotten() -> 
     log = FakeLog([
         FakeMessage("landed", "landed", b"-"),
         FakeMessage("landed", NOT_FINAL, b"-"),
-        FakeMessage("landed", "not_landed", b"-"),
-        FakeMessage("mended", "not_landed", b"-"),
+        FakeMessage("landed", "not_written", b"-"),
+        FakeMessage("mended", "not_written", b"-"),
         FakeMessage("mended", "landed", b"-"),
         FakeMessage("retired", "landed", b"-"),
         FakeMessage("retired", None, None),
         FakeMessage("again", "landed", b"-"),
         FakeMessage("again", None, None),
-        FakeMessage("again", "not_landed", b"-"),
+        FakeMessage("again", "not_written", b"-"),
     ])  # fmt: skip
 
     async def scenario(bench: Bench) -> None:
         bench.index.assigned([0])
         await bench.until_read()
-        expected = [Settled.LANDED, Settled.LANDED, None, Settled.NOT_LANDED]
+        expected = [Settled.LANDED, Settled.LANDED, None, Settled.NOT_WRITTEN]
         assert known(bench, "landed", "mended", "retired", "again") == expected
 
     on_a_bench(log, scenario)
 
 
 def test_W2_what_this_writer_publishes_is_known_at_once_and_not_lost_to_the_reading() -> None:
-    log = FakeLog([FakeMessage("mended", "not_landed", b"-")], gate=threading.Event())
+    log = FakeLog([FakeMessage("mended", "not_written", b"-")], gate=threading.Event())
 
     async def scenario(bench: Bench) -> None:
         bench.index.assigned([0])

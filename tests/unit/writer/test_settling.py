@@ -19,7 +19,7 @@ from writer.core.history import Settled
 from writer.core.lanes import WindowLimits
 from writer.core.patience import Patience, PatienceLimits
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
-from writer.emitter import Done, Later, Over
+from writer.emitter import AlreadySettled, Done, Later
 from writer.errors import MustRestart, RecordTooLarge
 from writer.kafka_consumer import Assigned
 from writer.metrics import Metrics
@@ -96,7 +96,7 @@ def test_W2_what_an_earlier_run_settled_and_told_is_settled_without_another_resu
     async def scenario() -> None:
         bench = Bench()
         work = bench.arrive(plan(1))
-        await bench.settling.act_on(work, Over())
+        await bench.settling.act_on(work, AlreadySettled())
         assert bench.outbox.results == []
         assert bench.frontier() == 1
 
@@ -234,7 +234,7 @@ def test_W6_a_plan_waits_for_as_long_as_the_crm_said_of_its_own_part() -> None:
     async def scenario() -> None:
         bench = Bench()
         told, gateway = bench.arrive(plan(1)), bench.arrive(plan(2, lane=2))
-        words = Judgement(Kind.BROKEN, Meaning.TROUBLE, 503, by_the_crm=True)
+        words = Judgement(Kind.TRANSIENT, Meaning.TROUBLE, 503, by_the_crm=True)
         waits: dict[str, float] = {}
         bench.backlog.again_in = lambda work, seconds: waits.update({work.session_id: seconds})  # type: ignore[method-assign]
         await bench.settling.act_on(told, Later(replace(words, retry_after=100.0)))
@@ -261,7 +261,7 @@ def test_W6_suspect_replies_end_with_a_person() -> None:
     async def scenario() -> None:
         bench = Bench()
         work, healthy = bench.arrive(plan(1), headers=[("requeue-count", b"5")]), bench.arrive(plan(2, lane=2))
-        suspect = Later(Judgement(Kind.BROKEN, Meaning.SUSPECT, 500))
+        suspect = Later(Judgement(Kind.TRANSIENT, Meaning.SUSPECT, 500))
         for _ in range(3):
             await bench.settling.act_on(work, suspect)
         await bench.settling.act_on(healthy, DONE)
@@ -484,7 +484,7 @@ def test_a_plan_that_is_dropped_before_it_could_be_passed_over_is_left_to_whoeve
 def test_W2_resume_needed_is_never_told_of_a_session_that_has_a_final_result() -> None:
     async def scenario() -> None:
         bench = Bench()
-        bench.index.known["sess-1"] = Settled.NOT_LANDED
+        bench.index.known["sess-1"] = Settled.NOT_WRITTEN
         work = bench.arrive(plan(1), look_back=True)
         await fail(bench, work, 6)
         assert bench.outbox.story == []

@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
-from schemas.records import Operation, ResultStatus, StepOutcome, StepResult
+from schemas.records import BlockReason, Operation, ResultStatus, StepOutcome, StepResult, WritebackResult
 from tests.factories import make_result
+from tests.unit.writer.core.crm_model import MemoryHistory
 from writer.core.history import Settled, latest, settled_as
 
+A, B, S, U = StepOutcome.ALREADY_THERE, StepOutcome.BLOCKED, StepOutcome.SUPERSEDED, StepOutcome.UPDATED
 
-def update(outcome: StepOutcome) -> tuple[StepResult, ...]:
-    call = StepResult(step_index=0, operation=Operation.CREATE_PHONE_CALL, outcome=StepOutcome.CREATED, record_id="c")
-    return call, StepResult(step_index=2, operation=Operation.UPDATE_QUEUE_ITEM, outcome=outcome, record_id="i")
+
+def result(status: ResultStatus, update: StepOutcome | None, reason: BlockReason | None = None) -> WritebackResult:
+    step = StepResult(step_index=2, operation=Operation.UPDATE_QUEUE_ITEM, outcome=update or B, record_id="r")
+    made = make_result(status=status, block_reason=reason)
+    return replace(made, steps=(*made.steps, step) if update else made.steps)
 
 
 @pytest.mark.parametrize(
-    ("status", "outcome", "conflicts", "settled"),
+    ("told", "settled"),
     [
-        (ResultStatus.COMPLETED, StepOutcome.UPDATED, (), Settled.LANDED),
-        (ResultStatus.COMPLETED, StepOutcome.ALREADY_THERE, (), Settled.LANDED),
-        (ResultStatus.BLOCKED, StepOutcome.UPDATED, (), Settled.LANDED),
-        (ResultStatus.COMPLETED, StepOutcome.SUPERSEDED, (), Settled.SUPERSEDED),
-        (ResultStatus.BLOCKED, StepOutcome.BLOCKED, ("medx_notes",), Settled.NOT_LANDED),
-        (ResultStatus.BLOCKED, StepOutcome.UPDATED, ("medx_notes",), Settled.OPT_OUT_ONLY),
-        (ResultStatus.CLOSED, StepOutcome.BLOCKED, (), Settled.CLOSED),
-        (ResultStatus.RESUME_NEEDED, StepOutcome.PLANNED, (), None),
-        (ResultStatus.DRY_RUN, StepOutcome.PLANNED, (), None),
+        (result(ResultStatus.COMPLETED, U), Settled.LANDED),
+        (result(ResultStatus.COMPLETED, A), Settled.LANDED),
+        (result(ResultStatus.BLOCKED, U, BlockReason.ELIGIBILITY), Settled.LANDED),
+        (result(ResultStatus.COMPLETED, S), Settled.SUPERSEDED),
+        (result(ResultStatus.BLOCKED, B, BlockReason.CONFLICT_DETECTED), Settled.CALL_ONLY),
+        (result(ResultStatus.BLOCKED, U, BlockReason.CONFLICT_DETECTED), Settled.OPT_OUT_ONLY),
+        (result(ResultStatus.BLOCKED, B, BlockReason.METADATA), Settled.NOT_WRITTEN),
+        (result(ResultStatus.BLOCKED, None, BlockReason.PERMANENT_OTHER), Settled.NOT_WRITTEN),
+        (result(ResultStatus.CLOSED, B), Settled.CLOSED),
+        (result(ResultStatus.RESUME_NEEDED, B), None),
+        (result(ResultStatus.DRY_RUN, A), None),
     ],
 )
-def test_a_result_says_how_its_session_settled(
-    status: ResultStatus, outcome: StepOutcome, conflicts: tuple[str, ...], settled: Settled | None
-) -> None:
-    assert settled_as(make_result(status=status, steps=update(outcome), conflicts=conflicts)) is settled
+def test_a_session_settled_as_its_last_result_says(told: WritebackResult, settled: Settled | None) -> None:
+    assert settled_as(told) is settled
+    assert MemoryHistory([told]).of(told.session_id) is settled
 
 
-def test_a_result_without_an_update_of_the_queue_item_left_nothing_there() -> None:
-    assert settled_as(make_result(steps=update(StepOutcome.UPDATED)[:1])) is Settled.NOT_LANDED
+def test_a_session_without_a_final_result_is_unknown() -> None:
+    history = MemoryHistory([result(ResultStatus.COMPLETED, U)])
+    history.add(result(ResultStatus.RESUME_NEEDED, B))
+
+    assert history.of("sess-000001") is Settled.LANDED, "what settled stays settled"
+    assert history.of("another") is None
+
+
+@pytest.mark.parametrize("settled", list(Settled))
+def test_W2_what_was_blocked_is_tried_again_by_a_replay_and_nothing_else_is(settled: Settled) -> None:
+    again = {Settled.NOT_WRITTEN, Settled.CALL_ONLY, Settled.OPT_OUT_ONLY}
+    assert settled.needs_nothing is (settled not in again)
 
 
 @pytest.mark.parametrize(("known", "heard"), list(itertools.product(Settled, Settled)))
