@@ -254,14 +254,12 @@ class Watched:
     """Partition 0 is ours and read up to offset 10, partition 1 up to 5; what happens, happens at `seconds`."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
-        self.partitions = Partitions(WindowLimits(), clock=lambda: self.seconds)
+        self.partitions = Partitions(WindowLimits())
         self.partitions.assign(Assigned(0, 1, Position(10, "")))
         self.partitions.assign(Assigned(1, 2, Position(5, "")))
 
     def ends(self, seconds: float, offsets: dict[int, int]) -> None:
-        self.seconds = seconds
-        self.partitions.ends(offsets)
+        self.partitions.ends(offsets, seconds)
 
     def caught_up(self, seconds: float) -> float:
         return self.partitions.caught_up_ms(seconds * 1000) / 1000
