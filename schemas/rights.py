@@ -114,6 +114,7 @@ def writer_rights(topics: Topics, group: str, *, write: bool) -> tuple[Right, ..
             ),
             *_on(Role.DRY_RUN, topics.writeback_dry_run, {Operation.WRITE: "nobody sees what would be done"}),
             _group(Role.DRY_RUN, group),
+            _transactions(Role.DRY_RUN, group),
         )
     return (
         *_on(
@@ -128,6 +129,7 @@ def writer_rights(topics: Topics, group: str, *, write: bool) -> tuple[Right, ..
         ),
         *_on(Role.WRITER, topics.planned_writebacks_rejected, {Operation.WRITE: "a record that is no plan stops all"}),
         _group(Role.WRITER, group),
+        _transactions(Role.WRITER, group),
     )
 
 
@@ -226,6 +228,12 @@ def _on(role: Role, spec: TopicSpec, operations: Mapping[Operation, str]) -> Ite
 
 def _group(role: Role, name: str) -> Right:
     return Right(role, Resource.GROUP, name, Operation.READ, "it cannot join its group, nor say how far it is")
+
+
+def _transactions(role: Role, group: str) -> Right:
+    """Each process takes an id of its own behind the group's name."""
+    why = "results and offsets cannot be committed together"
+    return Right(role, Resource.TRANSACTIONAL_ID, f"{group}-", Operation.WRITE, why, pattern="prefixed")
 
 
 def _principal(user: str | None) -> str:

@@ -34,6 +34,7 @@ from writer.dataverse_pool import Channel, Pool
 from writer.health import Health
 from writer.identity import token_source
 from writer.kafka_consumer import ConsumerOptions, ConsumerThread
+from writer.kafka_ends import LogEnds
 from writer.kafka_producer import BrokerPublisher
 from writer.kafka_transactions import TransactionalProducer
 from writer.metrics import Metrics
@@ -148,6 +149,7 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
                 facts=facts,
                 outbox=outbox,
                 codec=plan_codec,
+                topic=topics.planned_writebacks.name,
                 partitions=partitions,
                 committing=publisher if isinstance(publisher, Committing) else None,
                 read_results=_read_results(settings),
@@ -162,7 +164,8 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
             write=settings.write,
             watch=watch,
         )
-        service.consumer = ConsumerThread(_consumer_options(settings), service)
+        options = _consumer_options(settings)
+        service.consumer = ConsumerThread(options, service, LogEnds(options.config, options.topic))
         health = Health(service, pool, facts, write=settings.write, topics=watch)
         endpoint = Endpoint(
             host=settings.endpoint_host,
@@ -195,6 +198,7 @@ def _publisher(settings: WriterSettings, partitions: Partitions, metrics: Metric
         settings.broker.producer_config(),
         f"{settings.group}-{settings.instance_id}-{uuid.uuid4().hex[:8]}",
         settings.broker.topics.planned_writebacks.name,
+        writer_rights(settings.broker.topics, settings.group, write=settings.write),
         on_wait=waits.waited,
     )
     return Committing(producer, partitions, interval_s=settings.consumer.commit_interval_s, aborted=waits.aborted)

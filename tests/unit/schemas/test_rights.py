@@ -70,7 +70,8 @@ def test_every_kind_of_resource_has_its_command(right: Right, arguments: str) ->
 
 def test_a_dry_run_may_write_only_what_it_would_have_done() -> None:
     may_write = {each.name for each in writer_rights(TOPICS, GROUPS.dry_run, write=False) if each.operation == "Write"}
-    assert may_write == {"eu.writeback-dry-run"}
+    own_transactions = f"{GROUPS.dry_run}-"
+    assert may_write == {"eu.writeback-dry-run", own_transactions}
 
 
 def test_W8_a_writer_may_not_touch_the_outcomes_nor_the_topic_of_dry_runs() -> None:

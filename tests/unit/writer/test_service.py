@@ -51,6 +51,7 @@ def a_service(*, release_within_s: float = 5.0, commit_interval_s: float = 0.2, 
         SureFacts(pool),
         FakeOutbox(),  # type: ignore[arg-type]
         single_object(PlannedWriteback),
+        "planned-writebacks",
         Partitions(WindowLimits()),
         None,
         nothing_to_read,
