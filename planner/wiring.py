@@ -17,11 +17,13 @@ from prometheus_client import CollectorRegistry
 from planner.app import Handle, make_app
 from planner.batch import Desk
 from planner.bulk import BulkReader
+from planner.core.placed import raised_from
 from planner.core.resolution import Crm
 from planner.errors import Stuck
 from planner.fence import Fence
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
+from planner.oldest import oldest_plans
 from planner.pins import MemoryPins, Pins
 from planner.positions import Positions
 from planner.publisher import Publisher
@@ -88,6 +90,15 @@ def prepare(settings: PlannerSettings) -> Prepared:
         )
     except SchemaRefused as error:
         problems.append(str(error))
+    if not problems and partitions and codecs:
+        found = oldest_plans(settings.broker, codecs[1], partitions=partitions, group_id=settings.group_id)
+        if fewer := raised_from(found, partitions):
+            name = topics.planned_writebacks.name
+            problems.append(
+                f"topic {name} has {partitions} partitions, and its plans were placed when it had {fewer}: most queue "
+                "items have moved, so order and the one plan of a session are not safe. A count is never raised in place: "
+                "docs/deploy.md says how"
+            )
     if problems or crm is None or partitions is None or codecs is None:
         raise Misconfigured(problems)
     return Prepared(settings, crm, partitions, *codecs)
