@@ -41,6 +41,7 @@ HardExit = Callable[[BaseException], NoReturn]
 
 log: Any = structlog.get_logger("planner")
 
+_LOG_APPEND_TIME = 1
 _RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
 
@@ -170,7 +171,9 @@ def acknowledge(events: Sequence[Any]) -> None:
 
 
 def _incoming(message: Any) -> Incoming:
+    """The stamp of a sender (CreateTime) says nothing that anybody could rely on; our own clock takes its place."""
     headers = message.headers or ()
+    appended_at = _moment(message.timestamp) if message.timestamp_type == _LOG_APPEND_TIME else None
     return Incoming(
         topic=message.topic,
         partition=message.partition,
@@ -178,7 +181,8 @@ def _incoming(message: Any) -> Incoming:
         key=message.key,
         value=message.value,
         headers=tuple(headers.items() if isinstance(headers, dict) else headers),
-        received_at=_moment(message.timestamp),
+        received_at=appended_at or datetime.now(UTC),
+        appended_at=appended_at,
     )
 
 

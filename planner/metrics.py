@@ -16,6 +16,17 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.rejected_opt_outs = Counter(
+            "planner_rejected_opt_outs",
+            "Rejected outcomes in which the contact asked not to be called. Alert on any increase: a person must see "
+            "to it that the contact is not called again.",
+            registry=registry,
+        )
+        self.misplaced = Counter(
+            "planner_misplaced",
+            "Outcomes in another partition than their key belongs to that were planned since PLANNER_MISPLACED=warn.",
+            registry=registry,
+        )
         self.batch_seconds = Histogram(
             "planner_batch_seconds", "From taking a batch to the broker's acknowledgement.", registry=registry
         )

@@ -18,14 +18,14 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from planner.errors import Abandoned, NotPublished
 from planner.fence import Membership
 from schemas.broker import BrokerUnavailable
+from schemas.broker_errors import Kind, kind_of, missing_right
 from schemas.connection import BrokerSettings
 from schemas.environment import Misconfigured
 from schemas.headers import Headers
+from schemas.rights import Operation
 from telemetry.librdkafka import client_log
 
-_TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.RECORD_LIST_TOO_LARGE)
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  its public name
-_NOT_ALLOWED = (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 _PURGED = {"_PURGE_QUEUE", "_PURGE_INFLIGHT", "OUT_OF_ORDER_SEQUENCE_NUMBER"}
 _MOST_AFTERMATH = 3
 _NOT_A_MEMBER = (
@@ -93,8 +93,8 @@ class Publisher:
             self._producer.init_transactions(self._delivery_timeout_s)
         except KafkaException as error:
             code = error.args[0]
-            if code.code() in _NOT_ALLOWED:
-                problem = f"the broker does not allow Write on transactional id {self._transactional_id}"
+            if kind_of(code) is Kind.FORBIDDEN:
+                problem = missing_right(code, (), doing=Operation.WRITE, name=self._transactional_id)
                 raise Misconfigured([problem]) from None
             raise BrokerUnavailable(f"the broker does not let the planner begin to publish: {code.name()}") from None
 
@@ -102,8 +102,8 @@ class Publisher:
         """Those that were too large, in whose place the smaller ones stand. Records and progress stand together or not
         at all; without records the progress is not committed.
 
-        Raises NotPublished, naming the broker's errors, if any record was not acknowledged, and Abandoned if the broker
-        does not take the progress from this member: then nothing stands.
+        Raises NotPublished, naming the broker's errors, if any record was not acknowledged; Misconfigured if a right is
+        missing; and Abandoned if the broker does not take the progress from this member: then nothing stands.
         """
         if not records:
             return []
@@ -155,13 +155,27 @@ class Publisher:
         for record in records:
             self._produce(record, delivery)
         self._producer.flush(self._delivery_timeout_s + 5)
+        if delivery.forbidden:
+            raise Misconfigured(sorted(delivery.forbidden))
         if delivery.too_large:  # the others may have been given up for its sake
             return delivery.too_large
         if delivery.errors and delivery.errors <= _PURGED:
+            self._tell_if_forbidden(records)
             raise _Aftermath(", ".join(sorted(delivery.errors)))
         if delivery.errors or delivery.acknowledged < len(records):
             raise NotPublished(", ".join(sorted(delivery.errors)) or "no answer from the broker")
         return []
+
+    def _tell_if_forbidden(self, records: Sequence[Record]) -> None:
+        """Why a transaction has failed is told by an attempt to commit it; its records say that they were given up.
+        Raises Misconfigured."""
+        try:
+            self._producer.commit_transaction(self._delivery_timeout_s)
+        except KafkaException as error:
+            if kind_of(error.args[0]) is Kind.FORBIDDEN:
+                topics = " or ".join(sorted({each.topic for each in records}))
+                problem = missing_right(error.args[0], (), doing=Operation.WRITE, name=topics)
+                raise Misconfigured([problem]) from None
 
     def _commit(self, progress: Progress | None) -> None:
         if progress:
@@ -255,11 +269,14 @@ class _Delivery:
         self.acknowledged = 0
         self.too_large: list[Record] = []
         self.errors: set[str] = set()
+        self.forbidden: set[str] = set()
 
     def note(self, record: Record, error: KafkaError | None) -> None:
         if error is None:
             self.acknowledged += 1
-        elif error.code() in _TOO_LARGE:
+        elif (kind := kind_of(error)) is Kind.TOO_LARGE:
             self.too_large.append(record)
+        elif kind is Kind.FORBIDDEN:
+            self.forbidden.add(missing_right(error, (), doing=Operation.WRITE, name=record.topic))
         else:
             self.errors.add(error.name())

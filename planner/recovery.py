@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import fastavro
 
-from planner.pins import DIGEST_BYTES, Pin, Pins, columns_of
+from planner.pins import Pin, Pins, pin_of_plain
 from schemas.codec import Codec, UnknownSchema
 from schemas.records import PlannedWriteback
 from schemas.registry import RegistryUnavailable
@@ -58,7 +58,7 @@ class PinStore:
             elif message.value is None:
                 of_partition.append((message.key.decode(errors="replace"), None))
             elif pin := self._pin(message.value, message):
-                of_partition.append((pin.session_id, pin))
+                of_partition.append((pin.plan.session_id, pin))
         for partition, of_partition in changes.items():
             self._pins.recover(partition, of_partition, last[partition])
         self.records_read += count
@@ -77,15 +77,7 @@ class PinStore:
             plain: Any = fastavro.schemaless_reader(
                 io.BytesIO(body), written_with, None if written_with is today else today
             )
-            if plain["source"]["offset"] < 0:
-                raise ValueError("no offset")  # noqa: TRY301  told below, like everything that is no plan
-            return Pin(
-                session_id=plain["session_id"],
-                queue_item_id=plain["queue_item_id"],
-                offset=plain["source"]["offset"],
-                digest=bytes.fromhex(plain["outcome_digest"])[:DIGEST_BYTES],
-                columns=columns_of(plain),
-            )
+            return pin_of_plain(plain)
         except UNTOLD:
             raise
         except Exception:  # noqa: BLE001  hostile bytes raise anything

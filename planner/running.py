@@ -20,6 +20,7 @@ import faust
 import structlog
 
 from planner.errors import EX_CONFIG, EX_SOFTWARE
+from planner.libraries import untested
 from planner.settings import PlannerSettings
 from planner.wiring import STARTUP_ERRORS, Parts, Prepared, build, own_version, prepare
 from schemas.environment import Misconfigured
@@ -41,6 +42,8 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
     prepared = _prepared(settings)
     if isinstance(prepared, int):
         return prepared
+    for problem in untested():
+        log.warning("planner.untested_library", problem=problem)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -116,7 +119,13 @@ def check(settings: PlannerSettings, *, as_json: bool) -> int:
         return _say(list(error.problems), EX_CONFIG, as_json=as_json)
     except STARTUP_ERRORS as error:
         return _say([str(error)], EX_UNAVAILABLE, as_json=as_json)
-    facts = {"partitions": prepared.partitions, "mapping": prepared.crm.fingerprint, "version": own_version()}
+    facts: dict[str, Any] = {
+        "partitions": prepared.partitions,
+        "mapping": prepared.crm.fingerprint,
+        "version": own_version(),
+    }
+    if problems := untested():
+        facts["untested"] = problems
     return _say([], 0, as_json=as_json, **facts)
 
 
@@ -130,10 +139,10 @@ def _prepared(settings: PlannerSettings) -> Prepared | int:
 def _refused(error: Exception) -> int:
     """Says why there is no planner. The exit code."""
     if not isinstance(error, Misconfigured):
-        log.error("planner.unavailable", problem=str(error))
+        log.error("planner.unavailable", problem=str(error), exit_code=EX_UNAVAILABLE)
         return EX_UNAVAILABLE
     for problem in error.problems:
-        log.error("planner.misconfigured", problem=problem)
+        log.error("planner.misconfigured", problem=problem, exit_code=EX_CONFIG)
     return EX_CONFIG
 
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import structlog
 
 from planner.batch import AlreadyPlanned, Desk, Incoming, Planned, Refused, Verdict
-from planner.errors import EX_SOFTWARE, Abandoned
+from planner.errors import EX_CONFIG, EX_SOFTWARE, Abandoned
 from planner.fence import Membership
 from planner.metrics import Metrics
 from planner.pins import Pin, Pins
@@ -22,6 +22,8 @@ from planner.publisher import Progress, Publisher, Record
 from planner.rejections import PLAN_TOO_LARGE, rejection
 from planner.traces import Traces
 from planner.waiting import Waits
+from schemas.environment import Misconfigured
+from schemas.records import Disposition
 from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
 
@@ -53,6 +55,7 @@ class Service:
         self._traces = traces
         self._waits = waits
         self._stopping = stopping
+        self._told_misplaced = False
 
     async def handle(self, batch: Sequence[Incoming], membership: Membership) -> None:
         """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5):
@@ -76,9 +79,7 @@ class Service:
         )
         too_large = {id(record) for record in await self._publisher.publish(list(records.values()), progress)}
         return [
-            Refused(verdict.incoming, (PLAN_TOO_LARGE,))
-            if isinstance(verdict, Planned) and id(records[place]) in too_large
-            else verdict
+            _too_large(verdict) if isinstance(verdict, Planned) and id(records[place]) in too_large else verdict
             for place, verdict in enumerate(verdicts)
         ]
 
@@ -97,7 +98,7 @@ class Service:
 
     def _record(self, verdict: Verdict) -> Record | None:
         match verdict:
-            case Planned(incoming, plan, _, value):
+            case Planned(incoming, plan, _, value) as planned:
                 return Record(
                     topic=self._topics.planned_writebacks.name,
                     partition=incoming.partition,
@@ -106,7 +107,7 @@ class Service:
                     headers=self._traces.of_plan(
                         incoming.headers, partition=incoming.partition, offset=incoming.offset
                     ),
-                    smaller=partial(self._rejection, Refused(incoming, (PLAN_TOO_LARGE,))),
+                    smaller=partial(self._rejection, _too_large(planned)),
                 )
             case Refused():
                 return self._rejection(verdict)
@@ -133,6 +134,10 @@ class Service:
             self._metrics.outcomes.labels(name).inc(count)
         for code, count in reasons.items():
             self._metrics.rejections.labels(code).inc(count)
+        self._tell_misplaced(sum(verdict.misplaced for verdict in planned))
+        for verdict in refused:
+            if verdict.opt_out:
+                self._tell_lost_opt_out(verdict)
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_size.observe(len(verdicts))
         log.info(
@@ -144,12 +149,37 @@ class Service:
             ms=round(seconds * 1000),
         )
 
+    def _tell_misplaced(self, count: int) -> None:
+        """Once in the log; how many it are is what the counter is for."""
+        self._metrics.misplaced.inc(count)
+        if count and not self._told_misplaced:
+            self._told_misplaced = True
+            log.warning("outcome.misplaced", count=count, remedy="let every producer place by murmur2 of the key")
+
+    def _tell_lost_opt_out(self, refused: Refused) -> None:
+        self._metrics.rejected_opt_outs.inc()
+        log.error(
+            "outcome.opt_out_rejected",
+            partition=refused.incoming.partition,
+            offset=refused.incoming.offset,
+            reasons=[reason.code for reason in refused.reasons],
+            remedy="set do-not-call on the queue item, or publish the opt-out as a session of its own",
+        )
+
+
+def _too_large(planned: Planned) -> Refused:
+    return Refused(planned.incoming, (PLAN_TOO_LARGE,), opt_out=planned.plan.disposition is Disposition.DO_NOT_CALL)
+
 
 def hard_exit(error: BaseException) -> NoReturn:
     """End the process at once: nothing more is committed, and everything that was not is delivered again."""
-    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=EX_SOFTWARE)
+    code = EX_CONFIG if isinstance(error, Misconfigured) else EX_SOFTWARE
+    if isinstance(error, Misconfigured):
+        for problem in error.problems:
+            log.error("planner.misconfigured", problem=problem)
+    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=code)
     sys.stdout.flush()
-    os._exit(EX_SOFTWARE)
+    os._exit(code)
 
 
 def _safe_text(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
 from planner.app import Handle, make_app
-from planner.batch import Desk
+from planner.batch import Desk, Placement
 from planner.bulk import BulkReader
 from planner.core.placed import raised_from
 from planner.core.resolution import Crm
@@ -32,11 +32,15 @@ from planner.service import Service, hard_exit
 from planner.settings import PlannerSettings
 from planner.traces import Traces
 from planner.waiting import Waits
-from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
+from schemas import environment
+from schemas.broker import BrokerUnavailable, BrokerView
 from schemas.codec import Codec
 from schemas.environment import Misconfigured
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.registry import RegistryUnavailable, SchemaRefused, codec
+from schemas.rights import planner_rights
+from schemas.topic_watch import TopicWatch
+from schemas.topics import TopicFacts
 from telemetry.endpoint import Endpoint, Verdict
 
 log: Any = structlog.get_logger("planner")
@@ -62,26 +66,33 @@ class Prepared:
 
     settings: PlannerSettings
     crm: Crm
-    partitions: int
+    broker: BrokerView
+    topics: TopicFacts
     outcomes: Codec[CallOutcome]
     plans: Codec[PlannedWriteback]
+
+    @property
+    def partitions(self) -> int:
+        return self.topics.partitions
 
 
 def prepare(settings: PlannerSettings) -> Prepared:
     """Raises Misconfigured with every problem of mapping, topics and registry at once, BrokerUnavailable and
     RegistryUnavailable if those could not be asked."""
-    problems: list[str] = []
-    crm = partitions = codecs = None
+    problems = environment.unreadable_files(settings)
+    if problems:
+        raise Misconfigured(problems)
+    crm = broker = found = codecs = None
     topics = settings.broker.topics
     try:
         crm = load(settings.mapping_file, next_attempt=bool(settings.next_attempt_after_s))
     except MappingUnfit as error:
         problems += [f"{settings.mapping_file.name}: {problem}" for problem in error.problems]
     try:
-        partitions = check_topics(
-            settings.broker, (topics.call_outcomes, topics.planned_writebacks, topics.call_outcomes_rejected)
-        )
-    except UnfitTopics as error:
+        required = (topics.call_outcomes, topics.planned_writebacks, topics.call_outcomes_rejected)
+        broker = BrokerView(settings.broker, required, planner_rights(topics, settings.group_id))
+        found = broker.checked(timeout_s=LONGEST_SILENCE_S / 2)
+    except Misconfigured as error:
         problems += error.problems
     try:
         codecs = (
@@ -90,18 +101,17 @@ def prepare(settings: PlannerSettings) -> Prepared:
         )
     except SchemaRefused as error:
         problems.append(str(error))
-    if not problems and partitions and codecs:
-        found = oldest_plans(settings.broker, codecs[1], partitions=partitions, group_id=settings.group_id)
-        if fewer := raised_from(found, partitions):
-            name = topics.planned_writebacks.name
+    if not problems and found and codecs:
+        oldest = oldest_plans(settings.broker, codecs[1], partitions=found.partitions, group_id=settings.group_id)
+        if fewer := raised_from(oldest, found.partitions):
             problems.append(
-                f"topic {name} has {partitions} partitions, and its plans were placed when it had {fewer}: most queue "
-                "items have moved, so order and the one plan of a session are not safe. A count is never raised in place: "
-                "docs/deploy.md says how"
+                f"topic {topics.planned_writebacks.name} has {found.partitions} partitions, and its plans were placed "
+                f"when it had {fewer}: most queue items have moved, so order and the one plan of a session are not safe"
+                "; see docs/deploy.md, Raising the partition count"
             )
-    if problems or crm is None or partitions is None or codecs is None:
+    if problems or crm is None or broker is None or found is None or codecs is None:
         raise Misconfigured(problems)
-    return Prepared(settings, crm, partitions, *codecs)
+    return Prepared(settings, crm, broker, found, *codecs)
 
 
 @dataclass(frozen=True)
@@ -153,6 +163,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
             crm=prepared.crm,
             policy=settings.policy(version=planned_by),
             pins=pins,
+            placement=Placement(prepared.partitions, strict=settings.misplaced == "reject"),
         )
     )
     service = Service(
@@ -191,8 +202,12 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )
-    health = Health(app, metrics, store, reader, waits, fence)
+    watch = TopicWatch(
+        prepared.broker, prepared.topics, service="planner", every_s=settings.broker.check_topics_every_s
+    )
+    health = Health(app, metrics, store, reader, waits, fence, watch)
     app.task(health.watch)
+    app.task(ended_by(watch.run))
     app.task(health.follow(reader, settings.follow_every_s))
     endpoint = Endpoint(
         host=settings.endpoint_host,
@@ -208,6 +223,18 @@ def assigned_to(app: faust.App, topic: str) -> list[int]:
     return [tp.partition for tp in app.assignor.assigned_actives() if tp.topic == topic]
 
 
+def ended_by(duty: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """A task whose error ends the process: Faust would end with a code that says nothing."""
+
+    async def run() -> None:
+        try:
+            await duty()
+        except Exception as error:  # noqa: BLE001  whatever it is
+            hard_exit(error)
+
+    return run
+
+
 def _pins(settings: PlannerSettings) -> Pins:
     if settings.pin_store == "memory://":
         return MemoryPins()
@@ -221,8 +248,16 @@ class Health:
     there was a loop."""
 
     def __init__(
-        self, app: faust.App, metrics: Metrics, store: PinStore, reader: BulkReader, waits: Waits, fence: Fence
+        self,
+        app: faust.App,
+        metrics: Metrics,
+        store: PinStore,
+        reader: BulkReader,
+        waits: Waits,
+        fence: Fence,
+        topics: TopicWatch | None = None,
     ) -> None:
+        self._topics = topics
         self._app = app
         self._metrics = metrics
         self._store = store
@@ -269,14 +304,16 @@ class Health:
         recovered = bool(self._app.tables.actives_ready)
         assigned = self._assigned()
         waiting_for = self._waits.causes
+        misfits = list(self._topics.problems) if self._topics else []
         return Verdict(
-            recovered and not waiting_for,
+            recovered and not waiting_for and not misfits,
             {
                 "mapping": True,
                 "recovered": recovered,
                 "recovery_remaining": remaining,
                 "partitions": assigned,
                 "waiting_for": waiting_for,
+                **({"topics": misfits} if misfits else {}),
             },
         )
 

@@ -123,7 +123,7 @@ class Intake:
         if plan is None:
             self._partitions.let_go(record, epoch)
         elif isinstance(plan, PlannedWriteback):
-            self._queue_up(begin(plan, record, epoch))
+            self._queue_up(begin(plan, record, epoch, look_back=self._partitions.may_have_settled(record)))
         else:
             self._spawn(self._reject(record, epoch, plan))
 

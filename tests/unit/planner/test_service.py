@@ -6,6 +6,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
 from planner.app import finish
+from planner.batch import Placement
 from planner.errors import Abandoned, NotPublished
 from planner.fence import Membership
 from planner.metrics import Metrics
@@ -16,7 +17,7 @@ from planner.service import Service
 from planner.traces import Traces
 from planner.waiting import Waits
 from schemas.codec import single_object
-from schemas.headers import TRACEPARENT, reasons
+from schemas.headers import OPT_OUT, TRACEPARENT, last, reasons
 from schemas.records import PlannedWriteback
 from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
@@ -48,7 +49,7 @@ def a_service(*, pins=None, publisher=None, desk=None, stopping=lambda: False, t
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     service = Service(
-        desk=desk or a_desk(pins),
+        desk=desk or a_desk(pins, placement=Placement(1, strict=False)),
         pins=pins,
         publisher=publisher or FakePublisher(),
         topics=Topics(),
@@ -130,6 +131,34 @@ def test_B1_metrics_count_by_reason_and_name_nobody():
     assert 'planner_rejections_total{reason="key_disagrees"} 1.0' in text
     assert "example.com" not in text
     assert "5550199" not in text
+
+
+def test_every_rejected_opt_out_moves_a_counter_of_its_own_that_stands_at_0_before(capsys):
+    service, registry = a_service()
+    assert registry.get_sample_value("planner_rejected_opt_outs_total") == 0
+    lost = make_outcome(opt_out=True, summary="x" * 20_001)
+    late = make_outcome(session_id="late", opt_out=True)
+    asyncio.run(service.handle([incoming(make_outcome(session_id="late")), incoming(lost, 1), incoming(late, 2)]))
+    assert registry.get_sample_value("planner_rejected_opt_outs_total") == 2
+    told = capsys.readouterr().out
+    assert told.count("outcome.opt_out_rejected") == 2
+    assert "late" not in told
+
+
+def test_an_opt_out_whose_plan_is_too_large_is_told_too():
+    publisher = FakePublisher(room=100)
+    service, registry = a_service(publisher=publisher)
+    asyncio.run(service.handle([incoming(make_outcome(opt_out=True))]))
+    assert registry.get_sample_value("planner_rejected_opt_outs_total") == 1
+    assert last(publisher.published[0].headers, OPT_OUT) == b"true"
+
+
+def test_outcomes_that_are_misplaced_and_planned_are_counted_and_told_once(capsys):
+    service, registry = a_service()
+    for number in range(3):
+        asyncio.run(service.handle([incoming(make_outcome(session_id=f"s{number}"), partition=3)]))
+    assert registry.get_sample_value("planner_misplaced_total") == 3
+    assert capsys.readouterr().out.count("outcome.misplaced") == 1
 
 
 class UnavailableAtFirst:

@@ -68,10 +68,10 @@ def record(offset: int, plan: PlannedWriteback | None = None, **overrides: Any) 
 
 def test_plans_are_queued_in_order_with_their_headers() -> None:
     bench = Bench()
-    headers = [("replay-count", b"2"), ("traceparent", TRACE)]
+    headers = [("requeue-count", b"2"), ("traceparent", TRACE)]
     bench.take(record(0), record(5, headers=headers), until=lambda: len(bench.queued) == 2)
     assert [work.offset for work in bench.queued] == [0, 5]
-    assert (bench.queued[1].replays, bench.queued[1].traceparent) == (2, TRACE)
+    assert (bench.queued[1].requeues, bench.queued[1].traceparent) == (2, TRACE)
 
 
 def test_tombstones_are_settled_at_once() -> None:
@@ -315,3 +315,26 @@ def test_commits_repeat_until_the_broker_has_them() -> None:
     assert bench.partitions.to_commit()[0].offset == 1
     bench.partitions.committed({0: 1})
     assert bench.partitions.to_commit() == {}
+
+
+def test_W1_giving_up_a_partition_does_not_pass_off_what_others_have_settled_as_sent() -> None:
+    partitions = Partitions(WindowLimits())
+    for number in (0, 1):
+        partitions.assign(Assigned(number, 1, None))
+    records = {(number, offset): make_record(offset, partition=number) for number in (0, 1) for offset in range(3)}
+    for record_ in records.values():
+        partitions.entered(record_)
+        assert partitions.arrived(record_)
+
+    def settle(number: int, offset: int) -> None:
+        epoch = partitions.epoch_of(records[number, offset])
+        assert epoch is not None
+        partitions.let_go(records[number, offset], epoch)
+
+    settle(0, 0)
+    sent = partitions.to_commit()
+    settle(0, 2)
+    assert partitions.progress([1]).keys() <= {1}
+    partitions.committed({0: sent[0].offset})
+    unsent = partitions.to_commit()[0]
+    assert (unsent.offset, unsent.metadata) != (sent[0].offset, sent[0].metadata), "2 is settled beyond the frontier"
