@@ -26,7 +26,6 @@ from schemas.rights import Operation
 from telemetry.librdkafka import client_log
 
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  its public name
-_NOT_ALLOWED = (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 _PURGED = {"_PURGE_QUEUE", "_PURGE_INFLIGHT", "OUT_OF_ORDER_SEQUENCE_NUMBER"}
 _MOST_AFTERMATH = 3
 _NOT_A_MEMBER = (
@@ -94,8 +93,8 @@ class Publisher:
             self._producer.init_transactions(self._delivery_timeout_s)
         except KafkaException as error:
             code = error.args[0]
-            if code.code() in _NOT_ALLOWED:
-                problem = f"the broker does not allow Write on transactional id {self._transactional_id}"
+            if kind_of(code) is Kind.FORBIDDEN:
+                problem = missing_right(code, (), doing=Operation.WRITE, name=self._transactional_id)
                 raise Misconfigured([problem]) from None
             raise BrokerUnavailable(f"the broker does not let the planner begin to publish: {code.name()}") from None
 
@@ -104,7 +103,7 @@ class Publisher:
         at all; without records the progress is not committed.
 
         Raises NotPublished, naming the broker's errors, if any record was not acknowledged; Misconfigured if a right is
-        missing; Abandoned if the broker does not take the progress from this member: then nothing stands.
+        missing; and Abandoned if the broker does not take the progress from this member: then nothing stands.
         """
         if not records:
             return []
@@ -161,10 +160,22 @@ class Publisher:
         if delivery.too_large:  # the others may have been given up for its sake
             return delivery.too_large
         if delivery.errors and delivery.errors <= _PURGED:
+            self._tell_if_forbidden(records)
             raise _Aftermath(", ".join(sorted(delivery.errors)))
         if delivery.errors or delivery.acknowledged < len(records):
             raise NotPublished(", ".join(sorted(delivery.errors)) or "no answer from the broker")
         return []
+
+    def _tell_if_forbidden(self, records: Sequence[Record]) -> None:
+        """Why a transaction has failed is told by an attempt to commit it; its records say that they were given up.
+        Raises Misconfigured."""
+        try:
+            self._producer.commit_transaction(self._delivery_timeout_s)
+        except KafkaException as error:
+            if kind_of(error.args[0]) is Kind.FORBIDDEN:
+                topics = " or ".join(sorted({each.topic for each in records}))
+                problem = missing_right(error.args[0], (), doing=Operation.WRITE, name=topics)
+                raise Misconfigured([problem]) from None
 
     def _commit(self, progress: Progress | None) -> None:
         if progress:

@@ -101,6 +101,14 @@ def planner_rights(topics: Topics, group: str) -> tuple[Right, ...]:
             {Operation.WRITE: "an outcome that cannot be planned stops all"},
         ),
         _group(Role.PLANNER, group),
+        Right(
+            Role.PLANNER,
+            Resource.TRANSACTIONAL_ID,
+            f"{group}-",
+            Operation.WRITE,
+            "no planner can publish: its replicas bear this name and their own",
+            pattern="prefixed",
+        ),
     )
 
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import NewPartitions
 
 from ops.waiting import wait_until
 from schemas.headers import REJECTED_FROM, last, reasons
@@ -250,3 +251,19 @@ def test_a_planner_signs_in_over_tls(kafka, make_service, tmp_path):
     given_to(kafka, prefix, given := outcomes(20))
     wait_until_planned(kafka, prefix, given)
     assert kafka.secure.password not in "".join(planner.lines())
+
+
+def test_a_planner_refuses_topics_whose_partitions_were_raised_before_anything_is_planned(kafka, start_planner):
+    """Two thirds of the queue items would get their next plans in another partition, with no pins and in no order."""
+    prefix = make_topics(kafka, partitions=3)
+    planner = start_planner(prefix)
+    given_to(kafka, prefix, given := outcomes(40, items=40))
+    wait_until_planned(kafka, prefix, given)
+    assert planner.stop() == 0
+    names = [prefix + each for each in ("call-outcomes", "planned-writebacks", "call-outcomes-rejected")]
+    for done in kafka.admin.create_partitions([NewPartitions(name, 6) for name in names]).values():
+        done.result()
+    planner.start(None)
+    assert planner.wait() == 78
+    (line,) = planner.events(event="planner.misconfigured")
+    assert "has 6 partitions, and its plans were placed when it had 3" in line["problem"]
