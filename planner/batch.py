@@ -28,7 +28,7 @@ from planner.core.preceding import NO_HISTORY, EarlierPlan, History, history
 from planner.core.resolution import Crm
 from planner.core.validation import Envelope, key_reasons, reasons
 from planner.pins import Pin, Pins, pin_of
-from schemas.codec import Codec, Undecodable
+from schemas.codec import Codec, Undecodable, UnknownSchema
 from schemas.headers import Headers, Reason
 from schemas.placement import partition_of
 from schemas.records import CallOutcome, PlannedWriteback, Source
@@ -94,6 +94,7 @@ MISMATCH_THAT_OPTS_OUT = Reason(
     MISMATCH.field,
     f"{MISMATCH.expected}. Publish the opt-out as a session of its own: disposition blocked, failing rule d, opt_out",
 )
+KNOWN_SCHEMA = "a call outcome with a schema that this planner can find; once it can, publish the outcome again"
 TOMBSTONE = Reason("tombstone", "value", "a call outcome")
 NOT_PLANNABLE = Reason(
     "cannot_be_planned", "value", "an outcome that the planner can decide about; its log has the error"
@@ -167,7 +168,8 @@ class Desk:
         return found
 
     async def _verdict_beside(self, incoming: Incoming, fresh: _Fresh) -> Verdict:
-        if len(incoming.value or b"") > _LONG_RECORD:
+        value = incoming.value or b""
+        if len(value) > _LONG_RECORD or not self._outcomes.asks_nobody(value):
             return await asyncio.to_thread(self._verdict, incoming, fresh)
         return self._verdict(incoming, fresh)
 
@@ -176,6 +178,8 @@ class Desk:
             return Refused(incoming, (TOMBSTONE,))
         try:
             outcome = self._outcomes.decode(incoming.value)
+        except UnknownSchema as error:
+            return Refused(incoming, (Reason("unknown_schema", "value", f"{KNOWN_SCHEMA}, but it {error}"),))
         except Undecodable as error:
             return Refused(incoming, (Reason("undecodable", "value", f"a call outcome, but it {error}"),))
         except (RegistryUnavailable, MemoryError):

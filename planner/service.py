@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn
@@ -15,12 +15,14 @@ from typing import Any, NoReturn
 import structlog
 
 from planner.batch import AlreadyPlanned, Desk, Incoming, Planned, Refused, Verdict
-from planner.errors import EX_SOFTWARE
+from planner.errors import EX_CONFIG, EX_SOFTWARE, Abandoned
 from planner.metrics import Metrics
 from planner.pins import Pin, Pins
 from planner.publisher import Publisher, Record
 from planner.rejections import PLAN_TOO_LARGE, rejection
 from planner.traces import Traces
+from planner.waiting import Waits
+from schemas.environment import Misconfigured
 from schemas.records import Disposition
 from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
@@ -40,8 +42,9 @@ class Service:
         topics: Topics,
         metrics: Metrics,
         planned_by: str,
-        registry_patience_s: float,
         traces: Traces,
+        waits: Waits,
+        stopping: Callable[[], bool],
     ) -> None:
         self._desk = desk
         self._pins = pins
@@ -49,12 +52,14 @@ class Service:
         self._topics = topics
         self._metrics = metrics
         self._planned_by = planned_by
-        self._patience_s = registry_patience_s
         self._traces = traces
+        self._waits = waits
+        self._stopping = stopping
         self._told_misplaced = False
 
     async def handle(self, batch: Sequence[Incoming]) -> None:
-        """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5)."""
+        """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5):
+        Abandoned if nothing is wrong with it but it is not for this planner to see it through."""
         left = batch
         while left:
             began = time.monotonic()
@@ -74,17 +79,17 @@ class Service:
         ]
 
     async def _verdicts(self, batch: Sequence[Incoming]) -> list[Verdict]:
-        """Of the first records. Waits for a schema registry that does not answer: no outcome is at fault."""
-        deadline = time.monotonic() + self._patience_s
-        while True:
-            try:
-                return await self._desk.first_verdicts(batch)
-            except RegistryUnavailable as error:
-                if time.monotonic() > deadline:
-                    raise
-                self._metrics.registry_waits.inc()
-                log.warning("registry.unavailable", waiting_s=_REGISTRY_PAUSE_S, message=str(error))
-            await asyncio.sleep(_REGISTRY_PAUSE_S)
+        """Of the first records. Waits for a schema registry that does not answer, however long: no outcome is at fault,
+        and what it would be rejected for may be over in an hour. Raises Abandoned if the planner stops meanwhile."""
+        with self._waits.until_over("registry"):
+            while True:
+                try:
+                    return await self._desk.first_verdicts(batch)
+                except RegistryUnavailable as error:
+                    self._waits.begin("registry", str(error))
+                if self._stopping():
+                    raise Abandoned("told to stop while the schema registry does not answer")
+                await asyncio.sleep(_REGISTRY_PAUSE_S)
 
     def _record(self, verdict: Verdict) -> Record | None:
         match verdict:
@@ -165,9 +170,13 @@ def _too_large(planned: Planned) -> Refused:
 
 def hard_exit(error: BaseException) -> NoReturn:
     """End the process at once: nothing more is committed, and everything that was not is delivered again."""
-    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=EX_SOFTWARE)
+    code = EX_CONFIG if isinstance(error, Misconfigured) else EX_SOFTWARE
+    if isinstance(error, Misconfigured):
+        for problem in error.problems:
+            log.error("planner.misconfigured", problem=problem)
+    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=code)
     sys.stdout.flush()
-    os._exit(EX_SOFTWARE)
+    os._exit(code)
 
 
 def _safe_text(error: BaseException) -> str:

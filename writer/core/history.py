@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Protocol
 
-from schemas.records import Operation, ResultStatus, StepOutcome, WritebackResult
+from schemas.records import BlockReason, Operation, ResultStatus, StepOutcome, WritebackResult
 
 
 class Settled(StrEnum):
@@ -19,10 +19,12 @@ class Settled(StrEnum):
     """Its columns are on the queue item, or were until a later session's were."""
     SUPERSEDED = "superseded"
     """The call is recorded and counted; its columns came too late for the queue item."""
-    NOT_LANDED = "not_landed"
-    """It left nothing on the queue item. A replay tries it again."""
+    NOT_WRITTEN = "not_written"
+    """Blocked before anything was written. A replay tries it again."""
+    CALL_ONLY = "call_only"
+    """A conflict: the call alone is recorded. A replay tries the rest again."""
     OPT_OUT_ONLY = "opt_out_only"
-    """A conflict, in which do-not-call alone was set. A replay tries it again."""
+    """A conflict: the call is recorded, and of the queue item's columns do-not-call alone. A replay tries the rest."""
     CLOSED = "closed"
     """A person decided to leave it."""
 
@@ -38,6 +40,13 @@ class History(Protocol):
         ...
 
 
+def latest(known: Settled, heard: Settled) -> Settled:
+    """What holds after a further final result of a session. It never becomes less true: only a session that left
+    something to do can be settled in another way.
+    """
+    return known if known.needs_nothing and not heard.needs_nothing else heard
+
+
 def settled_as(result: WritebackResult) -> Settled | None:
     """None for a result that is not final, or that wrote nothing because nothing was to be written (a dry run)."""
     if result.status in (ResultStatus.RESUME_NEEDED, ResultStatus.DRY_RUN):
@@ -48,6 +57,7 @@ def settled_as(result: WritebackResult) -> Settled | None:
     outcome = None if update is None else update.outcome
     if outcome is StepOutcome.SUPERSEDED:
         return Settled.SUPERSEDED
-    if outcome not in (StepOutcome.UPDATED, StepOutcome.ALREADY_THERE):
-        return Settled.NOT_LANDED
-    return Settled.OPT_OUT_ONLY if result.conflicts else Settled.LANDED
+    written = outcome in (StepOutcome.UPDATED, StepOutcome.ALREADY_THERE)
+    if result.block_reason is BlockReason.CONFLICT_DETECTED:
+        return Settled.OPT_OUT_ONLY if written else Settled.CALL_ONLY
+    return Settled.LANDED if written else Settled.NOT_WRITTEN

@@ -182,8 +182,8 @@ def test_P6_an_outcome_without_a_key_has_no_partition_that_it_belongs_to(key):
         (None, "tombstone"),
         (b"", "undecodable"),
         (b"{}", "undecodable"),
-        (b"\0\0\0\0\1", "undecodable"),
-        (b"\xc3\x01" + b"\7" * 8, "undecodable"),
+        (b"\0\0\0\0\1", "unknown_schema"),
+        (b"\xc3\x01" + b"\7" * 8, "unknown_schema"),
         (CODEC.encode(make_outcome())[:-4], "undecodable"),
         (CODEC.encode(make_outcome()) + b"more", "undecodable"),
         (single_object(PlannedWriteback).encode(a_desk().verdicts([incoming(make_outcome())])[0].plan), "undecodable"),
@@ -240,6 +240,30 @@ def test_P6_pins_that_cannot_be_read_are_no_outcomes_fault():
 
     with pytest.raises(OSError, match="disk"):
         a_desk(Broken()).verdicts([incoming(make_outcome())])
+
+
+@pytest.mark.parametrize("value", [b"\xc3\x01" + bytes(8), b"\0\0\0\0\3body"], ids=["fingerprint", "schema id"])
+def test_P6_an_outcome_whose_schema_nobody_knows_is_rejected_with_a_reason_of_its_own(value):
+    """Anybody may write such bytes to the outcomes topic, so they cannot hold up the others; but the outcome may be a
+    good one of a newer call system, so it can be told from junk and published again."""
+    (refused,) = a_desk().verdicts([incoming(make_outcome(), value=value)])
+    ((code, expected),) = [(each.code, each.expected) for each in refused.reasons]
+    assert code == "unknown_schema"
+    assert "publish the outcome again" in expected
+
+
+def test_the_registry_is_asked_beside_the_loop():
+    asked = []
+
+    def schema(schema_id: int):
+        asked.append(threading.current_thread() is threading.main_thread())
+        return single_object(CallOutcome).schemas.today
+
+    codec = Codec(CallOutcome, SchemaId(3), schema_by_id=schema)
+    batch = [incoming(make_outcome(), value=codec.encode(make_outcome()))]
+    (planned,) = asyncio.run(a_desk(outcomes=codec).first_verdicts(batch))
+    assert isinstance(planned, Planned)
+    assert asked == [False]
 
 
 def test_a_registry_that_does_not_answer_is_no_outcomes_fault():

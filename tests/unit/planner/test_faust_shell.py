@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 from faust.types import TP
+from faust.types.tuples import ConsumerMessage
 
-from planner.app import _incoming, make_app
+from planner.app import _incoming, acknowledge, make_app
 from planner.bulk import BulkReader
 from planner.disk_pins import DiskPins
 from planner.pins import MemoryPins
@@ -150,6 +151,24 @@ def test_P5_a_record_that_faust_skipped_is_not_acknowledged():
     asyncio.run(scenario())
 
 
+def test_P5_faust_acknowledges_nothing_by_itself_and_the_agent_what_was_seen_through():
+    async def scenario():
+        consumer = a_consumer([])
+        consumer.reading.fetched(ONE, {OUTCOMES: [3]})
+        message = ConsumerMessage("call-outcomes", 0, 3, 0.0, 0, None, None, None, None, tp=OUTCOMES)
+        message.refcount, message.tracked = 1, True
+        consumer.app.topics = SimpleNamespace(acks_enabled_for=lambda _topic: True)
+        await consumer.callback(message)
+        event = SimpleNamespace(message=message, ack=lambda: message.ack(consumer))
+        event.ack()  # as a stop does, and the loop when it asks for the next batch
+        assert consumer._acked[OUTCOMES] == []
+        acknowledge([event])
+        event.ack()
+        assert consumer._acked[OUTCOMES] == [3]
+
+    asyncio.run(scenario())
+
+
 def test_P5_faust_drops_no_outcome_by_a_reading_position_of_its_own():
     async def scenario():
         consumer = a_consumer()
@@ -249,7 +268,7 @@ def test_P1_following_ends_before_a_recovery_begins():
             return {}
 
     async def scenario():
-        reader = Reader(SETTINGS.broker, store=SimpleNamespace(apply=None))
+        reader = Reader(SETTINGS.broker, store=SimpleNamespace(apply=None), waits=None, group_id=SETTINGS.group_id)
         follows = asyncio.ensure_future(reader.follow())
         await asyncio.to_thread(reader.following.wait, 10)
         assert await reader.read({0: -1}) == {0: 9, 1: True}

@@ -9,11 +9,11 @@ from planner.core.retirement import mark_of
 from planner.disk_pins import DiskPins
 from planner.pins import MemoryPins, Pin, Pins, pin_of
 from planner.recovery import PinStore
-from schemas.codec import Codec, NoSchemaRegistry, single_object
-from schemas.records import Disposition, PlannedWriteback, Source
+from schemas.codec import Codec, NoSchemaRegistry, UnknownSchema, single_object
+from schemas.records import CallOutcome, Disposition, PlannedWriteback, Source
 from schemas.registry import RegistryUnavailable
 from schemas.wire import SchemaId
-from tests.factories import NOON, make_plan
+from tests.factories import NOON, make_outcome, make_plan
 from tests.unit.planner.strategies import an_earlier
 
 
@@ -250,12 +250,23 @@ def test_a_plan_that_was_appended_again_is_the_same_plan():
     assert [each.session_id for each in earlier(pins, 0, first.queue_item_id)] == ["a", "b"]
 
 
-@pytest.mark.parametrize("value", [b"", b"junk", b"\xc3\x01" + b"\0" * 8, b"\xc3\x01"])
+OUTCOME = single_object(CallOutcome).encode(make_outcome())
+
+
+@pytest.mark.parametrize("value", [b"", b"junk", b"\xc3\x01", OUTCOME])
 def test_P6_a_record_that_is_no_plan_is_counted_and_recovery_goes_on(value):
     good = single_object(PlannedWriteback).encode(make_plan(session_id="a"))
     pins, unreadable = recovered(Message(b"x", value, offset=4), Message(None, good), Message(b"a", good, offset=6))
     assert unreadable == [(0, 4), (0, 0)]
     assert pins.digest(0, "a") is not None
+
+
+def test_P1_a_plan_that_a_newer_planner_wrote_is_not_passed_over():
+    good = single_object(PlannedWriteback).encode(make_plan(session_id="a"))
+    store = PinStore(pins := MemoryPins(), single_object(PlannedWriteback), lambda *_: None)
+    with pytest.raises(UnknownSchema, match="is its writer newer"):
+        store.apply([Message(b"a", good), Message(b"x", b"\xc3\x01" + b"\0" * 8, offset=1)])
+    assert (len(pins), store.records_read) == (0, 0), "all of a batch, or nothing"
 
 
 def test_P1_recovery_does_not_go_on_without_a_registry_that_it_needs():

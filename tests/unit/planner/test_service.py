@@ -7,12 +7,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from planner.app import finish
 from planner.batch import Placement
-from planner.errors import NotPublished
+from planner.errors import Abandoned, NotPublished
 from planner.metrics import Metrics
 from planner.pins import MemoryPins
 from planner.running import Rarely
 from planner.service import Service
 from planner.traces import Traces
+from planner.waiting import Waits
 from schemas.codec import single_object
 from schemas.headers import OPT_OUT, TRACEPARENT, last, reasons
 from schemas.records import PlannedWriteback
@@ -38,18 +39,20 @@ class FakePublisher:
         return too_large
 
 
-def a_service(*, pins=None, publisher=None, desk=None, patience=0.0, tracing=False):
+def a_service(*, pins=None, publisher=None, desk=None, stopping=lambda: False, tracing=False):
     pins = MemoryPins() if pins is None else pins
     registry = CollectorRegistry()
+    metrics = Metrics(registry)
     service = Service(
         desk=desk or a_desk(pins, placement=Placement(1, strict=False)),
         pins=pins,
         publisher=publisher or FakePublisher(),
         topics=Topics(),
-        metrics=Metrics(registry),
+        metrics=metrics,
         planned_by="0.1.0",
-        registry_patience_s=patience,
         traces=Traces(on=tracing),
+        waits=Waits(metrics),
+        stopping=stopping,
     )
     return service, registry
 
@@ -158,17 +161,21 @@ class UnavailableAtFirst:
 def test_a_registry_that_comes_back_costs_no_outcome(monkeypatch):
     monkeypatch.setattr("planner.service._REGISTRY_PAUSE_S", 0.0)
     publisher = FakePublisher()
-    service, _ = a_service(publisher=publisher, desk=UnavailableAtFirst(a_desk(), 3), patience=30.0)
+    service, _ = a_service(publisher=publisher, desk=UnavailableAtFirst(a_desk(), 3))
     asyncio.run(service.handle([incoming(make_outcome())]))
     assert len(publisher.published) == 1
 
 
-def test_a_registry_that_stays_away_rejects_nothing_and_ends_the_batch():
-    publisher = FakePublisher()
-    service, _ = a_service(publisher=publisher, desk=UnavailableAtFirst(a_desk(), 10))
-    with pytest.raises(RegistryUnavailable):
+def test_a_registry_that_stays_away_rejects_nothing_and_is_waited_for_until_the_planner_stops(monkeypatch):
+    monkeypatch.setattr("planner.service._REGISTRY_PAUSE_S", 0.0)
+    publisher, turns = FakePublisher(), iter([False] * 50 + [True])
+    service, registry = a_service(
+        publisher=publisher, desk=UnavailableAtFirst(a_desk(), 1000), stopping=lambda: next(turns)
+    )
+    with pytest.raises(Abandoned):
         asyncio.run(service.handle([incoming(make_outcome())]))
     assert publisher.published == []
+    assert 'planner_waiting{cause="registry"} 0.0' in generate_latest(registry).decode()
 
 
 def test_P6_a_plan_that_its_topic_does_not_take_is_rejected_and_its_session_not_pinned():
@@ -255,6 +262,16 @@ def test_P5_being_cancelled_does_not_cut_a_batch_off():
 
     asyncio.run(scenario())
     assert finished == [True]
+
+
+def test_P5_a_batch_that_is_abandoned_is_not_acknowledged_and_the_process_goes_on():
+    ended = []
+
+    async def abandoned():
+        raise Abandoned("told to stop")
+
+    assert asyncio.run(finish(abandoned(), ended.append)) is False
+    assert ended == []
 
 
 def test_P5_a_batch_that_was_itself_cancelled_ends_the_process():
