@@ -19,14 +19,14 @@ class Away:
 
     def __init__(self, *_) -> None: ...
 
-    def checked(self, *, timeout_s: float) -> None:  # noqa: ARG002  the broker's
+    def checked(self, *, timeout_s: float) -> None:
         raise BrokerUnavailable("the broker at nowhere:9092 did not describe the topics")
 
 
 class There:
     def __init__(self, *_) -> None: ...
 
-    def checked(self, *, timeout_s: float) -> object:  # noqa: ARG002  the broker's
+    def checked(self, *, timeout_s: float) -> object:
         return object()
 
 
