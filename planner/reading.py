@@ -27,7 +27,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
-READ_COMMITTED = "read_committed"
+from schemas import clients
 
 
 class KeepingFlow(FlowControlEvent):
@@ -173,10 +173,12 @@ class _CarefulThread(AIOKafkaConsumerThread):
         return subscription and subscription.assignment
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        """Records of transactions that are open or were rolled back are no outcomes and no plans. Faust would read them
-        unless it ran its own transactions."""
+        """With what Faust decides for itself as `clients` says, above all: records of open and rolled back transactions
+        are no outcomes and no plans. All other settings come through the app's."""
         consumer = super()._create_worker_consumer(transport)
-        consumer._isolation_level = READ_COMMITTED  # noqa: SLF001  read once, when the client starts
+        told = clients.aiokafka_consumer()
+        consumer._isolation_level = told["isolation_level"]  # noqa: SLF001  read once, when the client starts
+        consumer._fetch_max_wait_ms = told["fetch_max_wait_ms"]  # noqa: SLF001  the same
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:

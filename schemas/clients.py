@@ -49,8 +49,8 @@ EVERY_CLIENT = (
     Alike(
         "socket.timeout.ms",
         "request_timeout_ms",
-        40_000,
-        "longer than any session, since a group may hold its answer back that long; shorter than a person's patience",
+        65_000,
+        "longer than a rebalance of Faust's group may take (60 s), in which the broker holds its answer back",
     ),
     Alike("retry.backoff.ms", "retry_backoff_ms", 100, "between two requests that are tried again"),
 )

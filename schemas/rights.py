@@ -140,8 +140,12 @@ def check_rights(topics: Topics) -> tuple[Right, ...]:
 def create_rights(topics: Topics) -> tuple[Right, ...]:
     """Of `writeback topics create`."""
     return tuple(
-        Right(Role.CREATE, Resource.TOPIC, spec.name, Operation.CREATE, "the topic cannot be created")
+        Right(Role.CREATE, Resource.TOPIC, spec.name, operation, why)
         for spec in topics.all()
+        for operation, why in (
+            (Operation.DESCRIBE, "a topic that exists cannot be seen, nor how many partitions it has"),
+            (Operation.CREATE, "the topic cannot be created"),
+        )
     )
 
 
