@@ -14,7 +14,7 @@ from schemas.records import CallOutcome
 from schemas.topics import Topics
 from tests.factories import an_id, make_baseline, make_outcome
 
-EXAMPLE = Path(__file__).parents[3] / "planner" / "mapping.example.json"
+EXAMPLE = Path(__file__).parents[3] / "ops" / "demo" / "mapping.json"
 CODEC = single_object(CallOutcome)
 AN_HOUR_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 
@@ -90,7 +90,8 @@ def read(bootstrap: str, topic: str) -> list[Message]:
 
 
 def published(bootstrap: str, topic: str = "planned-writebacks") -> int:
-    """How many records the topic has got, without reading them."""
+    """How many offsets the topic has given out, without reading it: its records, and on a real broker the marks of
+    transactions."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "watermarks"})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions

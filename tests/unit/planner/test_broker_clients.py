@@ -28,6 +28,10 @@ def secured(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
     return read_settings(mapping_file="mapping.json")
 
 
+PARTS = ("pins", "reader", "fence", "jumped", "handle", "hard_exit")
+"""None of them is needed to make a client."""
+
+
 def given_to_aiokafka(settings: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What Faust hands to aiokafka, and what is set on the client after that."""
     made: dict[str, Any] = {}
@@ -40,7 +44,7 @@ def given_to_aiokafka(settings: Any, monkeypatch: pytest.MonkeyPatch) -> dict[st
             made[name.removeprefix("_")] = value
 
     async def make() -> None:
-        app = make_app(settings, partitions=1, pins=None, reader=None, handle=None, hard_exit=None)  # type: ignore[arg-type]
+        app = make_app(settings, partitions=1, **dict.fromkeys(PARTS))  # type: ignore[arg-type]
         owner = SimpleNamespace(in_transaction=False, app=app, transport=app.transport)
         thread = app.transport.Consumer._new_consumer_thread.__globals__["_CarefulThread"]
         bare = thread.__new__(thread)
