@@ -153,6 +153,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     opened = Publisher(
         settings.broker,
         transactional_id=f"{settings.group_id}-{settings.instance_id}",
+        rights=planner_rights(settings.broker.topics, settings.group_id),
         delivery_timeout_s=settings.delivery_timeout_s,
         max_message_bytes=settings.max_message_bytes,
     )

@@ -13,7 +13,6 @@ from schemas.rights import writer_rights
 from schemas.topics import Topics
 from tests.unit.writer.workbench import make_record
 from writer.core.ledger import Commit
-from writer.errors import MustRestart
 from writer.kafka_producer import Outgoing
 from writer.kafka_transactions import Aborted, Committed, Ending, GivenUp, TransactionalProducer, ending_of
 
@@ -183,15 +182,15 @@ def test_B2_a_writer_whose_transaction_was_ended_while_it_slept_goes_on_with_a_n
 
 
 @pytest.mark.parametrize(
-    ("call", "code"),
+    ("call", "code", "end"),
     [
         ("init", KafkaError._UNSUPPORTED_FEATURE),
         ("commit", KafkaError.UNKNOWN),
     ],
 )
-def test_W1_a_broker_that_refuses_ends_the_process_and_is_named(call: str, code: int) -> None:
+def test_W1_a_broker_that_refuses_ends_the_process_and_is_named(call: str, code: int, end: type[Exception]) -> None:
     bench = Bench(**{call: [fails(code, abort=True)]})
-    with pytest.raises(MustRestart, match=error(code).name()):
+    with pytest.raises(end, match=error(code).name()):
         bench.transact()
 
 
