@@ -216,7 +216,10 @@ def test_a_planner_refuses_topics_with_the_wrong_policy_count_or_retention_and_n
     for part in ("same number of partitions", "cleanup.policy=delete; it must be compact", f"retention.ms={DAY_MS}"):
         assert any(part in each for each in problems), problems
     run = subprocess.run(
-        PLANNER, env=planner_env(kafka.bootstrap, checked=True, prefix=prefix), capture_output=True, timeout=60
+        PLANNER,
+        env=planner_env(kafka.bootstrap, checked=True, prefix=prefix),
+        capture_output=True,
+        timeout=HANGS_AFTER_S,
     )
     assert run.returncode == 78
 
