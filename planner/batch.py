@@ -13,7 +13,7 @@ import time
 from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import merge
 from typing import Any
@@ -30,6 +30,7 @@ from planner.core.validation import Envelope, key_reasons, reasons
 from planner.pins import Pin, Pins, pin_of
 from schemas.codec import Codec, Undecodable, UnknownSchema
 from schemas.headers import Headers, Reason
+from schemas.placement import partition_of
 from schemas.records import CallOutcome, PlannedWriteback, Source
 from schemas.registry import RegistryUnavailable
 
@@ -59,12 +60,13 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """Publish `value` under `key` to the planned topic, then pin."""
+    """Publish `value` under `key` to the planned topic, then pin. `misplaced`: planned only since that is allowed."""
 
     incoming: Incoming
     plan: PlannedWriteback
     pin: Pin
     value: bytes
+    misplaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,22 @@ LARGE_PLAN = 500_000
 """Bytes: whether the broker takes such a plan is found out before others are planned that would follow from it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How many partitions there are, and whether an outcome may stand in another one than murmur2 of its key gives.
+
+    Two producers that place differently put one queue item into two partitions: its order is lost, and a session that
+    goes through both is planned twice.
+    """
+
+    partitions: int
+    strict: bool = True
+
+    def misplaces(self, incoming: Incoming) -> bool:
+        key = incoming.key or b""
+        return key != b"" and partition_of(key, self.partitions) != incoming.partition
+
+
 class Desk:
     """Decides; the agent acts. One per process."""
 
@@ -117,7 +135,9 @@ class Desk:
         crm: Crm,
         policy: Policy,
         pins: Pins,
+        placement: Placement,
     ) -> None:
+        self._placement = placement
         self._outcomes = outcomes
         self._plans = plans
         self._crm = crm
@@ -193,9 +213,11 @@ class Desk:
         earlier: History,
         fresh: _Fresh,
     ) -> Verdict:
-        envelope = Envelope(incoming.key, incoming.received_at)
+        misplaced = self._placement.misplaces(incoming)
+        envelope = Envelope(incoming.key, incoming.received_at, misplaced=misplaced and self._placement.strict)
         if pinned is None:
-            return self._planned(incoming, outcome, envelope, earlier, fresh)
+            planned = self._planned(incoming, outcome, envelope, earlier, fresh)
+            return replace(planned, misplaced=True) if misplaced and isinstance(planned, Planned) else planned
         meant = normalised(outcome)
         if pinned == bytes.fromhex(digest(outcome))[: len(pinned)] and not key_reasons(meant, envelope):
             return AlreadyPlanned(incoming)

@@ -82,11 +82,20 @@ class PlannerSettings(Environment):
         pattern=r"^(memory://|rocksdb://.+)$",
         description="Where pins are kept: memory://, or rocksdb:///a/folder to recover only what is new after a start.",
     )
+    look_every_s: float = Field(
+        5.0, gt=0, le=60, description="How often the broker is asked where outcomes stand, for the figures and alerts."
+    )
     follow_every_s: float = Field(
         600.0,
         gt=0,
         description="How often the pins follow what others appended to the planned topic, above all tombstones: "
         "more often frees memory sooner and costs time.",
+    )
+    misplaced: Literal["reject", "warn"] = Field(
+        "reject",
+        description="What becomes of an outcome in another partition than Kafka's murmur2 of its key gives. `warn` "
+        "plans it: only where one producer alone publishes and always places the same way, or order and opt-outs get "
+        "lost.",
     )
     instance_id: str = Field(
         default_factory=socket.gethostname,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -44,12 +44,19 @@ def admin_client(settings: BrokerSettings, said: list[str] | None = None) -> Adm
 class BrokerView:
     """Asks about the same topics and rights again and again, over one connection. Not to be asked twice at a time."""
 
-    def __init__(self, settings: BrokerSettings, required: Sequence[TopicSpec], rights: Sequence[Right] = ()) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        required: Sequence[TopicSpec],
+        rights: Sequence[Right] = (),
+        *,
+        connect: Callable[[BrokerSettings, list[str]], AdminClient] | None = None,
+    ) -> None:
         self._settings = settings
         self._required = tuple(required)
         self._rights = tuple(rights) if settings.check_topic_policies else ()
         self._said: list[str] = []
-        self._admin = admin_client(settings, self._said)
+        self._admin = (connect or admin_client)(settings, self._said)
 
     def checked(self, *, timeout_s: float) -> TopicFacts:
         """Raises UnfitTopics, Misconfigured and BrokerUnavailable."""
@@ -71,7 +78,7 @@ class BrokerView:
         except KafkaException as error:
             raise self._unavailable(f"did not describe the topics: {error.args[0].str()}") from None
         facts = TopicFacts(found, brokers)
-        seen = [spec for spec in self._required if allowed.get((Resource.TOPIC, spec.name)) != ()]
+        seen = [spec for spec in self._required if spec.name in found or (Resource.TOPIC, spec.name) not in allowed]
         user = self._settings.sasl.username if self._settings.sasl else None
         return facts, [*missing(self._rights, allowed, user=user), *mismatches(seen, facts)]
 
@@ -115,28 +122,27 @@ class BrokerView:
             else:
                 described[name] = answer
                 allowed[Resource.TOPIC, name] = _operations(answer.authorized_operations)
-        configs = self._configs(described, allowed, timeout_s)
+        configs = self._configs(allowed, timeout_s)
+        allowed |= {(Resource.TOPIC, name): (Operation.DESCRIBE_CONFIGS,) for name in configs.keys() - described.keys()}
         return {name: _found(topic, configs.get(name)) for name, topic in described.items()}, allowed
 
     def _configs(
-        self,
-        names: Iterable[str],
-        allowed: Mapping[tuple[Resource, str], Collection[str] | None],
-        timeout_s: float,
-    ) -> dict[str, dict[str, str]]:
-        """Of those topics whose settings we may ask for; that we may not is told as a missing right."""
-        if not self._settings.check_topic_policies:
+        self, allowed: Mapping[tuple[Resource, str], Collection[str] | None], timeout_s: float
+    ) -> dict[str, Any]:
+        """Of those topics whose settings we may ask for; that we may not is told as a missing right. Topics that we may
+        not see are asked for too: that shows whether this right is missing as well."""
+        if not self._settings.check_topic_policies or not allowed:
             return {}
-        wanted = [
-            ConfigResource(ResourceType.TOPIC, name)
-            for name in names
-            if (given := allowed.get((Resource.TOPIC, name))) is None or Operation.DESCRIBE_CONFIGS in given
-        ]
-        asked = self._admin.describe_configs(wanted, request_timeout=timeout_s) if wanted else {}
-        return {
-            resource.name: {key: entry.value for key, entry in future.result().items()}
-            for resource, future in asked.items()
-        }
+        asked = self._admin.describe_configs(
+            [ConfigResource(ResourceType.TOPIC, name) for _, name in allowed], request_timeout=timeout_s
+        )
+        found = {}
+        for resource, future in asked.items():
+            if not isinstance(answer := _answer(future), KafkaError):
+                found[resource.name] = {key: entry.value for key, entry in answer.items()}
+            elif kind_of(answer) is not Kind.FORBIDDEN:
+                raise KafkaException(answer)
+        return found
 
     def _of_group(self, name: str, timeout_s: float) -> Collection[str] | None:
         """None if the broker cannot tell now: what is missing then shows when the group is joined."""

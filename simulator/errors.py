@@ -53,12 +53,26 @@ def literal(entity_set: str, value: object, edm: str) -> Refusal:
     return odata(entity_set, f"Cannot convert the literal '{value}' to the expected type '{edm}'.")
 
 
-def not_crlf() -> Refusal:
-    return payload("", "System.ArgumentException: Stream was not readable.")
+class UnreadableBatch(Refusal):
+    """The frame of a batch breaks off. Answered as a multipart reply that holds this refusal as its one part."""
+
+
+def not_crlf(entity_set: str) -> Refusal:
+    refusal = payload(entity_set, "System.ArgumentException: Stream was not readable.")
+    return UnreadableBatch(refusal.status, refusal.code, refusal.message)
 
 
 def batch(sentence: str) -> Refusal:
     return Refusal(400, "0x80048d19", sentence)
+
+
+def not_built(what: str) -> Refusal:
+    """What Dataverse does and the simulator does not. 501, so that it is never taken for an answer of the service."""
+    return Refusal(501, "", f"The simulator has not built {what}. Dataverse has it.")
+
+
+def too_many_to_aggregate() -> Refusal:
+    return Refusal(400, "0x8004e023", "The maximum record limit is exceeded. Reduce the number of records.")
 
 
 def missing(table: str, record_id: str) -> Refusal:

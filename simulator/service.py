@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+from weakref import WeakValueDictionary
 
 from simulator import tenant
 from simulator.crm import Call, Organization, write
@@ -22,6 +23,7 @@ from simulator.signin.gate import Gate
 from simulator.signin.tokens import TokenIssuer
 from simulator.store import Change, Row, Snapshot
 from simulator.store.durable import SqliteFile
+from simulator.webapi.canned import Message, Messages
 from simulator.webapi.messages import Reply
 
 # Without these nobody could sign in, so an empty organization has them too.
@@ -139,8 +141,12 @@ class Simulator:
         self.dice = random.Random(f"{settings.seed}/latency")  # noqa: S311 - reproducible, not secret
         self.server_dice = random.Random(f"{settings.seed}/servers")  # noqa: S311 - as above
         self.numbers = itertools.count(1)
+        self.messages = Messages()
+        for message in settings.messages:
+            self.can(message)
         self.requests = RequestLog()
         self.snapshots: dict[str, Snapshot] = {}
+        self._taken: WeakValueDictionary[int, Snapshot] = WeakValueDictionary()
         self._saved = 0
         self._number = 0
         self.operation_count = 0
@@ -232,24 +238,51 @@ class Simulator:
         return [shown(row) for row in found[:limit]]
 
     def reset(self) -> None:
-        """As at the start: rows, log, faults, latency, limits, switches and privileges. Tables and applications stay.
+        """As at the start: rows, log, faults, messages, latency, limits, switches, privileges. Tables and sign-in stay.
 
         Numbers go on: no id, etag or request number is given twice.
         """
-        self.restore(Snapshot({}, 0))
+        self._forget_rows()
         self.organization.log.clear()
         self.seed_tenant(only=None if self.settings.seed_rows else _USERS)
         self.rules.clear()
         for rule in self.settings.faults:
             self.rules.add(rule)
+        self.messages.clear()
+        for message in self.settings.messages:
+            self.can(message)
         self.latency = self.settings.latency
         self.organization.switches = self.settings.switches
         self.organization.denied.clear()
         self.gate.delegates.clear()
         self.protection.adjust(self.settings.limits)
 
+    def can(self, message: Message) -> None:
+        """Answer a message from now on as somebody wrote it. Raises ValueError for one that can never be asked for."""
+        schema = self.organization.schema
+        if message.bound_to:
+            bound = self.table(message.bound_to).logical_name
+            message = message.model_copy(update={"bound_to": bound})
+        elif message.name in schema.by_set:
+            raise ValueError(f"'{message.name}' is the set of a table, and no message can have its name")
+        self.messages.put(message)
+
+    def _forget_rows(self) -> None:
+        store = self.organization.store
+        if self._file is None or self._taken:
+            store.restore(Snapshot({}, 0))
+            return
+        # No snapshot can show them again, so none has to be fetched before the file forgets it.
+        store.on_commit = None
+        store.restore(Snapshot({}, 0))
+        self._file.forget_rows()
+        store.on_commit = self._save
+
     def snapshot(self) -> Snapshot:
-        return self.organization.store.snapshot()
+        """All rows as they are now. It costs little until they change."""
+        taken = self.organization.store.snapshot()
+        self._taken[id(taken)] = taken
+        return taken
 
     def restore(self, snapshot: Snapshot) -> None:
         self.organization.store.restore(snapshot)

@@ -11,6 +11,7 @@ from simulator.faults.rules import Rule
 from simulator.limits import Limits
 from simulator.signin.gate import Mode
 from simulator.switches import Switches
+from simulator.webapi.canned import Message
 
 
 def static_tokens(token: str) -> dict[str, str]:
@@ -62,6 +63,7 @@ class Settings(BaseModel):
     latency: Latency = Latency(kind="latency", seconds=0.0)
     max_body_bytes: int = 32 * 1024 * 1024
     faults: tuple[Rule, ...] = ()
+    messages: tuple[Message, ...] = Field(default=(), description="answers to messages that are not built")
     sqlite: Path | None = Field(default=None, description="keep rows and log in this file")
     oplog_entries: int = 2_000_000
 

@@ -91,7 +91,7 @@ class Dispatcher:
             self._pool.give_back(slot)
 
     def _is_cleared(self, work: Work) -> bool:
-        work.cleared = self._facts.cached_verdict(work.plan)
+        work.clear(self._facts.cached_verdict(work.plan))
         return work.cleared is not None
 
     async def _clear(self, work: Work) -> None:

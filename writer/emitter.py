@@ -194,7 +194,8 @@ class Emitter:
         """Why this is not to be asked any more. What was put together for another owner is over, too."""
         if work.dropped:
             return never_sent()
-        before, work.cleared = _owners(work), self._facts.cached_verdict(work.plan)
+        before = _owners(work)
+        work.clear(self._facts.cached_verdict(work.plan))
         if work.cleared is None or (isinstance(ask, _Writing) and _owners(work) != before):
             return _NOT_CLEARED
         return None
@@ -374,7 +375,7 @@ class Emitter:
             return unanswered(failure)
         if isinstance(verdict, Blocked):
             return Done(results.metadata(self._telling(work), verdict.gaps))
-        work.cleared = verdict
+        work.clear(verdict)
         return self._first(work)
 
 

@@ -66,6 +66,12 @@ class Work:
     """Its outcome, or its copy's way to the back, is being told; nothing is told after that."""
     span: Span = field(default=INVALID_SPAN)
 
+    def clear(self, verdict: Cleared | None) -> None:
+        """The gate's verdict on the next attempt; the plan takes the form that the CRM keeps."""
+        self.cleared = verdict
+        if verdict is not None and verdict.plan is not None:
+            self.plan = verdict.plan
+
     @property
     def partition(self) -> int:
         return self.record.partition

@@ -40,6 +40,8 @@ def _own(outcome: CallOutcome, effect: Effect, *, overrides_mapped: bool) -> lis
         own.append(Notice(code="non_e164_phone", field="phone_number", message="the phone number is not in E.164 form"))
     if outcome.disposition is Disposition.INTERESTED_EMAIL_CAPTURED and not outcome.captured_email:
         own.append(Notice(code="email_missing", field="captured_email", message="no email address was captured"))
+    if outcome.callback_at and outcome.callback_at < outcome.started_at:
+        own.append(Notice(code="callback_in_the_past", field="callback_at", message="the callback is before the call"))
     if effect.task and not outcome.account:
         own.append(Notice(code="account_missing", field="account", message="the task regards no account"))
     if effect.task and outcome.owner_override and not (overrides_mapped and is_canonical_uuid(outcome.owner_override)):

@@ -134,6 +134,28 @@ class Organization:
         finally:
             self._reader = before
 
+    @property
+    def reader(self) -> str:
+        """Who reads now; the system when nobody does."""
+        return self._reader.user if self._reader else tenant.SYSTEM_USER
+
+    @property
+    def base(self) -> str:
+        """The service root of what is read now."""
+        return self._reader.base if self._reader else ""
+
+    def allow_reader(self, table: Table) -> None:
+        """Raises the 403 of a reader without the privilege to read a table that is joined or expanded."""
+        if self._reader is not None:
+            self.allow(self._reader, "read", table)
+
+    def teams_of(self, user: str) -> list[str]:
+        """The teams that a user is a member of."""
+        if "teammembership" not in self.schema.by_name:
+            return []
+        rows = self.store.table("teammembership")
+        return [rows[key].values["teamid"] for key in self.store.matching("teammembership", "systemuserid", user)]
+
     def hidden(self, table: Table) -> frozenset[str]:
         """Columns that the reader may not see, under the names they are read by: null in every answer."""
         reader = self._reader
@@ -170,6 +192,10 @@ class Organization:
     ) -> None:
         """Log a write that was done."""
         self._append(call, operation, table.logical_name, record_id, precondition, COMMITTED, 0, "", *change)
+
+    def sent(self, call: Call, message: str, place: tuple[str, str]) -> None:
+        """Log a message that changed no row here. `place` is the table and the row it is bound to, or nothing."""
+        self._append(call, message, *place, "", COMMITTED, 0, "", None, None)
 
     def refused(self, call: Call, operation: str, place: tuple[str, str, str], refusal: errors.Refusal) -> None:
         """Log a write that was refused. `place` is table, record id and precondition, each as far as known."""

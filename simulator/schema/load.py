@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from simulator.schema.model import Column, Kind, Lookup, Option, Schema, State, Table
+from simulator.schema.model import Column, End, Kind, Lookup, ManyToMany, Option, Schema, State, Table
 
 TABLES = Path(__file__).parent.parent / "tables"
 
@@ -92,6 +92,20 @@ class StateDefinition(_Strict):
     statuses: dict[int, str]
 
 
+class EndDefinition(_Strict):
+    table: str
+    column: str
+    navigation: str
+
+
+class IntersectDefinition(_Strict):
+    """What makes a table the intersect table of a many-to-many relationship."""
+
+    schema_name: str
+    first: EndDefinition
+    second: EndDefinition
+
+
 class TableDefinition(_Strict):
     """One table file."""
 
@@ -108,6 +122,7 @@ class TableDefinition(_Strict):
     optimistic_concurrency: bool = True
     view_of: list[str] = Field(default_factory=list)
     parties: str = ""
+    intersect: IntersectDefinition | None = None
     states: dict[int, StateDefinition] = Field(default_factory=dict)
     columns: dict[str, ColumnDefinition] = Field(default_factory=dict)
     keys: dict[str, list[str]] = Field(default_factory=dict)
@@ -304,7 +319,15 @@ def build(definition: TableDefinition) -> Table:
         optimistic_concurrency=definition.optimistic_concurrency,
         view_of=tuple(definition.view_of),
         parties=definition.parties,
+        intersect=_intersect(definition.intersect),
     )
+
+
+def _intersect(definition: IntersectDefinition | None) -> ManyToMany | None:
+    if definition is None:
+        return None
+    first, second = (End(item.table, item.column, item.navigation) for item in (definition.first, definition.second))
+    return ManyToMany(definition.schema_name, first, second)
 
 
 def table_from(definition: Definitions, *, source: str = "table") -> Table:
@@ -360,7 +383,11 @@ def check_set(schema: Schema, table: Table) -> None:
 def check_lookups(schema: Schema, table: Table) -> None:
     """Raises SchemaError naming every lookup to a table that is not there."""
     known = {*schema.by_name, table.logical_name}
+    ends = (table.intersect.first, table.intersect.second) if table.intersect else ()
     wrong = [
+        f"{table.logical_name} relates '{end.table}', which is no table here" for end in ends if end.table not in known
+    ]
+    wrong += [
         f"{table.logical_name}.{column.name} points to '{lookup.target}', which is no table here"
         for column in table.columns.values()
         for lookup in column.lookups

@@ -144,6 +144,7 @@ class Table:
     view_of: tuple[str, ...] = ()
     parties: str = ""
     audited: bool = True
+    intersect: "ManyToMany | None" = None
 
     @cached_property
     def by_wire(self) -> dict[str, Column]:
@@ -206,6 +207,32 @@ class Table:
         return {state.value: state.default_status for state in self.states}
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """One side of a many-to-many relationship: the table, its column in the intersect table, its collection's name."""
+
+    table: str
+    column: str
+    navigation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManyToMany:
+    schema_name: str
+    first: End
+    second: End
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """A many-to-many relationship seen from one side."""
+
+    intersect: str
+    schema_name: str
+    own: End
+    other: End
+
+
 class Schema:
     """All tables of the organization, by logical name and by set name. Tables can be exchanged while it runs."""
 
@@ -227,6 +254,7 @@ class Schema:
         if old is not None:
             del self.by_set[old.entity_set]
         self.__dict__.pop("referencing", None)
+        self.__dict__.pop("associations", None)
 
     @cached_property
     def referencing(self) -> dict[str, list[tuple[Table, Column, Lookup]]]:
@@ -236,6 +264,19 @@ class Schema:
             for column in table.columns.values():
                 for lookup in column.lookups:
                     found.setdefault(lookup.target, []).append((table, column, lookup))
+        return found
+
+    @cached_property
+    def associations(self) -> dict[tuple[str, str], Association]:
+        """Many-to-many relationships by table and name of the collection."""
+        found: dict[tuple[str, str], Association] = {}
+        for table in self.by_name.values():
+            if table.intersect is not None:
+                first, second = table.intersect.first, table.intersect.second
+                for own, other in ((first, second), (second, first)):
+                    found[own.table, own.navigation] = Association(
+                        table.logical_name, table.intersect.schema_name, own, other
+                    )
         return found
 
     def __iter__(self) -> Iterator[Table]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -21,6 +22,11 @@ from simulator.webapi.messages import refuse
 
 ROOT = re.compile(r"^/api/data/v\d+\.\d+(?:/|$)")
 _AFFINITY = re.compile(r"ARRAffinity=([0-9a-f]+)")
+_CUT = {
+    "before": "cut before it was carried out",
+    "applied": "carried out, never answered",
+    "during": "answer cut in the middle",
+}
 _GROUP = re.compile(r"\{(\w+)\}")
 
 
@@ -35,7 +41,9 @@ class Api:
         simulator = self.simulator
         clock = simulator.organization.clock
         started = clock()
-        headers = {name.lower(): value for name, value in http.headers.items()}
+        headers = wire.headers_of(http)
+        if http.method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers:
+            return wire.preflight(headers)
         body = await http.content.read() if http.can_read_body else b""
         exchange = _Exchange(self, http, headers, body, next(simulator.numbers))
         reply = Reply(0)
@@ -47,7 +55,7 @@ class Api:
         wire.add_service_headers(reply, exchange.server, verdict, simulator)
         if exchange.cut is not None:
             return await wire.cut(http, reply, exchange.cut)
-        return wire.response(reply)
+        return wire.response(reply, headers)
 
 
 class _Exchange:
@@ -176,18 +184,31 @@ class _Exchange:
     def _carry_out(self, behalf: str | None) -> Reply:
         simulator = self.simulator
         call = Call(self.user, self.base, self.number, on_behalf_of=behalf, answer=self.answer)
-        operation = self._operation if simulator.rules.has("operation") else handle
+        operation = self._operation if simulator.rules.has("operation") else self._handle
         if not self.found:
             return refuse(errors.no_such_resource(self.resource))
         if self.path == "$batch":
             if self.request.method != "POST":
                 return refuse(errors.verb_not_allowed(self.request.method))
-            batch = Batch(simulator.organization, call, operation, self._edit_again)
+            batch = Batch(simulator.organization, call, operation, self._edit_again, self._part_caller)
             reply = batch.run(self.request)
             self.operations = batch.count
             return reply
         self.operations = 1
         return operation(simulator.organization, call, self.request)
+
+    def _part_caller(self, headers: Mapping[str, str]) -> tuple[str, str | None]:
+        """An operation of a batch may act on behalf of somebody else than the batch."""
+        impersonation = {name: headers[name] for name in ("mscrmcallerid", "callerobjectid") if name in headers}
+        own = {
+            name: value
+            for name, value in self.request.headers.items()
+            if name not in {"mscrmcallerid", "callerobjectid"}
+        }
+        return self.simulator.gate.identify({**own, **impersonation})
+
+    def _handle(self, organization: Organization, call: Call, request: Request) -> Reply:
+        return handle(organization, call, request, self.simulator.messages)
 
     def _operation(self, organization: Organization, call: Call, request: Request) -> Reply:
         """One operation under the faults that strike single operations."""
@@ -207,7 +228,7 @@ class _Exchange:
                 case faults.Known():
                     instead, applied = self._known(action), action.applied
         answer, call.answer = call.answer, call.answer or _lost(None, instead)
-        reply = handle(organization, call, request) if applied else None
+        reply = self._handle(organization, call, request) if applied else None
         call.answer = answer
         for action, groups in actions:
             if isinstance(action, faults.Edit) and action.moment == "after":
@@ -228,7 +249,7 @@ class _Exchange:
 def _lost(cut: faults.Cut | None, instead: Reply | None) -> str:
     """What becomes of the answer, in the words of the logs; empty when the caller gets it."""
     if cut is not None and cut.moment != "after":
-        return "cut in the middle" if cut.moment == "during" else "never sent"
+        return _CUT[cut.moment]
     return f"{instead.status} instead" if instead is not None else ""
 
 

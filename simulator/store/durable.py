@@ -291,6 +291,12 @@ class SqliteFile:
         entries = [Entry.from_dict(dict(zip(_LOGGED, (*row[:-1], json.loads(row[-1])), strict=True))) for row in found]
         return entries[::-1] if newest else entries
 
+    def forget_rows(self) -> None:
+        """All of them, without fetching one: nothing may show them any more."""
+        self._connection.executescript("BEGIN; DELETE FROM rows; DELETE FROM bodies; COMMIT;")
+        self._held.clear()
+        self._ahead = {}
+
     def forget_log(self) -> None:
         self._connection.execute("DELETE FROM log")
 

@@ -165,7 +165,9 @@ class Store:
     def restore(self, snapshot: Snapshot) -> None:
         """Back to a snapshot. The version counter never goes back, so no etag is ever given twice."""
         changes = list(self._differences(snapshot.rows)) if self.on_commit is not None else []
-        self._rows = {table: dict(rows) for table, rows in snapshot.rows.items()}
+        # A row that did not change stays the object it is: of each version that a file holds there is one (S3).
+        held = self._rows
+        self._rows = {table: _unchanged(held.get(table, {}), rows) for table, rows in snapshot.rows.items()}
         self._indexes = {}
         self._journal = []
         self.version = max(self.version, snapshot.version)
@@ -183,6 +185,16 @@ class Store:
                 before = held.get(record_id)
                 if before is None or before.version != row.version:
                     yield table, record_id, before, row
+
+
+def _unchanged(held: Mapping[str, Row], wanted: Mapping[str, Row]) -> dict[str, Row]:
+    """The wanted rows, each of which is the held one where that has the same version."""
+    rows = dict(wanted)
+    for record_id, row in wanted.items():
+        now = held.get(record_id)
+        if now is not None and now.version == row.version:
+            rows[record_id] = now
+    return rows
 
 
 def _enter(index: Index, value: Any, record_id: str) -> None:

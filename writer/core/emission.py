@@ -157,6 +157,12 @@ def update_step(plan: PlannedWriteback) -> PlannedStep:
     return step
 
 
+def opts_out(plan: PlannedWriteback) -> bool:
+    """Whether the contact asked not to be called again: the plan sets do-not-call."""
+    update = update_step(plan)
+    return update.do_not_call_column is not None and update.attributes.get(update.do_not_call_column) is True
+
+
 def reads(plan: PlannedWriteback) -> tuple[Read, ...]:
     """What to look at before deciding what is missing: each record once, under the index of the step that names it.
 

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.records import Operation, PlannedStep, PlannedWriteback, Value
-from writer.core.emission import CALL_ACTIVITY, Observed, moments, update_step
+from writer.core.emission import CALL_ACTIVITY, Observed, moments, opts_out, update_step
 from writer.core.history import History, Settled
 from writer.core.values import instant, same
 
@@ -252,8 +252,7 @@ class _Case:
         return tuple(step.step_index for step in self._plan.steps if step.operation not in skipped)
 
     def _opts_out(self) -> bool:
-        flag = self._update.do_not_call_column
-        return flag is not None and self._update.attributes.get(flag) is True
+        return opts_out(self._plan)
 
 
 _CREATES = frozenset({Operation.CREATE_PHONE_CALL, Operation.CREATE_TASK})

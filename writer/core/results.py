@@ -25,7 +25,7 @@ from schemas.records import (
     StepResult,
     WritebackResult,
 )
-from writer.core.emission import CALL_ACTIVITY, update_step
+from writer.core.emission import CALL_ACTIVITY, opts_out, update_step
 from writer.core.gate import Gap
 from writer.core.reconcile import Conflict, Late, NoQueueItem
 from writer.core.replies import Judgement, Meaning
@@ -61,7 +61,7 @@ class Telling:
             campaign_id=self.plan.campaign_id,
             provider_call_id=self.plan.provider_call_id,
             disposition=self.plan.disposition,
-            opt_out=self.plan.opt_out,
+            opt_out=opts_out(self.plan),
             started_at=self.plan.started_at,
             ended_at=self.plan.outcome_at,
             mapping_fingerprint=self.plan.mapping_fingerprint,
@@ -98,7 +98,7 @@ def late(telling: Telling, found: Late, sent: Collection[int], reply: Judgement 
         f"A later session of this queue item landed first: this call is {did}, and the queue item keeps what the later "
         "session wrote. Nothing to do."
     )
-    if telling.plan.opt_out:
+    if opts_out(telling.plan):
         message += " The contact opted out in this session: do-not-call is set."
     if _is_ineligible(telling.plan):
         message = "The item was not eligible to be called, and a later session of it landed first. Nothing to do."
@@ -139,7 +139,7 @@ def _recorded(plan: PlannedWriteback) -> str:
 
 
 def _untouched(plan: PlannedWriteback, found: Conflict) -> str:
-    if not plan.opt_out:
+    if not opts_out(plan):
         return "The queue item and the task were not touched."
     if found.opted_out:
         return "The contact opted out, and do-not-call is set; nothing else of the queue item was touched."

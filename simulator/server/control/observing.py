@@ -7,6 +7,8 @@ from typing import Any
 from aiohttp import web
 
 from simulator.oplog import Entry, OperationLog, Where
+from simulator.schema import Column, Kind, Table
+from simulator.schema.model import LOOKUPS
 from simulator.server.control.desk import ControlError, Desk, Routes
 from simulator.service import shown
 from simulator.store import Row
@@ -22,9 +24,34 @@ async def health(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     return {"status": "up"}
 
 
+async def connect(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """What a client needs to sign in: addresses, the token or the application, and commands that try them."""
+    del http, rest
+    info, settings = control.info, control.simulator.settings
+    url = f"{info['api_url']}/WhoAmI"
+    known: dict[str, Any] = {"auth": settings.auth, **info}
+    if settings.auth == "static":
+        known["token"] = next(iter(settings.tokens), "")
+    bearer = {"none": "", "static": f" -H 'Authorization: Bearer {known.get('token')}'"}
+    curl = [f"curl{bearer[settings.auth]} {url}"] if settings.auth in bearer else []
+    if info.get("authority"):
+        secret = control.signin.secrets.get(info["client_id"], "")
+        known |= {"client_secret": secret, "scope": f"{info['authority']}/.default"}
+        curl.append(
+            f"curl --cacert {info['ca_file']} {info['authority']}/{info['tenant_id']}/oauth2/v2.0/token"
+            f" -d grant_type=client_credentials -d client_id={info['client_id']} -d client_secret={secret}"
+            f" -d scope={known['scope']}"
+        )
+    return {**known, "curl": curl}
+
+
 async def counters(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     del http, rest
-    return {**control.simulator.counters(), "tokens_issued": control.signin.issued}
+    return {
+        **control.simulator.counters(),
+        "tokens_issued": control.signin.issued,
+        "latency": control.simulator.latency.seconds,
+    }
 
 
 async def oplog(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
@@ -90,20 +117,40 @@ async def requests(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
 
 async def rows(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     """Every row of a table, or the newest `limit` of them; `contains` is text that one of their columns has.
-    `rows/<table>/<id>` is one row."""
+    `rows/<table>/<id>` is one row, with the columns of its table."""
     name, _, record_id = rest.partition("/")
-    parts = control.simulator.parts(name)
+    table = control.simulator.table(name)
     if record_id:
-        found = next((part[record_id.lower()] for part in parts if record_id.lower() in part), None)
-        if found is None:
-            raise ControlError(f"no row '{record_id}' in '{name}'", 404)
-        return {"row": shown(found), "targets": found.targets}
+        return _one(control, table, record_id.lower())
+    parts = control.simulator.parts(name)
     total = sum(map(len, parts))
     contains, limit = http.query.get("contains", ""), http.query.get("limit")
     if contains:
-        return {"rows": await _containing(parts, contains.lower(), int(limit or total)), "total": total}
-    return {"rows": control.simulator.rows(name) if limit is None else control.simulator.newest(name, int(limit)),
-            "total": total}  # fmt: skip
+        found = await _containing(parts, contains.lower(), int(limit or total))
+    else:
+        found = control.simulator.rows(name) if limit is None else control.simulator.newest(name, int(limit))
+    return {"id": table.primary_id, "name": table.primary_name, "rows": found, "total": total}
+
+
+def _one(control: Desk, table: Table, record_id: str) -> Answer:
+    organization = control.simulator.organization
+    for name in table.view_of or (table.logical_name,):
+        row = organization.store.get(name, record_id)
+        if row is not None:
+            held_by = organization.schema.by_name[name]
+            columns = [_described(column, held_by) for column in held_by.columns.values()]
+            return {"set": held_by.entity_set, "row": shown(row), "targets": row.targets, "columns": columns}
+    raise ControlError(f"no row '{record_id}' in '{table.logical_name}'", 404)
+
+
+def _described(column: Column, table: Table) -> dict[str, Any]:
+    editable = column.name != table.primary_id and (column.updatable or column.kind in {Kind.STATE, Kind.STATUS})
+    return {
+        "name": column.wire,
+        "type": column.kind.value,
+        "options": {option.value: option.label for option in column.options},
+        "editable": editable and column.kind not in LOOKUPS,
+    }
 
 
 async def _containing(parts: list[dict[str, Row]], text: str, limit: int) -> list[dict[str, Any]]:
@@ -126,6 +173,7 @@ async def _containing(parts: list[dict[str, Row]], text: str, limit: int) -> lis
 
 ROUTES: Routes = {
     ("GET", "health"): health,
+    ("GET", "connect"): connect,
     ("GET", "counters"): counters,
     ("GET", "oplog"): oplog,
     ("GET", "requests"): requests,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
+from planner.core import normalisation
 from planner.core.planning import Policy
 from planner.core.preceding import EarlierPlan, History, history
 from planner.core.resolution import Crm
@@ -27,7 +28,7 @@ from schemas.records import (
 from schemas.records import Warning as Notice
 from tests.factories import NOON
 
-EXAMPLE = Path(__file__).parents[3] / "planner" / "mapping.example.json"
+EXAMPLE = Path(__file__).parents[3] / "ops" / "demo" / "mapping.json"
 
 
 def example_crm() -> Crm:
@@ -95,7 +96,7 @@ def outcomes(draw: Any) -> CallOutcome:
         opt_out=draw(st.booleans()),
         summary=draw(st.none() | _TEXTS),
         captured_email=email,
-        captured_email_verified=bool(email) and draw(st.booleans()),
+        captured_email_verified=bool(email and normalisation.email(email)) and draw(st.booleans()),
         callback_window=draw(st.none() | _TEXTS),
         callback_at=draw(st.none() | st.just(started + timedelta(days=2))),
         phone_number=draw(st.none() | st.just("+15305550123") | st.text(max_size=40)),
@@ -104,7 +105,7 @@ def outcomes(draw: Any) -> CallOutcome:
         owner_override=draw(st.none() | _UUIDS | _IDS),
         started_at=started,
         ended_at=started + timedelta(seconds=draw(st.integers(0, 86_400))),
-        baseline=draw(baselines()),
+        baseline=draw(baselines(started)),
         transcript=tuple(draw(st.lists(st.builds(Utterance, role=_TEXTS, text=_TEXTS), max_size=3))),
         warnings=tuple(
             draw(st.lists(st.builds(Notice, code=st.just("a_code"), field=st.none(), message=_TEXTS), max_size=2))
@@ -112,10 +113,10 @@ def outcomes(draw: Any) -> CallOutcome:
     )
 
 
-def baselines() -> st.SearchStrategy[Baseline]:
+def baselines(taken_at: datetime) -> st.SearchStrategy[Baseline]:
     return st.builds(
         Baseline,
-        captured_at=_MOMENTS,
+        captured_at=st.just(taken_at),
         etag=st.none() | st.just('W/"17"'),
         status=st.none() | st.sampled_from(list(QueueStatus)),
         last_session_id=st.none() | _IDS,

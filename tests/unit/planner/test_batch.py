@@ -2,13 +2,14 @@ import asyncio
 import io
 import json
 import threading
+import zlib
 from dataclasses import replace
 from datetime import timedelta
 
 import fastavro
 import pytest
 
-from planner.batch import AlreadyPlanned, Desk, Incoming, Planned
+from planner.batch import AlreadyPlanned, Desk, Incoming, Placement, Planned
 from planner.core import planning
 from planner.core.planning import Policy
 from planner.core.retirement import mark_of
@@ -17,6 +18,7 @@ from planner.rejections import rejection
 from schemas.codec import Codec, parse, single_object
 from schemas.conversion import to_plain
 from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, TRACEPARENT, last, reasons
+from schemas.placement import partition_of
 from schemas.records import CallOutcome, Disposition, EligibilityRule, PlannedWriteback
 from schemas.registry import RegistryUnavailable
 from schemas.wire import SchemaId
@@ -26,13 +28,14 @@ from tests.unit.planner.strategies import example_crm
 CODEC = single_object(CallOutcome)
 
 
-def a_desk(pins=None, *, crm=None, outcomes=CODEC) -> Desk:
+def a_desk(pins=None, *, crm=None, outcomes=CODEC, placement=Placement(1)) -> Desk:  # noqa: B008  frozen
     return Desk(
         outcomes=outcomes,
         plans=single_object(PlannedWriteback),
         crm=crm or example_crm(),
         policy=Policy(),
         pins=MemoryPins() if pins is None else pins,
+        placement=placement,
     )
 
 
@@ -125,10 +128,52 @@ def test_plans_of_an_earlier_batch_precede_too():
 
 def test_other_partitions_and_queue_items_are_none_of_its_business():
     other = make_outcome(session_id="b", queue_item_id=an_id("queue item 2"))
-    verdicts = a_desk().verdicts(
+    desk = a_desk(placement=Placement(1, strict=False))
+    verdicts = desk.verdicts(
         [incoming(make_outcome(session_id="a")), incoming(other), incoming(make_outcome(session_id="c"), partition=1)]
     )
     assert [each.plan.preceding for each in verdicts] == [(), (), ()]
+
+
+def placed_by_librdkafka(key: bytes, partitions: int) -> int:
+    """Its default: CRC32 of the key."""
+    return zlib.crc32(key) % partitions
+
+
+def items_that_are_placed_differently(partitions: int):
+    for number in range(1000):
+        item = an_id(f"queue item {number}")
+        if placed_by_librdkafka(item.encode(), partitions) != partition_of(item.encode(), partitions):
+            yield item
+
+
+def test_P1_a_session_that_two_producers_place_differently_is_planned_once_and_the_other_is_misplaced():
+    item = next(items_that_are_placed_differently(24))
+    once, again = make_outcome(queue_item_id=item), make_outcome(queue_item_id=item, opt_out=True)
+    right, wrong = partition_of(item.encode(), 24), placed_by_librdkafka(item.encode(), 24)
+    desk = a_desk(placement=Placement(24))
+    planned, refused = desk.verdicts([incoming(once, partition=right), incoming(again, partition=wrong)])
+    assert isinstance(planned, Planned)
+    assert [each.code for each in refused.reasons] == ["misplaced"]
+    assert "partitioner=murmur2_random" in refused.reasons[0].expected
+    assert refused.opt_out
+
+
+def test_an_outcome_of_a_producer_that_always_places_otherwise_is_planned_if_that_is_allowed():
+    item = next(items_that_are_placed_differently(24))
+    outcome, wrong = make_outcome(queue_item_id=item), placed_by_librdkafka(item.encode(), 24)
+    desk = a_desk(placement=Placement(24, strict=False))
+    first, again = desk.verdicts([incoming(outcome, partition=wrong), incoming(outcome, 1, partition=wrong)])
+    assert (isinstance(first, Planned), first.misplaced) == (True, True)
+    assert isinstance(again, AlreadyPlanned)
+    (right,) = desk.verdicts([incoming(outcome, partition=partition_of(item.encode(), 24))])
+    assert not right.misplaced
+
+
+@pytest.mark.parametrize("key", [None, b""])
+def test_P6_an_outcome_without_a_key_has_no_partition_that_it_belongs_to(key):
+    (refused,) = a_desk(placement=Placement(24)).verdicts([incoming(make_outcome(), partition=5, key=key)])
+    assert [each.code for each in refused.reasons] == ["empty_key"]
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,25 @@
 import asyncio
 import threading
 from collections import Counter
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from planner.app import acknowledge, make_app
+from planner.app import _incoming, acknowledge, make_app
 from planner.bulk import BulkReader
 from planner.disk_pins import DiskPins
+from planner.fence import Fence
 from planner.pins import MemoryPins
 from planner.reading import CarefulConsumer, KeepingFlow
 from planner.settings import read_settings
+from tests.factories import NOON
 
 OUTCOMES, PLANNED = TP("call-outcomes", 0), TP("planned-writebacks", 0)
 ONE, TWO = object(), object()
+JUMPS: list[tuple[int, int, int]] = []
 SETTINGS = read_settings({}, mapping_file="mapping.json")
 
 
@@ -44,6 +48,8 @@ def an_app(*, pins=None, reader=None):
         partitions=1,
         pins=pins,
         reader=reader,
+        fence=Fence(),
+        jumped=lambda *jump: JUMPS.append(jump),
         handle=None,
         hard_exit=hard_exit,
     )
@@ -304,3 +310,22 @@ def test_P1_recovery_and_agent_take_turns_at_the_pins(store, tmp_path):
     pins.turned(set())
     pins.turned(set())
     assert (lock.times, len(pins)) == (len(uses) + 1, 0)
+
+
+class Stamped:
+    topic, partition, offset, key, value, headers = "call-outcomes", 0, 7, b"k", b"v", ()
+
+    def __init__(self, moment, timestamp_type):
+        self.timestamp, self.timestamp_type = moment, timestamp_type
+
+
+def test_times_are_the_brokers_own_and_a_senders_stamp_decides_nothing():
+    """A producer may stamp its records with the time of the event, or with nonsense."""
+    appended = _incoming(Stamped(NOON.timestamp(), 1))
+    assert (appended.appended_at, appended.received_at, appended.source().timestamp) == (NOON, NOON, NOON)
+    before = datetime.now(UTC)
+    for stamp in (0.0, NOON.timestamp(), 1e18, -1.0, None):
+        sent = _incoming(Stamped(stamp, 0))
+        assert sent.appended_at is None
+        assert sent.source().timestamp is None
+        assert before <= sent.received_at <= datetime.now(UTC)

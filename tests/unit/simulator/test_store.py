@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -134,6 +134,8 @@ class StoreOnFile(StoreAgainstModel):
 
 
 TestStoreOnFile = StoreOnFile.TestCase
+# Each example opens files and waits for the disk.
+TestStoreOnFile.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
 
 
 @pytest.fixture
