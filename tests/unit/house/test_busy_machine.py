@@ -1,7 +1,7 @@
 """Nothing in the tests measures how fast a machine is: figures belong to bench/.
 
-A wait ends a test when something hangs, and for no other reason. What is waited for takes seconds on a quiet machine, so
-no wait is shorter than a minute; without a length of its own it lasts HANGS_AFTER_S.
+A wait ends a test when something hangs, and for no other reason. What is waited for takes seconds on a quiet machine,
+so no wait is shorter than a minute; without a length of its own it lasts HANGS_AFTER_S.
 """
 
 from __future__ import annotations
