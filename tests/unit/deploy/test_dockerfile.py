@@ -13,6 +13,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from ops.waiting import HANGS_AFTER_S
 from tests.unit.deploy.images import ROOT, Stage, allowed_into_the_build, stages
 
 STAGES = stages((ROOT / "Dockerfile").read_text())
@@ -106,7 +107,7 @@ def test_the_build_context_holds_all_that_the_wheel_is_made_of(tmp_path: Path) -
             else:
                 shutil.copyfile(source, destination)
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
-    subprocess.run(build, cwd=context, check=True, capture_output=True, timeout=120)
+    subprocess.run(build, cwd=context, check=True, capture_output=True, timeout=HANGS_AFTER_S)
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(ZipFile(wheel).namelist())
     missing = {
