@@ -51,6 +51,11 @@ class Switches:
     lookup_by_logical_name: Literal["refuse", "take"] = "refuse"
     # TOP and OFFSET … FETCH in SQL: documented by Microsoft's SDK, and documented not to be supported by the preview.
     sql_paging: Literal["take", "refuse"] = "take"
+    # A batch whose last line has no end: documented to be unreadable; or forgiven, for clients that send it so.
+    batch_end: Literal["strict", "lenient"] = "strict"
+    # Preferences on a batch itself: documented to belong in its parts, so they have no effect (clients send them all the
+    # same); or refused. `odata.continue-on-error` is the batch's own.
+    batch_preferences: Literal["ignore", "refuse"] = "ignore"
     # A Content-ID on every operation of a change set: documented as a possibility, and needed by OData.
     content_id: Literal["optional", "required"] = "optional"
     # `$1` in a change set for an operation that was answered with return=representation, hence without OData-EntityId.
