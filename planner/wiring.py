@@ -11,27 +11,37 @@ from typing import Any, cast
 
 import faust
 import structlog
+from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
 from planner.app import Handle, make_app
-from planner.batch import Desk
+from planner.batch import Desk, Placement
 from planner.bulk import BulkReader
 from planner.core.resolution import Crm
 from planner.errors import Stuck
+from planner.fence import Fence
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
 from planner.pins import MemoryPins, Pins
+from planner.positions import Positions
 from planner.publisher import Publisher
 from planner.recovery import PinStore
 from planner.service import Service, hard_exit
 from planner.settings import PlannerSettings
 from planner.traces import Traces
-from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
+from planner.waiting import Waits
+from schemas import environment
+from schemas.broker import BrokerUnavailable, BrokerView
 from schemas.codec import Codec
 from schemas.environment import Misconfigured
+from schemas.placed import check_placement
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.registry import RegistryUnavailable, SchemaRefused, codec
+from schemas.rights import planner_rights
+from schemas.topic_watch import TopicWatch
+from schemas.topics import TopicFacts
 from telemetry.endpoint import Endpoint, Verdict
+from telemetry.librdkafka import client_log
 
 log: Any = structlog.get_logger("planner")
 
@@ -56,27 +66,37 @@ class Prepared:
 
     settings: PlannerSettings
     crm: Crm
-    partitions: int
+    broker: BrokerView
+    topics: TopicFacts
     outcomes: Codec[CallOutcome]
     plans: Codec[PlannedWriteback]
 
+    @property
+    def partitions(self) -> int:
+        return self.topics.partitions
+
 
 def prepare(settings: PlannerSettings) -> Prepared:
-    """Raises Misconfigured with every problem of mapping, topics and registry at once, BrokerUnavailable and
-    RegistryUnavailable if those could not be asked."""
-    problems: list[str] = []
-    crm = partitions = codecs = None
+    """Raises Misconfigured with every problem of mapping, topics and registry at once, those that could not be asked
+    included; BrokerUnavailable or RegistryUnavailable if nothing else is wrong."""
+    problems = environment.unreadable_files(settings)
+    if problems:
+        raise Misconfigured(problems)
+    unanswered: list[BrokerUnavailable | RegistryUnavailable] = []
+    crm = broker = found = codecs = None
     topics = settings.broker.topics
     try:
         crm = load(settings.mapping_file, next_attempt=bool(settings.next_attempt_after_s))
     except MappingUnfit as error:
         problems += [f"{settings.mapping_file.name}: {problem}" for problem in error.problems]
     try:
-        partitions = check_topics(
-            settings.broker, (topics.call_outcomes, topics.planned_writebacks, topics.call_outcomes_rejected)
-        )
-    except UnfitTopics as error:
+        required = (topics.call_outcomes, topics.planned_writebacks, topics.call_outcomes_rejected)
+        broker = BrokerView(settings.broker, required, planner_rights(topics, settings.group_id))
+        found = broker.checked(timeout_s=LONGEST_SILENCE_S / 2)
+    except Misconfigured as error:
         problems += error.problems
+    except BrokerUnavailable as error:
+        unanswered.append(error)
     try:
         codecs = (
             codec(CallOutcome, topics.call_outcomes.name, settings.registry),
@@ -84,9 +104,15 @@ def prepare(settings: PlannerSettings) -> Prepared:
         )
     except SchemaRefused as error:
         problems.append(str(error))
-    if problems or crm is None or partitions is None or codecs is None:
+    except RegistryUnavailable as error:
+        unanswered.append(error)
+    if unanswered and not problems:
+        raise unanswered[0]
+    problems += [f"not checked: {error}" for error in unanswered]
+    if problems or crm is None or broker is None or found is None or codecs is None:
         raise Misconfigured(problems)
-    return Prepared(settings, crm, partitions, *codecs)
+    check_placement(settings.broker, found.partitions, codecs[1], group=settings.group_id, log=client_log("planner"))
+    return Prepared(settings, crm, broker, found, *codecs)
 
 
 @dataclass(frozen=True)
@@ -94,6 +120,7 @@ class Planner:
     app: faust.App
     endpoint: Endpoint
     publisher: Publisher
+    positions: Positions
 
 
 @dataclass(frozen=True)
@@ -107,20 +134,29 @@ class Parts:
 
 
 def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) -> Planner:
+    """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, begin to publish."""
     settings = prepared.settings
     planned_by = own_version()
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    metrics.build.info({"version": planned_by, "mapping": prepared.crm.fingerprint})
+    waits, fence = Waits(metrics), Fence()
+    metrics.build.info(
+        {
+            "version": planned_by,
+            "mapping": prepared.crm.fingerprint,
+            "mode": f"redaction {settings.redaction}, transcript {settings.transcript}",
+        }
+    )
     pins = parts.pins(_pins(settings))
     metrics.pins.set_function(lambda: len(pins))
-    publisher = parts.publisher(
-        Publisher(
-            settings.broker,
-            delivery_timeout_s=settings.delivery_timeout_s,
-            max_message_bytes=settings.max_message_bytes,
-        )
+    opened = Publisher(
+        settings.broker,
+        transactional_id=f"{settings.group_id}-{settings.instance_id}",
+        delivery_timeout_s=settings.delivery_timeout_s,
+        max_message_bytes=settings.max_message_bytes,
     )
+    opened.open()
+    publisher = parts.publisher(opened)
     desk = parts.desk(
         Desk(
             outcomes=prepared.outcomes,
@@ -128,6 +164,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
             crm=prepared.crm,
             policy=settings.policy(version=planned_by),
             pins=pins,
+            placement=Placement(prepared.partitions, strict=settings.misplaced == "reject"),
         )
     )
     service = Service(
@@ -137,8 +174,9 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         topics=settings.broker.topics,
         metrics=metrics,
         planned_by=planned_by,
-        registry_patience_s=settings.registry_patience_s,
         traces=Traces(on=tracing),
+        waits=waits,
+        stopping=lambda: bool(app.should_stop),
     )
 
     def unreadable(partition: int, offset: int) -> None:
@@ -146,17 +184,31 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         log.warning("recovery.unreadable_plan", partition=partition, offset=offset)
 
     store = PinStore(pins, prepared.plans, unreadable)
-    reader = BulkReader(settings.broker, store)
+    reader = BulkReader(settings.broker, store, waits, group_id=settings.group_id)
+    positions = Positions(
+        settings.broker,
+        metrics,
+        waits,
+        group_id=settings.group_id,
+        ours=lambda: assigned_to(app, settings.broker.topics.call_outcomes.name),
+        every_s=settings.look_every_s,
+    )
     app = make_app(
         settings,
         partitions=prepared.partitions,
         pins=store,
         reader=reader,
+        fence=fence,
+        jumped=positions.jumped,
         handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )
-    health = Health(app, metrics, store, reader)
+    watch = TopicWatch(
+        prepared.broker, prepared.topics, service="planner", every_s=settings.broker.check_topics_every_s
+    )
+    health = Health(app, metrics, store, reader, waits, fence, watch)
     app.task(health.watch)
+    app.task(ended_by(watch.run))
     app.task(health.follow(reader, settings.follow_every_s))
     endpoint = Endpoint(
         host=settings.endpoint_host,
@@ -165,7 +217,23 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         live=health.live,
         ready=health.ready,
     )
-    return Planner(app, endpoint, publisher)
+    return Planner(app, endpoint, publisher, positions)
+
+
+def assigned_to(app: faust.App, topic: str) -> list[int]:
+    return [tp.partition for tp in app.assignor.assigned_actives() if tp.topic == topic]
+
+
+def ended_by(duty: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """A task whose error ends the process: Faust would end with a code that says nothing."""
+
+    async def run() -> None:
+        try:
+            await duty()
+        except Exception as error:  # noqa: BLE001  whatever it is
+            hard_exit(error)
+
+    return run
 
 
 def _pins(settings: PlannerSettings) -> Pins:
@@ -177,23 +245,38 @@ def _pins(settings: PlannerSettings) -> Pins:
 
 
 class Health:
-    """Live: the loop turned lately. Ready: assigned and recovered. The mapping was loaded before there was a loop."""
+    """Live: the loop turned lately. Ready: assigned, recovered, and waiting for nobody. The mapping was loaded before
+    there was a loop."""
 
-    def __init__(self, app: faust.App, metrics: Metrics, store: PinStore, reader: BulkReader) -> None:
+    def __init__(
+        self,
+        app: faust.App,
+        metrics: Metrics,
+        store: PinStore,
+        reader: BulkReader,
+        waits: Waits,
+        fence: Fence,
+        topics: TopicWatch | None = None,
+    ) -> None:
+        self._topics = topics
         self._app = app
         self._metrics = metrics
         self._store = store
         self._reader = reader
+        self._waits = waits
+        self._fence = fence
         self._progressed_at = time.monotonic()
         self._read_then = 0
         self._turned_at = time.monotonic()
         self._was_ready = False
+        self._generation = self._abandoned = 0
 
     async def watch(self) -> None:
         while not self._app.should_stop:
             self._turned_at = time.monotonic()
             self._say()
             await self._app.sleep(1.0)
+        self._reader.stopped.set()
 
     def follow(self, reader: BulkReader, every_s: float) -> Callable[[], Awaitable[None]]:
         """A task that keeps the pins up with the planned topic, once recovery is over."""
@@ -202,9 +285,16 @@ class Health:
             while not self._app.should_stop:
                 await self._app.sleep(every_s)
                 if self.ready().ok:
-                    await reader.follow()
+                    await self._follow_once(reader)
 
         return follow
+
+    async def _follow_once(self, reader: BulkReader) -> None:
+        """A broker that goes away meanwhile is no reason to end: there is another time."""
+        try:
+            await reader.follow()
+        except KafkaException as error:
+            log.warning("pins.not_followed", error=error.args[0].name())
 
     def live(self) -> Verdict:
         silence = time.monotonic() - self._turned_at
@@ -214,9 +304,18 @@ class Health:
         remaining = self._remaining()
         recovered = bool(self._app.tables.actives_ready)
         assigned = self._assigned()
+        waiting_for = self._waits.causes
+        misfits = list(self._topics.problems) if self._topics else []
         return Verdict(
-            recovered,
-            {"mapping": True, "recovered": recovered, "recovery_remaining": remaining, "partitions": assigned},
+            recovered and not waiting_for and not misfits,
+            {
+                "mapping": True,
+                "recovered": recovered,
+                "recovery_remaining": remaining,
+                "partitions": assigned,
+                "waiting_for": waiting_for,
+                **({"topics": misfits} if misfits else {}),
+            },
         )
 
     def _assigned(self) -> int:
@@ -236,15 +335,23 @@ class Health:
         if ready and not self._was_ready:
             log.info("planner.ready", partitions=self._assigned(), recovered=self._store.records_read)
         self._was_ready = ready
+        self._count()
         self._end_if_stuck(ready=ready)
+
+    def _count(self) -> None:
+        self._metrics.assigned.set(self._assigned())
+        self._metrics.rebalances.inc(max(0, self._fence.generation - self._generation))
+        self._metrics.abandoned.inc(self._fence.abandoned - self._abandoned)
+        self._generation, self._abandoned = self._fence.generation, self._fence.abandoned
 
     def _end_if_stuck(self, *, ready: bool) -> None:
         """Faust's consumer can end up without partitions and without an error; only a new process gets out of that."""
         now, read = time.monotonic(), self._store.records_read
-        if ready or read > self._read_then:
+        on_its_way = (ready or bool(self._waits.causes)) and not self._fence.waits_for_rebalance
+        if on_its_way or read > self._read_then:
             self._progressed_at, self._read_then = now, read
         elif now - self._progressed_at > LONGEST_STANDSTILL_S:
-            hard_exit(Stuck(f"neither assigned nor recovering for {LONGEST_STANDSTILL_S:.0f} s"))
+            hard_exit(Stuck(f"neither assigned nor recovering nor planning for {LONGEST_STANDSTILL_S:.0f} s"))
 
 
 STARTUP_ERRORS = (BrokerUnavailable, RegistryUnavailable)

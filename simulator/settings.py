@@ -11,6 +11,7 @@ from simulator.faults.rules import Rule
 from simulator.limits import Limits
 from simulator.signin.gate import Mode
 from simulator.switches import Switches
+from simulator.webapi.canned import Message
 
 
 def static_tokens(token: str) -> dict[str, str]:
@@ -26,6 +27,9 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=0, description="port of the Web API in plain HTTP; 0 picks a free one")
     tls_port: int = Field(default=0, description="port of everything over TLS, sign-in included; 0 picks a free one")
+    names: tuple[str, ...] = Field(
+        default=(), description="other names of this machine that clients use, for the certificate and for tokens"
+    )
     auth: Mode = Field(
         default="static",
         description="none: trust everybody; static: fixed tokens; entra: tokens of the sign-in endpoint",
@@ -45,6 +49,10 @@ class Settings(BaseModel):
     tls_dir: Path | None = Field(default=None, description="where the certificates go; there is no TLS port without it")
     tables: tuple[Path, ...] = Field(default=(), description="table files that replace the example tenant's tables")
     more_tables: tuple[Path, ...] = Field(default=(), description="table files beside those")
+    imports: tuple[Path, ...] = Field(
+        default=(), description="an organization's $metadata (XML) or answers of its EntityDefinitions (JSON)"
+    )
+    import_tables: tuple[str, ...] = Field(default=(), description="which of the tables in them; all when empty")
     seed: int = Field(default=0, description="seed of ids, servers and faults")
     seed_rows: bool = Field(
         default=True,
@@ -55,6 +63,7 @@ class Settings(BaseModel):
     latency: Latency = Latency(kind="latency", seconds=0.0)
     max_body_bytes: int = 32 * 1024 * 1024
     faults: tuple[Rule, ...] = ()
+    messages: tuple[Message, ...] = Field(default=(), description="answers to messages that are not built")
     sqlite: Path | None = Field(default=None, description="keep rows and log in this file")
     oplog_entries: int = 2_000_000
 

@@ -33,7 +33,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from schemas.broker_errors import Kind, kind_of, missing_right
 from schemas.connection import ClientConfig
+from schemas.environment import Misconfigured
+from schemas.rights import Operation, Right
 from telemetry.librdkafka import client_log
 from writer.errors import MustRestart
 
@@ -78,6 +81,16 @@ class Taken:
     timestamp_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The consumer group's generation, for a transaction, and the epochs of the partitions that are ours at least since
+    then. If one was taken away since, the broker refuses the generation.
+    """
+
+    group: Any
+    epochs: Mapping[int, int]
+
+
 class Listener(Protocol):
     """What the consumer thread tells the event loop; called on the loop, in order."""
 
@@ -113,6 +126,8 @@ class ConsumerOptions:
     heartbeat_interval_ms: int
     max_poll_interval_ms: int
     release_within_s: float
+    rights: Sequence[Right] = ()
+    """What it needs on the broker, for the text of an error."""
 
     def for_protocol(self, protocol: GroupProtocol) -> ClientConfig:
         config: ClientConfig = self.config | {
@@ -122,6 +137,7 @@ class ConsumerOptions:
             "enable.partition.eof": True,  # offsets at the end of a log may hold no record: this says when it is read
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",  # copies of requeued plans, and offsets that are not undecided
             "allow.auto.create.topics": False,
             "max.poll.interval.ms": self.max_poll_interval_ms,
             "queued.max.messages.kbytes": 16_384,  # B3: what librdkafka fetches ahead
@@ -142,15 +158,6 @@ _NO_SUCH_PROTOCOL = {
     KafkaError.UNSUPPORTED_VERSION,
     KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001  its public name
     KafkaError._FATAL,  # noqa: SLF001  how librdkafka says it; before the first assignment there is no other cause
-}
-_HARMLESS = {
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-    KafkaError._TRANSPORT,  # noqa: SLF001
-    KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001  we were stopped and woke up: librdkafka joins again by itself
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
 }
 
 _Order = Callable[[Consumer], None]
@@ -176,6 +183,7 @@ class ConsumerThread:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self.protocol: GroupProtocol = options.protocol or "consumer"
+        self._fence = Fence(None, {})
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._epochs: dict[int, int] = {}
@@ -204,6 +212,10 @@ class ConsumerThread:
         """Commit in the background. A failure is told to the listener; the next commit covers it."""
         self._orders.put(lambda consumer: self._commit_in_background(consumer, positions))
 
+    def fence(self) -> Fence:
+        """As the thread last knew it; may be called from anywhere."""
+        return self._fence
+
     async def close(self) -> None:
         """Give everything up: the listener is asked to release all partitions, its progress is committed."""
         self._stopping.set()
@@ -218,7 +230,8 @@ class ConsumerThread:
             self._fail(error)  # not closed: progress is not committed by chance
 
     def _fail(self, error: BaseException) -> None:
-        what = MustRestart(f"the consumer cannot go on: {_said(error)}")
+        forbidden = isinstance(error, Misconfigured)
+        what = error if forbidden else MustRestart(f"the consumer cannot go on: {_said(error)}")
         self._stopping.set()
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_fail_once, self.failed, what)
@@ -242,12 +255,21 @@ class ConsumerThread:
             return
         self.turns += 1
         self.turned_at = time.monotonic()
+        self._take_generation(consumer)
         records, errors = self._split(messages)
         if records:
             self._tell(self._listener.received, records)
         self._tell_ends(consumer)
         for failure in errors:
             self._judge(failure)
+
+    def _take_generation(self, consumer: Consumer) -> None:
+        """Only here: asked for from another thread while this one polls, librdkafka and Python wait for each other.
+
+        It takes no new generation before `_on_revoke` and `_on_lost` have let go of the partitions: it never is newer
+        than `_epochs`.
+        """
+        self._fence = Fence(consumer.consumer_group_metadata(), dict(self._epochs))
 
     def _tell_ends(self, consumer: Consumer) -> None:
         """After what was received, so that an end is never heard of before its records. Nothing is heard of partitions
@@ -269,8 +291,13 @@ class ConsumerThread:
         never_joined = self._options.protocol is None and self.protocol == "consumer" and self._epoch == 0
         if never_joined and error.code() in _NO_SUCH_PROTOCOL:
             raise _TooOld
-        if error.fatal() or (error.code() not in _HARMLESS and not error.retriable()):
-            raise MustRestart(error.name())
+        match kind_of(error):
+            case Kind.PASSES:
+                return
+            case Kind.FORBIDDEN:
+                raise Misconfigured([missing_right(error, self._options.rights, doing=Operation.READ)])
+            case _:
+                raise MustRestart(error.name())
 
     def _fall_back(self, consumer: Consumer) -> Consumer:
         """The broker is older than KIP-848: the same again with the classic protocol."""
@@ -405,6 +432,7 @@ class ConsumerThread:
             self._next.pop(partition, None)
             self._read_up_to.pop(partition, None)
         self._paused -= frozenset(partitions)
+        self._fence = Fence(self._fence.group, dict(self._epochs))
 
     def _tell(self, heard: Callable[[Any], None], what: Any) -> None:
         self._loop.call_soon_threadsafe(heard, what)
@@ -430,7 +458,7 @@ async def _awaited(answer: Awaitable[Mapping[int, Position]]) -> Mapping[int, Po
     return await answer
 
 
-def _fail_once(future: asyncio.Future[None], error: Exception) -> None:
+def _fail_once(future: asyncio.Future[None], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
 

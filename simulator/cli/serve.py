@@ -18,6 +18,7 @@ from simulator.schema import SchemaError
 from simulator.server import Endpoints, serving
 from simulator.settings import Settings, static_tokens
 from simulator.switches import Switches
+from simulator.webapi.canned import Message
 
 
 def register(app: typer.Typer) -> None:
@@ -42,13 +43,31 @@ def serve(
     tls_port: Annotated[
         int, typer.Option(help="Port of everything over TLS, sign-in included; 0 picks a free one.")
     ] = 0,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name under which clients reach this machine, such as a container's; repeatable."),
+    ] = None,
     tables: Annotated[
         list[Path] | None, typer.Option(help="Table files or folders (YAML, JSON) instead of the example tenant's.")
     ] = None,
     more_tables: Annotated[
         list[Path] | None, typer.Option(help="Table files or folders beside those; may be given several times.")
     ] = None,
+    imports: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--import",
+            help="An organization's $metadata (XML) or answers of its EntityDefinitions (JSON); may be given several"
+            " times. Its tables replace those of the same name.",
+        ),
+    ] = None,
+    import_table: Annotated[
+        list[str] | None, typer.Option(help="Import this table only; may be given several times.")
+    ] = None,
     faults: Annotated[Path | None, typer.Option(help="Script: a YAML or JSON list of fault rules.")] = None,
+    messages: Annotated[
+        Path | None, typer.Option(help="YAML or JSON list of answers to messages that are not built.")
+    ] = None,
     latency: Annotated[float, typer.Option(help="Seconds that every request takes.")] = 0.0,
     requests_limit: Annotated[int, typer.Option(help="Requests per user and server in the window.")] = 6000,
     execution_limit: Annotated[float, typer.Option(help="Execution seconds per user and server in the window.")] = 1200,
@@ -58,6 +77,13 @@ def serve(
     servers: Annotated[int, typer.Option(help="Number of web servers behind the address.")] = 1,
     affinity: Annotated[bool, typer.Option(help="Pin a client to one web server by cookie.")] = True,
     dop_hint: Annotated[int, typer.Option(help="Degree of parallelism that answers recommend.")] = 48,
+    strict_limits: Annotated[
+        bool,
+        typer.Option(
+            "--strict-limits",
+            help="A request that is sent while told to wait doubles what is left of the wait.",
+        ),
+    ] = False,
     no_limits: Annotated[bool, typer.Option("--no-limits", help="No service protection limits.")] = False,
     switch: Annotated[
         list[str] | None, typer.Option(help="name=value of an unconfirmed fact; see docs/simulator.md.")
@@ -78,6 +104,9 @@ def serve(
         "tokens": static_tokens(token),
         "tls_dir": tls_dir,
         "tls_port": tls_port,
+        "names": tuple(name or ()),
+        "imports": tuple(imports or ()),
+        "import_tables": tuple(import_table or ()),
         "tables": tuple(tables or ()),
         "more_tables": tuple(more_tables or ()),
         "seed": seed,
@@ -90,7 +119,8 @@ def serve(
             **values,
             latency=Latency(kind="latency", seconds=latency),
             switches=Switches.of(given),
-            faults=_script(faults),
+            faults=tuple(map(Rule.model_validate, _listed(faults))),
+            messages=tuple(map(Message.model_validate, _listed(messages))),
             limits=Limits(
                 requests=requests_limit,
                 execution_seconds=execution_limit,
@@ -100,6 +130,7 @@ def serve(
                 affinity=affinity,
                 dop_hint=dop_hint,
                 time_scale=time_scale,
+                strict=strict_limits,
                 enabled=not no_limits,
             ),
         )
@@ -109,10 +140,12 @@ def serve(
         raise typer.Exit(2) from None
 
 
-def _script(path: Path | None) -> tuple[Rule, ...]:
-    if path is None:
-        return ()
-    return tuple(Rule.model_validate(item) for item in yaml.safe_load(path.read_text(encoding="utf-8")) or ())
+def _listed(path: Path | None) -> list[Any]:
+    """What a script lists. Raises ValueError for one that holds no list."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path else None
+    if content is not None and not isinstance(content, list):
+        raise ValueError(f"{path} holds no list")
+    return content or []
 
 
 async def _serve(settings: Settings, port_file: Path | None, info_file: Path | None) -> None:
@@ -129,6 +162,8 @@ async def _serve(settings: Settings, port_file: Path | None, info_file: Path | N
 
 
 def _announce(endpoints: Endpoints) -> None:
+    for remark in endpoints.simulator.import_remarks:
+        typer.echo(f"Not imported   {remark}", err=True)
     typer.echo(f"Web API        {endpoints.api_url}/")
     typer.echo(f"Page           {endpoints.base_url}/")
     typer.echo(f"Control        {endpoints.control_url}")

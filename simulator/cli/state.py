@@ -1,4 +1,4 @@
-"""`seed`, `snapshot save` and `snapshot restore`: rows into and out of a running simulator."""
+"""`seed`, `snapshot save` and `snapshot restore`: rows into and out of a running simulator; `import`: tables."""
 
 import json
 import urllib.error
@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
+
+from simulator.schema import TABLES, read_schema, table_from
+from simulator.schema.imports import read_files
 
 _SECONDS = 60
 CrmUrl = Annotated[str, typer.Option(help="Base URL of the running simulator.")]
@@ -19,6 +23,7 @@ def register(app: typer.Typer) -> None:
     snapshot.command("save")(save)
     snapshot.command("restore")(restore)
     app.add_typer(snapshot, name="snapshot")
+    app.command("import")(import_tables)
 
 
 def seed(
@@ -45,6 +50,31 @@ def restore(
     """Replace all rows by those of a file."""
     answer = _control("PUT", crm_url, "snapshot", file.read_bytes())
     typer.echo(f"{sum(answer.values())} rows restored")
+
+
+def import_tables(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="An organization's $metadata (XML) or answers of its EntityDefinitions (JSON).", exists=True
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Where the tables go, as YAML for --tables or --more-tables.")],
+    table: Annotated[list[str] | None, typer.Option(help="This table only; may be given several times.")] = None,
+) -> None:
+    """Write tables of an organization to a table file, to be edited and served."""
+    try:
+        present = [found.logical_name for found in read_schema(TABLES)]
+        imported = read_files(files, table or (), present)
+        for definition in imported.tables:
+            table_from(definition, source=definition["table"])
+    except ValueError as error:
+        typer.echo(f"Nothing was imported: {error}", err=True)
+        raise typer.Exit(1) from None
+    out.write_text(yaml.safe_dump({"tables": imported.tables}, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    typer.echo(f"{len(imported.tables)} tables written to {out}")
+    for remark in imported.remarks:
+        typer.echo(f"Not imported   {remark}", err=True)
 
 
 def _control(method: str, url: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:

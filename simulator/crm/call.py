@@ -13,7 +13,8 @@ class Call:
     """One request on behalf of one user.
 
     `base` is the service root of answers (`http://host/api/data/v9.2`). `references` maps Content-IDs of the change set
-    to the entities they made. `position` counts the operations of the request.
+    to the entities they made. `position` counts the operations of the request. `answer` says what a fault will make of
+    the answer; empty when the caller gets it.
     """
 
     user: str
@@ -23,6 +24,7 @@ class Call:
     change_set: str | None = None
     position: int = 0
     on_behalf_of: str | None = None
+    answer: str = ""
     references: dict[str, str] = field(default_factory=dict)
 
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 from simulator import errors
@@ -29,6 +30,7 @@ def guid(value: Any) -> str:
     return text.lower()
 
 
+@lru_cache(maxsize=4096)
 def instant(value: Any, *, zone_needed: bool = False) -> str:
     """A time as the service gives it back: UTC, whole seconds. A day alone is its midnight in UTC."""
     if not isinstance(value, str):

@@ -18,6 +18,22 @@ from simulator.switches import Switches
 Clock = Callable[[], float]
 
 
+class _Transaction:
+    """A block of `begin` and `end`. A class, because a generator costs more than all it would do here."""
+
+    __slots__ = ("_begun", "_organization")
+
+    def __init__(self, organization: "Organization") -> None:
+        self._organization = organization
+        self._begun = (0, 0)
+
+    def __enter__(self) -> None:
+        self._begun = self._organization.begin()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._organization.end(self._begun, undo=kind is not None)
+
+
 class Organization:
     """Everything behind the Web API, in one thread. `clock` gives seconds since 1970."""
 
@@ -147,21 +163,23 @@ class Organization:
             return frozenset()
         return frozenset(wire for wire in table.secured if not self.may(reader, "read", table, table.by_wire[wire]))
 
-    @contextmanager
-    def atomic(self) -> Iterator[None]:
+    def atomic(self) -> "_Transaction":
         """All or nothing, in the store and in the log. May be nested; only the outermost one commits."""
-        mark, logged = self.store.mark(), self.log.last
+        return _Transaction(self)
+
+    def begin(self) -> tuple[int, int]:
+        """Start a transaction, maybe inside another one; what it returns is for `end`."""
         self._depth += 1
-        try:
-            yield
-        except BaseException:
-            self.store.rollback(mark)
-            self.log.rolled_back_since(logged)
-            raise
-        finally:
-            self._depth -= 1
-            if self._depth == 0:
-                self.store.commit()
+        return self.store.mark(), self.log.last
+
+    def end(self, begun: tuple[int, int], *, undo: bool) -> None:
+        """End the transaction that `begin` started."""
+        if undo:
+            self.store.rollback(begun[0])
+            self.log.rolled_back_since(begun[1])
+        self._depth -= 1
+        if self._depth == 0:
+            self.store.commit()
 
     def record(
         self,
@@ -174,6 +192,10 @@ class Organization:
     ) -> None:
         """Log a write that was done."""
         self._append(call, operation, table.logical_name, record_id, precondition, COMMITTED, 0, "", *change)
+
+    def sent(self, call: Call, message: str, place: tuple[str, str]) -> None:
+        """Log a message that changed no row here. `place` is the table and the row it is bound to, or nothing."""
+        self._append(call, message, *place, "", COMMITTED, 0, "", None, None)
 
     def refused(self, call: Call, operation: str, place: tuple[str, str, str], refusal: errors.Refusal) -> None:
         """Log a write that was refused. `place` is table, record id and precondition, each as far as known."""
@@ -198,6 +220,7 @@ class Organization:
         entry.status = status
         entry.code = code
         entry.precondition = precondition
+        entry.answer = call.answer
         entry.before = before
         entry.after = after
         self.log.append(entry)

@@ -1,7 +1,8 @@
 """Requests, execution time and concurrency per (user, web server), as the service counts them.
 
 L1 A request over a limit is answered 429 with `Retry-After` in whole seconds, and is not executed.
-L2 Whoever keeps sending while told to wait waits longer.
+L2 Whoever keeps sending while told to wait waits longer: a little for each request, and with `strict` what is left
+   doubles, up to the window. With `strict`, too many requests at a time are told to wait as well.
 L3 Users do not share limits, servers do not share limits.
 No clock and no sockets here: the caller passes the time.
 """
@@ -24,7 +25,8 @@ class Limits:
     """The documented defaults. Raises pydantic's ValidationError, a ValueError, for a limit that makes no sense.
 
     `time_scale` makes the window pass faster: 300 s at scale 10 are 30 s of the clock. `servers` is the number of
-    web servers; `affinity` whether the answer pins one with a cookie.
+    web servers; `affinity` whether the answer pins one with a cookie. `strict` is how severe L2 is: documentation says
+    that the wait is extended, and not by how much.
     """
 
     requests: int = Field(default=6000, ge=1)
@@ -35,6 +37,7 @@ class Limits:
     affinity: bool = True
     dop_hint: int = Field(default=48, ge=1)
     time_scale: float = Field(default=1.0, gt=0)
+    strict: bool = False
     enabled: bool = True
 
     @property
@@ -71,6 +74,7 @@ class _Account:
     peak: int = 0
     admitted: int = 0
     refused: int = 0
+    early: int = 0
 
     def forget(self, before: float) -> None:
         while self.requests and self.requests[0] <= before:
@@ -120,15 +124,24 @@ class Protection:
     def _check(self, account: _Account, now: float) -> Throttled | None:
         limits = self.limits
         if now < account.blocked_until:
-            account.blocked_until += limits.window * 0.01
+            account.early += 1
+            account.blocked_until += self._longer(account.blocked_until - now)
             return Throttled(account.facet, _whole(account.blocked_until - now))
         if account.active >= limits.concurrent:
-            return Throttled("concurrency", _whole(limits.window * 0.02))
+            wait = limits.window * 0.02
+            if limits.strict:
+                account.facet, account.blocked_until = "concurrency", now + wait
+            return Throttled("concurrency", _whole(wait))
         if len(account.requests) >= limits.requests:
             return self._block(account, "requests", now, account.requests[len(account.requests) // 20])
         if account.seconds * limits.time_scale >= limits.execution_seconds:
             return self._block(account, "time", now, account.spent[len(account.spent) // 20][0])
         return None
+
+    def _longer(self, left: float) -> float:
+        """By how many seconds a request that comes too early lengthens the wait (L2)."""
+        window = self.limits.window
+        return max(window * 0.01, min(left, window - left)) if self.limits.strict else window * 0.01
 
     def _block(self, account: _Account, facet: Facet, now: float, oldest: float) -> Throttled:
         """Closed until a twentieth of what fills the window has left it."""
@@ -159,10 +172,16 @@ class Protection:
                     "concurrent_limit": self.limits.concurrent,
                     "admitted": account.admitted,
                     "throttled": account.refused,
+                    "early": account.early,
                     "blocked_seconds": max(0.0, round(account.blocked_until - now, 3)),
                 }
             )
         return rows
+
+    def adjust(self, limits: Limits) -> None:
+        """Other limits from now on. What was used is forgotten; the requests that are being served still count."""
+        self.limits = limits
+        self.reset()
 
     def reset(self) -> None:
         """Forget what was used, but not who is being served."""
@@ -170,7 +189,7 @@ class Protection:
             account.requests.clear()
             account.spent.clear()
             account.seconds = account.blocked_until = 0.0
-            account.peak = account.admitted = account.refused = 0
+            account.peak = account.admitted = account.refused = account.early = 0
 
 
 def _whole(seconds: float) -> int:

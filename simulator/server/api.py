@@ -22,6 +22,11 @@ from simulator.webapi.messages import refuse
 
 ROOT = re.compile(r"^/api/data/v\d+\.\d+(?:/|$)")
 _AFFINITY = re.compile(r"ARRAffinity=([0-9a-f]+)")
+_CUT = {
+    "before": "cut before it was carried out",
+    "applied": "carried out, never answered",
+    "during": "answer cut in the middle",
+}
 _GROUP = re.compile(r"\{(\w+)\}")
 
 
@@ -41,12 +46,12 @@ class Api:
             return wire.preflight(headers)
         body = await http.content.read() if http.can_read_body else b""
         exchange = _Exchange(self, http, headers, body, next(simulator.numbers))
+        reply = Reply(0)
         try:
             reply, verdict = await exchange.run()
         finally:
-            simulator.request_count += 1
             simulator.operation_count += exchange.operations
-            simulator.requests.append(exchange.seen(started, clock() - started))
+            simulator.requests.append(exchange.seen(started, clock() - started), headers, body, reply)
         wire.add_service_headers(reply, exchange.server, verdict, simulator)
         if exchange.cut is not None:
             return await wire.cut(http, reply, exchange.cut)
@@ -73,6 +78,7 @@ class _Exchange:
         self.operations = 0
         self.fired: list[Fired] = []
         self.cut: faults.Cut | None = None
+        self.answer = ""
         self._edits: list[tuple[int, faults.Edit, dict[str, str]]] = []
 
     def _server(self, headers: dict[str, str]) -> int:
@@ -88,7 +94,7 @@ class _Exchange:
         query = f"?{self.request.query}" if self.request.query else ""
         return Seen(
             self.number, at, self.request.method, self.path + query, self.user, self.server, self.status, seconds,
-            self.operations, ",".join(fired.rule.id for fired in self.fired),
+            self.operations, ",".join(fired.rule.id for fired in self.fired), self.answer,
         )  # fmt: skip
 
     async def run(self) -> tuple[Reply, Verdict | None]:
@@ -145,6 +151,7 @@ class _Exchange:
                         instead, applied = self._known(action), action.applied
                     case faults.Cut():
                         self.cut, applied = action, action.moment != "before"
+        self.answer = _lost(self.cut, instead)
         if wait:
             await asyncio.sleep(wait / 2)
         self._disturb("before")
@@ -176,8 +183,8 @@ class _Exchange:
 
     def _carry_out(self, behalf: str | None) -> Reply:
         simulator = self.simulator
-        call = Call(self.user, self.base, self.number, on_behalf_of=behalf)
-        operation = self._operation if simulator.rules.has("operation") else handle
+        call = Call(self.user, self.base, self.number, on_behalf_of=behalf, answer=self.answer)
+        operation = self._operation if simulator.rules.has("operation") else self._handle
         if not self.found:
             return refuse(errors.no_such_resource(self.resource))
         if self.path == "$batch":
@@ -200,6 +207,9 @@ class _Exchange:
         }
         return self.simulator.gate.identify({**own, **impersonation})
 
+    def _handle(self, organization: Organization, call: Call, request: Request) -> Reply:
+        return handle(organization, call, request, self.simulator.messages)
+
     def _operation(self, organization: Organization, call: Call, request: Request) -> Reply:
         """One operation under the faults that strike single operations."""
         path = f"{request.path}?{request.query}" if request.query else request.path
@@ -217,7 +227,9 @@ class _Exchange:
                     instead, applied = replies.status(action), action.applied
                 case faults.Known():
                     instead, applied = self._known(action), action.applied
-        reply = handle(organization, call, request) if applied else None
+        answer, call.answer = call.answer, call.answer or _lost(None, instead)
+        reply = self._handle(organization, call, request) if applied else None
+        call.answer = answer
         for action, groups in actions:
             if isinstance(action, faults.Edit) and action.moment == "after":
                 self._edit(call.position, action, groups)
@@ -232,6 +244,13 @@ class _Exchange:
         for position, action, groups in self._edits:
             if position >= first:
                 edit(self.simulator, action, groups)
+
+
+def _lost(cut: faults.Cut | None, instead: Reply | None) -> str:
+    """What becomes of the answer, in the words of the logs; empty when the caller gets it."""
+    if cut is not None and cut.moment != "after":
+        return _CUT[cut.moment]
+    return f"{instead.status} instead" if instead is not None else ""
 
 
 def edit(simulator: Simulator, action: faults.Edit, groups: dict[str, str]) -> None:

@@ -23,10 +23,12 @@ from simulator.settings import Settings
 from simulator.signin import endpoint, tls
 from simulator.signin.assertions import Assertions
 from simulator.signin.endpoint import SignIn, TokenError
+from simulator.signin.gate import origin
 
 _GRACE_SECONDS = 0.2
 # The service takes URLs of 32,768 characters.
 _LONGEST_LINE = 65_536
+_ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 # A closed connection lets go of its socket a turn of the loop later.
 _TURNS_TO_CLOSE = 5
 
@@ -85,20 +87,35 @@ class _Door:
             return page(path)
         if http.secure:
             return await self._sign_in(http)
+        if endpoint.TOKEN_PATH.match(path) or endpoint.DISCOVERY_PATH.match(path):
+            return web.Response(status=404, text=f"{self._where_to_sign_in()}\n")
         return web.Response(status=404, text="Nothing here. The Web API is under /api/data/v9.2/.\n")
 
     async def _sign_in(self, http: web.BaseRequest) -> web.StreamResponse:
         found = endpoint.DISCOVERY_PATH.match(http.path)
         if found is not None:
             return web.json_response(endpoint.discovery(f"https://{http.host}", found[1]))
+        if endpoint.KEYS_PATH.match(http.path):
+            return web.json_response({"keys": []})  # our tokens are signed with a secret that nobody else has
         found = endpoint.TOKEN_PATH.match(http.path)
-        if found is None or http.method != "POST":
-            return web.Response(status=404)
-        form = dict(parse_qsl((await http.content.read()).decode("utf-8", "replace")))
         try:
+            if endpoint.INTERACTIVE_PATH.match(http.path):
+                raise endpoint.interactive()
+            if found is None or http.method != "POST":
+                return web.Response(status=404)
+            form = dict(parse_qsl((await http.content.read()).decode("utf-8", "replace")))
+            form = endpoint.with_basic(form, http.headers.get("Authorization"))
             return web.json_response(self.signin.token(found[1], form, f"https://{http.host}"))
         except TokenError as error:
             return web.json_response(error.to_dict(), status=error.status)
+
+    def _where_to_sign_in(self) -> str:
+        authority = self.control.desk.info.get("authority")
+        return (
+            f"Sign-in is over TLS only: {authority}/{tenant.TENANT_ID}/"
+            if authority
+            else "Sign-in is over TLS only, and there is no TLS port: start the simulator with --tls-dir."
+        )
 
 
 @asynccontextmanager
@@ -117,7 +134,7 @@ async def serving(settings: Settings) -> AsyncIterator[Endpoints]:
         base_url = f"http://{settings.host}:{_port(plain)}"
         tls_url, ca_file = None, None
         if settings.tls_dir is not None:
-            files = await asyncio.to_thread(tls.make_certificates, settings.tls_dir)
+            files = await asyncio.to_thread(tls.make_certificates, settings.tls_dir, _names(settings))
             secure = web.TCPSite(runner, settings.host, settings.tls_port, ssl_context=files.context())
             await secure.start()
             tls_url, ca_file = f"https://{_public_host(settings.host)}:{_port(secure)}", files.ca
@@ -125,7 +142,7 @@ async def serving(settings: Settings) -> AsyncIterator[Endpoints]:
         door.control.desk.info = endpoints.to_dict()
         door.api.authority = f"{tls_url or base_url}/{tenant.TENANT_ID}/oauth2/authorize"
         if settings.check_audience:
-            simulator.gate.audiences = _audiences(endpoints)
+            simulator.gate.audiences = _audiences(endpoints, _names(settings))
         yield endpoints
     finally:
         transports = [connection.transport for connection in server.connections]
@@ -148,16 +165,19 @@ def _port(site: web.TCPSite) -> int:
 
 def _public_host(host: str) -> str:
     """The name that stands in the certificate."""
-    return "localhost" if host in {"127.0.0.1", "0.0.0.0", "::1"} else host  # noqa: S104 - compared, not bound
+    return "localhost" if host in {"127.0.0.1", "::1", *_ANY_ADDRESS} else host
 
 
-def _audiences(endpoints: Endpoints) -> frozenset[str]:
-    """A token may be for this server under any of this machine's loopback names."""
+def _names(settings: Settings) -> tuple[str, ...]:
+    """Under which names clients reach this server: they stand in the certificate, and tokens may be for them."""
+    own = () if settings.host in _ANY_ADDRESS else (settings.host,)
+    return tuple(dict.fromkeys(("localhost", "127.0.0.1", "::1", *own, *settings.names)))
+
+
+def _audiences(endpoints: Endpoints, names: tuple[str, ...]) -> frozenset[str]:
     found = set()
-    for url in (endpoints.base_url, endpoints.tls_url):
-        if url is not None:
-            scheme, _, rest = url.partition("://")
-            port = rest.rsplit(":", 1)[1]
-            host = rest.rsplit(":", 1)[0]
-            found |= {f"{scheme}://{name}:{port}" for name in (host, "localhost", "127.0.0.1", "[::1]")}
+    for url in filter(None, (endpoints.base_url, endpoints.tls_url)):
+        scheme, _, rest = url.partition("://")
+        port = rest.rsplit(":", 1)[1]
+        found |= {origin(f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}") for name in names}
     return frozenset(found)

@@ -1,14 +1,21 @@
-"""The token endpoint: `POST /<tenant>/oauth2/v2.0/token`, and the discovery document that leads to it."""
+"""The token endpoint: `POST /<tenant>/oauth2/v2.0/token`, and the discovery document that leads to it.
 
+What the document announces works; what is not simulated and has to be in it is refused in plain words.
+"""
+
+import base64
 import re
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote_plus, urlsplit
 
 from simulator.signin.assertions import ASSERTION_TYPE, AssertionError_, Assertions
 from simulator.signin.tokens import TokenIssuer
 
+INTERACTIVE_PATH = re.compile(r"^/([^/]+)/oauth2/(?:v2\.0/)?authorize$")
+KEYS_PATH = re.compile(r"^/([^/]+)/discovery/(?:v2\.0/)?keys$")
 TOKEN_PATH = re.compile(r"^/([^/]+)/oauth2/(?:v2\.0/)?token$")
 DISCOVERY_PATH = re.compile(r"^/([^/]+)/(?:v2\.0/)?\.well-known/openid-configuration$")
 
@@ -92,10 +99,40 @@ class SignIn:
             raise TokenError(401, "invalid_client", 7000215, "Invalid client secret provided.")
 
 
+def with_basic(form: dict[str, str], authorization: str | None) -> dict[str, str]:
+    """The form with the client of an `Authorization: Basic` header (`client_secret_basic`) in it.
+
+    Raises TokenError for a header that cannot be read and for a client that proves itself twice.
+    """
+    scheme, _, encoded = (authorization or "").partition(" ")
+    if scheme.lower() != "basic":
+        return form
+    try:
+        # Both halves are form-encoded before they are joined, so that a secret may hold a colon.
+        name, _, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        raise TokenError(400, "invalid_request", 900144, "The Authorization header could not be read.") from None
+    name = unquote_plus(name)
+    twice = {"client_secret", "client_assertion"} & form.keys()
+    if twice or form.get("client_id", name).lower() != name.lower():
+        raise TokenError(
+            400, "invalid_request", 900144, "The client identifies itself in the Authorization header and in the body."
+        )
+    return form | {"client_id": name, "client_secret": unquote_plus(secret)}
+
+
 def realm(authority: str, tenant: str) -> frozenset[str]:
-    """What a client may call this token endpoint in its assertion."""
-    base = f"{authority}/{tenant}"
-    return frozenset({f"{base}/oauth2/v2.0/token", f"{base}/oauth2/token", f"{base}/v2.0", base, f"{base}/"})
+    """What a client may call this token endpoint in its assertion, the default port named or not."""
+    host = authority.removesuffix(":443")
+    hosts = {host} if urlsplit(host).port else {host, f"{host}:443"}
+    ends = ("/oauth2/v2.0/token", "/oauth2/token", "/v2.0", "", "/")
+    return frozenset(f"{one}/{tenant}{end}" for one in hosts for end in ends)
+
+
+def interactive() -> TokenError:
+    """The answer to a person who comes to sign in: clients insist that the discovery document has the address."""
+    text = "Interactive sign-in is not simulated: applications sign in here, with grant_type=client_credentials."
+    return TokenError(400, "unsupported_response_type", 700051, text)
 
 
 def discovery(authority: str, tenant: str) -> dict[str, Any]:
@@ -107,9 +144,8 @@ def discovery(authority: str, tenant: str) -> dict[str, Any]:
         "jwks_uri": f"{base}/discovery/v2.0/keys",
         "issuer": f"{base}/v2.0",
         "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
-        "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
-        "end_session_endpoint": f"{base}/oauth2/v2.0/logout",
-        "response_types_supported": ["code", "id_token", "token"],
+        "grant_types_supported": ["client_credentials"],
+        "response_types_supported": [],
         "subject_types_supported": ["pairwise"],
         "scopes_supported": ["openid"],
         "id_token_signing_alg_values_supported": ["RS256"],

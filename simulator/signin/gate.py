@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import urlsplit
 
 from simulator import errors, tenant
 from simulator.crm import Organization
@@ -11,6 +12,24 @@ from simulator.signin.tokens import TokenIssuer
 
 Mode = Literal["none", "static", "entra"]
 USER_HEADER = "x-simulator-user"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL in one form, because clients leave the default port out and browsers write small.
+
+    A text that names more than a server, or none, comes back as it is.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return url
+    if parts.path not in {"", "/"} or parts.query or parts.username is not None:
+        return url
+    host = parts.hostname or ""
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}" + ("" if port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f":{port}")
 
 
 class Unauthorized(Exception):
@@ -21,7 +40,7 @@ class Unauthorized(Exception):
 class Gate:
     """`none` trusts the header x-simulator-user, `static` knows fixed tokens, `entra` reads issued tokens.
 
-    `audiences` are the resource URLs a token may be for; empty takes any.
+    `audiences` are the origins a token may be for; empty takes any.
     """
 
     mode: Mode
@@ -54,7 +73,7 @@ class Gate:
                 raise Unauthorized
             return self.tokens[token]
         claims = self.issuer.read(token)
-        if claims is None or (self.audiences and claims.audience.rstrip("/") not in self.audiences):
+        if claims is None or (self.audiences and origin(claims.audience) not in self.audiences):
             raise Unauthorized
         return self.organization.user_of_application(claims.client_id)
 

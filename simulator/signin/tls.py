@@ -26,7 +26,7 @@ class TlsFiles:
         return context
 
 
-def make_certificates(folder: Path, names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")) -> TlsFiles:
+def make_certificates(folder: Path, names: tuple[str, ...]) -> TlsFiles:
     """Write a fresh authority and a certificate for `names` into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     authority_key = ec.generate_private_key(ec.SECP256R1())

@@ -9,36 +9,44 @@ from simulator.crm import Call, Organization
 from simulator.metadata import routes as metadata
 from simulator.webapi import actions, functions, records
 from simulator.webapi.admission import admit
+from simulator.webapi.canned import Messages
 from simulator.webapi.messages import Reply, Request, refuse
 
-_RECORD = re.compile(r"^([A-Za-z_]\w*)\(((?:'(?:[^']|'')*'|[^')])*)\)(?:/(.+))?$", re.DOTALL)
+# Possessive, so that a long key is read in one go.
+_RECORD = re.compile(r"^([A-Za-z_]\w*)\(((?:'(?:[^']|'')*'|[^')]++)*)\)(?:/(.+))?$", re.DOTALL)
 _SET = re.compile(r"^([A-Za-z_]\w*)(?:/(.+))?$")
 
 WRITES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
 Handler = Callable[[Organization, Call, Request], Reply]
 
 
-def handle(organization: Organization, call: Call, request: Request) -> Reply:
-    """Answer one operation. A refusal undoes what the operation did and is logged when it was a write."""
+def handle(organization: Organization, call: Call, request: Request, canned: Messages | None = None) -> Reply:
+    """Answer one operation. A refusal undoes what the operation did and is logged when it was a write.
+
+    `canned` are messages whose answers somebody wrote.
+    """
     try:
         admit(request)
         with organization.atomic(), organization.reading(call):
-            return _route(organization, call, request)
+            return _route(organization, call, request, canned)
     except errors.Refusal as refusal:
         if request.method in WRITES:
             organization.refused(call, request.method.lower(), request.place, refusal)
         return refuse(refusal, request.prefer)
 
 
-def _route(organization: Organization, call: Call, request: Request) -> Reply:
+def _route(organization: Organization, call: Call, request: Request, canned: Messages | None) -> Reply:
     try:
-        return route(organization, call, request)
+        return route(organization, call, request, canned)
     except RecursionError:
         raise errors.bad_query("The query specified in the URI nests too deep.") from None
 
 
-def route(organization: Organization, call: Call, request: Request) -> Reply:
+def route(organization: Organization, call: Call, request: Request, canned: Messages | None = None) -> Reply:
     path = unquote(request.path) if "%" in request.path else request.path
+    answer = canned.answer(organization, call, request, path) if canned else None
+    if answer is not None:
+        return answer
     special = functions.find(path) or metadata.find(path)
     if special is not None:
         return special(organization, call, request)

@@ -17,12 +17,13 @@ import base64
 import binascii
 import zlib
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 METADATA_LIMIT = 4096
 """What the broker accepts (offset.metadata.max.bytes), in bytes."""
-_MARK = "wb2"
+_MARK, _CUT_MARK = "wb2", "wb2-"
+"""The second marks a note from which what is farthest away was left out."""
 _UNPACKED = 1 << 18
 """Bytes of run lengths at most; what fits into the limit above stays far below."""
 _OFFSET_BITS = 63
@@ -56,6 +57,10 @@ class _Partition:
     """Records of this assignment so far."""
     unsettled: OrderedDict[int, _Unsettled] = field(default_factory=OrderedDict)
     """In the order of their offsets."""
+    newest: int = 0
+    """The latest time of a record of this assignment."""
+    early: dict[int, int] = field(default_factory=dict)
+    """Unsettled offsets whose time is before that of a record before them: requeued plans."""
     together: dict[int, int] = field(default_factory=dict)
     """Unsettled offsets that the frontier may pass with all others of their lane, up to this one."""
     blocker: int | None = None
@@ -92,9 +97,9 @@ class Ledger:
     def arrived(self, partition: int, offset: int, at: int = 0) -> bool:
         """Whether the record has to be worked on: False if it was settled before, or seen already in this epoch.
 
-        `at` is a time that `oldest` gives back. Offsets arrive in rising order; one that comes twice changes nothing.
-        Only the first of an assignment may lie below what was committed: then the log was begun anew, and so is the
-        ledger, from there. Raises KeyError for a partition that is not assigned.
+        `at` is a time; `oldest` gives the earliest back. Offsets arrive in rising order; one that comes twice changes
+        nothing. Only the first of an assignment may lie below what was committed: then the log was begun anew, and so
+        is the ledger, from there. Raises KeyError for a partition that is not assigned.
         """
         of = self._partitions[partition]
         anew = not of.begun and offset < of.position
@@ -110,8 +115,11 @@ class Ledger:
         known = _known(of, offset)
         if not known:
             of.unsettled[offset] = _Unsettled(of.arrived, at)
+            if at < of.newest:
+                of.early[offset] = at
+            of.newest = max(of.newest, at)
         of.arrived += 1
-        self._advance(of)
+        _advance(of)
         return not known
 
     def remembers(self, partition: int, offset: int) -> bool:
@@ -123,10 +131,8 @@ class Ledger:
         of = self._partitions.get(partition)
         if of is None or of.epoch != epoch:
             return False
-        if of.unsettled.pop(offset, None) is not None:
-            of.together.pop(offset, None)
-            of.latest = None
-            self._advance(of)
+        if _settle(of, offset):
+            _advance(of)
         return True
 
     def settle_together(self, partition: int, offsets: Sequence[int], epoch: int) -> None:
@@ -135,12 +141,18 @@ class Ledger:
         if of is None or of.epoch != epoch:
             return
         of.together |= dict.fromkeys((offset for offset in offsets if offset in of.unsettled), max(offsets))
-        self._advance(of)
+        _advance(of)
 
-    def commits(self) -> list[Commit]:
-        """What has changed since `committed` was last called, one for each partition that has news."""
-        found = [self._commit(number, of) for number, of in self._partitions.items() if of.frontier is not None]
-        return [commit for commit in found if commit != self._partitions[commit.partition].committed]
+    def commits(
+        self, settling: Mapping[int, Collection[int]] | None = None, *, always: Collection[int] = ()
+    ) -> list[Commit]:
+        """What has changed since `committed` was last called, one for each partition that has news; for partitions in
+        `always` without news too. `settling`: offsets, by partition, as if they were settled: they are, once the commit
+        is acknowledged.
+        """
+        as_if = {number: _with(of, (settling or {}).get(number, ())) for number, of in self._partitions.items()}
+        found = [self._commit(number, of) for number, of in as_if.items() if of.frontier is not None]
+        return [c for c in found if c.partition in always or c != self._partitions[c.partition].committed]
 
     def committed(self, commit: Commit) -> None:
         """The broker has acknowledged this commit."""
@@ -156,8 +168,10 @@ class Ledger:
         return self._partitions[partition].position
 
     def oldest(self, partition: int) -> int | None:
-        """The time of the record at the frontier; None if nothing is unsettled."""
-        return next((one.at for one in self._partitions[partition].unsettled.values()), None)
+        """The earliest time of an unsettled record; None if nothing is unsettled."""
+        of = self._partitions[partition]
+        first = next(iter(of.unsettled.values()), None)
+        return None if first is None else min(first.at, *of.early.values(), first.at)
 
     def epoch(self, partition: int) -> int | None:
         of = self._partitions.get(partition)
@@ -180,13 +194,33 @@ class Ledger:
             of.latest = Commit(number, frontier, encode_settled(frontier, settled, limit=self._metadata_limit))
         return of.latest
 
-    @staticmethod
-    def _advance(of: _Partition) -> None:
-        while _passes_together(of):
-            of.latest = None
-        frontier = next(iter(of.unsettled), of.position)
-        if frontier != of.frontier:
-            of.frontier, of.latest = frontier, None
+
+def _settle(of: _Partition, offset: int) -> bool:
+    if of.unsettled.pop(offset, None) is None:
+        return False
+    of.together.pop(offset, None)
+    of.early.pop(offset, None)
+    of.latest = None
+    return True
+
+
+def _advance(of: _Partition) -> None:
+    while _passes_together(of):
+        of.latest = None
+    frontier = next(iter(of.unsettled), of.position)
+    if frontier != of.frontier:
+        of.frontier, of.latest = frontier, None
+
+
+def _with(of: _Partition, settled: Collection[int]) -> _Partition:
+    """A partition as it is once these offsets are settled."""
+    if not settled:
+        return of
+    then = replace(of, unsettled=of.unsettled.copy(), together=of.together.copy(), early=of.early.copy())
+    for offset in settled:
+        _settle(then, offset)
+    _advance(then)
+    return then
 
 
 def _known(of: _Partition, offset: int) -> bool:
@@ -211,6 +245,7 @@ def _passes_together(of: _Partition) -> bool:
         passed.append(offset)
     for offset in passed:
         del of.unsettled[offset], of.together[offset]
+        of.early.pop(offset, None)
     return True
 
 
@@ -232,17 +267,18 @@ def _beyond(ranges: Iterable[Range], position: int) -> Iterator[Range]:
 def encode_settled(frontier: int, settled: Sequence[Range], *, limit: int = METADATA_LIMIT) -> str:
     """Ranges beyond the frontier, rising, as compressed run lengths; the farthest are left out if it would be too long.
 
-    Empty if there are none. ASCII, so that characters are bytes.
+    ASCII, so that characters are bytes.
     """
-    kept = len(settled)
+    kept, mark = len(settled), _MARK
     while kept:
         text = (
-            f"{_MARK}:{frontier}:{base64.b85encode(zlib.compress(_runs(frontier, settled[:kept]), 9)).decode('ascii')}"
+            f"{mark}:{frontier}:{base64.b85encode(zlib.compress(_runs(frontier, settled[:kept]), 9)).decode('ascii')}"
         )
         if len(text) <= limit:
             return text
         kept = min(kept - 1, kept * limit // len(text))
-    return ""
+        mark = _CUT_MARK
+    return f"{mark}:{frontier}:"
 
 
 def _runs(at: int, settled: Sequence[Range]) -> bytes:
@@ -262,7 +298,7 @@ def decode_settled(metadata: str | None, committed: int) -> list[Range]:
     """What is settled beyond `committed`; empty for metadata that is not ours, not of this offset, or damaged."""
     mark, _, rest = (metadata or "").partition(":")
     frontier, _, packed = rest.partition(":")
-    if mark != _MARK or frontier != str(committed):
+    if mark not in (_MARK, _CUT_MARK) or frontier != str(committed) or not packed:
         return []
     try:
         unpacked = zlib.decompressobj()
@@ -272,6 +308,11 @@ def decode_settled(metadata: str | None, committed: int) -> list[Range]:
     if not unpacked.eof or unpacked.unused_data:  # the checksum at the end was not reached: a length may be wrong
         return []
     return list(_ranges(committed, runs))
+
+
+def is_complete(metadata: str | None, committed: int) -> bool:
+    """Whether everything that was settled beyond `committed` is in the note. Not if somebody else moved the offset."""
+    return (metadata or "").startswith(f"{_MARK}:{committed}:")
 
 
 def _ranges(at: int, runs: bytes) -> Iterator[Range]:

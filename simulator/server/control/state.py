@@ -10,7 +10,7 @@ from simulator.schema import table_from
 from simulator.schema.load import SERVICE_COLUMNS, check_lookups, check_set
 from simulator.seeding import rows_from_csv
 from simulator.server.control.desk import Asked, ControlError, Desk, Routes
-from simulator.store import durable
+from simulator.store import Snapshot, durable
 
 Answer = Any
 _ROWS = TypeAdapter(list[dict[str, Any]])
@@ -85,7 +85,55 @@ async def restore(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     return control.simulator.counters()["rows"]
 
 
+async def snapshots(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """Names of the snapshots that are kept in memory, with how many rows each has."""
+    del http, rest
+    return {
+        "snapshots": {name: sum(map(len, kept.rows.values())) for name, kept in control.simulator.snapshots.items()}
+    }
+
+
+async def take_snapshot(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """`snapshots/<name>`: keep all rows as they are now under a name, in memory."""
+    if not rest:
+        raise ControlError("a snapshot needs a name: PUT /_control/snapshots/<name>")
+    control.simulator.snapshots[rest] = control.simulator.snapshot()
+    return await snapshots(control, http, rest)
+
+
+async def go_back(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """`snapshots/<name>`: all rows as they were when it was taken."""
+    del http
+    control.simulator.restore(_snapshot(control, rest))
+    return control.simulator.counters()["rows"]
+
+
+async def drop_snapshot(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """`snapshots/<name>`: forget it."""
+    _snapshot(control, rest)
+    del control.simulator.snapshots[rest]
+    return await snapshots(control, http, rest)
+
+
+def _snapshot(control: Desk, name: str) -> Snapshot:
+    if name not in control.simulator.snapshots:
+        raise ControlError(f"no snapshot '{name}'", 404)
+    return control.simulator.snapshots[name]
+
+
+async def reset(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """As at the start: rows, log, faults, messages, latency, limits, switches, privileges. Tables and sign-in stay."""
+    del http, rest
+    control.simulator.reset()
+    return control.simulator.counters()["rows"]
+
+
 ROUTES: Routes = {
+    ("POST", "reset"): reset,
+    ("GET", "snapshots"): snapshots,
+    ("PUT", "snapshots"): take_snapshot,
+    ("POST", "snapshots"): go_back,
+    ("DELETE", "snapshots"): drop_snapshot,
     ("POST", "seed"): seed,
     ("POST", "edit"): edit,
     ("PUT", "tables"): put_table,

@@ -1,6 +1,7 @@
-"""What goes wrong: faults, latency, limits, throttling, switches."""
+"""What goes wrong: faults, latency, limits, throttling, switches; and answers that somebody wrote."""
 
 from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any
 
 from aiohttp import web
@@ -8,13 +9,14 @@ from pydantic import Field, TypeAdapter
 
 from simulator.faults.actions import Latency
 from simulator.faults.rules import Rule
-from simulator.limits import Protection
 from simulator.limits.protection import Facet
 from simulator.server.control.desk import Asked, ControlError, Desk, Routes
 from simulator.switches import Switches
+from simulator.webapi.canned import Message
 
 Answer = Any
 _RULES = TypeAdapter(list[Rule])
+_MESSAGES = TypeAdapter(list[Message])
 
 
 class _Throttling(Asked):
@@ -24,8 +26,12 @@ class _Throttling(Asked):
 
 
 async def faults(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
-    del http, rest
-    return {"rules": control.simulator.rules.describe(), "history": list(control.simulator.rules.history)}
+    """The armed rules, and what fired: all of it, or the newest `history` of it."""
+    del rest
+    fired = control.simulator.rules.history
+    wanted = int(http.query.get("history", len(fired)))
+    newest = list(islice(reversed(fired), wanted))[::-1]
+    return {"rules": control.simulator.rules.describe(), "history": newest}
 
 
 async def add_faults(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
@@ -57,7 +63,7 @@ async def limits(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     """Change some limits; the others stay. What was used so far is forgotten."""
     del rest
     limits = replace(control.simulator.protection.limits, **await control.body(http))
-    control.simulator.protection = Protection(limits)
+    control.simulator.protection.adjust(limits)
     return asdict(limits)
 
 
@@ -90,7 +96,36 @@ async def read_switches(control: Desk, http: web.BaseRequest, rest: str) -> Answ
     return {"values": control.simulator.organization.switches.to_dict(), "choices": Switches.choices()}
 
 
+async def put_message(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """How an action, function or custom API that is not built is answered: {"name", "method"? (POST), "bound_to"?,
+    "collection"?, "status"?, "body"?, "headers"?}; or a list of such."""
+    del rest
+    asked = await control.body(http)
+    for message in _MESSAGES.validate_python(asked if isinstance(asked, list) else [asked]):
+        control.simulator.can(message)
+    return {"messages": control.simulator.messages.to_list()}
+
+
+async def messages(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    del http, rest
+    return {"messages": control.simulator.messages.to_list()}
+
+
+async def drop_messages(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """`messages/<name>`, or all of them."""
+    del http
+    canned = control.simulator.messages
+    if not rest:
+        canned.clear()
+    elif not canned.drop(rest):
+        raise ControlError(f"no message '{rest}'", 404)
+    return {"messages": canned.to_list()}
+
+
 ROUTES: Routes = {
+    ("PUT", "messages"): put_message,
+    ("GET", "messages"): messages,
+    ("DELETE", "messages"): drop_messages,
     ("GET", "faults"): faults,
     ("POST", "faults"): add_faults,
     ("DELETE", "faults"): clear_faults,

@@ -167,7 +167,9 @@ class Batch:
                 raise errors.batch(f"Invalid URI: {error}.") from None
             url = f"{split.path}?{split.query}" if split.query else split.path
         path, _, query = url.partition("?")
-        path = _ROOT.sub("", path).lstrip("/")
+        root = _ROOT.match(path)
+        path = path[root.end() :] if root is not None else path
+        path = path.lstrip("/") if path.startswith("/") else path
         if path == "$batch":
             raise errors.batch("A batch cannot hold another batch.")
         return Request(part.method, path, query, part.headers, part.body)

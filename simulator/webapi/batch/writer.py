@@ -7,6 +7,7 @@ from simulator.webapi.messages import Reply
 Answer = tuple[Reply, str | None]
 
 
+_HEAD = "Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -17,12 +18,10 @@ def reason(status: int) -> str:
 def part(answer: Answer) -> bytes:
     """One `application/http` part, without its delimiter."""
     reply, content_id = answer
-    lines = ["Content-Type: application/http", "Content-Transfer-Encoding: binary"]
-    if content_id is not None:
-        lines.append(f"Content-ID: {content_id}")
-    lines += ["", f"HTTP/1.1 {reply.status} {reason(reply.status)}"]
-    lines += [f"{name}: {value}" for name, value in reply.headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode() + reply.body
+    named = "" if content_id is None else f"Content-ID: {content_id}\r\n"
+    headers = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
+    head = f"{_HEAD}{named}\r\nHTTP/1.1 {reply.status} {reason(reply.status)}\r\n{headers}\r\n"
+    return head.encode() + reply.body
 
 
 def wrap(parts: list[bytes], boundary: str) -> bytes:

@@ -411,9 +411,9 @@ class TestFraming:
 
 
 def test_one_request_for_the_limits_whatever_is_in_it(client, batch, simulator):
-    before = simulator.call(lambda core: (core.request_count, core.operation_count))
+    before = simulator.call(lambda core: (core.requests.count, core.operation_count))
     batch.change_set(CREATE, COMPLETE).bare("GET", "accounts").send(client)
-    after = simulator.call(lambda core: (core.request_count, core.operation_count))
+    after = simulator.call(lambda core: (core.requests.count, core.operation_count))
     assert (after[0] - before[0], after[1] - before[1]) == (1, 3)
 
 

@@ -5,6 +5,7 @@ import json
 import ssl
 import time
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote_plus
 
 import httpx
 import jwt
@@ -131,6 +132,75 @@ class TestClientSecret:
         assert post(entra, client_id=tenant.SECOND_CLIENT_ID).json()["error_codes"] == [7000222]
         httpx.put(url, json={"client_id": tenant.SECOND_CLIENT_ID, "expired": False})
         assert post(entra, client_id=tenant.SECOND_CLIENT_ID).status_code == 200
+
+
+def tls(entra):
+    return ssl.create_default_context(cafile=str(entra.ca_file))
+
+
+def with_basic(entra, name, secret, **form):
+    url = f"{entra.authority}/{tenant.TENANT_ID}/oauth2/v2.0/token"
+    sent = {"grant_type": "client_credentials", "scope": f"{entra.base_url}/.default", **form}
+    return httpx.post(url, data=sent, auth=(quote_plus(name), quote_plus(secret)), verify=tls(entra))
+
+
+class TestWhatTheDiscoveryDocumentAnnouncesWorks:
+    """Every end point and method in it is tried; what had to stay in it and is not simulated says so."""
+
+    def document(self, entra):
+        return httpx.get(
+            f"{entra.authority}/{tenant.TENANT_ID}/v2.0/.well-known/openid-configuration", verify=tls(entra)
+        ).json()
+
+    def test_every_method_of_the_token_end_point(self, entra):
+        assert set(self.document(entra)["token_endpoint_auth_methods_supported"]) == {
+            "client_secret_post",  # TestClientSecret
+            "private_key_jwt",  # TestAssertions
+            "client_secret_basic",  # the next test
+        }
+
+    def test_client_secret_basic(self, entra):
+        answer = with_basic(entra, tenant.CLIENT_ID, tenant.CLIENT_SECRET)
+        assert who_am_i(entra, answer.json()["access_token"]).json()["UserId"] == tenant.APPLICATION_USER
+
+    def test_a_secret_with_every_special_character(self, entra):
+        secret = "a:b+c d%é"
+        httpx.put(f"{entra.control_url}/applications", json={"client_id": tenant.SECOND_CLIENT_ID, "secret": secret})
+        assert with_basic(entra, tenant.SECOND_CLIENT_ID, secret).status_code == 200
+        httpx.put(
+            f"{entra.control_url}/applications",
+            json={"client_id": tenant.SECOND_CLIENT_ID, "secret": tenant.CLIENT_SECRET},
+        )
+
+    @pytest.mark.parametrize(
+        ("secret", "form", "status", "number"),
+        [
+            ("wrong", {}, 401, 7000215),
+            (tenant.CLIENT_SECRET, {"client_secret": tenant.CLIENT_SECRET}, 400, 900144),
+            (tenant.CLIENT_SECRET, {"client_id": tenant.SECOND_CLIENT_ID}, 400, 900144),
+        ],
+    )
+    def test_client_secret_basic_that_is_not_good(self, entra, secret, form, status, number):
+        answer = with_basic(entra, tenant.CLIENT_ID, secret, **form)
+        assert (answer.status_code, answer.json()["error_codes"]) == (status, [number])
+
+    def test_a_header_that_cannot_be_read(self, entra):
+        url = f"{entra.authority}/{tenant.TENANT_ID}/oauth2/v2.0/token"
+        form = {"grant_type": "client_credentials"}
+        answer = httpx.post(url, data=form, headers={"Authorization": "Basic é".encode()}, verify=tls(entra))
+        assert answer.json()["error_codes"] == [900144]
+
+    def test_every_address(self, entra):
+        document = self.document(entra)
+        addresses = {name for name, value in document.items() if name.endswith(("_endpoint", "_uri"))}
+        assert addresses == {"token_endpoint", "jwks_uri", "authorization_endpoint"}
+        assert httpx.get(document["jwks_uri"], verify=tls(entra)).json() == {"keys": []}
+        refusal = httpx.get(document["authorization_endpoint"], verify=tls(entra))
+        assert "Interactive sign-in is not simulated" in refusal.json()["error_description"]
+
+    def test_in_the_clear_it_says_where_to_sign_in(self, entra):
+        answer = httpx.post(f"{entra.base_url}/{tenant.TENANT_ID}/oauth2/v2.0/token")
+        assert f"over TLS only: {entra.authority}/{tenant.TENANT_ID}/" in answer.text
 
 
 class TestAssertions:
@@ -272,6 +342,16 @@ class TestTokens:
         token = post(entra, scope=f"{scope}/.default").json()["access_token"]
         assert who_am_i(entra, token).status_code == 200
 
+    def test_for_this_server_however_its_name_is_spelt(self, entra):
+        port = entra.authority.rsplit(":", 1)[1]
+        for scope in (f"HTTPS://LOCALHOST:{port}", f"https://localhost:{port}/", f"https://[::1]:{port}"):
+            token = post(entra, scope=f"{scope}/.default").json()["access_token"]
+            assert who_am_i(entra, token).status_code == 200, scope
+
+    def test_for_a_path_of_this_server(self, entra):
+        token = post(entra, scope=f"{entra.base_url}/elsewhere/.default").json()["access_token"]
+        assert who_am_i(entra, token).status_code == 401
+
     def test_tampered(self, entra):
         head, payload, signature = token_of(entra).split(".")
         claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
@@ -320,6 +400,16 @@ class TestTls:
         context = ssl.create_default_context(cafile=str(entra.ca_file))
         url = f"{entra.authority}/{tenant.TENANT_ID}/v2.0/.well-known/openid-configuration"
         assert httpx.get(url, verify=context).json()["token_endpoint"].startswith(entra.authority)
+
+    def test_other_names_stand_in_the_certificate_and_tokens_may_be_for_them(self, tmp_path):
+        with running_simulator(auth="entra", tls_dir=tmp_path, names=("crm.test", "10.1.2.3")) as named:
+            certificate = x509.load_pem_x509_certificate((tmp_path / "server.pem").read_bytes())
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            assert {"localhost", "crm.test"} == set(names.get_values_for_type(x509.DNSName))
+            assert "10.1.2.3" in {str(one) for one in names.get_values_for_type(x509.IPAddress)}
+            port = named.authority.rsplit(":", 1)[1]
+            token = post(named, scope=f"https://crm.test:{port}/.default").json()["access_token"]
+            assert who_am_i(named, token).status_code == 200
 
 
 class TestStaticTokens:

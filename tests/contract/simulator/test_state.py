@@ -1,6 +1,7 @@
 """Seeding, snapshots, the SQLite file, and table files of one's own."""
 
 import json
+from contextlib import suppress
 from typing import ClassVar
 
 import httpx
@@ -122,6 +123,188 @@ class TestSnapshots:
 
     def test_what_is_no_snapshot(self, simulator):
         assert control(simulator, "PUT", "snapshot", json={"rows": 5}).status_code == 400
+
+
+class TestNamedSnapshots:
+    def test_rows_go_back_to_the_moment_it_was_taken_as_often_as_wanted(self, simulator, client):
+        client.patch(TASK, json={"subject": "x"})
+        assert control(simulator, "PUT", "snapshots/one").json()["snapshots"]["one"] > 1
+        for _ in range(2):
+            client.patch(TASK, json={"subject": "y"})
+            client.post("tasks", json={})
+            control(simulator, "POST", "snapshots/one")
+            assert [row["subject"] for row in simulator.rows("tasks")] == ["x"]
+        assert control(simulator, "DELETE", "snapshots/one").json() == {"snapshots": {}}
+
+    @pytest.mark.parametrize("method", ["POST", "DELETE"])
+    def test_an_unknown_one(self, simulator, method):
+        assert control(simulator, method, "snapshots/nosuch").status_code == 404
+
+    def test_without_a_name(self, simulator):
+        assert control(simulator, "PUT", "snapshots").status_code == 400
+
+
+class TestReset:
+    @pytest.mark.parametrize("kept", ["memory", "file", "file with a snapshot"])
+    def test_everything_is_as_at_the_start_and_no_number_is_given_twice(self, tmp_path, kept):
+        settings = {} if kept == "memory" else {"sqlite": tmp_path / "crm.sqlite"}
+        with running_simulator(auth="none", **settings) as simulator:
+            fresh = {table: len(simulator.rows(table)) for table in ("account", "systemuser", "task")}
+            httpx.patch(f"{simulator.api_url}/{TASK}", json={"subject": "x"})
+            snapshot = simulator.call(lambda core: core.snapshot()) if kept == "file with a snapshot" else None
+            httpx.delete(f"{simulator.api_url}/accounts({tenant.ACCOUNTS[0]})")
+            etag = httpx.get(f"{simulator.api_url}/{TASK}").headers["ETag"]
+            last = simulator.call(lambda core: core.organization.log.last)
+            simulator.fault(do=[{"kind": "status", "status": 503}])
+            control(simulator, "PUT", "switches", json={"edit_completed": "refuse"})
+            control(simulator, "PUT", "latency", json={"seconds": 0.001})
+            control(simulator, "PUT", "limits", json={"requests": 1})
+            control(simulator, "PUT", "messages", json={"name": "new_Approve"})
+            control(
+                simulator,
+                "PUT",
+                "privileges",
+                json={"user": tenant.APPLICATION_USER, "table": "task", "denied": ["create"]},
+            )
+            assert control(simulator, "POST", "reset").json() == simulator.call(lambda core: core.counters())["rows"]
+            assert {table: len(simulator.rows(table)) for table in fresh} == fresh
+            assert [entry["actor"] for entry in simulator.oplog()] == ["seed"] * simulator.call(
+                lambda core: len(core.organization.log.entries)
+            )
+            assert simulator.oplog()[0]["seq"] == last + 1
+            answer = httpx.patch(
+                f"{simulator.api_url}/{TASK}", json={"subject": "x"}, headers={"Prefer": "return=representation"}
+            )
+            assert (answer.status_code, answer.headers["ETag"] > etag) == (201, True)
+            assert control(simulator, "GET", "faults").json()["rules"] == []
+            assert control(simulator, "GET", "limits").json()["requests"] == 6000
+            assert control(simulator, "GET", "messages").json()["messages"] == []
+            assert control(simulator, "GET", "switches").json()["values"]["edit_completed"] == "allow"
+            assert simulator.call(lambda core: core.latency.seconds) == 0
+            if snapshot is not None:
+                simulator.call(lambda core: core.restore(snapshot))
+                assert [row["subject"] for row in simulator.rows("tasks")] == ["x"]
+        if kept != "memory":
+            with running_simulator(auth="none", **settings) as simulator:
+                assert len(simulator.rows("accounts")) == 10
+                assert len(simulator.rows("tasks")) == 1
+
+
+def put_first_what_cannot_be_shown(core):
+    table = core.organization.store.table("task")
+    rows = dict(table)
+    table.clear()
+    table["broken"] = None
+    table.update(rows)
+
+
+class TestLookingInside:
+    """What the page asks costs what it shows, whatever else there is."""
+
+    def test_the_newest_rows_are_shown_without_looking_at_the_others(self, simulator, client):
+        for number in range(5):
+            client.post("tasks", json={"subject": f"Task {number}"})
+        simulator.call(put_first_what_cannot_be_shown)
+        shown = control(simulator, "GET", "rows/tasks?limit=3").json()
+        simulator.call(lambda core: core.organization.store.table("task").pop("broken"))
+        assert [row["subject"] for row in shown["rows"]] == ["Task 4", "Task 3", "Task 2"]
+        assert shown["total"] == 6
+
+    def test_the_newest_rows_of_a_view_are_those_of_all_its_tables(self, simulator, client):
+        for table in ("tasks", "phonecalls", "tasks"):
+            client.post(table, json={"subject": table})
+        shown = control(simulator, "GET", "rows/activitypointers?limit=2").json()
+        assert [row["subject"] for row in shown["rows"]] == ["tasks", "phonecalls"]
+        assert shown["total"] == 3
+
+    def test_rows_are_searched_in_all_their_columns_the_newest_first(self, simulator, client):
+        for number in range(3):
+            client.post("tasks", json={"subject": f"Needle {number}"})
+            client.post("tasks", json={"subject": "Hay"})
+        found = control(simulator, "GET", "rows/tasks?contains=needle&limit=2").json()
+        assert [row["subject"] for row in found["rows"]] == ["Needle 2", "Needle 1"]
+        assert found["total"] == 6
+        everything = control(simulator, "GET", "rows/tasks?contains=needle").json()
+        assert len(everything["rows"]) == 3
+
+    def test_one_row(self, simulator, client):
+        client.patch(TASK, json={"subject": "x"})
+        shown = control(
+            simulator, "GET", f"rows/{TASK.replace('(', '/').rstrip(')').upper().replace('TASKS', 'tasks')}"
+        ).json()
+        assert shown["row"]["subject"] == "x"
+        assert shown["targets"]["_ownerid_value"] == "systemuser"
+        assert control(simulator, "GET", "rows/tasks/nosuch").status_code == 404
+
+    def test_requests_with_their_headers_and_bodies_but_without_tokens(self, simulator, client):
+        total = control(simulator, "GET", "requests?newest=1&limit=1").json()["total"]
+        client.patch(TASK, json={"subject": "x" * 201}, headers={"Authorization": "Bearer secret"})
+        client.get(TASK)
+        both = control(simulator, "GET", f"requests?newest=1&since={total}").json()["requests"]
+        assert [(one["method"], one["status"]) for one in both] == [("PATCH", 400), ("GET", 404)]
+        shown = control(simulator, "GET", f"requests/{both[0]['number']}").json()
+        assert "x" * 201 in shown["body"]
+        assert "0x80044331" in shown["answer_body"]
+        assert "secret" not in str(shown)
+        assert control(simulator, "GET", "requests/0").status_code == 404
+
+    def test_a_long_body_is_cut_and_says_so(self, simulator, client):
+        client.post("tasks", json={"description": "x" * 40_000})
+        number = control(simulator, "GET", "requests?newest=1&limit=1").json()["requests"][0]["number"]
+        assert control(simulator, "GET", f"requests/{number}").json()["body"].endswith("bytes more")
+
+    @pytest.mark.parametrize(
+        ("action", "answer"),
+        [
+            ({"kind": "cut", "moment": "applied"}, "carried out, never answered"),
+            ({"kind": "cut", "moment": "during"}, "answer cut in the middle"),
+            ({"kind": "cut", "moment": "after"}, ""),
+            ({"kind": "status", "status": 503, "applied": True}, "503 instead"),
+        ],
+    )
+    def test_a_write_whose_answer_was_lost_says_so_in_both_logs(self, simulator, client, action, answer):
+        simulator.fault(do=[action])
+        with suppress(httpx.TransportError):
+            httpx.post(f"{simulator.api_url}/tasks", json={})
+        client.post("tasks", json={})
+        assert [entry["answer"] for entry in simulator.oplog(table="task")] == [answer, ""]
+        seen = control(simulator, "GET", "requests?newest=1&limit=2").json()["requests"]
+        assert [one["answer"] for one in seen] == [answer, ""]
+
+    def test_an_operation_whose_answer_was_replaced_says_so(self, simulator, client):
+        simulator.fault(
+            when={"scope": "operation", "method": "POST"},
+            do=[{"kind": "error", "name": "sql_timeout", "applied": True}],
+        )
+        client.post("tasks", json={})
+        client.post("tasks", json={})
+        assert [entry["answer"] for entry in simulator.oplog(table="task")] == ["500 instead", ""]
+
+    def test_the_last_entries_of_the_log(self, simulator, client):
+        for number in range(5):
+            client.post("tasks", json={"subject": str(number)})
+        shown = control(simulator, "GET", "oplog?newest=1&limit=2").json()["entries"]
+        assert [entry["changes"]["subject"][1] for entry in shown] == ["3", "4"]
+        assert shown[-1]["seq"] == control(simulator, "GET", "oplog?limit=0").json()["last"]
+
+    def test_the_log_of_a_file_is_one_with_that_in_memory(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("simulator.oplog.WINDOW", 3)
+        with running_simulator(auth="none", sqlite=tmp_path / "crm.sqlite") as simulator:
+            for number in range(8):
+                httpx.patch(f"{simulator.api_url}/{TASK}", json={"subject": str(number)})
+            assert simulator.call(lambda core: len(core.organization.log.entries)) == 3
+            for query, wanted in (
+                ("table=task", range(8)),
+                ("table=task&limit=4", range(4)),
+                ("table=task&newest=1&limit=5", range(3, 8)),
+                (f"table=task&id={TASK.partition('(')[2].rstrip(')')}&operation=update", range(1, 8)),
+            ):
+                entries = control(simulator, "GET", f"oplog?{query}").json()["entries"]
+                assert [entry["changes"]["subject"][1] for entry in entries] == [str(number) for number in wanted], (
+                    query
+                )
+            numbers = [entry["seq"] for entry in simulator.oplog(table="task")]
+            assert [entry["seq"] for entry in simulator.oplog(after=numbers[2], table="task")] == numbers[3:]
 
 
 class TestSqlite:

@@ -17,8 +17,9 @@ import pytest
 import structlog
 from prometheus_client import generate_latest
 
-from planner.batch import Desk
+from planner.batch import Desk, Placement
 from planner.core.planning import Policy
+from planner.fence import Membership
 from planner.pins import MemoryPins
 from schemas.codec import single_object
 from schemas.records import Account, CallOutcome, Disposition, PlannedWriteback, Utterance
@@ -133,6 +134,7 @@ def test_P7_no_canary_is_found_in_any_plan(part):
         crm=example_crm(),
         policy=Policy(transcript="full"),
         pins=MemoryPins(),
+        placement=Placement(1),
     )
     for number in range(CANARIES // PER_OUTCOME // PARTS):
         outcome, canaries, marks = planted(dice, number)
@@ -161,7 +163,7 @@ def test_B1_no_canary_is_found_in_logs_headers_metrics_or_errors(monkeypatch):
             incoming(outcome_of("no_answer", session_id=canaries[0] + " "), number, headers=headers),
             incoming(outcome_of("no_answer", queue_item_id=canaries[1], owner_override=canaries[2] + "\n"), number),
         ]
-    asyncio.run(service.handle(batch))
+    asyncio.run(service.handle(batch, Membership("writeback-planner", 1, "member")))
     sent = [value.decode() for record in publisher.published for _, value in record.headers]
     text = "\n".join([told.getvalue(), generate_latest(registry).decode(), *sent])
     assert len(publisher.published) > 800
@@ -177,6 +179,7 @@ def test_a_canary_that_leaked_would_be_seen():
         crm=example_crm(),
         policy=Policy(redaction="none"),
         pins=MemoryPins(),
+        placement=Placement(1),
     )
     for number in range(50):
         outcome, canaries, marks = planted(dice, number)

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections import Counter
 from types import SimpleNamespace
 
@@ -8,7 +9,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from planner import wiring
 from planner.errors import Stuck
+from planner.fence import Fence, Membership
 from planner.metrics import Metrics
+from planner.waiting import Waits
 from planner.wiring import LONGEST_STANDSTILL_S, Health
 
 
@@ -33,7 +36,7 @@ def parts(monkeypatch):
     parts = SimpleNamespace(
         app=SimpleNamespace(tables=tables, assignor=assignor, should_stop=False),
         store=SimpleNamespace(records_read=0),
-        reader=SimpleNamespace(remaining=900_000),
+        reader=SimpleNamespace(remaining=900_000, stopped=threading.Event()),
         registry=CollectorRegistry(),
         clock=Clock(),
         ended=[],
@@ -42,7 +45,9 @@ def parts(monkeypatch):
     monkeypatch.setattr(wiring, "time", parts.clock)
     monkeypatch.setattr(wiring, "hard_exit", parts.ended.append)
     monkeypatch.setattr(wiring, "log", parts.told)
-    parts.health = Health(parts.app, Metrics(parts.registry), parts.store, parts.reader)
+    metrics = Metrics(parts.registry)
+    parts.waits, parts.fence = Waits(metrics), Fence()
+    parts.health = Health(parts.app, metrics, parts.store, parts.reader, parts.waits, parts.fence)
     return parts
 
 
@@ -84,7 +89,13 @@ def test_a_planner_is_ready_when_it_is_assigned_and_recovered(parts):
     turn(parts)
     verdict = parts.health.ready()
     assert verdict.ok
-    assert verdict.checks == {"mapping": True, "recovered": True, "recovery_remaining": 0, "partitions": 1}
+    assert verdict.checks == {
+        "mapping": True,
+        "recovered": True,
+        "recovery_remaining": 0,
+        "partitions": 1,
+        "waiting_for": [],
+    }
     assert events(parts) == ["planner.ready"]
 
 
@@ -107,3 +118,34 @@ def test_a_planner_that_neither_recovers_nor_plans_starts_again(parts):
     parts.clock.now += LONGEST_STANDSTILL_S + 1
     turn(parts)
     assert isinstance(parts.ended[0], Stuck)
+
+
+def test_a_planner_that_gave_up_a_batch_and_gets_no_new_membership_starts_again(parts):
+    parts.app.tables.actives_ready, parts.app.tables.recovery.in_recovery, parts.reader.remaining = True, False, 0
+    parts.fence.joined(Membership("g", 1, "m"))
+    turn(parts)
+    parts.fence.give_up(1)
+    parts.clock.now += LONGEST_STANDSTILL_S - 1
+    turn(parts)
+    assert parts.ended == []
+    parts.clock.now += 2
+    turn(parts)
+    assert isinstance(parts.ended[0], Stuck)
+
+
+def test_a_planner_that_waits_for_somebody_is_not_ready_says_so_once_and_does_not_start_again(parts):
+    parts.app.tables.actives_ready, parts.app.tables.recovery.in_recovery, parts.reader.remaining = True, False, 0
+    with structlog.testing.capture_logs() as logs:
+        parts.waits.begin("registry", "it is away")
+        parts.waits.begin("registry", "it is away")
+        verdict = parts.health.ready()
+        assert (verdict.ok, verdict.checks["waiting_for"]) == (False, ["registry"])
+        assert 'planner_waiting{cause="registry"} 1.0' in generate_latest(parts.registry).decode()
+        parts.clock.now += LONGEST_STANDSTILL_S + 1
+        turn(parts)
+        parts.waits.end("registry")
+        parts.waits.end("registry")
+    assert [line["event"] for line in logs] == ["planner.waiting", "planner.goes_on"]
+    assert 'planner_waiting{cause="registry"} 0.0' in generate_latest(parts.registry).decode()
+    assert parts.health.ready().ok
+    assert parts.ended == []

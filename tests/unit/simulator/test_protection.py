@@ -93,3 +93,52 @@ def test_L1_no_window_ever_holds_more_than_the_limit(pauses):
             admitted.append(now)
     for start in admitted:
         assert sum(start <= at < start + 60 for at in admitted) <= 5
+
+
+class TestStrictL2:
+    """The severest reading of the documentation: whoever does not wait as told pays dearly for it."""
+
+    def blocked(self, **more):
+        protection = Protection(Limits(requests=2, window_seconds=300, strict=True, **more))
+        for _ in range(2):
+            protection.enter("u", 0, 0.0)
+            protection.leave("u", 0, 0.0, 0.0)
+        return protection
+
+    def test_L2_each_request_that_comes_too_early_doubles_what_is_left_up_to_the_window(self):
+        protection = self.blocked()
+        assert protection.enter("u", 0, 200.0).throttled.retry_after == 100
+        assert protection.enter("u", 0, 220.0).throttled.retry_after == 160
+        assert protection.enter("u", 0, 230.0).throttled.retry_after == 300
+        assert protection.enter("u", 0, 231.0).throttled.retry_after > 299
+
+    def test_L2_whoever_waits_as_told_is_let_in(self):
+        protection = self.blocked()
+        waits = protection.enter("u", 0, 200.0).throttled.retry_after
+        assert protection.enter("u", 0, 200.0 + waits).throttled is None
+        assert protection.counters(301.0)[0]["early"] == 0
+
+    def test_L2_two_who_share_a_user_lengthen_each_others_wait(self):
+        protection = self.blocked()
+        first = protection.enter("u", 0, 200.0).throttled.retry_after
+        second = protection.enter("u", 0, 201.0).throttled.retry_after
+        assert protection.enter("u", 0, 200.0 + first).throttled is not None
+        assert second > first
+        assert protection.counters(301.0)[0]["early"] == 2
+
+    def test_L2_too_many_at_a_time_are_told_to_wait(self):
+        for strict in (False, True):
+            protection = Protection(Limits(concurrent=1, strict=strict))
+            protection.enter("u", 0, 0.0)
+            assert protection.enter("u", 0, 1.0).throttled.facet == "concurrency"
+            protection.leave("u", 0, 2.0, 1.0)
+            assert (protection.enter("u", 0, 3.0).throttled is not None) is strict
+
+
+def test_other_limits_forget_what_was_used_but_not_who_is_being_served():
+    protection = Protection(Limits(concurrent=1))
+    protection.enter("u", 0, 0.0)
+    protection.adjust(Limits(concurrent=1, requests=5))
+    assert protection.enter("u", 0, 1.0).throttled.facet == "concurrency"
+    protection.leave("u", 0, 2.0, 1.0)
+    assert protection.enter("u", 0, 3.0).throttled is None

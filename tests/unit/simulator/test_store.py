@@ -1,6 +1,12 @@
 """The store against a plain dictionary: puts, removes, rollbacks, commits, snapshots and indexes in any order."""
 
-from hypothesis import given
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -78,19 +84,140 @@ def test_a_snapshot_survives_json(rows):
     }
 
 
-def test_the_sqlite_file_follows_every_commit(tmp_path):
-    file = SqliteFile(tmp_path / "rows.sqlite")
-    store = Store(on_commit=lambda changes: file.save(changes, [{"seq": 1}]))
-    store.put("t", "a", Row({"name": "A"}, {}, store.next_version()))
-    store.put("t", "b", Row({"name": "B"}, {}, store.next_version()))
+class StoreOnFile(StoreAgainstModel):
+    """The same with a file that keeps one row in memory, with restarts, and with snapshots older than many changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.snapshots = []
+        self.open()
+        self.committed = {}
+
+    def open(self):
+        self.file = SqliteFile(Path(self.folder.name) / "rows.sqlite", most_held=1)
+        self.store = Store()
+        self.store.restore(self.file.load())
+        self.store.columns = self.file
+        self.store.on_commit = self.save
+
+    def save(self, changes):
+        for table, record_id, row in self.file.save(changes, (), {"version": self.store.version, "log": 0}, 10):
+            self.store.hold(table, record_id, row)
+        self.committed = dict(self.model)
+
+    @rule()
+    def there_and_back(self):
+        self.commit()
+        self.snapshots.append((self.store.snapshot(), dict(self.model)))
+
+    @precondition(lambda self: self.snapshots)
+    @rule(data=st.data())
+    def back(self, data):
+        """To any snapshot that was taken since the start, whatever was overwritten meanwhile."""
+        self.commit()
+        snapshot, self.model = data.draw(st.sampled_from(self.snapshots))
+        self.model = dict(self.model)
+        self.store.restore(snapshot)
+        self.committed = dict(self.model)
+
+    @rule()
+    def start_again(self):
+        """What was not committed is gone."""
+        self.file.close()
+        self.marks, self.snapshots, self.model = [], [], dict(self.committed)
+        self.open()
+
+    def teardown(self):
+        self.file.close()
+        self.folder.cleanup()
+
+
+TestStoreOnFile = StoreOnFile.TestCase
+# Each example opens files and waits for the disk.
+TestStoreOnFile.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+
+
+@pytest.fixture
+def file(tmp_path):
+    with closing(SqliteFile(tmp_path / "rows.sqlite", most_held=10)) as file:
+        yield file
+
+
+def filled(file, count):
+    store = Store()
+    for number in range(count):
+        values = {"name": f"N{number}", "empty": None, "yes": True, "sum": 1.5}
+        store.put("t", f"id{number}", Row(values, {"name": "x"}, store.next_version()))
+    store.on_commit = lambda changes: file.save(changes, (), {"version": store.version, "log": 0}, 10)
     store.commit()
-    store.remove("t", "a")
+    return store
+
+
+def test_S1_a_start_reads_where_the_rows_are_and_not_the_rows(file):
+    filled(file, 500)
+    rows = file.load().rows["t"]
+    assert len(rows) == 500
+    assert not any(holds_values(row) for row in rows.values())
+    assert rows["id7"].values == {"name": "N7", "empty": None, "yes": True, "sum": 1.5}
+    assert rows["id7"].targets == {"name": "x"}
+
+
+def test_S2_memory_holds_no_more_rows_than_it_may_however_many_are_looked_at(file):
+    filled(file, 500)
+    rows = file.load().rows["t"]
+    assert sum(row.values["sum"] for row in rows.values()) == 750
+    assert sum(holds_values(row) for row in rows.values()) == 10
+
+
+def test_S2_an_index_reads_no_row(file):
+    filled(file, 500)
+    store = Store(columns=file)
+    store.restore(file.load())
+    assert list(store.matching("t", "name", "n33")) == ["id33"]
+    assert list(store.matching("t", "yes", True)) == list(store.table("t"))
+    assert list(store.matching("t", "empty", None)) == list(store.table("t"))
+    assert not any(holds_values(row) for row in store.table("t").values())
+
+
+def test_S3_what_the_file_forgets_a_snapshot_still_shows(file):
+    filled(file, 50)
+    store = Store()
+    store.restore(file.load())
+    before = store.snapshot()
+    store.on_commit = lambda changes: file.save(changes, (), {"version": store.version, "log": 0}, 10)
+    store.put("t", "id3", Row({"name": "changed"}, {}, store.next_version()))
+    store.remove("t", "id4")
     store.commit()
-    file.close()
-    again = SqliteFile(tmp_path / "rows.sqlite")
-    assert set(again.load().rows["t"]) == {"b"}
-    assert [entry["seq"] for entry in again.entries(10)] == [1]
-    again.close()
+    assert (before.rows["t"]["id3"].values["name"], before.rows["t"]["id4"].values["name"]) == ("N3", "N4")
+
+
+def holds_values(row):
+    """Without looking at them, which would fetch them."""
+    try:
+        object.__getattribute__(row, "values")
+    except AttributeError:
+        return False
+    return True
+
+
+def test_rows_are_found_in_the_order_in_which_they_were_made_after_a_restart_too(file):
+    store = filled(file, 5)
+    store.on_commit = None
+    store.restore(file.load())
+    store.on_commit = lambda changes: file.save(changes, (), {"version": store.version, "log": 0}, 10)
+    store.put("t", "id1", Row({"name": "changed"}, {}, store.next_version()))
+    store.commit()
+    assert list(file.load().rows["t"]) == [f"id{number}" for number in range(5)]
+
+
+def test_a_file_of_another_version_is_refused_by_name(tmp_path):
+    path = tmp_path / "old.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("CREATE TABLE rows (id TEXT)")
+        old.commit()
+    with pytest.raises(ValueError, match=r"old\.sqlite is not a file of this version"):
+        SqliteFile(path)
 
 
 def test_ids_are_unique_in_order_and_the_same_for_the_same_seed():

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from writer.errors import MustRestart
-from writer.kafka_producer import BrokerPublisher
+from schemas.environment import Misconfigured
+from tests.unit.writer.workbench import make_record
+from writer.errors import MustRestart, RecordTooLarge
+from writer.kafka_producer import BrokerPublisher, Outgoing
+
+RECORD = Outgoing("results", 3, b"k", b"v", [("traceparent", b"00")], about=make_record(), settles=True)
 
 
 class FakeMessage:
@@ -48,7 +52,7 @@ def publish(*fates: Any) -> tuple[int, list[str], FakeProducer]:
     async def run() -> int:
         publisher = BrokerPublisher({}, on_wait=waited.append, connect=lambda _: producer)  # type: ignore[arg-type,return-value]
         try:
-            return await publisher.publish("results", 3, key=b"k", value=b"v", headers=[("traceparent", b"00")])
+            return await publisher.publish(RECORD)
         finally:
             await publisher.close(within_s=1)
 
@@ -75,14 +79,15 @@ def test_a_full_queue_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "fate",
+    ("fate", "end"),
     [
-        KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED),
-        KafkaError(KafkaError.MSG_SIZE_TOO_LARGE),
-        KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION)),
-        KafkaError(KafkaError._FENCED, "fenced", True),
+        (KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), Misconfigured),
+        (KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), RecordTooLarge),
+        (KafkaError(KafkaError.RECORD_LIST_TOO_LARGE), RecordTooLarge),
+        (KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION)), MustRestart),
+        (KafkaError(KafkaError._FENCED, "fenced", True), MustRestart),
     ],
 )
-def test_W1_a_broker_that_refuses_ends_the_process(fate: Any) -> None:
-    with pytest.raises(MustRestart):
+def test_W1_a_broker_that_refuses_ends_the_process(fate: Any, end: type[Exception]) -> None:
+    with pytest.raises(end):
         publish(fate)

@@ -12,6 +12,7 @@ from schemas.records import PlannedWriteback, PlanPosition, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import NOON
 from writer.core.gate import Blocked, Cleared
+from writer.core.history import History, Settled
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.results import Telling
 from writer.dataverse import DataverseClient
@@ -113,6 +114,29 @@ class Published:
 
 
 @dataclass
+class FakeIndex:
+    """What is known of settled sessions; `read` off: the results are still being read."""
+
+    known: dict[str, Settled] = field(default_factory=dict)
+    read: bool = True
+
+    def of(self, partition: int) -> History | None:
+        return _Known(self.known) if self.read else None
+
+    def published(self, partition: int, session_id: str, settled: Settled | None) -> None:
+        if settled is not None:
+            self.known[session_id] = settled
+
+
+@dataclass
+class _Known:
+    known: dict[str, Settled]
+
+    def of(self, session_id: str) -> Settled | None:
+        return self.known.get(session_id)
+
+
+@dataclass
 class FakeOutbox:
     """Keeps what was published, in order; `refusal` is raised instead."""
 
@@ -121,7 +145,7 @@ class FakeOutbox:
     again_offsets: int = 100
     refusal: Exception | None = None
 
-    async def result(self, work: Work, result: WritebackResult) -> None:
+    async def result(self, work: Work, result: WritebackResult, *, settles: bool) -> None:
         if self.refusal:
             raise self.refusal
         self.story.append(f"result {result.status} {work.session_id}")
