@@ -8,39 +8,49 @@
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 # --- build: a virtual environment per target, at the path it will be run from
+#
+# It holds exactly what the lock file names, whatever newer versions a registry offers: no dependency is resolved, and
+# what builds a source archive (on ARM) is locked too.
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PATH=/opt/writeback/bin:$PATH \
+    PIP_BUILD_CONSTRAINT=/source/requirements/build.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
 RUN ["python", "-m", "venv", "/opt/writeback"]
 WORKDIR /source
+COPY requirements/pip.txt requirements/build.txt requirements/
+RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/pip.txt"]
 
 FROM build AS build-planner
 COPY requirements/planner.txt requirements/
-RUN ["pip", "install", "--require-hashes", "-r", "requirements/planner.txt"]
+RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/planner.txt"]
 COPY . .
 RUN ["pip", "install", "--no-deps", "--no-build-isolation", "."]
+RUN ["pip", "check"]
 
 FROM build AS build-writer
 COPY requirements/writer.txt requirements/
-RUN ["pip", "install", "--require-hashes", "-r", "requirements/writer.txt"]
+RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/writer.txt"]
 COPY . .
 RUN ["pip", "install", "--no-deps", "--no-build-isolation", "."]
+RUN ["pip", "check"]
 
 FROM build AS build-ops
 COPY requirements/ops.txt requirements/
-RUN ["pip", "install", "--require-hashes", "-r", "requirements/ops.txt"]
+RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/ops.txt"]
 COPY . .
 RUN ["pip", "install", "--no-deps", "--no-build-isolation", "."]
+RUN ["pip", "check"]
 
 # The simulator has no lock file of its own: it never leaves the laptop, and the demo's holds all it needs.
 FROM build AS build-simulator
 COPY requirements/demo.txt requirements/
-RUN ["pip", "install", "--require-hashes", "-r", "requirements/demo.txt"]
+RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/demo.txt"]
 COPY . .
 RUN ["pip", "install", "--no-deps", "--no-build-isolation", "."]
+RUN ["pip", "check"]
 
 # --- run: what all targets have in common
 

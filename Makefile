@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+LOCKED := PIP_BUILD_CONSTRAINT=requirements/build.txt $(PIP) install --no-deps --no-compile --require-hashes
 CALLS ?=
 ITEMS ?=
 .DEFAULT_GOAL := help
+.NOTPARALLEL: # all targets install into one environment
 .PHONY: help demo test check bench lock clean
 
 help: ## show this list
@@ -15,14 +17,26 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; name it with: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/demo.stamp: $(BIN)/python requirements/demo.txt pyproject.toml
-	$(PIP) install --require-hashes -r requirements/demo.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+# Installing takes exactly what the lock files name, whatever newer versions a registry offers: no dependency is resolved
+# (--no-deps), and what builds a source archive is locked too. The first step brings a current pip, which needs half the
+# time of the one that comes with Python 3.11. Python compiles what is used when it is first used.
+$(VENV)/pip.stamp: $(BIN)/python requirements/pip.txt
+	$(LOCKED) -r requirements/pip.txt
 	@touch $@
 
-$(VENV)/test.stamp: $(VENV)/demo.stamp requirements/test.txt
-	$(PIP) install --require-hashes -r requirements/test.txt
+define install
+	$(LOCKED) -r requirements/$(1).txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check || { echo "something was installed that no lock file names; start anew: make clean, then this again" >&2; exit 1; }
+endef
+
+$(VENV)/demo.stamp: $(VENV)/pip.stamp requirements/demo.txt requirements/build.txt pyproject.toml
+	$(call install,demo)
 	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/pip.stamp requirements/test.txt requirements/build.txt pyproject.toml
+	$(call install,test)
+	@touch $(VENV)/demo.stamp $@
 
 demo: $(VENV)/demo.stamp ## the whole path on this machine: embedded broker, simulator, planner, writer, a kill and an audit
 	@$(BIN)/writeback demo $(if $(CALLS),--calls '$(CALLS)') $(if $(ITEMS),--items $(ITEMS))

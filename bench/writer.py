@@ -29,8 +29,8 @@ LATENCY_S = 0.05
 NO_LIMITS = {"requests": 1_000_000, "execution": 1_000_000, "window": 300}
 SCALED = {"requests": 600, "execution": 120, "window": 30}
 """The service's own limits over a window of a tenth: the same 20 requests and 4 execution seconds per second."""
+ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).with_name("writer_peers.py")
-PYRALLEL = "pyrallel-consumer==1.0.0"
 
 
 def measure() -> Section:
@@ -304,15 +304,20 @@ def pyrallel_python() -> Path | str:
     base = next((found for name in candidates if name and (found := shutil.which(name)) and _is_new(found)), None)
     if base is None:
         return "it needs Python 3.12 or later; name one with BENCH_PYTHON=/path/to/python3.12"
-    folder = Path(__file__).parents[1] / ".cache" / "pyrallel"
+    folder = ROOT / ".cache" / "pyrallel"
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         subprocess.run([base, "-m", "venv", str(folder)], check=True)
-        install = [str(python), "-m", "pip", "-q", "install", PYRALLEL, "fastavro", "httpx2"]
-        if subprocess.run(install, check=False).returncode:
-            return f"{PYRALLEL} does not install"
+        if subprocess.run(peer_installation(python, ROOT), check=False).returncode:
+            return "what requirements/peer.txt names does not install"
         (folder / "complete").touch()
     return python
+
+
+def peer_installation(python: Path, project: Path) -> list[str]:
+    """The command that installs exactly what is locked, whatever newer versions a registry offers."""
+    lock = project / "requirements" / "peer.txt"
+    return [str(python), "-m", "pip", "--quiet", "install", "--no-deps", "--require-hashes", "-r", str(lock)]
 
 
 def _is_new(python: str) -> bool:

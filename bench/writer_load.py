@@ -12,8 +12,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench.crm import Crm
-from planner.core.planning import Rejected, own_columns, plan
-from planner.core.preceding import EarlierPlan
+from planner.core.planning import Rejected, earlier_plan, plan
+from planner.core.preceding import EarlierPlan, history
 from schemas.codec import single_object
 from schemas.records import Account, Disposition, PlannedWriteback, Source
 from schemas.topics import Topics
@@ -50,10 +50,12 @@ def plans(crm: Crm, sessions: int, *, items: int) -> list[PlannedWriteback]:
             baseline=baseline_of(row),
         )
         known = earlier.setdefault(outcome.queue_item_id, [])
-        one = plan(outcome, Source(topic="call-outcomes", partition=0, offset=number), CRM, POLICY, known)
+        source = Source(topic="call-outcomes", partition=0, offset=number)
+        before = history(outcome, source, reversed(known), status_column=CRM.queue_item.status)
+        one = plan(outcome, source, CRM, POLICY, before)
         if isinstance(one, Rejected):
             raise TypeError(f"the planner rejects the benchmark's own outcome: {one}")
-        known.append(EarlierPlan(one.session_id, number, own_columns(one)))
+        known.append(earlier_plan(one))
         made.append(one)
     return made
 

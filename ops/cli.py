@@ -17,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Look after the write-back of call outcomes to Dataverse.",
-    epilog="Exit codes: 0 all is well, 1 a person must act, 2 cannot be told now, 78 misconfigured.",
+    epilog="Exit codes: 0 all is well, 1 a person must act, 64 wrong usage, 69 try again later, 78 misconfigured.",
 )
 app.add_typer(topics.app, name="topics")
 app.command(epilog="Example: writeback demo --calls bank-marketing.csv --items 500")(demo)
@@ -32,6 +32,12 @@ def main() -> None:
     """Entry point of the `writeback` script."""
     try:
         app()
+    except SystemExit as ended:
+        sys.exit(Exit.USAGE if ended.code == _USAGE_OF_TYPER else ended.code)
     except Misconfigured as error:
         typer.echo("\n".join(error.problems), err=True)
         sys.exit(Exit.MISCONFIGURED)
+
+
+_USAGE_OF_TYPER = 2
+"""No command ends so of its own accord."""

@@ -34,7 +34,10 @@ from confluent_kafka import cimpl
 
 ALL_BROKERS = -1
 
-_MEND = "install the confluent-kafka wheel from PyPI: pip install --only-binary confluent-kafka 'confluent-kafka>=2.16'"
+_MEND = (
+    "install the confluent-kafka wheel that the lock file names: "
+    "pip install --no-deps --force-reinstall --only-binary :all: --require-hashes -r requirements/demo.txt"
+)
 
 
 class EmbeddedBrokerError(Exception):

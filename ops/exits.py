@@ -4,9 +4,14 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """0 all is well, 1 a person must act, 2 cannot be told now, try again, 78 misconfigured (EX_CONFIG)."""
+    """What whoever called has to do next; the numbers above 60 are those of sysexits.h."""
 
     OK = 0
     ACT = 1
-    UNAVAILABLE = 2
+    """A person must act."""
+    USAGE = 64
+    """The command was called wrongly."""
+    UNAVAILABLE = 69
+    """Something that is needed cannot be reached: try again."""
     MISCONFIGURED = 78
+    """Settings must be changed first."""

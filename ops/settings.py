@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from schemas import environment
 from schemas.connection import BrokerSettings
+from schemas.environment import Environment
 
 
-class Settings(BaseSettings):
+class Settings(Environment):
     """What the commands need to reach the system that they look after."""
 
     model_config = SettingsConfigDict(env_prefix="WRITEBACK_", env_nested_delimiter="__", frozen=True)
@@ -25,4 +26,7 @@ class Settings(BaseSettings):
 def read_settings() -> Settings:
     """Raises Misconfigured with every mistake. WRITEBACK_TEST_… are the tests' own."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("WRITEBACK_TEST_")}
-    return environment.read(Settings, help_command="writeback --help", environ=ours)
+    settings = environment.read(Settings, help_command="writeback --help", environ=ours)
+    if problems := environment.unreadable_files(settings):
+        raise environment.Misconfigured(problems)
+    return settings

@@ -1,25 +1,36 @@
-"""`writeback topics`: provision the topics and verify them."""
+"""`writeback topics`: provision the topics, verify them, and list the rights that a broker with ACLs must give."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
+from rich.table import Table
 
 from ops.exits import Exit
 from ops.settings import read_settings
-from schemas.broker import BrokerUnavailable, UnfitTopics, admin_client, check_topics
+from schemas import rights
+from schemas.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client
+from schemas.broker_errors import Kind, kind_of
 from schemas.connection import BrokerSettings
+from schemas.environment import Misconfigured
 
-app = typer.Typer(no_args_is_help=True, help="Provision the topics and verify them.")
+app = typer.Typer(no_args_is_help=True, help="Provision the topics, verify them, and list the rights they need.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 TIMEOUT_S = 15.0
 _console = Console()
+
+
+class Form(StrEnum):
+    TABLE = "table"
+    COMMANDS = "commands"
+    STRIMZI = "strimzi"
 
 
 @app.command(epilog="Example: WRITEBACK_BROKER__BOOTSTRAP_SERVERS=kafka:9092 writeback topics create --partitions 24")
@@ -28,54 +39,126 @@ def create(
     replication: Annotated[int, typer.Option(min=1, help="Copies of each partition; 3 unless on a laptop.")] = 3,
     as_json: Json = False,
 ) -> None:
-    """Create the topics that are missing, with the policies that the promises need; touch none that exists."""
+    """Create the topics that are missing, with the settings that the promises need; touch none that exists.
+
+    Topics that exist keep their number of partitions, and what is created beside them gets the same.
+    """
     broker = read_settings().broker
     try:
         made = create_missing(broker, partitions=partitions, replication=replication)
-    except BrokerUnavailable as error:
-        _report({"created": [], "error": str(error)}, f"[red]{error}[/]", as_json)
-        raise typer.Exit(Exit.UNAVAILABLE) from None
+    except (BrokerUnavailable, Misconfigured) as error:
+        raise _failed({"created": []}, error, as_json) from None
     text = "\n".join(f"created {name}" for name in made) or "nothing to do: every topic exists"
     _report({"created": made}, text, as_json)
 
 
 @app.command(epilog="Example: writeback topics check --json && helm upgrade …")
 def check(as_json: Json = False) -> None:
-    """Verify existence, partition counts, cleanup policy and retention, as the services do before they start."""
+    """Verify existence, partition counts, replicas and settings, as the services do at start and every minute."""
     broker = read_settings().broker
     try:
-        partitions = check_topics(broker, broker.topics.all(), timeout_s=TIMEOUT_S)
+        view = BrokerView(broker, broker.topics.all(), rights.check_rights(broker.topics))
+        found = view.checked(timeout_s=TIMEOUT_S)
     except UnfitTopics as error:
         listed = "\n".join(f"[red]✗[/] {problem}" for problem in error.problems)
         _report({"fit": False, "problems": list(error.problems)}, listed, as_json)
         raise typer.Exit(Exit.ACT) from None
-    except BrokerUnavailable as error:
-        _report({"fit": None, "error": str(error)}, f"[red]{error}[/]", as_json)
-        raise typer.Exit(Exit.UNAVAILABLE) from None
+    except (BrokerUnavailable, Misconfigured) as error:
+        raise _failed({"fit": None}, error, as_json) from None
     _report(
-        {"fit": True, "partitions": partitions},
-        f"[green]✓[/] topics are fit, {partitions} partitions each",
+        {"fit": True, "partitions": found.partitions},
+        f"[green]✓[/] topics are fit, {found.partitions} partitions each",
         as_json,
     )
 
 
+@app.command("rights", epilog="Example: writeback topics rights --form commands --user planner=calls-planner")
+def list_rights(
+    form: Annotated[
+        Form, typer.Option(help="A table, commands of Kafka's own tools, or the `spec` of Strimzi's KafkaUsers.")
+    ] = (Form.TABLE),
+    user: Annotated[
+        list[str] | None,
+        typer.Option(help="Kafka user of a role, as ROLE=NAME; give it once for each role.", metavar="ROLE=NAME"),
+    ] = None,
+) -> None:
+    """List what each service must be allowed to do where the broker has ACLs; the topic prefix is the configured one.
+
+    Groups have their usual names; where a setting names another one, so must the ACL. Asks no broker.
+    """
+    broker = read_settings().broker
+    users = _users(user or [])
+    wanted = rights.all_rights(broker.topics, rights.Groups.usual(broker.topic_prefix))
+    if form is Form.COMMANDS:
+        typer.echo("\n".join(rights.grant(each, users.get(each.role)) for each in wanted))
+    elif form is Form.STRIMZI:
+        roles = {role: rights.strimzi(each for each in wanted if each.role is role) for role in rights.Role}
+        named = {users.get(role, role.value): {"authorization": {"acls": acls}} for role, acls in roles.items()}
+        typer.echo(json.dumps(named, indent=2))  # JSON is YAML too
+    else:
+        listed = Table("who", "on", "may")
+        for row in rights.table(wanted):
+            listed.add_row(*row)
+        _console.print(listed)
+
+
+def _users(given: list[str]) -> dict[rights.Role, str]:
+    roles = {role.value: role for role in rights.Role}
+    pairs = [each.partition("=") for each in given]
+    if wrong := [role for role, _, name in pairs if role not in roles or not name]:
+        raise typer.BadParameter(f"{', '.join(wrong)}: give ROLE=NAME; the roles are {', '.join(roles)}")
+    return {roles[role]: name for role, _, name in pairs}
+
+
 def create_missing(broker: BrokerSettings, *, partitions: int, replication: int) -> list[str]:
-    """Names of the topics that were created. Raises BrokerUnavailable."""
-    admin = admin_client(broker)
+    """Names of the topics that were created, with the partition count of those that stand already, if they agree.
+
+    Raises UnfitTopics if they do not, Misconfigured and BrokerUnavailable.
+    """
+    specs = broker.topics.all()
+    found, _ = BrokerView(broker, specs).look(timeout_s=TIMEOUT_S)
+    if len(counts := {topic.partitions for topic in found.topics.values()}) > 1:
+        raise UnfitTopics(["the topics that exist have different numbers of partitions; see: writeback topics check"])
     wanted = [
-        NewTopic(spec.name, num_partitions=partitions, replication_factor=replication, config=spec.creation_config())
-        for spec in broker.topics.all()
+        NewTopic(
+            spec.name,
+            num_partitions=min(counts, default=partitions),
+            replication_factor=replication,
+            config=spec.creation_config(replication),
+        )
+        for spec in specs
+        if spec.name not in found.topics
     ]
-    created = []
-    for name, future in admin.create_topics(wanted, request_timeout=TIMEOUT_S).items():
-        try:
-            future.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise BrokerUnavailable(f"topic {name} could not be created: {error.args[0].str()}") from None
-        else:
-            created.append(name)
-    return created
+    if not wanted:
+        return []
+    admin = admin_client(broker)
+    asked = admin.create_topics(wanted, request_timeout=TIMEOUT_S)
+    return [name for name, future in asked.items() if _created(name, future, broker)]
+
+
+def _created(name: str, future: Any, broker: BrokerSettings) -> bool:
+    """False if somebody else was faster."""
+    try:
+        future.result()
+    except KafkaException as error:
+        why: KafkaError = error.args[0]
+        if why.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return False
+        if kind_of(why) is Kind.FORBIDDEN:
+            wanted = [each for each in rights.create_rights(broker.topics) if each.name == name]
+            lacking = rights.missing(wanted, {(rights.Resource.TOPIC, name): ()}, user=_user(broker))
+            raise UnfitTopics(lacking) from None
+        raise BrokerUnavailable(f"topic {name} could not be created: {why.str()}") from None
+    return True
+
+
+def _user(broker: BrokerSettings) -> str | None:
+    return broker.sasl.username if broker.sasl else None
+
+
+def _failed(content: dict[str, Any], error: Exception, as_json: bool) -> typer.Exit:
+    _report(content | {"error": str(error)}, f"[red]{error}[/]", as_json)
+    return typer.Exit(Exit.MISCONFIGURED if isinstance(error, Misconfigured) else Exit.UNAVAILABLE)
 
 
 def _report(content: dict[str, Any], text: str, as_json: bool) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from planner.errors import EX_CONFIG
+import structlog
+
+from planner.errors import EX_CONFIG, EX_USAGE
 from planner.settings import describe, read_settings
 from schemas.environment import Misconfigured
-from telemetry.logs import configure_logs
+from telemetry.logs import configure_logs, form_named
 
 _EXAMPLES = """
 examples:
@@ -19,23 +23,35 @@ examples:
   PLANNER_MAPPING_FILE=mapping.json python -m planner check --json   the same for a script
 
 exit codes:
-  0 stopped by SIGTERM    69 broker or registry cannot be reached    78 settings, mapping or topics are not right
+  0 stopped by SIGTERM    64 called wrongly    69 broker or registry cannot be reached
+  78 settings, mapping, topics or rights on the broker are not right
   70 ended at once so that nothing is lost: restart it; whatever was not acknowledged is delivered again
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    configure_logs(service="planner", form=form_named(os.environ.get("PLANNER_LOG_FORMAT")))
     try:
         settings = read_settings()
     except Misconfigured as error:
-        return _refuse(error.problems, as_json=options.json)
+        if options.command == "check":
+            return _refuse(error.problems, as_json=options.json)
+        for problem in error.problems:
+            structlog.get_logger("planner").error("planner.misconfigured", problem=problem, exit_code=EX_CONFIG)
+        return EX_CONFIG
     from planner import running  # Faust and the redactor take a second to import; --help does not need them
 
     configure_logs(service="planner", level=settings.log_level, form=settings.log_format)
     if options.command == "check":
         return running.check(settings, as_json=options.json)
     return running.run(settings)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
 
 
 def _refuse(problems: Sequence[str], *, as_json: bool) -> int:
@@ -50,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     rows = "\n".join(
         f"  {name}{f' (default: {default})' if default else ''}\n      {text}" for name, default, text in describe()
     )
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m planner",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Turns call outcomes into planned write-backs: one session, one plan, nothing lost.",

@@ -3,11 +3,12 @@
 P5 An outcome's offset is committed only after its plan, or its rejection, was acknowledged by all in-sync replicas.
 P1 The pins are a table whose changelog is the planned topic itself.
 
-1. One agent, one at a time, in batches: Faust acknowledges a batch when the loop asks for the next.
+1. One agent, one at a time, in batches. The loop acknowledges a batch when it was seen through: Faust would do so when
+   the loop asks for the next, and at a stop while the batch is still in hand.
 2. The plans of a batch are published and acknowledged before the loop goes on. If they cannot be, the process ends at
    once: nothing of the batch is committed, all of it is delivered again, and what was published is recognised.
 3. No exception leaves the loop, for Faust would acknowledge the event that raised it. Being cancelled (SIGTERM) is one:
-   the batch in hand is finished first.
+   the batch in hand is finished first. A batch that is abandoned is not acknowledged.
 4. Setting a pin sends nothing, since the plan was just published; recovery reads the planned topic.
 5. An error while recovering ends the process too: Faust would log it and try the same for ever, or go on without pins.
 6. Nothing that was read is thrown away or jumped over while partitions come and go: `planner.reading`.
@@ -27,6 +28,7 @@ from faust.types import TP
 
 from planner.batch import Incoming
 from planner.bulk import BulkReader, BulkRecovery
+from planner.errors import Abandoned
 from planner.reading import read_carefully
 from planner.recovery import PinStore
 from planner.settings import PlannerSettings
@@ -34,6 +36,7 @@ from planner.settings import PlannerSettings
 Handle = Callable[[Sequence[Incoming]], Awaitable[None]]
 HardExit = Callable[[BaseException], NoReturn]
 
+_LOG_APPEND_TIME = 1
 _RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
 
@@ -112,7 +115,8 @@ def make_app(
 
     async def plan(stream: Any) -> None:
         async for events in stream.take_events(settings.batch_size, within=settings.batch_wait_s):
-            await finish(_taken(events, handle), hard_exit)
+            if await finish(_taken(events, handle), hard_exit):
+                acknowledge(events)
 
     app.agent(outcomes, name="planner", concurrency=1)(plan)
     recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon)
@@ -125,10 +129,11 @@ async def _taken(events: Sequence[Any], handle: Handle) -> None:
     await handle([_incoming(event.message) for event in events])
 
 
-async def finish(batch: Awaitable[None], hard_exit: HardExit) -> None:
+async def finish(batch: Awaitable[None], hard_exit: HardExit) -> bool:
     """See a batch through: if it fails the process ends, and being cancelled does not stop it half-way.
 
-    What Faust acknowledges after a batch that was cut off would be lost.
+    False for one that was abandoned on purpose: it is not acknowledged, and delivered again to whoever its partitions
+    belong to then.
     """
     work = asyncio.ensure_future(batch)
     cancelled: asyncio.CancelledError | None = None
@@ -137,14 +142,25 @@ async def finish(batch: Awaitable[None], hard_exit: HardExit) -> None:
             await asyncio.wait([work])
         except asyncio.CancelledError as error:
             cancelled = error
-    if work.cancelled() or (failure := work.exception()):
-        hard_exit(asyncio.CancelledError() if work.cancelled() else failure)  # type: ignore[arg-type]
-    if cancelled:
+    failure = asyncio.CancelledError() if work.cancelled() else work.exception()
+    if failure and not isinstance(failure, Abandoned):
+        hard_exit(failure)
+    if cancelled and not failure:
         raise cancelled
+    return failure is None
+
+
+def acknowledge(events: Sequence[Any]) -> None:
+    """What was seen through, and only that: `reading` keeps Faust from acknowledging anything by itself."""
+    for event in events:
+        event.message.acked = False
+        event.ack()
 
 
 def _incoming(message: Any) -> Incoming:
+    """The stamp of a sender (CreateTime) says nothing that anybody could rely on; our own clock takes its place."""
     headers = message.headers or ()
+    appended_at = _moment(message.timestamp) if message.timestamp_type == _LOG_APPEND_TIME else None
     return Incoming(
         topic=message.topic,
         partition=message.partition,
@@ -152,7 +168,8 @@ def _incoming(message: Any) -> Incoming:
         key=message.key,
         value=message.value,
         headers=tuple(headers.items() if isinstance(headers, dict) else headers),
-        received_at=_moment(message.timestamp),
+        received_at=appended_at or datetime.now(UTC),
+        appended_at=appended_at,
     )
 
 

@@ -10,22 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from heapq import merge
 from typing import Any
 
 import structlog
 
 from planner.core.digests import digest
+from planner.core.dispositions import opts_out
+from planner.core.normalisation import crm_id, identifier, normalised
 from planner.core.planning import Policy, Rejected, plan
-from planner.core.preceding import EarlierPlan
+from planner.core.preceding import NO_HISTORY, EarlierPlan, History, history
 from planner.core.resolution import Crm
 from planner.core.validation import Envelope, key_reasons, reasons
 from planner.pins import Pin, Pins, pin_of
-from schemas.codec import Codec, Undecodable
+from schemas.codec import Codec, Undecodable, UnknownSchema
 from schemas.headers import Headers, Reason
+from schemas.placement import partition_of
 from schemas.records import CallOutcome, PlannedWriteback, Source
 from schemas.registry import RegistryUnavailable
 
@@ -34,7 +39,11 @@ log: Any = structlog.get_logger("planner")
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record as it stands on the topic. `received_at` is the time that the topic has for it, if any."""
+    """A record as it stands on the topic.
+
+    `appended_at` is the broker's own time for it (LogAppendTime), None on a topic that keeps the senders' stamps.
+    `received_at` is a time before which it was certainly on the topic, if any is known.
+    """
 
     topic: str
     partition: int
@@ -43,16 +52,21 @@ class Incoming:
     value: bytes | None
     headers: Headers = ()
     received_at: datetime | None = None
+    appended_at: datetime | None = None
+
+    def source(self) -> Source:
+        return Source(topic=self.topic, partition=self.partition, offset=self.offset, timestamp=self.appended_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """Publish `value` under `key` to the planned topic, then pin."""
+    """Publish `value` under `key` to the planned topic, then pin. `misplaced`: planned only since that is allowed."""
 
     incoming: Incoming
     plan: PlannedWriteback
     pin: Pin
     value: bytes
+    misplaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +78,23 @@ class AlreadyPlanned:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Publish the original bytes to the rejected topic."""
+    """Publish the original bytes to the rejected topic. `opt_out`: the contact asked not to be called, and nothing of
+    that reaches the CRM unless a person sees to it."""
 
     incoming: Incoming
     reasons: tuple[Reason, ...]
+    opt_out: bool = False
 
 
 Verdict = Planned | AlreadyPlanned | Refused
 
 MISMATCH = Reason("mismatch", "session_id", "the outcome that this session was planned with; a session has one plan")
+MISMATCH_THAT_OPTS_OUT = Reason(
+    MISMATCH.code,
+    MISMATCH.field,
+    f"{MISMATCH.expected}. Publish the opt-out as a session of its own: disposition blocked, failing rule d, opt_out",
+)
+KNOWN_SCHEMA = "a call outcome with a schema that this planner can find; once it can, publish the outcome again"
 TOMBSTONE = Reason("tombstone", "value", "a call outcome")
 NOT_PLANNABLE = Reason(
     "cannot_be_planned", "value", "an outcome that the planner can decide about; its log has the error"
@@ -86,6 +108,22 @@ LARGE_PLAN = 500_000
 """Bytes: whether the broker takes such a plan is found out before others are planned that would follow from it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How many partitions there are, and whether an outcome may stand in another one than murmur2 of its key gives.
+
+    Two producers that place differently put one queue item into two partitions: its order is lost, and a session that
+    goes through both is planned twice.
+    """
+
+    partitions: int
+    strict: bool = True
+
+    def misplaces(self, incoming: Incoming) -> bool:
+        key = incoming.key or b""
+        return key != b"" and partition_of(key, self.partitions) != incoming.partition
+
+
 class Desk:
     """Decides; the agent acts. One per process."""
 
@@ -97,7 +135,9 @@ class Desk:
         crm: Crm,
         policy: Policy,
         pins: Pins,
+        placement: Placement,
     ) -> None:
+        self._placement = placement
         self._outcomes = outcomes
         self._plans = plans
         self._crm = crm
@@ -128,7 +168,8 @@ class Desk:
         return found
 
     async def _verdict_beside(self, incoming: Incoming, fresh: _Fresh) -> Verdict:
-        if len(incoming.value or b"") > _LONG_RECORD:
+        value = incoming.value or b""
+        if len(value) > _LONG_RECORD or not self._outcomes.asks_nobody(value):
             return await asyncio.to_thread(self._verdict, incoming, fresh)
         return self._verdict(incoming, fresh)
 
@@ -137,66 +178,80 @@ class Desk:
             return Refused(incoming, (TOMBSTONE,))
         try:
             outcome = self._outcomes.decode(incoming.value)
+        except UnknownSchema as error:
+            return Refused(incoming, (Reason("unknown_schema", "value", f"{KNOWN_SCHEMA}, but it {error}"),))
         except Undecodable as error:
             return Refused(incoming, (Reason("undecodable", "value", f"a call outcome, but it {error}"),))
         except (RegistryUnavailable, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001  whatever it is, it is this record's
             return _not_plannable(incoming, error)
-        pinned = fresh.digest(incoming.partition, outcome.session_id) or self._pins.digest(
-            incoming.partition, outcome.session_id
-        )
-        earlier = self._pins.earlier(incoming.partition, outcome.queue_item_id) if pinned is None else ()
+        session_id = identifier(outcome.session_id)
+        pinned = fresh.digest(incoming.partition, session_id) or self._pins.digest(incoming.partition, session_id)
+        earlier = self._history(incoming, outcome, fresh) if pinned is None else NO_HISTORY
         try:
             return self._decided(incoming, outcome, pinned, earlier, fresh)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  whatever it is, it is this record's
-            return _not_plannable(incoming, error)
+            return _not_plannable(incoming, error, outcome)
+
+    def _history(self, incoming: Incoming, outcome: CallOutcome, fresh: _Fresh) -> History:
+        place = incoming.partition, crm_id(outcome.queue_item_id)
+
+        def read(pinned: Iterable[EarlierPlan]) -> History:
+            newest_first = merge(fresh.earlier(*place), pinned, key=lambda each: each.order, reverse=True)
+            return history(outcome, incoming.source(), newest_first, status_column=self._crm.queue_item.status)
+
+        return self._pins.earlier(*place, read)
 
     def _decided(
         self,
         incoming: Incoming,
         outcome: CallOutcome,
         pinned: bytes | None,
-        earlier: tuple[EarlierPlan, ...],
+        earlier: History,
         fresh: _Fresh,
     ) -> Verdict:
-        envelope = Envelope(incoming.key, incoming.received_at)
+        misplaced = self._placement.misplaces(incoming)
+        envelope = Envelope(incoming.key, incoming.received_at, misplaced=misplaced and self._placement.strict)
         if pinned is None:
-            return self._planned(incoming, outcome, envelope, earlier, fresh)
-        if pinned == bytes.fromhex(digest(outcome))[: len(pinned)] and not key_reasons(outcome, envelope):
+            planned = self._planned(incoming, outcome, envelope, earlier, fresh)
+            return replace(planned, misplaced=True) if misplaced and isinstance(planned, Planned) else planned
+        meant = normalised(outcome)
+        if pinned == bytes.fromhex(digest(outcome))[: len(pinned)] and not key_reasons(meant, envelope):
             return AlreadyPlanned(incoming)
-        return Refused(incoming, (MISMATCH, *reasons(outcome, envelope)))
+        mismatch = MISMATCH_THAT_OPTS_OUT if opts_out(outcome) else MISMATCH
+        return Refused(incoming, (mismatch, *reasons(meant, envelope)), opt_out=opts_out(outcome))
 
     def _planned(
         self,
         incoming: Incoming,
         outcome: CallOutcome,
         envelope: Envelope,
-        earlier: tuple[EarlierPlan, ...],
+        earlier: History,
         fresh: _Fresh,
     ) -> Planned | Refused:
         planned = plan(
             outcome,
-            Source(topic=incoming.topic, partition=incoming.partition, offset=incoming.offset),
+            incoming.source(),
             self._crm,
             self._policy,
-            (*earlier, *fresh.earlier(incoming.partition, outcome.queue_item_id)),
+            earlier,
             envelope,
         )
         if isinstance(planned, Rejected):
-            return Refused(incoming, planned.reasons)
+            return Refused(incoming, planned.reasons, opt_out=opts_out(outcome))
         pin, value = pin_of(planned), self._plans.encode(planned)
         fresh.add(incoming.partition, pin)
         return Planned(incoming, planned, pin, value)
 
 
-def _not_plannable(incoming: Incoming, error: Exception) -> Refused:
+def _not_plannable(incoming: Incoming, error: Exception, outcome: CallOutcome | None = None) -> Refused:
     """One record that nobody foresaw must not stop its partition for ever (P6)."""
     kind = type(error).__name__
     log.error("outcome.cannot_be_planned", partition=incoming.partition, offset=incoming.offset, error_type=kind)
-    return Refused(incoming, (NOT_PLANNABLE,))
+    return Refused(incoming, (NOT_PLANNABLE,), opt_out=outcome is not None and opts_out(outcome))
 
 
 class _Fresh:
@@ -210,8 +265,9 @@ class _Fresh:
         return self._digests.get((partition, session_id))
 
     def earlier(self, partition: int, queue_item_id: str) -> Iterable[EarlierPlan]:
-        return self._earlier.get((partition, queue_item_id), ())
+        """Newest first."""
+        return reversed(self._earlier.get((partition, queue_item_id), ()))
 
     def add(self, partition: int, pin: Pin) -> None:
-        self._digests[partition, pin.session_id] = pin.digest
-        self._earlier[partition, pin.queue_item_id].append(EarlierPlan(pin.session_id, pin.offset, pin.columns))
+        self._digests[partition, pin.plan.session_id] = pin.digest
+        insort(self._earlier[partition, pin.queue_item_id], pin.plan, key=lambda each: each.order)

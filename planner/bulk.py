@@ -13,21 +13,26 @@ import ctypes
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from faust.tables.recovery import Recovery
 from faust.types import TP
 
+from planner.reading import READ_COMMITTED
 from planner.recovery import PinStore
+from planner.waiting import Waits
+from schemas.codec import UnknownSchema
 from schemas.connection import BrokerSettings
+from schemas.registry import RegistryUnavailable
 from telemetry.librdkafka import client_log
 
 _AT_ONCE = 300
 _POLL_S = 0.2
 _BETWEEN_BATCHES = 100
 _LONGEST_SILENCE_S = 30.0
+_ASK_AGAIN_S = 1.0
 
 
 class _Message(NamedTuple):
@@ -41,13 +46,21 @@ Apply = Callable[[list[_Message]], None]
 
 
 class BulkReader:
-    """Reads partitions of the planned topic to their present end, in a thread of its own."""
+    """Reads partitions of the planned topic to their present end, in a thread of its own.
 
-    def __init__(self, broker: BrokerSettings, store: PinStore) -> None:
+    The end is that of everything that was written, transactions that are still open included: what one of them holds
+    may be a plan that another planner is about to commit, so it is waited for until the transaction ends.
+
+    It joins no group. The client has to be given the name of one all the same, and asks the broker for it: so it gets
+    the planner's own, which the planner may read anyway.
+    """
+
+    def __init__(self, broker: BrokerSettings, store: PinStore, waits: Waits, *, group_id: str) -> None:
         self._config = broker.client_config() | {
-            "group.id": "reads-without-a-group",
+            "group.id": group_id,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "isolation.level": READ_COMMITTED,
             # Small on purpose: plans are compressed ten to one, and these count compressed bytes.
             "queued.min.messages": 1_000,
             "queued.max.messages.kbytes": 512,
@@ -58,6 +71,7 @@ class BulkReader:
         }
         self._topic = broker.topics.planned_writebacks.name
         self._store = store
+        self._waits = waits
         self._left = 0
         self._recovering = False
         self._read_to: dict[int, int] = {}
@@ -112,35 +126,69 @@ class BulkReader:
     def _read(self, after: dict[int, int], apply: Apply, stop: threading.Event) -> dict[int, int]:
         consumer = Consumer(self._config, logger=client_log("planner"))
         try:
-            ends = {each: self._end(consumer, each) for each in after}
-            left = {each for each, end in ends.items() if end > after[each] + 1}
-            self._left = sum(ends[each] - after[each] - 1 for each in left)
+            ends = self._ends(after)
+            left = {each: end for each, end in ends.items() if end > after[each] + 1}
+            self._left = sum(end - after[each] - 1 for each, end in left.items())
             consumer.assign([TopicPartition(self._topic, each, after[each] + 1) for each in left])
             while left and not stop.is_set():
-                self._read_some(consumer, left, apply)
+                self._patiently(apply, self._read_some(consumer, left), stop)
             return {each: end - 1 for each, end in ends.items()}
         finally:
             consumer.close()
             _give_memory_back()
 
-    def _end(self, consumer: Consumer, partition: int) -> int:
-        _, end = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_LONGEST_SILENCE_S)
-        return int(end)
+    def _ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """A client that reads committed records is told of no more than the first open transaction."""
+        asking = Consumer(self._config | {"isolation.level": "read_uncommitted"}, logger=client_log("planner"))
+        try:
+            places = {each: TopicPartition(self._topic, each) for each in partitions}
+            return {
+                each: int(asking.get_watermark_offsets(place, timeout=_LONGEST_SILENCE_S)[1])
+                for each, place in places.items()
+            }
+        finally:
+            asking.close()
 
-    def _read_some(self, consumer: Consumer, left: set[int], apply: Apply) -> None:
+    def _patiently(self, apply: Apply, messages: list[_Message], stop: threading.Event) -> None:
+        """Waits for whoever can say what a plan holds: to pass over it could plan its session again (P1)."""
+        with self._waits.until_over("registry", "schema"):
+            while True:
+                try:
+                    apply(messages)
+                except RegistryUnavailable as error:
+                    self._waits.begin("registry", str(error))
+                except UnknownSchema as error:
+                    self._waits.begin("schema", _unreadable(messages, error))
+                else:
+                    break
+                if stop.wait(_ASK_AGAIN_S):
+                    return
+        self._left = max(0, self._left - len(messages))
+
+    def _read_some(self, consumer: Consumer, left: dict[int, int]) -> list[_Message]:
         found = consumer.consume(_AT_ONCE, _POLL_S)
         messages = []
         for each in found:
             if error := each.error():
                 if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  confluent-kafka's public name for it
                     raise KafkaException(error)
-                left.discard(each.partition())
+                partition = cast("int", each.partition())
+                if cast("int", each.offset()) >= left.get(partition, 0):  # else an open transaction is in the way
+                    left.pop(partition, None)
             else:
                 messages.append(
                     _Message(each.key(), each.value(), cast("int", each.partition()), cast("int", each.offset()))
                 )
-        apply(messages)
-        self._left = max(0, self._left - len(messages))
+        return messages
+
+
+def _unreadable(messages: list[_Message], error: UnknownSchema) -> str:
+    first, last = messages[0], messages[-1]
+    return (
+        f"a plan between offsets {first.offset} and {last.offset} of the planned topic (partitions "
+        f"{sorted({each.partition for each in messages})}) {error}; run a planner that is at least as new as the "
+        "newest one that has run, with the schema registry that it used"
+    )
 
 
 def _give_memory_back() -> None:

@@ -7,14 +7,14 @@ by recovery alone: what others append in between (tombstones, plans that the wri
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
-from planner.core.preceding import MOST_PRECEDING, EarlierPlan
-from planner.pins import Pin
+from planner.core.preceding import EarlierPlan, Order
+from planner.pins import Pin, Read, T, item_mark
 from planner.tenure import Tenure
 
 _READ_UP_TO = b"read-up-to"
@@ -23,7 +23,8 @@ _MEBIBYTE = 1024 * 1024
 
 
 class DiskPins(Tenure):
-    """Keys: `s` + session id, `q` + queue item id. A batch is written whole or not at all.
+    """Keys: `s` + session id; `q` + queue item + order + session id, so that a queue item's plans stand side by side in
+    their order. A batch is written whole or not at all.
 
     What belongs to another planner stays on disk, closed: it may come back, and then only the rest is read.
     """
@@ -43,14 +44,13 @@ class DiskPins(Tenure):
             held = self._of(partition).get(b"s" + session_id.encode())
         return bytes.fromhex(json.loads(held)[0]) if held else None
 
-    def earlier(self, partition: int, queue_item_id: str) -> tuple[EarlierPlan, ...]:
+    def earlier(self, partition: int, queue_item_id: str, read: Read[T]) -> T:
         with self.lock:
-            held = self._of(partition).get(b"q" + queue_item_id.encode())
-        return tuple(EarlierPlan(*each) for each in json.loads(held)) if held else ()
+            return read(_newest_first(self._of(partition), b"q" + item_mark(queue_item_id)))
 
     def pin(self, partition: int, pins: Iterable[Pin]) -> None:
         with self.lock:
-            _Change(self, partition).apply((each.session_id, each) for each in pins)
+            _Change(self, partition).apply((each.plan.session_id, each) for each in pins)
 
     def recover(self, partition: int, changes: Iterable[tuple[str, Pin | None]], read_up_to: int) -> None:
         with self.lock:
@@ -121,23 +121,22 @@ class _Change:
         self._pins._counts[self._partition] = self._count  # noqa: SLF001
 
     def _add(self, pin: Pin) -> None:
-        session, item = b"s" + pin.session_id.encode(), b"q" + pin.queue_item_id.encode()
-        if self._get(session) is not None:
-            return
-        own = [pin.session_id, pin.offset, dict(pin.columns)]
-        chain = sorted([*(self._get(item) or ()), own], key=lambda each: each[1])
-        self._new[session] = [pin.digest.hex(), pin.queue_item_id]
-        self._new[item] = chain[-MOST_PRECEDING:]
+        plan = pin.plan
+        session = b"s" + plan.session_id.encode()
+        if (held := self._get(session)) is not None:
+            if not plan.retired or held[2]:
+                return
+            self._remove(plan.session_id)
+        of_item = _key_of(pin)
+        self._new[session] = [pin.digest.hex(), of_item.hex(), plan.retired]
+        self._new[of_item] = _held(plan)
         self._count += 1
 
     def _remove(self, session_id: str) -> None:
         session = b"s" + session_id.encode()
-        held = self._get(session)
-        if held is None:
+        if (held := self._get(session)) is None:
             return
-        item = b"q" + held[1].encode()
-        self._new[session] = None
-        self._new[item] = [each for each in self._get(item) or () if each[0] != session_id] or None
+        self._new[session] = self._new[bytes.fromhex(held[1])] = None
         self._count -= 1
 
     def _get(self, key: bytes) -> Any:
@@ -145,3 +144,36 @@ class _Change:
             return self._new[key]
         held = self._db.get(key)
         return json.loads(held) if held else None
+
+
+def _key_of(pin: Pin) -> bytes:
+    time, offset = pin.plan.order
+    order = (time + 1).to_bytes(8, "big") + offset.to_bytes(8, "big")
+    return b"q" + item_mark(pin.queue_item_id) + order + pin.plan.session_id.encode()
+
+
+def _held(plan: EarlierPlan) -> list[Any]:
+    times = [*plan.order, plan.started_ms, plan.ended_ms]
+    return [plan.session_id, times, plan.opt_out, plan.retired, dict(plan.columns)]
+
+
+def _plan(held: bytes) -> EarlierPlan:
+    session_id, (time, offset, started_ms, ended_ms), opt_out, retired, columns = json.loads(held)
+    order: Order = (time, offset)
+    return EarlierPlan(
+        session_id=session_id,
+        order=order,
+        started_ms=started_ms,
+        ended_ms=ended_ms,
+        opt_out=opt_out,
+        retired=retired,
+        columns=columns,
+    )
+
+
+def _newest_first(db: Rdict, of_item: bytes) -> Iterator[EarlierPlan]:
+    rows = db.iter()
+    rows.seek_for_prev(of_item + b"\xff" * 17)
+    while rows.valid() and rows.key().startswith(of_item):
+        yield _plan(rows.value())
+        rows.prev()

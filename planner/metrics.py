@@ -14,6 +14,17 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.rejected_opt_outs = Counter(
+            "planner_rejected_opt_outs",
+            "Rejected outcomes in which the contact asked not to be called. Alert on any increase: a person must see "
+            "to it that the contact is not called again.",
+            registry=registry,
+        )
+        self.misplaced = Counter(
+            "planner_misplaced",
+            "Outcomes in another partition than their key belongs to that were planned since PLANNER_MISPLACED=warn.",
+            registry=registry,
+        )
         self.batch_seconds = Histogram(
             "planner_batch_seconds", "From taking a batch to the broker's acknowledgement.", registry=registry
         )
@@ -37,8 +48,12 @@ class Metrics:
             "Records on the planned topic that are no plans; the writer rejects them.",
             registry=registry,
         )
-        self.registry_waits = Counter(
-            "planner_registry_waits", "Times that a batch waited for the schema registry.", registry=registry
+        self.waiting = Gauge(
+            "planner_waiting",
+            "1 while the planner plans nothing because of this: registry (it does not answer in its own words), schema "
+            "(of a plan that this version cannot read), topics (not as promised), broker (not heard of).",
+            ["cause"],
+            registry=registry,
         )
         self.build = Info("planner_build", "Version and mapping of this process.", registry=registry)
         for outcome in ("planned", "duplicate", "rejected"):

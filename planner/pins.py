@@ -1,7 +1,9 @@
 """What is kept of every plan: enough to know a session again, and to know what our earlier plans left in a row.
 
 P1 The first plan of a session stays: pinning a session again changes nothing.
-B3 A pin in memory takes about 150 bytes, whatever the size of the plan.
+B3 A pin in memory takes about 170 bytes, whatever the size of the plan.
+
+The mark that is left of a retired session is a pin too: it takes the place of the plan's, and lists no columns.
 """
 
 from __future__ import annotations
@@ -12,35 +14,57 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from planner.core.planning import own_columns
-from planner.core.preceding import MOST_PRECEDING, EarlierPlan
+from planner.core.planning import earlier_plan
+from planner.core.preceding import EarlierPlan, Order
+from planner.core.times import milliseconds
 from planner.tenure import Tenure
-from schemas.records import PlannedWriteback, Value
+from schemas.records import Disposition, PlannedWriteback, Value
 
 DIGEST_BYTES = 16
 """Of an outcome's SHA-256; two different outcomes of one session agree in these by chance in one of 2^128 cases."""
 
 
+T = TypeVar("T")
+Read = Callable[[Iterable[EarlierPlan]], T]
+"""Is given plans of one queue item, newest first, and takes no more of them than it needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """`offset` is that of the outcome. `columns` are those of the queue item that the plan writes."""
-
-    session_id: str
     queue_item_id: str
-    offset: int
     digest: bytes
-    columns: Mapping[str, Value]
+    plan: EarlierPlan
 
 
 def pin_of(planned: PlannedWriteback) -> Pin:
     return Pin(
-        session_id=planned.session_id,
         queue_item_id=planned.queue_item_id,
-        offset=planned.source.offset,
         digest=bytes.fromhex(planned.outcome_digest)[:DIGEST_BYTES],
-        columns=own_columns(planned),
+        plan=earlier_plan(planned),
+    )
+
+
+def pin_of_plain(plain: Mapping[str, Any]) -> Pin:
+    """The same of a plan as it was decoded, without making records of it. Raises whatever hostile bytes lead to."""
+    source, moment = plain["source"], plain["source"]["timestamp"]
+    if source["offset"] < 0:
+        raise ValueError("no offset")
+    updates = (step["attributes"] for step in plain["steps"] if step["operation"] == "update_queue_item")
+    retired = plain["retired_at"] is not None
+    return Pin(
+        queue_item_id=plain["queue_item_id"],
+        digest=bytes.fromhex(plain["outcome_digest"])[:DIGEST_BYTES],
+        plan=EarlierPlan(
+            session_id=plain["session_id"],
+            order=(-1 if moment is None else milliseconds(moment), source["offset"]),
+            started_ms=milliseconds(plain["started_at"]),
+            ended_ms=milliseconds(plain["outcome_at"]),
+            opt_out=plain["disposition"] == Disposition.DO_NOT_CALL,
+            retired=retired,
+            columns={} if retired else next(updates),
+        ),
     )
 
 
@@ -52,11 +76,11 @@ class Pins(Protocol):
     def digest(self, partition: int, session_id: str) -> bytes | None:
         """The first DIGEST_BYTES of the digest of the outcome that the session was planned with."""
 
-    def earlier(self, partition: int, queue_item_id: str) -> tuple[EarlierPlan, ...]:
-        """The newest plans of a queue item, oldest first, at most MOST_PRECEDING."""
+    def earlier(self, partition: int, queue_item_id: str, read: Read[T]) -> T:
+        """What `read` makes of the plans of a queue item. Nothing changes while it reads."""
 
     def pin(self, partition: int, pins: Iterable[Pin]) -> None:
-        """Sessions that are pinned already stay as they are."""
+        """Sessions that are pinned already stay as they are, but for the mark of a retired one."""
 
     def recover(self, partition: int, changes: Iterable[tuple[str, Pin | None]], read_up_to: int) -> None:
         """Apply what the planned topic holds, in its order: session ids with a pin, or None for a tombstone.
@@ -88,9 +112,9 @@ class MemoryPins(Tenure):
         with self.lock:
             return self._of(partition).digest(session_id)
 
-    def earlier(self, partition: int, queue_item_id: str) -> tuple[EarlierPlan, ...]:
+    def earlier(self, partition: int, queue_item_id: str, read: Read[T]) -> T:
         with self.lock:
-            return self._of(partition).earlier(queue_item_id)
+            return read(self._of(partition).earlier(queue_item_id))
 
     def pin(self, partition: int, pins: Iterable[Pin]) -> None:
         with self.lock:
@@ -122,22 +146,39 @@ class MemoryPins(Tenure):
         return self._partitions[partition]
 
 
-_HEAD = struct.Struct("<?QQ16s16sHII")
-"""alive, place of the queue item's record before this one (0: none), offset, digest, queue item, shape, two lengths."""
+_HEAD = struct.Struct("<BQqQqq16s16sHII")
+"""flags, place of the queue item's next older record (0: none), time and offset of the outcome, start and end of the
+session, digest, queue item, shape, two lengths."""
 
-_MOST_WALKED = 4 * MOST_PRECEDING
+_OLDER = struct.Struct("<Q")
+"""The second field by itself; it stands behind the byte of the flags."""
+_ALIVE, _OPT_OUT, _RETIRED = 1, 2, 4
 _SESSION = ...  # stands for the session's own id among a pin's values
 
 
 @dataclass(slots=True)
 class _Record:
-    alive: bool
-    before: int
-    offset: int
+    flags: int
+    older: int
+    order: Order
+    started_ms: int
+    ended_ms: int
     digest: bytes
     item: bytes
     columns: dict[str, Value]
     session_id: str
+    size: int
+
+    def plan(self) -> EarlierPlan:
+        return EarlierPlan(
+            session_id=self.session_id,
+            order=self.order,
+            started_ms=self.started_ms,
+            ended_ms=self.ended_ms,
+            opt_out=bool(self.flags & _OPT_OUT),
+            retired=bool(self.flags & _RETIRED),
+            columns=self.columns,
+        )
 
 
 class _Partition:
@@ -160,49 +201,78 @@ class _Partition:
 
     def digest(self, session_id: str) -> bytes | None:
         place = self._sessions.find(session_id.encode())
-        return _HEAD.unpack_from(self._block, place)[3] if place else None
+        return _HEAD.unpack_from(self._block, place)[6] if place else None
 
-    def earlier(self, queue_item_id: str) -> tuple[EarlierPlan, ...]:
-        place, walked = self._items.find(_mark(queue_item_id)), 0
-        found: list[EarlierPlan] = []
-        while place and walked < _MOST_WALKED:
-            record = self._at(place)
-            if record.alive:
-                found.append(EarlierPlan(record.session_id, record.offset, record.columns))
-            place, walked = record.before, walked + 1
-        return tuple(sorted(found, key=lambda each: each.offset)[-MOST_PRECEDING:])
+    def earlier(self, queue_item_id: str) -> Iterator[EarlierPlan]:
+        place = self._items.find(item_mark(queue_item_id))
+        while place:
+            if self._block[place] & _ALIVE:
+                record = self._at(place)
+                yield record.plan()
+                place = record.older
+            else:
+                place = self._older(place)
 
     def add(self, pin: Pin) -> None:
-        session = pin.session_id.encode()
-        if self._sessions.find(session):
-            return
-        self._append(pin.digest, pin.offset, _mark(pin.queue_item_id), session, pin.columns)
+        session = pin.plan.session_id.encode()
+        if place := self._sessions.find(session):
+            if not pin.plan.retired or self._block[place] & _RETIRED:
+                return
+            self.remove(pin.plan.session_id)
+        self._append(pin.digest, item_mark(pin.queue_item_id), pin.plan)
 
     def remove(self, session_id: str) -> None:
         if place := self._sessions.remove(session_id.encode()):
-            self._block[place] = False
+            self._block[place] &= ~_ALIVE
             self._alive, self._dead = self._alive - 1, self._dead + 1
             if self._dead > self._alive + 1000:
                 self._rewrite()
 
-    def _append(self, digest: bytes, offset: int, item: bytes, session: bytes, columns: Mapping[str, Value]) -> None:
-        place, text = len(self._block), session.decode()
-        names = tuple(columns)
+    def _append(self, digest: bytes, item: bytes, plan: EarlierPlan) -> None:
+        place, session = len(self._block), plan.session_id.encode()
+        names = tuple(plan.columns)
         shape = self._shapes.setdefault(names, len(self._names))
         if shape == len(self._names):
             self._names.append(names)
-        values = marshal.dumps(tuple(_SESSION if value == text else value for value in columns.values()), 2)
-        before = self._items.find(item)
-        self._block += _HEAD.pack(True, before, offset, digest, item, shape, len(session), len(values))
+        held = plan.columns.values()
+        values = marshal.dumps(tuple(_SESSION if value == plan.session_id else value for value in held), 2)
+        flags = _ALIVE | _OPT_OUT * plan.opt_out | _RETIRED * plan.retired
+        newer, older = self._neighbours(item, plan.order)
+        self._block += _HEAD.pack(
+            flags,
+            older,
+            *plan.order,
+            plan.started_ms,
+            plan.ended_ms,
+            digest,
+            item,
+            shape,
+            len(session),
+            len(values),
+        )
         self._block += session
         self._block += values
         self._sessions.put(session, place)
-        self._items.put(item, place)
+        if newer:
+            _OLDER.pack_into(self._block, newer + 1, place)
+        else:
+            self._items.put(item, place)
         self._alive += 1
 
+    def _neighbours(self, item: bytes, order: Order) -> tuple[int, int]:
+        """The places between which a plan of that order belongs. Almost always it is the newest of its queue item."""
+        newer, older = 0, self._items.find(item)
+        while older and _HEAD.unpack_from(self._block, older)[2:4] > order:
+            newer, older = older, self._older(older)
+        return newer, older
+
+    def _older(self, place: int) -> int:
+        older: int = _OLDER.unpack_from(self._block, place + 1)[0]
+        return older
+
     def _at(self, place: int) -> _Record:
-        alive, before, offset, digest, item, shape, session_length, values_length = _HEAD.unpack_from(
-            self._block, place
+        flags, older, time, offset, started_ms, ended_ms, digest, item, shape, session_length, values_length = (
+            _HEAD.unpack_from(self._block, place)
         )
         start = place + _HEAD.size
         session = self._block[start : start + session_length].decode()
@@ -210,33 +280,33 @@ class _Partition:
         values = marshal.loads(held)  # noqa: S302  bytes of our own, from this process
         told = zip(self._names[shape], values, strict=True)
         columns = {name: session if value is _SESSION else value for name, value in told}
-        return _Record(alive, before, offset, digest, item, columns, session)
+        size = _HEAD.size + session_length + values_length
+        return _Record(flags, older, (time, offset), started_ms, ended_ms, digest, item, columns, session, size)
 
     def _session_at(self, place: int) -> bytes:
-        length = _HEAD.unpack_from(self._block, place)[6]
+        length = _HEAD.unpack_from(self._block, place)[9]
         return bytes(self._block[place + _HEAD.size : place + _HEAD.size + length])
 
     def _item_at(self, place: int) -> bytes:
-        item: bytes = _HEAD.unpack_from(self._block, place)[4]
+        item: bytes = _HEAD.unpack_from(self._block, place)[7]
         return item
 
     def _rewrite(self) -> None:
         records = list(self._records())
         self.__init__()  # type: ignore[misc]
         for record in records:
-            self._append(record.digest, record.offset, record.item, record.session_id.encode(), record.columns)
+            self._append(record.digest, record.item, record.plan())
 
     def _records(self) -> Iterator[_Record]:
         place = 1
         while place < len(self._block):
             record = self._at(place)
-            *_, session_length, values_length = _HEAD.unpack_from(self._block, place)
-            place += _HEAD.size + session_length + values_length
-            if record.alive:
+            place += record.size
+            if record.flags & _ALIVE:
                 yield record
 
 
-def _mark(queue_item_id: str) -> bytes:
+def item_mark(queue_item_id: str) -> bytes:
     return blake2b(queue_item_id.encode(), digest_size=16).digest()
 
 
@@ -299,11 +369,3 @@ _TAG = ~_PLACE & (1 << 64) - 1
 
 def _tag(key: bytes) -> int:
     return hash(key) & _TAG
-
-
-def columns_of(plain: Mapping[str, Any]) -> Mapping[str, Value]:
-    """Of a plan as it was decoded, without making records of it: the queue item's columns that it writes."""
-    columns: Mapping[str, Value] = next(
-        step["attributes"] for step in plain["steps"] if step["operation"] == "update_queue_item"
-    )
-    return columns

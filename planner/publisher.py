@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from planner.errors import NotPublished
+from schemas.broker_errors import Kind, kind_of, missing_right
 from schemas.connection import BrokerSettings
+from schemas.environment import Misconfigured
 from schemas.headers import Headers
+from schemas.rights import Operation
 from telemetry.librdkafka import client_log
-
-_TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Publisher:
     async def publish(self, records: Sequence[Record]) -> list[Record]:
         """Those that were too large, in whose place the smaller ones stand.
 
-        Raises NotPublished, naming the broker's errors, if any record was not acknowledged.
+        Raises NotPublished, naming the broker's errors, if any record was not acknowledged; Misconfigured if a right is
+        missing.
         """
         if not records:
             return []
@@ -83,6 +85,8 @@ class Publisher:
         for record in records:
             self._produce(record, delivery)
         self._producer.flush(self._delivery_timeout_s + 5)
+        if delivery.forbidden:
+            raise Misconfigured(sorted(delivery.forbidden))
         if delivery.errors or delivery.acknowledged + len(delivery.too_large) < len(records):
             raise NotPublished(", ".join(sorted(delivery.errors)) or "no answer from the broker")
         return delivery.too_large
@@ -117,11 +121,14 @@ class _Delivery:
         self.acknowledged = 0
         self.too_large: list[Record] = []
         self.errors: set[str] = set()
+        self.forbidden: set[str] = set()
 
     def note(self, record: Record, error: KafkaError | None) -> None:
         if error is None:
             self.acknowledged += 1
-        elif error.code() in _TOO_LARGE:
+        elif (kind := kind_of(error)) is Kind.TOO_LARGE:
             self.too_large.append(record)
+        elif kind is Kind.FORBIDDEN:
+            self.forbidden.add(missing_right(error, (), doing=Operation.WRITE, name=record.topic))
         else:
             self.errors.add(error.name())

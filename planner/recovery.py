@@ -8,11 +8,15 @@ from typing import Any, Protocol
 
 import fastavro
 
-from planner.pins import DIGEST_BYTES, Pin, Pins, columns_of
-from schemas.codec import Codec, NoSchemaRegistry, ParsedSchema
+from planner.pins import Pin, Pins, pin_of_plain
+from schemas.codec import Codec, UnknownSchema
 from schemas.records import PlannedWriteback
 from schemas.registry import RegistryUnavailable
-from schemas.wire import Fingerprint, SchemaId, SchemaRef, unframe
+from schemas.wire import unframe
+
+UNTOLD = (RegistryUnavailable, UnknownSchema)
+"""Nobody knows what a record on the planned topic says. It may be a plan of ours, and to pass over it could plan its
+session again (P1): so the registry is waited for, or a version of this planner that knows the schema."""
 
 Unreadable = Callable[[int, int], None]
 
@@ -41,11 +45,12 @@ class PinStore:
         self.records_read = 0
 
     def apply(self, messages: Iterable[Message]) -> None:
-        """Raises RegistryUnavailable and NoSchemaRegistry: then nobody knows what the records say."""
+        """All of them, or none: raises UNTOLD if nobody knows what one of them says."""
         changes: dict[int, list[tuple[str, Pin | None]]] = {}
         last: dict[int, int] = {}
+        count = 0
         for message in messages:
-            self.records_read += 1
+            count += 1
             last[message.partition] = message.offset
             of_partition = changes.setdefault(message.partition, [])
             if message.key is None:
@@ -53,9 +58,10 @@ class PinStore:
             elif message.value is None:
                 of_partition.append((message.key.decode(errors="replace"), None))
             elif pin := self._pin(message.value, message):
-                of_partition.append((pin.session_id, pin))
+                of_partition.append((pin.plan.session_id, pin))
         for partition, of_partition in changes.items():
             self._pins.recover(partition, of_partition, last[partition])
+        self.records_read += count
 
     def read_up_to(self, partition: int) -> int | None:
         return self._pins.read_up_to(partition)
@@ -67,32 +73,13 @@ class PinStore:
         """Reads no more of the plan than it keeps: a million of them have to be read at a start."""
         try:
             ref, body = unframe(value)
-            written_with, today = self._schema(ref), self._codec.schemas.today
+            written_with, today = self._codec.schema_of(ref), self._codec.schemas.today
             plain: Any = fastavro.schemaless_reader(
                 io.BytesIO(body), written_with, None if written_with is today else today
             )
-            if plain["source"]["offset"] < 0:
-                raise ValueError("no offset")  # noqa: TRY301  told below, like everything that is no plan
-            return Pin(
-                session_id=plain["session_id"],
-                queue_item_id=plain["queue_item_id"],
-                offset=plain["source"]["offset"],
-                digest=bytes.fromhex(plain["outcome_digest"])[:DIGEST_BYTES],
-                columns=columns_of(plain),
-            )
-        except (RegistryUnavailable, NoSchemaRegistry):
+            return pin_of_plain(plain)
+        except UNTOLD:
             raise
         except Exception:  # noqa: BLE001  hostile bytes raise anything
             self._unreadable(message.partition, message.offset)
             return None
-
-    def _schema(self, ref: SchemaRef) -> ParsedSchema:
-        match ref:
-            case Fingerprint(value):
-                return self._codec.schemas.by_fingerprint[value]
-            case SchemaId(value):
-                if self._codec.schema_by_id is None:
-                    raise NoSchemaRegistry(
-                        "planned records have Confluent framing, but no schema registry is configured"
-                    )
-                return self._codec.schema_by_id(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.batch import Refused
 from planner.publisher import Record
 from planner.traces import kept_headers
-from schemas.headers import REJECTED_BY, REJECTED_FROM, Reason, reasons_header
+from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, Reason, reasons_header
 
 TOO_LARGE_TO_COPY = Reason("too_large_to_copy", "value", "less than the rejected topic's max.message.bytes")
 PLAN_TOO_LARGE = Reason("plan_too_large", "value", "a plan of less than the planned topic's max.message.bytes")
@@ -21,6 +21,8 @@ def rejection(refused: Refused, *, topic: str, by: str) -> Record:
     incoming = refused.incoming
     place = f"{incoming.topic}/{incoming.partition}/{incoming.offset}".encode()
     headers = [*kept_headers(incoming.headers), (REJECTED_BY, by.encode()), (REJECTED_FROM, place)]
+    if refused.opt_out:
+        headers.append((OPT_OUT, b"true"))
     reasons = refused.reasons[:_MOST_REASONS]
     return Record(
         topic=topic,

@@ -20,6 +20,7 @@ import faust
 import structlog
 
 from planner.errors import EX_CONFIG
+from planner.libraries import untested
 from planner.settings import PlannerSettings
 from planner.wiring import STARTUP_ERRORS, Parts, Prepared, build, own_version, prepare
 from schemas.environment import Misconfigured
@@ -41,6 +42,8 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
     prepared = _prepared(settings)
     if isinstance(prepared, int):
         return prepared
+    for problem in untested():
+        log.warning("planner.untested_library", problem=problem)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     planner = build(prepared, parts, tracing=tracing)
@@ -110,7 +113,13 @@ def check(settings: PlannerSettings, *, as_json: bool) -> int:
         return _say(list(error.problems), EX_CONFIG, as_json=as_json)
     except STARTUP_ERRORS as error:
         return _say([str(error)], EX_UNAVAILABLE, as_json=as_json)
-    facts = {"partitions": prepared.partitions, "mapping": prepared.crm.fingerprint, "version": own_version()}
+    facts: dict[str, Any] = {
+        "partitions": prepared.partitions,
+        "mapping": prepared.crm.fingerprint,
+        "version": own_version(),
+    }
+    if problems := untested():
+        facts["untested"] = problems
     return _say([], 0, as_json=as_json, **facts)
 
 
@@ -119,10 +128,10 @@ def _prepared(settings: PlannerSettings) -> Prepared | int:
         return prepare(settings)
     except Misconfigured as error:
         for problem in error.problems:
-            log.error("planner.misconfigured", problem=problem)  # noqa: TRY400  the problem says it all
+            log.error("planner.misconfigured", problem=problem, exit_code=EX_CONFIG)  # noqa: TRY400  it says it all
         return EX_CONFIG
     except STARTUP_ERRORS as error:
-        log.error("planner.unavailable", problem=str(error))  # noqa: TRY400
+        log.error("planner.unavailable", problem=str(error), exit_code=EX_UNAVAILABLE)  # noqa: TRY400
         return EX_UNAVAILABLE
 
 

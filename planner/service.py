@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn
@@ -15,12 +15,15 @@ from typing import Any, NoReturn
 import structlog
 
 from planner.batch import AlreadyPlanned, Desk, Incoming, Planned, Refused, Verdict
-from planner.errors import EX_SOFTWARE
+from planner.errors import EX_CONFIG, EX_SOFTWARE, Abandoned
 from planner.metrics import Metrics
 from planner.pins import Pin, Pins
 from planner.publisher import Publisher, Record
 from planner.rejections import PLAN_TOO_LARGE, rejection
 from planner.traces import Traces
+from planner.waiting import Waits
+from schemas.environment import Misconfigured
+from schemas.records import Disposition
 from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
 
@@ -39,8 +42,9 @@ class Service:
         topics: Topics,
         metrics: Metrics,
         planned_by: str,
-        registry_patience_s: float,
         traces: Traces,
+        waits: Waits,
+        stopping: Callable[[], bool],
     ) -> None:
         self._desk = desk
         self._pins = pins
@@ -48,11 +52,14 @@ class Service:
         self._topics = topics
         self._metrics = metrics
         self._planned_by = planned_by
-        self._patience_s = registry_patience_s
         self._traces = traces
+        self._waits = waits
+        self._stopping = stopping
+        self._told_misplaced = False
 
     async def handle(self, batch: Sequence[Incoming]) -> None:
-        """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5)."""
+        """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5):
+        Abandoned if nothing is wrong with it but it is not for this planner to see it through."""
         left = batch
         while left:
             began = time.monotonic()
@@ -67,28 +74,26 @@ class Service:
         records = {place: record for place, verdict in enumerate(verdicts) if (record := self._record(verdict))}
         too_large = {id(record) for record in await self._publisher.publish(list(records.values()))}
         return [
-            Refused(verdict.incoming, (PLAN_TOO_LARGE,))
-            if isinstance(verdict, Planned) and id(records[place]) in too_large
-            else verdict
+            _too_large(verdict) if isinstance(verdict, Planned) and id(records[place]) in too_large else verdict
             for place, verdict in enumerate(verdicts)
         ]
 
     async def _verdicts(self, batch: Sequence[Incoming]) -> list[Verdict]:
-        """Of the first records. Waits for a schema registry that does not answer: no outcome is at fault."""
-        deadline = time.monotonic() + self._patience_s
-        while True:
-            try:
-                return await self._desk.first_verdicts(batch)
-            except RegistryUnavailable as error:
-                if time.monotonic() > deadline:
-                    raise
-                self._metrics.registry_waits.inc()
-                log.warning("registry.unavailable", waiting_s=_REGISTRY_PAUSE_S, message=str(error))
-            await asyncio.sleep(_REGISTRY_PAUSE_S)
+        """Of the first records. Waits for a schema registry that does not answer, however long: no outcome is at fault,
+        and what it would be rejected for may be over in an hour. Raises Abandoned if the planner stops meanwhile."""
+        with self._waits.until_over("registry"):
+            while True:
+                try:
+                    return await self._desk.first_verdicts(batch)
+                except RegistryUnavailable as error:
+                    self._waits.begin("registry", str(error))
+                if self._stopping():
+                    raise Abandoned("told to stop while the schema registry does not answer")
+                await asyncio.sleep(_REGISTRY_PAUSE_S)
 
     def _record(self, verdict: Verdict) -> Record | None:
         match verdict:
-            case Planned(incoming, plan, _, value):
+            case Planned(incoming, plan, _, value) as planned:
                 return Record(
                     topic=self._topics.planned_writebacks.name,
                     partition=incoming.partition,
@@ -97,7 +102,7 @@ class Service:
                     headers=self._traces.of_plan(
                         incoming.headers, partition=incoming.partition, offset=incoming.offset
                     ),
-                    smaller=partial(self._rejection, Refused(incoming, (PLAN_TOO_LARGE,))),
+                    smaller=partial(self._rejection, _too_large(planned)),
                 )
             case Refused():
                 return self._rejection(verdict)
@@ -124,6 +129,10 @@ class Service:
             self._metrics.outcomes.labels(name).inc(count)
         for code, count in reasons.items():
             self._metrics.rejections.labels(code).inc(count)
+        self._tell_misplaced(sum(verdict.misplaced for verdict in planned))
+        for verdict in refused:
+            if verdict.opt_out:
+                self._tell_lost_opt_out(verdict)
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_size.observe(len(verdicts))
         if ages := [verdict.incoming.received_at for verdict in verdicts if verdict.incoming.received_at]:
@@ -137,12 +146,37 @@ class Service:
             ms=round(seconds * 1000),
         )
 
+    def _tell_misplaced(self, count: int) -> None:
+        """Once in the log; how many it are is what the counter is for."""
+        self._metrics.misplaced.inc(count)
+        if count and not self._told_misplaced:
+            self._told_misplaced = True
+            log.warning("outcome.misplaced", count=count, remedy="let every producer place by murmur2 of the key")
+
+    def _tell_lost_opt_out(self, refused: Refused) -> None:
+        self._metrics.rejected_opt_outs.inc()
+        log.error(
+            "outcome.opt_out_rejected",
+            partition=refused.incoming.partition,
+            offset=refused.incoming.offset,
+            reasons=[reason.code for reason in refused.reasons],
+            remedy="set do-not-call on the queue item, or publish the opt-out as a session of its own",
+        )
+
+
+def _too_large(planned: Planned) -> Refused:
+    return Refused(planned.incoming, (PLAN_TOO_LARGE,), opt_out=planned.plan.disposition is Disposition.DO_NOT_CALL)
+
 
 def hard_exit(error: BaseException) -> NoReturn:
     """End the process at once: nothing more is committed, and everything that was not is delivered again."""
-    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=EX_SOFTWARE)
+    code = EX_CONFIG if isinstance(error, Misconfigured) else EX_SOFTWARE
+    if isinstance(error, Misconfigured):
+        for problem in error.problems:
+            log.error("planner.misconfigured", problem=problem)
+    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=code)
     sys.stdout.flush()
-    os._exit(EX_SOFTWARE)
+    os._exit(code)
 
 
 def _safe_text(error: BaseException) -> str:

@@ -13,19 +13,20 @@ from typing import Any, Literal
 
 import phonenumbers
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from planner.core.dispositions import EFFECTS
 from planner.core.planning import Policy
 from schemas import environment
 from schemas.connection import BrokerSettings, RegistrySettings
+from schemas.environment import Environment
 from schemas.records import Disposition
 from telemetry.logs import LogFormat
 
 PREFIX = "PLANNER_"
 
 
-class PlannerSettings(BaseSettings):
+class PlannerSettings(Environment):
     """Everything `python -m planner` can be told."""
 
     model_config = SettingsConfigDict(
@@ -43,9 +44,6 @@ class PlannerSettings(BaseSettings):
         description="Connection to Kafka and the names of the topics.",
     )
     registry: RegistrySettings | None = Field(None, description="Schema registry; Avro single-object encoding if none.")
-    registry_patience_s: float = Field(
-        60.0, ge=0, description="How long a batch waits for a registry that does not answer before the process exits."
-    )
     redaction: Literal["redact", "none"] = Field(
         "redact", description="Take personal data out of free text. `none` lets it through to the CRM."
     )
@@ -89,6 +87,12 @@ class PlannerSettings(BaseSettings):
         gt=0,
         description="How often the pins follow what others appended to the planned topic, above all tombstones: "
         "more often frees memory sooner and costs time.",
+    )
+    misplaced: Literal["reject", "warn"] = Field(
+        "reject",
+        description="What becomes of an outcome in another partition than Kafka's murmur2 of its key gives. `warn` "
+        "plans it: only where one producer alone publishes and always places the same way, or order and opt-outs get "
+        "lost.",
     )
     instance_id: str = Field(
         default_factory=socket.gethostname,

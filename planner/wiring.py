@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from planner.app import Handle, make_app
-from planner.batch import Desk
+from planner.batch import Desk, Placement
 from planner.bulk import BulkReader
 from planner.core.resolution import Crm
 from planner.errors import Stuck
@@ -26,11 +26,16 @@ from planner.recovery import PinStore
 from planner.service import Service, hard_exit
 from planner.settings import PlannerSettings
 from planner.traces import Traces
-from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
+from planner.waiting import Waits
+from schemas import environment
+from schemas.broker import BrokerUnavailable, BrokerView
 from schemas.codec import Codec
 from schemas.environment import Misconfigured
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.registry import RegistryUnavailable, SchemaRefused, codec
+from schemas.rights import planner_rights
+from schemas.topic_watch import TopicWatch
+from schemas.topics import TopicFacts
 from telemetry.endpoint import Endpoint, Verdict
 
 log: Any = structlog.get_logger("planner")
@@ -56,26 +61,33 @@ class Prepared:
 
     settings: PlannerSettings
     crm: Crm
-    partitions: int
+    broker: BrokerView
+    topics: TopicFacts
     outcomes: Codec[CallOutcome]
     plans: Codec[PlannedWriteback]
+
+    @property
+    def partitions(self) -> int:
+        return self.topics.partitions
 
 
 def prepare(settings: PlannerSettings) -> Prepared:
     """Raises Misconfigured with every problem of mapping, topics and registry at once, BrokerUnavailable and
     RegistryUnavailable if those could not be asked."""
-    problems: list[str] = []
-    crm = partitions = codecs = None
+    problems = environment.unreadable_files(settings)
+    if problems:
+        raise Misconfigured(problems)
+    crm = broker = found = codecs = None
     topics = settings.broker.topics
     try:
         crm = load(settings.mapping_file, next_attempt=bool(settings.next_attempt_after_s))
     except MappingUnfit as error:
         problems += [f"{settings.mapping_file.name}: {problem}" for problem in error.problems]
     try:
-        partitions = check_topics(
-            settings.broker, (topics.call_outcomes, topics.planned_writebacks, topics.call_outcomes_rejected)
-        )
-    except UnfitTopics as error:
+        required = (topics.call_outcomes, topics.planned_writebacks, topics.call_outcomes_rejected)
+        broker = BrokerView(settings.broker, required, planner_rights(topics, settings.group_id))
+        found = broker.checked(timeout_s=LONGEST_SILENCE_S / 2)
+    except Misconfigured as error:
         problems += error.problems
     try:
         codecs = (
@@ -84,9 +96,9 @@ def prepare(settings: PlannerSettings) -> Prepared:
         )
     except SchemaRefused as error:
         problems.append(str(error))
-    if problems or crm is None or partitions is None or codecs is None:
+    if problems or crm is None or broker is None or found is None or codecs is None:
         raise Misconfigured(problems)
-    return Prepared(settings, crm, partitions, *codecs)
+    return Prepared(settings, crm, broker, found, *codecs)
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     planned_by = own_version()
     registry = CollectorRegistry()
     metrics = Metrics(registry)
+    waits = Waits(metrics)
     metrics.build.info({"version": planned_by, "mapping": prepared.crm.fingerprint})
     pins = parts.pins(_pins(settings))
     metrics.pins.set_function(lambda: len(pins))
@@ -128,6 +141,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
             crm=prepared.crm,
             policy=settings.policy(version=planned_by),
             pins=pins,
+            placement=Placement(prepared.partitions, strict=settings.misplaced == "reject"),
         )
     )
     service = Service(
@@ -137,8 +151,9 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         topics=settings.broker.topics,
         metrics=metrics,
         planned_by=planned_by,
-        registry_patience_s=settings.registry_patience_s,
         traces=Traces(on=tracing),
+        waits=waits,
+        stopping=lambda: bool(app.should_stop),
     )
 
     def unreadable(partition: int, offset: int) -> None:
@@ -146,7 +161,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         log.warning("recovery.unreadable_plan", partition=partition, offset=offset)
 
     store = PinStore(pins, prepared.plans, unreadable)
-    reader = BulkReader(settings.broker, store)
+    reader = BulkReader(settings.broker, store, waits, group_id=settings.group_id)
     app = make_app(
         settings,
         partitions=prepared.partitions,
@@ -155,8 +170,12 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )
-    health = Health(app, metrics, store, reader)
+    watch = TopicWatch(
+        prepared.broker, prepared.topics, service="planner", every_s=settings.broker.check_topics_every_s
+    )
+    health = Health(app, metrics, store, reader, waits, watch)
     app.task(health.watch)
+    app.task(ended_by(watch.run))
     app.task(health.follow(reader, settings.follow_every_s))
     endpoint = Endpoint(
         host=settings.endpoint_host,
@@ -168,6 +187,18 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     return Planner(app, endpoint, publisher)
 
 
+def ended_by(duty: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """A task whose error ends the process: Faust would end with a code that says nothing."""
+
+    async def run() -> None:
+        try:
+            await duty()
+        except Exception as error:  # noqa: BLE001  whatever it is
+            hard_exit(error)
+
+    return run
+
+
 def _pins(settings: PlannerSettings) -> Pins:
     if settings.pin_store == "memory://":
         return MemoryPins()
@@ -177,13 +208,24 @@ def _pins(settings: PlannerSettings) -> Pins:
 
 
 class Health:
-    """Live: the loop turned lately. Ready: assigned and recovered. The mapping was loaded before there was a loop."""
+    """Live: the loop turned lately. Ready: assigned, recovered, and waiting for nobody. The mapping was loaded before
+    there was a loop."""
 
-    def __init__(self, app: faust.App, metrics: Metrics, store: PinStore, reader: BulkReader) -> None:
+    def __init__(
+        self,
+        app: faust.App,
+        metrics: Metrics,
+        store: PinStore,
+        reader: BulkReader,
+        waits: Waits,
+        topics: TopicWatch | None = None,
+    ) -> None:
+        self._topics = topics
         self._app = app
         self._metrics = metrics
         self._store = store
         self._reader = reader
+        self._waits = waits
         self._progressed_at = time.monotonic()
         self._read_then = 0
         self._turned_at = time.monotonic()
@@ -214,9 +256,18 @@ class Health:
         remaining = self._remaining()
         recovered = bool(self._app.tables.actives_ready)
         assigned = self._assigned()
+        waiting_for = self._waits.causes
+        misfits = list(self._topics.problems) if self._topics else []
         return Verdict(
-            recovered,
-            {"mapping": True, "recovered": recovered, "recovery_remaining": remaining, "partitions": assigned},
+            recovered and not waiting_for and not misfits,
+            {
+                "mapping": True,
+                "recovered": recovered,
+                "recovery_remaining": remaining,
+                "partitions": assigned,
+                "waiting_for": waiting_for,
+                **({"topics": misfits} if misfits else {}),
+            },
         )
 
     def _assigned(self) -> int:
@@ -241,7 +292,7 @@ class Health:
     def _end_if_stuck(self, *, ready: bool) -> None:
         """Faust's consumer can end up without partitions and without an error; only a new process gets out of that."""
         now, read = time.monotonic(), self._store.records_read
-        if ready or read > self._read_then:
+        if ready or read > self._read_then or self._waits.causes:
             self._progressed_at, self._read_then = now, read
         elif now - self._progressed_at > LONGEST_STANDSTILL_S:
             hard_exit(Stuck(f"neither assigned nor recovering for {LONGEST_STANDSTILL_S:.0f} s"))

@@ -1,23 +1,31 @@
 #!/bin/sh
-# Pins each image's and each task's dependencies, with hashes and for every platform; the files name no registry.
+# Pins the newest versions again, with hashes and for every platform; the files name no registry.
+#   sh requirements/lock.sh            every file
+#   sh requirements/lock.sh pip peer   these alone
 set -eu
 cd "$(dirname "$0")/.."
 UV="${UV:-uv}"
 command -v "$UV" >/dev/null || { echo "uv is needed to make the lock files: pip install uv" >&2; exit 1; }
 unset PIP_FIND_LINKS UV_FIND_LINKS || :
-compile() { # compile NAME EXTRA...
+wanted="${*:-test demo planner writer ops pip build peer}"
+compile() { # compile NAME ARGUMENT...
+    case " $wanted " in *" $1 "*) ;; *) return 0 ;; esac
     name=$1; shift
-    extras=""
-    for extra in "$@"; do extras="$extras --extra $extra"; done
-    # shellcheck disable=SC2086
-    "$UV" pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
-        --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-        --constraint "$constraint" $extras --output-file "requirements/$name.txt" pyproject.toml requirements/build.in
+    "$UV" pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url --no-emit-find-links \
+        --no-annotate --no-header --output-file "requirements/$name.txt" "$@"
+}
+ours() { # ours NAME EXTRA...: the project's own dependencies with these extras, and what builds the project
+    name=$1; shift
+    for extra in "$@"; do set -- "$@" --extra "$extra"; shift; done
+    compile "$name" --python-version 3.11 --constraint "$constraint" "$@" pyproject.toml requirements/project.in
 }
 constraint=/dev/null
-compile test test
-constraint=requirements/test.txt # the images and the demo run what was tested
-compile demo demo
-compile planner planner tracing
-compile writer writer tracing
-compile ops ops planner writer
+ours test test
+constraint=requirements/test.txt # the images, the demo and the peers run what was tested
+ours demo demo
+ours planner planner tracing
+ours writer writer tracing
+ours ops ops planner writer
+compile pip --python-version 3.11 requirements/pip.in
+compile build --python-version 3.11 --constraint "$constraint" requirements/build.in
+compile peer --python-version 3.12 --constraint "$constraint" requirements/peer.in

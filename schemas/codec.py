@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -36,16 +37,23 @@ class Undecodable(ValueError):
     """The bytes are no record of this kind. The text names types and positions, never values."""
 
 
-class NoSchemaRegistry(Undecodable):
+class UnknownSchema(Undecodable):
+    """The bytes name a schema that cannot be found: of a writer newer than this version, of another registry, made up.
+    Whether the record is any good nobody here can say. On a topic that only we write to it is good."""
+
+
+class NoSchemaRegistry(UnknownSchema):
     """The record has Confluent framing, but no schema registry is configured to look its schema up."""
 
 
 SchemaById = Callable[[int], ParsedSchema]
-"""Looks a schema up. Raises Undecodable if there is no such id, RegistryUnavailable if the registry cannot say."""
+"""Looks a schema up. Raises UnknownSchema if there is no such id, RegistryUnavailable if the registry cannot say."""
 
 
 def parse(text: str) -> ParsedSchema:
-    return cast("ParsedSchema", fastavro.parse_schema(json.loads(text)))
+    """Raises anything if the text is no schema. One without a name, a union for example, is none of ours."""
+    parsed = fastavro.parse_schema(json.loads(text))
+    return cast("ParsedSchema", parsed if isinstance(parsed, dict) else {})
 
 
 def fingerprint_of(text: str) -> int:
@@ -83,6 +91,8 @@ class Codec(Generic[R]):
     cls: type[R]
     written_as: SchemaRef
     schema_by_id: SchemaById | None = None
+    ids_at_hand: Container[int] = ()
+    """Those that `schema_by_id` answers without asking the registry."""
 
     @property
     def schemas(self) -> KnownSchemas:
@@ -93,13 +103,20 @@ class Codec(Generic[R]):
         fastavro.schemaless_writer(body, self.schemas.today, to_plain(record))
         return frame(self.written_as, body.getvalue())
 
+    def asks_nobody(self, framed: bytes) -> bool:
+        """Whether decoding goes without the schema registry."""
+        with suppress(NotFramed):
+            ref, _ = unframe(framed)
+            return not isinstance(ref, SchemaId) or ref.value in self.ids_at_hand
+        return True
+
     def decode(self, framed: bytes) -> R:
-        """Raises Undecodable; and what `schema_by_id` raises when the registry cannot be asked."""
+        """Raises Undecodable, UnknownSchema among it; and RegistryUnavailable if the registry does not say."""
         try:
             ref, body = unframe(framed)
         except NotFramed as error:
             raise Undecodable(str(error)) from None
-        written_with, today = self._schema(ref), self.schemas.today
+        written_with, today = self.schema_of(ref), self.schemas.today
         stream = io.BytesIO(body)
         try:
             plain: Any = fastavro.schemaless_reader(stream, written_with, None if written_with is today else today)
@@ -113,20 +130,36 @@ class Codec(Generic[R]):
         except (TypeError, ValueError) as error:
             raise Undecodable(f"is no {self.cls.__name__}: {type(error).__name__} in its values") from None
 
-    def _schema(self, ref: SchemaRef) -> ParsedSchema:
+    def schema_of(self, ref: SchemaRef) -> ParsedSchema:
+        """The schema that a record was written with. Raises as `decode` does."""
         match ref:
             case Fingerprint(value):
-                if value not in (known := self.schemas.by_fingerprint):
-                    raise Undecodable(
-                        f"was written with an unknown schema, fingerprint {value:016x}; is its writer newer?"
-                    )
-                return known[value]
+                return self._by_fingerprint(value)
             case SchemaId(value):
                 if self.schema_by_id is None:
                     raise NoSchemaRegistry(f"was written with schema id {value}, but no schema registry is configured")
-                return self.schema_by_id(value)
+                found = self.schema_by_id(value)
+                if _name_of(found) != _name_of(self.schemas.today):
+                    raise UnknownSchema(
+                        f"was written with schema id {value}, which the registry holds as another kind of record; "
+                        "was it filled anew?"
+                    )
+                return found
             case _:
                 assert_never(ref)
+
+    def _by_fingerprint(self, value: int) -> ParsedSchema:
+        if found := self.schemas.by_fingerprint.get(value):
+            return found
+        for other in KIND_OF.values():
+            if value in known_schemas(other).by_fingerprint:
+                raise Undecodable(f"is a {other}")
+        raise UnknownSchema(f"was written with an unknown schema, fingerprint {value:016x}; is its writer newer?")
+
+
+def _name_of(schema: ParsedSchema) -> str:
+    """Without the namespace, as Avro compares writer and reader; of an unnamed type nothing."""
+    return str(schema.get("name", "")).rpartition(".")[2]
 
 
 def single_object(cls: type[R]) -> Codec[R]:

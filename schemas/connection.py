@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import ssl
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from schemas import clients
+from schemas.clients import ClientConfig
+from schemas.environment import CaFile
 from schemas.topics import Topics
 
-ClientConfig = dict[str, str | int | float | bool]
-"""librdkafka's settings."""
+__all__ = ["BrokerSettings", "ClientConfig", "RegistrySettings", "Sasl"]
 
 
 class Sasl(BaseModel):
@@ -34,7 +37,7 @@ class BrokerSettings(BaseModel):
         default=False,
         description="Encrypt the connection and verify the broker's certificate. Needed outside a laptop.",
     )
-    ca_file: str | None = Field(
+    ca_file: CaFile | None = Field(
         None,
         description="PEM file of the authority that signed the broker's certificate; the system's own if not given.",
     )
@@ -46,8 +49,15 @@ class BrokerSettings(BaseModel):
     )
     check_topic_policies: bool = Field(
         default=True,
-        description="Refuse to start when cleanup policy or retention are not as promised. "
+        description="Refuse to start when settings of the topics are not as promised, or rights on them are missing. "
         "Off only for the embedded broker, which cannot say.",
+    )
+    check_topics_every_s: float = Field(
+        60.0,
+        gt=0,
+        le=600,
+        description="How often the topics are looked at again: what no longer fits makes the service not ready, and "
+        "ends it where it cannot go on.",
     )
 
     @model_validator(mode="after")
@@ -67,6 +77,7 @@ class BrokerSettings(BaseModel):
     def client_config(self) -> ClientConfig:
         """librdkafka's settings for any client; holds the password, so it must not be logged."""
         config: ClientConfig = {
+            **clients.librdkafka_any(),
             "bootstrap.servers": self.bootstrap_servers,
             "security.protocol": self.security_protocol.lower(),
         }
@@ -80,9 +91,31 @@ class BrokerSettings(BaseModel):
             }
         return config
 
+    def consumer_config(self) -> ClientConfig:
+        """For a consumer, whatever its group: what it reads was really said, and it commits nothing by itself."""
+        return self.client_config() | clients.librdkafka_consumer()
+
     def producer_config(self) -> ClientConfig:
         """For a producer whose records must not be lost, doubled or reordered, placed as Java's producers would."""
-        return self.client_config() | {"enable.idempotence": "true", "acks": "all", "partitioner": "murmur2_random"}
+        return self.client_config() | clients.librdkafka_producer()
+
+    def aiokafka_security(self) -> dict[str, Any]:
+        """The same connection as keyword arguments of aiokafka's clients; holds the password too."""
+        config: dict[str, Any] = {
+            "security_protocol": self.security_protocol,
+            "ssl_context": ssl.create_default_context(cafile=self.ca_file) if self.tls else None,
+        }
+        if self.sasl:
+            config |= {
+                "sasl_mechanism": self.sasl.mechanism,
+                "sasl_plain_username": self.sasl.username,
+                "sasl_plain_password": self.sasl.password.get_secret_value(),
+            }
+        return config
+
+    def aiokafka_consumer(self) -> dict[str, Any]:
+        """Keyword arguments of AIOKafkaConsumer, `bootstrap_servers` and the group's own left out."""
+        return self.aiokafka_security() | clients.aiokafka_consumer()
 
 
 class RegistrySettings(BaseModel):
@@ -93,7 +126,9 @@ class RegistrySettings(BaseModel):
     url: Annotated[str, Field(description="Base URL, for example https://registry.example:8081.")]
     username: str | None = Field(None, description="User of basic authentication.")
     password: SecretStr | None = Field(None, description="Password of basic authentication; never logged.")
-    ca_file: str | None = Field(None, description="PEM file of the authority that signed the registry's certificate.")
+    ca_file: CaFile | None = Field(
+        None, description="PEM file of the authority that signed the registry's certificate."
+    )
     register_schemas: bool = Field(
         default=True, description="Register today's schemas at start; if off, they must be registered already."
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import socket
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
-S = TypeVar("S", bound=BaseSettings)
+S = TypeVar("S", bound="Environment")
 
 
 class Misconfigured(Exception):
@@ -30,21 +33,51 @@ class Variable(NamedTuple):
     description: str
 
 
+class CertificateFile:
+    """Marks a setting as the path of a file with certificates; `unreadable_files` looks whether it is one."""
+
+
+CaFile = Annotated[str, CertificateFile()]
+
+
+class _Source(EnvSettingsSource):
+    """Hands on what should be JSON and is not, so that it is refused beside all other mistakes and not before them."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+
+class Environment(BaseSettings):
+    """Base of all settings that come from the environment alone."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the base class's arguments
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _Source(settings_cls)
+
+
 def read(cls: type[S], *, help_command: str, environ: Mapping[str, str] | None = None, **overrides: Any) -> S:
     """The settings, `overrides` on top. Raises Misconfigured. `environ` is only looked through for unknown names."""
-    prefix = _prefix(cls)
+    given = os.environ if environ is None else environ
+    names = _Names(_prefix(cls), describe(cls), help_command)
     unknown = [
-        f"{name}: is no setting; see {help_command}"
-        for name in sorted(os.environ if environ is None else environ)
-        if name.upper().startswith(prefix) and not _is_known(cls, name.upper().removeprefix(prefix))
+        names.unknown(name) for name in sorted(given) if name.upper().startswith(names.prefix) and not names.knows(name)
     ]
     try:
         settings = cls(**overrides)
     except ValidationError as error:
-        wrong = [_problem(prefix, e["loc"], e["msg"]) for e in error.errors(include_input=False, include_url=False)]
-        raise Misconfigured([*unknown, *wrong]) from None
-    except SettingsError as error:
-        raise Misconfigured([*unknown, f"{prefix}…: {error}: it must be JSON"]) from None
+        found = error.errors(include_input=False, include_url=False)
+        wrong = [_problem(cls, each, names, given) for each in found if not _follows_from_another(each, found)]
+        raise Misconfigured([*unknown, *dict.fromkeys(filter(None, wrong))]) from None
     if unknown:
         raise Misconfigured(unknown)
     return settings
@@ -55,18 +88,106 @@ def describe(cls: type[BaseSettings]) -> list[Variable]:
     return list(_variables(cls, _prefix(cls)))
 
 
+def unreadable_files(settings: BaseSettings) -> list[str]:
+    """Every file of certificates that cannot be used, by its variable. To be asked at a start: while settings are read,
+    nobody looks at files."""
+    return [
+        f"{variable}: {problem}"
+        for variable, path in _files(settings, _prefix(type(settings)))
+        if (problem := _unreadable(path))
+    ]
+
+
+class _Names:
+    """The names of all variables, and which of them somebody may have meant."""
+
+    def __init__(self, prefix: str, variables: Sequence[Variable], help_command: str) -> None:
+        self.prefix = prefix
+        self.of = {each.name: each for each in variables}
+        self._groups = {name.rsplit("__", depth)[0] for name in self.of for depth in range(1, name.count("__") + 1)}
+        self._help = help_command
+
+    def knows(self, name: str) -> bool:
+        """A group may be given as one JSON object."""
+        return name.upper() in self.of or name.upper() in self._groups
+
+    def unknown(self, name: str) -> str:
+        near = [(_nearness(name.upper(), known, self.prefix), known) for known in self.of]
+        nearness, meant = max(near, default=(0.0, ""))
+        return f"{name}: is not a known setting; {f'did you mean {meant}?' if nearness else f'see {self._help}'}"
+
+    def required(self, name: str, given: Mapping[str, str]) -> str:
+        """Of a setting that is missing: what it is for, and what somebody may have set in its place."""
+        known = [each for each in given if not each.upper().startswith(self.prefix)]
+        almost = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+        hint = f" ({almost[0]} is set: is that a slip?)" if almost else ""
+        return f"{name}: is required: {self.of[name].description.rstrip('.')}{hint}"
+
+
+def _nearness(name: str, known: str, prefix: str) -> float:
+    """0 if nobody can have meant it. Groups make up most of a name, so its last part must be alike, or almost all."""
+    name, known = name.removeprefix(prefix), known.removeprefix(prefix)
+    whole = _ratio(name.replace("__", "_"), known.replace("__", "_"))
+    last = _ratio(name.split("__")[-1], known.split("__")[-1])
+    return max(whole, last) if last > _ALIKE or whole > _ALMOST_ALIKE else 0.0
+
+
+def _ratio(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
+
+
+_ALIKE, _ALMOST_ALIKE = 0.65, 0.9
+
+
 def _prefix(cls: type[BaseSettings]) -> str:
     return str(cls.model_config["env_prefix"])
 
 
-def _is_known(cls: type[BaseSettings], name: str) -> bool:
-    """Only the first part is looked at: unknown parts of a group are refused by the group itself."""
-    return name.lower().split("__")[0] in cls.model_fields
+def _problem(cls: type[BaseSettings], error: ErrorDetails, names: _Names, given: Mapping[str, str]) -> str | None:
+    """None if it was said already, as an unknown name."""
+    name, rest = _place(cls, error["loc"], names.prefix)
+    match error["type"]:
+        case "extra_forbidden" if not rest:
+            return None if any(each.upper() == name for each in given) else names.unknown(name)
+        case "missing" if not rest:
+            inside = [each for each in names.of if each == name or each.startswith(f"{name}__")]
+            needed = [each for each in inside if names.of[each].default == "required"]
+            return "\n".join(names.required(each, given) for each in needed)
+        case "tuple_type" | "list_type" | "dict_type" | "model_type" | "model_attributes_type" if not rest:
+            return f"{name}: must be JSON: {_example(names, name)}"
+        case "union_tag_invalid":  # whose own text repeats what was given
+            context = error["ctx"]
+            return f"{name}{rest}.{context['discriminator'].strip(chr(39))}: must be one of {context['expected_tags']}"
+        case "missing":
+            return f"{name}{rest}: is required"
+    return f"{name}{rest}: {error['msg'].removeprefix('Value error, ')}"
 
 
-def _problem(prefix: str, where: Sequence[int | str], what: str) -> str:
-    name = prefix + "__".join(map(str, where)).upper() if where else "settings"
-    return f"{name}: {what.removeprefix('Value error, ')}"
+def _follows_from_another(error: ErrorDetails, found: Sequence[ErrorDetails]) -> bool:
+    """A list whose members are all refused counts as empty."""
+    where = error["loc"]
+    return error["type"] == "too_short" and any(each["loc"][: len(where)] == where for each in found if each != error)
+
+
+def _example(names: _Names, name: str) -> str:
+    if name in names.of:
+        return names.of[name].description
+    inside = next((each for each in names.of if each.startswith(f"{name}__")), name)
+    return f'{{"{inside.rsplit("__", 1)[-1].lower()}": …}}, or one variable for each member, as {inside}'
+
+
+def _place(cls: type[BaseModel], where: Sequence[int | str], prefix: str) -> tuple[str, str]:
+    """The variable, and the place within its JSON."""
+    model: type[BaseModel] | None = cls
+    name = prefix
+    for depth, part in enumerate(where):
+        name += str(part).upper()
+        field = model.model_fields.get(str(part)) if model else None
+        model = _group_of(field.annotation) if field else None
+        if model is None:
+            return name, "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in where[depth + 1 :])
+        name += "__"
+    return name.removesuffix("__") if where else "settings", ""
 
 
 def _variables(model: type[BaseModel], prefix: str) -> Iterator[Variable]:
@@ -76,6 +197,30 @@ def _variables(model: type[BaseModel], prefix: str) -> Iterator[Variable]:
             yield from _variables(group, variable + "__")
         else:
             yield Variable(variable, _default(field), field.description or "")
+
+
+def _files(model: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from _files(value, f"{prefix}{name.upper()}__")
+        elif value is not None and _is_file(field):
+            yield prefix + name.upper(), value
+
+
+def _is_file(field: FieldInfo) -> bool:
+    marks = [*field.metadata, *(mark for each in get_args(field.annotation) for mark in get_args(each))]
+    return any(isinstance(mark, CertificateFile) for mark in marks)
+
+
+def _unreadable(path: str) -> str | None:
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        return "the file holds no certificate in PEM form"
+    except OSError as error:
+        return f"the file cannot be read: {error.strerror}"
+    return None
 
 
 def _default(field: FieldInfo) -> str:

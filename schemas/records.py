@@ -77,6 +77,7 @@ class ResultStatus(StrEnum):
     BLOCKED = "blocked"
     RESUME_NEEDED = "resume_needed"
     DRY_RUN = "dry_run"
+    CLOSED = "closed"
 
 
 class BlockReason(StrEnum):
@@ -91,6 +92,7 @@ class StepOutcome(StrEnum):
     UPDATED = "updated"
     ALREADY_THERE = "already_there"
     SKIPPED = "skipped"
+    SUPERSEDED = "superseded"
     BLOCKED = "blocked"
     PLANNED = "planned"
 
@@ -159,6 +161,13 @@ class Source:
     topic: str
     partition: int
     offset: int
+    timestamp: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanPolicy:
+    redaction: str
+    transcript: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +199,9 @@ class PlannedStep:
     entity_set: str
     record_id: str
     attributes: Mapping[str, Value]
-    identity_columns: tuple[str, ...] = ()
+    increments: Mapping[str, int] = field(default_factory=dict)
+    session_column: str | None = None
+    do_not_call_column: str | None = None
     owner_candidates: tuple[OwnerCandidate, ...] = ()
     precondition: Precondition
 
@@ -201,22 +212,29 @@ class PlannedWriteback:
 
     session_id: str
     queue_item_id: str
+    campaign_id: str | None = None
+    provider_call_id: str | None = None
+    persona_version: str | None = None
     disposition: Disposition
+    opt_out: bool = False
+    policy: PlanPolicy
     digest: str
     outcome_digest: str
     mapping_fingerprint: str
     planned_by: str
     source: Source
+    started_at: datetime
     outcome_at: datetime
     baseline: ResolvedBaseline
     preceding: tuple[PrecedingPlan, ...] = ()
     steps: tuple[PlannedStep, ...]
+    retired_at: datetime | None = None
     warnings: tuple[Warning, ...] = ()
 
     @property
     def preceding_session_id(self) -> str | None:
         """The newest earlier plan of ours that the baseline does not include yet."""
-        return self.preceding[0].session_id if self.preceding else None
+        return self.preceding[-1].session_id if self.preceding else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,15 +256,49 @@ class PlanPosition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataGap:
+    entity: str
+    column: str | None = None
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastReply:
+    kind: str
+    http_status: int | None = None
+    code: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    what: str
+    by: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WritebackResult:
     """What became of one planned write-back. Key on the topic: `session_id`."""
 
     session_id: str
     queue_item_id: str
+    campaign_id: str | None = None
+    provider_call_id: str | None = None
+    disposition: Disposition
+    opt_out: bool = False
+    started_at: datetime
+    ended_at: datetime
+    mapping_fingerprint: str
     status: ResultStatus
     block_reason: BlockReason | None = None
     message: str | None = None
     conflicts: tuple[str, ...] = ()
+    gaps: tuple[MetadataGap, ...] = ()
+    last_reply: LastReply | None = None
+    first_settled_at: datetime | None = None
+    decision: Decision | None = None
     steps: tuple[StepResult, ...]
     attempts: int
     plan: PlanPosition

@@ -53,12 +53,26 @@ def literal(entity_set: str, value: object, edm: str) -> Refusal:
     return odata(entity_set, f"Cannot convert the literal '{value}' to the expected type '{edm}'.")
 
 
-def not_crlf() -> Refusal:
-    return payload("", "System.ArgumentException: Stream was not readable.")
+class UnreadableBatch(Refusal):
+    """The frame of a batch breaks off. Answered as a multipart reply that holds this refusal as its one part."""
+
+
+def not_crlf(entity_set: str) -> Refusal:
+    refusal = payload(entity_set, "System.ArgumentException: Stream was not readable.")
+    return UnreadableBatch(refusal.status, refusal.code, refusal.message)
 
 
 def batch(sentence: str) -> Refusal:
     return Refusal(400, "0x80048d19", sentence)
+
+
+def not_built(what: str) -> Refusal:
+    """What Dataverse does and the simulator does not. 501, so that it is never taken for an answer of the service."""
+    return Refusal(501, "", f"The simulator has not built {what}. Dataverse has it.")
+
+
+def too_many_to_aggregate() -> Refusal:
+    return Refusal(400, "0x8004e023", "The maximum record limit is exceeded. Reduce the number of records.")
 
 
 def missing(table: str, record_id: str) -> Refusal:
@@ -201,6 +215,28 @@ def has_children() -> Refusal:
 
 def disabled_owner(user_id: str) -> Refusal:
     return Refusal(403, "0x80041d1f", f"The user with id {user_id} is disabled and cannot own records.")
+
+
+def access_team_owner(team_id: str) -> Refusal:
+    return invalid_argument(f"The team with id {team_id} is an access team and cannot own records.")
+
+
+def secured(verb: str) -> Refusal:
+    """The published texts; create, read and update have a code each."""
+    if verb == "update":
+        return Refusal(
+            403,
+            "0x8004f507",
+            "The user doesn't have AttributePrivilegeUpdate and not granted shared access for a secured attribute"
+            " during update operation",
+        )
+    code = {"create": "0x8004f502", "read": "0x8004f504"}[verb]
+    return Refusal(
+        403,
+        code,
+        f"The user does not have {verb} permissions to a secured field. The requested operation could not be"
+        " completed.",
+    )
 
 
 def privilege(user_id: str, verb: str, table: str, type_code: int) -> Refusal:

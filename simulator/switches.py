@@ -36,6 +36,25 @@ class Switches:
     # Which tables have CreateMultiple, UpdateMultiple and UpsertMultiple. Documentation lists them for many standard
     # tables, and not for task and phonecall.
     bulk_messages: Literal["custom", "all_but_activities"] = "custom"
+    # A time without an offset in a column of behavior UserLocal: the OData layer wants one, or takes it for UTC.
+    time_without_zone: Literal["refuse", "utc"] = "refuse"
+    # A time with an offset other than zero in a column that belongs to no time zone: refused, its clock kept, or UTC.
+    time_zone_independent_offset: Literal["refuse", "keep", "convert"] = "refuse"
+    # A condition or an order on a secured column that the caller may not read: refused, or the column is null.
+    secured_condition: Literal["refuse", "null"] = "refuse"
+    # Making an access team the owner of a row.
+    access_team_owner: Literal["refuse", "accept"] = "refuse"
+    # `$top` together with `Prefer: odata.maxpagesize`: documented to be ignored; or refused.
+    top_with_page_size: Literal["ignore_top", "refuse"] = "ignore_top"
+    # A lookup by its logical name (the name of its navigation property) in $select, $filter and $orderby: documented to
+    # be no property (`_name_value` is), or taken for it.
+    lookup_by_logical_name: Literal["refuse", "take"] = "refuse"
+    # TOP and OFFSET … FETCH in SQL: documented by Microsoft's SDK, and documented not to be supported by the preview.
+    sql_paging: Literal["take", "refuse"] = "take"
+    # A Content-ID on every operation of a change set: documented as a possibility, and needed by OData.
+    content_id: Literal["optional", "required"] = "optional"
+    # `$1` in a change set for an operation that was answered with return=representation, hence without OData-EntityId.
+    reference_after_representation: Literal["take", "refuse"] = "take"
     # Status of "the user is not a member of the organization".
     not_a_member_status: Literal["403", "401"] = "403"
 

@@ -9,11 +9,16 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import structlog
 
 LogFormat = Literal["auto", "json", "console"]
+
+
+def form_named(text: str | None) -> LogFormat:
+    """What the setting asks for, before the settings are read: their mistakes are log lines too."""
+    return next((form for form in get_args(LogFormat) if form == (text or "").lower()), "auto")
 
 
 def configure_logs(*, service: str, level: str = "info", form: LogFormat = "auto") -> None:

@@ -4,8 +4,11 @@ writer: one shared mistake would cancel itself out.
     assert findings(log, plans, results) == []
 
 What is checked, each finding with the promise it breaks: every step took effect at most once (W2), a change set landed
-whole or not at all (W3), plans of one queue item in order (W4), nothing lost (W2), no person's change overwritten and
-no column outside the plan's sent (W7).
+whole or not at all (W3), plans of one queue item in order (W4), nothing lost (W2), every attempt counted once, on what
+the row held (W2), no person's change overwritten and no column outside the plan's sent (W7).
+
+A plan that came late, behind a later session of its queue item, or an opt-out in a conflict, updates the queue item in
+part: the attempt count, do-not-call, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,12 +17,20 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from schemas.records import BlockReason, Operation, PlannedWriteback, ResultStatus, WritebackResult
+from schemas.records import (
+    BlockReason,
+    Operation,
+    PlannedStep,
+    PlannedWriteback,
+    ResultStatus,
+    StepOutcome,
+    WritebackResult,
+)
 
 Entry = Mapping[str, Any]
 
 QUEUE_ITEM, PHONE_CALL, TASK = "medx_callqueueitem", "phonecall", "task"
-SESSION = "medx_lastsessionid"
+SESSION, ATTEMPTS, FLAG = "medx_lastsessionid", "medx_attemptcount", "medx_donotcall"
 _BOOKKEEPING = {"modifiedon", "versionnumber", "_modifiedby_value", "_owninguser_value", "_owningbusinessunit_value"}
 
 
@@ -41,6 +52,7 @@ def findings(
     landed = _landed(ours)
     return [
         *_more_than_once(ours, plans),
+        *_miscounted(ours, plans, last),
         *_out_of_order(landed, plans),
         *_lost(ours, landed, plans, last),
         *_in_pieces(ours, landed, plans, last),
@@ -74,7 +86,9 @@ def _more_than_once(ours: Sequence[Entry], plans: Sequence[PlannedWriteback]) ->
     sessions = Counter(session for _, session, _ in updates)
     yield from (f"W2 the queue item update of {s} took effect {n} times" for s, n in sessions.items() if s and n > 1)
     yield from (
-        f"W2 queue item {item} was updated without a new session, entry {e['seq']}" for item, s, e in updates if not s
+        f"W2 queue item {item} was updated without a new session, entry {e['seq']}"
+        for item, s, e in updates
+        if not s and not _is_partial(e)
     )
     yield from (
         f"W2 queue item {item} was created by an update, entry {e['seq']}"
@@ -83,11 +97,46 @@ def _more_than_once(ours: Sequence[Entry], plans: Sequence[PlannedWriteback]) ->
     )
 
 
+def _is_partial(entry: Entry) -> bool:
+    return set(entry["changes"]) - _BOOKKEEPING <= {ATTEMPTS, FLAG}
+
+
+def _miscounted(
+    ours: Sequence[Entry], plans: Sequence[PlannedWriteback], results: Mapping[str, WritebackResult]
+) -> Iterable[str]:
+    """Each session that placed a call adds one, when it lands or when it is recorded late; a full column stays."""
+    by_session = {plan.session_id: plan for plan in plans}
+    parts: Counter[str] = Counter()
+    for item, session, entry in _landed(ours):
+        before, after = entry["changes"].get(ATTEMPTS) or [None, None]
+        if ATTEMPTS in entry["changes"] and after != (before or 0) + 1:
+            yield f"W2 entry {entry['seq']} counts {before} up to {after} on queue item {item}"
+        plan = by_session.get(session)
+        if plan and ATTEMPTS in entry["changes"] and not _update(plan).increments:
+            yield f"W2 {session} placed no call, and was counted"
+        parts[item] += not session and ATTEMPTS in entry["changes"]
+    late = Counter(plan.queue_item_id for plan in by_session.values() if _came_late(results.get(plan.session_id)))
+    yield from (
+        f"W2 queue item {item} was counted {n} times without a session, for {late[item]} late ones"
+        for item, n in parts.items()
+        if n > late[item]
+    )
+
+
+def _update(plan: PlannedWriteback) -> PlannedStep:
+    return next(step for step in plan.steps if step.operation is Operation.UPDATE_QUEUE_ITEM)
+
+
+def _came_late(result: WritebackResult | None) -> bool:
+    return result is not None and any(step.outcome is StepOutcome.SUPERSEDED for step in result.steps)
+
+
 def _out_of_order(landed: Sequence[tuple[str, str, Entry]], plans: Sequence[PlannedWriteback]) -> Iterable[str]:
     place = {plan.session_id: number for number, plan in enumerate(plans)}
     by_item: dict[str, list[int]] = defaultdict(list)
     for item, session, _ in landed:
-        by_item[item].append(place.get(session, -1))
+        if session:
+            by_item[item].append(place.get(session, -1))
     yield from (
         f"W4 the plans of queue item {item} landed out of order: {found}"
         for item, found in by_item.items()
@@ -108,8 +157,10 @@ def _lost(
         if result is None:
             yield f"W2 nobody was told what became of {plan.session_id}"
         elif result.status is ResultStatus.COMPLETED or result.block_reason is BlockReason.ELIGIBILITY:
-            missing = [s.operation for s in plan.steps if _is_create(s.operation) and s.record_id not in created]
-            missing += [] if plan.session_id in updated else [Operation.UPDATE_QUEUE_ITEM]
+            late = _came_late(result)
+            wanted = [s for s in plan.steps if s.operation is Operation.CREATE_PHONE_CALL or not late]
+            missing = [s.operation for s in wanted if _is_create(s.operation) and s.record_id not in created]
+            missing += [] if late or plan.session_id in updated else [Operation.UPDATE_QUEUE_ITEM]
             if missing:
                 yield f"W2 {plan.session_id} is said to have landed, but lacks {', '.join(missing)}"
         elif result.status is ResultStatus.BLOCKED and not result.message:
@@ -129,7 +180,7 @@ def _in_pieces(
         there = {s.operation for s in plan.steps if _is_create(s.operation) and s.record_id in created}
         result = results.get(plan.session_id)
         conflict = result is not None and result.block_reason is BlockReason.CONFLICT_DETECTED
-        if there and plan.session_id not in updated and not conflict:
+        if there and plan.session_id not in updated and not conflict and not _came_late(result):
             yield f"W3 {plan.session_id} landed in pieces: {', '.join(sorted(there))} without the queue item's update"
         if conflict and (plan.session_id in updated or Operation.CREATE_TASK in there):
             yield f"W3 {plan.session_id} is a conflict, but more than the call was written"
@@ -162,14 +213,16 @@ def _overwritten(
 
 def _concerned(plan: PlannedWriteback) -> set[str]:
     """The columns in which a person's change is a conflict."""
-    update = next(step for step in plan.steps if step.operation is Operation.UPDATE_QUEUE_ITEM)
-    return {*plan.baseline.columns, *update.attributes}
+    update = _update(plan)
+    set_by_it = {FLAG} if update.attributes.get(FLAG) is True else set()
+    return {*plan.baseline.columns, *update.attributes} - {*update.increments, *set_by_it}
 
 
 def _strange_columns(ours: Sequence[Entry], plans: Sequence[PlannedWriteback]) -> Iterable[str]:
     by_session = {plan.session_id: plan for plan in plans}
     for _, session, entry in _landed(ours):
         if plan := by_session.get(session):
-            update = next(step for step in plan.steps if step.operation is Operation.UPDATE_QUEUE_ITEM)
-            if strange := sorted(set(entry["changes"]) - set(update.attributes) - _BOOKKEEPING):
+            update = _update(plan)
+            planned = {*update.attributes, *update.increments}
+            if strange := sorted(set(entry["changes"]) - planned - _BOOKKEEPING):
                 yield f"W7 {session} changed columns outside its plan: {', '.join(strange)}"

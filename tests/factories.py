@@ -14,6 +14,7 @@ from schemas.records import (
     Operation,
     PlannedStep,
     PlannedWriteback,
+    PlanPolicy,
     PlanPosition,
     Precondition,
     QueueStatus,
@@ -68,7 +69,7 @@ def make_step(**overrides: Any) -> PlannedStep:
         "entity_set": "phonecalls",
         "record_id": an_id("phone call 1"),
         "attributes": {"subject": "Disposition: no_answer.", "medx_idempotencykey": "sess-000001"},
-        "identity_columns": ("medx_idempotencykey",),
+        "session_column": "medx_idempotencykey",
         "precondition": Precondition.MUST_NOT_EXIST,
     }
     return PlannedStep(**given | overrides)
@@ -87,7 +88,7 @@ def make_plan(**overrides: Any) -> PlannedWriteback:
         operation=Operation.COMPLETE_PHONE_CALL,
         record_id=call.record_id,
         attributes={"statecode": 1, "statuscode": 2},
-        identity_columns=(),
+        session_column=None,
         precondition=Precondition.MUST_EXIST,
     )
     update = make_step(
@@ -99,10 +100,11 @@ def make_plan(**overrides: Any) -> PlannedWriteback:
             "medx_callstatus": 0,
             "medx_lastdisposition": "no_answer",
             "medx_lastsessionid": session_id,
-            "medx_attemptcount": 1,
             "medx_lasterror": None,
         },
-        identity_columns=(),
+        increments={"medx_attemptcount": 1},
+        session_column="medx_lastsessionid",
+        do_not_call_column="medx_donotcall",
         precondition=Precondition.MUST_MATCH_BASELINE,
     )
     given: dict[str, Any] = {
@@ -114,6 +116,8 @@ def make_plan(**overrides: Any) -> PlannedWriteback:
         "mapping_fingerprint": "f" * 64,
         "planned_by": "0.1.0",
         "source": Source(topic="call-outcomes", partition=0, offset=0),
+        "started_at": NOON,
+        "policy": PlanPolicy(redaction="redact", transcript="summary-only"),
         "outcome_at": NOON + timedelta(minutes=3),
         "baseline": ResolvedBaseline(
             captured_at=NOON - timedelta(minutes=5),
@@ -137,6 +141,10 @@ def make_result(**overrides: Any) -> WritebackResult:
     given: dict[str, Any] = {
         "session_id": "sess-000001",
         "queue_item_id": an_id("queue item 1"),
+        "disposition": Disposition.NO_ANSWER,
+        "started_at": NOON,
+        "ended_at": NOON + timedelta(minutes=3),
+        "mapping_fingerprint": "f" * 64,
         "status": ResultStatus.COMPLETED,
         "steps": (
             StepResult(

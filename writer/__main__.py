@@ -1,32 +1,35 @@
 """`python -m writer`: the writer as a process.
 
-Exit codes: 0 stopped on SIGTERM · 69 a dependency cannot be reached at start · 70 must be restarted, nothing unsettled
-was committed · 78 misconfigured, restarting does not help.
+Exit codes: 0 stopped on SIGTERM · 64 called wrongly · 69 a dependency cannot be reached at start · 70 must be
+restarted, nothing unsettled was committed · 78 misconfigured (settings, rights, topics), restarting does not help.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 import structlog
 
-from schemas.broker import BrokerUnavailable, UnfitTopics, check_topics
+from schemas.broker import BrokerUnavailable
 from schemas.environment import Misconfigured
 from schemas.registry import RegistryUnavailable, SchemaRefused
-from telemetry.logs import configure_logs
+from telemetry.logs import configure_logs, form_named
 from telemetry.tracing import TracingNotInstalled, configure_tracing
+from writer.core import results
 from writer.core.replies import Kind
 from writer.dataverse_facts import FactsUnavailable
 from writer.errors import MustRestart
 from writer.metrics import Metrics
 from writer.settings import WriterSettings, describe, read_settings
-from writer.wiring import VERSION, build_facts, build_pool, required_topics, run
+from writer.wiring import CHECK_S, VERSION, build_facts, build_pool, run, view_of_broker
 
-EX_UNAVAILABLE, EX_SOFTWARE, EX_CONFIG = 69, 70, 78
+EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_CONFIG = 64, 69, 70, 78
 
 EXAMPLES = """
 examples:
@@ -46,32 +49,36 @@ settings, from the environment:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    configure_logs(service="writer", form=form_named(os.environ.get("WRITER_LOG_FORMAT")))
+    complain = _print if options.command == "check" else _log
     try:
         settings = read_settings()
         configure_logs(service="writer", level=settings.log_level, form=settings.log_format)
         configure_tracing(service="writer", version=VERSION)
         return asyncio.run(_check(settings) if options.command == "check" else _run(settings))
-    except (Misconfigured, UnfitTopics) as error:
-        return _complain(error.problems, EX_CONFIG)
+    except Misconfigured as error:
+        return complain(error.problems, EX_CONFIG)
     except (SchemaRefused, TracingNotInstalled) as error:
-        return _complain([str(error)], EX_CONFIG)
+        return complain([str(error)], EX_CONFIG)
     except (BrokerUnavailable, RegistryUnavailable) as error:
-        return _complain([str(error)], EX_UNAVAILABLE)
+        return complain([str(error)], EX_UNAVAILABLE)
 
 
 async def _run(settings: WriterSettings) -> int:
-    """The service's task group raises groups; one of ours in it says what to do, anything else is a crash."""
+    """The service's task group raises groups; ours in it say what to do, anything else is a crash."""
     log = structlog.get_logger("writer")
     try:
         await run(settings)
     except BaseExceptionGroup as group:
         errors = list(_leaves(group))
         for error in errors:
-            if isinstance(error, MustRestart):
+            if isinstance(error, Misconfigured):
+                _log(error.problems, EX_CONFIG)
+            elif isinstance(error, MustRestart):
                 log.error("service.must_restart", why=str(error))  # noqa: TRY400  nothing unforeseen: no place is needed
             else:
                 log.exception("service.crashed", exc_info=error)  # type and place: its text may quote a record (B1)
-        return EX_SOFTWARE
+        return EX_CONFIG if any(isinstance(error, Misconfigured) for error in errors) else EX_SOFTWARE
     return 0
 
 
@@ -85,21 +92,20 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 async def _check(settings: WriterSettings) -> int:
     """One line per finding; 0 if all is well."""
-    broker = settings.broker
-    partitions = await asyncio.to_thread(check_topics, broker, required_topics(broker, write=settings.write))
-    found = [(True, f"topics are as promised, {partitions} partitions each")]
+    topics = await asyncio.to_thread(view_of_broker(settings).checked, timeout_s=CHECK_S)
+    found = [(True, f"topics are as promised, {topics.partitions} partitions each")]
     pool = build_pool(settings, Metrics())
     try:
         for channel in pool.channels:
             judgement = await pool.greet(channel)
             ok = judgement.kind is Kind.DONE
-            what = "signed in" if ok else f"not signed in: {judgement.meaning} (status {judgement.status})"
+            what = "signed in" if ok else f"not signed in: {results.why_it_waits(judgement)}"
             found.append((ok, f"{channel.dataverse.name}: {what}"))
         try:
             await build_facts(settings, pool).reach()
             found.append((True, "metadata can be read"))
         except FactsUnavailable as failure:
-            found.append((False, f"metadata cannot be read: {failure.judgement.meaning}"))
+            found.append((False, f"metadata cannot be read: {results.why_it_waits(failure.judgement)}"))
     finally:
         await pool.close()
     for ok, line in found:
@@ -107,14 +113,29 @@ async def _check(settings: WriterSettings) -> int:
     return 0 if all(ok for ok, _ in found) else EX_UNAVAILABLE
 
 
-def _complain(problems: Sequence[str], code: int) -> int:
+def _log(problems: Sequence[str], code: int) -> int:
+    """Of a service: as lines of its log, in its format."""
+    event = "writer.unavailable" if code == EX_UNAVAILABLE else "writer.misconfigured"
     for problem in problems:
-        sys.stderr.write(f"writer: {problem}\n")
+        structlog.get_logger("writer").error(event, problem=problem, exit_code=code)
     return code
 
 
+def _print(problems: Sequence[str], code: int) -> int:
+    """Of a command: for the person who called it."""
+    for problem in problems:
+        sys.stderr.write(f"FAIL {problem}\n")
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m writer",
         description="Makes planned write-backs true in Dataverse: once, in order, nothing lost. Dry run by default.",
         epilog=EXAMPLES + "\n".join(_described()),

@@ -1,7 +1,8 @@
 """What waits: in its lane, for its time, or for a slot. Loop only.
 
 The running plan of a lane is its head, from when it may start until it is settled, moved or dropped. A head is under
-way (a task works on it), has a timer, or is in `ready`; nothing else.
+way (a task works on it), has a timer, is held (`may_start` said no: the results of its partition are being read), or is
+in `ready`; nothing else.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
+from enum import Enum, auto
 from heapq import heappop, heappush
 
 from writer.core.lanes import Lanes
@@ -21,8 +23,21 @@ _LONGEST_ABSENCE_S = PatienceLimits().longest_absence
 """A record's header may ask for no more: a damaged one must not keep its lane waiting for years."""
 
 
+class Start(Enum):
+    """Whether a plan may go to the CRM, once its lane and its time let it."""
+
+    NOW = auto()
+    LATER = auto()
+    """At `look_again`."""
+    NEVER = auto()
+    """There is nothing to do; whoever said so finishes it."""
+
+
 class Backlog:
-    def __init__(self) -> None:
+    def __init__(self, may_start: Callable[[Work], Start] = lambda _: Start.NOW) -> None:
+        self._may_start = may_start
+        self._held: dict[int, list[Work]] = {}
+        """Heads that may not start yet, by partition."""
         self._lanes: Lanes[Work] = Lanes()
         self._heads: dict[str, Work] = {}
         self._ready: list[tuple[tuple[int, int, int], int, Work]] = []
@@ -59,6 +74,12 @@ class Backlog:
     def again_first(self, work: Work) -> None:
         """Nothing was wrong with it: before all that are younger, as soon as there is a slot."""
         self._again(work, 0.0)
+
+    def look_again(self, partition: int) -> None:
+        """Plans of this partition that were held may start now, or be held again."""
+        for work in self._held.pop(partition, ()):
+            if not work.dropped:
+                self._make_ready(work)
 
     def finished(self, work: Work) -> None:
         """It is done with, in whatever way; the next of its lane starts."""
@@ -103,12 +124,14 @@ class Backlog:
         """Drops what only waits; what is under way stays ours. Returns the heads that were dropped."""
         for partition in partitions:
             self._lanes.drop(partition)
+            self._held.pop(partition, None)
         return self._drop([work for work in self._of(partitions) if not work.under_way])
 
     def drop(self, partitions: Collection[int]) -> list[Work]:
         """Drops everything. A plan under way keeps its lane until its task returns, so that nothing works beside it."""
         for partition in partitions:
             self._lanes.drop(partition)
+            self._held.pop(partition, None)
         return self._drop(self._of(partitions))
 
     async def quiet_within(self, partitions: Collection[int], seconds: float) -> None:
@@ -143,8 +166,14 @@ class Backlog:
 
     def _make_ready(self, work: Work) -> None:
         work.timer = None
-        heappush(self._ready, (work.rank or _rank(work), next(self._ties), work))
-        self.wake.set()
+        match self._may_start(work):
+            case Start.NOW:
+                heappush(self._ready, (work.rank or _rank(work), next(self._ties), work))
+                self.wake.set()
+            case Start.LATER:
+                self._held.setdefault(work.partition, []).append(work)
+            case Start.NEVER:
+                pass
 
     def _move_on(self, work: Work) -> None:
         if self._heads.get(work.lane) is work:

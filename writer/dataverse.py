@@ -28,7 +28,18 @@ _UNAUTHORIZED = 401
 
 
 class NeverSent(Exception):
-    """The request did not reach the service: nothing can have happened."""
+    """The request did not reach the service: nothing can have happened. `advice`: what a person must do, if known."""
+
+    advice = ""
+
+
+class Untrusted(NeverSent):
+    """The service's certificate cannot be verified."""
+
+    advice = (
+        "The certificate of Dataverse's address cannot be verified. Check WRITER_DATAVERSE__URL, and set "
+        "WRITER_DATAVERSE__CA_FILE to the authority that signed the certificate."
+    )
 
 
 class Unanswered(Exception):
@@ -73,6 +84,11 @@ class Dataverse(Protocol):
         """Unix time; None if there is no token yet, or none is needed."""
         ...
 
+    @property
+    def credential_expires_at(self) -> float | None:
+        """Unix time at which the secret or certificate expires; None if that is not known."""
+        ...
+
     async def send(self, request: Request) -> Reply:
         """Any answer, whatever its status. Raises NeverSent, Unanswered, SignInRefused, SignInUnavailable."""
         ...
@@ -114,6 +130,10 @@ class DataverseClient:
     @property
     def token_expires_at(self) -> float | None:
         return self._tokens.expires_at
+
+    @property
+    def credential_expires_at(self) -> float | None:
+        return self._tokens.credential_expires_at
 
     async def send(self, request: Request) -> Reply:
         token = await self._tokens.token()
@@ -187,6 +207,6 @@ def _translated() -> Iterator[None]:
         httpx2.UnsupportedProtocol,
         httpx2.InvalidURL,
     ) as error:
-        raise NeverSent(type(error).__name__) from None
+        raise (Untrusted if "CERTIFICATE_VERIFY_FAILED" in str(error) else NeverSent)(type(error).__name__) from None
     except (httpx2.HTTPError, TimeoutError) as error:
         raise Unanswered(type(error).__name__) from None

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from writer.core.batch import Request
-from writer.core.gate import Column, ColumnType, Table
+from writer.core.gate import Column, ColumnType, Table, TimeBehavior
 
 Json = dict[str, Any]
 
-CATALOGUE = Request("GET", "EntityDefinitions?$select=LogicalName,EntitySetName")
-"""Every table's name in both of its forms."""
+CATALOGUE = Request("GET", "EntityDefinitions?$select=LogicalName,EntitySetName,IsOptimisticConcurrencyEnabled")
+"""Every table's name in both of its forms, and whether its rows can be updated under an etag."""
 
 _TYPES: Mapping[str, ColumnType] = {
     "String": ColumnType.STRING,
@@ -42,14 +42,19 @@ _CASTS: Mapping[str, str] = {
     "StringAttributeMetadata": _LENGTH,
     "MemoAttributeMetadata": _LENGTH,
     "IntegerAttributeMetadata": _RANGE,
+    "BigIntAttributeMetadata": _RANGE,
     "DecimalAttributeMetadata": _RANGE,
     "DoubleAttributeMetadata": _RANGE,
     "MoneyAttributeMetadata": _RANGE,
     "PicklistAttributeMetadata": _OPTIONS,
     "StateAttributeMetadata": _OPTIONS,
     "StatusAttributeMetadata": _OPTIONS,
+    "DateTimeAttributeMetadata": "?$select=LogicalName,Format,DateTimeBehavior",
 }
-_COLUMNS = "Attributes?$select=LogicalName,AttributeType,AttributeOf,IsValidForCreate,IsValidForUpdate"
+_COLUMNS = (
+    "Attributes?$select=LogicalName,AttributeType,AttributeOf,IsValidForCreate,IsValidForUpdate,IsValidForRead,"
+    "IsSecured,SourceType"
+)
 _LINKS = "ManyToOneRelationships?$select=ReferencingEntityNavigationPropertyName,ReferencedEntity,ReferencingAttribute"
 _OWNERS = ("systemuser", "team")
 """What a column of type Owner may point to; its relationship names an abstract table."""
@@ -79,7 +84,15 @@ def catalogue(answer: Json) -> dict[str, str]:
     return {one["LogicalName"]: one["EntitySetName"] for one in answer["value"] if one.get("EntitySetName")}
 
 
-def table_facts(answers: Sequence[Json], entity_sets: Mapping[str, str]) -> TableFacts:
+def without_concurrency(answer: Json) -> frozenset[str]:
+    """Entity sets of tables whose rows cannot be updated under an etag."""
+    tables = answer["value"]
+    return frozenset(one["EntitySetName"] for one in tables if one.get("IsOptimisticConcurrencyEnabled") is False)
+
+
+def table_facts(
+    answers: Sequence[Json], entity_sets: Mapping[str, str], *, optimistic_concurrency: bool = True
+) -> TableFacts:
     """The answers to `questions`, in order. Raises KeyError, TypeError or ValueError if they are no metadata."""
     attributes, relationships, *casts = (answer["value"] for answer in answers)
     own: dict[str, Json] = {}
@@ -91,7 +104,8 @@ def table_facts(answers: Sequence[Json], entity_sets: Mapping[str, str]) -> Tabl
         if not one.get("AttributeOf")
     }
     return TableFacts(
-        Table(columns, _links(attributes, relationships, entity_sets)), _shown_as(attributes, relationships)
+        Table(columns, _links(attributes, relationships, entity_sets), optimistic_concurrency),
+        _shown_as(attributes, relationships),
     )
 
 
@@ -100,11 +114,24 @@ def _column(attribute: Json, own: Json) -> Column:
         type=_TYPES.get(attribute["AttributeType"], ColumnType.OTHER),
         valid_for_create=bool(attribute["IsValidForCreate"]),
         valid_for_update=bool(attribute["IsValidForUpdate"]),
+        valid_for_read=attribute.get("IsValidForRead") is not False,
+        computed=attribute.get("SourceType") in _COMPUTED,
+        secured=attribute.get("IsSecured") is True,
+        behavior=_behavior(own),
         max_length=own.get("MaxLength"),
         minimum=own.get("MinValue"),
         maximum=own.get("MaxValue"),
         options=_option_values(own) if "OptionSet" in own or "GlobalOptionSet" in own else None,
     )
+
+
+_COMPUTED = (1, 2, 3)
+"""Calculated, rolled up, by formula."""
+
+
+def _behavior(own: Json) -> TimeBehavior:
+    shown = own.get("DateTimeBehavior") or {}
+    return TimeBehavior(shown.get("Value", TimeBehavior.USER_LOCAL))
 
 
 def _option_values(own: Json) -> frozenset[int]:

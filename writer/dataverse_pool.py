@@ -7,6 +7,7 @@ else. A plan is not tied to an identity, since preconditions and record ids carr
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 import uuid
@@ -28,15 +29,29 @@ from writer.core.batch import (
     paired,
 )
 from writer.core.pacing import Pacer
-from writer.core.replies import Judgement, Kind, Meaning, Sent, judge, lost, never_sent, retry_after, sent_with
+from writer.core.replies import (
+    Judgement,
+    Kind,
+    Meaning,
+    Sent,
+    judge,
+    lost,
+    never_sent,
+    not_signed_in,
+    retry_after,
+    sent_with,
+)
+from writer.core.sign_in import SignInFault, SignInTrouble
 from writer.dataverse import Dataverse, NeverSent, Reply, Unanswered
 from writer.dataverse import Request as HttpRequest
-from writer.identity import SignInRefused, SignInUnavailable
+from writer.identity import SignInFailed
 from writer.metrics import Metrics
 
 Part = Request | ChangeSet
 
-_SIGN_IN_FAILED = Judgement(Kind.BROKEN, Meaning.SIGN_IN)
+_NOT_DATAVERSE = (
+    "The address answers, but not as Dataverse does. Check WRITER_DATAVERSE__URL, and what stands before the CRM."
+)
 _LONGEST_NAP_S = 1.0
 _REST_S = 15.0
 _LONG_S = 10.0
@@ -73,6 +88,8 @@ class Channel:
     pacer: Pacer
     resting_until: float = -math.inf
     signed_in: bool = False
+    fault: SignInFault | None = None
+    """What is wrong with its sign-in at present."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,8 @@ class Pool:
     ) -> None:
         self.channels = tuple(channels)
         self._metrics = metrics
+        for channel in self.channels:
+            metrics.expect(channel.dataverse.name)
         self._api_path = api_path
         self._clock = clock
         self._replied = asyncio.Event()
@@ -174,10 +193,12 @@ class Pool:
         try:
             reply = await channel.dataverse.send(HttpRequest("GET", "WhoAmI"))
             judgement, hint = judge(reply.status, reply.headers, reply.body, now=time.time()), _hint(reply)
-        except (NeverSent, Unanswered):
-            judgement = never_sent()
-        except (SignInRefused, SignInUnavailable):
-            judgement = _SIGN_IN_FAILED
+            if judgement.kind is Kind.DONE and not _is_who_am_i(reply):
+                judgement = Judgement(Kind.TRANSIENT, Meaning.SUSPECT, reply.status, advice=_NOT_DATAVERSE)
+        except (NeverSent, Unanswered) as error:
+            judgement = never_sent(error.advice if isinstance(error, NeverSent) else "")
+        except SignInFailed as failure:
+            judgement = self._not_signed_in(channel, failure.fault)
         now = self._clock()
         channel.pacer.replied(judgement, started=started, now=now, plans=0, hint=hint)
         self._note(channel, "who_am_i", judgement, now - started)
@@ -191,17 +212,28 @@ class Pool:
         try:
             content_type, body = encode(parts, boundary=f"batch_{uuid.uuid4().hex}", api_path=self._api_path)
         except ValueError:  # a name or id of the plan would break a line: nothing was sent, nothing ever can be
-            return self._all(parts, Judgement(Kind.REFUSED, Meaning.INVALID), started), None
+            return self._all(parts, Judgement(Kind.PERMANENT, Meaning.INVALID), started), None
         request = HttpRequest("POST", "$batch", headers | {"Content-Type": content_type}, body, traceparent)
         try:
             reply = await channel.dataverse.send(request)
-        except NeverSent:
-            return self._all(parts, never_sent(), started), None
+        except NeverSent as error:
+            return self._all(parts, never_sent(error.advice), started), None
         except Unanswered:
             return self._all(parts, lost(), started), None
-        except (SignInRefused, SignInUnavailable):
-            return self._all(parts, _SIGN_IN_FAILED, started), None
+        except SignInFailed as failure:
+            return self._all(parts, self._not_signed_in(channel, failure.fault), started), None
         return self._read(parts, reply, started), _hint(reply)
+
+    def _not_signed_in(self, channel: Channel, fault: SignInFault) -> Judgement:
+        """Told in the log when the cause changes, and counted each time."""
+        self._metrics.sign_in_failures.labels(channel.dataverse.name, fault.trouble, fault.code).inc()
+        if channel.fault != fault:
+            channel.fault = fault
+            log = structlog.get_logger("writer")
+            log.error(
+                "identity.not_signed_in", identity=channel.dataverse.name, cause=fault.trouble, what_to_do=str(fault)
+            )
+        return not_signed_in(fault)
 
     def _read(self, parts: Sequence[Part], reply: Reply, started: float) -> Exchange:
         """A batch reply may come with the status of its first error; what it holds counts."""
@@ -238,12 +270,17 @@ class Pool:
 
     def _note(self, channel: Channel, operation: str, judgement: Judgement, seconds: float) -> None:
         refused_sign_in = judgement.meaning is Meaning.SIGN_IN
+        if refused_sign_in and judgement.status is not None:
+            self._not_signed_in(channel, SignInFault(SignInTrouble.NOT_ACCEPTED, judgement.code))
         channel.signed_in = not refused_sign_in and (channel.signed_in or judgement.kind is Kind.DONE)
+        if judgement.kind is Kind.DONE:
+            channel.fault = None
+        self._metrics.signed_in.labels(channel.dataverse.name).set(channel.signed_in)
         if refused_sign_in:
             channel.resting_until = self._clock() + _REST_S
         self._metrics.requests.labels(operation, judgement.kind).inc()
         self._metrics.request_seconds.labels(operation).observe(seconds)
-        if judgement.kind is Kind.BUSY:
+        if judgement.kind is Kind.THROTTLED:
             wait = max(0.0, channel.pacer.held_until - self._clock())
             self._metrics.throttle_wait.labels(channel.dataverse.name).inc(wait)
 
@@ -279,7 +316,7 @@ def _heaviest(exchange: Exchange) -> Judgement:
     """What pacing must hear: throttling may hide in a part, and how long it lasts in another one or outside of all.
     Any other trouble there is that of a plan, and holds up nobody else (W5).
     """
-    throttled = [part.judgement for part in exchange.parts if part.judgement.kind is Kind.BUSY]
+    throttled = [part.judgement for part in exchange.parts if part.judgement.kind is Kind.THROTTLED]
     if not throttled:
         return replace(exchange.whole, retry_after=None) if exchange.whole.kind is Kind.DONE else exchange.whole
     told = [one.retry_after for one in (*throttled, exchange.whole) if one.retry_after is not None]
@@ -289,3 +326,11 @@ def _heaviest(exchange: Exchange) -> Judgement:
 def _hint(reply: Reply) -> int | None:
     raw = reply.headers.get("x-ms-dop-hint", "")
     return int(raw) if raw.isdecimal() else None
+
+
+def _is_who_am_i(reply: Reply) -> bool:
+    """Whether it is Dataverse that answered: a captive portal says 200 to everything."""
+    try:
+        return "UserId" in json.loads(reply.body)
+    except (ValueError, TypeError, RecursionError):
+        return False

@@ -47,7 +47,15 @@ class Dispatcher:
         self._patience = patience
         self._settling = settling
         self._metrics = metrics
-        self._emitter = Emitter(pool, facts, settling.telling, write=write, spawn=spawn, following=backlog.following)
+        self._emitter = Emitter(
+            pool,
+            facts,
+            settling.telling,
+            write=write,
+            spawn=spawn,
+            following=backlog.following,
+            history=settling.history,
+        )
         self._batching = Batching(most=most)
         self._spawn = spawn
         self._stopping = False
@@ -83,7 +91,7 @@ class Dispatcher:
             self._pool.give_back(slot)
 
     def _is_cleared(self, work: Work) -> bool:
-        work.cleared = self._facts.cached_verdict(work.plan)
+        work.clear(self._facts.cached_verdict(work.plan))
         return work.cleared is not None
 
     async def _clear(self, work: Work) -> None:
@@ -108,7 +116,9 @@ class Dispatcher:
     def _act_on(self, told: Round) -> None:
         """At once: no verdict waits for those of other plans (W5)."""
         self._log_round(told)
+        now = time.monotonic()
         for work, verdict in told.verdicts.items():
+            work.sent_at = now - (told.exchange.seconds if told.exchange else 0.0)
             self._spawn(self._settling.act_on(work, verdict))
 
     def _log_round(self, told: Round) -> None:

@@ -15,17 +15,42 @@ what next:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
-from schemas.records import BlockReason, OwnerCandidate, PlannedStep, ResultStatus, WritebackResult
+from schemas.records import OwnerCandidate, PlannedStep, WritebackResult
 from writer.core import results
 from writer.core.batch import Failed
-from writer.core.emission import Emission, Read, call_activity, first_etag, full, get, of_steps, reads
+from writer.core.emission import (
+    NO_LIMITS,
+    Emission,
+    Limits,
+    Read,
+    at_limit,
+    baseline_row,
+    call_activity,
+    full,
+    get,
+    late,
+    of_steps,
+    reads,
+    update_step,
+)
 from writer.core.gate import Blocked
-from writer.core.reconcile import Conflict, Landed, Missing, Observations, SomebodyElses, Superseded, reconcile
+from writer.core.history import History
+from writer.core.reconcile import (
+    Conflict,
+    Finding,
+    ForeignRecord,
+    Landed,
+    Late,
+    Missing,
+    NoQueueItem,
+    Observations,
+    reconcile,
+)
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
 from writer.core.results import Telling
 from writer.dataverse_facts import Facts, FactsUnavailable
@@ -54,16 +79,16 @@ class Later:
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
-    """Settled by an earlier run, whose result stands: it knew what cannot be told any more."""
+class AlreadySettled:
+    """An earlier result of this session says that nothing is left to do: nothing is sent, and nothing published."""
 
 
 def unanswered(failure: FactsUnavailable) -> Later:
     """Metadata could not be asked for. Being told to wait is no attempt of the plan."""
-    return Later(failure.judgement, counted=failure.judgement.kind is not Kind.BUSY)
+    return Later(failure.judgement, counted=failure.judgement.kind is not Kind.THROTTLED)
 
 
-Verdict = Done | Over | Later
+Verdict = Done | AlreadySettled | Later
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +99,17 @@ class _Reading:
 @dataclass(frozen=True, slots=True)
 class _Writing:
     emission: Emission
-    conflict: Conflict | None = None
-    """The call alone is recorded, because of this."""
+    found: Finding | None = None
+    """What it was decided on; None for the first attempt, under the baseline's etag."""
+    at_limit: tuple[str, ...] = ()
+    """Counters that stay at their maximum."""
     ahead: Work | None = None
     """The plan behind in the lane: its records are read in the same request, as they stand once this has landed."""
-    row_was_read: bool = False
-    """The queue item is there, as a read just before has shown."""
+
+    @property
+    def row_was_read(self) -> bool:
+        """The queue item is there, as a read just before has shown."""
+        return self.found is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +146,7 @@ class Emitter:
         *,
         write: bool,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
+        history: Callable[[Work], History | None],
         following: Callable[[Work], Work | None] = lambda _: None,
     ) -> None:
         self._pool = pool
@@ -123,6 +154,7 @@ class Emitter:
         self._telling = telling
         self._spawn = spawn
         self._write = write
+        self._history = history
         self._following = following
 
     async def emit(self, works: Sequence[Work], slot: Slot, told: Told) -> Exchange | None:
@@ -162,14 +194,15 @@ class Emitter:
         """Why this is not to be asked any more. What was put together for another owner is over, too."""
         if work.dropped:
             return never_sent()
-        before, work.cleared = _owners(work), self._facts.cached_verdict(work.plan)
+        before = _owners(work)
+        work.clear(self._facts.cached_verdict(work.plan))
         if work.cleared is None or (isinstance(ask, _Writing) and _owners(work) != before):
             return _NOT_CLEARED
         return None
 
     def _tell(self, said: Mapping[Work, _Said], exchange: Exchange | None, told: Told, rounds: int) -> dict[Work, _Ask]:
         """Tells the verdicts, begins to doubt, and returns what has to be asked next."""
-        verdicts = {work: one for work, one in said.items() if isinstance(one, (Done, Over, Later))}
+        verdicts = {work: one for work, one in said.items() if isinstance(one, (Done, AlreadySettled, Later))}
         asks = {work: one for work, one in said.items() if isinstance(one, (_Reading, _Writing))}
         if verdicts or exchange:
             told(Round(verdicts, exchange, len(said) - len(verdicts)))
@@ -185,13 +218,18 @@ class Emitter:
         seen, work.seen = work.seen, None
         if seen and time.monotonic() - seen.at < _FRESH_S and not work.read_first:
             return self._decided(work, seen.observed)
-        etag = first_etag(work.plan)
-        if work.read_first or etag is None or work.plan.preceding or not self._write:
+        row = baseline_row(work.plan)
+        if work.read_first or row is None or work.plan.preceding or not self._write:
             return _Reading(reads(work.plan))
-        return self._writing(work, full(work.plan, _owners(work), etag))
+        emission = full(work.plan, _owners(work), row, _limits(work))
+        return self._writing(work, emission, None, at_limit(update_step(work.plan), row, _limits(work)))
 
-    def _writing(self, work: Work, emission: Emission, *, row_was_read: bool = False) -> _Writing:
-        return _Writing(emission, row_was_read=row_was_read, ahead=None if work.alone else self._ahead_of(work))
+    def _writing(
+        self, work: Work, emission: Emission, found: Finding | None, full_up: tuple[str, ...] = ()
+    ) -> _Writing:
+        """Landed whole, it lets the plan behind it in its lane go on without another read."""
+        whole = found is None or isinstance(found, Missing)
+        return _Writing(emission, found, full_up, ahead=self._ahead_of(work) if whole and not work.alone else None)
 
     def _ahead_of(self, work: Work) -> Work | None:
         """Nothing is asked for a plan that the gate does not clear: it may hold what no request can."""
@@ -224,7 +262,7 @@ class Emitter:
         match ask:
             case _Reading(wanted):
                 return self._gets(wanted)
-            case _Writing(emission, _, ahead):
+            case _Writing(emission=emission, ahead=ahead):
                 return [emission.change_set, *(self._gets(reads(ahead.plan)) if ahead else ())]
         assert_never(ask)
 
@@ -267,40 +305,45 @@ class Emitter:
                 ask.ahead.seen = Seen(self._observed(ask.ahead, reads(ask.ahead.plan), heard[1:]), time.monotonic())
 
     def _decided(self, work: Work, observed: Observations) -> Verdict | _Ask:
-        telling = self._telling(work)
-        match reconcile(work.plan, observed):
-            case Landed():
-                return Done(self._as_rehearsed(results.landed(telling, ())))
-            case Superseded():
-                return Over() if self._write else Done(results.rehearsed(telling, ()))
-            case Missing(steps, etag):
-                if not self._write:
-                    return Done(results.rehearsed(telling, steps))
-                return self._writing(work, of_steps(work.plan, steps, _owners(work), etag), row_was_read=True)
-            case Conflict() as found:
-                if not self._write:
-                    return Done(_rehearsed_conflict(telling, found))
-                if found.call_steps:
-                    return _Writing(call_activity(work.plan, found.call_steps), found)
-                return Done(results.conflict(telling, found, ()))
-            case SomebodyElses(step_index):
-                return Done(results.somebody_elses(telling, step_index))
+        if (history := self._history(work)) is None:
+            work.look_back = True
+            return Later(_RESULTS_UNREAD, counted=False)
+        if (settled := history.of(work.session_id)) is not None and settled.needs_nothing:
+            return AlreadySettled()
+        found = reconcile(work.plan, observed, history)
+        if not self._write:
+            return Done(_dry_run(self._telling(work), found))
+        return self._next(work, found)
 
-    def _as_rehearsed(self, result: WritebackResult) -> WritebackResult:
-        return result if self._write else replace(result, status=ResultStatus.DRY_RUN, block_reason=None)
+    def _next(self, work: Work, found: Finding) -> Verdict | _Ask:
+        """What to send for this finding; its result if nothing is left to send."""
+        plan, owners, limits = work.plan, _owners(work), _limits(work)
+        match found:
+            case Missing(steps, row):
+                full_up = at_limit(update_step(plan), row, limits)
+                return self._writing(work, of_steps(plan, steps, owners, row, limits), found, full_up)
+            case Late(steps, row, counts, sets_do_not_call) if steps or found.touches_row:
+                emission = late(plan, steps, owners, row, limits, counts=counts, sets_do_not_call=sets_do_not_call)
+                return self._writing(work, emission, found, at_limit(update_step(plan), row, limits) if counts else ())
+            case Conflict(_, steps, row) if steps or row:
+                return self._writing(work, call_activity(plan, steps, row), found)
+            case NoQueueItem(steps) if steps:
+                return self._writing(work, call_activity(plan, steps), found)
+            case _:
+                return Done(_result(self._telling(work), found, ()))
 
     def _written(self, work: Work, ask: _Writing, reply: PartReply) -> _Said:
         judgement = reply.judgement
         sent = [step.step_index for step in ask.emission.steps]
         if judgement.kind is Kind.DONE:
             telling = self._telling(work)
-            if ask.conflict:
-                return Done(results.conflict(telling, ask.conflict, sent, judgement))
-            return Done(results.landed(telling, sent, judgement))
+            full_up = tuple(results.at_maximum(column) for column in ask.at_limit)
+            telling = replace(telling, warnings=(*telling.warnings, *full_up))
+            return Done(_result(telling, ask.found, sent, judgement))
         failing = reply.answer.index if isinstance(reply.answer, Failed) else None
         if judgement.meaning is Meaning.GONE and failing is None and ask.row_was_read:
-            judgement = replace(judgement, kind=Kind.REFUSED, meaning=Meaning.DRIFT)  # then a linked record is
-        if judgement.kind is Kind.UNKNOWN:
+            judgement = replace(judgement, kind=Kind.PERMANENT, meaning=Meaning.DRIFT)  # then a linked record is
+        if judgement.kind is Kind.AMBIGUOUS:
             work.read_first = True
             return _Reading(reads(work.plan))
         return self._not_done(work, judgement, None if failing is None else sent[failing])
@@ -308,16 +351,16 @@ class Emitter:
     def _not_done(self, work: Work, judgement: Judgement, failing: int | None = None) -> Verdict | _Doubting:
         """Trouble waits, a refusal blocks; but what could come from drifted metadata is verified anew, once."""
         match judgement.kind:
-            case Kind.BUSY:
+            case Kind.THROTTLED:
                 return Later(judgement, counted=False)
-            case Kind.REFUSED if judgement.meaning is Meaning.DRIFT and not work.doubted:
+            case Kind.PERMANENT if judgement.meaning is Meaning.DRIFT and not work.doubted:
                 return _Doubting()
-            case Kind.REFUSED:
+            case Kind.PERMANENT:
                 return Done(results.refused(self._telling(work), judgement, failing))
             case _ if judgement.meaning is Meaning.TOO_LARGE:
                 return Done(results.refused(self._telling(work), judgement, failing))
             case _:
-                work.read_first = work.read_first or judgement.kind is Kind.UNKNOWN
+                work.read_first = work.read_first or judgement.kind is Kind.AMBIGUOUS
                 return Later(judgement)
 
     async def _doubt(self, work: Work, told: Told, rounds: int) -> None:
@@ -332,19 +375,21 @@ class Emitter:
             return unanswered(failure)
         if isinstance(verdict, Blocked):
             return Done(results.metadata(self._telling(work), verdict.gaps))
-        work.cleared = verdict
+        work.clear(verdict)
         return self._first(work)
 
 
-_FIGHT = Judgement(Kind.BROKEN, Meaning.SUSPECT)
+_FIGHT = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
 """Nobody fights for ever: after some rounds at the back of the topic a person is asked."""
-_NOT_CLEARED = Judgement(Kind.BROKEN, Meaning.DRIFT)
+_RESULTS_UNREAD = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
+"""The results of this partition are still being read: what was asked is asked again then."""
+_NOT_CLEARED = Judgement(Kind.TRANSIENT, Meaning.DRIFT)
 """The gate has to be asked again, and the plan begins anew."""
 
 
 def _may_be_the_company(reply: PartReply) -> bool:
     """Refused as a whole, or too large, of one part too: only what goes alone is known to be at fault itself (W5)."""
-    whole = reply.answer is None and reply.judgement.kind is Kind.REFUSED
+    whole = reply.answer is None and reply.judgement.kind is Kind.PERMANENT
     return whole or reply.judgement.meaning is Meaning.TOO_LARGE
 
 
@@ -361,12 +406,35 @@ def _step(work: Work, step_index: int) -> PlannedStep:
     return next(step for step in work.plan.steps if step.step_index == step_index)
 
 
-def _rehearsed_conflict(telling: Telling, found: Conflict) -> WritebackResult:
-    what = "the queue item was deleted" if found.deleted else f"somebody changed {', '.join(found.columns)}"
-    return replace(
-        results.rehearsed(telling, found.call_steps),
-        status=ResultStatus.BLOCKED,
-        block_reason=BlockReason.CONFLICT_DETECTED,
-        conflicts=found.columns,
-        message=f"Checked against the CRM; nothing was written. It would be blocked: {what} after the call was taken.",
-    )
+def _limits(work: Work) -> Limits:
+    return work.cleared.limits if work.cleared else NO_LIMITS
+
+
+def _result(
+    telling: Telling, found: Finding | None, sent: Collection[int], reply: Judgement | None = None
+) -> WritebackResult:
+    """What is told once everything that this finding asks for has landed; None is the first attempt."""
+    match found:
+        case None | Landed() | Missing():
+            return results.landed(telling, sent, reply)
+        case Late():
+            return results.late(telling, found, sent, reply)
+        case Conflict():
+            return results.conflict(telling, found, sent, reply)
+        case NoQueueItem():
+            return results.no_queue_item(telling, found, sent, reply)
+        case ForeignRecord(step_index):
+            return results.foreign_record(telling, step_index)
+    assert_never(found)
+
+
+def _dry_run(telling: Telling, found: Finding) -> WritebackResult:
+    """W8: what would have become of it, and nothing sent."""
+    match found:
+        case Missing(steps) | Late(steps):
+            return results.dry_run(telling, steps)
+        case Landed():
+            return results.dry_run(telling, ())
+        case Conflict() | NoQueueItem() | ForeignRecord():
+            return results.would_be_blocked(_result(telling, found, ()))
+    assert_never(found)

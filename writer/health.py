@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from schemas.topic_watch import TopicWatch
 from telemetry.endpoint import Verdict
 from writer.dataverse_facts import Facts
 from writer.dataverse_pool import Pool
@@ -23,8 +24,16 @@ class Health:
     """Asked from the endpoint's thread; reads plain values only."""
 
     def __init__(
-        self, service: Service, pool: Pool, facts: Facts, *, write: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        service: Service,
+        pool: Pool,
+        facts: Facts,
+        *,
+        write: bool,
+        topics: TopicWatch | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._topics = topics
         self._service = service
         self._pool = pool
         self._facts = facts
@@ -43,6 +52,8 @@ class Health:
             "assigned": self._service.joined,
             "signed_in": any(signed_in.values()),
             "metadata_verified": self._facts.reachable,
+            "topics_fit": self._topics is None or self._topics.fit,
         }
+        problems = list(self._topics.problems) if self._topics else []
         mode = "write" if self._write else "dry run"
-        return Verdict(all(checks.values()), {**checks, "identities": signed_in, "mode": mode})
+        return Verdict(all(checks.values()), {**checks, "identities": signed_in, "mode": mode, "topics": problems})

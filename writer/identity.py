@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.core.exceptions import AzureError
 from azure.identity import (
     CertificateCredential,
     ClientSecretCredential,
@@ -22,7 +24,10 @@ from azure.identity import (
     ManagedIdentityCredential,
     WorkloadIdentityCredential,
 )
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import pkcs12
 
+from writer.core.sign_in import SignInFault, SignInTrouble, fault_of
 from writer.settings import (
     CertificateIdentity,
     ClientSecretIdentity,
@@ -34,11 +39,19 @@ from writer.settings import (
 )
 
 
-class SignInRefused(Exception):
-    """The token service says no: wrong secret, expired certificate, unknown application. A person must act."""
+class SignInFailed(Exception):
+    """There is no token. `fault` says why, and who must do what."""
+
+    def __init__(self, name: str, fault: SignInFault) -> None:
+        super().__init__(f"{name}: {fault}")
+        self.fault = fault
 
 
-class SignInUnavailable(Exception):
+class SignInRefused(SignInFailed):
+    """The token service itself says no: wrong secret, expired certificate, unknown application. A person must act."""
+
+
+class SignInUnavailable(SignInFailed):
     """The token service could not be asked. Try again later."""
 
 
@@ -63,6 +76,11 @@ class TokenSource(Protocol):
         """Unix time at which the token in use expires; None if there is none yet, or never will be."""
         ...
 
+    @property
+    def credential_expires_at(self) -> float | None:
+        """Unix time at which its secret or certificate expires; None if that is not known."""
+        ...
+
     async def token(self) -> str | None:
         """A valid token, None if none is needed. Raises SignInRefused, SignInUnavailable."""
         ...
@@ -78,6 +96,7 @@ class NoSignIn:
     """For the simulator on this machine."""
 
     expires_at = None
+    credential_expires_at = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -94,15 +113,21 @@ class NoSignIn:
 
 
 class EntraTokens:
-    """Tokens of one application user. `make` builds a credential with an empty cache: that is how one is forced to
-    ask anew, whatever its kind.
+    """Tokens of one application user. `make` builds a credential with an empty cache and reads its files: that is how
+    one is forced to ask anew, whatever its kind, and how a renewed secret or certificate is picked up after a refusal.
     """
 
-    def __init__(self, name: str, scope: str, make: Callable[[], Credential]) -> None:
+    def __init__(
+        self, name: str, scope: str, make: Callable[[], Credential], expiry: Callable[[], float | None] = lambda: None
+    ) -> None:
         self.name = name
         self._scope = scope
         self._make = make
+        self._expiry = expiry
+        self.credential_expires_at = expiry()
         self._credential = make()
+        self._refused = False
+        """The credential in use was refused: its files are read again before the next question."""
         self._held: AccessToken | None = None
         self._asking: asyncio.Future[AccessToken] | None = None
         """Still without an answer: nobody asks the same credential beside it."""
@@ -116,19 +141,25 @@ class EntraTokens:
         if self._held and self._held.expires_on - time.time() > _RENEW_BEFORE_S:
             return self._held.token
         async with self._one_at_a_time:
+            if self._refused:
+                self._build_anew()
             return await self._ask()
 
     async def renewed(self, rejected: str | None) -> str | None:
         async with self._one_at_a_time:
             if self._held and self._held.token != rejected:
                 return self._held.token  # many requests failed together; one of them has asked already
-            try:
-                renewed = self._make()
-            except (OSError, ValueError) as error:  # its file is gone or damaged at present
-                raise SignInUnavailable(f"{self.name}: cannot sign in anew: {type(error).__name__}") from None
-            self._credential.close()
-            self._credential, self._asking = renewed, None
+            self._build_anew()
             return await self._ask()
+
+    def _build_anew(self) -> None:
+        try:
+            renewed = self._make()
+            self.credential_expires_at = self._expiry()
+        except (OSError, ValueError):  # its file is gone or damaged at present
+            raise SignInUnavailable(self.name, SignInFault(SignInTrouble.PROOF_UNREADABLE)) from None
+        self._credential.close()
+        self._credential, self._asking, self._refused = renewed, None, False
 
     async def _ask(self) -> str:
         if self._asking is None:
@@ -139,13 +170,14 @@ class EntraTokens:
             async with asyncio.timeout(_PATIENCE_S):
                 self._held = await asyncio.shield(asking)
         except TimeoutError:
-            raise SignInUnavailable(f"{self.name}: the token service does not answer") from None
+            raise SignInUnavailable(self.name, SignInFault(SignInTrouble.UNREACHABLE)) from None
         except CredentialUnavailableError as error:
-            raise SignInUnavailable(f"{self.name}: no token: {type(error).__name__}") from None
-        except ClientAuthenticationError as error:
-            raise SignInRefused(f"{self.name}: the token service refuses this identity{_aadsts(error)}") from None
+            fault = fault_of(str(error), otherwise=SignInTrouble.NO_IDENTITY)
+            raise SignInUnavailable(self.name, fault) from None
         except (AzureError, OSError, ValueError) as error:
-            raise SignInUnavailable(f"{self.name}: the token service cannot be asked: {type(error).__name__}") from None
+            fault = fault_of(str(error))
+            self._refused = True
+            raise (SignInRefused if fault.refused else SignInUnavailable)(self.name, fault) from None
         finally:
             if asking.done():
                 self._asking = None
@@ -189,17 +221,12 @@ _RENEW_BEFORE_S = 300.0
 """As azure-identity does; asking it any earlier would only cost a thread."""
 
 
-def _aadsts(error: Exception) -> str:
-    """The error's number, such as AADSTS7000215; its text may quote ids and is not kept."""
-    return next((f" ({word.strip(':')})" for word in str(error).split() if word.startswith("AADSTS")), "")
-
-
 def token_source(identity: Identity, index: int, *, scope: str, sign_in: SignInSettings) -> TokenSource:
     """The tokens of the `index`-th configured identity. Raises ValueError if the credential cannot be built."""
     name = f"{identity.kind}-{index}"
     if isinstance(identity, NoIdentity):
         return NoSignIn(name)
-    return EntraTokens(name, scope, lambda: credential(identity, sign_in))
+    return EntraTokens(name, scope, lambda: credential(identity, sign_in), lambda: expiry_of(identity))
 
 
 def credential(
@@ -215,7 +242,7 @@ def credential(
         options["disable_instance_discovery"] = True
     match identity:
         case ClientSecretIdentity():
-            secret = identity.client_secret.get_secret_value()
+            secret = secret_of(identity)
             return ClientSecretCredential(identity.tenant_id, identity.client_id, secret, **options)
         case CertificateIdentity():
             password = identity.certificate_password
@@ -235,3 +262,37 @@ def credential(
                 token_file_path=identity.token_file,
                 **options,
             )
+
+
+def secret_of(identity: ClientSecretIdentity) -> str:
+    """From the settings, or from its file as it is now. Raises OSError; ValueError if the file is empty."""
+    if identity.client_secret is not None:
+        return identity.client_secret.get_secret_value()
+    secret = Path(str(identity.client_secret_file)).read_text("utf-8").strip()
+    if not secret:
+        raise ValueError("the file with the client secret is empty")
+    return secret
+
+
+def expiry_of(identity: Identity) -> float | None:
+    """When the secret or certificate expires, Unix time; None if that is not known. Raises OSError, ValueError."""
+    match identity:
+        case ClientSecretIdentity(client_secret_expires_at=datetime() as at):
+            return at.timestamp()
+        case CertificateIdentity():
+            password = identity.certificate_password
+            return _certificate_expiry(
+                Path(identity.certificate_file).read_bytes(), password.get_secret_value().encode() if password else None
+            )
+        case _:
+            return None
+
+
+def _certificate_expiry(content: bytes, password: bytes | None) -> float:
+    """Of the certificate in a PEM or PKCS12 file. Raises ValueError."""
+    if b"-----BEGIN" in content:
+        return x509.load_pem_x509_certificate(content).not_valid_after_utc.timestamp()
+    found = pkcs12.load_pkcs12(content, password).cert
+    if found is None:
+        raise ValueError("the file holds no certificate")
+    return found.certificate.not_valid_after_utc.timestamp()

@@ -33,7 +33,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from schemas.broker_errors import Kind, kind_of, missing_right
 from schemas.connection import ClientConfig
+from schemas.environment import Misconfigured
+from schemas.rights import Operation, Right
 from telemetry.librdkafka import client_log
 from writer.errors import MustRestart
 
@@ -113,6 +116,8 @@ class ConsumerOptions:
     heartbeat_interval_ms: int
     max_poll_interval_ms: int
     release_within_s: float
+    rights: Sequence[Right] = ()
+    """What it needs on the broker, for the text of an error."""
 
     def for_protocol(self, protocol: GroupProtocol) -> ClientConfig:
         config: ClientConfig = self.config | {
@@ -142,15 +147,6 @@ _NO_SUCH_PROTOCOL = {
     KafkaError.UNSUPPORTED_VERSION,
     KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001  its public name
     KafkaError._FATAL,  # noqa: SLF001  how librdkafka says it; before the first assignment there is no other cause
-}
-_HARMLESS = {
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-    KafkaError._TRANSPORT,  # noqa: SLF001
-    KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001  we were stopped and woke up: librdkafka joins again by itself
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
 }
 
 _Order = Callable[[Consumer], None]
@@ -218,7 +214,8 @@ class ConsumerThread:
             self._fail(error)  # not closed: progress is not committed by chance
 
     def _fail(self, error: BaseException) -> None:
-        what = MustRestart(f"the consumer cannot go on: {_said(error)}")
+        forbidden = isinstance(error, Misconfigured)
+        what = error if forbidden else MustRestart(f"the consumer cannot go on: {_said(error)}")
         self._stopping.set()
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_fail_once, self.failed, what)
@@ -269,8 +266,13 @@ class ConsumerThread:
         never_joined = self._options.protocol is None and self.protocol == "consumer" and self._epoch == 0
         if never_joined and error.code() in _NO_SUCH_PROTOCOL:
             raise _TooOld
-        if error.fatal() or (error.code() not in _HARMLESS and not error.retriable()):
-            raise MustRestart(error.name())
+        match kind_of(error):
+            case Kind.PASSES:
+                return
+            case Kind.FORBIDDEN:
+                raise Misconfigured([missing_right(error, self._options.rights, doing=Operation.READ)])
+            case _:
+                raise MustRestart(error.name())
 
     def _fall_back(self, consumer: Consumer) -> Consumer:
         """The broker is older than KIP-848: the same again with the classic protocol."""
@@ -430,7 +432,7 @@ async def _awaited(answer: Awaitable[Mapping[int, Position]]) -> Mapping[int, Po
     return await answer
 
 
-def _fail_once(future: asyncio.Future[None], error: Exception) -> None:
+def _fail_once(future: asyncio.Future[None], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
 

@@ -14,7 +14,10 @@ from typing import Protocol, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from schemas.broker_errors import Kind, kind_of, missing_right
 from schemas.connection import ClientConfig
+from schemas.environment import Misconfigured
+from schemas.rights import Operation
 from telemetry.librdkafka import client_log
 from writer.errors import MustRestart, RecordTooLarge
 
@@ -22,18 +25,6 @@ _POLL_S = 0.1
 _QUEUE_FULL_S = 0.02
 _LARGEST = 64 * 1024 * 1024
 """Before compression, so that the broker's own limit decides: it holds for what is compressed."""
-_NOT_YET = {
-    KafkaError._MSG_TIMED_OUT,  # noqa: SLF001  its public name
-    KafkaError._TRANSPORT,  # noqa: SLF001
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-    KafkaError._TIMED_OUT,  # noqa: SLF001
-    KafkaError.NOT_ENOUGH_REPLICAS,
-    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-}
-_TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -42,7 +33,8 @@ class Publisher(Protocol):
     async def publish(
         self, topic: str, partition: int, *, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> int:
-        """The record's offset, once all in-sync replicas have it. Raises MustRestart if they never will."""
+        """The record's offset, once all in-sync replicas have it. Raises MustRestart if they never will, and
+        Misconfigured if a right is missing."""
         ...
 
 
@@ -72,10 +64,15 @@ class BrokerPublisher:
             told = await self._once(topic, partition, key, value, headers)
             if isinstance(told, int):
                 return told
-            if told.fatal() or (told.code() not in _NOT_YET and not told.retriable()):
-                refused = RecordTooLarge if told.code() in _TOO_LARGE else MustRestart
-                raise refused(f"the broker refuses a record for {topic}: {told.name()}")
-            self._on_wait(told.name())
+            match kind_of(told):
+                case Kind.PASSES:
+                    self._on_wait(told.name())
+                case Kind.TOO_LARGE:
+                    raise RecordTooLarge(f"the broker refuses a record for {topic}: {told.name()}")
+                case Kind.FORBIDDEN:
+                    raise Misconfigured([missing_right(told, (), doing=Operation.WRITE, name=topic)])
+                case Kind.REFUSED:
+                    raise MustRestart(f"the broker refuses a record for {topic}: {told.name()}")
 
     async def _once(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers

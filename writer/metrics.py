@@ -5,17 +5,58 @@
 from __future__ import annotations
 
 import math
+from collections import Counter as Tally
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from schemas.records import BlockReason, ResultStatus
+from writer.core.replies import Kind
+from writer.core.sign_in import SignInTrouble
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """Label values are closed lists of ours or the service's codes, never anything of a record (B1)."""
+    """Label values are closed lists of ours or the service's codes, never anything of a record (B1). A counter exists
+    with 0 for each of its labels from the start, or the first count would be invisible to `increase()`.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, version: str = "unknown", mode: str = "unknown") -> None:
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.build_info = Gauge(
+            "writeback_build_info",
+            "Always 1: which version runs, and whether it writes or is a dry run.",
+            ["service", "version", "mode"],
+            registry=registry,
+        )
+        self.build_info.labels("writer", version, mode).set(1)
+        self.signed_in = Gauge(
+            "writeback_signed_in",
+            "1 while Dataverse accepts this identity, 0 from the start until it does, and from a refusal on.",
+            ["identity"],
+            registry=registry,
+        )
+        self.sign_in_failures = Counter(
+            "writeback_sign_in_failures_total",
+            "Failed sign-ins by cause and by the token service's own code; docs/operators.md says what to do.",
+            ["identity", "cause", "code"],
+            registry=registry,
+        )
+        self.credential_expiry = Gauge(
+            "writeback_credential_expiry_timestamp_seconds",
+            "When the secret or certificate of this identity expires, Unix time; only where that is known.",
+            ["identity"],
+            registry=registry,
+        )
+        self.held_plans = Gauge(
+            "writeback_held_plans",
+            "Plans that Dataverse refuses and that are not blocked, since no plan that needs the same lands: the "
+            "installation is at fault, and a person must act.",
+            ["reason"],
+            registry=registry,
+        )
+        self.tell_held(Tally())
         self.oldest_unsettled_age = Gauge(
             "writeback_oldest_unsettled_plan_age_seconds",
             "Age of the oldest plan that was taken and is not settled; 0 if there is none.",
@@ -32,12 +73,19 @@ class Metrics:
         self.outcomes = Counter(
             "writeback_outcomes_total", "Plans by what became of them.", ["status", "reason"], registry=registry
         )
+        for status in ResultStatus:
+            self.outcomes.labels(status, "")
+        for reason in BlockReason:
+            self.outcomes.labels(ResultStatus.BLOCKED, reason)
         self.requests = Counter(
             "writeback_requests_total",
             "Requests to Dataverse by operation and by the class of their reply.",
             ["operation", "class"],
             registry=registry,
         )
+        for operation in OPERATIONS:
+            for kind in Kind:
+                self.requests.labels(operation, kind)
         self.request_seconds = Histogram(
             "writeback_request_seconds",
             "How long Dataverse took to answer.",
@@ -63,8 +111,21 @@ class Metrics:
             ["identity"],
             registry=registry,
         )
-        self.replays = Counter(
-            "writeback_replays_total", "Plans appended again to the back of the topic.", registry=registry
+        self.requeues = Counter(
+            "writeback_requeues_total",
+            "Plans that were requeued: appended again to the planned topic.",
+            registry=registry,
+        )
+        self.settled_before = Counter(
+            "writeback_settled_before_total",
+            "Plans that were read again after they had settled: nothing was sent for them.",
+            registry=registry,
+        )
+        self.retried_after_result = Counter(
+            "writeback_retried_after_result_total",
+            "Plans with a final result that were replayed and ran out of their retry budget. Their result stays as it "
+            "is; they are tried again.",
+            registry=registry,
         )
         self.token_expiry = Gauge(
             "writeback_token_expiry_timestamp_seconds",
@@ -82,6 +143,12 @@ class Metrics:
         self.rejected = Counter(
             "writeback_rejected_records_total", "Records on the planned topic that are no plans.", registry=registry
         )
+        self.unreadable_partitions = Gauge(
+            "writeback_unreadable_partitions",
+            "Partitions that stand still since nobody can say what their next plan holds: its schema is not known to "
+            "this version or to the schema registry, or the registry does not answer in its own words.",
+            registry=registry,
+        )
         self.commit_failures = Counter(
             "writeback_commit_failures_total", "Commits the broker did not take.", ["code"], registry=registry
         )
@@ -89,3 +156,19 @@ class Metrics:
             "writeback_outage", "1 while most plans fail and everything waits for Dataverse.", registry=registry
         )
         self.partitions = Gauge("writeback_assigned_partitions", "Partitions that are ours now.", registry=registry)
+
+    def tell_held(self, plans: Tally[str]) -> None:
+        """How many plans are held, by reason."""
+        for reason in BlockReason:
+            self.held_plans.labels(reason).set(plans[reason])
+
+    def expect(self, identity: str) -> None:
+        """An identity of this writer: its counters begin with 0."""
+        self.signed_in.labels(identity).set(0)
+        self.throttle_wait.labels(identity)
+        for cause in SignInTrouble:
+            self.sign_in_failures.labels(identity, cause, "")
+
+
+OPERATIONS = ("write", "read", "metadata", "owners", "who_am_i")
+"""What the writer asks Dataverse for."""

@@ -12,14 +12,16 @@ from schemas import headers
 from schemas.codec import Codec
 from schemas.records import WritebackResult
 from schemas.topics import Topics
+from writer.core.history import settled_as
 from writer.errors import RecordTooLarge
 from writer.kafka_consumer import Taken
 from writer.kafka_producer import Publisher
+from writer.results_index import NOT_FINAL
 from writer.work import Work
 
 
 class Outbox:
-    """`write` off: results go to the rehearsals, and nothing else is published (W8)."""
+    """`write` off: results go to the topic of dry runs, and nothing else is published (W8)."""
 
     def __init__(
         self, publisher: Publisher, topics: Topics, codec: Codec[WritebackResult], *, name: str, write: bool
@@ -32,10 +34,13 @@ class Outbox:
 
     async def result(self, work: Work, result: WritebackResult) -> None:
         """Returns when the result is acknowledged. Raises MustRestart."""
-        topic = self._topics.writeback_results if self._write else self._topics.writeback_rehearsals
-        trace = [(headers.TRACEPARENT, work.traceparent)] if work.traceparent else []
+        topic = self._topics.writeback_results if self._write else self._topics.writeback_dry_run
+        settled = settled_as(result) or NOT_FINAL
+        beside = [(headers.SETTLED_AS, settled.encode())]
+        if work.traceparent:
+            beside.append((headers.TRACEPARENT, work.traceparent))
         await self._publisher.publish(
-            topic.name, work.partition, key=work.session_id.encode(), value=self._codec.encode(result), headers=trace
+            topic.name, work.partition, key=work.session_id.encode(), value=self._codec.encode(result), headers=beside
         )
 
     async def again(self, work: Work, *, count: int, at: datetime) -> int:
@@ -45,7 +50,7 @@ class Outbox:
             work.partition,
             key=work.record.key,
             value=work.record.value,
-            headers=headers.appended_again(work.record.headers, count=count, at=at),
+            headers=headers.requeued(work.record.headers, count=count, at=at, first_ms=work.first_appended_ms),
         )
 
     async def rejected(self, record: Taken, reasons: Sequence[headers.Reason]) -> None:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from schemas import headers
 from writer.core.lanes import Window, WindowLimits
-from writer.core.ledger import Commit, Ledger
+from writer.core.ledger import Commit, Ledger, is_complete
 from writer.core.moving import Moving
 from writer.kafka_consumer import Assigned, Position, Taken
-from writer.work import Work, size_of
+from writer.work import Work, first_appended_ms, size_of
 
 _log = structlog.get_logger("writer")
 
@@ -32,6 +33,8 @@ class _Held:
     heard_ms: float = 0.0
     caught_up_ms: float = 0.0
     """Everything that was appended before this moment is settled; 0 until that is known."""
+    goes_on: bool = False
+    """From where a writer of ours had committed, with a note of all that was settled beyond: nothing else was."""
     closing: bool = False
     """Being given up: nothing new is begun, what is under way may still settle."""
 
@@ -53,7 +56,8 @@ class Partitions:
     def assign(self, one: Assigned) -> None:
         at = one.committed
         epoch = self._ledger.assign(one.partition, at.offset if at else None, at.metadata if at else None)
-        self._held[one.partition] = _Held(one.epoch, epoch)
+        goes_on = at is not None and is_complete(at.metadata, at.offset)
+        self._held[one.partition] = _Held(one.epoch, epoch, goes_on=goes_on)
 
     def forget(self, partition: int) -> None:
         if self._held.pop(partition, None) is not None:
@@ -88,12 +92,19 @@ class Partitions:
         again, and nothing is settled. Only for records that are ours.
         """
         before = self._ledger.frontier(record.partition) or 0
-        if not self._ledger.arrived(record.partition, record.offset, record.timestamp_ms):
+        if not self._ledger.arrived(record.partition, record.offset, first_appended_ms(record)):
             self._window.left(record.partition, size_of(record))
             return False
         if record.offset < before:
+            self._held[record.partition].goes_on = False
             _log.error("partition.begun_anew", partition=record.partition, committed=before, first=record.offset)
         return True
+
+    def may_have_settled(self, record: Taken) -> bool:
+        """Whether its plan may have a result. Not if it is read for the first time, as far as the group knows: after
+        its offsets were set back by hand, everything may have. Only for records that have arrived.
+        """
+        return not self._held[record.partition].goes_on or headers.was_read_before(record.headers)
 
     def let_go(self, record: Taken, epoch: int) -> None:
         """Settled: its room is free, and the frontier may pass it (W1). Late news is ignored."""
@@ -118,14 +129,15 @@ class Partitions:
 
     def to_commit(self) -> dict[int, Position]:
         """What has changed since it was last acknowledged."""
-        commits = self._ledger.commits()
+        return self.progress(self.numbers)
+
+    def progress(self, partitions: Collection[int]) -> dict[int, Position]:
+        """The same for these partitions. Only what is returned counts as sent: an acknowledgement of an earlier commit
+        with the same offset must not pass for one of a later note on what is settled beyond it."""
+        commits = [commit for commit in self._ledger.commits() if commit.partition in partitions]
         for commit in commits:
             self._held[commit.partition].sent = commit
         return {commit.partition: Position(commit.offset, commit.metadata) for commit in commits}
-
-    def progress(self, partitions: Collection[int]) -> dict[int, Position]:
-        """What these partitions have to commit before they are given up."""
-        return {partition: at for partition, at in self.to_commit().items() if partition in partitions}
 
     def committed(self, offsets: Mapping[int, int]) -> None:
         """The broker has these; the newest commit counts as acknowledged if its offset is."""
@@ -142,7 +154,7 @@ class Partitions:
         return sum(self._ledger.gap(partition) for partition in self._held)
 
     def oldest_ms(self) -> int | None:
-        """When the oldest unsettled record was appended."""
+        """When the first copy of the oldest unsettled plan was appended."""
         return min((at for at in map(self._ledger.oldest, self._held) if at is not None), default=None)
 
     def ends(self, offsets: Mapping[int, int]) -> None:

@@ -29,8 +29,10 @@ from typing import Any
 import structlog
 
 from schemas.codec import Codec
-from schemas.records import PlannedWriteback
+from schemas.records import PlannedWriteback, WritebackResult
+from schemas.topic_watch import TopicWatch
 from writer.backlog import Backlog
+from writer.core import results
 from writer.core.lanes import WindowLimits
 from writer.core.patience import Patience, PatienceLimits
 from writer.core.replies import Kind
@@ -42,6 +44,7 @@ from writer.kafka_consumer import Assigned, ConsumerThread, Position, Taken
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.partitions import Partitions
+from writer.results_index import Read, ResultsIndex
 from writer.settings import FlowSettings
 from writer.settling import Settling
 from writer.work import Work
@@ -61,6 +64,8 @@ class Parts:
     facts: Facts
     outbox: Outbox
     codec: Codec[PlannedWriteback]
+    read_results: Read
+    result_codec: Codec[WritebackResult]
     metrics: Metrics
     name: str
 
@@ -77,14 +82,25 @@ class Service:
 
     consumer: ConsumerThread
 
-    def __init__(self, parts: Parts, flow: FlowSettings, timing: Timing, *, write: bool) -> None:
+    def __init__(
+        self, parts: Parts, flow: FlowSettings, timing: Timing, *, write: bool, watch: TopicWatch | None = None
+    ) -> None:
         self.parts = parts
         self._timing = timing
+        self._watch = watch
         self._partitions = Partitions(WindowLimits(plans=flow.window, plans_per_partition=max(1, flow.window // 2)))
-        self._backlog = Backlog()
+        self._index = ResultsIndex(parts.read_results, parts.result_codec, loaded=self._results_were_read)
+        self._backlog = Backlog(lambda work: self._settling.may_start(work))
         self._patience = Patience(PatienceLimits(longest_pause=flow.max_pause_s, back_of_topic=flow.back_of_topic_s))
         self._settling = Settling(
-            self._partitions, self._backlog, self._patience, parts.outbox, parts.metrics, name=parts.name, write=write
+            self._partitions,
+            self._backlog,
+            self._patience,
+            parts.outbox,
+            parts.metrics,
+            self._index,
+            name=parts.name,
+            write=write,
         )
         self._dispatcher = Dispatcher(
             parts.pool,
@@ -125,6 +141,7 @@ class Service:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 for duty in (
+                    self._index.run(),
                     self._intake.run(),
                     self._dispatcher.run(),
                     self._settling.run_appends(),
@@ -135,6 +152,8 @@ class Service:
                     self._watch_consumer(),
                 ):
                     self._spawn(duty)
+                if self._watch:
+                    self._spawn(self._watch.run())
                 self.consumer.start()
                 await self._stop.wait()
                 await self._wind_down()
@@ -169,6 +188,7 @@ class Service:
         self.joined = True
         for one in partitions:
             self._partitions.assign(one)
+        self._index.assigned([one.partition for one in partitions])
         self.parts.metrics.partitions.set(len(self._partitions.numbers))
         if partitions:
             numbers = sorted(one.partition for one in partitions)
@@ -206,10 +226,14 @@ class Service:
         self.parts.metrics.commit_failures.labels(code).inc()
         self._log.warning("commit.failed", code=code)
 
+    def _results_were_read(self, partition: int) -> None:
+        self._backlog.look_again(partition)
+
     def _forget(self, partitions: Collection[int]) -> None:
         self._be_patient_no_more(self._backlog.drop(partitions))
         for partition in partitions:
             self._partitions.forget(partition)
+        self._index.dropped(partitions)
         self.parts.metrics.partitions.set(len(self._partitions.numbers))
         self._pause()
 
@@ -231,10 +255,13 @@ class Service:
                 if channel.signed_in or channel.pacer.held_until > time.monotonic():
                     continue  # who was told to wait is not even asked who it is
                 if (judgement := await pool.greet(channel)).kind is not Kind.DONE:
-                    self._log.warning("identity.not_ready", identity=channel.dataverse.name, reply=judgement.meaning)
+                    why = results.why_it_waits(judgement)
+                    self._log.warning("identity.not_ready", identity=channel.dataverse.name, why=why)
             if not facts.reachable:
-                with suppress(FactsUnavailable):
+                try:
                     await facts.reach()
+                except FactsUnavailable as failure:
+                    self._log.warning("metadata.not_ready", why=results.why_it_waits(failure.judgement))
             await asyncio.sleep(_GREET_AGAIN_S)
         self._log.info("service.ready")
 
@@ -279,7 +306,10 @@ class Service:
         metrics.in_flight.set(self._partitions.in_work())
         metrics.frontier_gap.set(self._partitions.gap())
         metrics.waiting.set(self._patience.outage)
+        metrics.tell_held(self._patience.held(time.monotonic()))
         metrics.caught_up.set(self._partitions.caught_up_ms(time.time() * 1000) / 1000)
         metrics.first_blocked.set(metrics.first_blocked_at)
         for channel in self.parts.pool.channels:
             metrics.token_expiry.labels(channel.dataverse.name).set(channel.dataverse.token_expires_at or 0)
+            if (expires_at := channel.dataverse.credential_expires_at) is not None:
+                metrics.credential_expiry.labels(channel.dataverse.name).set(expires_at)

@@ -11,11 +11,12 @@ from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from schemas import environment
 from schemas.connection import BrokerSettings, RegistrySettings
+from schemas.environment import CaFile, Environment
 from telemetry.logs import LogFormat
 from writer.core.batching import MOST
 
@@ -32,7 +33,19 @@ class ClientSecretIdentity(_Group):
     kind: Literal["client_secret"]
     tenant_id: str = Field(description="Directory (tenant) id.")
     client_id: str = Field(description="Application (client) id.")
-    client_secret: SecretStr = Field(description="The secret; never logged.")
+    client_secret: SecretStr | None = Field(None, description="The secret; never logged.")
+    client_secret_file: str | None = Field(
+        None, description="File with the secret instead. A new secret in it is picked up without a restart."
+    )
+    client_secret_expires_at: AwareDatetime | None = Field(
+        None, description="When Entra says that the secret expires; shown as a metric to alert on."
+    )
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> ClientSecretIdentity:
+        if (self.client_secret is None) == (self.client_secret_file is None):
+            raise ValueError("needs either client_secret or client_secret_file")
+        return self
 
 
 class CertificateIdentity(_Group):
@@ -79,7 +92,7 @@ class SignInSettings(_Group):
     authority: str | None = Field(
         None, description="Base URL of the token service, https only; Microsoft's public cloud if not given."
     )
-    ca_file: str | None = Field(None, description="PEM file of the authority that signed its certificate.")
+    ca_file: CaFile | None = Field(None, description="PEM file of the authority that signed its certificate.")
     private_authority: bool = Field(
         default=False,
         description="The token service is not Microsoft's: do not ask Microsoft whether it is genuine. "
@@ -92,7 +105,7 @@ class DataverseSettings(_Group):
 
     url: str = Field(description="Base URL, for example https://example.crm.dynamics.com.")
     api_version: str = Field("v9.2", pattern=r"^v\d+\.\d+$", description="Web API version.")
-    ca_file: str | None = Field(
+    ca_file: CaFile | None = Field(
         None, description="PEM file of the authority that signed its certificate; the system's own if not given."
     )
     connect_timeout_s: float = Field(10.0, gt=0, description="How long one connection attempt may take.")
@@ -149,7 +162,7 @@ class ConsumerSettings(_Group):
     """How plans are taken from the broker."""
 
     group: str = Field("writeback-writer", min_length=1, description="Consumer group in write mode.")
-    rehearsal_group: str = Field("writeback-rehearsal", min_length=1, description="Consumer group of a dry run.")
+    dry_run_group: str = Field("writeback-dry-run", min_length=1, description="Consumer group of a dry run.")
     protocol: Literal["auto", "consumer", "classic"] = Field(
         "auto", description="Group protocol: KIP-848 (consumer), cooperative-sticky (classic), or what the broker has."
     )
@@ -200,7 +213,7 @@ class FlowSettings(_Group):
     )
 
 
-class WriterSettings(BaseSettings):
+class WriterSettings(Environment):
     """Everything `python -m writer` can be told."""
 
     model_config = SettingsConfigDict(
@@ -255,7 +268,7 @@ class WriterSettings(BaseSettings):
     @property
     def group(self) -> str:
         """The consumer group of this mode: a dry run never moves the offsets of a real one."""
-        return self.broker.topic_prefix + (self.consumer.group if self.write else self.consumer.rehearsal_group)
+        return self.broker.topic_prefix + (self.consumer.group if self.write else self.consumer.dry_run_group)
 
 
 def is_loopback(url: str) -> bool:

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import structlog
 
 from schemas.records import BlockReason, ResultStatus, WritebackResult
-from writer.backlog import Backlog
+from writer.backlog import Backlog, Start
 from writer.core import results
-from writer.core.patience import AskAPerson, Patience, ResumeNeeded, Retry, ToTheBack
-from writer.core.replies import Judgement, Meaning, lost
+from writer.core.history import History, Settled, settled_as
+from writer.core.patience import AskAPerson, Landing, Patience, ResumeNeeded, Retry, ToTheBack
+from writer.core.refusals import Names, Refusal, has_landed, held, named_by, of_whole, refusal_of
+from writer.core.replies import Meaning, lost
 from writer.core.results import Telling
-from writer.emitter import Done, Later, Over, Verdict
+from writer.emitter import AlreadySettled, Done, Later, Verdict
 from writer.errors import RecordTooLarge
 from writer.metrics import Metrics
 from writer.outbox import Outbox
@@ -34,6 +38,14 @@ _NO_COPY = (
 )
 
 
+class SettledSessions(Protocol):
+    """`results_index.ResultsIndex`."""
+
+    def of(self, partition: int) -> History | None: ...
+
+    def published(self, partition: int, session_id: str, settled: Settled | None) -> None: ...
+
+
 class Settling:
     """`name` is what results are signed with."""
 
@@ -44,6 +56,7 @@ class Settling:
         patience: Patience,
         outbox: Outbox,
         metrics: Metrics,
+        index: SettledSessions,
         *,
         name: str,
         write: bool,
@@ -53,8 +66,11 @@ class Settling:
         self._patience = patience
         self._outbox = outbox
         self._metrics = metrics
+        self._index = index
         self._name = name
         self._write = write
+        self._said: deque[tuple[Names, ...]] = deque(maxlen=100)
+        """What held plans were refused for, since a plan last landed."""
         self._appends: asyncio.Queue[tuple[Work, int, datetime]] = asyncio.Queue()
         self._log = structlog.get_logger("writer")
 
@@ -68,9 +84,37 @@ class Settling:
             warnings=work.cleared.warnings if work.cleared else (),
         )
 
+    def history(self, work: Work) -> History | None:
+        """What is known of sessions that settled before; None as long as the results of its partition are being read.
+        A plan that needs it then says `look_back`, and `Later` without counting: it waits until they have been.
+        """
+        return self._index.of(work.partition)
+
+    def may_start(self, work: Work) -> Start:
+        """A plan whose session has settled is not sent again: neither after offsets were set back, nor as a copy. A dry
+        run sends nothing, and says what it finds.
+        """
+        if not work.look_back:
+            return Start.NOW
+        if (history := self.history(work)) is None:
+            return Start.LATER
+        known = history.of(work.session_id)
+        if not self._write or known is None or not known.needs_nothing:
+            return Start.NOW
+        asyncio.get_running_loop().call_soon(self._settled_before, work, known)  # not here: a lane may be long
+        return Start.NEVER
+
+    def _settled_before(self, work: Work, known: Settled) -> None:
+        if not work.dropped:
+            work.last_word = True
+            self._metrics.settled_before.inc()
+            self._patience.answered(work.session_id, time.monotonic())
+            self._log.info("plan.settled_before", session_id=work.session_id, settled_as=known)
+            self._settled(work, "settled before")
+
     def queue_up(self, work: Work) -> None:
         """Into its lane; or behind the plans of its lane that are on their way to the back of the topic."""
-        if self._partitions.moving.must_follow(work.lane, work.session_id, work.replays):
+        if self._partitions.moving.must_follow(work.lane, work.session_id, work.requeues):
             self._append_again([work], timedelta(0))
         else:
             self._backlog.offer(work)
@@ -80,23 +124,56 @@ class Settling:
         if work.dropped:  # whoever has the partition now tells what became of it
             self._backlog.finished(work)
         elif isinstance(verdict, Done):
-            await self.settle(work, verdict.result)
-        elif isinstance(verdict, Over):
+            await self._done(work, verdict.result)
+        elif isinstance(verdict, AlreadySettled):
             work.last_word = True
-            self._settled(work, "superseded")
+            self._patience.answered(work.session_id, time.monotonic())
+            self._settled(work, "already_settled")
         else:
             await self._wait(work, verdict)
+
+    async def _done(self, work: Work, result: WritebackResult) -> None:
+        """A refusal blocks the plan only if it is the plan's own trouble (core/refusals)."""
+        if (refusal := refusal_of(work.plan, result)) is None:
+            await self.settle(work, result)
+            return
+        now = time.monotonic()
+        verdict = self._patience.refused(work.session_id, refusal, now, replays=work.requeues)
+        if isinstance(verdict, AskAPerson):
+            await self.settle(work, result)
+            return
+        self._say_once(refusal, result)
+        work.held, work.read_first = held(result), work.read_first or any(s.http_status for s in result.steps)
+        await self._act(work, verdict, now)
+
+    def _say_once(self, refusal: Refusal, result: WritebackResult) -> None:
+        """Loudly, and not for each of a backlog."""
+        if refusal.about not in self._said:
+            self._said.append(refusal.about)
+            self._log.error("plans.held", reason=refusal.reason, what_to_do=result.message)
 
     async def settle(self, work: Work, result: WritebackResult) -> None:
         """Raises MustRestart: then nothing is settled."""
         work.last_word = True
         async with work.one_word_at_a_time:
             await self._outbox.result(work, result)
+        self._note(work, result)
         self._count(work, result)
+        if has_landed(result):
+            self._patience.landed(work.session_id, time.monotonic(), Landing(named_by(work.plan), work.sent_at))
+            self._said.clear()
+        elif refusal_of(work.plan, result):
+            self._patience.blocked(work.session_id, time.monotonic())
+        else:
+            self._patience.answered(work.session_id, time.monotonic())
         self._settled(work, result.status)
 
+    def _note(self, work: Work, result: WritebackResult) -> None:
+        """A dry run settles nothing for others to know."""
+        if self._write and not work.dropped:
+            self._index.published(work.partition, work.session_id, settled_as(result))
+
     def _settled(self, work: Work, outcome: str) -> None:
-        self._patience.settled(work.session_id, time.monotonic())
         self._partitions.let_go(work.record, work.epoch)
         work.span.set_attribute("outcome", outcome)
         work.span.end()
@@ -109,63 +186,85 @@ class Settling:
         """
         async with asyncio.TaskGroup() as telling:
             for work in self._backlog.heads(set(self._patience.overdue(time.monotonic()))):
-                telling.create_task(self._tell_resume_needed(work, _NO_ANSWER))
+                telling.create_task(self._tell_resume_needed(work))
 
     async def _wait(self, work: Work, later: Later) -> None:
         judgement, now = later.judgement, time.monotonic()
         if not later.counted:
             self._backlog.again_first(work)
             return
-        match self._patience.failed(
+        work.last, work.held = judgement, None
+        verdict = self._patience.failed(
             work.session_id,
             now,
-            suspect=judgement.meaning is Meaning.SUSPECT,
-            replays=work.replays,
+            suspect=of_whole(work.plan) if judgement.meaning is Meaning.SUSPECT else (),
+            replays=work.requeues,
             told=judgement.retry_after if judgement.retry_after and judgement.by_the_crm else 0.0,
-        ):
+        )
+        if isinstance(verdict, AskAPerson):
+            await self.settle(work, results.refused(self.telling(work), judgement))
+        else:
+            await self._act(work, verdict, now)
+
+    async def _act(self, work: Work, verdict: Retry | ResumeNeeded | ToTheBack, now: float) -> None:
+        match verdict:
             case Retry(at):
                 # The last attempt before the back of the topic is made alone: what fails a request as a whole must not
                 # take the plans there that happened to share it, since they would come back together (W5).
                 work.alone = work.alone or self._patience.is_last_attempt(work.session_id)
                 self._backlog.again_in(work, at - now)
             case ResumeNeeded(at):
-                await self._tell_resume_needed(work, judgement)
+                await self._tell_resume_needed(work)
                 self._backlog.again_in(work, at - time.monotonic())
             case ToTheBack(seconds):
-                await self._to_the_back(work, judgement, seconds)
-            case AskAPerson():
-                await self.settle(work, results.refused(self.telling(work), judgement))
+                await self._to_the_back(work, seconds)
 
-    async def _tell_resume_needed(self, work: Work, judgement: Judgement) -> None:
-        """Not if its outcome was told meanwhile, or is somebody else's to tell."""
+    async def _tell_resume_needed(self, work: Work) -> None:
+        """Not if its outcome was told meanwhile, before, or is somebody else's to tell: no result becomes less true."""
         async with work.one_word_at_a_time:
             if work.dropped or work.last_word:
                 return
-            result = results.resume_needed(self.telling(work), judgement)
+            if self._has_final_result(work):
+                self._metrics.retried_after_result.inc()
+                last = None if work.last is None else work.last.meaning
+                self._log.warning("plan.retried_after_result", session_id=work.session_id, last=last)
+                return
+            result = self._resume_needed(work)
             self._log.warning(
-                "plan.resume_needed", session_id=work.session_id, attempts=result.attempts, last=judgement.meaning
+                "plan.resume_needed", session_id=work.session_id, attempts=result.attempts, why=result.message
             )
             self._metrics.outcomes.labels(result.status, "").inc()
             await self._outbox.result(work, result)
 
-    async def _to_the_back(self, work: Work, judgement: Judgement, seconds: float) -> None:
+    def _has_final_result(self, work: Work) -> bool:
+        history = self.history(work) if work.look_back else None
+        return history is not None and history.of(work.session_id) is not None
+
+    def _resume_needed(self, work: Work) -> WritebackResult:
+        """With the last reply that really came."""
+        telling = self.telling(work)
+        if work.held is not None:
+            return replace(work.held, attempts=telling.attempts, settled_at=telling.settled_at)
+        return results.resume_needed(telling, work.last or _NO_ANSWER)
+
+    async def _to_the_back(self, work: Work, seconds: float) -> None:
         """With its lane behind it. A dry run appends nothing for others to read: it says so, and goes on (W8)."""
         if not self._write:
-            await self.settle(work, results.resume_needed(self.telling(work), judgement))
+            await self.settle(work, self._resume_needed(work))
             return
-        await self._tell_resume_needed(work, judgement)
+        await self._tell_resume_needed(work)
         if work.dropped:
             self._backlog.finished(work)
             return
         work.last_word = True
-        self._log.warning("plan.to_the_back", session_id=work.session_id, seconds=seconds, last=judgement.meaning)
+        self._log.warning("plan.to_the_back", session_id=work.session_id, seconds=seconds)
         self._append_again([work, *self._backlog.behind(work)], timedelta(seconds=seconds))
         self._backlog.finished(work)
 
     def _append_again(self, works: Sequence[Work], wait: timedelta) -> None:
         """In this order, whatever else is appended meanwhile: one task appends them, one after the other."""
         for work in works:
-            count = work.replays + 1
+            count = work.requeues + 1
             self._partitions.moving.append_again(work.lane, work.partition, work.offset, work.session_id, count)
             self._appends.put_nowait((work, count, datetime.now(UTC) + wait))
 
@@ -179,7 +278,7 @@ class Settling:
                 except RecordTooLarge:
                     await self._ask_a_person_instead(work)
                     continue
-                self._metrics.replays.inc()
+                self._metrics.requeues.inc()
                 self._partitions.moved(work, copy)
                 work.span.end()
 

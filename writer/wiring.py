@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,11 +11,13 @@ from importlib.metadata import version
 
 import structlog
 
-from schemas.broker import check_topics
+from schemas.broker import BrokerView
 from schemas.connection import BrokerSettings
-from schemas.environment import Misconfigured
+from schemas.environment import Misconfigured, unreadable_files
 from schemas.records import PlannedWriteback, WritebackResult
 from schemas.registry import codec
+from schemas.rights import writer_rights
+from schemas.topic_watch import TopicWatch
 from schemas.topics import TopicSpec
 from telemetry.endpoint import Endpoint
 from writer.core.pacing import Pacer, ServiceLimits
@@ -27,10 +30,13 @@ from writer.kafka_consumer import ConsumerOptions, ConsumerThread
 from writer.kafka_producer import BrokerPublisher
 from writer.metrics import Metrics
 from writer.outbox import Outbox
+from writer.results_index import Read, reading
 from writer.service import Parts, Service, Timing
 from writer.settings import DataverseSettings, WriterSettings
 
 VERSION = version("dataverse-writeback")
+CHECK_S = 15.0
+"""How long the broker may take at a start to say what its topics are."""
 
 
 def required_topics(broker: BrokerSettings, *, write: bool) -> tuple[TopicSpec, ...]:
@@ -38,7 +44,17 @@ def required_topics(broker: BrokerSettings, *, write: bool) -> tuple[TopicSpec, 
     topics = broker.topics
     if write:
         return topics.planned_writebacks, topics.writeback_results, topics.planned_writebacks_rejected
-    return topics.planned_writebacks, topics.writeback_rehearsals
+    return topics.planned_writebacks, topics.writeback_results, topics.writeback_dry_run
+
+
+def view_of_broker(settings: WriterSettings) -> BrokerView:
+    """What the writer needs there in this mode. Raises Misconfigured."""
+    if problems := unreadable_files(settings):
+        raise Misconfigured(problems)
+    broker, write = settings.broker, settings.write
+    return BrokerView(
+        broker, required_topics(broker, write=write), writer_rights(broker.topics, settings.group, write=write)
+    )
 
 
 def build_pool(settings: WriterSettings, metrics: Metrics) -> Pool:
@@ -49,9 +65,15 @@ def build_pool(settings: WriterSettings, metrics: Metrics) -> Pool:
         try:
             tokens = token_source(identity, index, scope=scope, sign_in=settings.sign_in)
         except (ValueError, OSError) as error:
-            problems.append(f"WRITER_IDENTITIES__{index}: cannot be used: {type(error).__name__}")
+            why = "its file cannot be read" if isinstance(error, OSError) else "its secret or certificate is unusable"
+            problems.append(f"WRITER_IDENTITIES__{index}: cannot be used: {why} ({type(error).__name__})")
             continue
-        channels.append(Channel(DataverseClient(settings.dataverse, tokens), Pacer(_limits(settings.dataverse))))
+        try:
+            client = DataverseClient(settings.dataverse, tokens)
+        except OSError as error:
+            why = f"cannot be read as a PEM file of certificates ({type(error).__name__})"
+            raise Misconfigured([*problems, f"WRITER_DATAVERSE__CA_FILE: {why}"]) from None
+        channels.append(Channel(client, Pacer(_limits(settings.dataverse), dice=random.random)))
     if problems:
         raise Misconfigured(problems)
     return Pool(channels, metrics, api_path=f"/api/data/{settings.dataverse.api_version}/")
@@ -73,8 +95,10 @@ def build_facts(settings: WriterSettings, pool: Pool) -> Facts:
 
 async def run(settings: WriterSettings) -> None:
     """The writer until SIGTERM or SIGINT. Raises Misconfigured, UnfitTopics, BrokerUnavailable, MustRestart."""
-    await asyncio.to_thread(check_topics, settings.broker, required_topics(settings.broker, write=settings.write))
-    async with running(settings) as service:
+    broker = view_of_broker(settings)
+    found = await asyncio.to_thread(broker.checked, timeout_s=CHECK_S)
+    watch = TopicWatch(broker, found, service="writer", every_s=settings.broker.check_topics_every_s)
+    async with running(settings, watch) as service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stop)
@@ -82,10 +106,10 @@ async def run(settings: WriterSettings) -> None:
 
 
 @asynccontextmanager
-async def running(settings: WriterSettings) -> AsyncIterator[Service]:
+async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> AsyncIterator[Service]:
     """A service that is built but not started; what it was built from is closed afterwards, in the stop order."""
     log = structlog.get_logger("writer")
-    metrics = Metrics()
+    metrics = Metrics(version=VERSION, mode="write" if settings.write else "dry run")
     topics = settings.broker.topics
     async with AsyncExitStack() as closing:
         pool = build_pool(settings, metrics)
@@ -96,22 +120,23 @@ async def running(settings: WriterSettings) -> AsyncIterator[Service]:
         )
         closing.push_async_callback(publisher.close, within_s=5.0)
         name = f"{VERSION} {settings.instance_id}"
-        results_topic = topics.writeback_results if settings.write else topics.writeback_rehearsals
+        results_topic = topics.writeback_results if settings.write else topics.writeback_dry_run
         plan_codec, result_codec = await asyncio.gather(
             asyncio.to_thread(codec, PlannedWriteback, topics.planned_writebacks.name, settings.registry),
             asyncio.to_thread(codec, WritebackResult, results_topic.name, settings.registry),
         )
         outbox = Outbox(publisher, topics, result_codec, name=name, write=settings.write)
         service = Service(
-            Parts(pool, facts, outbox, plan_codec, metrics, name),
+            Parts(pool, facts, outbox, plan_codec, _read_results(settings), result_codec, metrics, name),
             settings.flow,
             Timing(
                 settings.consumer.commit_interval_s, settings.consumer.release_within_s, settings.flow.stop_within_s
             ),
             write=settings.write,
+            watch=watch,
         )
         service.consumer = ConsumerThread(_consumer_options(settings), service)
-        health = Health(service, pool, facts, write=settings.write)
+        health = Health(service, pool, facts, write=settings.write, topics=watch)
         endpoint = Endpoint(
             host=settings.endpoint_host,
             port=settings.endpoint_port,
@@ -135,10 +160,16 @@ async def running(settings: WriterSettings) -> AsyncIterator[Service]:
     log.info("service.stopped")
 
 
+def _read_results(settings: WriterSettings) -> Read:
+    """In a dry run too: what landed before is known to it."""
+    config = settings.broker.client_config() | {"group.id": settings.group}  # a group that it may read with
+    return reading(config, settings.broker.topics.writeback_results.name)
+
+
 def _consumer_options(settings: WriterSettings) -> ConsumerOptions:
     consumer = settings.consumer
     return ConsumerOptions(
-        config=settings.broker.client_config(),
+        config=settings.broker.consumer_config(),
         group=settings.group,
         topic=settings.broker.topics.planned_writebacks.name,
         protocol=None if consumer.protocol == "auto" else consumer.protocol,
@@ -146,4 +177,5 @@ def _consumer_options(settings: WriterSettings) -> ConsumerOptions:
         heartbeat_interval_ms=consumer.heartbeat_interval_ms,
         max_poll_interval_ms=consumer.max_poll_interval_ms,
         release_within_s=max(consumer.release_within_s, settings.flow.stop_within_s),
+        rights=writer_rights(settings.broker.topics, settings.group, write=settings.write),
     )

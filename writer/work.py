@@ -10,12 +10,13 @@ from datetime import datetime
 from opentelemetry.trace import INVALID_SPAN, Span, get_tracer, set_span_in_context
 
 from schemas import headers
-from schemas.codec import Codec, Undecodable
-from schemas.records import Operation, PlannedWriteback, PlanPosition
+from schemas.codec import Codec, Undecodable, UnknownSchema
+from schemas.records import Operation, PlannedWriteback, PlanPosition, WritebackResult
 from telemetry.tracing import context_of, traceparent_of
 from writer.core.emission import PRECONDITIONS
 from writer.core.gate import Cleared
 from writer.core.reconcile import Observations
+from writer.core.replies import Judgement
 from writer.kafka_consumer import Taken
 
 
@@ -40,6 +41,8 @@ class Work:
     """An earlier attempt may have landed: look before anything is sent."""
     alone: bool = False
     """The request it shared was refused as a whole or too large, or failed again and again: it goes without company."""
+    look_back: bool = False
+    """It may have been settled before: it waits until the results of its partition have been read."""
     doubted: bool = False
     """The service refused what the gate had cleared, and everything was verified anew since."""
     under_way: bool = False
@@ -48,6 +51,12 @@ class Work:
     """Its partition is somebody else's now: what becomes of it is no longer ours to tell."""
     seen: Seen | None = None
     """Its records, as the request that landed the plan before it showed them."""
+    sent_at: float = 0.0
+    """When the request of its last verdict was begun (monotonic seconds)."""
+    last: Judgement | None = None
+    """The last reply that made it wait."""
+    held: WritebackResult | None = None
+    """What to publish while the CRM refuses it and all its like."""
     timer: asyncio.TimerHandle | None = None
     rank: tuple[int, int, int] | None = None
     """Its place among those that are ready, once it has failed."""
@@ -56,6 +65,12 @@ class Work:
     last_word: bool = False
     """Its outcome, or its copy's way to the back, is being told; nothing is told after that."""
     span: Span = field(default=INVALID_SPAN)
+
+    def clear(self, verdict: Cleared | None) -> None:
+        """The gate's verdict on the next attempt; the plan takes the form that the CRM keeps."""
+        self.cleared = verdict
+        if verdict is not None and verdict.plan is not None:
+            self.plan = verdict.plan
 
     @property
     def partition(self) -> int:
@@ -74,8 +89,13 @@ class Work:
         return self.plan.session_id
 
     @property
-    def replays(self) -> int:
-        return headers.replay_count(self.record.headers)
+    def requeues(self) -> int:
+        return headers.requeue_count(self.record.headers)
+
+    @property
+    def first_appended_ms(self) -> int:
+        """When its first copy was appended."""
+        return first_appended_ms(self.record)
 
     @property
     def not_before(self) -> datetime | None:
@@ -91,11 +111,17 @@ class Work:
         return PlanPosition(partition=self.partition, offset=self.offset, digest=self.plan.digest)
 
 
-def begin(plan: PlannedWriteback, record: Taken, epoch: int) -> Work:
+def begin(plan: PlannedWriteback, record: Taken, epoch: int, *, look_back: bool = False) -> Work:
     """A plan whose way starts here, as a span of the trace that its record carries; free if tracing is off."""
     parent = context_of(headers.last(record.headers, headers.TRACEPARENT))
     span = get_tracer("writer").start_span("write back", parent, attributes={"session_id": plan.session_id})
-    return Work(plan, record, epoch, span=span)
+    return Work(plan, record, epoch, look_back=look_back, span=span)
+
+
+def first_appended_ms(record: Taken) -> int:
+    """When the first copy of this plan was appended: with this record, if it never was requeued."""
+    first = headers.first_appended_ms(record.headers)
+    return record.timestamp_ms if first is None else min(first, record.timestamp_ms)
 
 
 def size_of(record: Taken) -> int:
@@ -104,9 +130,11 @@ def size_of(record: Taken) -> int:
 
 
 def plan_of(record: Taken, codec: Codec[PlannedWriteback]) -> PlannedWriteback | Sequence[headers.Reason]:
-    """The plan, or every reason why the record is none. Raises RegistryUnavailable."""
+    """The plan, or every reason why the record is none. Raises RegistryUnavailable or UnknownSchema if nobody knows."""
     try:
         plan = codec.decode(record.value or b"")
+    except UnknownSchema:
+        raise
     except Undecodable as error:
         return [headers.Reason("undecodable", None, str(error))]
     reasons = []

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import MISSING, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from typing import Any, cast
 
-from planner.core.times import EPOCH
-
-_MILLISECOND = timedelta(milliseconds=1)
+from planner.core.times import milliseconds
 
 
 def digest(value: Any) -> str:
@@ -26,7 +24,7 @@ def digest(value: Any) -> str:
 def _plain(value: Any) -> Any:
     """What JSON does not know by itself: times as milliseconds, records as their fields."""
     if isinstance(value, datetime):
-        return (value - EPOCH) // _MILLISECOND
+        return milliseconds(value)
     return {
         name: held for name, default in _fields(cast("Any", type(value))) if (held := getattr(value, name)) != default
     }

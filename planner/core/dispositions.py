@@ -47,6 +47,11 @@ EFFECTS: Mapping[Disposition, Effect] = {
 }
 
 
+def opts_out(outcome: CallOutcome) -> bool:
+    """Whether the contact asked not to be called again."""
+    return outcome.opt_out or outcome.disposition is Disposition.DO_NOT_CALL
+
+
 def decide(outcome: CallOutcome) -> tuple[Disposition, Effect]:
     """The disposition after opt-out was weighed, and what it does."""
     if not outcome.opt_out:

@@ -4,15 +4,15 @@ P2 A plan is a function of outcome, place, mapping, policy and the earlier plans
 P3 It is self-contained: the writer needs no mapping and re-derives nothing.
 P4 Its steps are ordered and carry `step_index`.
 P7 Every free text passes through the redactor before it becomes part of a plan.
+P8 A status that may not be left stays: `planner.core.standing`.
 
-Attempt count: what the newest earlier plan of ours left, else what the baseline says (null is 0), and one more if a
-call was placed. It is an absolute number, so that writing it twice is writing it once.
+Attempt count: one more than the row has, if a call was placed. It is an increment: what a person corrected stays and is
+added to. The writer adds under the etag at which the row's value holds, so it takes effect once.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,14 +20,16 @@ from planner.core import validation
 from planner.core.digests import digest
 from planner.core.dispositions import Effect, TaskKind, decide
 from planner.core.next_attempt import Delays, next_attempt
-from planner.core.notices import last_error, notices
-from planner.core.preceding import EarlierPlan, preceding
+from planner.core.normalisation import is_phone_number, normalised, skewed
+from planner.core.notices import CLOCK_SKEW, last_error, notices, status_kept
+from planner.core.preceding import MOST_PRECEDING, NO_HISTORY, EarlierPlan, History, order_of
 from planner.core.record_ids import record_id
 from planner.core.redaction import redact
 from planner.core.resolution import Crm, TextColumn
+from planner.core.standing import restrained, standing
 from planner.core.summary import Texts, call_texts, task_texts
 from planner.core.text import clean, cut, one_line
-from planner.core.times import iso
+from planner.core.times import iso, milliseconds
 from planner.core.validation import Envelope
 from schemas.headers import Reason
 from schemas.records import (
@@ -37,6 +39,7 @@ from schemas.records import (
     OwnerCandidate,
     PlannedStep,
     PlannedWriteback,
+    PlanPolicy,
     PrecedingPlan,
     Precondition,
     ResolvedBaseline,
@@ -47,10 +50,14 @@ from schemas.records import Warning as Notice
 
 Columns = dict[str, Value]
 
+TOO_MANY_PRECEDING = Reason(
+    "too_many_preceding",
+    "baseline.last_session_id",
+    f"a baseline that includes all but the last {MOST_PRECEDING} of our sessions of the queue item: read the row again",
+)
+
 LONGEST_SUBJECT = 200
 """Characters of an activity's subject, however many more a tenant has made room for."""
-
-_PHONE = re.compile(r"(?:tel:)?[+(]?[0-9][0-9 ()./-]{1,38}(?:(?:ext\.?|x|#|;ext=) ?[0-9]{1,7})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +93,7 @@ class _Case:
     policy: Policy
 
     def id_of(self, operation: Operation) -> str:
-        return record_id(self.outcome.session_id, operation, self.outcome.ended_at)
+        return record_id(self.outcome.session_id, operation)
 
 
 def plan(
@@ -94,23 +101,27 @@ def plan(
     source: Source,
     mapping: Crm,
     policy: Policy,
-    earlier: Sequence[EarlierPlan] = (),
+    history: History = NO_HISTORY,
     envelope: Envelope | None = None,
 ) -> PlannedWriteback | Rejected:
-    """The plan, or every reason why there is none.
+    """The plan, or every reason why there is none. `history` is what our earlier plans of the same queue item say.
 
-    `earlier` are plans of ours for the same queue item, in any order; those that the baseline includes are ignored.
+    The outcome is normalised, then judged, then redacted; its digest is that of what was given.
     """
-    if reasons := validation.reasons(outcome, envelope):
+    given, outcome = outcome, normalised(outcome)
+    reasons = validation.reasons(outcome, envelope)
+    if history.too_many:
+        reasons = (*reasons, TOO_MANY_PRECEDING)
+    if reasons:
         return Rejected(reasons)
-    case = _case(outcome, mapping, policy)
-    mapped = _mapped_baseline(outcome, mapping)
-    known = dict(outcome.baseline.preserved) | mapped
-    states = preceding(outcome, source.offset, mapped, earlier)
-    newest = states[0].columns if states else mapped
-    update = _queue_item_update(case, newest.get(mapping.queue_item.attempt_count))
+    case = _case(outcome, mapping, policy, history, skew=skewed(given))
+    known = dict(outcome.baseline.preserved) | _mapped_baseline(outcome, mapping)
+    preceding = history.listed()
+    update = _queue_item_update(case)
     steps = _steps(case, update)
-    concerned = update.attributes.keys() | mapping.preserved
+    concerned = (
+        update.attributes.keys() | update.increments.keys() | mapping.preserved | {mapping.queue_item.do_not_call}
+    )
     baseline = ResolvedBaseline(
         captured_at=outcome.baseline.captured_at,
         etag=outcome.baseline.etag,
@@ -119,15 +130,21 @@ def plan(
     return PlannedWriteback(
         session_id=outcome.session_id,
         queue_item_id=outcome.queue_item_id,
+        campaign_id=outcome.campaign_id,
+        provider_call_id=outcome.provider_call_id,
+        persona_version=outcome.persona_version,
         disposition=case.disposition,
-        digest=_digest(outcome, case.disposition, baseline, states, steps),
-        outcome_digest=digest(outcome),
+        opt_out=outcome.opt_out,
+        policy=PlanPolicy(redaction=policy.redaction, transcript=policy.transcript),
+        digest=_digest(outcome, case.disposition, baseline, preceding, steps),
+        outcome_digest=digest(given),
         mapping_fingerprint=mapping.fingerprint,
         planned_by=policy.planned_by,
         source=source,
+        started_at=outcome.started_at,
         outcome_at=outcome.ended_at,
         baseline=baseline,
-        preceding=states,
+        preceding=preceding,
         steps=steps,
         warnings=case.warnings,
     )
@@ -137,7 +154,7 @@ def _digest(
     outcome: CallOutcome,
     disposition: Disposition,
     baseline: ResolvedBaseline,
-    states: tuple[PrecedingPlan, ...],
+    preceding: tuple[PrecedingPlan, ...],
     steps: tuple[PlannedStep, ...],
 ) -> str:
     """Of everything that decides the writes; written out, since to go through the records takes three times as long."""
@@ -145,11 +162,11 @@ def _digest(
         [
             (outcome.session_id, outcome.queue_item_id, disposition),
             (baseline.etag, baseline.columns),
-            [(each.session_id, each.columns) for each in states],
+            [(each.session_id, each.columns) for each in preceding],
             [
                 (
-                    (each.operation, each.precondition, each.entity_set, each.record_id, each.identity_columns),
-                    each.attributes,
+                    (each.operation, each.precondition, each.entity_set, each.record_id, each.session_column),
+                    (each.attributes, each.increments),
                     [(owner.column, owner.value) for owner in each.owner_candidates],
                 )
                 for each in steps
@@ -159,17 +176,36 @@ def _digest(
 
 
 def own_columns(planned: PlannedWriteback) -> Mapping[str, Value]:
-    """The queue item's columns that the plan writes."""
-    return next(step.attributes for step in planned.steps if step.operation is Operation.UPDATE_QUEUE_ITEM)
+    """The queue item's columns that the plan writes, what it adds to aside; none for a retired session."""
+    updates = (step.attributes for step in planned.steps if step.operation is Operation.UPDATE_QUEUE_ITEM)
+    return next(updates, {})
 
 
-def _case(outcome: CallOutcome, crm: Crm, policy: Policy) -> _Case:
-    disposition, effect = decide(outcome)
+def earlier_plan(planned: PlannedWriteback) -> EarlierPlan:
+    """What later plans of the same queue item need to know of this one."""
+    return EarlierPlan(
+        session_id=planned.session_id,
+        order=order_of(planned.source),
+        started_ms=milliseconds(planned.started_at),
+        ended_ms=milliseconds(planned.outcome_at),
+        opt_out=planned.disposition is Disposition.DO_NOT_CALL,
+        retired=planned.retired_at is not None,
+        columns=own_columns(planned),
+    )
+
+
+def _case(outcome: CallOutcome, crm: Crm, policy: Policy, history: History, *, skew: bool) -> _Case:
+    disposition, wanted = decide(outcome)
+    stands = standing(outcome.baseline, history, crm.queue_item.status, crm.queue_item.statuses)
+    kept = stands.keeps(outcome, wanted)
+    effect = restrained(wanted, kept)
+    said = notices(outcome, effect, policy.redacted, overrides_mapped=crm.owner_overrides)
+    own = [*([CLOCK_SKEW] if skew else ()), *([status_kept(kept)] if kept else ())]
     return _Case(
         outcome=outcome,
         disposition=disposition,
         effect=effect,
-        warnings=notices(outcome, effect, policy.redacted, overrides_mapped=crm.owner_overrides),
+        warnings=(*said, *own),
         crm=crm,
         policy=policy,
     )
@@ -218,7 +254,7 @@ def _phone_call(case: _Case) -> tuple[PlannedStep, PlannedStep]:
         entity_set=columns.entity_set,
         record_id=case.id_of(Operation.CREATE_PHONE_CALL),
         attributes=_sorted(attributes),
-        identity_columns=tuple(sorted(identity)),
+        session_column=columns.session_id,
         precondition=Precondition.MUST_NOT_EXIST,
     )
     completed = PlannedStep(
@@ -242,8 +278,8 @@ def _subject(column: TextColumn, texts: Texts) -> str:
 
 
 def _phone(number: str, policy: Policy) -> str:
-    """The number that was called, in whatever form; anything else that a call system put there is free text."""
-    return number if _PHONE.fullmatch(number) else policy.redacted(one_line(clean(number)))
+    """The number that was called, in whatever grouping; anything else that a call system put there is free text."""
+    return number if is_phone_number(number) else policy.redacted(one_line(clean(number)))
 
 
 def _minutes(outcome: CallOutcome) -> int:
@@ -251,12 +287,11 @@ def _minutes(outcome: CallOutcome) -> int:
     return (int((outcome.ended_at - outcome.started_at).total_seconds()) + 30) // 60
 
 
-def _queue_item_update(case: _Case, attempts: Value) -> PlannedStep:
+def _queue_item_update(case: _Case) -> PlannedStep:
     outcome, effect, columns = case.outcome, case.effect, case.crm.queue_item
     attributes: Columns = {
         columns.last_disposition.name: columns.last_disposition.fit(_transition(case)),
         columns.last_session_id: outcome.session_id,
-        columns.attempt_count: int(attempts or 0) + effect.call_placed,
         columns.last_error.name: _fit_or_none(case),
     }
     if effect.status:
@@ -271,6 +306,9 @@ def _queue_item_update(case: _Case, attempts: Value) -> PlannedStep:
         entity_set=columns.entity_set,
         record_id=outcome.queue_item_id,
         attributes=_sorted(attributes),
+        increments={columns.attempt_count: 1} if effect.call_placed else {},
+        session_column=columns.last_session_id,
+        do_not_call_column=columns.do_not_call,
         precondition=Precondition.MUST_MATCH_BASELINE,
     )
 
@@ -304,7 +342,7 @@ def _task(case: _Case, kind: TaskKind) -> PlannedStep:
         entity_set=columns.entity_set,
         record_id=case.id_of(Operation.CREATE_TASK),
         attributes=_sorted(attributes),
-        identity_columns=tuple(sorted(identity)),
+        session_column=columns.session_id,
         owner_candidates=_owners(case, kind),
         precondition=Precondition.MUST_NOT_EXIST,
     )

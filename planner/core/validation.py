@@ -1,7 +1,12 @@
 """What an outcome must be before anything is decided about it: P6, every reason at once, nothing half-done. Pure.
 
-Reasons say which field and what is expected of it, never what was found there (B1). `received_at` is the time that
-the record itself carries on the topic: judging "in the future" by it keeps the verdict the same on every replay.
+Reasons say which field and what is expected of it, never what was found there (B1).
+
+Times are judged by the time at which the broker appended the record, so that the verdict is the same on every replay,
+and by the baseline. What a sender stamps its records with decides nothing. An instant long before the one was given in
+seconds; one before the other is local time that is called UTC.
+
+Outcomes are normalised before they are judged: `planner.core.normalisation`.
 """
 
 from __future__ import annotations
@@ -33,10 +38,23 @@ MOST_FREE_TEXT = 30_000
 MOST_DIGITS = 6
 MOST_PRESERVED = 500
 LONGEST_PRESERVED = 1_048_576
-MOST_ATTEMPTS = 1_000_000
+ATTEMPTS = range(-(2**31), 2**31)
+"""What a whole number of the CRM can be. A count at its column's maximum is the writer's to keep there."""
 CLOCK_SKEW = timedelta(minutes=5)
 LONGEST_SESSION = timedelta(days=1)
+LONGEST_WAIT = timedelta(days=90)
+"""From a session to its outcome on the topic, redriven ones included."""
+BEFORE_TAKEN = timedelta(hours=1)
+"""How long before its baseline a session may have ended: some call systems read the row when the call is over."""
 FURTHEST_CALLBACK = timedelta(days=3_660)
+CALLBACK_BEFORE = timedelta(days=1)
+
+MISPLACED = Reason(
+    "misplaced",
+    "key",
+    "the partition that Kafka's murmur2 of the key gives, so that all of a queue item is in one partition: on a "
+    "producer made with librdkafka set partitioner=murmur2_random",
+)
 
 _ID = re.compile(rf"[!-~]{{1,{LONGEST_ID}}}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -55,17 +73,22 @@ _A_UUID = "a UUID in canonical form: lower case, with dashes"
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What the topic says of a record, beside its value. `received_at` None if the record carries no time."""
+    """What the topic says of a record, beside its value. `received_at` is a time at which it was certainly on the
+    topic, None if none is known.
+
+    `misplaced`: it stands in another partition than its key belongs to.
+    """
 
     key: bytes | None
     received_at: datetime | None = None
+    misplaced: bool = False
 
 
 def reasons(outcome: CallOutcome, envelope: Envelope | None = None) -> tuple[Reason, ...]:
     """Every reason not to plan the outcome; empty if there is none. Without an envelope only the body is judged."""
     found = [*_ids(outcome), *_combinations(outcome), *_texts(outcome), *_times(outcome), *_baseline(outcome.baseline)]
     if envelope:
-        found += [*key_reasons(outcome, envelope), *_future(outcome, envelope.received_at)]
+        found += [*key_reasons(outcome, envelope), *_beside_the_topic(outcome, envelope.received_at)]
     return tuple(found)
 
 
@@ -154,25 +177,38 @@ def _times(outcome: CallOutcome) -> Iterator[Reason]:
         yield Reason("ends_before_it_starts", "ended_at", "not before started_at")
     elif outcome.ended_at - outcome.started_at > LONGEST_SESSION:
         yield Reason("session_too_long", "ended_at", "at most 24 hours after started_at")
-    if outcome.callback_at and not EPOCH <= outcome.callback_at <= _capped(outcome.ended_at, FURTHEST_CALLBACK):
-        yield Reason("time_out_of_range", "callback_at", "at most ten years after the call")
+    if outcome.ended_at < _moved(outcome.baseline.captured_at, -BEFORE_TAKEN):
+        yield Reason(
+            "time_before_baseline",
+            "ended_at",
+            "at most an hour before baseline.captured_at, when the queue item was taken: UTC, not local time",
+        )
+    earliest, latest = _moved(outcome.started_at, -CALLBACK_BEFORE), _moved(outcome.ended_at, FURTHEST_CALLBACK)
+    if outcome.callback_at and not earliest <= outcome.callback_at <= latest:
+        yield Reason("time_out_of_range", "callback_at", "after the call, at most ten years")
 
 
-def _capped(moment: datetime, ahead: timedelta) -> datetime:
+def _moved(moment: datetime, by: timedelta) -> datetime:
     try:
-        return moment + ahead
+        return moment + by
     except OverflowError:
         return moment
 
 
-def _future(outcome: CallOutcome, received_at: datetime | None) -> Iterator[Reason]:
+def _beside_the_topic(outcome: CallOutcome, received_at: datetime | None) -> Iterator[Reason]:
     if received_at is None:
         return
-    latest = _capped(received_at, CLOCK_SKEW)
+    earliest, latest = _moved(received_at, -LONGEST_WAIT), _moved(received_at, CLOCK_SKEW)
     named = ("started_at", outcome.started_at), ("ended_at", outcome.ended_at)
     for name, moment in (*named, ("baseline.captured_at", outcome.baseline.captured_at)):
         if moment > latest:
             yield Reason("time_in_future", name, "not later than the record's own time on the topic, 5 minutes allowed")
+        elif EPOCH <= moment < earliest:
+            yield Reason(
+                "time_too_old",
+                name,
+                f"at most {LONGEST_WAIT.days} days before the record's own time on the topic, in milliseconds",
+            )
 
 
 def _baseline(baseline: Baseline) -> Iterator[Reason]:
@@ -180,8 +216,8 @@ def _baseline(baseline: Baseline) -> Iterator[Reason]:
         yield Reason("invalid_etag", "baseline.etag", "an etag as the CRM gives it")
     if baseline.last_session_id is not None and len(baseline.last_session_id) > LONGEST_PRESERVED:
         yield Reason("text_too_long", "baseline.last_session_id", f"at most {LONGEST_PRESERVED} characters")
-    if baseline.attempt_count is not None and not 0 <= baseline.attempt_count <= MOST_ATTEMPTS:
-        yield Reason("out_of_range", "baseline.attempt_count", f"0 to {MOST_ATTEMPTS}")
+    if baseline.attempt_count is not None and baseline.attempt_count not in ATTEMPTS:
+        yield Reason("out_of_range", "baseline.attempt_count", "a whole number of 32 bits")
     if len(baseline.preserved) > MOST_PRESERVED:
         yield Reason("too_many", "baseline.preserved", f"at most {MOST_PRESERVED} columns")
     if not all(map(_COLUMN.fullmatch, baseline.preserved)):
@@ -203,5 +239,7 @@ def key_reasons(outcome: CallOutcome, envelope: Envelope) -> tuple[Reason, ...]:
     if not envelope.key:
         return (Reason("empty_key", "key", "the queue item's id"),)
     if envelope.key != outcome.queue_item_id.encode():
-        return (Reason("key_disagrees", "key", "the same as queue_item_id"),)
+        return (Reason("key_disagrees", "key", "the same as queue_item_id: the UUID in lower case, with dashes"),)
+    if envelope.misplaced:
+        return (MISPLACED,)
     return ()

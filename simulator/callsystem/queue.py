@@ -104,10 +104,14 @@ class Crm:
             raise UnknownCampaign(campaign)
 
     async def ready(self, campaign: str) -> AsyncIterator[Item]:
-        """Ready items of a campaign whose next attempt is not in the future: never tried first, then by age."""
+        """Ready items of a campaign whose next attempt is not in the future: never tried first, then by age.
+
+        Ready by the status and by the do-not-call flag: a person may have set one and not the other.
+        """
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         condition = (
-            f"medx_callstatus eq 0 and _medx_campaignid_value eq {campaign}"
+            f"medx_callstatus eq 0 and (medx_donotcall eq false or medx_donotcall eq null)"
+            f" and _medx_campaignid_value eq {campaign}"
             f" and (medx_nextattemptat eq null or medx_nextattemptat le {now})"
         )
         order = "medx_nextattemptat asc,createdon asc,medx_callqueueitemid asc"

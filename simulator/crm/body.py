@@ -8,7 +8,7 @@ from simulator.crm import keys, literals
 from simulator.crm.call import Call
 from simulator.crm.organization import Organization
 from simulator.schema import Column, Kind, Lookup, Table
-from simulator.schema.model import LOOKUPS
+from simulator.schema.model import LOOKUPS, Association
 
 _BIND = "@odata.bind"
 
@@ -21,6 +21,8 @@ class Wanted:
     targets: dict[str, str] = field(default_factory=dict)
     related: list[tuple[Table, Column, list[dict[str, Any]]]] = field(default_factory=list)
     parents: list[tuple[Column, Lookup, dict[str, Any]]] = field(default_factory=list)
+    members: list[tuple[Table, Column, str]] = field(default_factory=list)
+    associated: list[tuple[Association, str]] = field(default_factory=list)
 
 
 def read(organization: Organization, call: Call, table: Table, body: dict[str, Any], *, creating: bool) -> Wanted:
@@ -32,8 +34,9 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
     for name, value in body.items():
         column = columns.get(name)
         if column is not None and column.kind not in LOOKUPS:
+            converted = literals.convert(table, column, value, organization.switches)
             if _settable(organization, table, column, creating=creating):
-                plain.append((column, literals.convert(table, column, value)))
+                plain.append((column, converted))
         elif "@" in name:
             if name.endswith(_BIND):
                 binds.append((name.removesuffix(_BIND), value))
@@ -45,13 +48,28 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
             )
         else:
             _navigation(organization, wanted, table, (name, value), creating=creating)
-    declared = [(name, _bind_target(table, name), value) for name, value in binds]
+    many = [bind for bind in binds if bind[0] not in table.binds and creating and isinstance(bind[1], list)]
+    declared = [(name, _bind_target(table, name), value) for name, value in binds if (name, value) not in many]
+    collections = [(_collection(organization, table, name), value) for name, value in many]
+    touched = [column for column, _ in plain] + [lookups[0][0] for _, lookups, _ in declared]
+    touched += [table.by_wire[wire] for wire in wanted.values] + [column for column, _, _ in wanted.parents]
+    _check_security(organization, call, table, touched, creating=creating)
     _check_values(table, wanted, plain)
     for name, lookups, value in declared:
         _bind(organization, call, wanted, table, (name, lookups, value))
+    for collection, value in collections:
+        _bind_members(organization, call, wanted, table, (collection, value))
     if organization.switches.application_required == "refuse":
         _check_required(table, wanted, creating=creating)
     return wanted
+
+
+def _check_security(
+    organization: Organization, call: Call, table: Table, columns: list[Column], *, creating: bool
+) -> None:
+    verb = "create" if creating else "update"
+    if not all(organization.may(call, verb, table, column) for column in columns):
+        raise errors.secured(verb)
 
 
 def _check_values(table: Table, wanted: Wanted, plain: list[tuple[Column, Any]]) -> None:
@@ -111,6 +129,39 @@ def _bind_target(table: Table, name: str) -> list[tuple[Column, Lookup]]:
     if lookups is None:
         raise errors.undeclared_bind(table.entity_set, name)
     return lookups
+
+
+def _collection(organization: Organization, table: Table, name: str) -> tuple[Table, Column] | Association:
+    """What `collection@odata.bind` binds to: the rows that point here, or those that are associated."""
+    for child, column, lookup in organization.schema.referencing.get(table.logical_name, ()):
+        if lookup.collection == name and child.logical_name != "activityparty":
+            return child, column
+    association = organization.schema.associations.get((table.logical_name, name))
+    if association is None:
+        raise errors.undeclared_bind(table.entity_set, name)
+    return association
+
+
+def _bind_members(
+    organization: Organization,
+    call: Call,
+    wanted: Wanted,
+    table: Table,
+    bind: tuple[tuple[Table, Column] | Association, list[Any]],
+) -> None:
+    place, references = bind
+    for reference in references:
+        if not isinstance(reference, str):
+            raise errors.odata(table.entity_set, "A bound collection must hold entity references.")
+        target, record_id = resolve(organization, call, reference)
+        if isinstance(place, Association):
+            fits = target.logical_name == place.other.table
+            wanted.associated.append((place, record_id))
+        else:
+            fits = target is place[0]
+            wanted.members.append((target, place[1], record_id))
+        if not fits:
+            raise errors.odata(table.entity_set, f"The collection does not take a '{target.logical_name}'.")
 
 
 def _bind(

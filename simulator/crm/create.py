@@ -5,7 +5,9 @@ from typing import Any
 from simulator import errors
 from simulator.crm import body as bodies
 from simulator.crm import states
+from simulator.crm.associate import associate
 from simulator.crm.call import Call
+from simulator.crm.change import update
 from simulator.crm.organization import Organization
 from simulator.crm.stamps import check_keys, derive, stamp_new
 from simulator.schema import Column, Table
@@ -24,7 +26,7 @@ def create(
     precondition: str = "",
 ) -> str:
     """Insert a row and return its id. `record_id` is the URL's; else the body's key, else a new one."""
-    if table.view_of or table.logical_name == "activityparty":
+    if table.view_of or table.intersect or table.logical_name == "activityparty":
         raise errors.message_not_supported("Create", table.logical_name)
     organization.allow(call, "create", table)
     wanted = bodies.read(organization, call, table, body, creating=True)
@@ -38,10 +40,22 @@ def create(
         check_keys(organization, table, values, record_id)
     stamp_new(organization, call, table, values, wanted.targets)
     _insert(organization, call, table, (record_id, values, wanted.targets), precondition)
+    _associate(organization, call, (table, record_id), wanted)
     for child, column, rows in wanted.related:
         for related in rows:
             _create_child(organization, call, (table, record_id), (child, column, related))
     return record_id
+
+
+def _associate(organization: Organization, call: Call, made: tuple[Table, str], wanted: bodies.Wanted) -> None:
+    """What the body binds to the new row's collections."""
+    table, record_id = made
+    for child, column, child_id in wanted.members:
+        lookup = next(item for item in column.lookups if item.target == table.logical_name)
+        bind = {f"{lookup.navigation}@odata.bind": f"{table.entity_set}({record_id})"}
+        update(organization, call, child, child_id, bind)
+    for association, other_id in wanted.associated:
+        associate(organization, call, association, (record_id, other_id))
 
 
 def _insert(
@@ -69,7 +83,7 @@ def _create_child(
     parent_table, parent_id = parent
     table, column, body = child
     if table.logical_name == "activityparty":
-        _create_party(organization, call, parent, child)
+        create_party(organization, call, parent, child)
         return
     lookup = next(item for item in column.lookups if item.target == parent_table.logical_name)
     create(
@@ -80,7 +94,7 @@ def _create_child(
     )
 
 
-def _create_party(
+def create_party(
     organization: Organization, call: Call, parent: tuple[Table, str], child: tuple[Table, Column, Json]
 ) -> None:
     table, column, body = child

@@ -3,9 +3,10 @@
 from typing import Any
 
 from simulator import errors
+from simulator.crm.associate import release
 from simulator.crm.call import NO_PRECONDITIONS, Call, Preconditions
+from simulator.crm.change import check_version, replace
 from simulator.crm.organization import Organization
-from simulator.crm.update import check_version, replace
 from simulator.schema import Column, Kind, Lookup, Table
 
 Json = dict[str, Any]
@@ -22,6 +23,8 @@ def delete(
     if table.view_of:
         holder = next((name for name in table.view_of if organization.store.get(name, record_id)), None)
         table = organization.schema.by_name[holder] if holder else table
+    if table.intersect:
+        raise errors.message_not_supported("Delete", table.logical_name)
     organization.allow(call, "delete", table)
     row = organization.store.get(table.logical_name, record_id)
     if row is None:
@@ -29,6 +32,7 @@ def delete(
     check_version(table, row, conditions)
     organization.store.remove(table.logical_name, record_id)
     organization.record(call, "delete", table, record_id, (row, None), conditions.label)
+    release(organization, call, table, record_id)
     for child, column, lookup in organization.schema.referencing.get(table.logical_name, ()):
         if not child.view_of and column.kind in (Kind.LOOKUP, Kind.OWNER):
             _release(organization, call, (child, column, lookup), record_id)

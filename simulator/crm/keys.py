@@ -9,6 +9,7 @@ from simulator import errors
 from simulator.crm import literals
 from simulator.schema import Column, Kind, Schema, Table
 from simulator.store import Row, Store
+from simulator.switches import Switches
 
 _PAIR = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*('(?:[^']|'')*'|[^,']*)\s*(?:,|$)")
 _REFERENCE = re.compile(r"^([A-Za-z_]\w*)\((.*)\)$", re.DOTALL)
@@ -22,17 +23,17 @@ class Key:
     values: dict[str, Any]
 
 
-def parse(table: Table, text: str, *, activity_keys: bool) -> Key:
+def parse(table: Table, text: str, switches: Switches) -> Key:
     """The key inside the parentheses. Raises the refusal for a key that the table does not have."""
     if len(text) == 36 and "=" not in text:
         try:
             return Key(literals.guid(text), {})
         except ValueError:
             raise errors.unknown_key(table.logical_name) from None
-    values = _pairs(table, text)
+    values = _pairs(table, text, switches)
     if list(values) == [table.primary_id]:
         return Key(values[table.primary_id], {})
-    if not _declared(table, frozenset(values), activity_keys=activity_keys):
+    if not _declared(table, frozenset(values), activity_keys=switches.activity_keys == "yes"):
         raise errors.unknown_key(table.logical_name)
     return Key(None, values)
 
@@ -44,7 +45,7 @@ def _declared(table: Table, names: frozenset[str], *, activity_keys: bool) -> bo
     return names in wires
 
 
-def _pairs(table: Table, text: str) -> dict[str, Any]:
+def _pairs(table: Table, text: str, switches: Switches) -> dict[str, Any]:
     values: dict[str, Any] = {}
     at = 0
     while at < len(text):
@@ -55,14 +56,16 @@ def _pairs(table: Table, text: str) -> dict[str, Any]:
         column = table.by_wire.get(name)
         if column is None:
             raise errors.unknown_key(table.logical_name)
-        values[column.wire] = _literal(table, column, raw)
+        values[column.wire] = _literal(table, column, raw, switches)
+        if values[column.wire] is None:
+            raise errors.unknown_key(table.logical_name)  # empty text is null, and null names no row
         at = match.end()
     if not values:
         raise errors.unknown_key(table.logical_name)
     return values
 
 
-def _literal(table: Table, column: Column, raw: str) -> Any:
+def _literal(table: Table, column: Column, raw: str, switches: Switches) -> Any:
     quoted = raw.startswith("'")
     value = raw[1:-1].replace("''", "'") if quoted else raw.strip()
     if quoted == (column.kind in {Kind.STRING, Kind.MEMO}):
@@ -71,7 +74,7 @@ def _literal(table: Table, column: Column, raw: str) -> Any:
                 return int(value)
             if column.kind in {Kind.DECIMAL, Kind.MONEY, Kind.DOUBLE}:
                 return float(value)
-            return literals.convert(table, column, value)
+            return literals.convert(table, column, value, switches)
         except ValueError:
             raise errors.unknown_key(table.logical_name) from None
     raise errors.unknown_key(table.logical_name)

@@ -13,7 +13,10 @@ from typing import Any
 
 from simulator import errors
 from simulator.schema import Column, Kind, Table
+from simulator.switches import Switches
 
+DAY = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+TIME = re.compile(r"^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2}(?::\d{2}(?:\.\d{1,7})?)?)(Z|[+-]\d{2}:\d{2})?)?$")
 GUID = re.compile(r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$")
 EARLIEST = datetime(1753, 1, 1, tzinfo=UTC)
 
@@ -28,11 +31,14 @@ def guid(value: Any) -> str:
 
 
 @lru_cache(maxsize=4096)
-def instant(value: Any) -> str:
-    """A time as the service gives it back: UTC, whole seconds."""
+def instant(value: Any, *, zone_needed: bool = False) -> str:
+    """A time as the service gives it back: UTC, whole seconds. A day alone is its midnight in UTC."""
     if not isinstance(value, str):
         raise TypeError(value)
-    moment = datetime.fromisoformat(value)
+    found = TIME.match(value)
+    if found is None or (zone_needed and found[2] and not found[3]):
+        raise ValueError(value)
+    moment = datetime.fromisoformat(f"{found[1]}T{_six_digits(found[2])}{found[3] or 'Z'}" if found[2] else found[1])
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     try:
@@ -44,17 +50,42 @@ def instant(value: Any) -> str:
     return f"{moment.isoformat()[:19]}Z"
 
 
+def _six_digits(time: str) -> str:
+    """The service takes a ten-millionth of a second, Python a millionth."""
+    return time[:15]
+
+
+def wall_clock(value: Any, *, offset: str) -> str:
+    """A time that belongs to no time zone. `offset` says what an offset other than zero does: refuse, keep, convert."""
+    stored = instant(value, zone_needed=True)
+    zone = (TIME.match(value) or (None,) * 4)[3]
+    if zone in {None, "Z", "+00:00", "-00:00"} or offset == "convert":
+        return stored
+    if offset == "refuse":
+        raise ValueError(value)
+    return instant(value[:-6] + "Z")
+
+
 def day(value: Any) -> str:
+    """A day, as it is written. A time behind it is not cut off: the service refuses it."""
     if not isinstance(value, str):
         raise TypeError(value)
-    return date.fromisoformat(value[:10]).isoformat()
+    if not DAY.match(value) or (found := date.fromisoformat(value)) < EARLIEST.date():
+        raise ValueError(value)
+    return found.isoformat()
 
 
-def text(value: Any) -> str:
+def text(value: Any) -> str | None:
+    """Empty text and null are the same to the service."""
     if not isinstance(value, str):
         raise TypeError(value)
     value.encode()  # JSON can spell half a character, which no answer could carry
-    return value
+    return value or None
+
+
+def length(value: str) -> int:
+    """What a text limit counts: UTF-16 code units, so that an emoji counts twice."""
+    return len(value) + sum(letter > "\uffff" for letter in value)
 
 
 def whole(value: Any) -> int:
@@ -77,6 +108,7 @@ def boolean(value: Any) -> bool:
     return value
 
 
+# Times are left out: what one may look like depends on its column's behavior.
 CONVERT: dict[Kind, Callable[[Any], Any]] = {
     Kind.STRING: text,
     Kind.MEMO: text,
@@ -91,21 +123,28 @@ CONVERT: dict[Kind, Callable[[Any], Any]] = {
     Kind.MONEY: number,
     Kind.DOUBLE: number,
     Kind.BOOLEAN: boolean,
-    Kind.DATETIME: instant,
     Kind.GUID: guid,
     Kind.LOOKUP: guid,
     Kind.OWNER: guid,
 }
 
 
-def convert(table: Table, column: Column, value: Any) -> Any:
+def convert(table: Table, column: Column, value: Any, switches: Switches) -> Any:
     """The stored form. Raises the OData layer's refusal for a value of the wrong type."""
     if value is None:
         return None
     try:
-        return day(value) if column.date_only else CONVERT[column.kind](value)
+        return _time(column, value, switches) if column.kind is Kind.DATETIME else CONVERT[column.kind](value)
     except (TypeError, ValueError):
         raise errors.literal(table.entity_set, value, column.edm) from None
+
+
+def _time(column: Column, value: Any, switches: Switches) -> str:
+    if column.behavior == "DateOnly":
+        return day(value)
+    if column.behavior == "TimeZoneIndependent":
+        return wall_clock(value, offset=switches.time_zone_independent_offset)
+    return instant(value, zone_needed=switches.time_without_zone == "refuse")
 
 
 def check_limits(table: Table, column: Column, value: Any) -> None:
@@ -113,7 +152,7 @@ def check_limits(table: Table, column: Column, value: Any) -> None:
     if value is None:
         return
     if column.max_length:
-        if len(value) > column.max_length:
+        if length(value) > column.max_length:
             raise errors.too_long(table.logical_name, column.name, column.max_length)
     elif column.kind is Kind.PICKLIST:
         if value not in column.values:

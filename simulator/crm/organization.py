@@ -1,16 +1,17 @@
 """The organization: its tables, rows, log, users and switches, and the transactions over them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from simulator import errors, tenant
 from simulator.crm import keys
-from simulator.crm.call import Call
+from simulator.crm.call import APPLICATION, Call
 from simulator.ids import SequentialIds
 from simulator.oplog import COMMITTED, REFUSED, Entry, OperationLog
-from simulator.schema import Schema, Table, default_schema
+from simulator.schema import Column, Schema, Table, default_schema
 from simulator.store import Row, Store
 from simulator.switches import Switches
 
@@ -51,6 +52,8 @@ class Organization:
         self.clock = clock
         self.ids = SequentialIds(seed)
         self.denied: dict[tuple[str, str], frozenset[str]] = {}
+        self.permitted: dict[tuple[str, str], Mapping[str, frozenset[str]]] = {}
+        self._reader: Call | None = None
         self._now: tuple[int, str] = (0, "")
         self._depth = 0
 
@@ -70,7 +73,7 @@ class Organization:
         return dict(table.keys) if self.activity_keys or not table.activity else {}
 
     def key(self, table: Table, text: str) -> keys.Key:
-        return keys.parse(table, text, activity_keys=self.activity_keys)
+        return keys.parse(table, text, self.switches)
 
     def locate(self, table: Table, key: keys.Key) -> str | None:
         """The record id that a key names now, or None when no row has those values."""
@@ -108,6 +111,57 @@ class Organization:
             self.denied[user, table] = verbs
         else:
             self.denied.pop((user, table), None)
+
+    def permit(self, user: str, table: Table, columns: Mapping[str, frozenset[str]]) -> None:
+        """What a user may do (create, read, update) with secured columns. Raises ValueError for any other column."""
+        wrong = [name for name in columns if name not in table.columns or not table.columns[name].secured]
+        if wrong:
+            raise ValueError(f"{table.logical_name} has no secured column {', '.join(wrong)}")
+        self.permitted[user, table.logical_name] = columns
+
+    def may(self, call: Call, verb: str, table: Table, column: Column) -> bool:
+        """Whether a caller may create, read or update a column. Column-level security binds applications only here."""
+        if not column.secured or call.actor != APPLICATION:
+            return True
+        return verb in self.permitted.get((call.user, table.logical_name), {}).get(column.name, ())
+
+    @contextmanager
+    def reading(self, call: Call) -> Iterator[None]:
+        """Everything that is read in this block is read by this caller."""
+        before, self._reader = self._reader, call
+        try:
+            yield
+        finally:
+            self._reader = before
+
+    @property
+    def reader(self) -> str:
+        """Who reads now; the system when nobody does."""
+        return self._reader.user if self._reader else tenant.SYSTEM_USER
+
+    @property
+    def base(self) -> str:
+        """The service root of what is read now."""
+        return self._reader.base if self._reader else ""
+
+    def allow_reader(self, table: Table) -> None:
+        """Raises the 403 of a reader without the privilege to read a table that is joined or expanded."""
+        if self._reader is not None:
+            self.allow(self._reader, "read", table)
+
+    def teams_of(self, user: str) -> list[str]:
+        """The teams that a user is a member of."""
+        if "teammembership" not in self.schema.by_name:
+            return []
+        rows = self.store.table("teammembership")
+        return [rows[key].values["teamid"] for key in self.store.matching("teammembership", "systemuserid", user)]
+
+    def hidden(self, table: Table) -> frozenset[str]:
+        """Columns that the reader may not see, under the names they are read by: null in every answer."""
+        reader = self._reader
+        if reader is None or not table.secured:
+            return frozenset()
+        return frozenset(wire for wire in table.secured if not self.may(reader, "read", table, table.by_wire[wire]))
 
     def atomic(self) -> "_Transaction":
         """All or nothing, in the store and in the log. May be nested; only the outermost one commits."""

@@ -9,6 +9,7 @@ from simulator.crm.organization import Organization
 from simulator.schema import Table
 
 Json = dict[str, Any]
+ACCESS_TEAM = 1
 _FULL_NAME = {"firstname", "lastname", "fullname"}
 
 
@@ -36,6 +37,9 @@ def stamp_owner(organization: Organization, values: Json, targets: dict[str, str
     row = organization.store.get(kind, owner)
     if row is not None and row.values.get("isdisabled") and organization.switches.disabled_owner == "refuse":
         raise errors.disabled_owner(owner)
+    access_team = kind == "team" and row is not None and row.values.get("teamtype") == ACCESS_TEAM
+    if access_team and organization.switches.access_team_owner == "refuse":
+        raise errors.access_team_owner(owner)
     values["_owninguser_value"] = owner if kind == "systemuser" else None
     values["_owningteam_value"] = owner if kind == "team" else None
     values["_owningbusinessunit_value"] = row.values.get("_businessunitid_value") if row else None

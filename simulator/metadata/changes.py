@@ -9,17 +9,21 @@ from simulator.metadata.lookup import made, one
 from simulator.schema import Column, Table
 from simulator.webapi.messages import Reply, Request, no_content, show
 
-# `Attributes(key)/Microsoft.Dynamics.CRM.Type`, the last two as they come.
-MEMBER = re.compile(r"^(\w+)(?:\(([^)]*)\))?(?:/Microsoft\.Dynamics\.CRM\.(\w+))?$")
+# `Attributes(key)/Microsoft.Dynamics.CRM.Type/OptionSet`, as far as they come.
+MEMBER = re.compile(r"^(\w+)(?:\(([^)]*)\))?(?:/Microsoft\.Dynamics\.CRM\.(\w+))?(?:/((?:Global)?OptionSet))?$")
 
 
 def change(organization: Organization, call: Call, request: Request, target: tuple[Table, str]) -> Reply:
     """Make, change and delete columns and keys; delete a table."""
     table, rest = target
     match = MEMBER.match(rest)
+    if match and match[4]:
+        raise errors.verb_not_allowed(request.method)
     name, key = (match[1], match[2]) if match else ("", None)
     entity = f"EntityDefinitions({definitions.metadata_id(table.logical_name)})"
     match request.method, name, key is not None:
+        case "PUT", "", False:
+            edit.change_table(organization, table, request.json("EntityDefinitions"))
         case "DELETE", "", False:
             edit.custom_only(table)
             organization.schema.drop(table.logical_name)
@@ -45,6 +49,12 @@ def change(organization: Organization, call: Call, request: Request, target: tup
 def _column(table: Table, key: str) -> Column:
     found = one([definitions.attribute(table, column) for column in table.columns.values()], key)
     return table.columns[found["LogicalName"]]
+
+
+def create_entity(organization: Organization, call: Call, request: Request) -> Reply:
+    """The documented `POST EntityDefinitions`: one table."""
+    (table,) = edit.create_tables(organization, {"Entities": [request.json("EntityDefinitions")]})
+    return made(call, "EntityDefinitions", table.logical_name)
 
 
 def create_entities(organization: Organization, call: Call, request: Request) -> Reply:

@@ -39,6 +39,7 @@ _CLASS = {
     Kind.ENTITY_NAME: "EntityNameAttributeMetadata",
     Kind.VIRTUAL: "AttributeMetadata",
 }
+_PARTIES = frozenset({"account", "contact", "systemuser"})
 NAVIGATION = ("OptionSet", "GlobalOptionSet")
 
 
@@ -88,8 +89,61 @@ def entity(table: Table) -> Json:
         "IsCustomEntity": table.custom,
         "IsManaged": False,
         "IsPrivate": False,
-        "IsIntersect": False,
+        "IsIntersect": table.intersect is not None,
         "IsLogicalEntity": False,
+        "IsActivityParty": table.logical_name in _PARTIES,
+        "IsAvailableOffline": True,
+        "IsChildEntity": False,
+        "IsAIRUpdated": False,
+        "IsBPFEntity": False,
+        "IsBusinessProcessEnabled": False,
+        "IsDocumentManagementEnabled": False,
+        "IsDocumentRecommendationsEnabled": False,
+        "IsEnabledForCharts": True,
+        "IsEnabledForExternalChannels": False,
+        "IsEnabledForTrace": False,
+        "IsImportable": True,
+        "IsInteractionCentricEnabled": True,
+        "IsKnowledgeManagementEnabled": False,
+        "IsOneNoteIntegrationEnabled": False,
+        "IsQuickCreateEnabled": False,
+        "IsReadingPaneEnabled": True,
+        "IsSLAEnabled": False,
+        "IsStateModelAware": True,
+        "IsSolutionAware": False,
+        "IsVisibleInMobileClient": managed(value=True, name="canmodifymobileclientvisibility"),
+        "IsConnectionsEnabled": managed(value=True, name="canmodifyconnectionsettings"),
+        "IsDuplicateDetectionEnabled": managed(value=False, name="canmodifyduplicatedetectionsettings"),
+        "IsMailMergeEnabled": managed(value=True, name="canmodifymailmergesettings"),
+        "IsValidForQueue": managed(value=table.activity, name="canmodifyqueuesettings"),
+        "CanCreateAttributes": managed(value=True, name="cancreateattributes"),
+        "CanCreateForms": managed(value=True, name="cancreateforms"),
+        "CanCreateViews": managed(value=True, name="cancreateviews"),
+        "CanCreateCharts": managed(value=True, name="cancreatecharts"),
+        "CanBeRelatedEntityInRelationship": managed(value=True, name="canberelatedentityinrelationship"),
+        "CanBePrimaryEntityInRelationship": managed(value=True, name="canbeprimaryentityinrelationship"),
+        "CanBeInManyToMany": managed(value=not table.activity, name="canbeinmanytomany"),
+        "CanTriggerWorkflow": True,
+        "HasActivities": not table.activity,
+        "HasNotes": False,
+        "HasFeedback": False,
+        "AutoCreateAccessTeams": False,
+        "EntityColor": None,
+        "IntroducedVersion": "1.0.0.0",
+        "ReportViewName": f"Filtered{table.schema_name}",
+        "DataProviderId": None,
+        "DataSourceId": None,
+        "DaysSinceRecordLastModified": 0,
+        "EntityHelpUrl": None,
+        "EntityHelpUrlEnabled": False,
+        "ExternalName": None,
+        "ExternalCollectionName": None,
+        "MobileOfflineFilters": None,
+        "RecurrenceBaseEntityLogicalName": None,
+        "SyncToExternalSearchIndex": False,
+        "UsesBusinessDataLabelTable": False,
+        "IconVectorName": None,
+        "HasChanged": None,
         "IsOptimisticConcurrencyEnabled": table.optimistic_concurrency,
         "IsValidForAdvancedFind": True,
         "ChangeTrackingEnabled": False,
@@ -120,6 +174,11 @@ def attribute(table: Table, column: Column) -> Json:
         "IsValidForUpdate": column.updatable,
         "IsValidForRead": True,
         "IsValidForAdvancedFind": managed(value=True, name="canmodifysearchsettings"),
+        "IsSecured": column.secured,
+        "CanBeSecuredForCreate": not primary,
+        "CanBeSecuredForRead": not primary,
+        "CanBeSecuredForUpdate": not primary,
+        "SourceType": column.source,
         "IsManaged": False,
         "IsLogical": False,
         "IsCustomizable": managed(value=not primary, name="iscustomizable"),
@@ -146,20 +205,14 @@ def _own(table: Table, column: Column) -> Json:
                 "FormatName": {"Value": column.text_format},
             }
         case Kind.INTEGER | Kind.BIGINT:
-            low, high = column.minimum, column.maximum
-            return {
-                "MinValue": -2147483648 if low is None else int(low),
-                "MaxValue": 2147483647 if high is None else int(high),
-                "Format": "None",
-            }
+            shown = {"MinValue": int(column.minimum or 0), "MaxValue": int(column.maximum or 0)}
+            return shown if column.kind is Kind.BIGINT else {**shown, "Format": column.text_format}
         case Kind.DECIMAL | Kind.MONEY | Kind.DOUBLE:
             return {"MinValue": column.minimum, "MaxValue": column.maximum, "Precision": column.precision}
         case Kind.DATETIME:
-            form = "DateOnly" if column.date_only or column.text_format == "DateOnly" else "DateAndTime"
-            behavior = "DateOnly" if column.date_only else "UserLocal"
             return {
-                "Format": form,
-                "DateTimeBehavior": {"Value": behavior},
+                "Format": column.text_format,
+                "DateTimeBehavior": {"Value": column.behavior},
                 "CanChangeDateTimeBehavior": managed(value=False, name="canmodifybehavior"),
             }
         case Kind.LOOKUP | Kind.OWNER:
@@ -272,6 +325,39 @@ def relationship(schema: Schema, table: Table, column: Column, lookup: Lookup) -
             "Unshare": "NoCascade",
         },
     }
+
+
+def intersection(table: Table) -> Json:
+    """A many-to-many relationship, from its intersect table."""
+    held = table.intersect
+    if held is None:
+        raise TypeError(table.logical_name)
+    shown: Json = {
+        "@odata.type": f"#{CRM}ManyToManyRelationshipMetadata",
+        "MetadataId": metadata_id("relationship", held.schema_name),
+        "SchemaName": held.schema_name,
+        "RelationshipType": "ManyToManyRelationship",
+        "IntersectEntityName": table.logical_name,
+        "IsCustomRelationship": table.custom,
+        "IsManaged": False,
+        "IsValidForAdvancedFind": True,
+        "SecurityTypes": "None",
+    }
+    for number, end in enumerate((held.first, held.second), 1):
+        shown |= {
+            f"Entity{number}LogicalName": end.table,
+            f"Entity{number}IntersectAttribute": end.column,
+            f"Entity{number}NavigationPropertyName": end.navigation,
+        }
+    return shown
+
+
+def many_to_many(schema: Schema, table: Table) -> list[Json]:
+    return [
+        intersection(other)
+        for other in schema
+        if other.intersect and table.logical_name in (other.intersect.first.table, other.intersect.second.table)
+    ]
 
 
 def many_to_one(schema: Schema, table: Table) -> list[Json]:

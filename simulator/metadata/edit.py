@@ -5,6 +5,7 @@ from typing import Any
 
 from simulator import errors
 from simulator.crm.organization import Organization
+from simulator.metadata import definitions
 from simulator.metadata.definitions import CRM
 from simulator.schema.load import ColumnDefinition, TableDefinition, TargetDefinition, build, column_of
 from simulator.schema.model import LOOKUPS, Column, Table
@@ -36,8 +37,6 @@ def column_definition(attribute: Json) -> tuple[str, ColumnDefinition]:
     name = _TYPES.get(kind.removesuffix("AttributeMetadata"))
     if not schema_name or name is None:
         raise _invalid(f"Columns of type '{kind}' are not supported.")
-    if name == "datetime" and attribute.get("Format") == "DateOnly":
-        name = "date"
     options = (attribute.get("OptionSet") or {}).get("Options") or []
     form = attribute.get("FormatName") or {}
     return schema_name.lower(), ColumnDefinition.model_validate(
@@ -49,7 +48,9 @@ def column_definition(attribute: Json) -> tuple[str, ColumnDefinition]:
             "min": attribute.get("MinValue"),
             "precision": attribute.get("Precision") or 2,
             "required": (attribute.get("RequiredLevel") or {}).get("Value", "None"),
-            "format": form.get("Value", "Text"),
+            "format": form.get("Value") or attribute.get("Format"),
+            "behavior": (attribute.get("DateTimeBehavior") or {}).get("Value"),
+            "secured": bool(attribute.get("IsSecured")),
             "options": {option["Value"]: _label(option.get("Label")) for option in options},
         }
     )
@@ -97,6 +98,24 @@ def _table(organization: Organization, entity: Json) -> Table:
     )
 
 
+def change_table(organization: Organization, table: Table, payload: Json) -> None:
+    """The documented `PUT EntityDefinitions(…)` carries the whole definition: labels change, the rest may not."""
+    held = definitions.entity(table)
+    changed = [
+        name
+        for name, value in payload.items()
+        if name in held and name not in _LABELS and not isinstance(value, dict) and value != held[name]
+    ]
+    if changed:
+        raise errors.not_built(f"changing {', '.join(changed)} of a table")
+    label = _label(payload.get("DisplayName"))
+    if label:
+        organization.schema.put(replace(table, label=label))
+
+
+_LABELS = frozenset({"DisplayName", "DisplayCollectionName", "Description", "HasChanged"})
+
+
 def custom_only(table: Table) -> None:
     """Raises 400: the service's own tables cannot be deleted."""
     if not table.custom:
@@ -126,6 +145,7 @@ def change_column(organization: Organization, table: Table, column: Column, attr
         label=wanted.label,
         required=wanted.required,
         text_format=wanted.text_format,
+        secured=wanted.secured,
     )
     organization.schema.put(replace(table, columns={**table.columns, column.name: changed}))
 
@@ -157,9 +177,12 @@ def drop_key(organization: Organization, table: Table, name: str) -> None:
 
 
 def add_relationship(organization: Organization, payload: Json) -> str:
-    """A one-to-many relationship with its lookup column. Returns its schema name."""
-    if "OneToMany" not in str(payload.get("@odata.type", "")):
-        raise _invalid("Many-to-many relationships are not supported.")
+    """A one-to-many relationship with its lookup column, or a many-to-many one with its table. Returns its name."""
+    kind = str(payload.get("@odata.type", "")).rpartition(".")[2]
+    if kind == "ManyToManyRelationshipMetadata":
+        return _add_many_to_many(organization, payload)
+    if kind != "OneToManyRelationshipMetadata":
+        raise _invalid(f"'{kind}' is no kind of relationship.")
     schema = organization.schema
     name, lookup = str(payload["SchemaName"]), payload["Lookup"]
     table = schema.by_name.get(str(payload["ReferencingEntity"]).lower())
@@ -190,9 +213,51 @@ def add_relationship(organization: Organization, payload: Json) -> str:
     return name
 
 
+def _add_many_to_many(organization: Organization, payload: Json) -> str:
+    schema = organization.schema
+    name = str(payload["SchemaName"])
+    intersect = str(payload.get("IntersectEntityName") or name).lower()
+    sides = []
+    for number in (1, 2):
+        table = schema.by_name.get(str(payload[f"Entity{number}LogicalName"]).lower())
+        if table is None:
+            raise _invalid(f"The relationship '{name}' names a table that does not exist.")
+        navigation = str(payload.get(f"Entity{number}NavigationPropertyName") or name)
+        sides.append((table, navigation))
+    (first, first_navigation), (second, second_navigation) = sides
+    taken = {(first.logical_name, first_navigation), (second.logical_name, second_navigation)}
+    if intersect in schema.by_name or taken & schema.associations.keys():
+        raise errors.Refusal(400, "0x80044367", f"A relationship with the name {name} already exists.")
+    columns = (first.primary_id, second.primary_id)
+    if first is second:
+        columns = (f"{first.primary_id}one", f"{first.primary_id}two")
+    schema.put(
+        build(
+            TableDefinition.model_validate(
+                {
+                    "table": intersect, "set": f"{intersect}set", "id": f"{intersect}id", "name": f"{intersect}id",
+                    "schema_name": name, "label": name, "type_code": 10_500 + len(schema.by_name), "custom": True,
+                    "ownership": "none", "optimistic_concurrency": False,
+                    "columns": {column: {"type": "guid"} for column in columns},
+                    "intersect": {
+                        "schema_name": name,
+                        "first": {"table": first.logical_name, "column": columns[0], "navigation": first_navigation},
+                        "second": {"table": second.logical_name, "column": columns[1], "navigation": second_navigation},
+                    },
+                }
+            )
+        )
+    )  # fmt: skip
+    return name
+
+
 def drop_relationship(organization: Organization, name: str) -> None:
-    """Takes the lookup column along. Raises 400 for one of the service's own."""
+    """Takes the lookup column, or the intersect table, along. Raises 400 for one of the service's own."""
     for table in list(organization.schema):
+        if table.intersect is not None and table.intersect.schema_name == name:
+            custom_only(table)
+            organization.schema.drop(table.logical_name)
+            return
         for column in table.columns.values():
             if column.kind in LOOKUPS and any(held.schema_name == name for held in column.lookups):
                 drop_column(organization, table, column)

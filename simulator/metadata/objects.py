@@ -15,8 +15,16 @@ _ORDER = {"gt": operators.gt, "ge": operators.ge, "lt": operators.lt, "le": oper
 _ALWAYS = ("@odata.type", "MetadataId")
 
 
+_METADATA = frozenset({"$select", "$filter", "$expand", "$top", "$count", "LabelLanguages"})
+
+
 def read_options(text: str) -> Options:
-    return query.read(query.parameters(text), {})
+    """Metadata has no pages and no order. Raises 400 for what else it is asked with."""
+    given = query.parameters(text)
+    language = given.pop("LabelLanguages", "1033")
+    if language != "1033":
+        raise errors.not_built(f"labels in the language {language}: 1033 is the only one")
+    return query.read(given, {}, _METADATA, "metadata")
 
 
 def matches(item: Json, node: syntax.Node) -> bool:
@@ -119,6 +127,14 @@ def listed(
     if options.top is not None:
         items = items[: options.top]
     return [shown(item, options, collections or {}, hidden) for item in items]
+
+
+def counted(body: Json, items: list[Json], options: Options) -> Json:
+    """The body with `@odata.count`, when it was asked for: how many pass the filter, whatever `$top` leaves."""
+    if not options.count:
+        return body
+    node = syntax.parse(options.filter) if options.filter else None
+    return body | {"@odata.count": sum(node is None or matches(item, node) for item in items)}
 
 
 def _type(item: Json) -> str:

@@ -10,11 +10,14 @@ from simulator.metadata.lookup import get_only, made, one
 from simulator.webapi.messages import Reply, Request, no_content, show
 
 Json = dict[str, Any]
-_RELATIONSHIP = re.compile(r"^RelationshipDefinitions\(([^)]*)\)(?:/Microsoft\.Dynamics\.CRM\.\w+)?$")
+_CAST = re.compile(r"^RelationshipDefinitions/Microsoft\.Dynamics\.CRM\.(\w+)$")
+_RELATIONSHIP = re.compile(r"^RelationshipDefinitions\(([^)]*)\)(?:/Microsoft\.Dynamics\.CRM\.(\w+))?$")
 
 
 def _all_relationships(organization: Organization) -> list[Json]:
-    return [item for table in organization.schema for item in definitions.many_to_one(organization.schema, table)]
+    schema = organization.schema
+    one_to_many = [item for table in schema for item in definitions.many_to_one(schema, table)]
+    return one_to_many + [definitions.intersection(table) for table in schema if table.intersect]
 
 
 def relationships(organization: Organization, call: Call, request: Request) -> Reply:
@@ -22,8 +25,13 @@ def relationships(organization: Organization, call: Call, request: Request) -> R
         name = edit.add_relationship(organization, request.json(""))
         return made(call, "RelationshipDefinitions", "relationship", name)
     get_only(request)
-    items = objects.listed(_all_relationships(organization), objects.read_options(request.query))
-    return show({"@odata.context": f"{call.base}/$metadata#RelationshipDefinitions", "value": items})
+    options = objects.read_options(request.query)
+    found = _all_relationships(organization)
+    cast = _CAST.match(request.path)
+    if cast is not None:
+        found = [item for item in found if item["@odata.type"] == f"#{definitions.CRM}{cast[1]}"]
+    body: Json = {"@odata.context": f"{call.base}/$metadata#RelationshipDefinitions"}
+    return show(objects.counted(body, found, options) | {"value": objects.listed(found, options)})
 
 
 def relationship(organization: Organization, call: Call, request: Request) -> Reply:
@@ -31,6 +39,8 @@ def relationship(organization: Organization, call: Call, request: Request) -> Re
     if match is None:
         raise errors.no_such_resource(f"{call.base}/{request.path}")
     found = one(_all_relationships(organization), match[1])
+    if match[2] and found["@odata.type"] != f"#{definitions.CRM}{match[2]}":
+        raise errors.Refusal(404, "0x80060888", f"Could not find a relationship of type {match[2]} with this key.")
     if request.method == "DELETE":
         edit.drop_relationship(organization, found["SchemaName"])
         return no_content()

@@ -32,6 +32,8 @@ def find(path: str) -> Handler | None:
         handler = _entity
     elif path.startswith("RelationshipDefinitions("):
         handler = relationships.relationship
+    elif path.startswith("RelationshipDefinitions/Microsoft.Dynamics.CRM."):
+        handler = relationships.relationships
     return partial(_shaped, handler) if handler is not None else None
 
 
@@ -44,6 +46,8 @@ def _shaped(handler: Handler, organization: Organization, call: Call, request: R
 
 
 def _entities(organization: Organization, call: Call, request: Request) -> Reply:
+    if request.method == "POST":
+        return changes.create_entity(organization, call, request)
     get_only(request)
     options = objects.read_options(request.query)
     tables = list(organization.schema)
@@ -56,7 +60,8 @@ def _entities(organization: Organization, call: Call, request: Request) -> Reply
         objects.shown(definitions.entity(table), options, _collections(organization, table))
         for table in tables[: options.top]
     ]
-    return show({"@odata.context": f"{call.base}/$metadata#EntityDefinitions", "value": found})
+    body: Json = {"@odata.context": f"{call.base}/$metadata#EntityDefinitions"}
+    return show(objects.counted(body, items, options) | {"value": found})
 
 
 def _collections(organization: Organization, table: Table) -> objects.Collections:
@@ -67,7 +72,7 @@ def _collections(organization: Organization, table: Table) -> objects.Collection
         "Keys": lambda: definitions.keys(table, organization.keys_of(table)),
         "ManyToOneRelationships": lambda: definitions.many_to_one(organization.schema, table),
         "OneToManyRelationships": lambda: definitions.one_to_many(organization.schema, table),
-        "ManyToManyRelationships": list,
+        "ManyToManyRelationships": lambda: definitions.many_to_many(organization.schema, table),
     }
 
 
@@ -95,7 +100,9 @@ def _member(organization: Organization, call: Call, target: tuple[Table, str], o
     match = MEMBER.match(rest)
     if match is None:
         raise errors.no_such_segment(rest)
-    name, key, cast = match.groups()
+    name, key, cast, inner = match.groups()
+    if inner:
+        return _option_set(call, table, match, options)
     if name == "Attributes":
         return _attributes(call, table, (key, cast), options)
     collections = _collections(organization, table)
@@ -104,7 +111,8 @@ def _member(organization: Organization, call: Call, target: tuple[Table, str], o
         if key:
             return show(objects.shown(one(items, key), options, {}))
         context = f"{call.base}/$metadata#EntityDefinitions('{table.logical_name}')/{name}"
-        return show({"@odata.context": context, "value": objects.listed(items, options)})
+        body = objects.counted({"@odata.context": context}, items, options)
+        return show(body | {"value": objects.listed(items, options)})
     plain = definitions.entity(table)
     if name in plain:
         return show({"@odata.context": f"{call.base}/$metadata#EntityDefinitions/{name}", "value": plain[name]})
@@ -130,11 +138,28 @@ def _attributes(call: Call, table: Table, which: tuple[str | None, str | None], 
         if cast == "EnumAttributeMetadata":
             raise errors.bad_query("The type 'EnumAttributeMetadata' cannot be used in a cast.")
         items = [item for item in items if item["@odata.type"] == f"#{definitions.CRM}{cast}"]
+    body = objects.counted({}, items, options)
     if options.filter:
         node = syntax.parse(options.filter)
         items = [item for item in items if objects.matches(item, node)]
     context = f"{call.base}/$metadata#EntityDefinitions('{table.logical_name}')/Attributes"
-    return show({"@odata.context": context, "value": [_shown(item, options, cast) for item in items[: options.top]]})
+    shown_items = [_shown(item, options, cast) for item in items[: options.top]]
+    return show({"@odata.context": context, **body, "value": shown_items})
+
+
+def _option_set(call: Call, table: Table, match: re.Match[str], options: query.Options) -> Reply:
+    """The option set of one column by its own path."""
+    name, key, cast, inner = match.groups()
+    if name != "Attributes" or not key or not cast:
+        raise errors.no_such_segment(inner)
+    item = one([definitions.attribute(table, column) for column in table.columns.values()], key)
+    held = item.get(inner) if item["@odata.type"] == f"#{definitions.CRM}{cast}" else None
+    if held is None:
+        raise errors.Refusal(
+            404, "0x80060888", f"Could not find an attribute of type {cast} with an {inner} of its own."
+        )
+    context = f"{call.base}/$metadata#EntityDefinitions('{table.logical_name}')/Attributes({key})/{inner}/$entity"
+    return show({"@odata.context": context, **objects.shown(held, options, {})})
 
 
 def _shown(item: Json, options: query.Options, cast: str | None) -> Json:
@@ -148,12 +173,15 @@ def _shown(item: Json, options: query.Options, cast: str | None) -> Json:
 def _option_sets(organization: Organization, call: Call, request: Request) -> Reply:
     del organization
     get_only(request)
-    return show({"@odata.context": f"{call.base}/$metadata#GlobalOptionSetDefinitions", "value": []})
+    options = objects.read_options(request.query)
+    body: Json = {"@odata.context": f"{call.base}/$metadata#GlobalOptionSetDefinitions"}
+    return show(objects.counted(body, [], options) | {"value": []})
 
 
 def _document(organization: Organization, call: Call, request: Request) -> Reply:
     del call
     get_only(request)
+    query.only(query.parameters(request.query), query.NOTHING, "$metadata")
     headers = {"Content-Type": "application/xml", "OData-Version": "4.0"}
     return Reply(200, headers, csdl.document(organization))
 

@@ -8,7 +8,6 @@ from simulator.crm import Call, Organization, write
 from simulator.metadata import definitions, objects
 from simulator.metadata.lookup import get_only
 from simulator.query import options as query
-from simulator.query import syntax
 from simulator.webapi.actions import BULK, supports
 from simulator.webapi.messages import Reply, Request, show
 
@@ -18,7 +17,7 @@ Json = dict[str, Any]
 def message_filters(organization: Organization, call: Call, request: Request) -> Reply:
     """Which tables take which bulk message: the question a client asks before it uses one."""
     get_only(request)
-    options = query.read(query.parameters(request.query), {})
+    options = objects.read_options(request.query)
     items = [
         {
             "sdkmessagefilterid": definitions.metadata_id("filter", table.logical_name, message),
@@ -29,13 +28,10 @@ def message_filters(organization: Organization, call: Call, request: Request) ->
         for message in ("Create", "Update", "Delete", "Retrieve", "RetrieveMultiple", "Upsert", *sorted(BULK))
         if message not in BULK or supports(organization, table, message)
     ]
-    if options.filter:
-        node = syntax.parse(options.filter)
-        items = [item for item in items if objects.matches(item, node)]
-    shown = [
-        {name: value for name, value in item.items() if not options.select or name in options.select} for item in items
-    ]
-    return show({"@odata.context": f"{call.base}/$metadata#sdkmessagefilters", "value": shown})
+    hidden = frozenset({"sdkmessageid"})
+    shown = objects.listed(items, options, hidden=hidden)
+    body: Json = {"@odata.context": f"{call.base}/$metadata#sdkmessagefilters"}
+    return show(objects.counted(body, items, options) | {"value": shown})
 
 
 def metadata_changes(organization: Organization, call: Call, request: Request) -> Reply:
@@ -63,8 +59,11 @@ def metadata_changes(organization: Organization, call: Call, request: Request) -
 
 
 def _meets(item: Json, asked: Json) -> bool:
-    """Whether an object has the values of the criteria; only equality is known."""
-    conditions = asked.get("Criteria", {}).get("Conditions", [])
+    """Whether an object has the values of the criteria. Raises a refusal for more than equality."""
+    criteria = asked.get("Criteria", {})
+    conditions = criteria.get("Conditions", [])
+    if criteria.get("Filters") or any(each.get("ConditionOperator", "Equals") != "Equals" for each in conditions):
+        raise errors.not_built("criteria of RetrieveMetadataChanges beyond equality")
     return all(item.get(each.get("PropertyName")) == each.get("Value", {}).get("Value") for each in conditions)
 
 
@@ -72,11 +71,16 @@ def bulk_delete(organization: Organization, call: Call, request: Request) -> Rep
     """`BulkDelete`: the service starts a job; here its rows are gone when it answers."""
     if request.method != "POST":
         raise errors.verb_not_allowed(request.method)
-    for wanted in request.json("").get("QuerySet", []):
+    given = request.json("")
+    if given.get("RecurrencePattern") or given.get("SendEmailNotification"):
+        raise errors.not_built("a BulkDelete that recurs or sends mail")
+    for wanted in given.get("QuerySet", []):
         table = organization.schema.by_name.get(wanted["EntityName"])
         if table is None:
             raise errors.no_such_segment(wanted["EntityName"])
         for condition in wanted["Criteria"]["Conditions"]:
+            if condition.get("AttributeName") != table.primary_id or condition.get("Operator") not in {"In", "Equal"}:
+                raise errors.not_built("a BulkDelete by anything but ids (Operator In or Equal)")
             ids = [str(value["Value"]).lower() for value in condition["Values"]]
             for record_id in ids:
                 if organization.row(table, record_id) is not None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from simulator.schema.model import Column, Kind, Lookup, Option, Schema, State, Table
+from simulator.schema.model import Column, End, Kind, Lookup, ManyToMany, Option, Schema, State, Table
 
 TABLES = Path(__file__).parent.parent / "tables"
 
@@ -69,7 +69,18 @@ class ColumnDefinition(_Strict):
     required: Literal["None", "SystemRequired", "ApplicationRequired", "Recommended"] = "None"
     create: bool = True
     update: bool = True
-    format: str = "Text"
+    format: str | None = Field(
+        default=None, description="of a text (Text, Email, Phone, Url …) or of a time (DateOnly)"
+    )
+    behavior: Literal["UserLocal", "DateOnly", "TimeZoneIndependent"] | None = Field(
+        default=None, description="of a time; the type `date` is one of behavior DateOnly"
+    )
+    secured: bool = Field(
+        default=False, description="column-level security: nobody reads or writes it unless permitted"
+    )
+    source: Literal["simple", "calculated", "rollup"] = Field(
+        default="simple", description="calculated and rolled-up columns cannot be written"
+    )
     schema_name: str | None = None
     label: str | None = None
     targets: dict[str, TargetDefinition] = Field(default_factory=dict)
@@ -79,6 +90,20 @@ class StateDefinition(_Strict):
     label: str
     default: int
     statuses: dict[int, str]
+
+
+class EndDefinition(_Strict):
+    table: str
+    column: str
+    navigation: str
+
+
+class IntersectDefinition(_Strict):
+    """What makes a table the intersect table of a many-to-many relationship."""
+
+    schema_name: str
+    first: EndDefinition
+    second: EndDefinition
 
 
 class TableDefinition(_Strict):
@@ -97,6 +122,7 @@ class TableDefinition(_Strict):
     optimistic_concurrency: bool = True
     view_of: list[str] = Field(default_factory=list)
     parties: str = ""
+    intersect: IntersectDefinition | None = None
     states: dict[int, StateDefinition] = Field(default_factory=dict)
     columns: dict[str, ColumnDefinition] = Field(default_factory=dict)
     keys: dict[str, list[str]] = Field(default_factory=dict)
@@ -108,6 +134,16 @@ _SERVICE_TABLES = ("businessunit", "systemuser", "team")
 _USER = {"systemuser": TargetDefinition()}
 _OWNER = {"systemuser": TargetDefinition(navigation="ownerid"), "team": TargetDefinition(navigation="ownerid")}
 _TEXT_LIMIT = {Kind.STRING: 100, Kind.MEMO: 2000}
+# The range that a number has unless its column sets a narrower one.
+_RANGE: dict[Kind, tuple[float, float]] = {
+    Kind.INTEGER: (-2147483648, 2147483647),
+    Kind.BIGINT: (-9223372036854775808, 9223372036854775807),
+    Kind.DECIMAL: (-100_000_000_000, 100_000_000_000),
+    Kind.DOUBLE: (-100_000_000_000, 100_000_000_000),
+    Kind.MONEY: (-922_337_203_685_477, 922_337_203_685_477),
+}
+_FORMAT = {Kind.STRING: "Text", Kind.MEMO: "TextArea", Kind.DATETIME: "DateAndTime"}
+_SOURCES = {"simple": 0, "calculated": 1, "rollup": 2}
 _ACTIVE = {
     0: StateDefinition(label="Active", default=1, statuses={1: "Active"}),
     1: StateDefinition(label="Inactive", default=2, statuses={2: "Inactive"}),
@@ -163,24 +199,45 @@ def column_of(table: str, name: str, definition: ColumnDefinition) -> Column:
         for target, spec in definition.targets.items()
     )
     text = kind in _TEXT_LIMIT
+    low, high = _RANGE.get(kind, (None, None))
+    behavior = definition.behavior or ("DateOnly" if definition.type == "date" else "UserLocal")
+    computed = definition.source != "simple"
     return Column(
         name=name,
         kind=kind,
         schema_name=schema_name,
         label=definition.label or name,
         max_length=int(definition.max or _TEXT_LIMIT[kind]) if text else 0,
-        minimum=definition.min,
-        maximum=None if text else definition.max,
+        minimum=low if definition.min is None else definition.min,
+        maximum=None if text else high if definition.max is None else definition.max,
         precision=definition.precision,
         options=tuple(Option(value, label) for value, label in definition.options.items()),
         default=definition.default,
         required=definition.required,
-        creatable=definition.create,
-        updatable=definition.update,
-        text_format=definition.format,
-        date_only=definition.type == "date",
+        creatable=definition.create and not computed,
+        updatable=definition.update and not computed,
+        text_format=definition.format or ("DateOnly" if behavior == "DateOnly" else _FORMAT.get(kind, "None")),
+        behavior=behavior,
+        secured=definition.secured,
+        source=_SOURCES[definition.source],
         lookups=lookups,
     )
+
+
+def _misfit(table: TableDefinition, name: str, definition: ColumnDefinition) -> str:
+    """What the service would not let an administrator make; empty when it would."""
+    time = definition.type in {"datetime", "date"}
+    if definition.behavior is not None and not time:
+        return "only a datetime has a behavior"
+    if definition.type == "date" and definition.behavior not in (None, "DateOnly"):
+        return f"a date has the behavior DateOnly, not {definition.behavior}"
+    if time and definition.format not in (None, "DateOnly", "DateAndTime"):
+        return f"the format of a time is DateOnly or DateAndTime, not {definition.format}"
+    if definition.format == "DateAndTime" and (definition.type == "date" or definition.behavior == "DateOnly"):
+        return "the behavior DateOnly has the format DateOnly"
+    if definition.secured and name == table.name:
+        return "the primary name column cannot be secured"
+    return ""
 
 
 def _state_columns(definition: TableDefinition, states: Mapping[int, StateDefinition]) -> dict[str, Column]:
@@ -238,6 +295,11 @@ def build(definition: TableDefinition) -> Table:
         for name, spec in definition.columns.items()
         if spec.type == "lookup" and not spec.targets
     ]
+    wrong += [
+        f"column '{name}': {reason}"
+        for name, spec in definition.columns.items()
+        if (reason := _misfit(definition, name, spec))
+    ]
     if wrong:
         raise SchemaError(f"table {definition.table}: {'; '.join(wrong)}")
     return Table(
@@ -257,7 +319,15 @@ def build(definition: TableDefinition) -> Table:
         optimistic_concurrency=definition.optimistic_concurrency,
         view_of=tuple(definition.view_of),
         parties=definition.parties,
+        intersect=_intersect(definition.intersect),
     )
+
+
+def _intersect(definition: IntersectDefinition | None) -> ManyToMany | None:
+    if definition is None:
+        return None
+    first, second = (End(item.table, item.column, item.navigation) for item in (definition.first, definition.second))
+    return ManyToMany(definition.schema_name, first, second)
 
 
 def table_from(definition: Definitions, *, source: str = "table") -> Table:
@@ -313,7 +383,11 @@ def check_set(schema: Schema, table: Table) -> None:
 def check_lookups(schema: Schema, table: Table) -> None:
     """Raises SchemaError naming every lookup to a table that is not there."""
     known = {*schema.by_name, table.logical_name}
+    ends = (table.intersect.first, table.intersect.second) if table.intersect else ()
     wrong = [
+        f"{table.logical_name} relates '{end.table}', which is no table here" for end in ends if end.table not in known
+    ]
+    wrong += [
         f"{table.logical_name}.{column.name} points to '{lookup.target}', which is no table here"
         for column in table.columns.values()
         for lookup in column.lookups

@@ -82,6 +82,8 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """One column. `behavior` is that of a time; `source` is 1 for a calculated and 2 for a rolled-up column."""
+
     name: str
     kind: Kind
     schema_name: str
@@ -96,7 +98,9 @@ class Column:
     creatable: bool = True
     updatable: bool = True
     text_format: str = "Text"
-    date_only: bool = False
+    behavior: str = "UserLocal"
+    secured: bool = False
+    source: int = 0
     lookups: tuple[Lookup, ...] = ()
     attribute_of: str | None = None
 
@@ -104,6 +108,11 @@ class Column:
     def wire(self) -> str:
         """The name under which the column is read: lookups show as `_name_value`."""
         return f"_{self.name}_value" if self.kind in LOOKUPS else self.name
+
+    @property
+    def date_only(self) -> bool:
+        """A day without a time, which belongs to no time zone. A format of DateOnly alone only hides the time."""
+        return self.behavior == "DateOnly"
 
     @property
     def edm(self) -> str:
@@ -135,6 +144,7 @@ class Table:
     view_of: tuple[str, ...] = ()
     parties: str = ""
     audited: bool = True
+    intersect: "ManyToMany | None" = None
 
     @cached_property
     def by_wire(self) -> dict[str, Column]:
@@ -167,6 +177,11 @@ class Table:
         return found
 
     @cached_property
+    def secured(self) -> frozenset[str]:
+        """Names under which columns with column-level security are read."""
+        return frozenset(column.wire for column in self.columns.values() if column.secured)
+
+    @cached_property
     def template(self) -> dict[str, Any]:
         """A row of nulls, in the order in which columns are shown."""
         return dict.fromkeys(self.by_wire)
@@ -192,6 +207,32 @@ class Table:
         return {state.value: state.default_status for state in self.states}
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """One side of a many-to-many relationship: the table, its column in the intersect table, its collection's name."""
+
+    table: str
+    column: str
+    navigation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManyToMany:
+    schema_name: str
+    first: End
+    second: End
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """A many-to-many relationship seen from one side."""
+
+    intersect: str
+    schema_name: str
+    own: End
+    other: End
+
+
 class Schema:
     """All tables of the organization, by logical name and by set name. Tables can be exchanged while it runs."""
 
@@ -213,6 +254,7 @@ class Schema:
         if old is not None:
             del self.by_set[old.entity_set]
         self.__dict__.pop("referencing", None)
+        self.__dict__.pop("associations", None)
 
     @cached_property
     def referencing(self) -> dict[str, list[tuple[Table, Column, Lookup]]]:
@@ -222,6 +264,19 @@ class Schema:
             for column in table.columns.values():
                 for lookup in column.lookups:
                     found.setdefault(lookup.target, []).append((table, column, lookup))
+        return found
+
+    @cached_property
+    def associations(self) -> dict[tuple[str, str], Association]:
+        """Many-to-many relationships by table and name of the collection."""
+        found: dict[tuple[str, str], Association] = {}
+        for table in self.by_name.values():
+            if table.intersect is not None:
+                first, second = table.intersect.first, table.intersect.second
+                for own, other in ((first, second), (second, first)):
+                    found[own.table, own.navigation] = Association(
+                        table.logical_name, table.intersect.schema_name, own, other
+                    )
         return found
 
     def __iter__(self) -> Iterator[Table]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -40,7 +41,9 @@ class Api:
         simulator = self.simulator
         clock = simulator.organization.clock
         started = clock()
-        headers = {name.lower(): value for name, value in http.headers.items()}
+        headers = wire.headers_of(http)
+        if http.method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers:
+            return wire.preflight(headers)
         body = await http.content.read() if http.can_read_body else b""
         exchange = _Exchange(self, http, headers, body, next(simulator.numbers))
         reply = Reply(0)
@@ -52,7 +55,7 @@ class Api:
         wire.add_service_headers(reply, exchange.server, verdict, simulator)
         if exchange.cut is not None:
             return await wire.cut(http, reply, exchange.cut)
-        return wire.response(reply)
+        return wire.response(reply, headers)
 
 
 class _Exchange:
@@ -187,12 +190,22 @@ class _Exchange:
         if self.path == "$batch":
             if self.request.method != "POST":
                 return refuse(errors.verb_not_allowed(self.request.method))
-            batch = Batch(simulator.organization, call, operation, self._edit_again)
+            batch = Batch(simulator.organization, call, operation, self._edit_again, self._part_caller)
             reply = batch.run(self.request)
             self.operations = batch.count
             return reply
         self.operations = 1
         return operation(simulator.organization, call, self.request)
+
+    def _part_caller(self, headers: Mapping[str, str]) -> tuple[str, str | None]:
+        """An operation of a batch may act on behalf of somebody else than the batch."""
+        impersonation = {name: headers[name] for name in ("mscrmcallerid", "callerobjectid") if name in headers}
+        own = {
+            name: value
+            for name, value in self.request.headers.items()
+            if name not in {"mscrmcallerid", "callerobjectid"}
+        }
+        return self.simulator.gate.identify({**own, **impersonation})
 
     def _handle(self, organization: Organization, call: Call, request: Request) -> Reply:
         return handle(organization, call, request, self.simulator.messages)

@@ -1,6 +1,7 @@
 """Replies on the wire: the headers every answer has, and answers that are cut short on purpose."""
 
 import asyncio
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -10,6 +11,52 @@ from simulator.limits import Verdict
 from simulator.service import Simulator
 from simulator.webapi import Reply
 from simulator.webapi.batch.writer import reason
+
+# Smaller answers gain less on the wire than they cost to compress.
+_WORTH_COMPRESSING = 8 * 1024
+_EXPOSED = (
+    "Preference-Applied,OData-EntityId,Location,ETag,OData-Version,Content-Encoding,Retry-After,REQ_ID,"
+    "x-ms-service-request-id,x-ms-ratelimit-burst-remaining-xrm-requests,x-ms-ratelimit-time-remaining-xrm-requests,"
+    "x-ms-dop-hint"
+)
+
+
+def _takes_gzip(header: str) -> bool:
+    return any(
+        part.partition(";")[0].strip() == "gzip" and "q=0" not in part.replace(" ", "").replace("q=0.", "")
+        for part in header.lower().split(",")
+    )
+
+
+def _shared_with(origin: str) -> dict[str, str]:
+    """CORS: pages of any origin may call, as the service lets them."""
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Credentials": "true",
+        "Access-Control-Expose-Headers": _EXPOSED,
+    }
+
+
+def preflight(headers: Mapping[str, str]) -> web.Response:
+    """The answer to a browser that asks, without a token, whether a page may send a request."""
+    allowed = {
+        "Access-Control-Allow-Methods": "GET,POST,PATCH,PUT,DELETE,OPTIONS",
+        "Access-Control-Allow-Headers": headers.get("access-control-request-headers", ""),
+        "Access-Control-Max-Age": "3600",
+    }
+    return web.Response(status=200, headers=_shared_with(headers["origin"]) | allowed)
+
+
+def headers_of(http: web.BaseRequest) -> dict[str, str]:
+    """Names in lower case; a header that stands there several times is one list, as HTTP says."""
+    found: dict[str, str] = {}
+    for name, value in http.headers.items():
+        lower = name.lower()
+        if lower in found:
+            found[lower] = f"{found[lower]}{'; ' if lower == 'cookie' else ', '}{value}"
+        else:
+            found[lower] = value
+    return found
 
 
 def add_service_headers(reply: Reply, server: int, verdict: Verdict | None, simulator: Simulator) -> None:
@@ -30,8 +77,15 @@ def add_service_headers(reply: Reply, server: int, verdict: Verdict | None, simu
     headers["X-Source"] = tenant.ORGANIZATION_ID
 
 
-def response(reply: Reply) -> web.Response:
+def response(reply: Reply, headers: Mapping[str, str] | None = None) -> web.Response:
+    """The answer; compressed when the request's `headers` take it and it is worth it, and told to a page's origin."""
     answer = web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+    if headers is not None:
+        if len(reply.body) >= _WORTH_COMPRESSING and _takes_gzip(headers.get("accept-encoding", "")):
+            answer.enable_compression(web.ContentCoding.gzip)
+            answer.headers["Vary"] = "Accept-Encoding"
+        if "origin" in headers:
+            answer.headers.update(_shared_with(headers["origin"]))
     answer.headers.add("x-ms-service-request-id", reply.headers.get("x-ms-service-request-id", ""))
     return answer
 

@@ -6,8 +6,8 @@ from simulator import errors
 from simulator.crm import Call, Organization, keys, write
 from simulator.query import options as query
 from simulator.query import select
-from simulator.query.options import Options
 from simulator.schema import Table
+from simulator.webapi.admission import without_conditions
 from simulator.webapi.messages import Reply, Request, no_content, show
 
 BULK = frozenset({"CreateMultiple", "UpdateMultiple", "UpsertMultiple"})
@@ -17,16 +17,24 @@ _PREFIX = "Microsoft.Dynamics.CRM."
 def bound(organization: Organization, call: Call, request: Request, target: tuple[Table, str]) -> Reply:
     """`set/$count` and `set/Microsoft.Dynamics.CRM.<message>`. Raises 404 for anything else."""
     table, name = target
+    without_conditions(request)
     if name == "$count" and request.method == "GET":
         return _count(organization, call, request, table)
     message = name.removeprefix(_PREFIX)
-    if message == name or message not in BULK:
+    if message == name:
         raise errors.no_such_segment(name)
+    if message not in BULK:
+        raise errors.not_built(f"the message '{message}' of '{table.logical_name}'")
     if request.method != "POST":
         raise errors.no_such_resource(f"{call.base}/{table.entity_set}/{name}")
+    query.only(query.parameters(request.query), query.NOTHING, message)
     if not supports(organization, table, message):
         raise errors.message_not_supported(message, table.logical_name)
-    targets = request.json(table.entity_set).get("Targets")
+    given = request.json(table.entity_set)
+    unknown = next((name for name in given if name != "Targets"), None)
+    if unknown:
+        raise errors.odata(table.entity_set, f"The parameter '{unknown}' in the request payload is not a valid one.")
+    targets = given.get("Targets")
     if not isinstance(targets, list) or not all(isinstance(item, dict) for item in targets):
         raise errors.odata(table.entity_set, "The parameter 'Targets' must be a collection of entities.")
     if message == "CreateMultiple":
@@ -71,7 +79,7 @@ def _upsert(organization: Organization, call: Call, table: Table, item: dict[str
 
 def _count(organization: Organization, call: Call, request: Request, table: Table) -> Reply:
     organization.allow(call, "read", table)
-    given = query.parameters(request.query)
-    options = Options(filter=given.get("$filter", ""))
+    options = query.read(query.parameters(request.query), {}, frozenset({"$filter"}), "$count")
     _, count, _ = select.run(organization, table, options)
-    return Reply(200, {"Content-Type": "text/plain"}, str(count).encode())
+    # The byte order mark is documented.
+    return Reply(200, {"Content-Type": "text/plain", "OData-Version": "4.0"}, f"\ufeff{count}".encode())

@@ -8,6 +8,7 @@ from simulator import errors
 from simulator.crm import Call, Organization
 from simulator.metadata import routes as metadata
 from simulator.webapi import actions, functions, records
+from simulator.webapi.admission import admit
 from simulator.webapi.canned import Messages
 from simulator.webapi.messages import Reply, Request, refuse
 
@@ -25,7 +26,8 @@ def handle(organization: Organization, call: Call, request: Request, canned: Mes
     `canned` are messages whose answers somebody wrote.
     """
     try:
-        with organization.atomic():
+        admit(request)
+        with organization.atomic(), organization.reading(call):
             return _route(organization, call, request, canned)
     except errors.Refusal as refusal:
         if request.method in WRITES:
@@ -50,7 +52,7 @@ def route(organization: Organization, call: Call, request: Request, canned: Mess
         return special(organization, call, request)
     match = _RECORD.match(path)
     if match is not None:
-        table = _table(organization, match[1])
+        table = _table(organization, match[1], match[2])
         key = organization.key(table, match[2])
         return records.one(organization, call, request, (table, key, match[3] or ""))
     match = _SET.match(path)
@@ -62,8 +64,10 @@ def route(organization: Organization, call: Call, request: Request, canned: Mess
     return records.many(organization, call, request, table)
 
 
-def _table(organization: Organization, name: str) -> records.Table:
+def _table(organization: Organization, name: str, arguments: str | None = None) -> records.Table:
     table = organization.schema.by_set.get(name)
     if table is None:
+        if arguments is not None and ("=" in arguments or not arguments):
+            raise errors.not_built(f"the function '{name}'")
         raise errors.no_such_segment(name)
     return table

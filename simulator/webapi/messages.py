@@ -64,7 +64,7 @@ def next_link(call: Call, request: Request, token: str) -> str:
 
 
 def preferences(header: str) -> dict[str, str]:
-    """`a=b,c="d,e",f` into names and values; quotes keep commas together."""
+    """`a=b,c="d,e",f` into names and values; quotes keep commas together. The first of a name counts (RFC 7240)."""
     found: dict[str, str] = {}
     quoted = False
     start = 0
@@ -73,7 +73,8 @@ def preferences(header: str) -> dict[str, str]:
             quoted = not quoted
         elif letter == "," and not quoted:
             name, _, value = header[start:at].strip().partition("=")
-            found[name.strip().lower()] = value.strip().strip('"')
+            if name.strip():
+                found.setdefault(name.strip().lower(), value.strip().strip('"'))
             start = at + 1
     return found
 

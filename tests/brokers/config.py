@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 SCRAM = "SCRAM-SHA-512"
+AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
 
 # Everything that makes a broker slow or careful by default, the other way round.
 _FAST: Mapping[str, str] = {
@@ -45,7 +46,9 @@ class Identity:
     key_pem: str
 
 
-def broker_properties(ports: Ports, identity: Identity, *, data: str, bind: str = "127.0.0.1") -> dict[str, str]:
+def broker_properties(
+    ports: Ports, identity: Identity, *, superuser: str, data: str, bind: str = "127.0.0.1"
+) -> dict[str, str]:
     """A broker that is its own controller, with a plain listener and one with TLS and SCRAM.
 
     `data` is the log directory; `bind` the address listened on. Clients are told 127.0.0.1 and localhost.
@@ -63,6 +66,9 @@ def broker_properties(ports: Ports, identity: Identity, *, data: str, bind: str 
         "advertised.listeners": f"PLAIN://127.0.0.1:{ports.plain},SECURE://localhost:{ports.secure}",
         "listener.security.protocol.map": "PLAIN:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT",
         "log.dirs": data,
+        # Without sign-in everything is allowed, and so it is for the tests' own user; everybody else needs ACLs.
+        "authorizer.class.name": AUTHORIZER,
+        "super.users": f"User:ANONYMOUS;User:{superuser}",
         secure + "sasl.enabled.mechanisms": SCRAM,
         secure
         + f"{SCRAM.lower()}.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",

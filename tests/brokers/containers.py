@@ -29,7 +29,9 @@ def kafka_in_docker(_work: Path) -> Iterator[dict[str, object]]:
     """Apache's image with the settings of the Maven broker, on the same port inside and outside."""
     authority = trustme.CA()
     ports = Ports(*free_ports(3))
-    properties = broker_properties(ports, issue(authority), data="/tmp/kraft-combined-logs", bind="0.0.0.0")
+    properties = broker_properties(
+        ports, issue(authority), superuser=USER, data="/tmp/kraft-combined-logs", bind="0.0.0.0"
+    )
     container = DockerContainer(f"apache/kafka:{version_of('kafka_2.13')}")
     for port in (ports.plain, ports.secure):
         container.with_bind_ports(port, port)

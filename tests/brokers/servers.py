@@ -129,7 +129,8 @@ class Kafka:
             f"localhost:{self._ports.secure}", authority.cert_pem.bytes().decode(), USER, PASSWORD
         )
         settings = work / "server.properties"
-        settings.write_text(properties_text(broker_properties(self._ports, issue(authority), data=str(work / "data"))))
+        properties = broker_properties(self._ports, issue(authority), superuser=USER, data=str(work / "data"))
+        settings.write_text(properties_text(properties))
         java = [*_LEAN_JAVA, "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{libraries}/*"]
         # An id that starts with "-" would be taken for an option.
         cluster_id = f"T{secrets.token_urlsafe(16)[:21]}"

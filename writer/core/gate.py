@@ -1,19 +1,29 @@
-"""W9: nothing is written unless live metadata and owners were verified for everything the plan names. Pure.
+"""W9: nothing is written unless live metadata and owners were verified for everything the plan names. No I/O.
 
-The shell fills a `Snapshot` from the CRM's metadata and looks the owner candidates up; this decides. Every gap is
-named, so that one look mends all.
+The shell fills a `Snapshot` from the CRM's metadata and looks the owner candidates up; this decides. Every gap is named
+before the first write, so that one look at the result shows all that has to be put right.
+
+What the CRM keeps of a value has one form for each column (`normal`): a day alone in a column of days, whole seconds in
+UTC in any other column of times, null for an empty text. A plan is sent and compared in that form (`conformed`), or a
+value would be refused, or its own write would look like somebody else's.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from schemas import records
-from schemas.records import OwnerCandidate, PlannedStep, PlannedWriteback, Precondition, Value
+from schemas.records import (
+    OwnerCandidate,
+    PlannedStep,
+    PlannedWriteback,
+    Precondition,
+    Value,
+)
 from writer.core.emission import update_step
 
 
@@ -30,13 +40,27 @@ class ColumnType(StrEnum):
     """Anything a plan cannot write."""
 
 
+class TimeBehavior(StrEnum):
+    """The service's own words."""
+
+    USER_LOCAL = "UserLocal"
+    DATE_ONLY = "DateOnly"
+    TIME_ZONE_INDEPENDENT = "TimeZoneIndependent"
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What the CRM says of a column now. A limit of None is none; `max_length` counts UTF-16 units."""
+    """What the CRM says of a column now. A limit of None is none; `max_length` counts UTF-16 units. `computed`: the CRM
+    works its value out. `secured`: only who is named in a column security profile reads or writes it.
+    """
 
     type: ColumnType
     valid_for_create: bool = True
     valid_for_update: bool = True
+    valid_for_read: bool = True
+    computed: bool = False
+    secured: bool = False
+    behavior: TimeBehavior = TimeBehavior.USER_LOCAL
     max_length: int | None = None
     minimum: float | None = None
     maximum: float | None = None
@@ -45,10 +69,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`links`: binding name (with its `@odata.bind`) to the entity sets it may point to."""
+    """`links`: binding name (with its `@odata.bind`) to the entity sets it may point to. `optimistic_concurrency`:
+    a row can be updated under its etag.
+    """
 
     columns: Mapping[str, Column]
     links: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    optimistic_concurrency: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +87,9 @@ class Snapshot:
 
 
 OwnerFacts = Mapping[str, bool]
-"""The binding value of each candidate (`/set(id)`): whether it exists and is enabled. Not there: not verified."""
+"""The binding value of each candidate (`/set(id)`): whether it exists, is enabled and may own records. Not there: not
+verified.
+"""
 
 OVERRIDE_UNVERIFIABLE = "task_owner_override_unverifiable"
 
@@ -81,10 +110,15 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """May be written, with these owners (by step index)."""
+    """May be written, with these owners (by step index). `plan` is the plan in the form that the CRM keeps; None if it
+    was not conformed.
+    """
 
     owners: Mapping[int, OwnerCandidate]
     warnings: tuple[records.Warning, ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """The most that each counter of the queue item may hold."""
+    plan: PlannedWriteback | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +133,74 @@ def check(plan: PlannedWriteback, snapshot: Snapshot, owner_facts: OwnerFacts) -
     owners: dict[int, OwnerCandidate] = {}
     warnings: list[records.Warning] = []
     for step in plan.steps:
-        chosen = next((owner for owner in step.owner_candidates if owner_facts.get(owner.value)), None)
+        chosen = next((owner for owner in step.owner_candidates if _may_own(owner, step, snapshot, owner_facts)), None)
         if chosen is not None:
             owners[step.step_index] = chosen
             warnings += _fallback_warning(step, chosen)
         elif step.owner_candidates:
-            gaps.append(Gap(step.step_index, step.entity_set, None, "an owner who exists and is enabled; none does"))
-    return Blocked(tuple(gaps)) if gaps else Cleared(owners, tuple(warnings))
+            gaps.append(Gap(step.step_index, step.entity_set, None, _OWNER))
+    if gaps:
+        return Blocked(tuple(gaps))
+    return Cleared(owners, tuple(warnings), _limits(update_step(plan), snapshot), conformed(plan, snapshot))
+
+
+_OWNER = "an owner who exists, is enabled and may own records"
+
+
+def _limits(update: PlannedStep, snapshot: Snapshot) -> Mapping[str, int]:
+    columns = snapshot.tables[update.entity_set].columns
+    return {name: int(most) for name in update.increments if (most := columns[name].maximum) is not None}
+
+
+def conformed(plan: PlannedWriteback, snapshot: Snapshot) -> PlannedWriteback:
+    """The same plan in the form that the CRM keeps: what it writes, and what it compares with."""
+    row = snapshot.tables[update_step(plan).entity_set]
+    steps = tuple(
+        replace(step, attributes=_normal(snapshot.tables[step.entity_set], step.attributes)) for step in plan.steps
+    )
+    baseline = replace(plan.baseline, columns=_normal(row, plan.baseline.columns))
+    preceding = tuple(replace(one, columns=_normal(row, one.columns)) for one in plan.preceding)
+    if (steps, baseline, preceding) == (plan.steps, plan.baseline, plan.preceding):
+        return plan
+    return replace(plan, steps=steps, baseline=baseline, preceding=preceding)
+
+
+def _normal(table: Table, values: Mapping[str, Value]) -> Mapping[str, Value]:
+    return {name: normal(table.columns.get(name), value) for name, value in values.items()}
+
+
+def normal(column: Column | None, value: Value) -> Value:
+    """The form in which the CRM keeps this value; unchanged if it would not take it, or if the column is a link."""
+    if column is None or not isinstance(value, str):
+        return value
+    match column.type:
+        case ColumnType.STRING:
+            return value or None
+        case ColumnType.TIME:
+            return _normal_time(column.behavior, value)
+        case _:
+            return value
+
+
+def _normal_time(behavior: TimeBehavior, value: str) -> str:
+    if (moment := _time(value)) is None:
+        return value
+    if behavior is TimeBehavior.DATE_ONLY:
+        return moment.date().isoformat()
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def named_sets(plan: PlannedWriteback) -> frozenset[str]:
     """The entity sets whose metadata must be in the snapshot."""
     return frozenset(step.entity_set for step in plan.steps)
+
+
+def _may_own(owner: OwnerCandidate, step: PlannedStep, snapshot: Snapshot, owner_facts: OwnerFacts) -> bool:
+    """An owner of a kind that the link does not lead to is none, whatever else is known of it."""
+    table = snapshot.tables.get(step.entity_set)
+    targets = table.links.get(owner.column) if table else None
+    fits = targets is None or _link_gap(owner.value, targets) is None
+    return fits and bool(owner_facts.get(owner.value))
 
 
 def _fallback_warning(step: PlannedStep, chosen: OwnerCandidate) -> list[records.Warning]:
@@ -135,12 +225,20 @@ def _gaps(step: PlannedStep, snapshot: Snapshot) -> Iterator[Gap]:
     if (table := snapshot.tables.get(step.entity_set)) is None:
         yield gap(None, "a table that exists")
         return
-    for name, value in step.attributes.items():
+    if step.precondition is Precondition.MUST_MATCH_BASELINE and not table.optimistic_concurrency:
+        yield gap(None, "a table with optimistic concurrency, without which changes of people would be overwritten")
+    for name, value in _written(step).items():
         if (expected := _expected(table, name, value, step.precondition)) is not None:
             yield gap(name, expected)
-    for owner in step.owner_candidates:
-        if owner.column not in table.links:
-            yield gap(owner.column, "a link that exists")
+    for column in dict.fromkeys(owner.column for owner in step.owner_candidates):
+        if column not in table.links:
+            yield gap(column, "a link that exists")
+
+
+def _written(step: PlannedStep) -> dict[str, Value]:
+    """Every column that this step may write, do-not-call on its own and counters included."""
+    alone: dict[str, Value] = {step.do_not_call_column: True} if step.do_not_call_column else {}
+    return {**alone, **step.increments, **step.attributes}
 
 
 def _baseline_gaps(plan: PlannedWriteback, snapshot: Snapshot) -> Iterator[Gap]:
@@ -148,8 +246,12 @@ def _baseline_gaps(plan: PlannedWriteback, snapshot: Snapshot) -> Iterator[Gap]:
     update = update_step(plan)
     if (table := snapshot.tables.get(update.entity_set)) is not None:
         for name in plan.baseline.columns:
-            if name not in table.columns and name not in table.links and name not in update.attributes:
+            if name in table.links or name in update.attributes:
+                continue
+            if (column := table.columns.get(name)) is None:
                 yield Gap(update.step_index, update.entity_set, name, "a column that exists")
+            elif not column.valid_for_read:
+                yield Gap(update.step_index, update.entity_set, name, "a column that can be read")
 
 
 def _expected(table: Table, name: str, value: Value, precondition: Precondition) -> str | None:
@@ -158,6 +260,8 @@ def _expected(table: Table, name: str, value: Value, precondition: Precondition)
         return _link_gap(value, targets)
     if (column := table.columns.get(name)) is None:
         return "a column that exists"
+    if column.computed:
+        return "a column that is not calculated or rolled up by the CRM"
     creating = precondition is Precondition.MUST_NOT_EXIST
     if not (column.valid_for_create if creating else column.valid_for_update):
         return f"a column that can be set on {'create' if creating else 'update'}"
@@ -186,7 +290,7 @@ def _value_gap(column: Column, value: bool | int | float | str) -> str | None:
             fits = isinstance(value, int) and not isinstance(value, bool) and value in allowed
             return None if fits else f"one of the options {sorted(allowed)}"
         case ColumnType.TIME:
-            return None if _is_time(value) else "a time"
+            return None if isinstance(value, str) and _time(value) else "a time from the year 1753 on"
         case ColumnType.ID:
             return None if isinstance(value, str) and _RECORD_ID.fullmatch(value) else "a GUID"
         case _:
@@ -214,11 +318,16 @@ def _number_gap(column: Column, value: bool | int | float | str) -> str | None:
     return None
 
 
-def _is_time(value: bool | int | float | str) -> bool:
-    if not isinstance(value, str) or not _TIME.fullmatch(value):
-        return False
+_EARLIEST = datetime(1753, 1, 1, tzinfo=UTC)
+
+
+def _time(value: str) -> datetime | None:
+    """The moment in UTC; None for what is no time, or one that the CRM cannot hold. A day alone begins in UTC."""
+    if not _TIME.fullmatch(value):
+        return None
     try:
-        datetime.fromisoformat(value)
-    except ValueError:
-        return False
-    return True
+        moment = datetime.fromisoformat(value)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment >= _EARLIEST else None

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 
 METADATA_LIMIT = 4096
 """What the broker accepts (offset.metadata.max.bytes), in bytes."""
-_MARK = "wb2"
+_MARK, _CUT_MARK = "wb2", "wb2-"
+"""The second marks a note from which what is farthest away was left out."""
 _UNPACKED = 1 << 18
 """Bytes of run lengths at most; what fits into the limit above stays far below."""
 _OFFSET_BITS = 63
@@ -56,6 +57,10 @@ class _Partition:
     """Records of this assignment so far."""
     unsettled: OrderedDict[int, _Unsettled] = field(default_factory=OrderedDict)
     """In the order of their offsets."""
+    newest: int = 0
+    """The latest time of a record of this assignment."""
+    early: dict[int, int] = field(default_factory=dict)
+    """Unsettled offsets whose time is before that of a record before them: requeued plans."""
     together: dict[int, int] = field(default_factory=dict)
     """Unsettled offsets that the frontier may pass with all others of their lane, up to this one."""
     blocker: int | None = None
@@ -92,9 +97,9 @@ class Ledger:
     def arrived(self, partition: int, offset: int, at: int = 0) -> bool:
         """Whether the record has to be worked on: False if it was settled before, or seen already in this epoch.
 
-        `at` is a time that `oldest` gives back. Offsets arrive in rising order; one that comes twice changes nothing.
-        Only the first of an assignment may lie below what was committed: then the log was begun anew, and so is the
-        ledger, from there. Raises KeyError for a partition that is not assigned.
+        `at` is a time; `oldest` gives the earliest back. Offsets arrive in rising order; one that comes twice changes
+        nothing. Only the first of an assignment may lie below what was committed: then the log was begun anew, and so
+        is the ledger, from there. Raises KeyError for a partition that is not assigned.
         """
         of = self._partitions[partition]
         anew = not of.begun and offset < of.position
@@ -110,6 +115,9 @@ class Ledger:
         known = _known(of, offset)
         if not known:
             of.unsettled[offset] = _Unsettled(of.arrived, at)
+            if at < of.newest:
+                of.early[offset] = at
+            of.newest = max(of.newest, at)
         of.arrived += 1
         self._advance(of)
         return not known
@@ -125,6 +133,7 @@ class Ledger:
             return False
         if of.unsettled.pop(offset, None) is not None:
             of.together.pop(offset, None)
+            of.early.pop(offset, None)
             of.latest = None
             self._advance(of)
         return True
@@ -156,8 +165,10 @@ class Ledger:
         return self._partitions[partition].position
 
     def oldest(self, partition: int) -> int | None:
-        """The time of the record at the frontier; None if nothing is unsettled."""
-        return next((one.at for one in self._partitions[partition].unsettled.values()), None)
+        """The earliest time of an unsettled record; None if nothing is unsettled."""
+        of = self._partitions[partition]
+        first = next(iter(of.unsettled.values()), None)
+        return None if first is None else min(first.at, *of.early.values(), first.at)
 
     def epoch(self, partition: int) -> int | None:
         of = self._partitions.get(partition)
@@ -211,6 +222,7 @@ def _passes_together(of: _Partition) -> bool:
         passed.append(offset)
     for offset in passed:
         del of.unsettled[offset], of.together[offset]
+        of.early.pop(offset, None)
     return True
 
 
@@ -232,17 +244,18 @@ def _beyond(ranges: Iterable[Range], position: int) -> Iterator[Range]:
 def encode_settled(frontier: int, settled: Sequence[Range], *, limit: int = METADATA_LIMIT) -> str:
     """Ranges beyond the frontier, rising, as compressed run lengths; the farthest are left out if it would be too long.
 
-    Empty if there are none. ASCII, so that characters are bytes.
+    ASCII, so that characters are bytes.
     """
-    kept = len(settled)
+    kept, mark = len(settled), _MARK
     while kept:
         text = (
-            f"{_MARK}:{frontier}:{base64.b85encode(zlib.compress(_runs(frontier, settled[:kept]), 9)).decode('ascii')}"
+            f"{mark}:{frontier}:{base64.b85encode(zlib.compress(_runs(frontier, settled[:kept]), 9)).decode('ascii')}"
         )
         if len(text) <= limit:
             return text
         kept = min(kept - 1, kept * limit // len(text))
-    return ""
+        mark = _CUT_MARK
+    return f"{mark}:{frontier}:"
 
 
 def _runs(at: int, settled: Sequence[Range]) -> bytes:
@@ -262,7 +275,7 @@ def decode_settled(metadata: str | None, committed: int) -> list[Range]:
     """What is settled beyond `committed`; empty for metadata that is not ours, not of this offset, or damaged."""
     mark, _, rest = (metadata or "").partition(":")
     frontier, _, packed = rest.partition(":")
-    if mark != _MARK or frontier != str(committed):
+    if mark not in (_MARK, _CUT_MARK) or frontier != str(committed) or not packed:
         return []
     try:
         unpacked = zlib.decompressobj()
@@ -272,6 +285,11 @@ def decode_settled(metadata: str | None, committed: int) -> list[Range]:
     if not unpacked.eof or unpacked.unused_data:  # the checksum at the end was not reached: a length may be wrong
         return []
     return list(_ranges(committed, runs))
+
+
+def is_complete(metadata: str | None, committed: int) -> bool:
+    """Whether everything that was settled beyond `committed` is in the note. Not if somebody else moved the offset."""
+    return (metadata or "").startswith(f"{_MARK}:{committed}:")
 
 
 def _ranges(at: int, runs: bytes) -> Iterator[Range]:

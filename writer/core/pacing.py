@@ -1,4 +1,4 @@
-"""How fast one identity may send: inside the service's limits, and close to them. Pure; one pacer per identity.
+"""How fast one identity may send: inside the service's limits, and close to them. No I/O; one pacer per identity.
 
 - The limits are per user and web server, and which server answers is unknown: they are taken as if there were one.
 - Requests and execution time are counted over the service's own sliding window, in 300 slices, each of which counts
@@ -6,6 +6,10 @@
 - Concurrency starts low and grows up to the server's hint, as long as that brings more through.
 - A 429 stops everything of the identity for as long as the service says, in full, and halves the concurrency. One that
   names no time to come is waited for twice as long each time.
+- Who shares a limit may not know of each other, and a request while the service wants silence makes the silence
+  longer for all. So each comes back with one probe, after the full wait and a random share of it that grows with each
+  429 in a row; only a probe that is answered otherwise lets more requests follow. Each 429 also lowers the pace, which
+  then rises slowly: so several writers with one application user settle near their shares of what it may use.
 - Any other Retry-After is obeyed by the identity that got it: in full if the CRM said so, up to `LONGEST_OBEYED` if
   something before it did, for a gateway that names a day must not decide for the CRM behind it.
 """
@@ -14,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from writer.core.replies import Judgement, Kind
@@ -37,6 +42,11 @@ BURST = 0.05
 """How much of a limit may go out at once after a quiet while."""
 _DUST = 1e-9
 """Below this, a lack is floating-point rounding: waiting for it would never end."""
+SPREAD = 0.5
+"""The random share of the first wait; doubled by each 429 in a row, up to `MOST_SPREAD`."""
+MOST_SPREAD = 8.0
+LEAST_PACE = 1 / 32
+WHOLE_AFTER = 4.0
 LONGEST_OBEYED = 900.0
 """Seconds; only a 429, or the CRM in its own words, may ask for more."""
 LONGEST_GUESS = 300.0
@@ -60,6 +70,10 @@ class Budget:
         self._burst = burst
         self._level = burst
         self._level_at = -math.inf
+
+    def scale(self, pace: float) -> None:
+        """Spend at this share of the even pace."""
+        self._rate = self._limit / self._window * pace
 
     def reserve(self, amount: float, now: float) -> None:
         self._roll(now)
@@ -114,11 +128,28 @@ class Budget:
         return (number + 1) * self._slice + self._window
 
 
+class Pace:
+    """The share of the limits that one identity takes: halved by a 429, whole again after `WHOLE_AFTER` windows."""
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self._share = 1.0
+        self._since = 0.0
+
+    def at(self, now: float) -> float:
+        return min(1.0, self._share + (now - self._since) / self._window / WHOLE_AFTER)
+
+    def lower(self, now: float) -> None:
+        self._share, self._since = max(LEAST_PACE, self.at(now) / 2), now
+
+
 class Pacer:
     """Ask before every request; tell of every request sent and every reply."""
 
-    def __init__(self, limits: ServiceLimits, *, start: int = START) -> None:
+    def __init__(self, limits: ServiceLimits, *, start: int = START, dice: Callable[[], float] = lambda: 0.0) -> None:
+        """`dice` gives a number from 0 to 1, another one each time; writers that share a user must not agree on it."""
         self._limits = limits
+        self._dice = dice
         requests, execution = limits.requests * limits.share, limits.execution * limits.share
         self._requests = Budget(requests, limits.window, burst=max(1.0, requests * BURST))
         self._execution = Budget(execution, limits.window, burst=execution * BURST)
@@ -127,14 +158,20 @@ class Pacer:
         self._duration = 0.1
         self._held_until = -math.inf
         self._throttled_in_a_row = 0
+        self._throttled_at = -math.inf
+        self._probing = False
+        self._pace = Pace(limits.window)
 
     def ask(self, now: float) -> float | None:
         """None: send now. Otherwise the time to ask again; infinity if only a reply can make room."""
         if now < self._held_until:
             return self._held_until
+        if self._probing and self.in_flight:
+            return math.inf
         if self.in_flight >= self._climb.target:
             self._climb.saturated()
             return math.inf
+        self._slow_down(now)
         at = max(self._requests.free_at(1, now), self._execution.free_at(self._duration, now))
         return at if at > now else None
 
@@ -151,20 +188,34 @@ class Pacer:
         took = max(0.0, now - started)
         self._execution.spend(took, now, reserved=self._estimates.popleft())
         self._duration += (took - self._duration) * 0.1
-        if judgement.kind is Kind.BUSY:
-            self._throttled(judgement.retry_after, now)
+        if judgement.kind is Kind.THROTTLED:
+            self._throttled(judgement.retry_after, started, now)
             return
         if judgement.retry_after is not None:
             longest = math.inf if judgement.by_the_crm else LONGEST_OBEYED
             self._held_until = max(self._held_until, now + min(judgement.retry_after, longest))
-        self._throttled_in_a_row = 0
+        if started < self._throttled_at:
+            return  # it was on its way before the service wanted silence
+        self._throttled_in_a_row, self._probing = 0, False
         self._climb.done(plans, now, hint)
 
-    def _throttled(self, retry_after: float | None, now: float) -> None:
-        self._throttled_in_a_row += 1
+    def _throttled(self, retry_after: float | None, started: float, now: float) -> None:
+        """Those that were on their way together count as one."""
+        again = started >= self._throttled_at
+        if again:
+            self._throttled_in_a_row += 1
+            self._climb.back_off(now)
+            self._pace.lower(now)
+        self._throttled_at, self._probing = now, True
         guess = min(2.0 ** min(self._throttled_in_a_row, 10), LONGEST_GUESS)
-        self._held_until = max(self._held_until, now + (guess if retry_after is None else retry_after))
-        self._climb.back_off(now)
+        wait = guess if retry_after is None else retry_after
+        share = min(SPREAD * 2.0 ** (self._throttled_in_a_row - 1), MOST_SPREAD) * self._dice()
+        self._held_until = max(self._held_until, now + wait + min(wait * share, self._limits.window))
+
+    def _slow_down(self, now: float) -> None:
+        pace = self._pace.at(now)
+        self._requests.scale(pace)
+        self._execution.scale(pace)
 
     @property
     def concurrency(self) -> int:
@@ -182,7 +233,8 @@ class Pacer:
 
     def room(self, now: float) -> int:
         """How many requests might go out at once; what batching divides its backlog by."""
-        places = min(self._climb.target - self.in_flight, math.floor(self._requests.level(now)))
+        most = 1 if self._probing else self._climb.target
+        places = min(most - self.in_flight, math.floor(self._requests.level(now)))
         return max(0, places) if now >= self._held_until else 0
 
     def used(self, now: float) -> tuple[float, float]:

@@ -1,17 +1,27 @@
-"""What to do with a plan that failed for no fault of its own: W6. Pure.
+"""What to do with a plan that failed, for no fault of its own as long as nothing else is known: W6. No I/O.
 
-- A plan has 4 attempts, 1, 2 and 4 s apart. Then its `resume_needed` is told, once. If the CRM said how long to wait,
-  it is not tried sooner; who else must wait for that is decided in core/pacing.
-- It keeps its place and is tried again with growing patience, for ever: trouble on the CRM's side is no outcome.
-- If others land while it fails, it alone is the trouble: it goes to the back of the topic with its lane.
-- If most plans fail, that is an outage: everything waits, one plan at a time knocks, and attempts are not counted.
-- Replies that may be refusals in disguise have a ceiling (`SUSPECT_CEILING`).
+| the reply        | while the like land                              | while none lands                             |
+|------------------|--------------------------------------------------|----------------------------------------------|
+| permanent        | block (core/refusals says what the like is)      | block a handful, then hold                   |
+| transient        | 4 attempts, then to the back of the topic        | 4 attempts, `resume_needed`, hold            |
+| suspect          | the same; after `SUSPECT_CEILING` times: block   | the same as transient                        |
+| ambiguous        | read back; if that fails, as transient           | the same                                     |
+| throttled        | wait as long as told; no attempt (core/pacing)   | the same                                     |
+
+- Four attempts are 1, 2 and 4 s apart. Then `resume_needed` is told, once. If the CRM said how long to wait, the plan
+  is not tried sooner; who else must wait for that is decided in core/pacing.
+- To hold is to keep the plan's place and try it again with growing pauses, without end.
+- If most plans fail, that is an outage: everything waits, one plan at a time probes, and attempts are not counted.
+- No reply, whatever it says, blocks more than a handful of plans while none lands.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
+
+from writer.core.refusals import Credits, Names, Refusal
 
 PAUSES = (1.0, 2.0, 4.0)
 """Seconds before the second, third and fourth attempt."""
@@ -42,7 +52,7 @@ class ToTheBack:
 
 @dataclass(frozen=True, slots=True)
 class AskAPerson:
-    """It has failed in a suspect way too often: blocked."""
+    """It is the plan's own trouble, or it has failed in a suspect way too often: blocked."""
 
 
 Verdict = Retry | ResumeNeeded | ToTheBack | AskAPerson
@@ -68,6 +78,14 @@ class _Failing:
     attempts: int = 0
     landings_before: int = 0
     told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """`named`: what the plan needed (core/refusals); `sent_at`: when its request was begun."""
+
+    named: Names
+    sent_at: float
 
 
 @dataclass(slots=True)
@@ -102,12 +120,22 @@ class Patience:
         self._recent = _Recent()
         self._landings = 0
         self._outage = False
+        self._refused = False
+        """The outage is one of refusals: that the CRM answers does not end it."""
         self._knock_at = 0.0
         self._knocks = 0
+        self._credits = Credits()
+        self._held: dict[str, tuple[str, float]] = {}
+        """Plans that the CRM refuses and that are not blocked: why, and until when that is news."""
 
     @property
     def outage(self) -> bool:
         return self._outage
+
+    def held(self, now: float) -> Counter[str]:
+        """How many plans wait because the CRM refuses them and all their like, by reason."""
+        self._held = {session: one for session, one in self._held.items() if one[1] > now}
+        return Counter(reason for reason, _ in self._held.values())
 
     def attempts(self, session_id: str) -> int:
         """How many counted attempts of this plan failed."""
@@ -124,17 +152,36 @@ class Patience:
         self._knock_at = now + self._pause(self._knocks)
         return None
 
-    def settled(self, session_id: str, now: float) -> None:
-        """The CRM answered for this plan, with a landing or a refusal: it is there, whatever it said."""
-        self._failing.pop(session_id, None)
+    def landed(self, session_id: str, now: float, landing: Landing | None = None) -> None:
+        """The CRM took this plan: whatever the trouble was, it is over for its like."""
+        self.forget(session_id)
         self._landings += 1
-        if self._outage:
-            self._outage, self._knocks, self._recent = False, 0, _Recent()
+        self._credits.landed(*((landing.named, landing.sent_at) if landing else (frozenset(), now)))
+        self._close()
         self._recent.note(now, session_id, True, self._limits.outage_window)
 
+    def answered(self, session_id: str, now: float) -> None:
+        """Settled by what the rows hold: the CRM is there, which does not say that it takes anything."""
+        self.forget(session_id)
+        if not self._refused:
+            self._close()
+        self._recent.note(now, session_id, True, self._limits.outage_window)
+
+    def blocked(self, session_id: str, now: float) -> None:
+        """Refused, and blocked for it."""
+        self.forget(session_id)
+        if not self._refused:
+            self._close()
+        self._recent.note(now, session_id, False, self._limits.outage_window)
+
+    def _close(self) -> None:
+        if self._outage:
+            self._outage, self._refused, self._knocks, self._recent = False, False, 0, _Recent()
+
     def forget(self, session_id: str) -> None:
-        """The plan left this process: its partition was revoked, or it was appended again."""
+        """The plan is settled, or it left this process: its partition was revoked."""
         self._failing.pop(session_id, None)
+        self._held.pop(session_id, None)
 
     def overdue(self, now: float) -> list[str]:
         """In an outage: sessions that have failed for as long as the retry budget lasts; each is named once."""
@@ -147,11 +194,29 @@ class Patience:
             self._failing[session].told = True
         return late
 
+    def refused(self, session_id: str, refusal: Refusal, now: float, *, replays: int = 0) -> Verdict:
+        """The CRM will not have it. `AskAPerson` if that is the plan's own trouble."""
+        if self._credits.take(refusal.about, now):
+            return AskAPerson()
+        if session_id not in self._held and len(self._held) >= _EVENTS:
+            del self._held[next(iter(self._held))]
+        self._held[session_id] = (refusal.reason, now + 2 * self._limits.longest_absence)
+        verdict = self.failed(session_id, now, replays=replays)
+        self._refused = self._refused or self._outage
+        return verdict
+
     def failed(
-        self, session_id: str, now: float, *, suspect: bool = False, replays: int = 0, told: float = 0.0
+        self,
+        session_id: str,
+        now: float,
+        *,
+        suspect: Collection[Names] = (),
+        replays: int = 0,
+        told: float = 0.0,
     ) -> Verdict:
-        """A counted attempt failed. `replays`: how often the plan was appended again before. `told`: how long the CRM
-        said to wait, in seconds; it is not tried sooner. Not for a 429.
+        """A counted attempt failed. `suspect`: the reply may be a refusal in disguise, about one of these. `replays`:
+        how often the plan was appended again before. `told`: how long the CRM said to wait, in seconds; it is not tried
+        sooner. Not for a 429.
         """
         failing = self._failing.setdefault(session_id, _Failing(now, landings_before=self._landings))
         self._recent.note(now, session_id, False, self._limits.outage_window)
@@ -162,7 +227,7 @@ class Patience:
         if failing.attempts <= len(PAUSES):
             return Retry(now + max(PAUSES[failing.attempts - 1], told))
         if self._landings > failing.landings_before:
-            return self._alone(session_id, suspect, replays, told)
+            return self._alone(session_id, now, suspect, replays, told)
         pause = max(self._pause(failing.attempts - len(PAUSES)), told)
         if failing.told:
             return Retry(now + pause)
@@ -177,10 +242,12 @@ class Patience:
         self._knock_at = max(self._knock_at, now + self._pause(self._knocks))
         return Retry(max(self._knock_at, now + told))
 
-    def _alone(self, session_id: str, suspect: bool, replays: int, told: float) -> ToTheBack | AskAPerson:
-        if suspect and replays >= SUSPECT_CEILING:
+    def _alone(
+        self, session_id: str, now: float, suspect: Collection[Names], replays: int, told: float
+    ) -> ToTheBack | AskAPerson:
+        if suspect and replays >= SUSPECT_CEILING and self._credits.take(suspect, now):
             return AskAPerson()
-        self.forget(session_id)
+        del self._failing[session_id]
         absence = self._limits.back_of_topic * 2.0 ** min(replays, 10)
         return ToTheBack(max(min(absence, self._limits.longest_absence), told))
 

@@ -1,36 +1,32 @@
-"""What became of a plan, judged by the records that stand in the CRM. Pure.
+"""What became of a plan, judged by the records that stand in the CRM and by the results of earlier sessions. No I/O.
 
-What the judgement rests on:
+The rules:
 
-- A plan's steps land in one change set, so one of them that stands proves the others; the exception is the call
-  activity, which a conflict leaves alone. So the task, or the queue item showing our session, proves the whole plan,
-  and the phone call alone proves nothing about the queue item.
-- A later session of ours on the row says that this one was settled before that was begun (W4), not how: it may have
-  landed, or been a conflict. The result that was told then stands.
-- People work on queue items, but the session column is the machines' own: it names the last plan that landed there.
-- The baseline is the plan's. What is read now is compared with it, and never takes its place (W7).
-- Records are known by the plan's id *and* by their identity columns: one session id used for two queue items must not
-  pass for landed.
+R1  The queue item shows the session that landed there last, in its session column. Showing this plan's session proves
+    the plan: the steps of a plan land in one change set. So does its task.
+R2  A record under a plan's id is the plan's if its session column holds the plan's session id, byte for byte. What else
+    people or plug-ins changed on it since (an account merge, a corrected number) says nothing about whose it is.
+R3  The queue item is expected to hold the baseline with the columns of those earlier sessions laid over it that really
+    landed. Whether one landed is known from its result, or from the row that shows it, and is never supposed. One that
+    was blocked leaves nothing behind, or do-not-call alone.
+R4  A conflict names exactly the columns that differ from what is expected. Counters are never compared: a step adds to
+    what stands there.
+R5  A session on the row that is not an earlier one, and has a result, is a later one of ours. The plan came late: its
+    call is recorded and counted, its task created and its opt-out set, and the rest is the later session's.
+R6  The call is recorded alone only in a conflict. A call that stands without a conflict and without a result that says
+    so belongs to another queue item: one session id was used twice.
+R7  A plan that nothing of the above decides is told to a person; no plan is passed over.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from schemas.records import Operation, PlannedStep, PlannedWriteback, Value
-from writer.core.emission import CALL_ACTIVITY, update_step
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """One record as it stands: columns in the plan's vocabulary, a lookup as `/set(id)` under its binding name."""
-
-    etag: str
-    columns: Mapping[str, Value]
-
+from writer.core.emission import CALL_ACTIVITY, Observed, moments, opts_out, update_step
+from writer.core.history import History, Settled
+from writer.core.values import instant, same
 
 Observations = Mapping[int, Observed | None]
 """By the step index of `emission.reads`; None for a record that is not there."""
@@ -42,166 +38,237 @@ class Landed:
 
 
 @dataclass(frozen=True, slots=True)
-class Superseded:
-    """A later session of ours stands on the row: settled before, and told. Nothing to send, nothing to tell again."""
+class Missing:
+    """Send these steps together, the queue item as it was read in `row`."""
+
+    steps: tuple[int, ...]
+    row: Observed
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """Send these steps together, the queue item under this etag."""
+class Late:
+    """A later session of ours is on the row. Send these steps, and of the queue item's update what `row_part` says:
+    counted if the call is recorded now, do-not-call if the plan is an opt-out."""
 
     steps: tuple[int, ...]
-    etag: str
+    row: Observed
+    counts: bool
+    sets_do_not_call: bool
+
+    @property
+    def touches_row(self) -> bool:
+        return self.counts or self.sets_do_not_call
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A person changed these columns, or deleted the row. Record the call (`call_steps`), touch nothing else."""
+    """A person changed these columns. Record the call (`call_steps`), and set do-not-call if `row` is given.
+
+    `opted_out`: the contact did, in this session, and do-not-call is set already.
+    """
 
     columns: tuple[str, ...]
     call_steps: tuple[int, ...]
-    deleted: bool = False
+    row: Observed | None = None
+    opted_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class SomebodyElses:
+class NoQueueItem:
+    """There is no such queue item. Record the call (`call_steps`) if there was one once."""
+
+    call_steps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRecord:
     """Under the id of this step stands a record that is not this plan's. Nothing may be sent."""
 
     step_index: int
 
 
-Finding = Landed | Superseded | Missing | Conflict | SomebodyElses
+Finding = Landed | Missing | Late | Conflict | NoQueueItem | ForeignRecord
 
 
-def reconcile(plan: PlannedWriteback, observed: Observations) -> Finding:
-    """Decides what is left to do."""
-    for step in plan.steps:
-        if (record := observed.get(step.step_index)) is not None and not _is_ours(step, record):
-            return SomebodyElses(step.step_index)
-    row = observed.get(update_step(plan).step_index)
-    if _proved(plan, observed, row):
+def reconcile(plan: PlannedWriteback, observed: Observations, history: History) -> Finding:
+    """Decides what is left to do. `observed` has an entry for each of `emission.reads`."""
+    case = _Case(plan, observed)
+    if case.row is not None and case.shows_our_session(case.row):
         return Landed()
-    if row is not None and _superseded(plan, observed, row):
-        return Superseded()
-    missing = _missing_steps(plan, observed)
-    call = tuple(s.step_index for s in plan.steps if s.step_index in missing and s.operation in CALL_ACTIVITY)
-    if row is None:
-        return Conflict((), call, deleted=True)
-    if columns := changed_columns(plan, row):
-        return Conflict(columns, call)
-    return Missing(missing, row.etag)
+    if (foreign := case.foreign_step()) is not None:
+        return ForeignRecord(foreign)
+    if case.row is None:
+        return Landed() if case.task_stands else NoQueueItem(case.call_steps() if _was_read(plan) else ())
+    if case.is_later(case.row, history):
+        return case.late(case.row)
+    if case.task_stands:
+        return Landed()
+    if columns := changed_columns(plan, case.row, history):
+        return case.conflict(case.row, columns)
+    if case.call_stands and not _recorded_alone(history.of(plan.session_id)):
+        return ForeignRecord(case.call_index)
+    return Missing(case.missing_steps(), case.row)
 
 
-def changed_columns(plan: PlannedWriteback, row: Observed) -> tuple[str, ...]:
-    """The columns in which the row is in none of the states in which it may be found; empty if there is no conflict."""
+def changed_columns(plan: PlannedWriteback, row: Observed, history: History) -> tuple[str, ...]:
+    """The columns in which the row differs from what is expected (R3, R4); empty if there is no conflict."""
     if row.etag == plan.baseline.etag:
         return ()
-    differing = [(state, _differing(plan, state, row.columns)) for state in _accepted_states(plan)]
-    if any(not columns for _, columns in differing):
-        return ()
-    ours = _session_column(plan)
-    of_same_session = (
-        columns for state, columns in differing[:-1] if ours and same(state.get(ours), row.columns.get(ours))
-    )
-    return next(of_same_session, differing[-1][1])
-
-
-def _accepted_states(plan: PlannedWriteback) -> list[Mapping[str, Value]]:
-    """Newest first, the baseline last."""
-    baseline = plan.baseline.columns
-    return [*({**baseline, **earlier.columns} for earlier in plan.preceding), baseline]
-
-
-def _differing(plan: PlannedWriteback, state: Mapping[str, Value], row: Mapping[str, Value]) -> tuple[str, ...]:
-    """A column that the plan writes but nobody knew before may be empty, or already what the plan says. A column that
-    concerns only an earlier plan was not read, and is none of this one's business.
-    """
-    planned = update_step(plan).attributes
-    concerned = plan.baseline.columns.keys() | planned.keys()
-    known = [name for name, value in state.items() if name in concerned and not same(row.get(name), value)]
-    unknown = [
+    update = update_step(plan)
+    expected = expected_columns(plan, row, history)
+    return tuple(
         name
-        for name, value in planned.items()
-        if name not in state and row.get(name) is not None and not same(row.get(name), value)
-    ]
-    return (*known, *unknown)
+        for name in dict.fromkeys((*plan.baseline.columns, *update.attributes))
+        if name not in update.increments and not _as_expected(update, name, expected, row.columns.get(name))
+    )
 
 
-def _proved(plan: PlannedWriteback, observed: Observations, row: Observed | None) -> bool:
-    call_stands = _stands(plan, observed, Operation.CREATE_PHONE_CALL)
-    task_stands = _stands(plan, observed, Operation.CREATE_TASK)
-    if task_stands or row is None:
-        return bool(task_stands)
-    if (ours := _session_column(plan)) is None:
-        planned = update_step(plan).attributes
-        return call_stands is not False and all(same(row.columns.get(name), value) for name, value in planned.items())
-    return same(row.columns.get(ours), plan.session_id)
+def expected_columns(plan: PlannedWriteback, row: Observed, history: History) -> Mapping[str, Value]:
+    """The baseline with what earlier sessions left laid over it, oldest first."""
+    update = update_step(plan)
+    expected = dict(plan.baseline.columns)
+    for earlier in plan.preceding:
+        left = _left_by(history.of(earlier.session_id), shown=_shown(update, row) == earlier.session_id)
+        if left is Settled.LANDED:
+            expected |= earlier.columns
+        elif left is not None and (flag := update.do_not_call_column) is not None and earlier.columns.get(flag) is True:
+            expected[flag] = True
+    return expected
 
 
-def _superseded(plan: PlannedWriteback, observed: Observations, row: Observed) -> bool:
-    """Whether the row shows a session nobody knew when this one was planned. A plan with a task is told by its task."""
-    if (ours := _session_column(plan)) is None or ours not in plan.baseline.columns:
-        return False
-    session = row.columns.get(ours)
-    if session is None or any(same(session, state.get(ours)) for state in _accepted_states(plan)):
-        return False
-    call_stands = _stands(plan, observed, Operation.CREATE_PHONE_CALL)
-    return call_stands is not False and _stands(plan, observed, Operation.CREATE_TASK) is None
+def _left_by(settled: Settled | None, *, shown: bool) -> Settled | None:
+    """LANDED: all its columns. OPT_OUT_ONLY: do-not-call at most. None: nothing."""
+    if shown:
+        return Settled.LANDED
+    if settled in (Settled.OPT_OUT_ONLY, Settled.SUPERSEDED):
+        return Settled.OPT_OUT_ONLY
+    return Settled.LANDED if settled is Settled.LANDED else None
 
 
-def _stands(plan: PlannedWriteback, observed: Observations, operation: Operation) -> bool | None:
-    """Whether the record of this step is there; None if the plan has no such step."""
-    found = [observed.get(step.step_index) is not None for step in plan.steps if step.operation is operation]
-    return any(found) if found else None
-
-
-def _missing_steps(plan: PlannedWriteback, observed: Observations) -> tuple[int, ...]:
-    call = next((observed.get(s.step_index) for s in plan.steps if s.operation is Operation.CREATE_PHONE_CALL), None)
-    return tuple(step.step_index for step in plan.steps if _is_missing(step, observed.get(step.step_index), call))
-
-
-def _is_missing(step: PlannedStep, record: Observed | None, call: Observed | None) -> bool:
-    if step.operation is Operation.UPDATE_QUEUE_ITEM:
+def _as_expected(update: PlannedStep, name: str, expected: Mapping[str, Value], held: Value) -> bool:
+    """A column that nobody knew before may be empty, or already what the plan says. An opt-out that somebody else set
+    already is no conflict for an opt-out."""
+    if name == update.do_not_call_column and held is True and update.attributes.get(name) is True:
         return True
-    if step.operation is Operation.COMPLETE_PHONE_CALL:
-        return call is None or any(not same(call.columns.get(name), v) for name, v in step.attributes.items())
-    return record is None
+    if name == update.session_column and name in expected:
+        return (held or None) == (expected[name] or None)
+    if name in expected:
+        return same(held, expected[name])
+    return held is None or same(held, update.attributes[name])
 
 
-def _is_ours(step: PlannedStep, record: Observed) -> bool:
-    return all(same(record.columns.get(name), step.attributes.get(name)) for name in step.identity_columns)
+def _shown(update: PlannedStep, row: Observed) -> Value:
+    return row.columns.get(update.session_column) if update.session_column else None
 
 
-def _session_column(plan: PlannedWriteback) -> str | None:
-    """The column in which the row shows whose plan landed last; None if the plan writes none, or it proves nothing."""
-    for name, value in update_step(plan).attributes.items():
-        if value == plan.session_id and plan.baseline.columns.get(name) != value:
-            return name
-    return None
+def _was_read(plan: PlannedWriteback) -> bool:
+    """Whether the call system read the queue item: then it was there, and somebody deleted it."""
+    return plan.baseline.etag is not None
 
 
-_TIME = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-9:.]{5,}(Z|[+-][0-9:]{4,6})")
-_ID = re.compile(r"(?:/?([A-Za-z0-9_]+)\((?=.*\)$))?([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})(?(1)\))")
+def _recorded_alone(settled: Settled | None) -> bool:
+    return settled in (Settled.CALL_ONLY, Settled.OPT_OUT_ONLY)
 
 
-def same(one: Value, other: Value) -> bool:
-    """Equal as the CRM means it: times as instants, links and ids whatever their letters' case, a link and the bare id
-    of a lookup column by that id; null only null.
-    """
-    if one == other:
-        return True
-    if not (isinstance(one, str) and isinstance(other, str)):
-        return False
-    if _TIME.fullmatch(one) and _TIME.fullmatch(other):
-        return _instant(one) == _instant(other) is not None
-    ids = _ID.fullmatch(one), _ID.fullmatch(other)
-    if ids[0] is None or ids[1] is None or ids[0][2].lower() != ids[1][2].lower():
-        return False
-    return None in (ids[0][1], ids[1][1]) or ids[0][1] == ids[1][1]
+class _Case:
+    """A plan and what stands of it."""
+
+    def __init__(self, plan: PlannedWriteback, observed: Observations) -> None:
+        self._plan = plan
+        self._observed = observed
+        self._update = update_step(plan)
+        self.row = observed.get(self._update.step_index)
+        self._created = [step for step in plan.steps if step.operation in _CREATES]
+        self._standing = {step.operation for step in self._created if observed.get(step.step_index) is not None}
+
+    @property
+    def call_stands(self) -> bool:
+        return Operation.CREATE_PHONE_CALL in self._standing
+
+    @property
+    def task_stands(self) -> bool:
+        return Operation.CREATE_TASK in self._standing
+
+    @property
+    def call_index(self) -> int:
+        return next(step.step_index for step in self._created if step.operation is Operation.CREATE_PHONE_CALL)
+
+    def shows_our_session(self, row: Observed) -> bool:
+        """Unless it did so before we wrote, when it proves nothing."""
+        ours, column = self._plan.session_id, self._update.session_column
+        return (
+            column is not None and row.columns.get(column) == ours and self._plan.baseline.columns.get(column) != ours
+        )
+
+    def foreign_step(self) -> int | None:
+        for step in self._created:
+            record = self._observed.get(step.step_index)
+            if record is not None and not _is_of_this_session(step, record):
+                return step.step_index
+        call = next((step for step in self._created if step.operation is Operation.CREATE_PHONE_CALL), None)
+        record = self._observed.get(call.step_index) if call else None
+        return call.step_index if call and record and not _is_of_this_call(call, self._plan, record) else None
+
+    def is_later(self, row: Observed, history: History) -> bool:
+        """R5. A baseline that did not read the session column cannot tell earlier from later."""
+        column = self._update.session_column
+        if column is None or column not in self._plan.baseline.columns:
+            return False
+        shown = row.columns.get(column)
+        earlier = {self._plan.baseline.columns[column], *(each.session_id for each in self._plan.preceding)}
+        return isinstance(shown, str) and shown not in earlier and history.of(shown) is not None
+
+    def late(self, row: Observed) -> Late:
+        """No callback for somebody who asked not to be called."""
+        flag = self._update.do_not_call_column
+        opted_out = flag is not None and row.columns.get(flag) is True
+        sends = [s for s in self.missing_steps() if s != self._update.step_index]
+        if opted_out:
+            sends = [index for index in sends if index in self.call_steps()]
+        return Late(
+            steps=tuple(sends),
+            row=row,
+            counts=bool(self._update.increments) and not self.call_stands,
+            sets_do_not_call=self._opts_out() and not opted_out,
+        )
+
+    def conflict(self, row: Observed, columns: tuple[str, ...]) -> Conflict:
+        flag = self._update.do_not_call_column
+        stands = self._opts_out() and row.columns.get(str(flag)) is True
+        sets = self._opts_out() and flag not in columns and not stands
+        return Conflict(columns, self.call_steps(), row if sets else None, opted_out=stands)
+
+    def call_steps(self) -> tuple[int, ...]:
+        """Those of the call that are still to be sent: both, since they land together, or none. What a person did to a
+        call that stands (cancelled it, marked it received, opened it again) stays."""
+        if self.call_stands:
+            return ()
+        return tuple(step.step_index for step in self._plan.steps if step.operation in CALL_ACTIVITY)
+
+    def missing_steps(self) -> tuple[int, ...]:
+        skipped = {Operation.CREATE_PHONE_CALL, Operation.COMPLETE_PHONE_CALL} if self.call_stands else set()
+        if self.task_stands:
+            skipped.add(Operation.CREATE_TASK)
+        return tuple(step.step_index for step in self._plan.steps if step.operation not in skipped)
+
+    def _opts_out(self) -> bool:
+        return opts_out(self._plan)
 
 
-def _instant(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None
+_CREATES = frozenset({Operation.CREATE_PHONE_CALL, Operation.CREATE_TASK})
+
+
+def _is_of_this_session(step: PlannedStep, record: Observed) -> bool:
+    column = step.session_column
+    return column is None or record.columns.get(column) == step.attributes.get(column)
+
+
+def _is_of_this_call(step: PlannedStep, plan: PlannedWriteback, record: Observed) -> bool:
+    """A call that began or ended at another moment is another call, whatever session id it carries."""
+    return not any(_is_another_moment(record.columns.get(name), step.attributes[name]) for name in moments(step, plan))
+
+
+def _is_another_moment(one: Value, other: Value) -> bool:
+    """A column that was cleared, or that keeps the day only, says nothing."""
+    moments = [instant(value) if isinstance(value, str) else None for value in (one, other)]
+    return None not in moments and moments[0] != moments[1]

@@ -1,13 +1,19 @@
 """What a reply means for the writer: one table, and for anything not in it the answer is to ask a person.
 
-- `done`     it landed.
-- `refused`  a person must act: blocked, with status and code as evidence.
-- `busy`     429: everything of that identity waits as long as told; attempts are not counted.
-- `broken`   did not arrive, or the service is in trouble: back off, send the same conditional write again.
-- `unknown`  a precondition failed, or the answer was lost: read back and decide (core/reconcile).
+- `done`       it landed.
+- `permanent`  a person must act: blocked, with status and code as evidence.
+- `throttled`  429: everything of that identity waits as long as told; attempts are not counted.
+- `transient`  did not arrive, or the service is in trouble: back off, send the same conditional write again.
+- `ambiguous`  a precondition failed, or the answer was lost: read back and decide (core/reconcile).
 
 A code decides before a status does. A 412 is split by its code and by the precondition that was sent, since four causes
-share it. Only status, code and the service's request id leave this module: its messages may hold personal data.
+share it. Codes that Microsoft documents as "try again" are transient whatever status they come with. A code that is not
+in the table, and a status that is not, are suspect: tried again up to a ceiling, then a person is asked. Only the CRM's
+own words make a reply permanent; what a proxy or a gateway says never does.
+
+Which plan a permanent reply blocks is not decided here but in core/refusals: what every plan meets is the
+installation's trouble. Only status, code, the service's request id and the names of a missing privilege leave this
+module: its messages may hold personal data.
 """
 
 from __future__ import annotations
@@ -21,14 +27,15 @@ from enum import StrEnum
 from typing import Any
 
 from writer.core.batch import Request
+from writer.core.sign_in import SignInFault
 
 
 class Kind(StrEnum):
     DONE = "done"
-    REFUSED = "refused"
-    BUSY = "busy"
-    BROKEN = "broken"
-    UNKNOWN = "unknown"
+    PERMANENT = "permanent"
+    THROTTLED = "throttled"
+    TRANSIENT = "transient"
+    AMBIGUOUS = "ambiguous"
 
 
 class Meaning(StrEnum):
@@ -61,7 +68,6 @@ class Meaning(StrEnum):
     BUSINESS_RULE = "business_rule"
     """A plug-in of the tenant said no."""
     INVALID = "invalid"
-    UNKNOWN_KIND = "unknown_kind"
 
 
 class Sent(StrEnum):
@@ -71,6 +77,17 @@ class Sent(StrEnum):
     MUST_NOT_EXIST = "if_none_match"
     MUST_EXIST = "if_match_any"
     MUST_MATCH = "if_match_etag"
+
+
+@dataclass(frozen=True, slots=True)
+class Privilege:
+    """For example `prvCreateTask` on the table `task`; the table is "" if the service did not name it."""
+
+    name: str
+    table: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} on the table {self.table}" if self.table else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +104,28 @@ class Judgement:
     request_id: str | None = None
     retry_after: float | None = None
     by_the_crm: bool = False
+    privilege: Privilege | None = None
+    """What the application user lacks, if the service named it."""
+    advice: str = ""
+    """What is wrong and what a person must do, in our words, where more is known than the meaning says."""
 
 
-_DRIFT = (Kind.REFUSED, Meaning.DRIFT)
-_INVALID = (Kind.REFUSED, Meaning.INVALID)
-_DENIED = (Kind.REFUSED, Meaning.NOT_ALLOWED)
-_SIGN_IN = (Kind.BROKEN, Meaning.SIGN_IN)
-_BUSY = (Kind.BUSY, Meaning.THROTTLED)
-_TROUBLE = (Kind.BROKEN, Meaning.TROUBLE)
-_SUSPECT = (Kind.BROKEN, Meaning.SUSPECT)
+_DRIFT = (Kind.PERMANENT, Meaning.DRIFT)
+_INVALID = (Kind.PERMANENT, Meaning.INVALID)
+_DENIED = (Kind.PERMANENT, Meaning.NOT_ALLOWED)
+_SIGN_IN = (Kind.TRANSIENT, Meaning.SIGN_IN)
+_BUSY = (Kind.THROTTLED, Meaning.THROTTLED)
+_TROUBLE = (Kind.TRANSIENT, Meaning.TROUBLE)
+_SUSPECT = (Kind.TRANSIENT, Meaning.SUSPECT)
 
 BY_CODE: Mapping[int, tuple[Kind, Meaning]] = {
     # not there, or there already; refined by precondition below
     0x80040217: _DRIFT,  # ObjectDoesNotExist: outside an If-Match, a lookup is bound to a missing row
     0x80060891: _DRIFT,  # RecordNotFoundByEntityKey
-    0x80040237: (Kind.UNKNOWN, Meaning.EXISTS),  # DuplicateRecord
-    0x80060892: (Kind.REFUSED, Meaning.ALTERNATE_KEY),  # DuplicateRecordEntityKey
-    0x80060882: (Kind.UNKNOWN, Meaning.CHANGED),  # ConcurrencyVersionMismatch
-    0x80040333: (Kind.REFUSED, Meaning.DUPLICATE_RULE),  # DuplicateRecordsFound
+    0x80040237: (Kind.AMBIGUOUS, Meaning.EXISTS),  # DuplicateRecord
+    0x80060892: (Kind.PERMANENT, Meaning.ALTERNATE_KEY),  # DuplicateRecordEntityKey
+    0x80060882: (Kind.AMBIGUOUS, Meaning.CHANGED),  # ConcurrencyVersionMismatch
+    0x80040333: (Kind.PERMANENT, Meaning.DUPLICATE_RULE),  # DuplicateRecordsFound
     0x80060883: _INVALID,  # ConcurrencyVersionNotProvided
     0x8006088D: _INVALID,  # OptimisticConcurrencyNotEnabled
     0x80060890: _DRIFT,  # EntityKeyNotDefined
@@ -123,7 +144,7 @@ BY_CODE: Mapping[int, tuple[Kind, Meaning]] = {
     0x80040227: _INVALID,  # CannotDeleteDueToAssociation
     0x80043506: _INVALID,  # cannot create activity party of this type
     0x80060897: _INVALID,  # alternate key cannot be reactivated
-    0x80040265: (Kind.REFUSED, Meaning.BUSINESS_RULE),  # IsvAborted
+    0x80040265: (Kind.PERMANENT, Meaning.BUSINESS_RULE),  # IsvAborted
     # the application user may not
     0x80040220: _DENIED,  # PrivilegeDenied
     0x80048306: _DENIED,
@@ -153,11 +174,11 @@ BY_CODE: Mapping[int, tuple[Kind, Meaning]] = {
     0x80072322: _BUSY,  # requests
     0x80072326: _BUSY,  # concurrency
     0x8005F103: _BUSY,
-    0x8004418A: (Kind.BROKEN, Meaning.TOO_LARGE),  # RequestLengthTooLarge
+    0x8004418A: (Kind.TRANSIENT, Meaning.TOO_LARGE),  # RequestLengthTooLarge
     # trouble over there
     0x80044150: _TROUBLE,  # generic SQL error, deadlocks included
-    0x80044151: (Kind.BROKEN, Meaning.TOO_SLOW),  # SQL timeout
-    0x80081111: (Kind.BROKEN, Meaning.TOO_SLOW),  # a plug-in ran for more than two minutes
+    0x80044151: (Kind.TRANSIENT, Meaning.TOO_SLOW),  # SQL timeout
+    0x80081111: (Kind.TRANSIENT, Meaning.TOO_SLOW),  # a plug-in ran for more than two minutes
     0x80040224: _SUSPECT,  # IsvUnExpected
     0x80040216: _SUSPECT,  # UnExpected
     0x80040255: _TROUBLE,  # TransactionAborted
@@ -166,6 +187,20 @@ BY_CODE: Mapping[int, tuple[Kind, Meaning]] = {
     0x8004A001: _TROUBLE,  # server is busy
     0x80072323: _TROUBLE,  # Azure SQL limits
     0x80072324: _TROUBLE,
+    # documented as "try again"
+    0x80044171: _TROUBLE,  # a sandboxed plug-in timed out: client, host, worker
+    0x80044172: _TROUBLE,
+    0x80044173: _TROUBLE,
+    0x80044174: _TROUBLE,
+    0x8004418D: _TROUBLE,  # the sandbox is being started or is not available
+    0x8004418E: _TROUBLE,
+    0x80048543: _TROUBLE,  # a solution is being imported
+    0x80048551: _TROUBLE,
+    0x80048554: _TROUBLE,
+    0x80071151: _TROUBLE,  # another customisation is in progress
+    0x80073000: _TROUBLE,
+    0x80081116: _TROUBLE,
+    0x80154B53: _TROUBLE,
 }
 """Every code the service is known to answer with."""
 
@@ -177,8 +212,8 @@ BY_STATUS: Mapping[int, tuple[Kind, Meaning]] = {
     405: _INVALID,
     407: _TROUBLE,
     408: _TROUBLE,
-    412: (Kind.UNKNOWN, Meaning.CHANGED),
-    413: (Kind.BROKEN, Meaning.TOO_LARGE),
+    412: (Kind.AMBIGUOUS, Meaning.CHANGED),
+    413: (Kind.TRANSIENT, Meaning.TOO_LARGE),
     421: _TROUBLE,
     425: _TROUBLE,
     429: _BUSY,
@@ -186,17 +221,17 @@ BY_STATUS: Mapping[int, tuple[Kind, Meaning]] = {
     501: _INVALID,
     502: _TROUBLE,
     503: _TROUBLE,
-    504: (Kind.BROKEN, Meaning.TOO_SLOW),
+    504: (Kind.TRANSIENT, Meaning.TOO_SLOW),
     511: _TROUBLE,
 }
-"""For replies without a known code. What is in neither table is refused."""
+"""For replies of the CRM without a code. What is in neither table is suspect."""
 
 
 def judge(
     status: int, headers: Mapping[str, str], body: bytes, *, sent: Sent = Sent.NOTHING, now: float = 0.0
 ) -> Judgement:
     """Classifies a reply. `headers` in lower case; `now` in seconds since 1970, for a Retry-After that is a date."""
-    answered, code = _error_code(body)
+    answered, code, message = _error_of(body)
     kind, meaning = _classify(status, code, answered=answered, sent=sent)
     return Judgement(
         kind,
@@ -206,17 +241,23 @@ def judge(
         _request_id(headers),
         retry_after(headers.get("retry-after"), now=now),
         by_the_crm=answered,
+        privilege=_privilege(message) if meaning is Meaning.NOT_ALLOWED else None,
     )
 
 
 def lost() -> Judgement:
     """The request went out, and no complete answer came back."""
-    return Judgement(Kind.UNKNOWN, Meaning.UNANSWERED)
+    return Judgement(Kind.AMBIGUOUS, Meaning.UNANSWERED)
 
 
-def never_sent() -> Judgement:
+def never_sent(advice: str = "") -> Judgement:
     """The request did not leave the building."""
-    return Judgement(Kind.BROKEN, Meaning.TROUBLE)
+    return Judgement(Kind.TRANSIENT, Meaning.TROUBLE, advice=advice)
+
+
+def not_signed_in(fault: SignInFault) -> Judgement:
+    """There was no token to send it with, or the CRM does not accept the one there was."""
+    return Judgement(Kind.TRANSIENT, Meaning.SIGN_IN, code=fault.code, advice=str(fault))
 
 
 def sent_with(request: Request) -> Sent:
@@ -237,16 +278,18 @@ def _classify(status: int, code: int | None, *, answered: bool, sent: Sent) -> t
         return Kind.DONE, Meaning.LANDED
     if status == 429:
         return _BUSY
+    by_code = None if code is None else BY_CODE.get(code)
+    if by_code == _TROUBLE:
+        return _TROUBLE
     if status == 412:
         return _precondition_failed(code, sent)
-    if status == 404 and sent in (Sent.MUST_EXIST, Sent.MUST_MATCH):
-        return Kind.UNKNOWN, Meaning.GONE
-    if code is not None and code in BY_CODE:
-        return BY_CODE[code]
-    by_status = BY_STATUS.get(status, _SUSPECT if status >= 500 else (Kind.REFUSED, Meaning.UNKNOWN_KIND))
-    if 300 <= status < 400 or (by_status[0] is Kind.REFUSED and not answered):
-        return _SUSPECT  # the CRM always answers in JSON: this came from something in between
-    return by_status
+    if status == 404 and answered and sent in (Sent.MUST_EXIST, Sent.MUST_MATCH):
+        return Kind.AMBIGUOUS, Meaning.GONE
+    if by_code is not None:
+        return by_code
+    by_status = BY_STATUS.get(status, _SUSPECT)
+    says_no = by_status[0] is Kind.PERMANENT
+    return _SUSPECT if says_no and (code is not None or not answered) else by_status
 
 
 def _precondition_failed(code: int | None, sent: Sent) -> tuple[Kind, Meaning]:
@@ -254,27 +297,39 @@ def _precondition_failed(code: int | None, sent: Sent) -> tuple[Kind, Meaning]:
     by_code = BY_CODE.get(-1 if code is None else code, BY_STATUS[412])
     if by_code[1] in (Meaning.ALTERNATE_KEY, Meaning.DUPLICATE_RULE):
         return by_code
-    return (Kind.UNKNOWN, Meaning.EXISTS) if sent is Sent.MUST_NOT_EXIST else by_code
+    return (Kind.AMBIGUOUS, Meaning.EXISTS) if sent is Sent.MUST_NOT_EXIST else by_code
 
 
 _CODE = re.compile(r"0x[0-9a-fA-F]{1,8}|-?[0-9]{1,10}")
 
 
-def _error_code(body: bytes) -> tuple[bool, int | None]:
-    """Whether the CRM itself answered, and its code; both shapes of error body, hexadecimal or signed decimal."""
+def _error_of(body: bytes) -> tuple[bool, int | None, str]:
+    """Whether the CRM itself answered, its code and its message; both shapes of error body, a code in hexadecimal or as
+    a signed decimal.
+    """
     try:
         parsed: Any = json.loads(body)
     except (ValueError, RecursionError):
-        return False, None
+        return False, None, ""
     if not isinstance(parsed, dict):
-        return False, None
+        return False, None, ""
     error = parsed.get("error")
-    code = error.get("code") if isinstance(error, dict) else parsed.get("ErrorCode")
+    own = error if isinstance(error, dict) else {"code": parsed.get("ErrorCode"), "message": parsed.get("Message")}
+    code, message = own.get("code"), own.get("message")
     answered = isinstance(error, dict) or "Message" in parsed or "ErrorCode" in parsed
     if not isinstance(code, str | int) or not _CODE.fullmatch(str(code)):
-        return answered and code in (None, ""), None  # gateways say it in the same shape, with words for codes
+        return answered and code in (None, ""), None, ""  # gateways use the same shape, with words for codes
     base = 16 if str(code).startswith("0x") else 10  # base 0 would refuse a decimal with a leading zero
-    return answered, int(str(code), base) & 0xFFFFFFFF
+    return answered, int(str(code), base) & 0xFFFFFFFF, message if isinstance(message, str) else ""
+
+
+_PRIVILEGE = re.compile(r"missing (prv[A-Za-z0-9_]{1,100}) privilege(?:.{0,200}?for entity '([A-Za-z0-9_]{1,100})')?")
+
+
+def _privilege(message: str) -> Privilege | None:
+    """The two names in the service's sentence about a missing privilege; nothing else of it is kept."""
+    found = _PRIVILEGE.search(message)
+    return Privilege(found[1], found[2] or "") if found else None
 
 
 _REQUEST_ID = re.compile(r"[0-9a-fA-F-]{8,64}")

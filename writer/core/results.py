@@ -7,12 +7,14 @@ they are read in logs, terminals and tickets.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from schemas import records
 from schemas.records import (
     BlockReason,
+    LastReply,
+    MetadataGap,
     Operation,
     PlannedStep,
     PlannedWriteback,
@@ -23,9 +25,11 @@ from schemas.records import (
     StepResult,
     WritebackResult,
 )
+from writer.core.emission import CALL_ACTIVITY, opts_out, update_step
 from writer.core.gate import Gap
-from writer.core.reconcile import Conflict
+from writer.core.reconcile import Conflict, Late, NoQueueItem
 from writer.core.replies import Judgement, Meaning
+from writer.core.sign_in import SENTENCES, SignInTrouble
 
 Warnings = tuple[records.Warning, ...]
 
@@ -54,6 +58,13 @@ class Telling:
         return WritebackResult(
             session_id=self.plan.session_id,
             queue_item_id=self.plan.queue_item_id,
+            campaign_id=self.plan.campaign_id,
+            provider_call_id=self.plan.provider_call_id,
+            disposition=self.plan.disposition,
+            opt_out=opts_out(self.plan),
+            started_at=self.plan.started_at,
+            ended_at=self.plan.outcome_at,
+            mapping_fingerprint=self.plan.mapping_fingerprint,
             status=status,
             block_reason=reason,
             message=message,
@@ -79,28 +90,108 @@ def landed(telling: Telling, sent: Collection[int], reply: Judgement | None = No
     return telling.result(ResultStatus.COMPLETED, steps)
 
 
+def late(telling: Telling, found: Late, sent: Collection[int], reply: Judgement | None = None) -> WritebackResult:
+    """A later session of the queue item had landed first. `sent`: what was recorded just now."""
+    steps = tuple(_late_step(step, sent, reply) for step in telling.plan.steps)
+    did = "recorded and counted" if found.counts else "recorded"
+    message = (
+        f"A later session of this queue item landed first: this call is {did}, and the queue item keeps what the later "
+        "session wrote. Nothing to do."
+    )
+    if opts_out(telling.plan):
+        message += " The contact opted out in this session: do-not-call is set."
+    if _is_ineligible(telling.plan):
+        message = "The item was not eligible to be called, and a later session of it landed first. Nothing to do."
+        return telling.result(ResultStatus.BLOCKED, steps, reason=BlockReason.ELIGIBILITY, message=message)
+    return telling.result(ResultStatus.COMPLETED, steps, message=message)
+
+
+def _late_step(step: PlannedStep, sent: Collection[int], reply: Judgement | None) -> StepResult:
+    if step.operation is Operation.UPDATE_QUEUE_ITEM:
+        return _step(step, StepOutcome.SUPERSEDED, reply if step.step_index in sent else None)
+    return _landed_step(step, sent, reply)
+
+
 def conflict(
     telling: Telling, found: Conflict, sent: Collection[int], reply: Judgement | None = None
 ) -> WritebackResult:
-    """A person was faster. `sent`: the steps of the call activity that were recorded just now."""
-    steps = tuple(
-        _landed_step(step, sent, reply)
-        if step.operation in (Operation.CREATE_PHONE_CALL, Operation.COMPLETE_PHONE_CALL)
-        else _step(step, StepOutcome.BLOCKED if step.operation is Operation.UPDATE_QUEUE_ITEM else StepOutcome.SKIPPED)
-        for step in telling.plan.steps
-    )
-    if found.deleted:
-        what = "The queue item was deleted after the call was taken."
-    else:
-        what = f"Somebody changed {', '.join(found.columns)} on the queue item after the call was taken."
-    mend = "Compare the queue item with the recorded call, set it right, then replay this session or leave it as it is."
+    """A person was faster. `sent`: the steps of the call activity that were recorded just now, and the queue item's
+    update if do-not-call was set."""
+    steps = tuple(_conflict_step(step, found, sent, reply) for step in telling.plan.steps)
+    what = f"Somebody changed {', '.join(found.columns)} on the queue item after the call was taken."
     return telling.result(
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.CONFLICT_DETECTED,
-        message=f"{what} The call itself is recorded; the queue item and the task were not touched. {mend}",
+        message=f"{what} {_recorded(telling.plan)} {_untouched(telling.plan, found)} {_DECIDE}",
         conflicts=found.columns,
     )
+
+
+_DECIDE = (
+    "Compare the queue item with the recorded call and set it by hand. "
+    "A replay lands this session only if those columns hold again what they held when the call was taken."
+)
+
+
+def _recorded(plan: PlannedWriteback) -> str:
+    return "The call itself is recorded." if _records_call(plan) else "No call was placed, so none is recorded."
+
+
+def _untouched(plan: PlannedWriteback, found: Conflict) -> str:
+    if not opts_out(plan):
+        return "The queue item and the task were not touched."
+    if found.opted_out:
+        return "The contact opted out, and do-not-call is set; nothing else of the queue item was touched."
+    if found.row is not None:
+        return "The contact opted out: do-not-call was set, and nothing else of the queue item was touched."
+    flag = update_step(plan).do_not_call_column
+    return f"The contact opted out, but somebody changed {flag} itself: check that this contact is not called again."
+
+
+def _conflict_step(step: PlannedStep, found: Conflict, sent: Collection[int], reply: Judgement | None) -> StepResult:
+    if step.operation in CALL_ACTIVITY:
+        return _landed_step(step, sent, reply)
+    if step.operation is not Operation.UPDATE_QUEUE_ITEM:
+        return _step(step, StepOutcome.SKIPPED)
+    if step.step_index in sent:
+        return _step(step, StepOutcome.UPDATED, reply)
+    return _step(step, StepOutcome.ALREADY_THERE if found.opted_out else StepOutcome.BLOCKED)
+
+
+def no_queue_item(
+    telling: Telling, found: NoQueueItem, sent: Collection[int], reply: Judgement | None = None
+) -> WritebackResult:
+    """The row is not there. `sent`: the steps of the call activity that were recorded just now."""
+    recorded = bool(sent) or (not found.call_steps and _was_read(telling.plan) and _records_call(telling.plan))
+    steps = tuple(
+        _landed_step(step, sent, reply)
+        if recorded and step.operation in CALL_ACTIVITY
+        else _step(step, StepOutcome.BLOCKED if step.operation is Operation.UPDATE_QUEUE_ITEM else StepOutcome.SKIPPED)
+        for step in telling.plan.steps
+    )
+    if _was_read(telling.plan):
+        what = "The queue item does not exist: it was deleted after the call was taken, or its id is wrong."
+    else:
+        what = (
+            "There is no queue item with this id, and the outcome does not say that there was one when the call began."
+        )
+    did = "The call itself is recorded" if recorded else "Nothing was recorded"
+    return telling.result(
+        ResultStatus.BLOCKED,
+        steps,
+        reason=BlockReason.CONFLICT_DETECTED,
+        message=f"{what} {did}. If the id is wrong, have the call system publish the outcome again under a new session "
+        "id, with the right queue_item_id. If the row was deleted, there is nothing to do.",
+    )
+
+
+def _records_call(plan: PlannedWriteback) -> bool:
+    return any(step.operation in CALL_ACTIVITY for step in plan.steps)
+
+
+def _was_read(plan: PlannedWriteback) -> bool:
+    return plan.baseline.etag is not None
 
 
 def metadata(telling: Telling, gaps: Collection[Gap]) -> WritebackResult:
@@ -111,16 +202,18 @@ def metadata(telling: Telling, gaps: Collection[Gap]) -> WritebackResult:
         f"Nothing was written, because the CRM does not have what the plan needs: {listed}. "
         "Mend the table, the mapping or the owner, then replay this session."
     )
-    return telling.result(
+    result = telling.result(
         ResultStatus.BLOCKED, _nothing_sent(telling.plan, at_fault), reason=BlockReason.METADATA, message=message
     )
+    return replace(result, gaps=tuple(MetadataGap(entity=g.entity_set, column=g.column, what=g.expected) for g in gaps))
 
 
-def somebody_elses(telling: Telling, step_index: int) -> WritebackResult:
+def foreign_record(telling: Telling, step_index: int) -> WritebackResult:
     """Under the plan's id stands a record that is not the plan's."""
     message = (
-        f"Nothing was written: under the id of step {step_index} stands a record of another call. One session id was "
-        "probably used for two queue items; have the call system publish this outcome under a session id of its own."
+        f"Nothing was written: a record with the id of step {step_index} exists, but this session is not on the queue "
+        "item. Most likely one session id was used for two queue items: have the call system publish this outcome "
+        "again, under a session id of its own. A replay cannot land it."
     )
     return telling.result(
         ResultStatus.BLOCKED,
@@ -140,17 +233,33 @@ def refused(telling: Telling, judgement: Judgement, failing: int | None = None) 
         else _step(step, StepOutcome.SKIPPED)
         for step in telling.plan.steps
     )
-    return telling.result(
+    result = telling.result(
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.METADATA if judgement.meaning is Meaning.DRIFT else BlockReason.PERMANENT_OTHER,
         message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept. "
-        f"{_MENDS.get(judgement.meaning, _ASK)}, then replay this session.",
+        f"{_remedy(judgement)}, then replay this session.",
+    )
+    return replace(result, last_reply=_last_reply(judgement))
+
+
+def _remedy(judgement: Judgement) -> str:
+    if judgement.privilege:
+        return f"Give the application user the privilege {judgement.privilege}"
+    return _REMEDIES.get(judgement.meaning, _ASK)
+
+
+def _last_reply(judgement: Judgement) -> LastReply:
+    return LastReply(
+        kind=judgement.kind,
+        http_status=judgement.status,
+        code=judgement.code or None,
+        request_id=judgement.request_id,
     )
 
 
 _ASK = "Look the code up, or give the request id to the CRM's administrators"
-_MENDS: Mapping[Meaning, str] = {
+_REMEDIES: Mapping[Meaning, str] = {
     Meaning.DRIFT: "Verify the mapping against the CRM and the records the plan links to",
     Meaning.NOT_ALLOWED: "Give the application user the missing privilege",
     Meaning.BUSINESS_RULE: "A plug-in or business rule of the CRM said no: ask its owner",
@@ -161,23 +270,59 @@ _MENDS: Mapping[Meaning, str] = {
 
 
 def resume_needed(telling: Telling, judgement: Judgement) -> WritebackResult:
-    """Not settled: the plan keeps its place, and is tried again for as long as it takes."""
-    evidence = "no answer" if judgement.status is None else f"status {judgement.status}"
-    message = (
-        f"The CRM could not be reached within the retry budget (last: {evidence}). "
-        "Still queued, and tried again by itself: nothing to do but wait, or look after the CRM."
-    )
+    """Not settled: the plan keeps its place, and is tried again for as long as it takes. Names the last reply."""
     steps = tuple(_step(step, StepOutcome.PLANNED) for step in telling.plan.steps)
-    return telling.result(ResultStatus.RESUME_NEEDED, steps, message=message)
+    message = f"{why_it_waits(judgement)} The plan is still queued and is tried again without your help."
+    result = telling.result(ResultStatus.RESUME_NEEDED, steps, message=message)
+    return replace(result, last_reply=_last_reply(judgement))
 
 
-def rehearsed(telling: Telling, would_send: Collection[int]) -> WritebackResult:
+def why_it_waits(judgement: Judgement) -> str:
+    """What is wrong, and what a person must do about it."""
+    evidence = "no answer" if judgement.status is None else f"status {judgement.status}"
+    evidence += f", code {judgement.code}" if judgement.code else ""
+    if judgement.advice:
+        return f"{judgement.advice} Last reply: {evidence}."
+    match judgement.meaning:
+        case Meaning.SIGN_IN:
+            cause = SENTENCES[SignInTrouble.NOT_ACCEPTED]
+        case Meaning.NOT_ALLOWED:
+            cause = f"The CRM does not let the writer read what it must verify. {_remedy(judgement)}."
+        case Meaning.THROTTLED:
+            cause = (
+                "The CRM asks the writer to wait. If this lasts, another client shares the application user's limits."
+            )
+        case Meaning.TROUBLE | Meaning.TOO_SLOW if judgement.status is not None:
+            cause = "The CRM, or something before it, reports trouble of its own. If this lasts, ask who runs it."
+        case Meaning.UNANSWERED | Meaning.TROUBLE:
+            cause = "The CRM could not be reached. If this lasts, check the network, the address and the CRM itself."
+        case _:
+            cause = f"The CRM gives an answer that says nothing certain. {_ASK} if this lasts."
+    return f"{cause} Last reply: {evidence}."
+
+
+def dry_run(telling: Telling, would_send: Collection[int]) -> WritebackResult:
     """W8: what a dry run would have done: these steps sent, the others found landed."""
     steps = tuple(
         _step(step, StepOutcome.PLANNED if step.step_index in would_send else StepOutcome.ALREADY_THERE)
         for step in telling.plan.steps
     )
     return telling.result(ResultStatus.DRY_RUN, steps, message="Checked against the CRM; nothing was written.")
+
+
+def would_be_blocked(result: WritebackResult) -> WritebackResult:
+    """W8: a dry run found what would block this plan."""
+    steps = tuple(
+        replace(step, outcome=StepOutcome.PLANNED) if step.operation in CALL_ACTIVITY else step for step in result.steps
+    )
+    message = f"Checked against the CRM; nothing was written. The plan would be blocked: {result.message}"
+    return replace(result, steps=steps, message=message)
+
+
+def at_maximum(column: str) -> records.Warning:
+    """A counter that stays where it is, since the column holds no more."""
+    message = "the column is at its maximum, so this call was not counted in it"
+    return records.Warning(code="counter_at_maximum", field=column, message=message)
 
 
 def _is_ineligible(plan: PlannedWriteback) -> bool:

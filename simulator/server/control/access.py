@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from aiohttp import web
+from pydantic import Field
 
 from simulator.server.control.desk import Asked, Desk, Routes
 from simulator.signin.assertions import Federation
@@ -13,7 +14,8 @@ Answer = Any
 class _Privileges(Asked):
     user: str
     table: str
-    denied: list[Literal["create", "read", "write", "delete"]]
+    denied: list[Literal["create", "read", "write", "delete"]] = Field(default_factory=list)
+    columns: dict[str, list[Literal["create", "read", "update"]]] | None = None
 
 
 class _Application(Asked):
@@ -39,11 +41,17 @@ async def expire_tokens(control: Desk, http: web.BaseRequest, rest: str) -> Answ
 
 
 async def privileges(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
-    """{"user", "table", "denied": ["create", "read", "write", "delete"]}; an empty list gives everything back."""
+    """{"user", "table", "denied": ["create", "read", "write", "delete"]}; an empty list gives everything back.
+
+    "columns": {column: ["create", "read", "update"]} permits secured columns.
+    """
     del rest
     asked = _Privileges.model_validate(await control.body(http))
     table = control.simulator.table(asked.table)
     control.simulator.organization.deny(asked.user, table.logical_name, frozenset(asked.denied))
+    if asked.columns is not None:
+        columns: dict[str, frozenset[str]] = {name: frozenset(verbs) for name, verbs in asked.columns.items()}
+        control.simulator.organization.permit(asked.user, table, columns)
     return {}
 
 

@@ -1,11 +1,12 @@
 """Run a batch: items in order, a change set as one transaction."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from simulator import errors
 from simulator.crm import Call, Organization
+from simulator.webapi import admission
 from simulator.webapi.batch import reader, writer
 from simulator.webapi.batch.reader import ChangeSet, Part
 from simulator.webapi.messages import Reply, Request, refuse
@@ -16,6 +17,8 @@ _ROOT = re.compile(r"^/?api/data/v\d+\.\d+/")
 _REFERENCE = re.compile(r"^/?\$([\w.-]+)(/.*)?$")
 
 Operation = Callable[[Organization, Call, Request], Reply]
+Caller = Callable[[Mapping[str, str]], tuple[str, str | None]]
+_IMPERSONATION = ("mscrmcallerid", "callerobjectid")
 
 
 class _RolledBackError(Exception):
@@ -29,7 +32,8 @@ class _RolledBackError(Exception):
 class Batch:
     """One `$batch` request. `operation` answers the single operations; `count` says how many ran.
 
-    `undone` is called after the rollback of a change set, with the position of its first operation.
+    `undone` is called after the rollback of a change set, with the position of its first operation; `caller` says who
+    acts, and on behalf of whom, when an operation has headers of its own for it.
     """
 
     def __init__(
@@ -38,21 +42,28 @@ class Batch:
         call: Call,
         operation: Operation,
         undone: Callable[[int], None] = lambda _: None,
+        caller: Caller | None = None,
     ) -> None:
         self.organization = organization
         self.call = call
         self.operation = operation
         self.undone = undone
+        self.caller = caller
+        self.user = (call.user, call.on_behalf_of)
         self.count = 0
 
     def run(self, request: Request) -> Reply:
-        """The whole reply. A malformed batch is refused in plain JSON; nothing of it is done then."""
+        """The whole reply. Nothing is done of a malformed batch; it is refused in plain JSON, or as its one part."""
         try:
+            _check_request(request)
             items = reader.read(request.headers.get("content-type", ""), request.body)
             _check_size(items)
+            self._check_ids(items)
+        except errors.UnreadableBatch as refusal:
+            return self._wrapped([writer.part((self._identified(refuse(refusal)), None))], refusal.status)
         except errors.Refusal as refusal:
             return refuse(refusal)
-        go_on = "odata.continue-on-error" in request.prefer
+        go_on = request.prefer.get("odata.continue-on-error", "false").lower() != "false"
         parts: list[bytes] = []
         status = 200
         for item in items:
@@ -61,9 +72,28 @@ class Batch:
             if failed and not go_on:
                 status = failed
                 break
+        return self._wrapped(parts, status)
+
+    def _wrapped(self, parts: list[bytes], status: int) -> Reply:
         boundary = f"batchresponse_{self.organization.ids()}"
         headers = {"Content-Type": f"multipart/mixed; boundary={boundary}", "OData-Version": "4.0"}
         return Reply(status, headers, writer.wrap(parts, boundary))
+
+    def _check_ids(self, items: list[reader.Item]) -> None:
+        """Raises 400 for a Content-ID that is given twice in a change set or, by switch, not at all."""
+        for item in items:
+            if not isinstance(item, ChangeSet):
+                continue
+            ids = [part.content_id for part in item.parts if part.content_id is not None]
+            if self.organization.switches.content_id == "required" and len(ids) < len(item.parts):
+                raise errors.batch("The header with name 'Content-ID' was not present in an operation of a change set.")
+            twice = next((name for name in ids if ids.count(name) > 1), None) if len(set(ids)) < len(ids) else None
+            if twice is not None:
+                raise errors.batch(
+                    f"The content ID '{twice}' was found more than once in the same change set or same batch request."
+                    " Content IDs have to be unique across all operations of a change set for OData V4.0 and have to be"
+                    " unique across all operations in the whole batch request for OData V4.01."
+                )
 
     def _bare(self, item: Part) -> tuple[bytes, int]:
         self.call.change_set, self.call.references = None, {}
@@ -96,15 +126,19 @@ class Batch:
             reply = self._run_part(part)
         if reply.failed:
             raise _RolledBackError((reply, part.content_id))
-        if part.content_id and reply.entity:
+        told = reply.status == 204 or self.organization.switches.reference_after_representation == "take"
+        if part.content_id and reply.entity and told:
             self.call.references[part.content_id] = reply.entity
         return reply, part.content_id
 
     def _run_part(self, part: Part) -> Reply:
         self.call.position = self.count
         self.count += 1
+        self.call.user, self.call.on_behalf_of = self.user
         try:
             request = self._request(part)
+            if self.caller is not None and any(name in part.headers for name in _IMPERSONATION):
+                self.call.user, self.call.on_behalf_of = self.caller(part.headers)
         except errors.Refusal as refusal:
             return self._identified(refuse(refusal))
         reply = self.operation(self.organization, self.call, request)
@@ -137,6 +171,19 @@ class Batch:
         if path == "$batch":
             raise errors.batch("A batch cannot hold another batch.")
         return Request(part.method, path, query, part.headers, part.body)
+
+
+def _check_request(request: Request) -> None:
+    """The envelope's own headers: what is meant for operations stands in their parts, and is not heard here."""
+    admission.without_conditions(request)
+    admission.admit(request, body=False)
+    if request.query:
+        raise errors.batch("A batch takes no query options: they stand in its parts.")
+    wrong = next((name for name in request.prefer if name != "odata.continue-on-error"), None)
+    if wrong:
+        raise errors.batch(
+            f"The preference '{wrong}' of a batch has no effect: it stands in the parts it is meant for."
+        )
 
 
 def _check_size(items: list[reader.Item]) -> None:

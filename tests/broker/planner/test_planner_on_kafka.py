@@ -30,20 +30,6 @@ from tests.ports import free_ports
 PLANNER = [sys.executable, "-m", "planner"]
 
 
-@pytest.fixture
-def start_planner(kafka, make_service):
-    def start(prefix: str, name: str = "planner", **settings: str):
-        given = {
-            "checked": True,
-            "prefix": prefix,
-            "PLANNER_SESSION_TIMEOUT_S": "6",
-            "PLANNER_HEARTBEAT_INTERVAL_S": "1.5",
-        }
-        return make_service(name, PLANNER, env=planner_env(kafka.bootstrap, **given | settings)).start(ready)
-
-    return start
-
-
 def given_to(kafka, prefix, given) -> None:
     publish(kafka.bootstrap, given, topic=prefix + "call-outcomes")
 

@@ -9,7 +9,7 @@ from confluent_kafka.schema_registry import Schema
 
 from ops.waiting import wait_until
 from planner.errors import EX_CONFIG
-from schemas.codec import Undecodable, known_schemas, single_object
+from schemas.codec import Undecodable, UnknownSchema, known_schemas, single_object
 from schemas.connection import RegistrySettings
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from schemas.registry import Registry, RegistryUnavailable, SchemaRefused
@@ -78,9 +78,9 @@ def test_a_schema_that_must_be_there_already_and_is_not_is_named(schema_registry
         open_registry(register_schemas=False).codec(CallOutcome, topic)
 
 
-def test_an_id_that_nobody_registered_is_the_records_fault(schema_registry, open_registry):
+def test_an_id_that_nobody_registered_is_unknown(schema_registry, open_registry):
     codec = open_registry().codec(CallOutcome, schema_registry.unique("topic"))
-    with pytest.raises(Undecodable, match="which the registry does not know"):
+    with pytest.raises(UnknownSchema, match="which the registry does not know"):
         codec.decode(b"\0" + (2**31 - 7).to_bytes(4, "big") + b"body")
 
 

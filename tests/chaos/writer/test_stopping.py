@@ -6,19 +6,17 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from ops.embedded_broker import ApiKey, EmbeddedBroker, Fault
-from ops.processes import Service, module
+from ops.processes import Service
 from ops.waiting import wait_until
 from schemas.records import Disposition, PlannedWriteback
 from simulator.testing import RunningSimulator
 from tests.checker import findings, writes
-from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
+from tests.integration.writer.kit import Desk, Topic, seed_item
 
 ITEMS, ROUNDS = 40, 3
 SLOW = {"when": {"path": r"\$batch"}, "times": None, "do": [{"kind": "latency", "seconds": 0.05}]}
@@ -27,22 +25,6 @@ LOST = {"when": {"path": r"\$batch", "body": "PATCH "}, "times": 15, "probabilit
 MUST_RESTART = 70
 
 Writers = Callable[..., Service]
-
-
-@pytest.fixture
-def writers(tmp_path: Path, simulator: RunningSimulator, embedded: EmbeddedBroker) -> Iterator[Writers]:
-    """Makes writer processes; all are gone when the test ends."""
-    numbers = itertools.count()
-    with ExitStack() as ending:
-
-        def make(**settings: str) -> Service:
-            name = f"writer-{next(numbers)}"
-            env = writer_env(simulator, embedded.bootstrap, WRITER_INSTANCE_ID=name, **settings)
-            service = Service(module("writer"), env=env, output=tmp_path / name)
-            ending.callback(service.kill)
-            return service
-
-        yield make
 
 
 @pytest.fixture

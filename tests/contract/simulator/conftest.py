@@ -35,6 +35,7 @@ def simulator(running: RunningSimulator) -> Iterator[RunningSimulator]:
             s.organization.schema.put(table)
         s.organization.switches = switches
         s.organization.denied.clear()
+        s.organization.permitted.clear()
         s.gate.delegates.clear()
         s.rules.clear()
         s.restore(before)

@@ -78,10 +78,34 @@ class TestBareOperations:
         assert answer.status_code == 200
         assert statuses(answer) == [400, 204, 404]
 
-    def test_headers_of_the_batch_are_not_those_of_its_parts(self, client, batch):
+    @pytest.mark.parametrize(
+        "headers", [{"If_None_Match": "*"}, {"If_Match": "*"}, {"Prefer": "return=representation"}], ids=str
+    )
+    def test_what_only_a_part_can_carry_is_refused_on_the_batch_and_nothing_is_done(self, client, batch, headers):
         client.patch(f"tasks({RECORD})", json={"subject": "x"})
-        answer = batch.bare("PATCH", f"tasks({RECORD})", {"subject": "y"}).send(client, If_None_Match="*")
-        assert statuses(answer) == [204]
+        answer = batch.bare("PATCH", f"tasks({RECORD})", {"subject": "y"}).send(client, **headers)
+        assert answer.status_code == 400
+        assert client.get(f"tasks({RECORD})").json()["subject"] == "x"
+
+    def test_the_null_that_every_request_carries_is_nothing(self, client, batch):
+        assert statuses(batch.bare("GET", "accounts").send(client, If_None_Match="null")) == [200]
+
+    def test_continue_on_error_may_be_said_not_to_be_wanted(self, client, batch):
+        batch.bare("POST", "tasks", {"subject": 1}).bare("GET", "accounts")
+        answer = batch.send(client, Prefer="odata.continue-on-error=false")
+        assert (answer.status_code, statuses(answer)) == (400, [400])
+
+    def test_a_part_may_act_on_behalf_of_somebody_else_and_the_next_does_not(self, client, batch, simulator):
+        simulator.call(lambda core: core.gate.delegates.add(tenant.APPLICATION_USER))
+        batch.bare("POST", "tasks", {"subject": "a"}, MSCRMCallerID=tenant.PERSON)
+        batch.bare("POST", "tasks", {"subject": "b"})
+        assert statuses(batch.send(client)) == [204, 204]
+        makers = {row["subject"]: row["_createdby_value"] for row in simulator.rows("tasks")}
+        assert makers == {"a": tenant.PERSON, "b": tenant.APPLICATION_USER}
+
+    def test_a_part_that_may_not_act_on_behalf_of_somebody_else_is_refused_in_its_part(self, client, batch):
+        batch.bare("POST", "tasks", {"subject": "a"}, MSCRMCallerID=tenant.PERSON)
+        assert statuses(batch.send(client)) == [403]
 
     def test_a_part_may_ask_for_a_representation(self, client, batch):
         batch.bare("POST", "tasks?$select=subject", {"subject": "x"}, Prefer="return=representation")
@@ -255,17 +279,36 @@ class TestFraming:
         assert answer.headers["Content-Type"].startswith("application/json")
         return answer.json()["error"]
 
-    def test_bare_line_feeds(self, client, batch):
-        error = self.refused(client, batch.bare("GET", "accounts").encode().replace(b"\r\n", b"\n"))
-        assert error["code"] == "0x80048d19"
+    def unreadable(self, client, content, entity_set=""):
+        """Documented: a multipart reply, whose one part is the refusal."""
+        answer = client.post("$batch", content=content, headers={"Content-Type": "multipart/mixed; boundary=b1"})
+        assert answer.status_code == 400
+        assert answer.headers["Content-Type"].startswith("multipart/mixed")
+        (part,) = parts_of(answer)
+        error = part.json()["error"]
+        assert (part.status, error["code"]) == (400, "0x80048d19")
+        assert f"Entity :'{entity_set}'" in error["message"]
         assert error["message"].endswith("System.ArgumentException: Stream was not readable.")
 
+    def test_bare_line_feeds_without_a_second_one_at_the_end(self, client, batch):
+        self.unreadable(client, batch.bare("GET", "accounts").encode().replace(b"\r\n", b"\n"), "accounts")
+
+    def test_bare_line_feeds_pass_when_two_of_them_end_the_body(self, client, batch):
+        batch.bare("POST", "tasks", {"subject": "x"}).change_set(("POST", "tasks", {"subject": "y"}))
+        content = batch.encode().replace(b"\r\n", b"\n") + b"\n"
+        answer = client.post("$batch", content=content, headers={"Content-Type": "multipart/mixed; boundary=b1"})
+        assert (answer.status_code, statuses(answer)) == (200, [204, 204])
+
     def test_the_last_line_has_to_end_too(self, client, batch):
-        self.refused(client, batch.bare("GET", "accounts").encode().removesuffix(b"\r\n"))
+        self.unreadable(client, batch.bare("GET", "accounts").encode().removesuffix(b"\r\n"), "accounts")
+
+    def test_nothing_of_an_unreadable_batch_is_done(self, client, batch, simulator):
+        self.unreadable(client, batch.bare("POST", "tasks", {"subject": "x"}).encode()[:-2], "tasks")
+        assert simulator.rows("tasks") == []
 
     def test_one_line_feed_among_headers(self, client, batch):
         body = batch.bare("POST", "tasks", {"subject": "x"}).encode()
-        self.refused(client, body.replace(b"binary\r\n", b"binary\n", 1))
+        self.unreadable(client, body.replace(b"binary\r\n", b"binary\n", 1))
 
     def test_a_line_feed_inside_a_json_body_is_fine(self, client, batch):
         assert statuses(batch.bare("POST", "tasks", '{\n"subject": "x"\n}').send(client)) == [204]
@@ -288,11 +331,14 @@ class TestFraming:
             assert answer.status_code == 200
 
     def test_another_boundary(self, client, batch):
-        self.refused(client, batch.bare("GET", "accounts").encode(), "multipart/mixed; boundary=other")
+        self.unreadable(client, batch.bare("GET", "accounts").encode().replace(b"b1", b"other"), "accounts")
 
-    @pytest.mark.parametrize("content", [b"", b"\r\n", b"--b1--\r\n", b"--b1\r\n", b"garbage"])
+    @pytest.mark.parametrize("content", [b"", b"\r\n", b"--b1\r\n", b"garbage"])
     def test_no_batch_at_all(self, client, content):
-        self.refused(client, content)
+        self.unreadable(client, content)
+
+    def test_a_batch_of_nothing(self, client):
+        self.refused(client, b"--b1--\r\n")
 
     def test_a_part_without_a_request_line(self, client, batch):
         body = batch.bare("GET", "accounts").encode().replace(b"GET /api/data/v9.2/accounts HTTP/1.1", b"hello")

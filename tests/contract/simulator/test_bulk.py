@@ -108,7 +108,7 @@ def test_targets_have_to_be_a_list_of_rows(client, body):
 
 
 def test_a_message_that_is_none(client):
-    assert client.post(f"{SET}/Microsoft.Dynamics.CRM.DeleteMultiple", json={"Targets": []}).status_code == 404
+    assert client.post(f"{SET}/Microsoft.Dynamics.CRM.DeleteMultiple", json={"Targets": []}).status_code == 501
 
 
 def test_a_message_is_not_read(client):

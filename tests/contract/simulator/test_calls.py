@@ -116,6 +116,26 @@ class WriteBack:
                 self.crm.edit("medx_callqueueitems", outcome.queue_item_id, values)
 
 
+def test_P8_an_item_is_ready_by_its_status_and_by_its_do_not_call_flag(crm):
+    """A person may have set one and not the other."""
+    row = {"medx_name": "one", "medx_callstatus": 0, "medx_CampaignId@odata.bind": f"/campaigns({tenant.CAMPAIGN})"}
+    states = [
+        {"medx_externalid": "free", "medx_donotcall": False},
+        {"medx_externalid": "nobody said", "medx_donotcall": None},
+        {"medx_externalid": "flagged", "medx_donotcall": True},
+        {"medx_externalid": "closed", "medx_callstatus": 4, "medx_donotcall": False},
+    ]
+    for state in states:
+        crm.seed("medx_callqueueitems", row | state)
+    ids = {each["medx_callqueueitemid"]: each["medx_externalid"] for each in crm.rows("medx_callqueueitems")}
+
+    async def ready():
+        async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
+            return {ids[item.id] async for item in queue.ready(tenant.CAMPAIGN)}
+
+    assert asyncio.run(ready()) == {"free", "nobody said"}
+
+
 def test_every_planned_session_is_published_once_and_in_order(crm, broker, tmp_path):
     with WriteBack(crm, broker):
         code, log, ledger = calls(crm, broker, tmp_path, "--items", "12", "--seed", "5", "--patience", "60")

@@ -247,13 +247,47 @@ class TestDocument:
         types = {item.get("Name"): item for item in schema.findall(f"{edm}EntityType")}
         sets = {item.get("Name"): item.get("EntityType") for item in schema.iter(f"{edm}EntitySet")}
         assert sets["phonecalls"] == "mscrm.phonecall"
-        properties = {item.get("Name"): item.get("Type") for item in types["phonecall"].findall(f"{edm}Property")}
+        assert types["phonecall"].get("BaseType") == "mscrm.activitypointer"
+        chain = [*types["activitypointer"].findall(f"{edm}Property"), *types["phonecall"].findall(f"{edm}Property")]
+        properties = {item.get("Name"): item.get("Type") for item in chain}
+        assert len(properties) == len(chain)
         assert properties["actualstart"] == "Edm.DateTimeOffset"
         assert properties["_ownerid_value"] == "Edm.Guid"
         navigation = {
             item.get("Name"): item.get("Type") for item in types["account"].findall(f"{edm}NavigationProperty")
         }
         assert navigation["Account_Tasks"] == "Collection(mscrm.task)"
+        assert navigation["ownerid"] == "mscrm.principal"
+
+    def test_users_and_teams_are_principals_and_share_their_key(self, schema):
+        edm = "{http://docs.oasis-open.org/odata/ns/edm}"
+        types = {item.get("Name"): item for item in schema.findall(f"{edm}EntityType")}
+        for name in ("systemuser", "team"):
+            assert types[name].get("BaseType") == "mscrm.principal"
+            assert types[name].find(f"{edm}Key") is None
+        assert types["principal"].find(f"{edm}Key/{edm}PropertyRef").get("Name") == "ownerid"
+
+    def test_every_binding_leads_to_a_set_and_every_type_that_is_named_is_declared(self, schema):
+        edm = "{http://docs.oasis-open.org/odata/ns/edm}"
+        sets = {item.get("Name") for item in schema.iter(f"{edm}EntitySet")}
+        bindings = [item.get("Target") for item in schema.iter(f"{edm}NavigationPropertyBinding")]
+        assert bindings
+        assert set(bindings) <= sets
+        declared = {item.get("Name") for kind in ("EntityType", "ComplexType") for item in schema.iter(edm + kind)}
+        named = {
+            item.get(attribute, "").removeprefix("Collection(").removesuffix(")")
+            for item in schema.iter()
+            for attribute in ("Type", "BaseType", "EntityType")
+        }
+        assert {name.removeprefix("mscrm.") for name in named if name.startswith("mscrm.")} <= declared
+
+    @pytest.mark.parametrize(
+        ("kind", "name"),
+        [("Function", "WhoAmI"), ("Function", "LastXDays"), ("Action", "BulkDelete"), ("Action", "CreateMultiple")],
+    )
+    def test_functions_and_actions(self, schema, kind, name):
+        edm = "{http://docs.oasis-open.org/odata/ns/edm}"
+        assert name in {item.get("Name") for item in schema.findall(edm + kind)}
 
 
 class TestFunctions:

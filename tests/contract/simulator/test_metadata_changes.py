@@ -17,6 +17,7 @@ def table(schema_name, *columns):
 
 
 NAME = column("new_Name", IsPrimaryName=True)
+ONE_TO_MANY = "Microsoft.Dynamics.CRM.OneToManyRelationshipMetadata"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_what_cannot_be_changed_is_refused(client, method, path, body):
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "CreateEntities"), ("GET", "BulkDelete"), ("POST", "EntityDefinitions"), ("PATCH", ITEM),
+        ("GET", "CreateEntities"), ("GET", "BulkDelete"), ("PATCH", ITEM),
         ("POST", "sdkmessagefilters"), ("POST", "$metadata"), ("PATCH", "RelationshipDefinitions"),
         ("PUT", f"{ITEM}/Keys"),
     ],
@@ -142,7 +143,7 @@ ACCOUNT = "EntityDefinitions(LogicalName='account')"
             {"@odata.type": COLUMN, "SchemaName": "n", "MaxLength": []},
         ),
         ("POST", f"{ACCOUNT}/Keys", {"SchemaName": "k", "KeyAttributes": 5}),
-        ("POST", "RelationshipDefinitions", {"@odata.type": "OneToMany", "SchemaName": "new_x"}),
+        ("POST", "RelationshipDefinitions", {"@odata.type": ONE_TO_MANY, "SchemaName": "new_x"}),
         ("POST", "BulkDelete", {"QuerySet": [5]}),
         ("POST", "BulkDelete", {"QuerySet": [{"EntityName": "account", "Criteria": 5}]}),
     ],

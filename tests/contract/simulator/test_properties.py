@@ -61,17 +61,21 @@ def test_the_raw_value(phone, column, text):
     assert answer.headers["Content-Type"].startswith("text/plain")
 
 
-def test_delete_of_a_lookup_clears_it(phone):
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("regardingobjectid_account_phonecall", 405), ("regardingobjectid", 400), ("_regardingobjectid_value", 400)],
+)
+def test_delete_of_a_lookup_without_ref_is_refused_and_clears_nothing(phone, path, status):
     phone.patch(PHONE, json={"regardingobjectid_account_phonecall@odata.bind": f"/accounts({tenant.ACCOUNTS[0]})"})
-    assert phone.delete(f"{PHONE}/regardingobjectid").status_code == 204
-    assert phone.get(PHONE).json()["_regardingobjectid_value"] is None
+    assert phone.delete(f"{PHONE}/{path}").status_code == status
+    assert phone.get(PHONE).json()["_regardingobjectid_value"] == tenant.ACCOUNTS[0]
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "subject"), ("PATCH", "subject"), ("POST", "nosuch"), ("DELETE", "nosuch")]
 )
 def test_verbs_that_a_column_does_not_have(phone, method, path):
-    assert phone.request(method, f"{PHONE}/{path}", json={"value": "x"}).status_code in {404, 405}
+    assert phone.request(method, f"{PHONE}/{path}", json={"value": "x"}).status_code in {400, 404, 405}
 
 
 def test_a_property_that_is_none(phone):

@@ -501,16 +501,19 @@ class TestTheRest:
         assert len(simulator.rows("accounts")) == 9
 
     def test_what_these_tables_cannot_have_is_refused_in_plain_words(self, sdk, tmp_path):
-        both = ManyToManyRelationshipMetadata("new_x", "account", "contact")
-        with pytest.raises(HttpError, match="Many-to-many relationships are not supported"):
-            sdk.tables.create_many_to_many_relationship(both)
         file = tmp_path / "a.txt"
         file.write_text("x")
         with pytest.raises(HttpError) as caught:
             sdk.files.upload("account", tenant.ACCOUNTS[0], "new_Document", str(file))
         assert caught.value.status_code == 400
-        with pytest.raises(HttpError):
-            sdk.query.sql("SELECT a.name FROM account a JOIN contact c ON c.parentcustomerid = a.accountid")
+
+    def test_tables_are_joined_and_related_many_to_many(self, sdk):
+        rows = sdk.query.sql(
+            "SELECT a.name, c.lastname FROM account a JOIN contact c ON c.parentcustomerid = a.accountid"
+        )
+        assert [(row["name"], row["c.lastname"]) for row in rows] == [("Account 1", "Contact")]
+        both = ManyToManyRelationshipMetadata("new_x", "account", "contact")
+        assert sdk.tables.create_many_to_many_relationship(both).relationship_schema_name == "new_x"
 
 
 class TestHelpers:

@@ -59,7 +59,8 @@ def test_sql(crm, where, found):
 
 
 def test_sql_with_top_and_everything(crm):
-    answer = crm.get(SET, params={"sql": "select top 2 * from medx_callqueueitem order by medx_priority desc;"})
+    sql = "select top 2 medx_name from medx_callqueueitem order by medx_priority desc;"
+    answer = crm.get(SET, params={"sql": sql})
     assert initials(answer) == "CB"
 
 
@@ -69,8 +70,7 @@ def test_sql_with_top_and_everything(crm):
         "DELETE FROM medx_callqueueitem",
         "SELECT a FROM b JOIN c ON 1=1",
         "SELECT COUNT(*) FROM medx_callqueueitem",
-        "SELECT DISTINCT medx_name FROM medx_callqueueitem",
-        "SELECT medx_name FROM medx_callqueueitem WHERE medx_name LIKE 'a%b'",
+        "SELECT * FROM medx_callqueueitem",
         "SELECT medx_name FROM medx_callqueueitem WHERE medx_name",
         "SELECT medx_name FROM medx_callqueueitem WHERE medx_name is",
         "SELECT medx_name FROM medx_callqueueitem WHERE medx_name ( 5",
@@ -128,7 +128,7 @@ def test_fetchxml_with_nested_filters_top_and_all_columns(crm):
         "<fetch aggregate='true'><entity name='medx_callqueueitem'/></fetch>",
         "<fetch><entity name='medx_callqueueitem'><link-entity name='account'/></entity></fetch>",
         fetch("<condition attribute='nosuch' operator='eq' value='1'/>"),
-        fetch("<condition attribute='medx_name' operator='above' value='1'/>"),
+        fetch("<condition attribute='medx_name' operator='nearby' value='1'/>"),
         "<fetch page='x'><entity name='medx_callqueueitem'/></fetch>",
         "<fetch count='-1'><entity name='medx_callqueueitem'/></fetch>",
         "<fetch page='0'><entity name='medx_callqueueitem'/></fetch>",

@@ -42,8 +42,9 @@ class TestLengths:
         )
 
 
-def test_a_character_beyond_the_basic_plane_counts_once(client):
-    assert write(client, "tasks", {"subject": "\N{TELEPHONE RECEIVER}" * 200}).status_code == 204
+def test_a_character_beyond_the_basic_plane_counts_twice(client):
+    assert write(client, "tasks", {"subject": "\N{TELEPHONE RECEIVER}" * 100}).status_code == 204
+    assert error_of(write(client, "tasks", {"subject": "\N{TELEPHONE RECEIVER}" * 101})) == (400, "0x80044331")
 
 
 @pytest.mark.parametrize(

@@ -112,21 +112,21 @@ def test_W2_the_same_change_set_again_changes_nothing_and_says_that_it_exists(cr
     etag = body(crm.exchange(read()))["@odata.etag"]
     change_set = ChangeSet((create(), complete(), update(etag)))
     _, before, again, after = crm.in_turn((change_set,), (read(),), (change_set,), (read(),))
-    assert judged(again) == [(Kind.UNKNOWN, Meaning.EXISTS)]
+    assert judged(again) == [(Kind.AMBIGUOUS, Meaning.EXISTS)]
     assert body(after) == body(before)
 
 
 def test_W7_a_stale_etag_rolls_the_whole_change_set_back(crm: Crm) -> None:
     crm.seed_item()
     refused, after = crm.in_turn((ChangeSet((create(), update('W/"1"'))),), (read(), read(CALLS, CALL)))
-    assert judged(refused) == [(Kind.UNKNOWN, Meaning.CHANGED)]
+    assert judged(refused) == [(Kind.AMBIGUOUS, Meaning.CHANGED)]
     assert body(after)["medx_lastsessionid"] is None
     assert after.parts[1].judgement.status == 404
 
 
 def test_W7_a_row_that_is_gone_is_not_created_by_an_update(crm: Crm) -> None:
     refused, after = crm.in_turn((ChangeSet((create(), update('W/"1"'))),), (read(), read(CALLS, CALL)))
-    assert judged(refused) == [(Kind.UNKNOWN, Meaning.GONE)]
+    assert judged(refused) == [(Kind.AMBIGUOUS, Meaning.GONE)]
     assert [part.judgement.status for part in after.parts] == [404, 404]
 
 
@@ -137,5 +137,5 @@ def test_W5_one_failed_change_set_holds_up_no_other_of_its_batch(crm: Crm) -> No
         (ChangeSet((create(first), update('W/"1"'))), ChangeSet((create(second),)), read()),
         (read(CALLS, first), read(CALLS, second)),
     )
-    assert judged(sent) == [(Kind.UNKNOWN, Meaning.CHANGED), LANDED, LANDED]
+    assert judged(sent) == [(Kind.AMBIGUOUS, Meaning.CHANGED), LANDED, LANDED]
     assert [part.judgement.status for part in after.parts] == [404, 204]

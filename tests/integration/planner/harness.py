@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -11,10 +12,11 @@ from ops.waiting import wait_until
 from schemas.codec import Codec, single_object
 from schemas.records import CallOutcome
 from schemas.topics import Topics
-from tests.factories import an_id, make_outcome
+from tests.factories import an_id, make_baseline, make_outcome
 
 EXAMPLE = Path(__file__).parents[3] / "planner" / "mapping.example.json"
 CODEC = single_object(CallOutcome)
+AN_HOUR_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 
 
 def planner_env(bootstrap: str, *, checked: bool = False, prefix: str = "", **more: str) -> dict[str, str]:
@@ -36,8 +38,15 @@ def planner_env(bootstrap: str, *, checked: bool = False, prefix: str = "", **mo
 
 
 def outcomes(count: int, *, start: int = 0, items: int = 10) -> list[CallOutcome]:
+    """Of sessions that were over an hour ago, whatever the day: a real broker stamps them with its own time."""
     return [
-        make_outcome(session_id=f"s{number:05d}", queue_item_id=an_id(f"item {number % items}"))
+        make_outcome(
+            session_id=f"s{number:05d}",
+            queue_item_id=an_id(f"item {number % items}"),
+            started_at=AN_HOUR_AGO,
+            ended_at=AN_HOUR_AGO + timedelta(minutes=3),
+            baseline=make_baseline(captured_at=AN_HOUR_AGO),
+        )
         for number in range(start, start + count)
     ]
 

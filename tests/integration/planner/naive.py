@@ -16,7 +16,7 @@ import sys
 import faust
 
 from planner.app import _RAW, _incoming
-from planner.batch import Desk, Planned
+from planner.batch import Desk, Placement, Planned
 from planner.pins import MemoryPins
 from planner.settings import read_settings
 from planner.wiring import prepare
@@ -64,6 +64,7 @@ def main() -> None:
         crm=prepared.crm,
         policy=settings.policy(version="naive"),
         pins=MemoryPins(),
+        placement=Placement(prepared.partitions),
     )
 
     @app.agent(outcomes)

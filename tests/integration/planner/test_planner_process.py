@@ -78,6 +78,19 @@ def test_it_says_where_it_listens_and_whether_it_lives_and_is_ready(embedded_kaf
     assert lines == ["endpoint.listening", "planner.starting", "planner.ready", "planner.stopped"]
 
 
+def test_it_says_at_start_that_a_library_is_not_the_one_it_was_tested_with(embedded_kafka, make_service, tmp_path):
+    """The process sees the metadata of another Faust before that of the installed one."""
+    metadata = tmp_path / "other" / "faust_streaming-0.16.0.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: faust-streaming\nVersion: 0.16.0\n")
+    env = planner_env(embedded_kafka.bootstrap, PYTHONPATH=str(tmp_path / "other"))
+    planner = make_service("planner", PLANNER, env=env).start(ready)
+    (said,) = planner.events(event="planner.untested_library")
+    assert said["level"] == "warning"
+    assert "faust-streaming 0.16.0 is installed" in said["problem"]
+    assert planner.stop() == 0
+
+
 def test_P5_a_broker_that_comes_back_finds_the_planner_at_work(embedded_kafka, make_service):
     bootstrap = embedded_kafka.bootstrap
     planner = make_service("planner", PLANNER, env=planner_env(bootstrap)).start(ready)

@@ -14,8 +14,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ops.waiting import wait_until
 from planner import mapping
-from planner.core.planning import Policy, Rejected, own_columns, plan
-from planner.core.preceding import EarlierPlan
+from planner.core.planning import Policy, Rejected, earlier_plan, plan
+from planner.core.preceding import EarlierPlan, history
 from schemas.codec import single_object
 from schemas.placement import partition_of
 from schemas.records import (
@@ -115,9 +115,11 @@ class Desk:
 
     def plan_of(self, outcome: CallOutcome) -> PlannedWriteback:
         known = self.earlier.setdefault(outcome.queue_item_id, [])
-        made = plan(outcome, Source(topic="call-outcomes", partition=0, offset=self.offset), CRM, POLICY, known)
+        source = Source(topic="call-outcomes", partition=0, offset=self.offset)
+        before = history(outcome, source, reversed(known), status_column=CRM.queue_item.status)
+        made = plan(outcome, source, CRM, POLICY, before)
         assert not isinstance(made, Rejected), made
-        known.append(EarlierPlan(made.session_id, self.offset, own_columns(made)))
+        known.append(earlier_plan(made))
         return made
 
 

@@ -47,9 +47,9 @@ def broken(plan: PlannedWriteback) -> PlannedWriteback:
             replace(call, attributes={**call.attributes, "nocolumn": 1, "subject": "x" * 201}),
             complete,
             replace(update, attributes={**update.attributes, "medx_callstatus": 99}),
-            make_step(step_index=3, entity_set="nosuchtable", identity_columns=()),
+            make_step(step_index=3, entity_set="nosuchtable", session_column=None),
             make_step(
-                step_index=4, entity_set="tasks", attributes={"nolink@odata.bind": "/accounts(1)"}, identity_columns=()
+                step_index=4, entity_set="tasks", attributes={"nolink@odata.bind": "/accounts(1)"}, session_column=None
             ),
         ),
     )

@@ -249,7 +249,7 @@ def test_W6_a_lone_failing_plan_goes_to_the_back_and_the_others_land(
     with running_writer(env) as writer:
         topic.publish(*plans[:2])
         land_one_by_one(topic, writer, plans[2:])
-        wait_until(lambda: writer.metric("writeback_replays_total") >= 2, what="both plans of the lane appended again")
+        wait_until(lambda: writer.metric("writeback_requeues_total") >= 2, what="both plans of the lane appended again")
         topic.wait_for_committed(len(plans) + 2)
     check(simulator, topic, plans)
     assert desk.row(sick)["medx_attemptcount"] == 2
@@ -324,10 +324,10 @@ def test_W8_a_dry_run_writes_nothing_under_every_disposition_and_fault(
         simulator.fault(**rule | {"times": 1, "when": rule["when"] if "EntityDef" in str(rule) else BATCH})
     topic.publish(*plans)
     with running_writer(writer_env(simulator, topic.bootstrap, WRITER_WRITE="false")):
-        topic.wait_for_committed(len(plans), group="writeback-rehearsal")
+        topic.wait_for_committed(len(plans), group="writeback-dry-run")
     assert len(writes(simulator.oplog())) == landed == 0
     assert topic.results() == []
-    final = {r.session_id: r for r in topic.results(topic.topics.writeback_rehearsals.name)}
+    final = {r.session_id: r for r in topic.results(topic.topics.writeback_dry_run.name)}
     assert {result.status for result in final.values()} == {ResultStatus.DRY_RUN}
     assert len(final) == len(plans)
     assert topic.committed() == {}

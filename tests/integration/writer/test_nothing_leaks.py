@@ -81,7 +81,7 @@ def test_a_started_writer_is_ready_and_live_and_shows_its_figures(
         assert writer.stop() == 0
     for name in (
         "writeback_oldest_unsettled_plan_age_seconds", "writeback_outcomes_total", "writeback_requests_total",
-        "writeback_in_flight_plans", "writeback_frontier_gap", "writeback_replays_total",
+        "writeback_in_flight_plans", "writeback_frontier_gap", "writeback_requeues_total",
         "writeback_token_expiry_timestamp_seconds", "writeback_first_blocked_since_start_timestamp_seconds",
     ):  # fmt: skip
         assert name in figures

@@ -272,7 +272,8 @@ def test_each_service_may_sign_in_to_the_broker_as_somebody_else() -> None:
 def test_alerts_are_about_metrics_that_the_services_export() -> None:
     registry = CollectorRegistry()
     planner.metrics.Metrics(registry)
-    exported = {each.name for one in (registry, writer.metrics.Metrics().registry) for each in one.collect()}
+    metrics = [each for one in (registry, writer.metrics.Metrics().registry) for each in one.collect()]
+    exported = {each.name + ("_total" if each.type == "counter" else "") for each in metrics}
     (rule,) = [each for each in rendered("full") if each["kind"] == "PrometheusRule"]
     rules = [each for group in rule["spec"]["groups"] for each in group["rules"]]
     watched = {name for each in rules for name in re.findall(r"\b(?:writeback|planner)_\w+", each["expr"])}

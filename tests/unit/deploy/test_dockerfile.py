@@ -63,17 +63,19 @@ def test_it_writes_only_to_its_work_folder(target: Stage) -> None:
 def test_its_libraries_come_from_a_lock_file_with_hashes_and_the_project_without_any(target: Stage) -> None:
     build = environment_of(target)
     installs = [each.exec_form() for each in build.all("RUN") if each.exec_form()[0] == "pip"]
-    (hashed, own) = installs
-    assert hashed[:3] == ["pip", "install", "--require-hashes"]
-    lock = ROOT / hashed[-1]
-    assert "--hash=sha256:" in lock.read_text()
-    assert f"{lock.relative_to(ROOT)}" in [copied for each in build.all("COPY") for copied in sources(each.rest)]
+    (installer, libraries, own, check) = installs
+    for locked in (installer, libraries):
+        assert locked[:4] == ["pip", "install", "--no-deps", "--require-hashes"]
+        lock = ROOT / locked[-1]
+        assert "--hash=sha256:" in lock.read_text()
+        assert f"{lock.relative_to(ROOT)}" in [copied for each in build.all("COPY") for copied in sources(each.rest)]
     assert own == ["pip", "install", "--no-deps", "--no-build-isolation", "."]
+    assert check == ["pip", "check"]
 
 
 @pytest.mark.parametrize(("name", "foreign"), [("planner", "azure-identity"), ("writer", "faust-streaming")])
 def test_a_services_image_carries_none_of_the_other_services_libraries(name: str, foreign: str) -> None:
-    installed = environment_of(STAGES[name]).all("RUN")[-2].exec_form()[-1]
+    installed = environment_of(STAGES[name]).all("RUN")[-3].exec_form()[-1]
     assert not re.search(rf"^{foreign}==", (ROOT / installed).read_text(), re.MULTILINE)
 
 

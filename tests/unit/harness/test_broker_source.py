@@ -66,7 +66,9 @@ def test_nothing_is_asked_of_this_machine_when_an_address_is_given(value, ci):
 
 
 def test_a_container_gets_the_settings_of_the_maven_broker_under_the_names_of_its_image():
-    properties = broker_properties(Ports(1, 2, 3), Identity("-----BEGIN\nA\n", "-----BEGIN\nB\n"), data="/data")
+    properties = broker_properties(
+        Ports(1, 2, 3), Identity("-----BEGIN\nA\n", "-----BEGIN\nB\n"), superuser="test", data="/data"
+    )
     environment = container_environment(properties)
     assert environment["KAFKA_PROCESS_ROLES"] == "broker,controller"
     assert "KAFKA_LISTENER_NAME_SECURE_SCRAM___SHA___512_SASL_JAAS_CONFIG" in environment
@@ -74,7 +76,9 @@ def test_a_container_gets_the_settings_of_the_maven_broker_under_the_names_of_it
 
 
 def test_a_properties_file_has_one_line_for_each_setting_even_for_certificates():
-    properties = broker_properties(Ports(1, 2, 3), Identity("-----BEGIN\nA\n", "-----BEGIN\nB\n"), data="/data")
+    properties = broker_properties(
+        Ports(1, 2, 3), Identity("-----BEGIN\nA\n", "-----BEGIN\nB\n"), superuser="test", data="/data"
+    )
     lines = properties_text(properties).splitlines()
     assert len(lines) == len(properties)
     assert all(re.fullmatch(r"[a-z0-9.-]+=.+", line) for line in lines)

@@ -76,7 +76,7 @@ def test_a_closed_broker_says_so_and_may_be_closed_again():
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_records_offsets_and_commit_metadata_come_back(broker, protocol):
     producer = make_producer(broker, **{"enable.idempotence": True})
-    assert publish(producer, "calls", b"one", key=b"k", partition=1, headers=[("replay-count", b"1")]) is None
+    assert publish(producer, "calls", b"one", key=b"k", partition=1, headers=[("requeue-count", b"1")]) is None
     assert publish(producer, "calls", None, key=b"k", partition=1) is None
 
     consumer = make_consumer(broker, **{"group.protocol": protocol})
@@ -86,7 +86,7 @@ def test_records_offsets_and_commit_metadata_come_back(broker, protocol):
     (committed,) = consumer.committed([TopicPartition("calls", 1)], timeout=5)
     consumer.close()
 
-    assert (first.key(), first.value(), first.headers()) == (b"k", b"one", [("replay-count", b"1")])
+    assert (first.key(), first.value(), first.headers()) == (b"k", b"one", [("requeue-count", b"1")])
     assert (tombstone.key(), tombstone.value(), tombstone.offset()) == (b"k", None, 1)
     assert (committed.offset, committed.metadata) == (2, "settled: 5")
 

@@ -1,5 +1,6 @@
 """Call outcomes for property tests: valid ones, of every shape the contract allows."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from planner.core.planning import Policy
+from planner.core.preceding import EarlierPlan, History, history
 from planner.core.resolution import Crm
+from planner.core.times import milliseconds
 from planner.mapping import load
 from schemas.records import (
     Account,
@@ -22,6 +25,7 @@ from schemas.records import (
     Utterance,
 )
 from schemas.records import Warning as Notice
+from tests.factories import NOON
 
 EXAMPLE = Path(__file__).parents[3] / "planner" / "mapping.example.json"
 
@@ -30,8 +34,22 @@ def example_crm() -> Crm:
     return load(EXAMPLE, next_attempt=True)
 
 
-def a_source(offset: int = 7) -> Source:
-    return Source(topic="call-outcomes", partition=2, offset=offset)
+def a_source(offset: int = 7, timestamp: datetime | None = None) -> Source:
+    return Source(topic="call-outcomes", partition=2, offset=offset, timestamp=timestamp)
+
+
+def an_earlier(session_id: str, offset: int, *, time: int = -1, **columns: Any) -> EarlierPlan:
+    """Of a session that was over before NOON. `time` in milliseconds."""
+    ended = milliseconds(NOON) - 60_000
+    return EarlierPlan(
+        session_id=session_id, order=(time, offset), started_ms=ended - 60_000, ended_ms=ended, columns=columns
+    )
+
+
+def known(outcome: CallOutcome, source: Source, plans: Iterable[EarlierPlan]) -> History:
+    """What earlier plans, in any order, say to an outcome."""
+    newest_first = sorted(plans, key=lambda each: each.order, reverse=True)
+    return history(outcome, source, newest_first, status_column="medx_callstatus")
 
 
 POLICIES = st.builds(
@@ -86,7 +104,7 @@ def outcomes(draw: Any) -> CallOutcome:
         owner_override=draw(st.none() | _UUIDS | _IDS),
         started_at=started,
         ended_at=started + timedelta(seconds=draw(st.integers(0, 86_400))),
-        baseline=draw(baselines()),
+        baseline=draw(baselines(started)),
         transcript=tuple(draw(st.lists(st.builds(Utterance, role=_TEXTS, text=_TEXTS), max_size=3))),
         warnings=tuple(
             draw(st.lists(st.builds(Notice, code=st.just("a_code"), field=st.none(), message=_TEXTS), max_size=2))
@@ -94,10 +112,10 @@ def outcomes(draw: Any) -> CallOutcome:
     )
 
 
-def baselines() -> st.SearchStrategy[Baseline]:
+def baselines(taken_at: datetime) -> st.SearchStrategy[Baseline]:
     return st.builds(
         Baseline,
-        captured_at=_MOMENTS,
+        captured_at=st.just(taken_at),
         etag=st.none() | st.just('W/"17"'),
         status=st.none() | st.sampled_from(list(QueueStatus)),
         last_session_id=st.none() | _IDS,

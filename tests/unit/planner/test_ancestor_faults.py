@@ -11,17 +11,14 @@ from schemas.records import Disposition, Operation, OwnerKind
 from schemas.records import Warning as Notice
 from tests.factories import an_id, make_baseline, make_outcome
 from tests.unit.planner.test_batch import a_desk, incoming
-from tests.unit.planner.test_planning import EXPECTED, outcome_of, planned, step
+from tests.unit.planner.test_planning import EXPECTED, outcome_of, planned, step, update_of
 
 
-def test_fault_03_every_placed_call_counts_until_the_maximum_is_reached():
-    count = 0
-    for number in range(5):
-        baseline = make_baseline(attempt_count=count, last_session_id=f"s{number - 1}" if number else None)
-        count = own_columns(planned(outcome_of("no_answer", session_id=f"s{number}", baseline=baseline)))[
-            "medx_attemptcount"
-        ]
-    assert count == 5
+def test_fault_03_every_placed_call_counts_and_is_added_to_what_the_row_has():
+    for disposition, (placed, *_) in EXPECTED.items():
+        found = planned(outcome_of(disposition, baseline=make_baseline(attempt_count=4)))
+        assert update_of(found).increments == ({"medx_attemptcount": 1} if placed else {})
+        assert found.baseline.columns.get("medx_attemptcount", 4) == 4
 
 
 def test_fault_04_the_next_attempt_time_advances_when_a_retry_policy_asks_for_it():
@@ -56,7 +53,8 @@ def test_fault_12_a_bad_payload_is_rejected_whole_and_consumes_no_attempt():
     assert isinstance(verdicts[0], Refused)
     assert len(verdicts[0].reasons) == len(reasons(bad)) == 2
     assert isinstance(verdicts[1], Planned)
-    assert own_columns(verdicts[1].plan)["medx_attemptcount"] == 1
+    assert update_of(verdicts[1].plan).increments == {"medx_attemptcount": 1}
+    assert verdicts[1].plan.preceding == ()
 
 
 def test_fault_13_activities_and_tasks_regard_the_account_and_the_call_names_its_number():

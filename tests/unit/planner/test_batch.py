@@ -2,21 +2,24 @@ import asyncio
 import io
 import json
 import threading
+import zlib
 from dataclasses import replace
 from datetime import timedelta
 
 import fastavro
 import pytest
 
-from planner.batch import AlreadyPlanned, Desk, Incoming, Planned
+from planner.batch import AlreadyPlanned, Desk, Incoming, Placement, Planned
 from planner.core import planning
 from planner.core.planning import Policy
-from planner.pins import MemoryPins
+from planner.core.retirement import mark_of
+from planner.pins import MemoryPins, pin_of
 from planner.rejections import rejection
 from schemas.codec import Codec, parse, single_object
 from schemas.conversion import to_plain
-from schemas.headers import REJECTED_BY, REJECTED_FROM, TRACEPARENT, last, reasons
-from schemas.records import CallOutcome, PlannedWriteback
+from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, TRACEPARENT, last, reasons
+from schemas.placement import partition_of
+from schemas.records import CallOutcome, Disposition, EligibilityRule, PlannedWriteback
 from schemas.registry import RegistryUnavailable
 from schemas.wire import SchemaId
 from tests.factories import NOON, an_id, make_baseline, make_outcome
@@ -25,13 +28,14 @@ from tests.unit.planner.strategies import example_crm
 CODEC = single_object(CallOutcome)
 
 
-def a_desk(pins=None, *, crm=None, outcomes=CODEC) -> Desk:
+def a_desk(pins=None, *, crm=None, outcomes=CODEC, placement=Placement(1)) -> Desk:  # noqa: B008  frozen
     return Desk(
         outcomes=outcomes,
         plans=single_object(PlannedWriteback),
         crm=crm or example_crm(),
         policy=Policy(),
         pins=MemoryPins() if pins is None else pins,
+        placement=placement,
     )
 
 
@@ -74,6 +78,20 @@ def test_P1_a_different_outcome_of_the_same_session_is_rejected_as_a_mismatch():
     assert [each.code for each in refused.reasons] == ["mismatch"]
 
 
+def test_P1_W2_a_retired_session_changes_nothing_any_more_whatever_comes_of_it():
+    """The mark that is left of it is a pin like any other."""
+    once, other = make_outcome(), make_outcome(ended_at=NOON + timedelta(minutes=4))
+    (first,) = a_desk().verdicts([incoming(once)])
+    mark = pin_of(mark_of(first.plan, NOON + timedelta(days=90)))
+    pins = MemoryPins()
+    pins.recover(0, [(mark.plan.session_id, mark)], 0)
+    same, changed = a_desk(pins).verdicts([incoming(once, 1), incoming(other, 2)])
+    assert isinstance(same, AlreadyPlanned)
+    assert [each.code for each in changed.reasons] == ["mismatch"]
+    (later,) = a_desk(pins).verdicts([incoming(make_outcome(session_id="later"), 3)])
+    assert later.plan.preceding == ()
+
+
 def test_P6_a_mismatch_that_is_invalid_too_names_both():
     one, other = make_outcome(), make_outcome(summary="x" * 20_001)
     _, refused = a_desk().verdicts([incoming(one), incoming(other, 1)])
@@ -97,7 +115,7 @@ def test_plans_of_one_queue_item_in_one_batch_precede_each_other():
     outcomes = [make_outcome(session_id=name, baseline=make_baseline(attempt_count=0)) for name in "abc"]
     plans = [each.plan for each in a_desk().verdicts([incoming(o, n) for n, o in enumerate(outcomes)])]
     assert [each.preceding_session_id for each in plans] == [None, "a", "b"]
-    assert [each.steps[2].attributes["medx_attemptcount"] for each in plans] == [1, 2, 3]
+    assert [[each.session_id for each in plan.preceding] for plan in plans] == [[], ["a"], ["a", "b"]]
 
 
 def test_plans_of_an_earlier_batch_precede_too():
@@ -110,10 +128,52 @@ def test_plans_of_an_earlier_batch_precede_too():
 
 def test_other_partitions_and_queue_items_are_none_of_its_business():
     other = make_outcome(session_id="b", queue_item_id=an_id("queue item 2"))
-    verdicts = a_desk().verdicts(
+    desk = a_desk(placement=Placement(1, strict=False))
+    verdicts = desk.verdicts(
         [incoming(make_outcome(session_id="a")), incoming(other), incoming(make_outcome(session_id="c"), partition=1)]
     )
     assert [each.plan.preceding for each in verdicts] == [(), (), ()]
+
+
+def placed_by_librdkafka(key: bytes, partitions: int) -> int:
+    """Its default: CRC32 of the key."""
+    return zlib.crc32(key) % partitions
+
+
+def items_that_are_placed_differently(partitions: int):
+    for number in range(1000):
+        item = an_id(f"queue item {number}")
+        if placed_by_librdkafka(item.encode(), partitions) != partition_of(item.encode(), partitions):
+            yield item
+
+
+def test_P1_a_session_that_two_producers_place_differently_is_planned_once_and_the_other_is_misplaced():
+    item = next(items_that_are_placed_differently(24))
+    once, again = make_outcome(queue_item_id=item), make_outcome(queue_item_id=item, opt_out=True)
+    right, wrong = partition_of(item.encode(), 24), placed_by_librdkafka(item.encode(), 24)
+    desk = a_desk(placement=Placement(24))
+    planned, refused = desk.verdicts([incoming(once, partition=right), incoming(again, partition=wrong)])
+    assert isinstance(planned, Planned)
+    assert [each.code for each in refused.reasons] == ["misplaced"]
+    assert "partitioner=murmur2_random" in refused.reasons[0].expected
+    assert refused.opt_out
+
+
+def test_an_outcome_of_a_producer_that_always_places_otherwise_is_planned_if_that_is_allowed():
+    item = next(items_that_are_placed_differently(24))
+    outcome, wrong = make_outcome(queue_item_id=item), placed_by_librdkafka(item.encode(), 24)
+    desk = a_desk(placement=Placement(24, strict=False))
+    first, again = desk.verdicts([incoming(outcome, partition=wrong), incoming(outcome, 1, partition=wrong)])
+    assert (isinstance(first, Planned), first.misplaced) == (True, True)
+    assert isinstance(again, AlreadyPlanned)
+    (right,) = desk.verdicts([incoming(outcome, partition=partition_of(item.encode(), 24))])
+    assert not right.misplaced
+
+
+@pytest.mark.parametrize("key", [None, b""])
+def test_P6_an_outcome_without_a_key_has_no_partition_that_it_belongs_to(key):
+    (refused,) = a_desk(placement=Placement(24)).verdicts([incoming(make_outcome(), partition=5, key=key)])
+    assert [each.code for each in refused.reasons] == ["empty_key"]
 
 
 @pytest.mark.parametrize(
@@ -122,8 +182,8 @@ def test_other_partitions_and_queue_items_are_none_of_its_business():
         (None, "tombstone"),
         (b"", "undecodable"),
         (b"{}", "undecodable"),
-        (b"\0\0\0\0\1", "undecodable"),
-        (b"\xc3\x01" + b"\7" * 8, "undecodable"),
+        (b"\0\0\0\0\1", "unknown_schema"),
+        (b"\xc3\x01" + b"\7" * 8, "unknown_schema"),
         (CODEC.encode(make_outcome())[:-4], "undecodable"),
         (CODEC.encode(make_outcome()) + b"more", "undecodable"),
         (single_object(PlannedWriteback).encode(a_desk().verdicts([incoming(make_outcome())])[0].plan), "undecodable"),
@@ -182,6 +242,30 @@ def test_P6_pins_that_cannot_be_read_are_no_outcomes_fault():
         a_desk(Broken()).verdicts([incoming(make_outcome())])
 
 
+@pytest.mark.parametrize("value", [b"\xc3\x01" + bytes(8), b"\0\0\0\0\3body"], ids=["fingerprint", "schema id"])
+def test_P6_an_outcome_whose_schema_nobody_knows_is_rejected_with_a_reason_of_its_own(value):
+    """Anybody may write such bytes to the outcomes topic, so they cannot hold up the others; but the outcome may be a
+    good one of a newer call system, so it can be told from junk and published again."""
+    (refused,) = a_desk().verdicts([incoming(make_outcome(), value=value)])
+    ((code, expected),) = [(each.code, each.expected) for each in refused.reasons]
+    assert code == "unknown_schema"
+    assert "publish the outcome again" in expected
+
+
+def test_the_registry_is_asked_beside_the_loop():
+    asked = []
+
+    def schema(schema_id: int):
+        asked.append(threading.current_thread() is threading.main_thread())
+        return single_object(CallOutcome).schemas.today
+
+    codec = Codec(CallOutcome, SchemaId(3), schema_by_id=schema)
+    batch = [incoming(make_outcome(), value=codec.encode(make_outcome()))]
+    (planned,) = asyncio.run(a_desk(outcomes=codec).first_verdicts(batch))
+    assert isinstance(planned, Planned)
+    assert asked == [False]
+
+
 def test_a_registry_that_does_not_answer_is_no_outcomes_fault():
     def unavailable(schema_id: int):
         raise RegistryUnavailable("gone")
@@ -207,6 +291,52 @@ def test_P6_a_rejection_keeps_key_and_bytes_and_says_why_and_where_from():
     assert last(record.headers, REJECTED_FROM) == b"call-outcomes/0/17"
     assert last(record.headers, REJECTED_BY) == b"0.1.0"
     assert last(record.headers, TRACEPARENT) == trace
+
+
+INVALID = {"ended_at": NOON - timedelta(hours=1)}
+
+
+@pytest.mark.parametrize("opting_out", [{"opt_out": True}, {"disposition": Disposition.DO_NOT_CALL}])
+def test_an_opt_out_in_a_rejection_is_said_in_a_header(opting_out):
+    lost, other = make_outcome(**INVALID, **opting_out), make_outcome(**INVALID, session_id="other")
+    refused = a_desk().verdicts([incoming(lost), incoming(other, 1), incoming(other, 2, value=b"junk")])
+    sent = [rejection(each, topic="t", by="v") for each in refused]
+    assert [last(each.headers, OPT_OUT) for each in sent] == [b"true", None, None]
+    assert last(sent[0].smaller().headers, OPT_OUT) == b"true"
+
+
+def test_an_opt_out_that_is_added_to_a_planned_session_is_rejected_saying_how_it_is_published():
+    _, refused = a_desk().verdicts([incoming(make_outcome()), incoming(make_outcome(opt_out=True), 1)])
+    (reason,) = refused.reasons
+    assert (reason.code, refused.opt_out) == ("mismatch", True)
+    assert "a session of its own: disposition blocked, failing rule d, opt_out" in reason.expected
+
+
+def test_an_opt_out_published_late_as_the_docs_say_sets_do_not_call_and_counts_no_attempt():
+    late = make_outcome(
+        session_id="late",
+        disposition=Disposition.BLOCKED,
+        failing_rules=(EligibilityRule.NOT_DO_NOT_CALL,),
+        opt_out=True,
+        started_at=NOON,
+        ended_at=NOON,
+    )
+    _, planned = a_desk().verdicts([incoming(make_outcome()), incoming(late, 1)])
+    (update,) = planned.plan.steps
+    assert (update.attributes["medx_donotcall"], update.attributes["medx_callstatus"]) == (True, 4)
+    assert update.increments == {}
+
+
+def test_P6_an_opt_out_that_nobody_could_plan_says_so_too(monkeypatch):
+    monkeypatch.setattr("planner.batch.plan", lambda *_: 1 / 0)
+    (refused,) = a_desk().verdicts([incoming(make_outcome(opt_out=True))])
+    assert refused.opt_out
+
+
+def test_P1_a_session_is_known_again_in_whatever_form_its_id_comes():
+    once = make_outcome(session_id="sess-1")
+    odd = incoming(make_outcome(session_id=" sess-1\n"), 1)
+    assert [each.code for each in a_desk().verdicts([incoming(once), odd])[1].reasons] == ["mismatch"]
 
 
 def test_B1_headers_of_the_original_are_not_passed_on():

@@ -17,7 +17,7 @@ import pytest
 import structlog
 from prometheus_client import generate_latest
 
-from planner.batch import Desk
+from planner.batch import Desk, Placement
 from planner.core.planning import Policy
 from planner.pins import MemoryPins
 from schemas.codec import single_object
@@ -133,6 +133,7 @@ def test_P7_no_canary_is_found_in_any_plan(part):
         crm=example_crm(),
         policy=Policy(transcript="full"),
         pins=MemoryPins(),
+        placement=Placement(1),
     )
     for number in range(CANARIES // PER_OUTCOME // PARTS):
         outcome, canaries, marks = planted(dice, number)
@@ -177,6 +178,7 @@ def test_a_canary_that_leaked_would_be_seen():
         crm=example_crm(),
         policy=Policy(redaction="none"),
         pins=MemoryPins(),
+        placement=Placement(1),
     )
     for number in range(50):
         outcome, canaries, marks = planted(dice, number)

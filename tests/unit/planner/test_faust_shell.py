@@ -3,17 +3,20 @@
 import asyncio
 import threading
 from collections import Counter
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 from faust.types import TP
+from faust.types.tuples import ConsumerMessage
 
-from planner.app import make_app
+from planner.app import _incoming, acknowledge, make_app
 from planner.bulk import BulkReader
 from planner.disk_pins import DiskPins
 from planner.pins import MemoryPins
 from planner.reading import CarefulConsumer, KeepingFlow
 from planner.settings import read_settings
+from tests.factories import NOON
 
 OUTCOMES, PLANNED = TP("call-outcomes", 0), TP("planned-writebacks", 0)
 ONE, TWO = object(), object()
@@ -148,6 +151,24 @@ def test_P5_a_record_that_faust_skipped_is_not_acknowledged():
     asyncio.run(scenario())
 
 
+def test_P5_faust_acknowledges_nothing_by_itself_and_the_agent_what_was_seen_through():
+    async def scenario():
+        consumer = a_consumer([])
+        consumer.reading.fetched(ONE, {OUTCOMES: [3]})
+        message = ConsumerMessage("call-outcomes", 0, 3, 0.0, 0, None, None, None, None, tp=OUTCOMES)
+        message.refcount, message.tracked = 1, True
+        consumer.app.topics = SimpleNamespace(acks_enabled_for=lambda _topic: True)
+        await consumer.callback(message)
+        event = SimpleNamespace(message=message, ack=lambda: message.ack(consumer))
+        event.ack()  # as a stop does, and the loop when it asks for the next batch
+        assert consumer._acked[OUTCOMES] == []
+        acknowledge([event])
+        event.ack()
+        assert consumer._acked[OUTCOMES] == [3]
+
+    asyncio.run(scenario())
+
+
 def test_P5_faust_drops_no_outcome_by_a_reading_position_of_its_own():
     async def scenario():
         consumer = a_consumer()
@@ -247,7 +268,7 @@ def test_P1_following_ends_before_a_recovery_begins():
             return {}
 
     async def scenario():
-        reader = Reader(SETTINGS.broker, store=SimpleNamespace(apply=None))
+        reader = Reader(SETTINGS.broker, store=SimpleNamespace(apply=None), waits=None, group_id=SETTINGS.group_id)
         follows = asyncio.ensure_future(reader.follow())
         await asyncio.to_thread(reader.following.wait, 10)
         assert await reader.read({0: -1}) == {0: 9, 1: True}
@@ -272,7 +293,7 @@ def test_P1_recovery_and_agent_take_turns_at_the_pins(store, tmp_path):
     pins = MemoryPins() if store == "memory" else DiskPins(tmp_path)
     uses = [
         lambda: pins.digest(0, "a session"),
-        lambda: pins.earlier(0, "an item"),
+        lambda: pins.earlier(0, "an item", list),
         lambda: pins.pin(0, []),
         lambda: pins.recover(0, [], 0),
     ]
@@ -285,3 +306,22 @@ def test_P1_recovery_and_agent_take_turns_at_the_pins(store, tmp_path):
     pins.turned(set())
     pins.turned(set())
     assert (lock.times, len(pins)) == (len(uses) + 1, 0)
+
+
+class Stamped:
+    topic, partition, offset, key, value, headers = "call-outcomes", 0, 7, b"k", b"v", ()
+
+    def __init__(self, moment, timestamp_type):
+        self.timestamp, self.timestamp_type = moment, timestamp_type
+
+
+def test_times_are_the_brokers_own_and_a_senders_stamp_decides_nothing():
+    """A producer may stamp its records with the time of the event, or with nonsense."""
+    appended = _incoming(Stamped(NOON.timestamp(), 1))
+    assert (appended.appended_at, appended.received_at, appended.source().timestamp) == (NOON, NOON, NOON)
+    before = datetime.now(UTC)
+    for stamp in (0.0, NOON.timestamp(), 1e18, -1.0, None):
+        sent = _incoming(Stamped(stamp, 0))
+        assert sent.appended_at is None
+        assert sent.source().timestamp is None
+        assert before <= sent.received_at <= datetime.now(UTC)

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from planner import wiring
 from planner.errors import Stuck
 from planner.metrics import Metrics
+from planner.waiting import Waits
 from planner.wiring import LONGEST_STANDSTILL_S, Health
 
 
@@ -42,7 +43,9 @@ def parts(monkeypatch):
     monkeypatch.setattr(wiring, "time", parts.clock)
     monkeypatch.setattr(wiring, "hard_exit", parts.ended.append)
     monkeypatch.setattr(wiring, "log", parts.told)
-    parts.health = Health(parts.app, Metrics(parts.registry), parts.store, parts.reader)
+    metrics = Metrics(parts.registry)
+    parts.waits = Waits(metrics)
+    parts.health = Health(parts.app, metrics, parts.store, parts.reader, parts.waits)
     return parts
 
 
@@ -84,7 +87,13 @@ def test_a_planner_is_ready_when_it_is_assigned_and_recovered(parts):
     turn(parts)
     verdict = parts.health.ready()
     assert verdict.ok
-    assert verdict.checks == {"mapping": True, "recovered": True, "recovery_remaining": 0, "partitions": 1}
+    assert verdict.checks == {
+        "mapping": True,
+        "recovered": True,
+        "recovery_remaining": 0,
+        "partitions": 1,
+        "waiting_for": [],
+    }
     assert events(parts) == ["planner.ready"]
 
 
@@ -107,3 +116,21 @@ def test_a_planner_that_neither_recovers_nor_plans_starts_again(parts):
     parts.clock.now += LONGEST_STANDSTILL_S + 1
     turn(parts)
     assert isinstance(parts.ended[0], Stuck)
+
+
+def test_a_planner_that_waits_for_somebody_is_not_ready_says_so_once_and_does_not_start_again(parts):
+    parts.app.tables.actives_ready, parts.app.tables.recovery.in_recovery, parts.reader.remaining = True, False, 0
+    with structlog.testing.capture_logs() as logs:
+        parts.waits.begin("registry", "it is away")
+        parts.waits.begin("registry", "it is away")
+        verdict = parts.health.ready()
+        assert (verdict.ok, verdict.checks["waiting_for"]) == (False, ["registry"])
+        assert 'planner_waiting{cause="registry"} 1.0' in generate_latest(parts.registry).decode()
+        parts.clock.now += LONGEST_STANDSTILL_S + 1
+        turn(parts)
+        parts.waits.end("registry")
+        parts.waits.end("registry")
+    assert [line["event"] for line in logs] == ["planner.waiting", "planner.goes_on"]
+    assert 'planner_waiting{cause="registry"} 0.0' in generate_latest(parts.registry).decode()
+    assert parts.health.ready().ok
+    assert parts.ended == []

@@ -11,30 +11,42 @@ from hypothesis import strategies as st
 from planner.core.digests import digest
 from planner.core.dispositions import EFFECTS
 from planner.core.next_attempt import next_attempt
+from planner.core.planning import Policy, plan
 from planner.core.record_ids import record_id
 from planner.core.times import iso
 from schemas.records import Baseline, Disposition, Operation
 from tests.factories import NOON, make_baseline, make_outcome
-from tests.unit.planner.strategies import outcomes
+from tests.unit.planner.strategies import a_source, example_crm, outcomes
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "planner" / "ids.json"
 
 
 def test_record_ids_never_change():
     golden = json.loads(GOLDEN.read_text())
-    assert {f"{s} {o}": record_id(s, Operation(o), NOON) for s, o in (key.split() for key in golden)} == golden
+    assert {f"{s} {o}": record_id(s, Operation(o)) for s, o in (key.split() for key in golden)} == golden
 
 
-def test_a_record_id_is_a_uuid_of_version_8_that_ends_with_the_time():
-    made = UUID(record_id("sess-000001", Operation.CREATE_TASK, NOON))
+def test_a_record_id_is_a_uuid_of_version_8():
+    made = UUID(record_id("sess-000001", Operation.CREATE_TASK))
     assert (made.version, made.variant) == (8, "specified in RFC 4122")
-    assert int.from_bytes(made.bytes[10:]) == int(NOON.timestamp() * 1000)
 
 
 @given(st.text(), st.text(), st.sampled_from(list(Operation)), st.sampled_from(list(Operation)))
 def test_sessions_and_operations_never_share_an_id(one, other, this, that):
     same = (one, this) == (other, that)
-    assert (record_id(one, this, NOON) == record_id(other, that, NOON)) is same
+    assert (record_id(one, this) == record_id(other, that)) is same
+
+
+@given(outcomes(), outcomes())
+def test_W2_a_changed_outcome_of_a_session_never_gets_other_ids(one, other):
+    """Nothing of the outcome but its session decides an id: the CRM would hold two records of one call otherwise."""
+    changed = replace(other, session_id=one.session_id)
+    ids = [
+        {each.operation: each.record_id for each in plan(outcome, a_source(), example_crm(), Policy()).steps}
+        for outcome in (one, changed)
+    ]
+    created = {Operation.CREATE_PHONE_CALL, Operation.CREATE_TASK}
+    assert all(ids[0][operation] == ids[1][operation] for operation in ids[0].keys() & ids[1].keys() & created)
 
 
 @given(outcomes(), outcomes())

@@ -1,18 +1,20 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.core.preceding import MOST_PRECEDING, EarlierPlan
+from planner.core.retirement import mark_of
 from planner.disk_pins import DiskPins
 from planner.pins import MemoryPins, Pin, Pins, pin_of
 from planner.recovery import PinStore
-from schemas.codec import Codec, NoSchemaRegistry, single_object
-from schemas.records import PlannedWriteback, Source
+from schemas.codec import Codec, NoSchemaRegistry, UnknownSchema, single_object
+from schemas.records import CallOutcome, Disposition, PlannedWriteback, Source
 from schemas.registry import RegistryUnavailable
 from schemas.wire import SchemaId
-from tests.factories import make_plan
+from tests.factories import NOON, make_outcome, make_plan
+from tests.unit.planner.strategies import an_earlier
 
 
 class Message:
@@ -20,8 +22,23 @@ class Message:
         self.key, self.value, self.partition, self.offset = key, value, partition, offset
 
 
-def a_pin(session: str, item: str = "item", offset: int = 0, **columns) -> Pin:
-    return Pin(session, item, offset, session.encode().ljust(16, b"\0")[:16], {"last": session, "count": 1} | columns)
+def a_pin(session: str, item: str = "item", offset: int = 0, *, time: int = -1, digest: bytes = b"", **columns) -> Pin:
+    plan = an_earlier(session, offset, time=time, **{"last": session, "count": 1} | columns)
+    return Pin(item, digest or session.encode().ljust(16, b"\0")[:16], plan)
+
+
+def a_mark(session: str, item: str = "item", offset: int = 0) -> Pin:
+    pin = a_pin(session, item, offset)
+    return replace(pin, plan=replace(pin.plan, retired=True, columns={}))
+
+
+def earlier(pins: Pins, partition: int = 0, item: str = "item"):
+    """Oldest first."""
+    return pins.earlier(partition, item, lambda plans: list(plans)[::-1])
+
+
+def sessions(pins: Pins, partition: int = 0, item: str = "item"):
+    return [each.session_id for each in earlier(pins, partition, item)]
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -43,31 +60,58 @@ def test_P1_a_session_is_known_again_after_it_was_pinned(pins: Pins):
 
 def test_P1_the_first_plan_of_a_session_stays(pins: Pins):
     pins.pin(0, [a_pin("a", offset=1, note="first")])
-    pins.pin(0, [Pin("a", "item", 9, b"x" * 16, {"note": "second"})])
+    pins.pin(0, [a_pin("a", offset=9, digest=b"x" * 16, note="second")])
     assert pins.digest(0, "a") == a_pin("a").digest
-    assert [each.columns["note"] for each in pins.earlier(0, "item")] == ["first"]
+    assert [each.columns["note"] for each in earlier(pins)] == ["first"]
 
 
 def test_partitions_are_apart(pins: Pins):
     pins.pin(0, [a_pin("a")])
     assert pins.digest(1, "a") is None
-    assert pins.earlier(1, "item") == ()
+    assert earlier(pins, 1) == []
 
 
-def test_the_newest_plans_of_a_queue_item_come_oldest_first_whatever_order_they_were_read_in(pins: Pins):
-    offsets = [5, 1, 9, 3, 7, 11, 2, 4, 6, 8]
+def test_the_plans_of_a_queue_item_come_newest_first_all_of_them_whatever_order_they_were_read_in(pins: Pins):
+    offsets = [5, 1, 9, 3, 7, 11, 2, 4, 6, 8, *range(12, 100)]
     pins.pin(0, [a_pin(f"s{offset}", offset=offset) for offset in offsets])
-    assert [each.offset for each in pins.earlier(0, "item")] == sorted(offsets)[-MOST_PRECEDING:]
-    assert pins.earlier(0, "item")[-1] == EarlierPlan("s11", 11, {"last": "s11", "count": 1})
+    newest_first = pins.earlier(0, "item", list)
+    assert [each.order[1] for each in newest_first] == sorted(offsets, reverse=True)
+    assert newest_first[0] == a_pin("s99", offset=99).plan
+
+
+def test_plans_are_ordered_by_time_and_offset_together(pins: Pins):
+    """A topic that was created anew counts from 0 again."""
+    pins.pin(0, [a_pin("new", offset=0, time=2_000), a_pin("old", offset=900, time=1_000), a_pin("none", offset=950)])
+    pins.pin(0, [a_pin("newer", offset=1, time=2_000)])
+    assert sessions(pins) == ["none", "old", "new", "newer"]
+
+
+def test_a_reader_takes_no_more_than_it_needs(pins: Pins):
+    pins.pin(0, [a_pin(f"s{offset}", offset=offset) for offset in range(5)])
+    assert pins.earlier(0, "item", lambda plans: next(iter(plans)).session_id) == "s4"
+    assert pins.earlier(0, "another", list) == []
+
+
+def test_the_mark_of_a_retired_session_takes_the_place_of_its_plan_and_lists_no_columns(pins: Pins):
+    pins.pin(0, [a_pin("a"), a_pin("b", offset=1)])
+    pins.recover(0, [("a", a_mark("a")), ("a", a_mark("a")), ("a", a_pin("a"))], 12)
+    assert [(each.session_id, each.retired, dict(each.columns)) for each in earlier(pins)] == [
+        ("a", True, {}),
+        ("b", False, {"last": "b", "count": 1}),
+    ]
+    assert pins.digest(0, "a") == a_pin("a").digest
+    assert len(pins) == 2
+    pins.recover(0, [("a", None)], 13)
+    assert (pins.digest(0, "a"), sessions(pins), len(pins)) == (None, ["b"], 1)
 
 
 def test_a_tombstone_forgets_the_session(pins: Pins):
     pins.pin(0, [a_pin("a"), a_pin("b", offset=1)])
     pins.recover(0, [("a", None), ("never", None)], 12)
     assert pins.digest(0, "a") is None
-    assert [each.session_id for each in pins.earlier(0, "item")] == ["b"]
+    assert [each.session_id for each in earlier(pins)] == ["b"]
     pins.recover(0, [("b", None)], 13)
-    assert pins.earlier(0, "item") == ()
+    assert earlier(pins) == []
     assert len(pins) == 0
 
 
@@ -101,7 +145,7 @@ def test_P1_a_partition_that_comes_back_keeps_its_pins_and_gets_the_others_plans
     for _ in range(3):
         pins.turned(set())
     assert len(pins) == 2
-    assert [each.session_id for each in pins.earlier(0, "item")] == ["a", "b"]
+    assert [each.session_id for each in earlier(pins)] == ["a", "b"]
 
 
 def test_on_disk_pins_outlive_the_process_and_know_how_far_they_are(tmp_path: Path):
@@ -156,12 +200,28 @@ def test_P1_memory_agrees_with_a_plain_dictionary(actions):
             model.setdefault(name, (f"i{item}", offset))
     assert {name for name in (f"s{n}" for n in range(31)) if pins.digest(0, name)} == model.keys()
     assert len(pins) == len(model)
+    for item in range(4):
+        offsets = sorted(offset for of_item, offset in model.values() if of_item == f"i{item}")
+        assert [each.order[1] for each in earlier(pins, 0, f"i{item}")] == offsets
 
 
 def test_of_a_plan_its_digest_and_the_queue_items_columns_are_kept():
     pin = pin_of(make_plan(outcome_digest="ab" * 32))
     assert pin.digest == b"\xab" * 16
-    assert pin.columns["medx_attemptcount"] == 1
+    assert pin.plan.columns["medx_callstatus"] == 0
+
+
+@pytest.mark.parametrize("overrides", [{}, {"disposition": Disposition.DO_NOT_CALL}, {"retired_at": NOON}])
+@pytest.mark.parametrize("timestamp", [None, NOON])
+def test_P1_a_pin_that_was_read_back_from_the_topic_is_the_one_that_was_set(overrides, timestamp):
+    made = make_plan(**overrides, source=Source(topic="t", partition=0, offset=3, timestamp=timestamp))
+    made = mark_of(made, NOON) if made.retired_at else made
+    held = []
+    pins = MemoryPins()
+    pins.recover = lambda partition, changes, read_up_to: held.extend(changes)
+    codec = single_object(PlannedWriteback)
+    PinStore(pins, codec, lambda *_: None).apply([Message(b"k", codec.encode(made))])
+    assert held == [(made.session_id, pin_of(made))]
 
 
 def recovered(*messages, codec: Codec | None = None):
@@ -187,15 +247,26 @@ def test_a_plan_that_was_appended_again_is_the_same_plan():
     first = make_plan(session_id="a", source=Source(topic="t", partition=0, offset=1))
     second = make_plan(session_id="b", source=Source(topic="t", partition=0, offset=2))
     pins, _ = recovered(Message(b"b", encode(second), offset=1), Message(b"a", encode(first), offset=2))
-    assert [each.session_id for each in pins.earlier(0, first.queue_item_id)] == ["a", "b"]
+    assert [each.session_id for each in earlier(pins, 0, first.queue_item_id)] == ["a", "b"]
 
 
-@pytest.mark.parametrize("value", [b"", b"junk", b"\xc3\x01" + b"\0" * 8, b"\xc3\x01"])
+OUTCOME = single_object(CallOutcome).encode(make_outcome())
+
+
+@pytest.mark.parametrize("value", [b"", b"junk", b"\xc3\x01", OUTCOME])
 def test_P6_a_record_that_is_no_plan_is_counted_and_recovery_goes_on(value):
     good = single_object(PlannedWriteback).encode(make_plan(session_id="a"))
     pins, unreadable = recovered(Message(b"x", value, offset=4), Message(None, good), Message(b"a", good, offset=6))
     assert unreadable == [(0, 4), (0, 0)]
     assert pins.digest(0, "a") is not None
+
+
+def test_P1_a_plan_that_a_newer_planner_wrote_is_not_passed_over():
+    good = single_object(PlannedWriteback).encode(make_plan(session_id="a"))
+    store = PinStore(pins := MemoryPins(), single_object(PlannedWriteback), lambda *_: None)
+    with pytest.raises(UnknownSchema, match="is its writer newer"):
+        store.apply([Message(b"a", good), Message(b"x", b"\xc3\x01" + b"\0" * 8, offset=1)])
+    assert (len(pins), store.records_read) == (0, 0), "all of a batch, or nothing"
 
 
 def test_P1_recovery_does_not_go_on_without_a_registry_that_it_needs():

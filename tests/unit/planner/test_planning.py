@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from planner.core.dispositions import EFFECTS
 from planner.core.planning import Policy, Rejected, own_columns, plan
-from planner.core.preceding import EarlierPlan
+from planner.core.preceding import NO_HISTORY
 from planner.core.validation import Envelope
 from schemas.codec import single_object
 from schemas.records import (
@@ -30,7 +30,7 @@ from schemas.records import (
 )
 from schemas.records import Warning as Notice
 from tests.factories import NOON, an_id, make_baseline, make_outcome
-from tests.unit.planner.strategies import POLICIES, a_source, example_crm, is_uuid, outcomes
+from tests.unit.planner.strategies import POLICIES, a_source, an_earlier, example_crm, is_uuid, known, outcomes
 
 CRM = example_crm()
 GOLDEN = Path(__file__).parents[2] / "golden" / "planner" / "plans.json"
@@ -58,13 +58,18 @@ def outcome_of(disposition: str, **overrides):
 
 
 def planned(outcome, *, policy: Policy | None = None, earlier=(), crm=CRM, offset: int = 7) -> PlannedWriteback:
-    found = plan(outcome, a_source(offset), crm, policy or Policy(), earlier)
+    before = known(outcome, a_source(offset), earlier)
+    found = plan(outcome, a_source(offset), crm, policy or Policy(), before)
     assert isinstance(found, PlannedWriteback), found
     return found
 
 
 def step(found: PlannedWriteback, operation: Operation) -> PlannedStep | None:
     return next((each for each in found.steps if each.operation is operation), None)
+
+
+def update_of(found: PlannedWriteback) -> PlannedStep:
+    return step(found, Operation.UPDATE_QUEUE_ITEM)
 
 
 @pytest.mark.parametrize("disposition", EXPECTED)
@@ -77,7 +82,7 @@ def test_every_disposition_does_what_the_table_says(disposition):
     assert own_columns(found).get("medx_donotcall") is do_not_call
     made = step(found, Operation.CREATE_TASK)
     assert (made.attributes["subject"] if made else None) == task
-    assert own_columns(found)["medx_attemptcount"] == (1 if call else 0)
+    assert update_of(found).increments == ({"medx_attemptcount": 1} if call else {})
 
 
 def test_the_table_covers_every_disposition():
@@ -101,7 +106,7 @@ def test_an_opt_out_of_a_session_without_a_call_records_no_call_and_consumes_no_
     assert [each.operation for each in found.steps] == [Operation.UPDATE_QUEUE_ITEM]
     assert own_columns(found)["medx_donotcall"] is True
     assert own_columns(found)["medx_callstatus"] == 4
-    assert own_columns(found)["medx_attemptcount"] == 4
+    assert update_of(found).increments == {}
 
 
 @given(outcomes(), POLICIES)
@@ -152,7 +157,8 @@ def test_P3_a_plan_names_all_that_its_writes_need(outcome, policy):
     for each in found.steps:
         assert is_uuid(each.record_id)
         assert each.entity_set in ("phonecalls", "tasks", "medx_callqueueitems")
-        assert set(each.identity_columns) <= set(each.attributes)
+        shows_whose_it_is = each.operation is not Operation.COMPLETE_PHONE_CALL
+        assert (each.attributes.get(each.session_column) == outcome.session_id) is shows_whose_it_is
         assert all(value is None or isinstance(value, bool | int | float | str) for value in each.attributes.values())
 
 
@@ -202,17 +208,19 @@ def test_texts_never_exceed_their_columns(outcome, policy):
             assert len((each.attributes[name] or "").encode("utf-16-le")) // 2 <= limits[name]
 
 
-def test_attempt_count_is_absolute_and_counts_from_the_baseline():
-    found = planned(outcome_of("no_answer", baseline=make_baseline(attempt_count=4)))
-    assert own_columns(found)["medx_attemptcount"] == 5
-    found = planned(outcome_of("no_answer", baseline=make_baseline(attempt_count=None)))
-    assert own_columns(found)["medx_attemptcount"] == 1
+@pytest.mark.parametrize("count", [None, 0, 4])
+def test_an_attempt_is_an_increment_and_the_baseline_says_what_it_is_added_to(count):
+    found = planned(outcome_of("no_answer", baseline=make_baseline(attempt_count=count)))
+    assert update_of(found).increments == {"medx_attemptcount": 1}
+    assert "medx_attemptcount" not in own_columns(found)
+    assert found.baseline.columns["medx_attemptcount"] == count
 
 
-def test_attempt_count_goes_on_from_our_own_earlier_plans():
-    earlier = [EarlierPlan("a", 1, {"medx_attemptcount": 5}), EarlierPlan("b", 2, {"medx_attemptcount": 6})]
+def test_an_attempt_adds_one_whatever_our_earlier_plans_did():
+    earlier = [an_earlier("a", 1, medx_callstatus=0), an_earlier("b", 2, medx_callstatus=0)]
     found = planned(outcome_of("voicemail", baseline=make_baseline(attempt_count=4)), earlier=earlier)
-    assert own_columns(found)["medx_attemptcount"] == 7
+    assert update_of(found).increments == {"medx_attemptcount": 1}
+    assert not any("medx_attemptcount" in each.columns for each in found.preceding)
 
 
 def test_eligibility_letters_are_named_in_order():
@@ -262,11 +270,7 @@ def test_the_phone_call_says_what_happened():
         "medx_idempotencykey": "sess-000001",
         "medx_disposition": "voicemail",
     }
-    assert call.identity_columns == (
-        "medx_idempotencykey",
-        "phonenumber",
-        "regardingobjectid_account_phonecall@odata.bind",
-    )
+    assert call.session_column == "medx_idempotencykey"
 
 
 def test_the_phone_call_is_completed_under_its_own_id():
@@ -368,7 +372,6 @@ def test_without_an_account_nothing_is_regarded_and_the_task_says_so():
 def test_without_a_phone_number_none_is_written():
     call = step(planned(outcome_of("no_answer", phone_number=None)), Operation.CREATE_PHONE_CALL)
     assert "phonenumber" not in call.attributes
-    assert call.identity_columns == ("medx_idempotencykey", "regardingobjectid_account_phonecall@odata.bind")
 
 
 def test_an_unmapped_disposition_column_is_left_alone():
@@ -405,6 +408,7 @@ def test_the_baseline_is_copied_in_the_crms_own_words():
     assert found.baseline.columns == {
         "medx_attemptcount": 2,
         "medx_callstatus": 1,
+        "medx_donotcall": False,
         "medx_lasterror": None,
         "medx_lastsessionid": "sess-000000",
         "medx_notes": "VIP",
@@ -415,7 +419,17 @@ def test_the_baseline_is_copied_in_the_crms_own_words():
 @given(outcomes(), POLICIES)
 def test_the_baseline_holds_nothing_that_the_plan_neither_writes_nor_preserves(outcome, policy):
     found = planned(outcome, policy=policy)
-    assert found.baseline.columns.keys() <= own_columns(found).keys() | CRM.preserved
+    concerned = own_columns(found).keys() | update_of(found).increments.keys() | CRM.preserved | {"medx_donotcall"}
+    assert found.baseline.columns.keys() <= concerned
+
+
+@given(outcomes(), POLICIES)
+def test_the_baseline_always_says_what_was_known_of_do_not_call_and_of_the_attempts(outcome, policy):
+    """A do-not-call that a person set in between is a conflict for every plan, though few write that column."""
+    found = planned(outcome, policy=policy)
+    assert found.baseline.columns["medx_donotcall"] is outcome.baseline.do_not_call
+    for name in update_of(found).increments:
+        assert found.baseline.columns[name] == outcome.baseline.attempt_count
 
 
 def test_an_empty_status_is_a_known_null():
@@ -449,7 +463,7 @@ def test_P7_the_accounts_name_is_free_text_too():
 
 def test_P6_an_invalid_outcome_is_rejected_with_every_reason_and_no_plan():
     outcome = make_outcome(session_id="a\nb", failing_rules=(EligibilityRule("a"),), ended_at=NOON - timedelta(hours=1))
-    found = plan(outcome, a_source(), CRM, Policy(), (), Envelope(b"", NOON))
+    found = plan(outcome, a_source(), CRM, Policy(), NO_HISTORY, Envelope(b"", NOON))
     assert isinstance(found, Rejected)
     assert [each.code for each in found.reasons] == [
         "invalid_id",

@@ -6,14 +6,16 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
 from planner.app import finish
-from planner.errors import NotPublished
+from planner.batch import Placement
+from planner.errors import Abandoned, NotPublished
 from planner.metrics import Metrics
 from planner.pins import MemoryPins
 from planner.running import Rarely
 from planner.service import Service
 from planner.traces import Traces
+from planner.waiting import Waits
 from schemas.codec import single_object
-from schemas.headers import TRACEPARENT, reasons
+from schemas.headers import OPT_OUT, TRACEPARENT, last, reasons
 from schemas.records import PlannedWriteback
 from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
@@ -37,18 +39,20 @@ class FakePublisher:
         return too_large
 
 
-def a_service(*, pins=None, publisher=None, desk=None, patience=0.0, tracing=False):
+def a_service(*, pins=None, publisher=None, desk=None, stopping=lambda: False, tracing=False):
     pins = MemoryPins() if pins is None else pins
     registry = CollectorRegistry()
+    metrics = Metrics(registry)
     service = Service(
-        desk=desk or a_desk(pins),
+        desk=desk or a_desk(pins, placement=Placement(1, strict=False)),
         pins=pins,
         publisher=publisher or FakePublisher(),
         topics=Topics(),
-        metrics=Metrics(registry),
+        metrics=metrics,
         planned_by="0.1.0",
-        registry_patience_s=patience,
         traces=Traces(on=tracing),
+        waits=Waits(metrics),
+        stopping=stopping,
     )
     return service, registry
 
@@ -115,6 +119,34 @@ def test_B1_metrics_count_by_reason_and_name_nobody():
     assert "5550199" not in text
 
 
+def test_every_rejected_opt_out_moves_a_counter_of_its_own_that_stands_at_0_before(capsys):
+    service, registry = a_service()
+    assert registry.get_sample_value("planner_rejected_opt_outs_total") == 0
+    lost = make_outcome(opt_out=True, summary="x" * 20_001)
+    late = make_outcome(session_id="late", opt_out=True)
+    asyncio.run(service.handle([incoming(make_outcome(session_id="late")), incoming(lost, 1), incoming(late, 2)]))
+    assert registry.get_sample_value("planner_rejected_opt_outs_total") == 2
+    told = capsys.readouterr().out
+    assert told.count("outcome.opt_out_rejected") == 2
+    assert "late" not in told
+
+
+def test_an_opt_out_whose_plan_is_too_large_is_told_too():
+    publisher = FakePublisher(room=100)
+    service, registry = a_service(publisher=publisher)
+    asyncio.run(service.handle([incoming(make_outcome(opt_out=True))]))
+    assert registry.get_sample_value("planner_rejected_opt_outs_total") == 1
+    assert last(publisher.published[0].headers, OPT_OUT) == b"true"
+
+
+def test_outcomes_that_are_misplaced_and_planned_are_counted_and_told_once(capsys):
+    service, registry = a_service()
+    for number in range(3):
+        asyncio.run(service.handle([incoming(make_outcome(session_id=f"s{number}"), partition=3)]))
+    assert registry.get_sample_value("planner_misplaced_total") == 3
+    assert capsys.readouterr().out.count("outcome.misplaced") == 1
+
+
 class UnavailableAtFirst:
     def __init__(self, desk, times: int) -> None:
         self._desk, self.times = desk, times
@@ -129,17 +161,21 @@ class UnavailableAtFirst:
 def test_a_registry_that_comes_back_costs_no_outcome(monkeypatch):
     monkeypatch.setattr("planner.service._REGISTRY_PAUSE_S", 0.0)
     publisher = FakePublisher()
-    service, _ = a_service(publisher=publisher, desk=UnavailableAtFirst(a_desk(), 3), patience=30.0)
+    service, _ = a_service(publisher=publisher, desk=UnavailableAtFirst(a_desk(), 3))
     asyncio.run(service.handle([incoming(make_outcome())]))
     assert len(publisher.published) == 1
 
 
-def test_a_registry_that_stays_away_rejects_nothing_and_ends_the_batch():
-    publisher = FakePublisher()
-    service, _ = a_service(publisher=publisher, desk=UnavailableAtFirst(a_desk(), 10))
-    with pytest.raises(RegistryUnavailable):
+def test_a_registry_that_stays_away_rejects_nothing_and_is_waited_for_until_the_planner_stops(monkeypatch):
+    monkeypatch.setattr("planner.service._REGISTRY_PAUSE_S", 0.0)
+    publisher, turns = FakePublisher(), iter([False] * 50 + [True])
+    service, registry = a_service(
+        publisher=publisher, desk=UnavailableAtFirst(a_desk(), 1000), stopping=lambda: next(turns)
+    )
+    with pytest.raises(Abandoned):
         asyncio.run(service.handle([incoming(make_outcome())]))
     assert publisher.published == []
+    assert 'planner_waiting{cause="registry"} 0.0' in generate_latest(registry).decode()
 
 
 def test_P6_a_plan_that_its_topic_does_not_take_is_rejected_and_its_session_not_pinned():
@@ -226,6 +262,16 @@ def test_P5_being_cancelled_does_not_cut_a_batch_off():
 
     asyncio.run(scenario())
     assert finished == [True]
+
+
+def test_P5_a_batch_that_is_abandoned_is_not_acknowledged_and_the_process_goes_on():
+    ended = []
+
+    async def abandoned():
+        raise Abandoned("told to stop")
+
+    assert asyncio.run(finish(abandoned(), ended.append)) is False
+    assert ended == []
 
 
 def test_P5_a_batch_that_was_itself_cancelled_ends_the_process():

@@ -64,14 +64,16 @@ INVALID = [
     ({"started_at": ANCIENT, "ended_at": ANCIENT}, "time_out_of_range", "started_at"),
     ({"callback_at": ANCIENT}, "time_out_of_range", "callback_at"),
     ({"callback_at": NOON + timedelta(days=4_000)}, "time_out_of_range", "callback_at"),
+    ({"callback_at": NOON - timedelta(hours=25)}, "time_out_of_range", "callback_at"),
     ({"baseline": make_baseline(captured_at=ANCIENT)}, "time_out_of_range", "baseline.captured_at"),
+    ({"baseline": make_baseline(captured_at=NOON + timedelta(minutes=64))}, "time_before_baseline", "ended_at"),
     ({"baseline": make_baseline(etag="W/1\r\nX: y")}, "invalid_etag", "baseline.etag"),
     ({"baseline": make_baseline(etag="")}, "invalid_etag", "baseline.etag"),
     ({"baseline": make_baseline(etag="*")}, "invalid_etag", "baseline.etag"),
     ({"baseline": make_baseline(etag="17")}, "invalid_etag", "baseline.etag"),
     ({"baseline": make_baseline(last_session_id="x" * 1_048_577)}, "text_too_long", "baseline.last_session_id"),
-    ({"baseline": make_baseline(attempt_count=-1)}, "out_of_range", "baseline.attempt_count"),
-    ({"baseline": make_baseline(attempt_count=1_000_001)}, "out_of_range", "baseline.attempt_count"),
+    ({"baseline": make_baseline(attempt_count=-(2**31) - 1)}, "out_of_range", "baseline.attempt_count"),
+    ({"baseline": make_baseline(attempt_count=2**31)}, "out_of_range", "baseline.attempt_count"),
     ({"baseline": make_baseline(preserved={f"c{n}": 1 for n in range(501)})}, "too_many", "baseline.preserved"),
     ({"baseline": make_baseline(preserved={"a column": 1})}, "invalid_id", "baseline.preserved"),
     ({"baseline": make_baseline(preserved={"c": math.nan})}, "invalid_value", "baseline.preserved"),
@@ -100,6 +102,11 @@ def test_P6_all_reasons_are_named_at_once():
     ]
 
 
+@pytest.mark.parametrize("count", [-1, 0, 1_000_001, 2**31 - 1])
+def test_whatever_count_the_row_can_hold_is_taken(count):
+    assert reasons(make_outcome(baseline=make_baseline(attempt_count=count))) == ()
+
+
 def test_a_plain_outcome_is_valid():
     assert reasons(make_outcome()) == ()
 
@@ -122,11 +129,56 @@ def test_P6_times_are_judged_by_the_records_own_time_and_not_by_a_clock():
     assert reasons(outcome, Envelope(key, None)) == ()
 
 
+def codes_of(outcome, received_at=NOON + timedelta(minutes=10)):
+    key = outcome.queue_item_id.encode()
+    return {(each.code, each.field) for each in reasons(outcome, Envelope(key, received_at))}
+
+
+def in_seconds(moment):
+    """What a producer that gives seconds where milliseconds are wanted says: January 1970."""
+    return datetime.fromtimestamp(int(moment.timestamp()) / 1000, UTC)
+
+
+def test_epoch_seconds_are_told_apart_from_milliseconds():
+    began, ended = in_seconds(NOON), in_seconds(NOON + timedelta(minutes=3))
+    assert codes_of(make_outcome(started_at=began, ended_at=ended)) == {
+        ("time_too_old", "started_at"),
+        ("time_too_old", "ended_at"),
+        ("time_before_baseline", "ended_at"),
+    }
+    assert codes_of(make_outcome(baseline=make_baseline(captured_at=began))) == {
+        ("time_too_old", "baseline.captured_at")
+    }
+    assert codes_of(make_outcome(callback_at=began)) == {("time_out_of_range", "callback_at")}
+
+
+@pytest.mark.parametrize("hours", [*range(-12, -1), *range(1, 15)])
+def test_local_time_that_is_called_utc_is_told_on_both_sides_of_greenwich(hours):
+    local = timedelta(hours=hours)
+    outcome = make_outcome(started_at=NOON + local, ended_at=NOON + timedelta(minutes=3) + local)
+    found = codes_of(outcome)
+    assert found
+    assert {code for code, _ in found} <= {"time_before_baseline", "time_in_future"}
+
+
+def test_an_outcome_may_wait_long_before_it_is_published_and_the_row_be_read_when_the_call_is_over():
+    assert codes_of(make_outcome(), NOON + timedelta(days=89)) == set()
+    assert codes_of(make_outcome(baseline=make_baseline(captured_at=NOON + timedelta(minutes=60)))) == {
+        ("time_in_future", "baseline.captured_at")
+    }
+    assert reasons(make_outcome(baseline=make_baseline(captured_at=NOON + timedelta(minutes=60)))) == ()
+    assert ("time_too_old", "ended_at") in codes_of(make_outcome(), NOON + timedelta(days=91))
+
+
 def test_times_at_the_end_of_the_calendar_do_not_overflow():
     outcome = make_outcome(started_at=LATEST, ended_at=LATEST, callback_at=LATEST)
     assert reasons(outcome) == ()
     end = datetime.max.replace(tzinfo=UTC)
-    assert reasons(make_outcome(), Envelope(make_outcome().queue_item_id.encode(), end)) == ()
+    baseline = make_baseline(captured_at=LATEST)
+    last = make_outcome(started_at=LATEST, ended_at=LATEST, baseline=baseline)
+    assert reasons(last, Envelope(last.queue_item_id.encode(), end)) == ()
+    first = datetime.min.replace(tzinfo=UTC)
+    assert "time_in_future" in {each.code for each in reasons(last, Envelope(last.queue_item_id.encode(), first))}
     assert next_attempt(outcome, outcome.disposition, EFFECTS[outcome.disposition], A_DAY_LATER) is None
 
 

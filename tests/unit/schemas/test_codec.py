@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.codec import Codec, NoSchemaRegistry, Undecodable, parse, single_object
+from schemas.codec import Codec, NoSchemaRegistry, Undecodable, UnknownSchema, parse, single_object
 from schemas.conversion import to_plain
 from schemas.records import CallOutcome, Disposition, PlannedWriteback
 from schemas.wire import Fingerprint, NotFramed, SchemaId, frame, unframe
@@ -54,8 +54,21 @@ def test_bytes_after_the_record_are_undecodable() -> None:
 
 
 def test_another_kind_of_record_is_undecodable() -> None:
-    with pytest.raises(Undecodable, match="unknown schema"):
+    with pytest.raises(Undecodable, match="is a planned_writeback") as raised:
         CODEC.decode(single_object(PlannedWriteback).encode(make_plan()))
+    assert not isinstance(raised.value, UnknownSchema)
+
+
+def test_a_record_of_a_schema_that_nobody_here_knows_says_what_may_be_the_reason() -> None:
+    with pytest.raises(UnknownSchema, match=r"unknown schema, fingerprint 0{15}7; is its writer newer\?"):
+        CODEC.decode(frame(Fingerprint(7), b""))
+
+
+@pytest.mark.parametrize("schema", ['"string"', '["null", "string"]'])
+def test_a_schema_without_a_name_is_not_ours(schema: str) -> None:
+    codec = Codec(CallOutcome, SchemaId(1), schema_by_id=lambda _: parse(schema))
+    with pytest.raises(UnknownSchema, match="another kind of record"):
+        codec.decode(frame(SchemaId(1), b""))
 
 
 def test_no_framing_is_undecodable_and_names_the_first_bytes() -> None:

@@ -7,30 +7,56 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.headers import Reason, appended_again, last, not_before, reasons, reasons_header, replay_count
+from schemas.headers import (
+    Reason,
+    first_appended_ms,
+    last,
+    not_before,
+    reasons,
+    reasons_header,
+    requeue_count,
+    requeued,
+    settled_as,
+    was_read_before,
+)
 
 LATER = datetime(2026, 11, 20, 12, 0, 0, 250_000, tzinfo=UTC)
 
 
-def test_an_appended_plan_keeps_its_other_headers_and_replaces_its_count() -> None:
-    once = appended_again([("traceparent", b"00-aa-bb-01")], count=1, at=LATER)
-    twice = appended_again(once, count=2, at=LATER)
+def test_a_requeued_plan_keeps_its_other_headers_and_replaces_its_count() -> None:
+    once = requeued([("traceparent", b"00-aa-bb-01")], count=1, at=LATER, first_ms=7)
+    twice = requeued(once, count=2, at=LATER, first_ms=7)
     assert last(twice, "traceparent") == b"00-aa-bb-01"
-    assert [key for key, _ in twice] == ["traceparent", "replay-count", "not-before"]
-    assert replay_count(twice) == 2
+    assert [key for key, _ in twice] == ["traceparent", "requeue-count", "not-before", "first-appended-at"]
+    assert requeue_count(twice) == 2
     assert not_before(twice) == LATER
+    assert first_appended_ms(twice) == 7
 
 
-def test_a_plan_that_was_never_appended_again_may_be_tried_at_once() -> None:
-    assert replay_count(None) == 0
+def test_a_plan_that_was_never_requeued_may_be_tried_at_once() -> None:
+    assert requeue_count(None) == 0
     assert not_before([]) is None
+    assert first_appended_ms(None) is None
+
+
+def test_a_further_copy_of_a_plan_is_known_by_its_headers() -> None:
+    assert not was_read_before([("traceparent", b"00-aa-bb-01")])
+    for name in ("requeue-count", "replay", "replan", "accepted-etag"):
+        assert was_read_before([(name, b"1")])
+
+
+def test_a_result_says_in_its_header_how_its_session_is_settled() -> None:
+    assert settled_as([("settled-as", b"landed")]) == "landed"
+    assert settled_as([("settled-as", b"\xff")]) == "\ufffd"
+    assert settled_as(None) is None
 
 
 @given(st.binary(max_size=30))
 def test_unreadable_headers_count_as_none(noise: bytes) -> None:
-    headers = [("replay-count", noise), ("not-before", noise)]
-    assert replay_count(headers) >= 0
+    headers = [("requeue-count", noise), ("not-before", noise), ("first-appended-at", noise)]
+    assert requeue_count(headers) >= 0
     assert not_before(headers) is None or noise.isdigit()
+    assert first_appended_ms(headers) is None or noise.isdigit()
 
 
 def test_every_reason_of_a_rejection_can_be_read_back() -> None:

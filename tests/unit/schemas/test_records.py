@@ -115,6 +115,6 @@ def test_whatever_a_column_holds_comes_back_as_it_was(
 def test_the_newest_preceding_plan_is_the_preceding_session() -> None:
     from schemas.records import PrecedingPlan
 
-    newest, older = PrecedingPlan(session_id="b", columns={}), PrecedingPlan(session_id="a", columns={})
-    assert make_plan(preceding=(newest, older)).preceding_session_id == "b"
+    older, newest = PrecedingPlan(session_id="a", columns={}), PrecedingPlan(session_id="b", columns={})
+    assert make_plan(preceding=(older, newest)).preceding_session_id == "b"
     assert make_plan().preceding_session_id is None

@@ -16,6 +16,7 @@ from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
 from tests.factories import NOON
 from tests.integration.writer.kit import Desk, seed_item
+from tests.unit.writer.core.crm_model import MemoryHistory
 from tests.unit.writer.workbench import Tasks
 from writer.core.gate import Blocked
 from writer.core.pacing import Pacer, ServiceLimits
@@ -61,7 +62,7 @@ def emitted(simulator: RunningSimulator, plan: PlannedWriteback, *, tries: int =
         pool = Pool([Channel(client, Pacer(ServiceLimits()))], Metrics(), api_path="/api/data/v9.2/")
         facts = Facts(pool, metadata_ttl_s=60, owner_ttl_s=60)
         tasks, one = Tasks(), work(plan)
-        emitter = Emitter(pool, facts, telling, write=True, spawn=tasks.spawn)
+        emitter = Emitter(pool, facts, telling, write=True, spawn=tasks.spawn, history=lambda _: MemoryHistory())
         try:
             for _ in range(tries):
                 verdict = await facts.verdict(plan)

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from schemas.records import BlockReason, Operation, PlannedWriteback, Precondition, ResultStatus
+from schemas.records import (
+    BlockReason,
+    Operation,
+    PlannedWriteback,
+    Precondition,
+    ResultStatus,
+    StepOutcome,
+    StepResult,
+)
 from tests.checker import findings, writes
 from tests.factories import an_id, make_plan, make_result, make_step
 
@@ -36,7 +44,11 @@ def entries(plan: PlannedWriteback, start: int = 1, actor: str = "application") 
                 "operation": "create" if create else "update",
                 "table": table,
                 "id": step.record_id,
-                "changes": {name: [None, value] for name, value in step.attributes.items() if value is not None},
+                "changes": {
+                    name: [None, value]
+                    for name, value in {**step.attributes, **step.increments}.items()
+                    if value is not None
+                },
             }
         )
     return made
@@ -100,3 +112,32 @@ def test_what_a_person_did_before_the_baseline_is_part_of_it() -> None:
 
 def test_a_change_that_does_not_concern_the_plan_is_no_finding() -> None:
     assert findings([edit(1, medx_timezone="Europe/Berlin"), *entries(ONE, 2)], [ONE], RESULTS[:1]) == []
+
+
+LATE = make_result(
+    session_id="sess-1",
+    steps=(
+        StepResult(step_index=2, operation=Operation.UPDATE_QUEUE_ITEM, outcome=StepOutcome.SUPERSEDED, record_id=ITEM),
+    ),
+)
+
+
+def part(seq: int, **columns: Any) -> dict[str, Any]:
+    return edit(seq, **columns) | {"actor": "application"}
+
+
+def test_a_late_session_may_update_the_queue_item_in_part() -> None:
+    log = [*entries(ONE)[:2], part(9, medx_attemptcount=1)]
+    assert findings(log, [ONE], [LATE]) == []
+
+
+@pytest.mark.parametrize(
+    ("log", "results"),
+    [
+        pytest.param([*entries(ONE), part(9, medx_attemptcount=1)], RESULTS[:1], id="counted twice"),
+        pytest.param([*entries(ONE)[:2], part(9, medx_attemptcount=7)], [LATE], id="not counted on what the row held"),
+        pytest.param([*entries(ONE)[:2], part(9, medx_callstatus=0)], [LATE], id="more than a part"),
+    ],
+)
+def test_a_wrong_count_or_a_wrong_part_is_found(log: list[dict[str, Any]], results: list[Any]) -> None:
+    assert any(one.startswith("W2") for one in findings(log, [ONE], results))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -29,8 +30,11 @@ def test_misconfigured_ends_with_78_and_every_mistake(
 ) -> None:
     monkeypatch.setenv("WRITER_NONSENSE", "1")
     monkeypatch.setenv("WRITER_DATAVERSE__URL", "http://example.com")
+    monkeypatch.setenv("WRITER_LOG_FORMAT", "json")
     assert main([]) == 78
-    said = capsys.readouterr().err
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {(line["event"], line["level"]) for line in lines} == {("writer.misconfigured", "error")}
+    said = " ".join(line["problem"] for line in lines)
     for variable in ("WRITER_NONSENSE", "WRITER_DATAVERSE__URL", "WRITER_IDENTITIES"):
         assert variable in said
 
@@ -67,3 +71,22 @@ def test_each_way_to_end_has_its_exit_code(
     said = "".join(capsys.readouterr())
     assert shown in said
     assert "+15305550101" not in said
+
+
+def test_a_command_line_that_is_not_understood_ends_with_64() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["rnu"])
+    assert ended.value.code == 64
+
+
+def test_a_right_that_is_missing_ends_with_78_and_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object) -> None:
+        raise ExceptionGroup("", [MustRestart("also"), Misconfigured(["lacks the right Read on topic plans"])])
+
+    monkeypatch.setenv("WRITER_DATAVERSE__URL", "http://localhost:1")
+    monkeypatch.setenv("WRITER_IDENTITIES", '[{"kind": "none"}]')
+    monkeypatch.setattr("writer.__main__.run", fail)
+    assert main([]) == 78
+    assert "Read on topic plans" in capsys.readouterr().out

@@ -13,7 +13,7 @@ import pytest
 from schemas.records import PlannedWriteback
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id, make_plan
-from tests.unit.writer.workbench import FakeOutbox, SureFacts, Tasks, make_pool, make_record
+from tests.unit.writer.workbench import FakeIndex, FakeOutbox, SureFacts, Tasks, make_pool, make_record
 from writer.backlog import Backlog
 from writer.core.gate import Blocked, Cleared, Gap
 from writer.core.lanes import WindowLimits
@@ -38,7 +38,7 @@ class Bench:
         partitions = Partitions(WindowLimits())
         partitions.assign(Assigned(0, 1, None))
         settling = Settling(
-            partitions, self.backlog, self.patience, self.outbox, metrics, name="test", write=True  # type: ignore[arg-type]
+            partitions, self.backlog, self.patience, self.outbox, metrics, FakeIndex(), name="test", write=True  # type: ignore[arg-type]
         )  # fmt: skip
         self.begun: list[Coroutine[Any, Any, None]] = []
         self.dispatcher = Dispatcher(
@@ -72,7 +72,7 @@ def test_W9_a_clearance_is_not_used_any_more_when_a_later_answer_says_otherwise(
 
 
 @pytest.mark.parametrize(
-    ("judgement", "attempts"), [(Judgement(Kind.BUSY, Meaning.THROTTLED, 429), 0), (never_sent(), 1)]
+    ("judgement", "attempts"), [(Judgement(Kind.THROTTLED, Meaning.THROTTLED, 429), 0), (never_sent(), 1)]
 )
 def test_W6_being_told_to_wait_with_a_question_about_metadata_is_no_attempt(
     judgement: Judgement, attempts: int
@@ -125,7 +125,8 @@ class Several:
         self._partitions = Partitions(WindowLimits())
         self._partitions.assign(Assigned(0, 1, None))
         settling = Settling(
-            self._partitions, self.backlog, patience, self.outbox, self._metrics, name="test", write=True  # type: ignore[arg-type]
+            self._partitions, self.backlog, patience, self.outbox, self._metrics, FakeIndex(),  # type: ignore[arg-type]
+            name="test", write=True,
         )  # fmt: skip
         self.tasks = Tasks()
         self.dispatcher = Dispatcher(

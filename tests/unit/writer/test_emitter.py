@@ -11,18 +11,29 @@ from typing import Any
 import httpx2
 import pytest
 
-from schemas.records import BlockReason, PlannedWriteback, PrecedingPlan, ResultStatus, StepOutcome
+from schemas.records import (
+    BlockReason,
+    Operation,
+    PlannedWriteback,
+    PrecedingPlan,
+    ResultStatus,
+    StepOutcome,
+    StepResult,
+    WritebackResult,
+)
 from tests.contract.writer.fake_dataverse import FakeDataverse
-from tests.factories import an_id, make_plan
+from tests.factories import an_id, make_plan, make_result
+from tests.unit.writer.core.crm_model import MemoryHistory
 from tests.unit.writer.workbench import SureFacts, Tasks, make_pool, make_work, telling
 from writer.core.gate import Blocked, Cleared, Gap
 from writer.core.reconcile import Observed
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse_facts import FactsUnavailable
-from writer.emitter import Done, Emitter, Later, Over, Verdict
+from writer.emitter import AlreadySettled, Done, Emitter, Later, Verdict
 from writer.work import Seen, Work
 
 ITEMS, CALLS = "medx_callqueueitems", "phonecalls"
+A = StepOutcome.ALREADY_THERE
 Handler = Callable[[httpx2.Request], httpx2.Response | None]
 
 
@@ -32,9 +43,10 @@ class Bench:
         self.pool = make_pool(self.crm)
         self.facts = SureFacts(self.pool)
         self.behind: dict[str, Work] = {}
+        self.history = MemoryHistory()
         self._emitter = Emitter(
             self.pool, self.facts, telling, write=write, spawn=lambda duty: self.tasks.spawn(duty),
-            following=lambda work: self.behind.get(work.session_id),
+            history=lambda _: self.history, following=lambda work: self.behind.get(work.session_id),
         )  # fmt: skip
         self.tasks = Tasks()
 
@@ -118,14 +130,67 @@ def test_W2_a_lost_reply_is_read_back_and_found_landed() -> None:
     assert bench.requests == 2
 
 
-@pytest.mark.parametrize("write", [True, False])
-def test_W2_a_conflict_read_again_under_a_later_session_is_never_told_as_completed(write: bool) -> None:
-    bench = Bench(write=write)
+def later_session_stands(bench: Bench, *, call: bool = True) -> PlannedWriteback:
     plan = bench.plan()
     bench.crm.seed(ITEMS, plan.queue_item_id, **{**plan.baseline.columns, "medx_lastsessionid": "sess-later"})
-    call = plan.steps[0]
-    bench.crm.seed(CALLS, call.record_id, **call.attributes)
-    assert bench.one(plan) == Over() if write else bench.one(plan).status is ResultStatus.DRY_RUN
+    bench.history.add(settled("sess-later"))
+    if call:
+        bench.crm.seed(CALLS, plan.steps[0].record_id, **plan.steps[0].attributes)
+    return plan
+
+
+def settled(session_id: str) -> WritebackResult:
+    update = StepResult(
+        step_index=2, operation=Operation.UPDATE_QUEUE_ITEM, outcome=StepOutcome.UPDATED, record_id="row"
+    )
+    return make_result(session_id=session_id, steps=(update,))
+
+
+def test_W1_a_plan_under_a_later_session_is_told_as_superseded_and_never_passed_over() -> None:
+    bench = Bench()
+    result = bench.one(later_session_stands(bench))
+    assert [step.outcome for step in result.steps] == [A, A, StepOutcome.SUPERSEDED]
+    assert bench.requests == 2  # refused under its own etag, then read: nothing is left to send
+
+
+def test_W2_a_late_plan_records_its_call_and_counts_it() -> None:
+    bench = Bench()
+    plan = later_session_stands(bench, call=False)
+    result = bench.one(plan)
+    row = bench.crm.rows[ITEMS][plan.queue_item_id]
+    assert [step.outcome for step in result.steps] == [
+        StepOutcome.CREATED, StepOutcome.UPDATED, StepOutcome.SUPERSEDED,
+    ]  # fmt: skip
+    assert (row["medx_attemptcount"], row["medx_lastsessionid"]) == (1, "sess-later")
+
+
+def test_W8_a_dry_run_of_a_late_plan_says_what_it_would_send() -> None:
+    bench = Bench(write=False)
+    result = bench.one(later_session_stands(bench, call=False))
+    assert [step.outcome for step in result.steps] == [StepOutcome.PLANNED, StepOutcome.PLANNED, A]
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_W2_a_plan_whose_result_says_that_it_landed_is_not_judged_again(write: bool) -> None:
+    bench = Bench(write=write)
+    plan = bench.plan()
+    bench.crm.seed(ITEMS, plan.queue_item_id, **{**plan.baseline.columns, "medx_notes": "by hand"})
+    bench.history.add(settled(plan.session_id))
+    assert bench.one(plan) == AlreadySettled()
+    assert not bench.crm.rows.get(CALLS)
+
+
+def test_an_attempt_at_the_columns_maximum_stays_there_and_is_told_as_a_warning() -> None:
+    bench = Bench()
+    plan = bench.plan()
+    full_up = {**plan.baseline.columns, "medx_attemptcount": 7}
+    etag = bench.crm.seed(ITEMS, plan.queue_item_id, **full_up)
+    work = make_work(replace(plan, baseline=replace(plan.baseline, etag=etag, columns=full_up)))
+    work.cleared = Cleared({}, limits={"medx_attemptcount": 7})
+    [verdict] = bench.emit_works(work)
+    assert isinstance(verdict, Done)
+    assert [warning.code for warning in verdict.result.warnings] == ["counter_at_maximum"]
+    assert bench.crm.rows[ITEMS][plan.queue_item_id]["medx_attemptcount"] == 7
 
 
 def test_W7_a_wildcard_for_an_etag_is_never_sent_and_ends_nothing() -> None:
@@ -230,7 +295,7 @@ def test_W9_a_refusal_that_stays_is_not_tried_for_ever() -> None:
 def test_W6_drift_that_cannot_be_verified_now_is_tried_later() -> None:
     bench = Bench()
     bench.on_nth(1, answers(400, "0x80044331"))
-    bench.facts.answer = FactsUnavailable(Judgement(Kind.BROKEN, Meaning.TROUBLE))
+    bench.facts.answer = FactsUnavailable(Judgement(Kind.TRANSIENT, Meaning.TROUBLE))
     assert isinstance(bench.one(bench.plan()), Later)
 
 
@@ -403,7 +468,7 @@ def test_a_plan_that_cannot_be_put_into_a_request_is_blocked_alone() -> None:
 
 
 def test_the_owner_that_the_gate_chose_is_set() -> None:
-    from schemas.records import Operation, OwnerCandidate, OwnerKind, Precondition
+    from schemas.records import OwnerCandidate, OwnerKind, Precondition
     from tests.factories import make_step
 
     bench = Bench()
@@ -509,6 +574,7 @@ def test_a_plan_that_is_cancelled_while_it_waits_for_a_slot_holds_none() -> None
         emitter = Emitter(
             bench.pool, bench.facts, telling, write=True,
             spawn=lambda duty: tasks.append(asyncio.get_running_loop().create_task(duty)),
+            history=lambda _: bench.history,
         )  # fmt: skip
         first, [pacer] = await bench.pool.slot(), [channel.pacer for channel in bench.pool.channels]
         others = [await bench.pool.slot() for _ in range(pacer.concurrency - 1)]

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
-from schemas.codec import Codec, ParsedSchema, single_object
-from schemas.records import PlannedWriteback, Precondition
+from schemas.codec import Codec, ParsedSchema, UnknownSchema, single_object
+from schemas.records import CallOutcome, PlannedWriteback, Precondition
 from schemas.registry import RegistryUnavailable
 from schemas.wire import SchemaId
-from tests.factories import make_plan
+from tests.factories import make_outcome, make_plan
 from tests.unit.writer.workbench import FakeOutbox, make_record
 from writer.core.lanes import WindowLimits
 from writer.core.ledger import encode_settled
@@ -67,10 +68,10 @@ def record(offset: int, plan: PlannedWriteback | None = None, **overrides: Any) 
 
 def test_plans_are_queued_in_order_with_their_headers() -> None:
     bench = Bench()
-    headers = [("replay-count", b"2"), ("traceparent", TRACE)]
+    headers = [("requeue-count", b"2"), ("traceparent", TRACE)]
     bench.take(record(0), record(5, headers=headers), until=lambda: len(bench.queued) == 2)
     assert [work.offset for work in bench.queued] == [0, 5]
-    assert (bench.queued[1].replays, bench.queued[1].traceparent) == (2, TRACE)
+    assert (bench.queued[1].requeues, bench.queued[1].traceparent) == (2, TRACE)
 
 
 def test_tombstones_are_settled_at_once() -> None:
@@ -128,8 +129,10 @@ def test_what_is_remembered_as_settled_is_not_worked_on_again() -> None:
 
 def test_B3_what_an_earlier_run_has_settled_is_not_even_looked_into() -> None:
     class Counting:
-        schema_by_id = None
         decoded = 0
+
+        def asks_nobody(self, _value: bytes) -> bool:
+            return True
 
         def decode(self, value: bytes) -> PlannedWriteback:
             self.decoded += 1
@@ -159,20 +162,73 @@ def test_W2_a_topic_that_was_made_anew_is_worked_on_from_its_start() -> None:
     assert bench.frontier() == 0
 
 
-def test_a_registry_that_cannot_be_asked_is_waited_for() -> None:
-    asked: list[int] = []
+UNKNOWN = b"\xc3\x01" + bytes(8)
 
-    def schema(number: int) -> ParsedSchema:
-        asked.append(number)
-        if len(asked) == 1:
-            raise RegistryUnavailable("gone")
+
+class Registry:
+    """Knows no schema until it is told to, and says so with `error`."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error: Exception | None = error
+        self.asked = 0
+
+    def schema(self, _number: int) -> ParsedSchema:
+        self.asked += 1
+        if self.error:
+            raise self.error
         return CODEC.schemas.today
 
-    confluent = Codec(PlannedWriteback, SchemaId(7), schema)
-    bench = Bench(confluent)
-    plan = make_plan()
-    bench.take(record(0, plan, value=confluent.encode(plan)), until=lambda: len(bench.queued) == 1)
-    assert asked == [7, 7]
+
+UNTOLD = [RegistryUnavailable("gone"), UnknownSchema("was written with schema id 7, which nobody knows")]
+
+
+@pytest.mark.parametrize("error", UNTOLD, ids=["registry", "schema"])
+def test_W1_a_plan_whose_schema_cannot_be_found_is_waited_for_and_never_put_aside(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writer.intake._AGAIN_S", 0.0)
+    registry = Registry(error)
+    confluent = Codec(PlannedWriteback, SchemaId(7), registry.schema)
+    bench, plan = Bench(confluent), make_plan()
+    bench.partitions.assign(Assigned(1, 1, None))
+    unreadable = [record(offset, plan, value=confluent.encode(plan)) for offset in (0, 1)]
+    elsewhere = record(0, plan, partition=1)
+
+    def asked_often() -> bool:
+        if registry.asked > 3 and bench.queued and registry.error:
+            assert [work.partition for work in bench.queued] == [1], "the other partition goes on"
+            assert bench.metrics.registry.get_sample_value("writeback_unreadable_partitions") == 1
+            assert bench.partitions.oldest_ms() is not None, "its age shows"
+            registry.error = None
+        return len(bench.queued) == 3
+
+    with capture_logs() as logs:
+        bench.take(*unreadable, elsewhere, until=asked_often)
+    assert [(work.partition, work.offset) for work in bench.queued] == [(1, 0), (0, 0), (0, 1)]
+    assert [line["event"] for line in logs] == ["plan.cannot_be_read"], "said once"
+    assert bench.outbox.story == []
+    assert bench.metrics.registry.get_sample_value("writeback_unreadable_partitions") == 0
+
+
+def test_W1_an_unknown_fingerprint_holds_its_partition_until_that_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("writer.intake._AGAIN_S", 0.0)
+    bench = Bench()
+
+    def held_then_gone() -> bool:
+        if bench.metrics.registry.get_sample_value("writeback_unreadable_partitions") == 1:
+            assert bench.frontier() == 0
+            bench.partitions.forget(0)
+        return bench.intake._records.empty() and not bench.intake._waiting and bool(bench.tasks)
+
+    bench.take(record(0, value=UNKNOWN), record(1), until=held_then_gone)
+    assert (bench.queued, bench.outbox.story) == ([], [])
+
+
+def test_P6_a_record_of_another_kind_of_ours_is_no_plan() -> None:
+    bench = Bench()
+    outcome = single_object(CallOutcome).encode(make_outcome())
+    bench.take(record(0, value=outcome), until=lambda: bench.frontier() == 1)
+    assert bench.outbox.story == ["rejected 0"]
 
 
 def test_B3_a_full_window_pauses_the_partition() -> None:
@@ -259,3 +315,26 @@ def test_commits_repeat_until_the_broker_has_them() -> None:
     assert bench.partitions.to_commit()[0].offset == 1
     bench.partitions.committed({0: 1})
     assert bench.partitions.to_commit() == {}
+
+
+def test_W1_giving_up_a_partition_does_not_pass_off_what_others_have_settled_as_sent() -> None:
+    partitions = Partitions(WindowLimits())
+    for number in (0, 1):
+        partitions.assign(Assigned(number, 1, None))
+    records = {(number, offset): make_record(offset, partition=number) for number in (0, 1) for offset in range(3)}
+    for record_ in records.values():
+        partitions.entered(record_)
+        assert partitions.arrived(record_)
+
+    def settle(number: int, offset: int) -> None:
+        epoch = partitions.epoch_of(records[number, offset])
+        assert epoch is not None
+        partitions.let_go(records[number, offset], epoch)
+
+    settle(0, 0)
+    sent = partitions.to_commit()
+    settle(0, 2)
+    assert partitions.progress([1]).keys() <= {1}
+    partitions.committed({0: sent[0].offset})
+    unsent = partitions.to_commit()[0]
+    assert (unsent.offset, unsent.metadata) != (sent[0].offset, sent[0].metadata), "2 is settled beyond the frontier"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from writer.errors import MustRestart
+from schemas.environment import Misconfigured
+from writer.errors import MustRestart, RecordTooLarge
 from writer.kafka_producer import BrokerPublisher
 
 
@@ -75,14 +76,15 @@ def test_a_full_queue_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "fate",
+    ("fate", "end"),
     [
-        KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED),
-        KafkaError(KafkaError.MSG_SIZE_TOO_LARGE),
-        KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION)),
-        KafkaError(KafkaError._FENCED, "fenced", True),
+        (KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), Misconfigured),
+        (KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), RecordTooLarge),
+        (KafkaError(KafkaError.RECORD_LIST_TOO_LARGE), RecordTooLarge),
+        (KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION)), MustRestart),
+        (KafkaError(KafkaError._FENCED, "fenced", True), MustRestart),
     ],
 )
-def test_W1_a_broker_that_refuses_ends_the_process(fate: Any) -> None:
-    with pytest.raises(MustRestart):
+def test_W1_a_broker_that_refuses_ends_the_process(fate: Any, end: type[Exception]) -> None:
+    with pytest.raises(end):
         publish(fate)

@@ -16,6 +16,7 @@ from tests.factories import an_id
 from tests.unit.writer.workbench import make_pool
 from writer.core.batch import ChangeSet, Request
 from writer.core.replies import Kind, Meaning
+from writer.core.sign_in import SignInFault, SignInTrouble
 from writer.dataverse_pool import Pool
 from writer.identity import SignInRefused
 from writer.metrics import Metrics
@@ -154,7 +155,7 @@ def test_a_request_that_is_cancelled_gives_its_slot_back() -> None:
 def test_W2_an_answer_that_cannot_be_read_counts_as_lost(answer: httpx2.Response) -> None:
     fake = FakeDataverse(before=lambda _: answer)
     exchange = sent(make_pool(fake), fake, WRITE, WRITE)
-    assert {part.judgement.kind for part in exchange.parts} == {Kind.UNKNOWN}
+    assert {part.judgement.kind for part in exchange.parts} == {Kind.AMBIGUOUS}
 
 
 def test_an_identity_whose_sign_in_fails_rests_and_the_others_work() -> None:
@@ -166,7 +167,7 @@ def test_an_identity_whose_sign_in_fails_rests_and_the_others_work() -> None:
         broken = pool.channels[0]
 
         async def refuse(_: object) -> None:
-            raise SignInRefused("no")
+            raise SignInRefused("none-0", SignInFault(SignInTrouble.SECRET_WRONG, "AADSTS7000215"))
 
         broken.dataverse.send = refuse  # type: ignore[method-assign,assignment]
         first = await pool.greet(broken)
@@ -189,7 +190,7 @@ def test_the_services_hint_limits_how_many_requests_go_out_at_once() -> None:
         assert pool.room() == 2
 
     def hint(request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, headers={"x-ms-dop-hint": "2"}, json={})
+        return httpx2.Response(200, headers={"x-ms-dop-hint": "2"}, json={"UserId": "1"})
 
     run(scenario())
 
@@ -203,7 +204,7 @@ def test_W6_parts_after_the_one_where_the_service_stopped_were_not_tried() -> No
     answer = httpx2.Response(400, headers={"content-type": "multipart/mixed; boundary=b"}, content=stopped)
     fake = FakeDataverse(before=lambda _: answer)
     first, second = sent(make_pool(fake), fake, WRITE, WRITE).parts
-    assert first.judgement.kind is Kind.REFUSED
+    assert first.judgement.kind is Kind.PERMANENT
     assert second.not_tried
 
 
@@ -256,7 +257,7 @@ def test_W6_the_longest_time_that_throttling_names_counts_wherever_it_stands(
     content = "".join(part.format(each) for each in named[1:]) + "--b--\r\n"
     fake = FakeDataverse(before=lambda _: httpx2.Response(429, headers=headers, text=content))
     pool = make_pool(fake)
-    assert [part.judgement.kind for part in sent(pool, fake, WRITE, WRITE).parts] == [Kind.BUSY, Kind.BUSY]
+    assert [part.judgement.kind for part in sent(pool, fake, WRITE, WRITE).parts] == [Kind.THROTTLED, Kind.THROTTLED]
     assert pool.channels[0].pacer.held_until - time.monotonic() == pytest.approx(waits, abs=5)
 
 

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from schemas.codec import single_object
-from schemas.records import PlannedWriteback
+from schemas.records import PlannedWriteback, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id, make_plan
 from tests.unit.writer.workbench import FakeOutbox, SureFacts, make_pool, make_record
@@ -37,9 +37,23 @@ class StillConsumer:
         self.paused = frozenset(partitions)
 
 
+def nothing_to_read(partitions: Any, *, at_end: Any, **_: Any) -> None:
+    for partition in partitions:
+        at_end(partition)
+
+
 def a_service(*, release_within_s: float = 5.0, commit_interval_s: float = 0.2, pool: Pool | None = None) -> Service:
     pool = pool or make_pool(FakeDataverse())
-    parts = Parts(pool, SureFacts(pool), FakeOutbox(), single_object(PlannedWriteback), Metrics(), "test")  # type: ignore[arg-type]
+    parts = Parts(
+        pool,
+        SureFacts(pool),
+        FakeOutbox(),  # type: ignore[arg-type]
+        single_object(PlannedWriteback),
+        nothing_to_read,
+        single_object(WritebackResult),
+        Metrics(),
+        "test",
+    )
     service = Service(
         parts,
         FlowSettings.model_validate({}),
@@ -79,7 +93,7 @@ def test_W2_a_partition_is_given_up_when_what_is_under_way_has_settled_and_with_
         assert service._backlog.first() is None, "nothing is begun that somebody else will begin"
         service._settling._settled(first, "completed")
 
-        assert await releasing == {0: Position(1, "")}
+        assert await releasing == {0: Position(1, "wb2:1:")}
         assert service._partitions.numbers == frozenset()
 
     asyncio.run(scenario())
@@ -91,7 +105,7 @@ def test_B2_what_is_under_way_for_too_long_does_not_hold_up_a_rebalance() -> Non
         first = offer(service, 0)
         service._backlog.take(1, lambda _: True)
 
-        assert await service.release([0]) == {0: Position(0, "")}
+        assert await service.release([0]) == {0: Position(0, "wb2:0:")}
         assert first.dropped
         service._settling._settled(first, "completed")
         assert service._partitions.to_commit() == {}, "late news"
@@ -108,14 +122,14 @@ def test_B2_what_settled_is_committed_soon_one_commit_at_a_time() -> None:
         committing = asyncio.create_task(service._commit())
         service._settling._settled(first, "completed")
         await turns(20)
-        assert commits == [{0: Position(1, "")}]
+        assert commits == [{0: Position(1, "wb2:1:")}]
         service._settling._settled(second, "completed")
         await turns(20)
         assert len(commits) == 1, "the first is not acknowledged"
 
         service.committed({0: 1})
         await turns(20)
-        assert commits[1:] == [{0: Position(2, "")}]
+        assert commits[1:] == [{0: Position(2, "wb2:2:")}]
         service.committed({0: 2})
         await turns(20)
         assert len(commits) == 2, "there is no news"

@@ -28,7 +28,7 @@ def problems(environ: pytest.MonkeyPatch, **variables: str) -> str:
 def test_W8_nothing_is_written_unless_it_was_asked_for(environ: pytest.MonkeyPatch) -> None:
     settings = read_settings()
     assert settings.write is False
-    assert settings.group == "writeback-rehearsal"
+    assert settings.group == "writeback-dry-run"
     environ.setenv("WRITER_WRITE", "true")
     assert read_settings().group == "writeback-writer"
 
@@ -45,9 +45,9 @@ def test_all_mistakes_are_reported_together(environ: pytest.MonkeyPatch) -> None
     for variable in (
         "WRITER_DATAVERSE__URL: must be https",
         "WRITER_FLOW__WINDOW",
-        "WRITER_WINDOW: is no setting",
+        "WRITER_WINDOW: is not a known setting; did you mean WRITER_FLOW__WINDOW?",
         "WRITER_BROKER__PORT",
-        "WRITER_IDENTITIES__0__CLIENT_SECRET",
+        "WRITER_IDENTITIES[0].client_secret.tenant_id: is required",
     ):
         assert variable in text
 
@@ -87,7 +87,7 @@ def test_the_read_timeout_outlasts_the_longest_operation_of_the_service(environ:
 
 def test_topics_and_group_carry_the_prefix(environ: pytest.MonkeyPatch) -> None:
     environ.setenv("WRITER_BROKER__TOPIC_PREFIX", "east.")
-    assert read_settings().group == "east.writeback-rehearsal"
+    assert read_settings().group == "east.writeback-dry-run"
 
 
 def test_every_setting_is_described() -> None:

@@ -9,15 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from schemas.records import PlannedWriteback, ResultStatus
+from schemas.records import Operation, PlannedWriteback, ResultStatus, StepOutcome, StepResult
 from tests.factories import an_id, make_plan, make_result
-from tests.unit.writer.workbench import FakeOutbox, make_record
+from tests.unit.writer.workbench import FakeIndex, FakeOutbox, make_record
 from writer.backlog import Backlog
+from writer.core.history import Settled
 from writer.core.lanes import WindowLimits
 from writer.core.patience import Patience, PatienceLimits
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
-from writer.emitter import Done, Later, Over
+from writer.emitter import AlreadySettled, Done, Later
 from writer.errors import MustRestart, RecordTooLarge
 from writer.kafka_consumer import Assigned
 from writer.metrics import Metrics
@@ -34,23 +36,25 @@ class Bench:
     def __init__(self, *, write: bool = True) -> None:
         self.partitions = Partitions(WindowLimits())
         self.partitions.assign(Assigned(0, 1, None))
-        self.backlog = Backlog()
+        self.index = FakeIndex()
+        self.backlog = Backlog(lambda work: self.settling.may_start(work))
         self.outbox = FakeOutbox()
         self.metrics = Metrics()
         self.patience = Patience(PatienceLimits(back_of_topic=0.05))
         self.settling = Settling(
-            self.partitions, self.backlog, self.patience, self.outbox, self.metrics, name="test", write=write  # type: ignore[arg-type]
+            self.partitions, self.backlog, self.patience, self.outbox, self.metrics, self.index,  # type: ignore[arg-type]
+            name="test", write=write,
         )  # fmt: skip
         self.offset = 0
 
-    def arrive(self, plan: PlannedWriteback, **record: Any) -> Work:
+    def arrive(self, plan: PlannedWriteback, *, look_back: bool = False, **record: Any) -> Work:
         taken = make_record(self.offset, key=plan.session_id.encode(), **record)
         self.offset += 1
         self.partitions.entered(taken)
         assert self.partitions.arrived(taken)
         epoch = self.partitions.epoch_of(taken)
         assert epoch is not None
-        work = Work(plan, taken, epoch)
+        work = Work(plan, taken, epoch, look_back=look_back)
         self.settling.queue_up(work)
         return work
 
@@ -69,7 +73,10 @@ def plan(number: int, lane: int = 1) -> PlannedWriteback:
     return make_plan(session_id=f"sess-{number}", queue_item_id=an_id(f"queue item {lane}"))
 
 
-DONE = Done(make_result())
+UPDATED = StepResult(
+    step_index=2, operation=Operation.UPDATE_QUEUE_ITEM, outcome=StepOutcome.UPDATED, record_id=an_id("queue item 1")
+)
+DONE = Done(make_result(steps=(UPDATED,)))
 FAILED = Later(never_sent())
 
 
@@ -89,7 +96,7 @@ def test_W2_what_an_earlier_run_settled_and_told_is_settled_without_another_resu
     async def scenario() -> None:
         bench = Bench()
         work = bench.arrive(plan(1))
-        await bench.settling.act_on(work, Over())
+        await bench.settling.act_on(work, AlreadySettled())
         assert bench.outbox.results == []
         assert bench.frontier() == 1
 
@@ -197,7 +204,7 @@ def test_W6_a_lone_failing_plan_takes_its_lane_to_the_back_in_order() -> None:
             await asyncio.sleep(0)
         assert bench.outbox.story[-3:] == ["again sess-1 1", "again sess-2 1", "again sess-4 1"]
         assert bench.frontier() == 0, "the originals wait until their copies have been read"
-        again = ("replay-count", b"1")
+        again = ("requeue-count", b"1")
         bench.offset = 101
         for number in (1, 2, 4):
             bench.arrive(plan(number), headers=[again])
@@ -227,7 +234,7 @@ def test_W6_a_plan_waits_for_as_long_as_the_crm_said_of_its_own_part() -> None:
     async def scenario() -> None:
         bench = Bench()
         told, gateway = bench.arrive(plan(1)), bench.arrive(plan(2, lane=2))
-        words = Judgement(Kind.BROKEN, Meaning.TROUBLE, 503, by_the_crm=True)
+        words = Judgement(Kind.TRANSIENT, Meaning.TROUBLE, 503, by_the_crm=True)
         waits: dict[str, float] = {}
         bench.backlog.again_in = lambda work, seconds: waits.update({work.session_id: seconds})  # type: ignore[method-assign]
         await bench.settling.act_on(told, Later(replace(words, retry_after=100.0)))
@@ -253,8 +260,8 @@ def test_W8_a_dry_run_appends_nothing() -> None:
 def test_W6_suspect_replies_end_with_a_person() -> None:
     async def scenario() -> None:
         bench = Bench()
-        work, healthy = bench.arrive(plan(1), headers=[("replay-count", b"5")]), bench.arrive(plan(2, lane=2))
-        suspect = Later(Judgement(Kind.BROKEN, Meaning.SUSPECT, 500))
+        work, healthy = bench.arrive(plan(1), headers=[("requeue-count", b"5")]), bench.arrive(plan(2, lane=2))
+        suspect = Later(Judgement(Kind.TRANSIENT, Meaning.SUSPECT, 500))
         for _ in range(3):
             await bench.settling.act_on(work, suspect)
         await bench.settling.act_on(healthy, DONE)
@@ -372,10 +379,134 @@ def test_W6_a_plan_of_which_the_broker_takes_no_copy_is_told_to_a_person_and_its
         assert "max.message.bytes" in bench.outbox.results[-1].message
         assert bench.frontier() == 1, "the copy of the second has not been read"
         bench.offset = 101
-        bench.arrive(plan(2), headers=[("replay-count", b"1")])
+        bench.arrive(plan(2), headers=[("requeue-count", b"1")])
         bench.partitions.settle_originals()
         assert bench.frontier() == 101
         assert "sess-2" in bench.ready() + bench.ready()
         appending.cancel()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("known", [Settled.LANDED, Settled.SUPERSEDED, Settled.CLOSED])
+def test_W2_a_plan_that_settled_before_is_not_sent_again_and_its_lane_goes_on(known: Settled) -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.index.known["sess-1"] = known
+        with capture_logs() as logs:
+            bench.arrive(plan(1), look_back=True)
+            bench.arrive(plan(2), look_back=True)
+            await asyncio.sleep(0)
+        assert bench.ready() == ["sess-2"]
+        assert bench.outbox.story == []
+        assert bench.frontier() == 1
+        assert [(line["event"], line["settled_as"]) for line in logs] == [("plan.settled_before", known)]
+        assert bench.metrics.registry.get_sample_value("writeback_settled_before_total") == 1
+
+    run(scenario)
+
+
+def test_W2_ten_thousand_plans_of_one_item_that_settled_before_are_passed_over() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.index.read = False
+        for number in range(10_000):
+            bench.index.known[f"sess-{number}"] = Settled.LANDED
+            bench.arrive(plan(number), look_back=True)
+        bench.index.read = True
+        bench.backlog.look_again(0)
+        while bench.frontier() < 10_000:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    run(scenario)
+
+
+def test_W2_only_a_plan_that_may_have_settled_waits_until_the_results_have_been_read() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.index.read = False
+        bench.arrive(plan(1), look_back=True)
+        bench.arrive(plan(2))
+        bench.arrive(plan(3, lane=2))
+        assert bench.ready() == ["sess-3"]
+        bench.backlog.look_again(0)
+        assert bench.ready() == [], "they are still being read"
+        bench.index.read = True
+        bench.backlog.look_again(0)
+        assert bench.ready() == ["sess-1"]
+
+    run(scenario)
+
+
+def test_a_plan_whose_row_has_to_be_judged_waits_until_the_results_have_been_read() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.index.read = False
+        work = bench.arrive(plan(1))
+        assert bench.ready() == ["sess-1"]
+        assert bench.settling.history(work) is None
+        work.look_back = True
+        await bench.settling.act_on(work, replace(FAILED, counted=False))
+        assert bench.ready() == []
+        bench.index.read = True
+        bench.backlog.look_again(0)
+        assert bench.ready() == ["sess-1"]
+
+    run(scenario)
+
+
+def test_a_held_plan_whose_partition_goes_is_dropped() -> None:
+    async def scenario() -> None:
+        for drop in (Backlog.drop, Backlog.drop_waiting):
+            bench = Bench()
+            bench.index.read = False
+            work = bench.arrive(plan(1), look_back=True)
+            assert drop(bench.backlog, [0]) == [work]
+            bench.index.read = True
+            bench.backlog.look_again(0)
+            assert bench.ready() == []
+
+    run(scenario)
+
+
+def test_a_plan_that_is_dropped_before_it_could_be_passed_over_is_left_to_whoever_has_it_now() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.index.known["sess-1"] = Settled.LANDED
+        bench.arrive(plan(1), look_back=True)
+        bench.backlog.drop([0])
+        await asyncio.sleep(0)
+        assert bench.metrics.registry.get_sample_value("writeback_settled_before_total") == 0
+
+    run(scenario)
+
+
+def test_W2_resume_needed_is_never_told_of_a_session_that_has_a_final_result() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.index.known["sess-1"] = Settled.NOT_WRITTEN
+        work = bench.arrive(plan(1), look_back=True)
+        await fail(bench, work, 6)
+        assert bench.outbox.story == []
+
+    run(scenario)
+
+
+def test_W2_what_this_writer_settles_is_known_to_it_and_what_a_dry_run_says_is_not() -> None:
+    async def scenario() -> None:
+        for write, known in ((True, {"sess-1": Settled.LANDED}), (False, {})):
+            bench = Bench(write=write)
+            await bench.settling.act_on(bench.arrive(plan(1)), DONE)
+            assert bench.index.known == known
+
+    run(scenario)
+
+
+def test_W8_a_dry_run_says_of_a_session_that_settled_what_it_finds() -> None:
+    async def scenario() -> None:
+        bench = Bench(write=False)
+        bench.index.known["sess-1"] = Settled.LANDED
+        bench.arrive(plan(1), look_back=True)
+        assert bench.ready() == ["sess-1"]
 
     run(scenario)

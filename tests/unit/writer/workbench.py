@@ -12,6 +12,7 @@ from schemas.records import PlannedWriteback, PlanPosition, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import NOON
 from writer.core.gate import Blocked, Cleared
+from writer.core.history import History, Settled
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.results import Telling
 from writer.dataverse import DataverseClient
@@ -110,6 +111,29 @@ class Published:
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
+
+
+@dataclass
+class FakeIndex:
+    """What is known of settled sessions; `read` off: the results are still being read."""
+
+    known: dict[str, Settled] = field(default_factory=dict)
+    read: bool = True
+
+    def of(self, partition: int) -> History | None:
+        return _Known(self.known) if self.read else None
+
+    def published(self, partition: int, session_id: str, settled: Settled | None) -> None:
+        if settled is not None:
+            self.known[session_id] = settled
+
+
+@dataclass
+class _Known:
+    known: dict[str, Settled]
+
+    def of(self, session_id: str) -> Settled | None:
+        return self.known.get(session_id)
 
 
 @dataclass

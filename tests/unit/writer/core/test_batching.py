@@ -9,7 +9,7 @@ from writer.core.batching import Batching
 from writer.core.replies import Judgement, Kind, Meaning, lost
 
 DONE = Judgement(Kind.DONE, Meaning.LANDED, 200)
-TOO_LARGE = Judgement(Kind.BROKEN, Meaning.TOO_LARGE, 413)
+TOO_LARGE = Judgement(Kind.TRANSIENT, Meaning.TOO_LARGE, 413)
 
 
 def test_a_plan_that_is_alone_goes_alone() -> None:
@@ -56,7 +56,7 @@ def test_a_request_that_was_too_large_is_halved_from_what_it_carried() -> None:
 def test_a_middling_reply_teaches_nothing() -> None:
     batching = Batching(most=10)
     batching.replied(DONE, took=7.0, plans=10)
-    batching.replied(Judgement(Kind.BUSY, Meaning.THROTTLED, 429), took=0.1, plans=10)
+    batching.replied(Judgement(Kind.THROTTLED, Meaning.THROTTLED, 429), took=0.1, plans=10)
 
     assert batching.limit == 10
 

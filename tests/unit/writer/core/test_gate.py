@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, Value
+from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, PrecedingPlan, Value
 from tests.factories import an_id
 from tests.unit.writer.core.crm_model import plan_for
 from writer.core.gate import (
@@ -21,8 +22,11 @@ from writer.core.gate import (
     Gap,
     Snapshot,
     Table,
+    TimeBehavior,
     check,
+    conformed,
     named_sets,
+    normal,
 )
 
 
@@ -39,6 +43,7 @@ def owner(name: str, *, override: bool = False) -> OwnerCandidate:
 ASKED_FOR, DEFAULT = owner("asked for", override=True), owner("default")
 TEXT = Column(ColumnType.STRING, max_length=200)
 STATE = Column(ColumnType.OPTION, valid_for_create=False, options=frozenset({0, 1, 2}))
+LIMITS = {"medx_attemptcount": 100}
 SNAPSHOT = Snapshot(
     {
         "phonecalls": Table(
@@ -66,6 +71,7 @@ SNAPSHOT = Snapshot(
         ),
     }
 )
+A_TIME = "a time from the year 1753 on"
 FACTS = {ASKED_FOR.value: True, DEFAULT.value: True}
 
 
@@ -89,11 +95,11 @@ def without(entity_set: str, column: str | None = None) -> Snapshot:
 
 
 def test_W9_a_plan_that_fits_is_cleared_with_its_owner() -> None:
-    assert check(a_plan(DEFAULT), SNAPSHOT, FACTS) == Cleared({3: DEFAULT})
+    assert check(a_plan(DEFAULT), SNAPSHOT, FACTS) == Cleared({3: DEFAULT}, limits=LIMITS)
 
 
 def test_W9_a_plan_without_owners_needs_none() -> None:
-    assert check(a_plan(), SNAPSHOT, {}) == Cleared({})
+    assert check(a_plan(), SNAPSHOT, {}) == Cleared({}, limits=LIMITS)
 
 
 def test_W9_the_sets_to_verify_are_those_the_plan_names() -> None:
@@ -101,7 +107,7 @@ def test_W9_the_sets_to_verify_are_those_the_plan_names() -> None:
 
 
 def test_W9_the_owner_asked_for_comes_first() -> None:
-    assert check(a_plan(ASKED_FOR, DEFAULT), SNAPSHOT, FACTS) == Cleared({3: ASKED_FOR})
+    assert check(a_plan(ASKED_FOR, DEFAULT), SNAPSHOT, FACTS) == Cleared({3: ASKED_FOR}, limits=LIMITS)
 
 
 @pytest.mark.parametrize("facts", [{DEFAULT.value: True}, {DEFAULT.value: True, ASKED_FOR.value: False}])
@@ -116,7 +122,7 @@ def test_W9_an_owner_who_cannot_be_verified_is_replaced_by_the_default_with_a_wa
 def test_W9_a_disabled_default_is_replaced_without_a_warning() -> None:
     second = owner("second")
 
-    assert check(a_plan(DEFAULT, second), SNAPSHOT, {second.value: True}) == Cleared({3: second})
+    assert check(a_plan(DEFAULT, second), SNAPSHOT, {second.value: True}) == Cleared({3: second}, limits=LIMITS)
 
 
 def test_W9_no_valid_owner_at_all_blocks_before_anything_is_written() -> None:
@@ -137,7 +143,7 @@ def test_W9_every_gap_is_named_at_once() -> None:
         "step 2: medx_callqueueitems.medx_callstatus: one of the options [0, 1, 2, 3, 4]",
         "step 2: medx_callqueueitems.medx_lasterror: a column that exists",
         "step 3: tasks: a table that exists",
-        "step 3: tasks: an owner who exists and is enabled; none does",
+        "step 3: tasks: an owner who exists, is enabled and may own records",
     ]
 
 
@@ -214,8 +220,8 @@ def test_W9_values_that_fit_their_columns(step: int, name: str, value: Value) ->
         (2, "medx_attemptcount", 1.0, "an integer column's value"),
         (2, "medx_attemptcount", True, "an integer column's value"),
         (2, "medx_score", "1", "a number column's value"), (2, "medx_score", 0, "a number from 0.5 to None"),
-        (2, "medx_donotcall", 1, "a boolean column's value"), (2, "medx_nextattemptat", "soon", "a time"),
-        (2, "medx_nextattemptat", "2026-99-20T12:00:00Z", "a time"), (2, "medx_nextattemptat", 5, "a time"),
+        (2, "medx_donotcall", 1, "a boolean column's value"), (2, "medx_nextattemptat", "soon", A_TIME),
+        (2, "medx_nextattemptat", "2026-99-20T12:00:00Z", A_TIME), (2, "medx_nextattemptat", 5, A_TIME),
         (2, "medx_rowid", "x", "a GUID"), (2, "medx_picture", "x", "a column of a type that can be written"),
     ],
 )  # fmt: skip
@@ -247,3 +253,128 @@ def test_B1_a_gap_never_holds_a_value_of_the_plan() -> None:
 
     assert isinstance(blocked, Blocked)
     assert not any("Jane" in str(gap) or "555" in str(gap) for gap in blocked.gaps)
+
+
+def on_create(column: Column) -> PlannedWriteback | list[str]:
+    """A plan that writes text into this column of the phone call: its gaps, or the plan as it would be sent."""
+    return with_column("phonecalls", 0, "medx_extra", column, "x")
+
+
+def with_column(
+    entity_set: str, step: int, name: str, column: Column, value: Value, **table: Any
+) -> PlannedWriteback | list[str]:
+    base = SNAPSHOT.tables[entity_set]
+    changed = replace(base, columns={**base.columns, name: column}, **table)
+    verdict = check(a_plan(step=step, **{name: value}), Snapshot({**SNAPSHOT.tables, entity_set: changed}), FACTS)
+    if isinstance(verdict, Blocked):
+        return [gap.expected for gap in verdict.gaps]
+    assert verdict.plan is not None
+    return verdict.plan
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (Column(ColumnType.STRING, computed=True), "a column that is not calculated or rolled up by the CRM"),
+        (Column(ColumnType.STRING, valid_for_create=False), "a column that can be set on create"),
+    ],
+)
+def test_W9_a_column_that_the_crm_does_not_let_anybody_write_is_a_gap(column: Column, expected: str) -> None:
+    assert on_create(column) == [expected]
+
+
+def test_W9_a_table_whose_rows_cannot_be_updated_under_an_etag_is_a_gap() -> None:
+    found = with_column("medx_callqueueitems", 2, "medx_lasterror", TEXT, "x", optimistic_concurrency=False)
+
+    assert isinstance(found, list)
+    assert "optimistic concurrency" in found[0]
+    assert not isinstance(with_column("phonecalls", 0, "x", TEXT, "x", optimistic_concurrency=False), list)
+
+
+def test_W9_a_column_that_is_compared_must_be_there_and_readable() -> None:
+    hidden = replace(TEXT, valid_for_read=False)
+    base = SNAPSHOT.tables["medx_callqueueitems"]
+    snapshot = {**SNAPSHOT.tables, "medx_callqueueitems": replace(base, columns={**base.columns, "medx_notes": hidden})}
+    plan = a_plan()
+    verdict = check(plan, Snapshot(snapshot), FACTS)
+
+    assert verdict == Blocked((Gap(2, "medx_callqueueitems", "medx_notes", "a column that can be read"),))
+
+
+@pytest.mark.parametrize(
+    ("behavior", "sent"),
+    [
+        (TimeBehavior.USER_LOCAL, "2026-11-20T22:30:15Z"),
+        (TimeBehavior.TIME_ZONE_INDEPENDENT, "2026-11-20T22:30:15Z"),
+        (TimeBehavior.DATE_ONLY, "2026-11-20"),
+    ],
+)
+def test_W9_a_time_is_sent_and_compared_in_the_form_that_its_column_keeps(behavior: TimeBehavior, sent: str) -> None:
+    column = Column(ColumnType.TIME, behavior=behavior)
+    found = with_column("medx_callqueueitems", 2, "medx_nextattemptat", column, "2026-11-20T23:30:15.987+01:00")
+
+    assert isinstance(found, PlannedWriteback)
+    assert found.steps[2].attributes["medx_nextattemptat"] == sent
+    assert normal(column, sent) == sent
+    assert normal(column, "2026-11-20T22:30:15Z") == sent
+
+
+def test_W7_in_text_columns_an_empty_text_is_null_in_what_is_sent_and_in_what_is_compared() -> None:
+    plan = a_plan(medx_lasterror="")
+    plan = replace(
+        plan,
+        baseline=replace(plan.baseline, columns={**plan.baseline.columns, "medx_notes": ""}),
+        preceding=(PrecedingPlan(session_id="before", columns={"medx_lasterror": "", "medx_priority": "/x(1)"}),),
+    )
+    verdict = check(plan, SNAPSHOT, FACTS)
+
+    assert isinstance(verdict, Cleared)
+    assert verdict.plan is not None
+    assert verdict.plan.steps[2].attributes["medx_lasterror"] is None
+    assert verdict.plan.baseline.columns["medx_notes"] is None
+    assert verdict.plan.preceding[0].columns == {"medx_lasterror": None, "medx_priority": "/x(1)"}
+    assert conformed(verdict.plan, SNAPSHOT) == verdict.plan
+
+
+@pytest.mark.parametrize("value", ["0001-01-01T00:00:00Z", "1752-12-31", "9999-12-31T23:59:59-14:00"])
+def test_W9_a_time_that_the_crm_cannot_hold_is_a_gap_and_stays_as_it_is(value: str) -> None:
+    column = Column(ColumnType.TIME)
+
+    assert with_column("medx_callqueueitems", 2, "medx_nextattemptat", column, value) == [A_TIME]
+    assert normal(column, value) == value
+
+
+@given(st.datetimes(min_value=datetime(1800, 1, 1), max_value=datetime(9000, 1, 1)), st.sampled_from(TimeBehavior))
+def test_W9_the_form_that_the_crm_keeps_is_kept(moment: datetime, behavior: TimeBehavior) -> None:
+    column = Column(ColumnType.TIME, behavior=behavior)
+    once = normal(column, f"{moment.isoformat()}Z")
+
+    assert normal(column, once) == once
+
+
+def test_W9_counters_and_the_do_not_call_column_are_verified_and_the_maximum_of_a_counter_is_known() -> None:
+    plan = a_plan()
+    steps = list(plan.steps)
+    attributes = {n: v for n, v in steps[2].attributes.items() if n not in ("medx_attemptcount", "medx_donotcall")}
+    steps[2] = replace(
+        steps[2], attributes=attributes, increments={"medx_attemptcount": 1}, do_not_call_column="medx_donotcall"
+    )
+    counted = replace(plan, steps=tuple(steps))
+    verdict = check(counted, SNAPSHOT, FACTS)
+    assert isinstance(verdict, Cleared)
+    assert verdict.limits == {"medx_attemptcount": 100}
+
+    steps[2] = replace(steps[2], increments={"medx_notes": 1}, do_not_call_column="medx_gone")
+    verdict = check(replace(plan, steps=tuple(steps)), SNAPSHOT, FACTS)
+    assert isinstance(verdict, Blocked)
+    assert {(gap.column, gap.expected) for gap in verdict.gaps} == {
+        ("medx_notes", "a text column's value"), ("medx_gone", "a column that exists"),
+    }  # fmt: skip
+
+
+def test_W9_an_owner_of_a_kind_that_the_link_does_not_lead_to_is_none() -> None:
+    asked = replace(owner("asked for", override=True), value=f"/accounts({an_id('asked for')})")
+    verdict = check(a_plan(asked, DEFAULT), SNAPSHOT, {asked.value: True, DEFAULT.value: True})
+
+    assert isinstance(verdict, Cleared)
+    assert verdict.owners[3] == DEFAULT

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writer.core.ledger import METADATA_LIMIT, Commit, Ledger, Range, decode_settled, encode_settled
+from writer.core.ledger import METADATA_LIMIT, Commit, Ledger, Range, decode_settled, encode_settled, is_complete
 
 
 def ranges(settled: Iterable[int]) -> list[Range]:
@@ -125,7 +125,7 @@ def test_W2_a_log_that_was_begun_anew_is_worked_on_from_its_first_record() -> No
     assert not ledger.arrived(0, 3), "seen already"
     assert ledger.arrived(0, 4)
     assert ledger.settle(0, 3, epoch)
-    assert ledger.commits() == [Commit(0, 4, "")]
+    assert ledger.commits() == [Commit(0, 4, "wb2:4:")]
     assert ledger.arrived(0, 502), "what was remembered was of the old log"
 
 
@@ -150,7 +150,7 @@ def test_a_partition_without_a_committed_offset_starts_with_the_first_record() -
     assert ledger.arrived(7, 42)
     assert not ledger.arrived(7, 42)
     assert ledger.epoch(7) == epoch
-    assert ledger.commits() == [Commit(7, 42, "")]
+    assert ledger.commits() == [Commit(7, 42, "wb2:42:")]
 
 
 def test_only_news_is_committed() -> None:
@@ -280,12 +280,28 @@ def test_the_time_of_the_oldest_unsettled_record_is_known() -> None:
     ledger = Ledger()
     epoch = ledger.assign(0, 0)
     assert ledger.oldest(0) is None
-    ledger.arrived(0, 0, 1_000)
-    ledger.arrived(0, 1, 900)
+    for offset, at in enumerate((1_000, 900, 1_100, 950)):  # the second and the last are copies of requeued plans
+        ledger.arrived(0, offset, at)
 
-    assert ledger.oldest(0) == 1_000
-    ledger.settle(0, 0, epoch)
     assert ledger.oldest(0) == 900
+    ledger.settle(0, 1, epoch)
+    assert ledger.oldest(0) == 950
+    ledger.settle(0, 0, epoch)
+    assert ledger.oldest(0) == 950
+    ledger.settle_together(0, [2, 3], epoch)
+    assert ledger.oldest(0) is None
+
+
+def test_a_note_says_whether_it_holds_all_that_was_settled() -> None:
+    assert is_complete(encode_settled(7, []), 7)
+    assert is_complete(encode_settled(7, [(9, 10)]), 7)
+    assert not is_complete(encode_settled(7, [(9, 10)]), 8), "the offset was moved"
+    assert not is_complete("", 7)
+    assert not is_complete(None, 7)
+    cut = encode_settled(0, [(n * 1000, n * 1000 + n) for n in range(1, 900)], limit=100)
+    assert not is_complete(cut, 0)
+    assert decode_settled(cut, 0), "what is in it counts"
+    assert not is_complete(encode_settled(0, [(5, 6)], limit=5), 0)
 
 
 def test_W4_lanes_that_went_to_the_back_are_passed_when_nothing_else_lies_between() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import random
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -12,15 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.limits import Limits, Protection
 from writer.core.pacing import Budget, Climb, Pacer, ServiceLimits
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
 
+PROTECTED = Limits(requests=600, execution_seconds=120, window_seconds=30, concurrent=52)
 LIMITS = ServiceLimits(requests=600, execution=120.0, window=30.0, concurrent=52)
 DONE = Judgement(Kind.DONE, Meaning.LANDED, 200)
 
 
 def busy(retry_after: float | None) -> Judgement:
-    return Judgement(Kind.BUSY, Meaning.THROTTLED, 429, retry_after=retry_after)
+    return Judgement(Kind.THROTTLED, Meaning.THROTTLED, 429, retry_after=retry_after)
 
 
 @dataclass
@@ -158,7 +161,7 @@ def test_W6_a_retry_after_with_trouble_is_obeyed_in_full_if_the_crm_said_so(
 ) -> None:
     pacer = Pacer(LIMITS)
     pacer.sent(0.0)
-    trouble = Judgement(Kind.BROKEN, Meaning.TROUBLE, 503, retry_after=told, by_the_crm=by_the_crm)
+    trouble = Judgement(Kind.TRANSIENT, Meaning.TROUBLE, 503, retry_after=told, by_the_crm=by_the_crm)
     pacer.replied(trouble, started=0.0, now=1.0)
 
     assert pacer.ask(1.0) == 1.0 + waits
@@ -246,3 +249,120 @@ def test_a_budget_that_was_overspent_is_free_again_when_enough_has_left_the_wind
 
     assert budget.free_at(1.0, 1.0) > 100.0
     assert budget.level(1.0) < 0
+
+
+# Writers that share an application user, against the simulator's own protection: a request while told to wait
+# lengthens the wait of all.
+
+
+@dataclass
+class Shared:
+    """What each writer got through, after the first half of the time."""
+
+    landed: list[int]
+    refused: int
+    spent: float
+
+
+def sharing(writers: int, *, seconds: float, duration: float, seed: int = 1, limits: Limits = PROTECTED) -> Shared:
+    """Each has a backlog that never ends, and knows nothing of the others."""
+    service, chance = Protection(limits), random.Random(seed)
+    own = ServiceLimits(limits.requests, limits.execution_seconds, limits.window_seconds, limits.concurrent)
+    pacers = [Pacer(own, dice=random.Random(seed + n).random) for n in range(writers)]
+    found = Shared([0] * writers, 0, 0.0)
+    order = itertools.count()
+    waiting = [False] * writers
+    turns: list[tuple[float, int, int, tuple[float, float | None] | None]] = []
+    for n in range(writers):
+        heapq.heappush(turns, (0.0, next(order), n, None))
+    while turns[0][0] < seconds:
+        now, _, n, reply = heapq.heappop(turns)
+        if reply is not None:
+            started, told = reply
+            counted = now > seconds / 2
+            if told is None:
+                service.leave("user", 0, now, now - started)
+                found.landed[n] += counted
+                found.spent += (now - started) * counted
+            else:
+                found.refused += counted
+            pacers[n].replied(DONE if told is None else busy(told), started=started, now=now)
+            if waiting[n]:
+                waiting[n] = False
+                heapq.heappush(turns, (now, next(order), n, None))
+            continue
+        at = pacers[n].ask(now)
+        if at is None:
+            pacers[n].sent(now)
+            refused = service.enter("user", 0, now).throttled
+            takes = 0.01 if refused else duration * chance.uniform(0.5, 1.5)
+            heapq.heappush(turns, (now + takes, next(order), n, (now, refused and float(refused.retry_after))))
+            heapq.heappush(turns, (now + 1e-6, next(order), n, None))
+        elif at == math.inf:
+            waiting[n] = True
+        else:
+            heapq.heappush(turns, (max(at, now + 1e-3), next(order), n, None))
+    return found
+
+
+@pytest.mark.parametrize("writers", [2, 3, 8])
+@pytest.mark.parametrize("duration", [0.15, 0.6])
+def test_writers_that_share_a_user_get_through_together_near_its_limits(writers: int, duration: float) -> None:
+    seconds = 900.0
+    found = sharing(writers, seconds=seconds, duration=duration)
+    allowed = seconds / 2 / PROTECTED.window_seconds
+    reached = max(
+        sum(found.landed) / (PROTECTED.requests * allowed), found.spent / (PROTECTED.execution_seconds * allowed)
+    )
+
+    assert reached > 0.6
+    assert min(found.landed) * 8 > max(found.landed), "none of them is starved"
+    assert found.refused < sum(found.landed) / 20
+
+
+def test_after_a_429_an_identity_comes_back_with_one_probe() -> None:
+    pacer = Pacer(LIMITS, start=4)
+    for _ in range(4):
+        pacer.sent(0.0)
+    for _ in range(4):
+        pacer.replied(busy(5.0), started=0.0, now=0.1)
+    back = pacer.held_until
+
+    assert back == 5.1
+    assert pacer.room(back) == 1
+    assert pacer.ask(back) is None
+    pacer.sent(back)
+    assert pacer.ask(back) == math.inf
+    pacer.replied(DONE, started=back, now=back + 0.1)
+    assert pacer.ask(back + 0.1) is None
+
+
+@pytest.mark.parametrize(("dice", "longest"), [(0.0, 1.0), (1.0, 9.0)])
+def test_the_wait_after_a_429_grows_by_a_random_share_with_each_in_a_row(dice: float, longest: float) -> None:
+    pacer, now, waits = Pacer(LIMITS, dice=lambda: dice), 0.0, []
+    for _ in range(8):
+        pacer.sent(now)
+        pacer.replied(busy(3.0), started=now, now=now + 0.01)
+        waits.append((pacer.held_until - now - 0.01) / 3.0)
+        now = pacer.held_until
+    assert waits[0] == pytest.approx(1.0 + dice / 2)
+    assert waits[-1] == pytest.approx(longest)
+    assert waits == sorted(waits)
+
+
+def test_the_random_share_of_a_long_wait_is_at_most_a_window() -> None:
+    pacer = Pacer(LIMITS, dice=lambda: 1.0)
+    pacer.sent(0.0)
+    pacer.replied(busy(3600.0), started=0.0, now=0.0)
+
+    assert pacer.held_until == 3600.0 + LIMITS.window
+
+
+def test_what_was_on_its_way_before_a_429_does_not_end_the_wait_for_the_probe() -> None:
+    pacer = Pacer(LIMITS, start=4)
+    pacer.sent(0.0)
+    pacer.sent(0.0)
+    pacer.replied(busy(5.0), started=0.0, now=0.1)
+    pacer.replied(DONE, started=0.0, now=0.2)
+
+    assert pacer.room(pacer.held_until) == 1

@@ -35,13 +35,13 @@ def classed(status: int, code: object = "", sent: Sent = Sent.NOTHING) -> tuple[
     return judgement.kind, judgement.meaning
 
 
-REFUSED = Kind.REFUSED
+REFUSED = Kind.PERMANENT
 CASES = [
     (200, "", Kind.DONE, Meaning.LANDED), (201, "", Kind.DONE, Meaning.LANDED), (204, "", Kind.DONE, Meaning.LANDED),
     (404, "0x80040217", REFUSED, Meaning.DRIFT), (404, "0x80060891", REFUSED, Meaning.DRIFT),
-    (412, "0x80040237", Kind.UNKNOWN, Meaning.EXISTS), (412, "0x80060892", REFUSED, Meaning.ALTERNATE_KEY),
-    (412, "0x80060882", Kind.UNKNOWN, Meaning.CHANGED), (412, "0x80040333", REFUSED, Meaning.DUPLICATE_RULE),
-    (500, "0x80040333", REFUSED, Meaning.DUPLICATE_RULE), (412, "", Kind.UNKNOWN, Meaning.CHANGED),
+    (412, "0x80040237", Kind.AMBIGUOUS, Meaning.EXISTS), (412, "0x80060892", REFUSED, Meaning.ALTERNATE_KEY),
+    (412, "0x80060882", Kind.AMBIGUOUS, Meaning.CHANGED), (412, "0x80040333", REFUSED, Meaning.DUPLICATE_RULE),
+    (500, "0x80040333", REFUSED, Meaning.DUPLICATE_RULE), (412, "", Kind.AMBIGUOUS, Meaning.CHANGED),
     (400, "0x8006088d", REFUSED, Meaning.INVALID), (400, "0x80060883", REFUSED, Meaning.INVALID),
     (400, "0x80060890", REFUSED, Meaning.DRIFT), (400, "0x80044331", REFUSED, Meaning.DRIFT),
     (400, "0x8004431a", REFUSED, Meaning.DRIFT), (400, "0x8004432f", REFUSED, Meaning.DRIFT),
@@ -52,27 +52,29 @@ CASES = [
     (403, "0x80040220", REFUSED, Meaning.NOT_ALLOWED), (403, "0x80042f09", REFUSED, Meaning.NOT_ALLOWED),
     (403, "0x8004a110", REFUSED, Meaning.NOT_ALLOWED), (403, "0x8004f504", REFUSED, Meaning.NOT_ALLOWED),
     (403, "", REFUSED, Meaning.NOT_ALLOWED),
-    (401, "0x80072560", Kind.BROKEN, Meaning.SIGN_IN), (403, "0x80072560", Kind.BROKEN, Meaning.SIGN_IN),
-    (401, "0x8004a101", Kind.BROKEN, Meaning.SIGN_IN), (401, "", Kind.BROKEN, Meaning.SIGN_IN),
-    (413, "0x8004418a", Kind.BROKEN, Meaning.TOO_LARGE), (413, "", Kind.BROKEN, Meaning.TOO_LARGE),
+    (401, "0x80072560", Kind.TRANSIENT, Meaning.SIGN_IN), (403, "0x80072560", Kind.TRANSIENT, Meaning.SIGN_IN),
+    (401, "0x8004a101", Kind.TRANSIENT, Meaning.SIGN_IN), (401, "", Kind.TRANSIENT, Meaning.SIGN_IN),
+    (413, "0x8004418a", Kind.TRANSIENT, Meaning.TOO_LARGE), (413, "", Kind.TRANSIENT, Meaning.TOO_LARGE),
     (405, "0x80040227", REFUSED, Meaning.INVALID), (400, "0x80040800", REFUSED, Meaning.INVALID),
     (400, "0x80040203", REFUSED, Meaning.INVALID), (400, "0x80040265", REFUSED, Meaning.BUSINESS_RULE),
     (400, "0x80043506", REFUSED, Meaning.INVALID), (501, "", REFUSED, Meaning.INVALID),
     (400, "", REFUSED, Meaning.INVALID),
-    (500, "0x80040224", Kind.BROKEN, Meaning.SUSPECT), (500, "0x80081111", Kind.BROKEN, Meaning.TOO_SLOW),
-    (400, "0x80040216", Kind.BROKEN, Meaning.SUSPECT), (500, "", Kind.BROKEN, Meaning.SUSPECT),
-    (500, "0x80044150", Kind.BROKEN, Meaning.TROUBLE), (500, "-2147204784", Kind.BROKEN, Meaning.TROUBLE),
-    (500, "0x80044151", Kind.BROKEN, Meaning.TOO_SLOW), (400, "0x80040255", Kind.BROKEN, Meaning.TROUBLE),
-    (500, "0x80044339", Kind.BROKEN, Meaning.TROUBLE), (500, "0x8004ed47", Kind.BROKEN, Meaning.TROUBLE),
-    (500, "0x8004a001", Kind.BROKEN, Meaning.TROUBLE), (500, "0x80072323", Kind.BROKEN, Meaning.TROUBLE),
-    (429, "0x80072321", Kind.BUSY, Meaning.THROTTLED), (429, "0x80072322", Kind.BUSY, Meaning.THROTTLED),
-    (429, "0x80072326", Kind.BUSY, Meaning.THROTTLED), (429, "0x8005f103", Kind.BUSY, Meaning.THROTTLED),
-    (429, "", Kind.BUSY, Meaning.THROTTLED), (503, "0x80072322", Kind.BUSY, Meaning.THROTTLED),
-    (408, "", Kind.BROKEN, Meaning.TROUBLE), (502, "", Kind.BROKEN, Meaning.TROUBLE),
-    (503, "", Kind.BROKEN, Meaning.TROUBLE), (504, "", Kind.BROKEN, Meaning.TOO_SLOW),
-    (302, "", Kind.BROKEN, Meaning.SUSPECT), (599, "", Kind.BROKEN, Meaning.SUSPECT),
-    (409, "", REFUSED, Meaning.UNKNOWN_KIND), (418, "", REFUSED, Meaning.UNKNOWN_KIND),
-    (418, "0x80ffffff", REFUSED, Meaning.UNKNOWN_KIND), (100, "", REFUSED, Meaning.UNKNOWN_KIND),
+    (500, "0x80040224", Kind.TRANSIENT, Meaning.SUSPECT), (500, "0x80081111", Kind.TRANSIENT, Meaning.TOO_SLOW),
+    (400, "0x80040216", Kind.TRANSIENT, Meaning.SUSPECT), (500, "", Kind.TRANSIENT, Meaning.SUSPECT),
+    (500, "0x80044150", Kind.TRANSIENT, Meaning.TROUBLE), (500, "-2147204784", Kind.TRANSIENT, Meaning.TROUBLE),
+    (500, "0x80044151", Kind.TRANSIENT, Meaning.TOO_SLOW), (400, "0x80040255", Kind.TRANSIENT, Meaning.TROUBLE),
+    (500, "0x80044339", Kind.TRANSIENT, Meaning.TROUBLE), (500, "0x8004ed47", Kind.TRANSIENT, Meaning.TROUBLE),
+    (500, "0x8004a001", Kind.TRANSIENT, Meaning.TROUBLE), (500, "0x80072323", Kind.TRANSIENT, Meaning.TROUBLE),
+    (429, "0x80072321", Kind.THROTTLED, Meaning.THROTTLED), (429, "0x80072322", Kind.THROTTLED, Meaning.THROTTLED),
+    (429, "0x80072326", Kind.THROTTLED, Meaning.THROTTLED), (429, "0x8005f103", Kind.THROTTLED, Meaning.THROTTLED),
+    (429, "", Kind.THROTTLED, Meaning.THROTTLED), (503, "0x80072322", Kind.THROTTLED, Meaning.THROTTLED),
+    (408, "", Kind.TRANSIENT, Meaning.TROUBLE), (502, "", Kind.TRANSIENT, Meaning.TROUBLE),
+    (503, "", Kind.TRANSIENT, Meaning.TROUBLE), (504, "", Kind.TRANSIENT, Meaning.TOO_SLOW),
+    (302, "", Kind.TRANSIENT, Meaning.SUSPECT), (599, "", Kind.TRANSIENT, Meaning.SUSPECT),
+    (409, "", Kind.TRANSIENT, Meaning.SUSPECT), (418, "", Kind.TRANSIENT, Meaning.SUSPECT),
+    (418, "0x80ffffff", Kind.TRANSIENT, Meaning.SUSPECT), (100, "", Kind.TRANSIENT, Meaning.SUSPECT),
+    (400, "0x80ffffff", Kind.TRANSIENT, Meaning.SUSPECT), (403, "0x80ffffff", Kind.TRANSIENT, Meaning.SUSPECT),
+    (401, "0x80ffffff", Kind.TRANSIENT, Meaning.SIGN_IN), (503, "0x80ffffff", Kind.TRANSIENT, Meaning.TROUBLE),
 ]  # fmt: skip
 
 
@@ -91,22 +93,22 @@ def test_every_line_of_the_tables_is_classed_as_it_says() -> None:
 
 @pytest.mark.parametrize("code", ["", "0x80040237", "0x80060882", "0x80ffffff"])
 def test_W2_any_other_412_to_a_create_says_that_the_record_is_there(code: str) -> None:
-    assert classed(412, code, Sent.MUST_NOT_EXIST) == (Kind.UNKNOWN, Meaning.EXISTS)
+    assert classed(412, code, Sent.MUST_NOT_EXIST) == (Kind.AMBIGUOUS, Meaning.EXISTS)
 
 
 @pytest.mark.parametrize("code", ["0x80060892", "0x80040333"])
 def test_W2_a_412_by_key_or_rule_is_refused_whatever_was_sent(code: str) -> None:
-    assert all(classed(412, code, sent)[0] is Kind.REFUSED for sent in Sent)
+    assert all(classed(412, code, sent)[0] is Kind.PERMANENT for sent in Sent)
 
 
 @pytest.mark.parametrize("code", ["", "0x80060882"])
 def test_W7_a_412_to_an_etag_says_that_the_row_was_changed(code: str) -> None:
-    assert classed(412, code, Sent.MUST_MATCH) == (Kind.UNKNOWN, Meaning.CHANGED)
+    assert classed(412, code, Sent.MUST_MATCH) == (Kind.AMBIGUOUS, Meaning.CHANGED)
 
 
 @pytest.mark.parametrize("sent", [Sent.MUST_EXIST, Sent.MUST_MATCH])
 def test_W7_a_404_to_an_update_says_that_the_row_is_gone(sent: Sent) -> None:
-    assert classed(404, "0x80040217", sent) == (Kind.UNKNOWN, Meaning.GONE)
+    assert classed(404, "0x80040217", sent) == (Kind.AMBIGUOUS, Meaning.GONE)
 
 
 @pytest.mark.parametrize("status", [400, 402, 403, 404, 405, 406, 409, 410, 418, 422, 451, 499, 501])
@@ -176,8 +178,42 @@ def test_W6_a_busy_reply_carries_how_long_to_wait() -> None:
 
 
 def test_a_lost_answer_may_have_landed_and_an_unsent_request_has_not() -> None:
-    assert lost() == Judgement(Kind.UNKNOWN, Meaning.UNANSWERED)
-    assert never_sent().kind is Kind.BROKEN
+    assert lost() == Judgement(Kind.AMBIGUOUS, Meaning.UNANSWERED)
+    assert never_sent().kind is Kind.TRANSIENT
+
+
+TRY_AGAIN = [
+    0x80048543, 0x80048551, 0x80048554, 0x8004418E, 0x80044171, 0x80044172, 0x80044173, 0x80044174, 0x80081116,
+    0x80154B53, 0x80073000, 0x80071151,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", TRY_AGAIN)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 412, 500, 501, 503])
+def test_W6_what_microsoft_documents_as_try_again_is_tried_again_whatever_its_status(code: int, status: int) -> None:
+    assert {classed(status, hex(code), sent) for sent in Sent} == {(Kind.TRANSIENT, Meaning.TROUBLE)}
+
+
+@given(st.integers(300, 599), st.integers(0, 2**32 - 1).filter(lambda code: code not in BY_CODE), st.sampled_from(Sent))
+def test_W6_an_unknown_code_of_the_crms_own_is_never_permanent(status: int, code: int, sent: Sent) -> None:
+    assert classed(status, hex(code), sent)[0] is not Kind.PERMANENT
+
+
+def test_W6_a_missing_row_is_the_crms_word_only_in_its_own_words() -> None:
+    assert judge(404, {}, b"<html>", sent=Sent.MUST_MATCH).meaning is Meaning.SUSPECT
+
+
+def test_B1_of_a_missing_privilege_only_the_two_names_are_kept() -> None:
+    sentence = (
+        "Principal user (Id=5b1f, type=8, roleCount=1, privilegeCount=9, accessMode='4'), is missing prvCreateTask"
+        " privilege (Id=77aa) on OTC=4212 for entity 'task'. context.Caller=Jane Doe"
+    )
+    judged = judge(403, {}, error("0x80040220", sentence))
+
+    assert str(judged.privilege) == "prvCreateTask on the table task"
+    assert "Jane" not in repr(judged)
+    assert str(judge(403, {}, error("0x80040220", "is missing prvReadTeam privilege.")).privilege) == "prvReadTeam"
+    assert judge(403, {}, error("0x80040220", "no")).privilege is None
 
 
 def test_the_precondition_is_read_from_the_request_itself() -> None:
@@ -196,7 +232,7 @@ def test_every_code_of_the_facts_is_in_the_table() -> None:
 
 def test_W6_a_code_with_a_leading_zero_is_a_number_like_any_other() -> None:
     judged = judge(400, {}, b'{"error":{"code":"0123","message":"x"}}')
-    assert judged.kind is Kind.REFUSED
+    assert judged.code == "0x0000007b"
 
 
 def test_W6_a_gateways_error_with_words_for_a_code_is_not_the_crms() -> None:

@@ -10,18 +10,24 @@ from schemas import records
 from schemas.records import BlockReason, Disposition, PlanPosition, ResultStatus, StepOutcome, WritebackResult
 from tests.factories import NOON
 from tests.unit.writer.core.crm_model import plan_for
+from writer.core.emission import Observed
 from writer.core.gate import Gap
-from writer.core.reconcile import Conflict
+from writer.core.history import Settled, settled_as
+from writer.core.reconcile import Conflict, Late, NoQueueItem
 from writer.core.replies import Judgement, Kind, Meaning, lost
 from writer.core.results import (
     Telling,
+    at_maximum,
     conflict,
+    dry_run,
+    foreign_record,
     landed,
+    late,
     metadata,
+    no_queue_item,
     refused,
-    rehearsed,
     resume_needed,
-    somebody_elses,
+    would_be_blocked,
 )
 
 PLAN = replace(
@@ -78,11 +84,83 @@ def test_W3_a_conflict_names_the_columns_and_what_was_recorded() -> None:
     assert "medx_notes, medx_callstatus" in str(result.message)
 
 
-def test_W3_a_deleted_queue_item_is_told_as_deleted() -> None:
-    result = conflict(TELLING, Conflict((), (), deleted=True), ())
+def test_R4_a_conflict_says_what_helps() -> None:
+    told = str(conflict(TELLING, Conflict(("medx_notes",), ()), ()).message)
 
-    assert "deleted" in str(result.message)
-    assert outcomes(result) == [A, A, B, S]
+    assert "set it by hand" in told
+    assert "only if those columns hold again what they held" in told
+
+
+OPT_OUT = replace(TELLING, plan=plan_for(1, 'W/"1"', opt_out=True))
+
+
+@pytest.mark.parametrize(
+    ("found", "sent", "outcome", "words"),
+    [
+        (Conflict(("a",), (0, 1), Observed('W/"2"', {})), {0, 1, 2}, U, "do-not-call was set"),
+        (Conflict(("a",), (), opted_out=True), set(), A, "do-not-call is set"),
+        (Conflict(("medx_donotcall",), ()), set(), B, "somebody changed medx_donotcall itself"),
+    ],
+)
+def test_W3_a_conflict_says_what_became_of_an_opt_out(
+    found: Conflict, sent: set[int], outcome: StepOutcome, words: str
+) -> None:
+    result = conflict(OPT_OUT, found, sent, DONE)
+
+    assert result.steps[2].outcome is outcome
+    assert words in str(result.message)
+    assert settled_as(result) is (Settled.CALL_ONLY if outcome is B else Settled.OPT_OUT_ONLY)
+
+
+def test_a_conflict_without_a_call_does_not_say_that_one_is_recorded() -> None:
+    ineligible = replace(TELLING, plan=plan_for(1, 'W/"1"', call=False))
+
+    assert "No call was placed" in str(conflict(ineligible, Conflict(("a",), ()), ()).message)
+
+
+@pytest.mark.parametrize(
+    ("etag", "found", "sent", "steps", "words"),
+    [
+        ('W/"1"', NoQueueItem((0, 1)), {0, 1}, [C, U, B, S], "deleted after the call was taken, or its id is wrong"),
+        ('W/"1"', NoQueueItem(()), (), [A, A, B, S], "The call itself is recorded"),
+        (None, NoQueueItem(()), (), [S, S, B, S], "Nothing was recorded"),
+    ],
+)
+def test_W7_a_missing_queue_item_is_told_as_far_as_it_is_known(
+    etag: str | None, found: NoQueueItem, sent: set[int], steps: list[StepOutcome], words: str
+) -> None:
+    result = no_queue_item(replace(TELLING, plan=plan_for(1, etag, task=True)), found, sent, DONE)
+
+    assert outcomes(result) == steps
+    assert words in str(result.message)
+    assert result.block_reason is BlockReason.CONFLICT_DETECTED
+
+
+def test_R5_a_late_plan_is_told_as_superseded() -> None:
+    found = Late((0, 1, 3), Observed('W/"2"', {}), counts=True, sets_do_not_call=False)
+    result = late(TELLING, found, {0, 1, 2, 3}, DONE)
+
+    assert (result.status, outcomes(result)) == (ResultStatus.COMPLETED, [C, U, StepOutcome.SUPERSEDED, C])
+    assert "recorded and counted" in str(result.message)
+    assert settled_as(result) is Settled.SUPERSEDED
+
+
+def test_R5_a_late_opt_out_says_that_do_not_call_is_set() -> None:
+    found = Late((), Observed('W/"2"', {}), counts=False, sets_do_not_call=False)
+    result = late(OPT_OUT, found, ())
+
+    assert outcomes(result) == [A, A, StepOutcome.SUPERSEDED]
+    assert "do-not-call is set" in str(result.message)
+
+
+def test_R5_a_late_ineligible_session_stays_blocked_for_eligibility() -> None:
+    plan = replace(plan_for(1, 'W/"1"', call=False), disposition=Disposition.BLOCKED)
+    found = Late((), Observed('W/"2"', {}), counts=False, sets_do_not_call=False)
+
+    result = late(replace(TELLING, plan=plan), found, ())
+
+    assert result.block_reason is BlockReason.ELIGIBILITY
+    assert settled_as(result) is Settled.SUPERSEDED
 
 
 def test_W9_missing_metadata_names_every_gap() -> None:
@@ -96,7 +174,7 @@ def test_W9_missing_metadata_names_every_gap() -> None:
 
 
 def test_W2_a_record_of_another_call_is_told_as_such() -> None:
-    result = somebody_elses(TELLING, 3)
+    result = foreign_record(TELLING, 3)
 
     assert result.block_reason is BlockReason.PERMANENT_OTHER
     assert outcomes(result) == [S, S, S, B]
@@ -104,7 +182,7 @@ def test_W2_a_record_of_another_call_is_told_as_such() -> None:
 
 @pytest.mark.parametrize("meaning", list(Meaning))
 def test_a_refusal_gives_the_evidence_and_what_to_do(meaning: Meaning) -> None:
-    judgement = Judgement(Kind.REFUSED, meaning, 400, "0x80044331", "1111-2222")
+    judgement = Judgement(Kind.PERMANENT, meaning, 400, "0x80044331", "1111-2222")
 
     result = refused(TELLING, judgement, 2)
 
@@ -115,16 +193,16 @@ def test_a_refusal_gives_the_evidence_and_what_to_do(meaning: Meaning) -> None:
 
 
 def test_a_refusal_that_names_no_step_blocks_them_all() -> None:
-    result = refused(TELLING, Judgement(Kind.REFUSED, Meaning.UNKNOWN_KIND, 418))
+    result = refused(TELLING, Judgement(Kind.PERMANENT, Meaning.INVALID, 418))
 
     assert outcomes(result) == [B, B, B, B]
     assert "(status 418)" in str(result.message)
 
 
 @pytest.mark.parametrize(
-    ("judgement", "last"), [(lost(), "no answer"), (Judgement(Kind.BROKEN, Meaning.TROUBLE, 503), "status 503")]
+    ("judgement", "last"), [(lost(), "no answer"), (Judgement(Kind.TRANSIENT, Meaning.TROUBLE, 503), "status 503")]
 )
-def test_W6_resume_needed_is_no_outcome_and_says_that_nothing_is_to_be_done(judgement: Judgement, last: str) -> None:
+def test_W6_resume_needed_is_no_outcome_and_names_the_last_reply(judgement: Judgement, last: str) -> None:
     result = resume_needed(TELLING, judgement)
 
     assert (result.status, result.block_reason) == (ResultStatus.RESUME_NEEDED, None)
@@ -133,7 +211,7 @@ def test_W6_resume_needed_is_no_outcome_and_says_that_nothing_is_to_be_done(judg
 
 
 def test_W8_a_dry_run_tells_what_it_would_have_sent() -> None:
-    result = rehearsed(TELLING, {2, 3})
+    result = dry_run(TELLING, {2, 3})
 
     assert result.status is ResultStatus.DRY_RUN
     assert outcomes(result) == [A, A, P, P]
@@ -143,8 +221,19 @@ def test_every_blocked_result_says_what_to_do() -> None:
     blocked = [
         conflict(TELLING, Conflict(("a",), ()), ()),
         metadata(TELLING, (Gap(0, "a", None, "b"),)),
-        refused(TELLING, Judgement(Kind.REFUSED, Meaning.INVALID, 400)),
+        refused(TELLING, Judgement(Kind.PERMANENT, Meaning.INVALID, 400)),
     ]
 
     assert all(result.status is ResultStatus.BLOCKED for result in blocked)
-    assert all("then replay this session" in str(result.message) for result in blocked)
+    assert all("eplay" in str(result.message) for result in blocked), "it says what a replay can do"
+
+
+def test_W8_a_dry_run_tells_what_would_block_and_that_nothing_was_written() -> None:
+    result = would_be_blocked(conflict(TELLING, Conflict(("a",), (0, 1)), ()))
+
+    assert outcomes(result) == [P, P, B, S]
+    assert str(result.message).startswith("Checked against the CRM; nothing was written. The plan would be blocked:")
+
+
+def test_a_counter_at_its_maximum_is_a_warning_that_names_the_column() -> None:
+    assert at_maximum("medx_attemptcount").field == "medx_attemptcount"

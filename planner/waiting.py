@@ -1,0 +1,53 @@
+"""What the planner waits for: said once when it begins and once when it ends, and a gauge and readiness meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+import structlog
+
+from planner.metrics import Metrics
+
+log: Any = structlog.get_logger("planner")
+
+Cause = Literal["registry", "schema", "topics", "broker"]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+
+
+class Waits:
+    """Safe to use from any thread: each cause is begun and ended by one place only."""
+
+    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._gauge = metrics.waiting
+        self._clock = clock
+        self._since: dict[Cause, float] = {}
+        for cause in CAUSES:
+            self._gauge.labels(cause).set(0)
+
+    @property
+    def causes(self) -> list[Cause]:
+        return sorted(self._since)
+
+    def begin(self, cause: Cause, problem: str) -> None:
+        """Says the problem, unless it waits for the same thing already."""
+        if cause not in self._since:
+            self._since[cause] = self._clock()
+            self._gauge.labels(cause).set(1)
+            log.error("planner.waiting", cause=cause, problem=problem)
+
+    def end(self, cause: Cause) -> None:
+        if (since := self._since.pop(cause, None)) is not None:
+            self._gauge.labels(cause).set(0)
+            log.info("planner.goes_on", cause=cause, waited_s=round(self._clock() - since, 1))
+
+    @contextmanager
+    def until_over(self, *causes: Cause) -> Iterator[None]:
+        """Whatever of these has begun inside is over at the end."""
+        try:
+            yield
+        finally:
+            for cause in causes:
+                self.end(cause)

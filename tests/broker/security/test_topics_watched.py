@@ -1,0 +1,78 @@
+"""The topics' facts are asked for again while a service runs: what no longer fits shows, and ends what cannot go on."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka.admin import (
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
+
+from schemas.topics import Topics
+from tests.broker.security.conftest import PARTITIONS, Start, started, wait_for_readiness
+from tests.brokers.kafka import RealKafka
+from tests.processes import Service
+
+MISCONFIGURED = 78
+WATCHED = {"planner": "call-outcomes", "writer": "writeback-results"}
+services = pytest.mark.parametrize("service", sorted(WATCHED))
+
+
+@pytest.fixture
+def running(run: Start, prefix: str, service: str) -> Service:
+    often = {f"{service.upper()}_BROKER__CHECK_TOPICS_EVERY_S": "0.3"}
+    process = started(run(service, prefix, None, **often), service)
+    wait_for_readiness(process, 200)
+    return process
+
+
+def alter(kafka: RealKafka, topic: str, key: str, value: str) -> None:
+    entry = ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+    wish = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    for done in kafka.admin.incremental_alter_configs([wish]).values():
+        done.result()
+
+
+@services
+def test_P5_a_setting_that_no_longer_fits_makes_the_service_not_ready_until_it_fits_again(
+    kafka: RealKafka, prefix: str, running: Service, service: str
+) -> None:
+    topic = prefix + WATCHED[service]
+    key = "retention.ms" if service == "planner" else "delete.retention.ms"
+    alter(kafka, topic, key, "1000")
+    body = wait_for_readiness(running, 503)
+    assert [each.partition(";")[0] for each in body["topics"]] == [f"topic {topic} has {key}=1000"]
+    (said,) = running.events(event="topics.unfit", level="error")
+    assert f"--add-config {key}=" in said["problem"]
+    alter(kafka, topic, key, str(8 * 86_400_000))
+    wait_for_readiness(running, 200)
+    assert len(running.events(event="topics.fit")) == 1
+    assert running.stop() == 0
+
+
+@services
+def test_P1_partitions_that_are_added_end_the_service_and_it_refuses_to_start_again(
+    kafka: RealKafka, prefix: str, running: Service, service: str
+) -> None:
+    topic = prefix + WATCHED[service]
+    for done in kafka.admin.create_partitions([NewPartitions(topic, PARTITIONS * 2)]).values():
+        done.result()
+    assert running.wait(seconds=60) == MISCONFIGURED
+    assert running.has_written(f"topic {topic} has {PARTITIONS * 2} partitions and had {PARTITIONS}")
+    assert running.start().wait(seconds=60) == MISCONFIGURED
+    assert running.has_written("must have the same number of partitions")
+
+
+@services
+def test_P5_a_topic_that_is_created_again_ends_the_service(
+    kafka: RealKafka, prefix: str, running: Service, service: str
+) -> None:
+    topic = prefix + WATCHED[service]
+    spec = next(spec for spec in Topics().prefixed(prefix).all() if spec.name == topic)
+    kafka.delete_topic(topic)
+    kafka.create_topic(topic, PARTITIONS, spec.creation_config())
+    assert running.wait(seconds=60) == MISCONFIGURED
+    assert running.has_written(f"topic {topic} was deleted and created again")

@@ -1,0 +1,201 @@
+"""What a plan knows of earlier sessions of its queue item: results and the row, never a guess. Real writer processes.
+
+Each case is one that reality brings: people at the row, conflicts, many calls in quick succession, odd orders on the
+topic. W1 and W2: every session has a result that is true. W7: nobody's change is undone, and no conflict is invented.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ops.processes import Service
+from schemas.records import BlockReason, Disposition, PlannedWriteback, ResultStatus, StepOutcome, WritebackResult
+from simulator.testing import RunningSimulator
+from tests.checker import findings
+from tests.integration.writer.kit import QUEUE_ITEMS, Desk, Topic, baseline_of, seed_item
+
+Writers = Callable[..., Service]
+D = Disposition
+RECORDING = {"path": r"\$batch", "body": "PATCH .*phonecalls"}
+
+
+class Case:
+    """One queue item, a writer process, and what it says."""
+
+    def __init__(self, simulator: RunningSimulator, desk: Desk, topic: Topic, writers: Writers) -> None:
+        self.simulator, self.desk, self.topic = simulator, desk, topic
+        self.item = seed_item(simulator)
+        self.plans: list[PlannedWriteback] = []
+        self._taken: dict[str, int] = {}
+        """Session to where the log ended when its baseline was taken."""
+        self._baselines: dict[str, int] = {}
+        self._writer = writers().start()
+
+    def baseline(self) -> Any:
+        taken = baseline_of(self.desk.row(self.item))
+        self._baselines[str(taken.etag)] = len(self.simulator.oplog())
+        return taken
+
+    def plan(self, disposition: Disposition = D.NO_ANSWER, **overrides: Any) -> PlannedWriteback:
+        baseline = overrides.setdefault("baseline", self.baseline())
+        plan = self.desk.plan(self.item, disposition, **overrides)
+        self._taken[plan.session_id] = self._baselines[str(baseline.etag)]
+        self.plans.append(plan)
+        return plan
+
+    def land(self, *plans: PlannedWriteback) -> None:
+        """Publishes, and waits until all that was ever published is settled."""
+        self.topic.publish(*plans)
+        self.topic.wait_for_committed(self.topic.published, seconds=60)
+
+    def edit(self, **columns: Any) -> None:
+        self.simulator.edit(QUEUE_ITEMS, self.item, columns)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return self.desk.row(self.item)
+
+    def results(self) -> dict[str, WritebackResult]:
+        """The last one of each session."""
+        return {result.session_id: result for result in self.topic.results()}
+
+    def result(self, plan: PlannedWriteback) -> WritebackResult:
+        return self.results()[plan.session_id]
+
+    def check(self) -> None:
+        log = self.simulator.oplog()
+        assert findings(log, self.plans, self.topic.results(), baselines=self._taken) == []
+        assert self.results().keys() == {plan.session_id for plan in self.plans}, "settled without a result"
+
+
+@pytest.fixture
+def case(simulator: RunningSimulator, desk: Desk, topic: Topic, writers: Writers) -> Case:
+    return Case(simulator, desk, topic, writers)
+
+
+def eight_that_conflict(case: Case) -> None:
+    """One session lands, a person edits the notes, eight more on the old baseline conflict."""
+    first = case.baseline()
+    case.land(case.plan(baseline=first))
+    case.edit(medx_notes="by hand")
+    case.land(*(case.plan(baseline=first) for _ in range(8)))
+    conflicts = [result.conflicts for result in case.results().values() if result.conflicts]
+    assert conflicts == [("medx_notes",)] * 8
+
+
+def test_W1_an_ineligible_session_after_eight_conflicts_is_told(case: Case) -> None:
+    before = case.baseline()
+    eight_that_conflict(case)
+    ninth = case.plan(D.BLOCKED, baseline=before)
+    case.land(ninth)
+    assert case.result(ninth).block_reason is BlockReason.CONFLICT_DETECTED
+    assert case.result(ninth).conflicts == ("medx_notes",)
+    case.check()
+
+
+def test_W1_a_conflict_whose_answer_was_lost_is_told(case: Case) -> None:
+    before = case.baseline()
+    eight_that_conflict(case)
+    ninth = case.plan(D.NOT_INTERESTED, baseline=before)
+    case.simulator.fault(when=RECORDING, times=1, do=[{"kind": "cut", "moment": "applied"}])
+    case.land(ninth)
+    assert case.result(ninth).block_reason is BlockReason.CONFLICT_DETECTED
+    assert case.result(ninth).steps[0].outcome is StepOutcome.ALREADY_THERE
+    case.check()
+
+
+@pytest.mark.parametrize(("corrected", "ends_at"), [(0, 1), (47, 48)])
+def test_W7_a_corrected_attempt_count_stays_and_is_counted_on(case: Case, corrected: int, ends_at: int) -> None:
+    for _ in range(4):
+        case.land(case.plan())
+    during = case.baseline()
+    case.edit(medx_attemptcount=corrected, medx_notes="see me first")
+    case.land(in_conflict := case.plan(baseline=during))
+    case.land(case.plan())
+    assert case.result(in_conflict).conflicts == ("medx_notes",)
+    assert case.row["medx_attemptcount"] == ends_at
+    case.check()
+
+
+def test_W7_after_a_conflict_two_calls_on_a_fresh_baseline_land(case: Case) -> None:
+    before = case.baseline()
+    case.edit(medx_notes="by hand")
+    case.land(case.plan(D.NOT_INTERESTED, baseline=before))
+    fresh = case.baseline()
+    calls = [case.plan(D.NO_ANSWER, baseline=fresh), case.plan(D.VOICEMAIL, baseline=fresh)]
+    case.land(*calls)
+    assert [case.result(call).status for call in calls] == [ResultStatus.COMPLETED] * 2
+    assert case.row["medx_attemptcount"] == 2
+    case.check()
+
+
+def test_W7_an_opt_out_nine_calls_and_an_opt_out_on_one_baseline_never_conflict(case: Case) -> None:
+    before = case.baseline()
+    case.land(
+        case.plan(D.DO_NOT_CALL, baseline=before),
+        *(case.plan(D.NO_ANSWER, baseline=before) for _ in range(9)),
+        case.plan(D.DO_NOT_CALL, baseline=before),
+    )
+    assert {result.status for result in case.results().values()} == {ResultStatus.COMPLETED}
+    assert (case.row["medx_donotcall"], case.row["medx_callstatus"], case.row["medx_attemptcount"]) == (True, 4, 11)
+    case.check()
+
+
+def test_W2_two_session_ids_that_are_one_uuid_in_two_cases_are_two_calls(case: Case) -> None:
+    session = str(uuid.uuid4())
+    case.land(case.plan(session_id=session))
+    case.land(case.plan(session_id=session.upper()))
+    assert len(case.simulator.rows("phonecalls")) == 2
+    assert case.row["medx_attemptcount"] == 2
+    case.check()
+
+
+def test_W7_a_person_who_chose_the_value_that_a_blocked_plan_had_wanted_is_not_undone(case: Case) -> None:
+    before = case.baseline()
+    plans = [case.plan(kind, baseline=before) for kind in (D.NOT_INTERESTED, D.BLOCKED, D.NO_ANSWER)]
+    case.edit(medx_callstatus=2)
+    case.land(*plans)
+    conflict, ineligible = BlockReason.CONFLICT_DETECTED, BlockReason.ELIGIBILITY
+    assert [case.result(plan).block_reason for plan in plans] == [conflict, ineligible, conflict]
+    assert case.result(plans[2]).conflicts == ("medx_callstatus",)
+    assert case.row["medx_callstatus"] == 2
+    case.check()
+
+
+def test_W1_plans_that_a_sleeping_planner_put_behind_younger_ones_are_all_told_and_counted(case: Case) -> None:
+    before = case.baseline()
+    plans = [case.plan(D.NO_ANSWER, baseline=before) for _ in range(35)]
+    case.land(*plans[:2], *plans[25:], *plans[2:25])
+    assert {result.status for result in case.results().values()} == {ResultStatus.COMPLETED}
+    late = [case.result(plan).steps[2].outcome for plan in plans[2:25]]
+    assert late == [StepOutcome.SUPERSEDED] * 23
+    assert (case.row["medx_attemptcount"], case.row["medx_lastsessionid"]) == (35, plans[-1].session_id)
+    assert len(case.simulator.rows("phonecalls")) == 35
+    case.check()
+
+
+def test_W3_an_opt_out_reaches_the_row_even_in_a_conflict(case: Case) -> None:
+    before = case.baseline()
+    case.edit(medx_notes="by hand")
+    case.land(opt_out := case.plan(D.DO_NOT_CALL, baseline=before))
+    case.land(after := case.plan(D.NO_ANSWER))
+    assert case.result(opt_out).conflicts == ("medx_notes",)
+    assert "do-not-call was set" in str(case.result(opt_out).message)
+    assert case.result(after).status is ResultStatus.COMPLETED
+    assert case.row["medx_donotcall"] is True
+
+
+def test_W7_do_not_call_that_a_person_set_during_the_call_is_a_conflict(case: Case) -> None:
+    before = case.baseline()
+    case.edit(medx_donotcall=True)
+    case.land(
+        call := case.plan(D.CALL_BACK_LATER, baseline=before), opt_out := case.plan(D.DO_NOT_CALL, baseline=before)
+    )
+    assert case.result(call).conflicts == ("medx_donotcall",)
+    assert case.result(opt_out).status is ResultStatus.COMPLETED
+    assert case.simulator.rows("tasks") == []
+    case.check()

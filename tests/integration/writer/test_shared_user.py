@@ -1,0 +1,50 @@
+"""Several writers with one application user: none knows of the others, and all get through."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.processes import Service, module
+from simulator.limits import Limits
+from simulator.testing import RunningSimulator, running_simulator
+from tests.checker import findings
+from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
+
+STRICT = Limits(requests=80, window_seconds=10, dop_hint=4)
+"""The strictest the simulator has: every request while told to wait lengthens the wait of all."""
+
+
+@pytest.fixture
+def strict() -> Iterator[RunningSimulator]:
+    with running_simulator(auth="none", limits=STRICT) as simulator:
+        yield simulator
+
+
+def test_three_real_writers_that_share_a_user_get_through_together_after_a_429(
+    strict: RunningSimulator, topic: Topic, tmp_path: Path
+) -> None:
+    desk = Desk(strict)
+    plans = [desk.plan(seed_item(strict)) for _ in range(60)]
+    strict.fault(when={"path": r"\$batch"}, do=[{"kind": "throttle", "facet": "requests", "seconds": 5.0}])
+    topic.publish(*plans)
+    settings = writer_env(
+        strict,
+        topic.bootstrap,
+        WRITER_IDENTITIES=json.dumps([{"kind": "none"}]),
+        WRITER_DATAVERSE__MAX_REQUESTS=str(STRICT.requests),
+        WRITER_DATAVERSE__LIMIT_WINDOW_S=str(STRICT.window_seconds),
+        WRITER_FLOW__MAX_PLANS_PER_REQUEST="1",
+    )
+    writers = [Service(module("writer"), env=settings, output=tmp_path / f"writer-{n}") for n in range(3)]
+    for writer in writers:
+        writer.start()
+    try:
+        topic.wait_for_committed(len(plans), seconds=300)
+    finally:
+        for writer in writers:
+            writer.stop()
+    assert findings(strict.oplog(), plans, topic.results()) == []
