@@ -17,7 +17,7 @@ from ops.waiting import HANGS_AFTER_S
 from tests.unit.deploy.images import ROOT, Stage, allowed_into_the_build, stages
 
 STAGES = stages((ROOT / "Dockerfile").read_text())
-TARGETS = ("planner", "writer", "ops", "simulator")
+TARGETS = ("planner", "writer", "ops", "simulator", "calls")
 ALLOWED = allowed_into_the_build((ROOT / ".dockerignore").read_text())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -74,7 +74,16 @@ def test_its_libraries_come_from_a_lock_file_with_hashes_and_the_project_without
     assert check == ["pip", "check"]
 
 
-@pytest.mark.parametrize(("name", "foreign"), [("planner", "azure-identity"), ("writer", "faust-streaming")])
+@pytest.mark.parametrize(
+    ("name", "foreign"),
+    [
+        ("planner", "azure-identity"),
+        ("writer", "faust-streaming"),
+        ("simulator", "confluent-kafka"),
+        ("simulator", "fastavro"),
+        ("simulator", "prometheus-client"),
+    ],
+)
 def test_a_services_image_carries_none_of_the_other_services_libraries(name: str, foreign: str) -> None:
     installed = environment_of(STAGES[name]).all("RUN")[-3].exec_form()[-1]
     assert not re.search(rf"^{foreign}==", (ROOT / installed).read_text(), re.MULTILINE)
