@@ -66,7 +66,9 @@ class Metrics:
         self.tell_held(Tally())
         self.oldest_unsettled_age = Gauge(
             "writeback_oldest_unsettled_plan_age_seconds",
-            "Age of the oldest plan that was taken and is not settled; 0 if there is none.",
+            "How old the oldest unsettled plan may be: since its first copy was appended, however often it was "
+            "requeued; since the broker was last heard of, if that is longer and half a minute or more. 0 if there is "
+            "none.",
             registry=registry,
         )
         self.caught_up = Gauge(
@@ -164,7 +166,38 @@ class Metrics:
             registry=registry,
         )
         self.commit_failures = Counter(
-            "writeback_commit_failures_total", "Commits the broker did not take.", ["code"], registry=registry
+            "writeback_commit_failures_total",
+            "Commits and transactions that the broker did not take.",
+            ["code"],
+            registry=registry,
+        )
+        self.heard = Gauge(
+            "writeback_broker_heard_timestamp_seconds",
+            "When the broker was last asked something that it has answered, Unix time; it is asked every second. What "
+            "the other gauges say of plans on the topic holds for this moment. 0 before the first answer.",
+            registry=registry,
+        )
+        self.missed = Counter(
+            "writeback_missed_offsets_total",
+            "Offsets of the planned topic that were taken away before anybody read them (retention, a deletion): their "
+            "plans were never made true. The log names the partition and the range.",
+            registry=registry,
+        )
+        self.rebalances = Counter(
+            "writeback_rebalances_total",
+            "How often partitions were assigned to this process, released by it, or lost to it: two or three a "
+            "restart, not some every minute.",
+            ["what"],
+            registry=registry,
+        )
+        for what in ("assigned", "released", "lost"):
+            self.rebalances.labels(what)
+        self.broker_waits = Counter(
+            "writeback_broker_waits_total",
+            "Calls to the broker that had to be made again, because it was away or slow: one a second and more while "
+            "it is.",
+            ["code"],
+            registry=registry,
         )
         self.waiting = Gauge(
             "writeback_outage", "1 while most plans fail and everything waits for Dataverse.", registry=registry

@@ -7,8 +7,7 @@ thread's latest for its partition.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -29,7 +28,7 @@ class _Held:
     epoch: int
     sent: Commit | None = None
     end: int | None = None
-    """Where the log ended at `heard_ms`, as the broker said with what it delivered."""
+    """Where the log ended at `heard_ms`, as the broker said."""
     heard_ms: float = 0.0
     caught_up_ms: float = 0.0
     """Everything that was appended before this moment is settled; 0 until that is known."""
@@ -40,13 +39,10 @@ class _Held:
 
 
 class Partitions:
-    """`clock` in seconds since 1970."""
-
-    def __init__(self, limits: WindowLimits, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, limits: WindowLimits) -> None:
         self._held: dict[int, _Held] = {}
         self._ledger = Ledger()
         self._window = Window(limits)
-        self._clock = clock
         self.moving = Moving()
 
     @property
@@ -139,6 +135,22 @@ class Partitions:
             self._held[commit.partition].sent = commit
         return {commit.partition: Position(commit.offset, commit.metadata) for commit in commits}
 
+    def commits_as_if(self, settling: Mapping[int, Collection[int]], epochs: Mapping[int, int]) -> list[Commit]:
+        """Of partitions that are ours both here and for the consumer (`epochs` are its): what has changed, with these
+        offsets as if they were settled; of each partition in `settling` something, so that it is fenced.
+        """
+        ours = {p for p, held in self._held.items() if epochs.get(p) == held.thread_epoch}
+        return [c for c in self._ledger.commits(settling, always=settling) if c.partition in ours]
+
+    def settled_with(self, settling: Mapping[int, Collection[int]], commits: Collection[Commit]) -> None:
+        """The broker has committed these, and with them the words about what they settle."""
+        ours = {commit.partition: commit for commit in commits}
+        for partition, commit in ours.items():
+            if (epoch := self._ledger.epoch(partition)) is not None:
+                for offset in settling.get(partition, ()):
+                    self._ledger.settle(partition, offset, epoch)
+                self._ledger.committed(commit)
+
     def committed(self, offsets: Mapping[int, int]) -> None:
         """The broker has these; the newest commit counts as acknowledged if its offset is."""
         for partition, offset in offsets.items():
@@ -157,11 +169,11 @@ class Partitions:
         """When the first copy of the oldest unsettled plan was appended."""
         return min((at for at in map(self._ledger.oldest, self._held) if at is not None), default=None)
 
-    def ends(self, offsets: Mapping[int, int]) -> None:
-        """Where the logs of these partitions end now."""
+    def ends(self, offsets: Mapping[int, int], asked_at: float) -> None:
+        """Where the logs of these partitions end, and when the broker was asked for that, Unix time."""
         for partition, offset in offsets.items():
             if held := self._held.get(partition):
-                held.end, held.heard_ms = offset, self._clock() * 1000
+                held.end, held.heard_ms = offset, asked_at * 1000
 
     def caught_up_ms(self, now_ms: float) -> float:
         """Everything that was appended to our partitions before this moment is settled; 0 if that is not known, NaN

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -32,15 +32,15 @@ from schemas.codec import Codec
 from schemas.records import PlannedWriteback, WritebackResult
 from schemas.topic_watch import TopicWatch
 from writer.backlog import Backlog
+from writer.committing import Committing
 from writer.core import results
-from writer.core.lanes import WindowLimits
 from writer.core.patience import Patience, PatienceLimits
 from writer.core.replies import Kind
 from writer.dataverse_facts import Facts, FactsUnavailable
 from writer.dataverse_pool import Pool
 from writer.dispatcher import Dispatcher
 from writer.intake import Intake
-from writer.kafka_consumer import Assigned, ConsumerThread, Position, Taken
+from writer.kafka_consumer import Assigned, ConsumerThread, Gap, Position, Taken
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.partitions import Partitions
@@ -54,6 +54,8 @@ _GREET_AGAIN_S = 2.0
 _COMMIT_S = 5.0
 """After this, a commit without an answer is repeated."""
 _COMMIT_AGAIN_S = 1.0
+BROKER_SILENT_S = 30.0
+"""A broker that was not heard of for so long is out of reach: it is asked every second."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Parts:
     facts: Facts
     outbox: Outbox
     codec: Codec[PlannedWriteback]
+    topic: str
+    """Where plans come from."""
+    partitions: Partitions
+    committing: Committing | None
+    """None for a broker without transactions: then results and offsets go each by themselves."""
     read_results: Read
     result_codec: Codec[WritebackResult]
     metrics: Metrics
@@ -88,7 +95,7 @@ class Service:
         self.parts = parts
         self._timing = timing
         self._watch = watch
-        self._partitions = Partitions(WindowLimits(plans=flow.window, plans_per_partition=max(1, flow.window // 2)))
+        self._partitions = parts.partitions
         self._index = ResultsIndex(parts.read_results, parts.result_codec, loaded=self._results_were_read)
         self._backlog = Backlog(lambda work: self._settling.may_start(work))
         self._patience = Patience(PatienceLimits(longest_pause=flow.max_pause_s, back_of_topic=flow.back_of_topic_s))
@@ -139,13 +146,13 @@ class Service:
         """Until `stop`. Raises MustRestart (in an ExceptionGroup) if the broker refuses to go on with us."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
+                self._tasks, parts = tasks, self.parts
                 for duty in (
                     self._index.run(),
                     self._intake.run(),
                     self._dispatcher.run(),
                     self._settling.run_appends(),
-                    self._commit(),
+                    self._commit() if parts.committing is None else parts.committing.run(self.consumer.fence),
                     self._tick(),
                     self._tell_overdue(),
                     self._greet(),
@@ -186,6 +193,7 @@ class Service:
 
     def assigned(self, partitions: Sequence[Assigned]) -> None:
         self.joined = True
+        self._rebalanced("assigned", partitions)
         for one in partitions:
             self._partitions.assign(one)
         self._index.assigned([one.partition for one in partitions])
@@ -194,11 +202,16 @@ class Service:
             numbers = sorted(one.partition for one in partitions)
             self._log.info("partitions.assigned", partitions=numbers, protocol=self.consumer.protocol)
 
+    def _rebalanced(self, what: str, partitions: Sized) -> None:
+        if partitions:
+            self.parts.metrics.rebalances.labels(what).inc()
+
     def received(self, records: Sequence[Taken]) -> None:
         self._intake.add(records)
         self._pause()
 
     def lost(self, partitions: Collection[int]) -> None:
+        self._rebalanced("lost", partitions)
         self._log.warning("partitions.lost", partitions=sorted(partitions))
         self._forget(partitions)
 
@@ -208,18 +221,34 @@ class Service:
         self._be_patient_no_more(self._backlog.drop_waiting(partitions))
         if not self._stopping:
             await self._backlog.quiet_within(partitions, self._timing.release_within_s)
-        progress = {} if self._failed else self._partitions.progress(partitions)
+        progress = {} if self._failed else await self._last_progress(partitions)
         self._forget(partitions)
+        self._rebalanced("released", partitions)
         if partitions:
             self._log.info("partitions.released", partitions=sorted(partitions))
         return progress
+
+    async def _last_progress(self, partitions: Collection[int]) -> Mapping[int, Position]:
+        """What is left to commit, if it was not committed with what it is about."""
+        if (committing := self.parts.committing) is None:
+            return self._partitions.progress(partitions)
+        if not await committing.finish(partitions, _COMMIT_S):
+            self._log.warning("partitions.released_unfinished", partitions=sorted(partitions))
+        return {}
 
     def committed(self, positions: Mapping[int, int]) -> None:
         self._partitions.committed(positions)
         self._end_commit(well=True)
 
-    def ends(self, offsets: Mapping[int, int]) -> None:
-        self._partitions.ends(offsets)
+    def ends(self, offsets: Mapping[int, int], asked_at: float) -> None:
+        self._partitions.ends(offsets, asked_at)
+
+    def missed(self, gap: Gap) -> None:
+        """Retention, or somebody, took them away: no plan of theirs is ever made true, and nobody else will say so."""
+        self.parts.metrics.missed.inc(gap.end - gap.first)
+        self._log.error(
+            "plans.missed", topic=self.parts.topic, partition=gap.partition, first=gap.first, behind_last=gap.end
+        )
 
     def commit_failed(self, code: str) -> None:
         self._end_commit(well=False)
@@ -300,9 +329,17 @@ class Service:
             await self._settling.tell_overdue()
             await asyncio.sleep(_TICK_S)
 
+    def _oldest_age(self, oldest_ms: int | None) -> float:
+        """Of what was taken; and as long as the broker is silent, something may wait that was appended since."""
+        now = time.time()
+        silent = now - self.consumer.heard_at if self._partitions.numbers and self.consumer.heard_at else 0.0
+        known = 0.0 if oldest_ms is None else max(0.0, now - oldest_ms / 1000)
+        return max(known, silent if silent > BROKER_SILENT_S else 0.0)
+
     def _measure(self) -> None:
         metrics, oldest = self.parts.metrics, self._partitions.oldest_ms()
-        metrics.oldest_unsettled_age.set(0 if oldest is None else max(0.0, time.time() - oldest / 1000))
+        metrics.heard.set(self.consumer.heard_at)
+        metrics.oldest_unsettled_age.set(self._oldest_age(oldest))
         metrics.in_flight.set(self._partitions.in_work())
         metrics.frontier_gap.set(self._partitions.gap())
         metrics.waiting.set(self._patience.outage)

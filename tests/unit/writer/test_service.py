@@ -8,14 +8,17 @@ from typing import Any, cast
 import httpx2
 import pytest
 
+from ops.waiting import HANGS_AFTER_S
 from schemas.codec import single_object
 from schemas.records import PlannedWriteback, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id, make_plan
 from tests.unit.writer.workbench import FakeOutbox, SureFacts, make_pool, make_record
+from writer.core.lanes import WindowLimits
 from writer.dataverse_pool import Pool
 from writer.kafka_consumer import Assigned, Position
 from writer.metrics import Metrics
+from writer.partitions import Partitions
 from writer.service import Parts, Service, Timing
 from writer.settings import FlowSettings
 from writer.work import Work
@@ -49,6 +52,9 @@ def a_service(*, release_within_s: float = 5.0, commit_interval_s: float = 0.2, 
         SureFacts(pool),
         FakeOutbox(),  # type: ignore[arg-type]
         single_object(PlannedWriteback),
+        "planned-writebacks",
+        Partitions(WindowLimits()),
+        None,
         nothing_to_read,
         single_object(WritebackResult),
         Metrics(),
@@ -148,7 +154,7 @@ def test_W1_a_commit_that_failed_is_made_again_and_not_at_once(monkeypatch: pyte
         service.commit_failed("REBALANCE_IN_PROGRESS")
         await turns(20)
         assert len(commits) == 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS_AFTER_S):
             while len(commits) < 2:  # noqa: ASYNC110  a pause of the service itself
                 await asyncio.sleep(0.001)
         assert commits[0] == commits[1]
