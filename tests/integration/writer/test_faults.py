@@ -342,7 +342,7 @@ def test_W7_what_a_person_changed_during_an_outage_is_not_adopted_as_the_baselin
     topic.publish(plan)
     with running_writer(writer_env(simulator, topic.bootstrap)) as writer:
         wait_until(
-            lambda: writer.metric("writeback_requests_total", **{"class": "unknown", "operation": "write"}),
+            lambda: writer.metric("writeback_requests_total", **{"class": "ambiguous", "operation": "write"}),
             what="tried",
         )
         simulator.edit(QUEUE_ITEMS, item, {"medx_notes": "called them myself"})
