@@ -13,6 +13,7 @@ from schemas.rights import writer_rights
 from schemas.topics import Topics
 from tests.unit.writer.workbench import make_record
 from writer.core.ledger import Commit
+from writer.errors import MustRestart
 from writer.kafka_producer import Outgoing
 from writer.kafka_transactions import Aborted, Committed, Ending, GivenUp, TransactionalProducer, ending_of
 
