@@ -103,7 +103,7 @@ class Publisher:
         at all; without records the progress is not committed.
 
         Raises NotPublished, naming the broker's errors, if any record was not acknowledged; Misconfigured if a right is
-        missing; and Abandoned if the broker does not take the progress from this member: then nothing stands.
+        missing; Abandoned if the broker does not take the progress from this member: then nothing stands.
         """
         if not records:
             return []

@@ -17,13 +17,11 @@ from prometheus_client import CollectorRegistry
 from planner.app import Handle, make_app
 from planner.batch import Desk, Placement
 from planner.bulk import BulkReader
-from planner.core.placed import raised_from
 from planner.core.resolution import Crm
 from planner.errors import Stuck
 from planner.fence import Fence
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
-from planner.oldest import oldest_plans
 from planner.pins import MemoryPins, Pins
 from planner.positions import Positions
 from planner.publisher import Publisher
@@ -36,12 +34,14 @@ from schemas import environment
 from schemas.broker import BrokerUnavailable, BrokerView
 from schemas.codec import Codec
 from schemas.environment import Misconfigured
+from schemas.placed import check_placement
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.registry import RegistryUnavailable, SchemaRefused, codec
 from schemas.rights import planner_rights
 from schemas.topic_watch import TopicWatch
 from schemas.topics import TopicFacts
 from telemetry.endpoint import Endpoint, Verdict
+from telemetry.librdkafka import client_log
 
 log: Any = structlog.get_logger("planner")
 
@@ -77,11 +77,12 @@ class Prepared:
 
 
 def prepare(settings: PlannerSettings) -> Prepared:
-    """Raises Misconfigured with every problem of mapping, topics and registry at once, BrokerUnavailable and
-    RegistryUnavailable if those could not be asked."""
+    """Raises Misconfigured with every problem of mapping, topics and registry at once, those that could not be asked
+    included; BrokerUnavailable or RegistryUnavailable if nothing else is wrong."""
     problems = environment.unreadable_files(settings)
     if problems:
         raise Misconfigured(problems)
+    unanswered: list[BrokerUnavailable | RegistryUnavailable] = []
     crm = broker = found = codecs = None
     topics = settings.broker.topics
     try:
@@ -94,6 +95,8 @@ def prepare(settings: PlannerSettings) -> Prepared:
         found = broker.checked(timeout_s=LONGEST_SILENCE_S / 2)
     except Misconfigured as error:
         problems += error.problems
+    except BrokerUnavailable as error:
+        unanswered.append(error)
     try:
         codecs = (
             codec(CallOutcome, topics.call_outcomes.name, settings.registry),
@@ -101,16 +104,14 @@ def prepare(settings: PlannerSettings) -> Prepared:
         )
     except SchemaRefused as error:
         problems.append(str(error))
-    if not problems and found and codecs:
-        oldest = oldest_plans(settings.broker, codecs[1], partitions=found.partitions, group_id=settings.group_id)
-        if fewer := raised_from(oldest, found.partitions):
-            problems.append(
-                f"topic {topics.planned_writebacks.name} has {found.partitions} partitions, and its plans were placed "
-                f"when it had {fewer}: most queue items have moved, so order and the one plan of a session are not safe"
-                "; see docs/deploy.md, Raising the partition count"
-            )
+    except RegistryUnavailable as error:
+        unanswered.append(error)
+    if unanswered and not problems:
+        raise unanswered[0]
+    problems += [f"not checked: {error}" for error in unanswered]
     if problems or crm is None or broker is None or found is None or codecs is None:
         raise Misconfigured(problems)
+    check_placement(settings.broker, found.partitions, codecs[1], group=settings.group_id, log=client_log("planner"))
     return Prepared(settings, crm, broker, found, *codecs)
 
 

@@ -19,7 +19,7 @@ from schemas.connection import BrokerSettings
 from tests.brokers.kafka import RealKafka
 
 ROOT = Path(__file__).parents[3]
-MAPPING_FILE = ROOT / "planner" / "mapping.example.json"
+MAPPING_FILE = ROOT / "ops" / "demo" / "mapping.json"
 REAL_CALLS = ROOT.parent / "shared" / "data" / "bank-marketing.csv"
 SESSIONS = 2_000
 ITEMS = 1_250  # at least so many sessions in the file's first rows

@@ -14,7 +14,7 @@ from schemas.records import CallOutcome
 from schemas.topics import Topics
 from tests.factories import an_id, make_baseline, make_outcome
 
-EXAMPLE = Path(__file__).parents[3] / "planner" / "mapping.example.json"
+EXAMPLE = Path(__file__).parents[3] / "ops" / "demo" / "mapping.json"
 CODEC = single_object(CallOutcome)
 AN_HOUR_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 

@@ -230,7 +230,7 @@ def test_identities_are_written_as_the_writer_reads_them(monkeypatch: pytest.Mon
 
 
 def test_the_mapping_arrives_as_it_was_reviewed_and_restarts_the_planner_when_it_changes(tmp_path: Path) -> None:
-    example = ROOT / "planner" / "mapping.example.json"
+    example = ROOT / "ops" / "demo" / "mapping.json"
     manifests = rendered("full", f"--set-file=mapping.content={example}")
     content = of_kind(manifests, "ConfigMap")["planner"]["data"]["mapping.json"]
     assert content == example.read_text()
