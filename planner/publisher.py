@@ -66,9 +66,12 @@ class Publisher:
     ) -> None:
         self._delivery_timeout_s = delivery_timeout_s
         self._transactional_id = transactional_id
+        config = broker.producer_config()
         self._producer = Producer(
-            broker.producer_config()
+            config
             | {
+                # librdkafka refuses a transaction that may be over before a request is given up.
+                "socket.timeout.ms": min(int(config["socket.timeout.ms"]), round(delivery_timeout_s * 1000)),
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": round(delivery_timeout_s * 1000),
                 "delivery.timeout.ms": round(delivery_timeout_s * 1000),
