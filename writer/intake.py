@@ -19,6 +19,7 @@ from schemas.headers import Reason
 from schemas.records import PlannedWriteback
 from schemas.registry import RegistryUnavailable
 from writer.kafka_consumer import Taken
+from writer.kafka_producer import PartitionLost
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.partitions import Partitions
@@ -128,7 +129,10 @@ class Intake:
             self._spawn(self._reject(record, epoch, plan))
 
     async def _reject(self, record: Taken, epoch: int, reasons: Sequence[Reason]) -> None:
-        await self._outbox.rejected(record, reasons)
+        try:
+            await self._outbox.rejected(record, reasons)
+        except PartitionLost:
+            return
         self._metrics.rejected.inc()
         codes = [reason.code for reason in reasons]
         self._log.warning("record.rejected", partition=record.partition, offset=record.offset, reasons=codes)

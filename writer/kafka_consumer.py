@@ -81,6 +81,16 @@ class Taken:
     timestamp_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The consumer group's generation, for a transaction, and the epochs of the partitions that are ours at least since
+    then. If one was taken away since, the broker refuses the generation.
+    """
+
+    group: Any
+    epochs: Mapping[int, int]
+
+
 class Listener(Protocol):
     """What the consumer thread tells the event loop; called on the loop, in order."""
 
@@ -127,6 +137,7 @@ class ConsumerOptions:
             "enable.partition.eof": True,  # offsets at the end of a log may hold no record: this says when it is read
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",  # copies of requeued plans, and offsets that are not undecided
             "allow.auto.create.topics": False,
             "max.poll.interval.ms": self.max_poll_interval_ms,
             "queued.max.messages.kbytes": 16_384,  # B3: what librdkafka fetches ahead
@@ -172,6 +183,7 @@ class ConsumerThread:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self.protocol: GroupProtocol = options.protocol or "consumer"
+        self._fence = Fence(None, {})
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._epochs: dict[int, int] = {}
@@ -199,6 +211,10 @@ class ConsumerThread:
     def commit(self, positions: Mapping[int, Position]) -> None:
         """Commit in the background. A failure is told to the listener; the next commit covers it."""
         self._orders.put(lambda consumer: self._commit_in_background(consumer, positions))
+
+    def fence(self) -> Fence:
+        """As the thread last knew it; may be called from anywhere."""
+        return self._fence
 
     async def close(self) -> None:
         """Give everything up: the listener is asked to release all partitions, its progress is committed."""
@@ -239,12 +255,21 @@ class ConsumerThread:
             return
         self.turns += 1
         self.turned_at = time.monotonic()
+        self._take_generation(consumer)
         records, errors = self._split(messages)
         if records:
             self._tell(self._listener.received, records)
         self._tell_ends(consumer)
         for failure in errors:
             self._judge(failure)
+
+    def _take_generation(self, consumer: Consumer) -> None:
+        """Only here: asked for from another thread while this one polls, librdkafka and Python wait for each other.
+
+        It takes no new generation before `_on_revoke` and `_on_lost` have let go of the partitions: it never is newer
+        than `_epochs`.
+        """
+        self._fence = Fence(consumer.consumer_group_metadata(), dict(self._epochs))
 
     def _tell_ends(self, consumer: Consumer) -> None:
         """After what was received, so that an end is never heard of before its records. Nothing is heard of partitions
@@ -407,6 +432,7 @@ class ConsumerThread:
             self._next.pop(partition, None)
             self._read_up_to.pop(partition, None)
         self._paused -= frozenset(partitions)
+        self._fence = Fence(self._fence.group, dict(self._epochs))
 
     def _tell(self, heard: Callable[[Any], None], what: Any) -> None:
         self._loop.call_soon_threadsafe(heard, what)

@@ -150,7 +150,17 @@ class Metrics:
             registry=registry,
         )
         self.commit_failures = Counter(
-            "writeback_commit_failures_total", "Commits the broker did not take.", ["code"], registry=registry
+            "writeback_commit_failures_total",
+            "Commits and transactions that the broker did not take.",
+            ["code"],
+            registry=registry,
+        )
+        self.broker_waits = Counter(
+            "writeback_broker_waits_total",
+            "Calls to the broker that had to be made again, because it was away or slow: one a second and more while "
+            "it is.",
+            ["code"],
+            registry=registry,
         )
         self.waiting = Gauge(
             "writeback_outage", "1 while most plans fail and everything waits for Dataverse.", registry=registry

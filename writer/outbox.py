@@ -15,7 +15,7 @@ from schemas.topics import Topics
 from writer.core.history import settled_as
 from writer.errors import RecordTooLarge
 from writer.kafka_consumer import Taken
-from writer.kafka_producer import Publisher
+from writer.kafka_producer import Headers, Outgoing, Publisher
 from writer.results_index import NOT_FINAL
 from writer.work import Work
 
@@ -32,31 +32,43 @@ class Outbox:
         self._name = name
         self._write = write
 
-    async def result(self, work: Work, result: WritebackResult) -> None:
-        """Returns when the result is acknowledged. Raises MustRestart."""
+    async def result(self, work: Work, result: WritebackResult, *, settles: bool) -> None:
+        """Returns when the result is acknowledged. Raises MustRestart, PartitionLost."""
         topic = self._topics.writeback_results if self._write else self._topics.writeback_dry_run
         settled = settled_as(result) or NOT_FINAL
         beside = [(headers.SETTLED_AS, settled.encode())]
         if work.traceparent:
             beside.append((headers.TRACEPARENT, work.traceparent))
         await self._publisher.publish(
-            topic.name, work.partition, key=work.session_id.encode(), value=self._codec.encode(result), headers=beside
+            Outgoing(
+                topic.name,
+                work.partition,
+                work.session_id.encode(),
+                self._codec.encode(result),
+                beside,
+                about=work.record,
+                settles=settles,
+            )
         )
 
     async def again(self, work: Work, *, count: int, at: datetime) -> int:
-        """The plan's own bytes behind everything else; returns the copy's offset. Raises MustRestart."""
+        """The plan's own bytes behind everything else; returns the copy's offset. Raises MustRestart, PartitionLost."""
         return await self._publisher.publish(
-            self._topics.planned_writebacks.name,
-            work.partition,
-            key=work.record.key,
-            value=work.record.value,
-            headers=headers.requeued(work.record.headers, count=count, at=at, first_ms=work.first_appended_ms),
+            Outgoing(
+                self._topics.planned_writebacks.name,
+                work.partition,
+                work.record.key,
+                work.record.value,
+                headers.requeued(work.record.headers, count=count, at=at, first_ms=work.first_appended_ms),
+                about=work.record,
+                settles=False,  # it is passed when the copy has been read
+            )
         )
 
     async def rejected(self, record: Taken, reasons: Sequence[headers.Reason]) -> None:
         """The original bytes, with the reasons beside them; the reasons alone if the broker does not take so much.
 
-        Raises MustRestart.
+        Raises MustRestart, PartitionLost.
         """
         if not self._write:
             return
@@ -65,14 +77,16 @@ class Outbox:
         signed = [(headers.REJECTED_BY, self._name.encode()), (headers.REJECTED_FROM, where)]
         beside = [headers.reasons_header(reasons), *signed]
         rejected = self._topics.planned_writebacks_rejected.name
+
+        def aside(key: bytes | None, value: bytes | None, headers: Headers) -> Outgoing:
+            return Outgoing(rejected, record.partition, key, value, headers, about=record, settles=True)
+
         try:
-            await self._publisher.publish(
-                rejected, record.partition, key=record.key, value=record.value, headers=[*record.headers, *beside]
-            )
+            await self._publisher.publish(aside(record.key, record.value, [*record.headers, *beside]))
         except RecordTooLarge:
             key = record.key if len(record.key or b"") <= _LONGEST_KEY else None
             beside = [headers.reasons_header([*reasons, _TOO_LARGE]), *signed]
-            await self._publisher.publish(rejected, record.partition, key=key, value=b"", headers=beside)
+            await self._publisher.publish(aside(key, b"", beside))
 
 
 _LONGEST_KEY = 1024

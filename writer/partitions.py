@@ -139,6 +139,22 @@ class Partitions:
             self._held[commit.partition].sent = commit
         return {commit.partition: Position(commit.offset, commit.metadata) for commit in commits}
 
+    def commits_as_if(self, settling: Mapping[int, Collection[int]], epochs: Mapping[int, int]) -> list[Commit]:
+        """Of partitions that are ours both here and for the consumer (`epochs` are its): what has changed, with these
+        offsets as if they were settled; of each partition in `settling` something, so that it is fenced.
+        """
+        ours = {p for p, held in self._held.items() if epochs.get(p) == held.thread_epoch}
+        return [c for c in self._ledger.commits(settling, always=settling) if c.partition in ours]
+
+    def settled_with(self, settling: Mapping[int, Collection[int]], commits: Collection[Commit]) -> None:
+        """The broker has committed these, and with them the words about what they settle."""
+        ours = {commit.partition: commit for commit in commits}
+        for partition, commit in ours.items():
+            if (epoch := self._ledger.epoch(partition)) is not None:
+                for offset in settling.get(partition, ()):
+                    self._ledger.settle(partition, offset, epoch)
+                self._ledger.committed(commit)
+
     def committed(self, offsets: Mapping[int, int]) -> None:
         """The broker has these; the newest commit counts as acknowledged if its offset is."""
         for partition, offset in offsets.items():

@@ -32,8 +32,8 @@ from schemas.codec import Codec
 from schemas.records import PlannedWriteback, WritebackResult
 from schemas.topic_watch import TopicWatch
 from writer.backlog import Backlog
+from writer.committing import Committing
 from writer.core import results
-from writer.core.lanes import WindowLimits
 from writer.core.patience import Patience, PatienceLimits
 from writer.core.replies import Kind
 from writer.dataverse_facts import Facts, FactsUnavailable
@@ -64,6 +64,9 @@ class Parts:
     facts: Facts
     outbox: Outbox
     codec: Codec[PlannedWriteback]
+    partitions: Partitions
+    committing: Committing | None
+    """None for a broker without transactions: then results and offsets go each by themselves."""
     read_results: Read
     result_codec: Codec[WritebackResult]
     metrics: Metrics
@@ -88,7 +91,7 @@ class Service:
         self.parts = parts
         self._timing = timing
         self._watch = watch
-        self._partitions = Partitions(WindowLimits(plans=flow.window, plans_per_partition=max(1, flow.window // 2)))
+        self._partitions = parts.partitions
         self._index = ResultsIndex(parts.read_results, parts.result_codec, loaded=self._results_were_read)
         self._backlog = Backlog(lambda work: self._settling.may_start(work))
         self._patience = Patience(PatienceLimits(longest_pause=flow.max_pause_s, back_of_topic=flow.back_of_topic_s))
@@ -139,13 +142,13 @@ class Service:
         """Until `stop`. Raises MustRestart (in an ExceptionGroup) if the broker refuses to go on with us."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
+                self._tasks, parts = tasks, self.parts
                 for duty in (
                     self._index.run(),
                     self._intake.run(),
                     self._dispatcher.run(),
                     self._settling.run_appends(),
-                    self._commit(),
+                    self._commit() if parts.committing is None else parts.committing.run(self.consumer.fence),
                     self._tick(),
                     self._tell_overdue(),
                     self._greet(),
@@ -208,11 +211,19 @@ class Service:
         self._be_patient_no_more(self._backlog.drop_waiting(partitions))
         if not self._stopping:
             await self._backlog.quiet_within(partitions, self._timing.release_within_s)
-        progress = {} if self._failed else self._partitions.progress(partitions)
+        progress = {} if self._failed else await self._last_progress(partitions)
         self._forget(partitions)
         if partitions:
             self._log.info("partitions.released", partitions=sorted(partitions))
         return progress
+
+    async def _last_progress(self, partitions: Collection[int]) -> Mapping[int, Position]:
+        """What is left to commit, if it was not committed with what it is about."""
+        if (committing := self.parts.committing) is None:
+            return self._partitions.progress(partitions)
+        if not await committing.finish(partitions, _COMMIT_S):
+            self._log.warning("partitions.released_unfinished", partitions=sorted(partitions))
+        return {}
 
     def committed(self, positions: Mapping[int, int]) -> None:
         self._partitions.committed(positions)

@@ -248,6 +248,12 @@ class WriterSettings(Environment):
     flow: FlowSettings = Field(
         default_factory=lambda: FlowSettings.model_validate({}), description="How much is in flight."
     )
+    transactions: bool = Field(
+        default=True,
+        description="Commit results, requeued plans and offsets in one Kafka transaction under the consumer group's "
+        "generation, so that a writer that lost its partitions cannot say anything about them. "
+        "Off only for the embedded broker, which has none.",
+    )
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[A-Za-z0-9._-]{1,200}$",

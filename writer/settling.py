@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -25,6 +26,7 @@ from writer.core.replies import Meaning, lost
 from writer.core.results import Telling
 from writer.emitter import AlreadySettled, Done, Later, Verdict
 from writer.errors import RecordTooLarge
+from writer.kafka_producer import PartitionLost
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.partitions import Partitions
@@ -155,8 +157,12 @@ class Settling:
     async def settle(self, work: Work, result: WritebackResult) -> None:
         """Raises MustRestart: then nothing is settled."""
         work.last_word = True
-        async with work.one_word_at_a_time:
-            await self._outbox.result(work, result)
+        try:
+            async with work.one_word_at_a_time:
+                await self._outbox.result(work, result, settles=True)
+        except PartitionLost:
+            self._lost(work)
+            return
         self._note(work, result)
         self._count(work, result)
         if has_landed(result):
@@ -167,6 +173,12 @@ class Settling:
         else:
             self._patience.answered(work.session_id, time.monotonic())
         self._settled(work, result.status)
+
+    def _lost(self, work: Work) -> None:
+        """The broker knows before the consumer has said so: whoever has the partition now tells what became of it."""
+        work.dropped = True
+        self._patience.forget(work.session_id)
+        self._backlog.finished(work)
 
     def _note(self, work: Work, result: WritebackResult) -> None:
         """A dry run settles nothing for others to know."""
@@ -234,7 +246,8 @@ class Settling:
                 "plan.resume_needed", session_id=work.session_id, attempts=result.attempts, why=result.message
             )
             self._metrics.outcomes.labels(result.status, "").inc()
-            await self._outbox.result(work, result)
+            with suppress(PartitionLost):
+                await self._outbox.result(work, result, settles=False)
 
     def _has_final_result(self, work: Work) -> bool:
         history = self.history(work) if work.look_back else None
@@ -277,6 +290,8 @@ class Settling:
                     copy = await self._outbox.again(work, count=count, at=at)
                 except RecordTooLarge:
                     await self._ask_a_person_instead(work)
+                    continue
+                except PartitionLost:
                     continue
                 self._metrics.requeues.inc()
                 self._partitions.moved(work, copy)

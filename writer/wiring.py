@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import signal
-from collections.abc import AsyncIterator
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
@@ -14,12 +17,16 @@ import structlog
 from schemas.broker import BrokerView
 from schemas.connection import BrokerSettings
 from schemas.environment import Misconfigured, unreadable_files
+from schemas.placed import check_placement
 from schemas.records import PlannedWriteback, WritebackResult
 from schemas.registry import codec
 from schemas.rights import writer_rights
 from schemas.topic_watch import TopicWatch
 from schemas.topics import TopicSpec
 from telemetry.endpoint import Endpoint
+from telemetry.librdkafka import client_log
+from writer.committing import Committing
+from writer.core.lanes import WindowLimits
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.dataverse import DataverseClient
 from writer.dataverse_facts import Facts
@@ -28,12 +35,15 @@ from writer.health import Health
 from writer.identity import token_source
 from writer.kafka_consumer import ConsumerOptions, ConsumerThread
 from writer.kafka_producer import BrokerPublisher
+from writer.kafka_transactions import TransactionalProducer
 from writer.metrics import Metrics
 from writer.outbox import Outbox
+from writer.partitions import Partitions
 from writer.results_index import Read, reading
 from writer.service import Parts, Service, Timing
 from writer.settings import DataverseSettings, WriterSettings
 
+_SAY_AGAIN_S = 10.0
 VERSION = version("dataverse-writeback")
 CHECK_S = 15.0
 """How long the broker may take at a start to say what its topics are."""
@@ -97,12 +107,18 @@ async def run(settings: WriterSettings) -> None:
     """The writer until SIGTERM or SIGINT. Raises Misconfigured, UnfitTopics, BrokerUnavailable, MustRestart."""
     broker = view_of_broker(settings)
     found = await asyncio.to_thread(broker.checked, timeout_s=CHECK_S)
+    await asyncio.to_thread(_check_placement, settings, found.partitions)
     watch = TopicWatch(broker, found, service="writer", every_s=settings.broker.check_topics_every_s)
     async with running(settings, watch) as service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stop)
         await service.run()
+
+
+def _check_placement(settings: WriterSettings, partitions: int) -> None:
+    plans = codec(PlannedWriteback, settings.broker.topics.planned_writebacks.name, settings.registry)
+    check_placement(settings.broker, partitions, plans, group=settings.group, log=client_log("writer"))
 
 
 @asynccontextmanager
@@ -115,10 +131,10 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
         pool = build_pool(settings, metrics)
         closing.push_async_callback(pool.close)
         facts = build_facts(settings, pool)
-        publisher = BrokerPublisher(
-            settings.broker.producer_config(), on_wait=lambda code: log.warning("broker.waiting", code=code)
-        )
-        closing.push_async_callback(publisher.close, within_s=5.0)
+        window = settings.flow.window
+        partitions = Partitions(WindowLimits(plans=window, plans_per_partition=max(1, window // 2)))
+        publisher = _publisher(settings, partitions, metrics)
+        closing.push_async_callback(publisher.close)
         name = f"{VERSION} {settings.instance_id}"
         results_topic = topics.writeback_results if settings.write else topics.writeback_dry_run
         plan_codec, result_codec = await asyncio.gather(
@@ -127,7 +143,18 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
         )
         outbox = Outbox(publisher, topics, result_codec, name=name, write=settings.write)
         service = Service(
-            Parts(pool, facts, outbox, plan_codec, _read_results(settings), result_codec, metrics, name),
+            Parts(
+                pool=pool,
+                facts=facts,
+                outbox=outbox,
+                codec=plan_codec,
+                partitions=partitions,
+                committing=publisher if isinstance(publisher, Committing) else None,
+                read_results=_read_results(settings),
+                result_codec=result_codec,
+                metrics=metrics,
+                name=name,
+            ),
             settings.flow,
             Timing(
                 settings.consumer.commit_interval_s, settings.consumer.release_within_s, settings.flow.stop_within_s
@@ -160,9 +187,43 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
     log.info("service.stopped")
 
 
+def _publisher(settings: WriterSettings, partitions: Partitions, metrics: Metrics) -> BrokerPublisher | Committing:
+    waits = BrokerWaits(metrics)
+    if not settings.transactions:
+        return BrokerPublisher(settings.broker.producer_config(), on_wait=waits.waited)
+    producer = TransactionalProducer(
+        settings.broker.producer_config(),
+        f"{settings.group}-{settings.instance_id}-{uuid.uuid4().hex[:8]}",
+        settings.broker.topics.planned_writebacks.name,
+        on_wait=waits.waited,
+    )
+    return Committing(producer, partitions, interval_s=settings.consumer.commit_interval_s, aborted=waits.aborted)
+
+
+class BrokerWaits:
+    """Counts what the broker keeps waiting, and says it now and then. From any thread."""
+
+    def __init__(self, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._said_at = -math.inf
+        self._log = structlog.get_logger("writer")
+
+    def waited(self, code: str) -> None:
+        self._metrics.broker_waits.labels(code).inc()
+        if self._clock() - self._said_at >= _SAY_AGAIN_S:
+            self._said_at = self._clock()
+            self._log.warning("broker.waiting", code=code)
+
+    def aborted(self, code: str) -> None:
+        """A transaction came to nothing; what was in it goes out again, as far as it is ours."""
+        self._metrics.commit_failures.labels(code).inc()
+        self._log.warning("transaction.aborted", code=code)
+
+
 def _read_results(settings: WriterSettings) -> Read:
     """In a dry run too: what landed before is known to it."""
-    config = settings.broker.client_config() | {"group.id": settings.group}  # a group that it may read with
+    config = settings.broker.consumer_config() | {"group.id": settings.group}  # a group that it may read with
     return reading(config, settings.broker.topics.writeback_results.name)
 
 

@@ -85,6 +85,7 @@ class System:
             # A killed writer's partitions are handed out again after this; Kafka's default would be most of the demo.
             "WRITER_CONSUMER__SESSION_TIMEOUT_MS": "3000",
             "WRITER_CONSUMER__HEARTBEAT_INTERVAL_MS": "500",
+            "WRITER_TRANSACTIONS": str(self._broker.check_policies).lower(),  # the embedded broker has none
             **self._shared_env("WRITER"),
         }
 

@@ -17,8 +17,8 @@ import base64
 import binascii
 import zlib
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 METADATA_LIMIT = 4096
 """What the broker accepts (offset.metadata.max.bytes), in bytes."""
@@ -119,7 +119,7 @@ class Ledger:
                 of.early[offset] = at
             of.newest = max(of.newest, at)
         of.arrived += 1
-        self._advance(of)
+        _advance(of)
         return not known
 
     def remembers(self, partition: int, offset: int) -> bool:
@@ -131,11 +131,8 @@ class Ledger:
         of = self._partitions.get(partition)
         if of is None or of.epoch != epoch:
             return False
-        if of.unsettled.pop(offset, None) is not None:
-            of.together.pop(offset, None)
-            of.early.pop(offset, None)
-            of.latest = None
-            self._advance(of)
+        if _settle(of, offset):
+            _advance(of)
         return True
 
     def settle_together(self, partition: int, offsets: Sequence[int], epoch: int) -> None:
@@ -144,12 +141,18 @@ class Ledger:
         if of is None or of.epoch != epoch:
             return
         of.together |= dict.fromkeys((offset for offset in offsets if offset in of.unsettled), max(offsets))
-        self._advance(of)
+        _advance(of)
 
-    def commits(self) -> list[Commit]:
-        """What has changed since `committed` was last called, one for each partition that has news."""
-        found = [self._commit(number, of) for number, of in self._partitions.items() if of.frontier is not None]
-        return [commit for commit in found if commit != self._partitions[commit.partition].committed]
+    def commits(
+        self, settling: Mapping[int, Collection[int]] | None = None, *, always: Collection[int] = ()
+    ) -> list[Commit]:
+        """What has changed since `committed` was last called, one for each partition that has news; for partitions in
+        `always` without news too. `settling`: offsets, by partition, as if they were settled: they are, once the commit
+        is acknowledged.
+        """
+        as_if = {number: _with(of, (settling or {}).get(number, ())) for number, of in self._partitions.items()}
+        found = [self._commit(number, of) for number, of in as_if.items() if of.frontier is not None]
+        return [c for c in found if c.partition in always or c != self._partitions[c.partition].committed]
 
     def committed(self, commit: Commit) -> None:
         """The broker has acknowledged this commit."""
@@ -191,13 +194,33 @@ class Ledger:
             of.latest = Commit(number, frontier, encode_settled(frontier, settled, limit=self._metadata_limit))
         return of.latest
 
-    @staticmethod
-    def _advance(of: _Partition) -> None:
-        while _passes_together(of):
-            of.latest = None
-        frontier = next(iter(of.unsettled), of.position)
-        if frontier != of.frontier:
-            of.frontier, of.latest = frontier, None
+
+def _settle(of: _Partition, offset: int) -> bool:
+    if of.unsettled.pop(offset, None) is None:
+        return False
+    of.together.pop(offset, None)
+    of.early.pop(offset, None)
+    of.latest = None
+    return True
+
+
+def _advance(of: _Partition) -> None:
+    while _passes_together(of):
+        of.latest = None
+    frontier = next(iter(of.unsettled), of.position)
+    if frontier != of.frontier:
+        of.frontier, of.latest = frontier, None
+
+
+def _with(of: _Partition, settled: Collection[int]) -> _Partition:
+    """A partition as it is once these offsets are settled."""
+    if not settled:
+        return of
+    then = replace(of, unsettled=of.unsettled.copy(), together=of.together.copy(), early=of.early.copy())
+    for offset in settled:
+        _settle(then, offset)
+    _advance(then)
+    return then
 
 
 def _known(of: _Partition, offset: int) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 from aiohttp import web
 
 from simulator.oplog import Entry, OperationLog, Where
-from simulator.server.control.desk import ControlError, Desk, Routes
 from simulator.schema import Column, Kind, Table
 from simulator.schema.model import LOOKUPS
+from simulator.server.control.desk import ControlError, Desk, Routes
 from simulator.service import shown
 from simulator.store import Row
 

@@ -64,7 +64,7 @@ def test_P1_the_pins_recover_from_a_planned_topic_that_was_really_cleaned(kafka,
     given_to(kafka, prefix, given)
     given_to(kafka, prefix, more := outcomes(5, start=300))
     wait_until_planned(kafka, prefix, given + more)
-    assert published(kafka.bootstrap, topic) == end + 5
+    assert len([each for each in read(kafka.bootstrap, topic) if each.offset() >= end]) == 5
     assert {len(each) for each in plans(kafka.bootstrap, prefix=prefix).values()} == {1}
 
 
@@ -111,7 +111,7 @@ def test_P5_a_planner_that_joins_while_outcomes_wait_loses_none_and_every_commit
     assert lost(kafka.bootstrap, given, prefix=prefix) == set()
     assert {len(each) for each in plans(kafka.bootstrap, prefix=prefix).values()} == {1}
     # What the naive one has in hand while its partition goes is planned by both; ours knows it by its pin.
-    assert (published(kafka.bootstrap, prefix + "planned-writebacks") > len(given)) is (agent == "naive")
+    assert (len(read(kafka.bootstrap, prefix + "planned-writebacks")) > len(given)) is (agent == "naive")
 
 
 def test_P5_gaps_of_the_topic_itself_do_not_hold_up_the_commit(kafka, start_planner):
@@ -161,7 +161,7 @@ def test_pins_on_disk_recover_only_what_is_new(kafka, start_planner, tmp_path):
     fourth = start_planner(prefix, "fourth", **on_disk)
     wait_until_planned(kafka, prefix, given + more)
     assert fourth.events(event="planner.ready")[0]["recovered"] == 0
-    assert published(kafka.bootstrap, prefix + "planned-writebacks") == 210
+    assert len(read(kafka.bootstrap, prefix + "planned-writebacks")) == 210
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])

@@ -90,7 +90,8 @@ def read(bootstrap: str, topic: str) -> list[Message]:
 
 
 def published(bootstrap: str, topic: str = "planned-writebacks") -> int:
-    """How many records the topic has got, without reading them."""
+    """How many offsets the topic has given out, without reading it: its records, and on a real broker the marks of
+    transactions."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "watermarks"})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions

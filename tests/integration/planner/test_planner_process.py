@@ -71,6 +71,7 @@ def test_it_says_where_it_listens_and_whether_it_lives_and_is_ready(embedded_kaf
         "recovered": True,
         "recovery_remaining": 0,
         "partitions": 6,
+        "waiting_for": [],
     }
     assert "planner_build_info" in ask(planner, "/metrics")
     assert planner.stop() == 0

@@ -19,7 +19,10 @@ TOPIC = "planned-writebacks"
 def publisher(embedded_kafka: EmbeddedBroker, request: pytest.FixtureRequest) -> Iterator[Publisher]:
     """Its parameter is the delivery timeout, in seconds."""
     settings = BrokerSettings(bootstrap_servers=embedded_kafka.bootstrap, check_topic_policies=False)
-    publisher = Publisher(settings, delivery_timeout_s=request.param, max_message_bytes=100_000)
+    publisher = Publisher(
+        settings, transactional_id="planner-0", delivery_timeout_s=request.param, max_message_bytes=100_000
+    )
+    publisher.open()
     yield publisher
     publisher.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from planner import mapping
 from planner.core.planning import Policy, Rejected, earlier_plan, plan
 from planner.core.preceding import EarlierPlan, history
 from schemas.codec import single_object
+from schemas.log_reader import read_to_end
 from schemas.placement import partition_of
 from schemas.records import (
     Account,
@@ -154,23 +156,14 @@ class Topic:
         return [_RESULTS.decode(message.value()) for message in self.read(name) if message.value() is not None]
 
     def read(self, topic: str) -> list[Any]:
-        """Every record of a topic, from the start to where it ends now."""
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": f"read-{uuid.uuid4()}"})
-        try:
-            ends = {
-                p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=20) for p in range(self.partitions)
-            }
-            left = sum(high - low for low, high in ends.values())
-            consumer.assign([TopicPartition(topic, p, low) for p, (low, high) in ends.items() if high > low])
-            found: list[Any] = []
-            while left > 0:
-                for message in consumer.consume(left, 5):
-                    assert message.error() is None, message.error()
-                    left -= 1
-                    found.append(message)
-            return found
-        finally:
-            consumer.close()
+        """Every committed record of a topic, from the start to where it ends now, partition by partition."""
+        config = {"bootstrap.servers": self.bootstrap, "group.id": f"read-{uuid.uuid4()}", **_QUIET}
+        found: list[Any] = []
+        read_to_end(
+            config, topic, range(self.partitions), log=logging.getLogger("test"),
+            heard=found.extend, at_end=lambda _: None, wanted=lambda _: True,
+        )  # fmt: skip
+        return sorted(found, key=lambda message: (message.partition(), message.offset()))
 
     def committed(self, group: str = "writeback-writer") -> dict[int, int]:
         """Committed offset per partition; partitions without one are left out."""
@@ -181,6 +174,21 @@ class Topic:
             return {part.partition: part.offset for part in parts if part.offset >= 0}
         finally:
             consumer.close()
+
+    def settled(self, group: str = "writeback-writer") -> set[tuple[int, int]]:
+        """Partition and offset of every plan that a new writer would not look at."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
+        try:
+            name = self.topics.planned_writebacks.name
+            parts = consumer.committed([TopicPartition(name, p) for p in range(self.partitions)], timeout=60)
+        finally:
+            consumer.close()
+        return {
+            (part.partition, offset)
+            for part in parts if part.offset >= 0
+            for start, end in [(0, part.offset), *decode_settled(part.metadata, part.offset)]
+            for offset in range(start, end)
+        }  # fmt: skip
 
     def remembered(self, group: str = "writeback-writer") -> int:
         """How many plans a new writer would not look at again: those before the committed offsets, and those that the
@@ -216,6 +224,7 @@ def writer_env(simulator: RunningSimulator, bootstrap: str, **overrides: str) ->
         "WRITER_IDENTITIES": json.dumps([{"kind": "none"}]),
         "WRITER_BROKER__BOOTSTRAP_SERVERS": bootstrap,
         "WRITER_BROKER__CHECK_TOPIC_POLICIES": "false",
+        "WRITER_TRANSACTIONS": "false",  # the embedded broker has none
         "WRITER_CONSUMER__COMMIT_INTERVAL_S": "0.2",
         "WRITER_CONSUMER__SESSION_TIMEOUT_MS": "1500",
         "WRITER_CONSUMER__HEARTBEAT_INTERVAL_MS": "300",

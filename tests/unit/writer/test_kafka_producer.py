@@ -10,8 +10,11 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.environment import Misconfigured
+from tests.unit.writer.workbench import make_record
 from writer.errors import MustRestart, RecordTooLarge
-from writer.kafka_producer import BrokerPublisher
+from writer.kafka_producer import BrokerPublisher, Outgoing
+
+RECORD = Outgoing("results", 3, b"k", b"v", [("traceparent", b"00")], about=make_record(), settles=True)
 
 
 class FakeMessage:
@@ -49,7 +52,7 @@ def publish(*fates: Any) -> tuple[int, list[str], FakeProducer]:
     async def run() -> int:
         publisher = BrokerPublisher({}, on_wait=waited.append, connect=lambda _: producer)  # type: ignore[arg-type,return-value]
         try:
-            return await publisher.publish("results", 3, key=b"k", value=b"v", headers=[("traceparent", b"00")])
+            return await publisher.publish(RECORD)
         finally:
             await publisher.close(within_s=1)
 

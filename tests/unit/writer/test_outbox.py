@@ -10,8 +10,9 @@ from schemas import headers
 from schemas.codec import single_object
 from schemas.records import WritebackResult
 from schemas.topics import Topics
-from tests.unit.writer.workbench import Published, make_record
+from tests.unit.writer.workbench import make_record
 from writer.errors import RecordTooLarge
+from writer.kafka_producer import Outgoing
 from writer.outbox import Outbox
 
 
@@ -19,16 +20,16 @@ class SmallBroker:
     """Takes ten thousand bytes per record."""
 
     def __init__(self) -> None:
-        self.taken: list[Published] = []
+        self.taken: list[Outgoing] = []
 
-    async def publish(self, topic: str, partition: int, *, key: Any, value: Any, headers: Any = ()) -> int:
-        if len(key or b"") + len(value or b"") + sum(len(v) for _, v in headers) > 10_000:
+    async def publish(self, record: Outgoing) -> int:
+        if len(record.key or b"") + len(record.value or b"") + sum(len(v) for _, v in record.headers) > 10_000:
             raise RecordTooLarge("MSG_SIZE_TOO_LARGE")
-        self.taken.append(Published(topic, partition, key, value, headers))
+        self.taken.append(record)
         return 0
 
 
-def rejected(**record: Any) -> Published:
+def rejected(**record: Any) -> Outgoing:
     broker = SmallBroker()
     outbox = Outbox(broker, Topics(), single_object(WritebackResult), name="writer 1", write=True)
     reasons = [headers.Reason("undecodable", None, "a plan")]

@@ -13,9 +13,11 @@ from schemas.records import PlannedWriteback, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id, make_plan
 from tests.unit.writer.workbench import FakeOutbox, SureFacts, make_pool, make_record
+from writer.core.lanes import WindowLimits
 from writer.dataverse_pool import Pool
 from writer.kafka_consumer import Assigned, Position
 from writer.metrics import Metrics
+from writer.partitions import Partitions
 from writer.service import Parts, Service, Timing
 from writer.settings import FlowSettings
 from writer.work import Work
@@ -49,6 +51,8 @@ def a_service(*, release_within_s: float = 5.0, commit_interval_s: float = 0.2, 
         SureFacts(pool),
         FakeOutbox(),  # type: ignore[arg-type]
         single_object(PlannedWriteback),
+        Partitions(WindowLimits()),
+        None,
         nothing_to_read,
         single_object(WritebackResult),
         Metrics(),

@@ -110,9 +110,9 @@ def test_W1_the_frontier_moves_after_the_result_is_acknowledged() -> None:
         acknowledged = asyncio.Event()
         telling = bench.outbox.result
 
-        async def slow(*told: Any) -> None:
+        async def slow(*told: Any, **how: Any) -> None:
             await acknowledged.wait()
-            await telling(*told)
+            await telling(*told, **how)
 
         bench.outbox.result = slow  # type: ignore[method-assign]
         acting = asyncio.create_task(bench.settling.act_on(work, DONE))
@@ -306,10 +306,10 @@ def test_W6_resume_needed_is_never_told_after_the_outcome_and_many_are_told_at_o
         acknowledged, begun = asyncio.Event(), []
         telling = bench.outbox.result
 
-        async def slow(work: Work, result: Any) -> None:
+        async def slow(work: Work, result: Any, *, settles: bool) -> None:
             begun.append(work.session_id)
             await acknowledged.wait()
-            await telling(work, result)
+            await telling(work, result, settles=settles)
 
         bench.outbox.result = slow  # type: ignore[method-assign]
         settled_first = asyncio.create_task(bench.settling.act_on(works[7], DONE))

@@ -145,7 +145,7 @@ class FakeOutbox:
     again_offsets: int = 100
     refusal: Exception | None = None
 
-    async def result(self, work: Work, result: WritebackResult) -> None:
+    async def result(self, work: Work, result: WritebackResult, *, settles: bool) -> None:
         if self.refusal:
             raise self.refusal
         self.story.append(f"result {result.status} {work.session_id}")

@@ -1,0 +1,234 @@
+"""The transactions' edge: what each error of the broker ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from tests.unit.writer.workbench import make_record
+from writer.core.ledger import Commit
+from writer.errors import MustRestart
+from writer.kafka_producer import Outgoing
+from writer.kafka_transactions import Aborted, Committed, Ending, GivenUp, TransactionalProducer, ending_of
+
+POSITIONS = [Commit(0, 7, "wb2:7:")]
+
+
+def error(code: int, *, fatal: bool = False, retriable: bool = False, abort: bool = False) -> KafkaError:
+    return KafkaError(code, None, fatal, retriable, abort)
+
+
+def fails(code: int, **how: bool) -> KafkaException:
+    return KafkaException(error(code, **how))
+
+
+class FakeMessage:
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+
+    def offset(self) -> int:
+        return self._offset
+
+
+class FakeProducer:
+    """`script` holds for each call what it raises, one after the other; `fates` what is reported of each record."""
+
+    def __init__(self, script: dict[str, list[Any]], fates: list[KafkaError | None]) -> None:
+        self.script = script
+        self.fates = fates
+        self.story: list[str] = []
+        self.offsets: list[tuple[str, int, int, str | None]] = []
+        self._reports: list[Callable[[], None]] = []
+
+    def _play(self, call: str) -> None:
+        self.story.append(call)
+        if (acts := self.script.get(call)) and (act := acts.pop(0)) is not None:
+            raise act
+
+    def init_transactions(self, _seconds: float) -> None:
+        self._play("init")
+
+    def begin_transaction(self) -> None:
+        self._play("begin")
+
+    def produce(self, *_record: Any, on_delivery: Any, headers: Any) -> None:
+        assert isinstance(headers, list)
+        self._play("produce")
+        fate, number = self.fates.pop(0) if self.fates else None, len(self._reports)
+        self._reports.append(lambda: on_delivery(fate, FakeMessage(40 + number)))
+
+    def poll(self, _seconds: float) -> None:
+        self._play("poll")
+
+    def flush(self, _seconds: float) -> int:
+        if (left := self.script.get("flush")) and left.pop(0):
+            return 1
+        while self._reports:
+            self._reports.pop(0)()
+        return 0
+
+    def send_offsets_to_transaction(self, offsets: Any, group: Any, _seconds: float) -> None:
+        assert group == "generation 3"
+        self._play("offsets")
+        self.offsets = [(at.topic, at.partition, at.offset, at.metadata) for at in offsets]
+
+    def commit_transaction(self, _seconds: float) -> None:
+        self._play("commit")
+
+    def abort_transaction(self, _seconds: float) -> None:
+        self._play("abort")
+
+
+class Bench:
+    def __init__(self, *fates: KafkaError | None, **script: list[Any]) -> None:
+        self.waits: list[str] = []
+        self.made: list[FakeProducer] = []
+        self.script, self.fates = script, list(fates)
+        self.producer = TransactionalProducer(
+            {"bootstrap.servers": "x"}, "id", "plans", on_wait=self.waits.append, connect=self._connect  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def _connect(self, config: dict[str, Any]) -> FakeProducer:
+        assert config["transactional.id"] == "id"
+        self.made.append(FakeProducer(self.script, self.fates))
+        return self.made[-1]
+
+    def transact(self, records: int = 2) -> Committed | Aborted:
+        out = [Outgoing("results", 0, b"k", b"v", [], about=make_record(n), settles=True) for n in range(records)]
+        return self.producer.transact(out, POSITIONS, "generation 3")
+
+
+WHOLE = ["begin", "produce", "produce", "offsets", "commit"]
+
+
+def test_records_and_offsets_go_in_one_transaction() -> None:
+    bench = Bench()
+    assert bench.transact() == Committed((40, 41))
+    assert bench.transact() == Committed((40, 41))
+    [producer] = bench.made
+    assert producer.story == ["init", *WHOLE, *WHOLE]
+    assert producer.offsets == [("plans", 0, 7, "wb2:7:")]
+
+
+GONE = fails(KafkaError._TIMED_OUT, retriable=True)
+
+
+def test_W1_a_broker_that_is_away_is_waited_for_in_every_call() -> None:
+    bench = Bench(init=[GONE], offsets=[GONE, GONE], commit=[GONE], flush=[1])
+    assert bench.transact() == Committed((40, 41))
+    assert bench.waits == ["_TIMED_OUT"] * 5
+    assert bench.made[0].story.count("begin") == 1
+
+
+MOVED_ON = [
+    KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.STALE_MEMBER_EPOCH,
+    KafkaError.FENCED_MEMBER_EPOCH, KafkaError.FENCED_INSTANCE_ID, KafkaError.REBALANCE_IN_PROGRESS,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", MOVED_ON)
+def test_W2_what_is_said_under_an_old_generation_is_aborted(code: int) -> None:
+    bench = Bench(offsets=[fails(code, abort=True)], abort=[GONE])
+    assert bench.transact() == Aborted(error(code).name())
+    assert bench.made[0].story[-3:] == ["offsets", "abort", "abort"]
+    assert bench.transact() == Committed((40, 41)), "the producer is as good as before"
+    assert len(bench.made) == 1
+
+
+def test_a_record_that_is_too_large_is_named_and_nothing_is_committed() -> None:
+    bench = Bench(None, error(KafkaError.MSG_SIZE_TOO_LARGE))
+    assert bench.transact() == Aborted("MSG_SIZE_TOO_LARGE", frozenset({1}))
+    assert "commit" not in bench.made[0].story
+    bench = Bench(produce=[fails(KafkaError.MSG_SIZE_TOO_LARGE)])
+    assert bench.transact() == Aborted("MSG_SIZE_TOO_LARGE", frozenset({0}))
+
+
+def test_a_record_that_was_not_delivered_in_time_is_aborted() -> None:
+    bench = Bench(error(KafkaError._MSG_TIMED_OUT))
+    assert bench.transact() == Aborted("_MSG_TIMED_OUT")
+
+
+def test_a_full_queue_is_emptied_first() -> None:
+    bench = Bench(produce=[BufferError("full")])
+    assert bench.transact() == Committed((40, 41))
+    assert "poll" in bench.made[0].story
+
+
+FENCED = [
+    error(KafkaError._FENCED, fatal=True), error(KafkaError.INVALID_PRODUCER_EPOCH, abort=True),
+    error(KafkaError.PRODUCER_FENCED, fatal=True), error(KafkaError.INVALID_TXN_STATE, fatal=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", ["begin", "offsets", "commit", "abort"])
+@pytest.mark.parametrize("fenced", FENCED)
+def test_B2_a_writer_whose_transaction_was_ended_while_it_slept_goes_on_with_a_new_producer(
+    fenced: KafkaError, call: str
+) -> None:
+    script: dict[str, list[Any]] = {call: [KafkaException(fenced)]}
+    if call == "abort":
+        script["offsets"] = [fails(KafkaError.UNKNOWN_MEMBER_ID, abort=True)]
+    bench = Bench(**script)
+    assert bench.transact() == Aborted(fenced.name())
+    assert bench.transact() == Committed((40, 41))
+    assert len(bench.made) == 2
+    assert bench.made[1].story == ["init", *WHOLE]
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        ("init", KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
+        ("init", KafkaError._UNSUPPORTED_FEATURE),
+        ("offsets", KafkaError.GROUP_AUTHORIZATION_FAILED),
+        ("commit", KafkaError.UNKNOWN),
+    ],
+)
+def test_W1_a_broker_that_refuses_ends_the_process_and_is_named(call: str, code: int) -> None:
+    bench = Bench(**{call: [fails(code, abort=True)]})
+    with pytest.raises(MustRestart, match=error(code).name()):
+        bench.transact()
+
+
+def test_W1_a_topic_that_may_not_be_written_ends_the_process() -> None:
+    bench = Bench(error(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    with pytest.raises(MustRestart, match="TOPIC_AUTHORIZATION_FAILED"):
+        bench.transact()
+
+
+def test_B2_a_stop_ends_the_waiting_for_a_broker_and_aborts_what_is_open() -> None:
+    bench = Bench(commit=[GONE] * 5)
+    bench.producer.stop()
+    with pytest.raises(GivenUp):
+        bench.transact()
+    bench.producer.close()
+    assert bench.made[0].story[-2:] == ["commit", "abort"]
+    bench.producer.close()
+    assert bench.made[0].story[-2:] == ["commit", "abort"]
+
+
+def test_B2_a_broker_that_is_away_does_not_hold_up_the_end() -> None:
+    bench = Bench(abort=[GONE])
+    bench.transact()
+    bench.producer.close()
+    assert bench.made[0].story[-1] == "abort"
+
+
+@pytest.mark.parametrize(
+    ("told", "ending"),
+    [
+        (error(KafkaError._TIMED_OUT), Ending.CALL_AGAIN),
+        (error(KafkaError.CONCURRENT_TRANSACTIONS), Ending.CALL_AGAIN),
+        (error(KafkaError.COORDINATOR_LOAD_IN_PROGRESS, retriable=True), Ending.CALL_AGAIN),
+        (error(KafkaError.NOT_ENOUGH_REPLICAS, abort=True), Ending.ABORT),
+        (error(KafkaError.OFFSET_METADATA_TOO_LARGE, abort=True), Ending.ABORT),
+        (error(KafkaError.UNKNOWN, abort=True), Ending.REFUSED),
+        (error(KafkaError.UNKNOWN, fatal=True), Ending.REFUSED),
+        (error(KafkaError.UNKNOWN), Ending.REFUSED),
+    ],
+)
+def test_every_error_ends_in_one_way(told: KafkaError, ending: Ending) -> None:
+    assert ending_of(told) is ending

@@ -1,0 +1,287 @@
+"""The edge that publishes what was settled in one Kafka transaction: results, requeued copies and offsets.
+
+The offsets go under the generation of the consumer group in which their partitions were ours. So the words of a writer
+that slept through a rebalance are aborted by the broker, and what the offsets say is exactly what has results.
+
+What an error leads to (`ending_of`):
+
+| Error | Ends in |
+|---|---|
+| the broker is away, slow, electing, short of replicas, ending another transaction | the call is made again |
+| a group that has moved on (generation, member epoch, unknown member) | aborted; ours is sent again, the rest dropped |
+| a record could not be delivered in time | aborted and sent again |
+| the offset's note is too long for this broker | aborted and sent again without notes, from then on |
+| a record is too large | aborted; that record's sender hears of it, the others are sent again |
+| the producer was fenced, or its transaction timed out, while the process slept | a new producer, and sent again |
+| a right is missing, transactions are not supported, anything else | MustRestart, which names it |
+
+Nothing of this loses a result: what is not known to be committed is sent again, as long as its partition is ours. Sent
+twice is a duplicate of the same result.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, cast
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from schemas.broker_errors import Kind, kind_of
+from schemas.connection import ClientConfig
+from telemetry.librdkafka import client_log
+from writer.core.ledger import Commit
+from writer.errors import MustRestart
+from writer.kafka_producer import LARGEST, Outgoing
+
+TIMEOUT_MS = 10_000
+"""How long the broker lets a transaction stay open. Long enough for a broker that fails over; short, since whoever gets
+the partitions of a killed writer waits for it, and for the broker's next look at such transactions (10 s apart)."""
+NOTE_TOO_LONG = "OFFSET_METADATA_TOO_LARGE"
+_CALL_S = 1.0
+"""How long one call may take before it is made again, and before a stop is noticed."""
+_INIT_S = 5.0
+
+
+class Ending(Enum):
+    """What an error of a transaction leads to."""
+
+    CALL_AGAIN = auto()
+    ABORT = auto()
+    RENEW = auto()
+    REFUSED = auto()
+
+
+_GROUP_MOVED_ON = {
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.FENCED_MEMBER_EPOCH,
+    KafkaError.STALE_MEMBER_EPOCH,
+}
+_FENCED = {
+    KafkaError._FENCED,  # noqa: SLF001  its public name
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.INVALID_PRODUCER_ID_MAPPING,
+    KafkaError.UNKNOWN_PRODUCER_ID,
+    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    KafkaError.INVALID_TXN_STATE,
+}
+_NO_RIGHT = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001  its public name
+}
+
+
+def _passes(error: KafkaError) -> bool:
+    """Whether the same may be well a moment later. What is fatal to the producer may still be transient in itself."""
+    return error.retriable() or error.code() == KafkaError.CONCURRENT_TRANSACTIONS or kind_of(error) is Kind.PASSES
+
+
+def ending_of(error: KafkaError) -> Ending:
+    """The table above."""
+    code = error.code()
+    if code in _NO_RIGHT:
+        return Ending.REFUSED
+    if code in _FENCED:
+        return Ending.RENEW
+    kind = kind_of(error)
+    if code in _GROUP_MOVED_ON or kind is Kind.TOO_LARGE or code == KafkaError.OFFSET_METADATA_TOO_LARGE:
+        return Ending.ABORT
+    if error.txn_requires_abort():
+        return Ending.ABORT if _passes(error) else Ending.REFUSED
+    if error.fatal():
+        return Ending.REFUSED
+    return Ending.CALL_AGAIN if _passes(error) else Ending.REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The offset of each record."""
+
+    offsets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """Nothing of it counts. `too_large`: which records the broker does not take, whatever is done."""
+
+    code: str
+    too_large: frozenset[int] = frozenset()
+
+
+class GivenUp(Exception):
+    """The process stops: whether the transaction was committed is not known, and nothing of it was settled."""
+
+
+class _Failed(Exception):
+    def __init__(self, error: KafkaError, ending: Ending) -> None:
+        super().__init__(error.name())
+        self.error = error
+        self.ending = ending
+
+
+class TransactionalProducer:
+    """Blocking; one thread at a time. `topic` is the one that offsets are of. `on_wait` hears, in that thread, of every
+    call that has to be made again.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        transactional_id: str,
+        topic: str,
+        *,
+        on_wait: Callable[[str], None],
+        connect: Callable[[ClientConfig], Producer] | None = None,
+    ) -> None:
+        self._config: ClientConfig = {
+            **config,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": TIMEOUT_MS,
+            "linger.ms": 0,  # what goes together is known
+            "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
+            "retry.backoff.max.ms": 1_000,
+            "compression.type": "gzip",
+            "message.max.bytes": LARGEST,
+        }
+        self._topic = topic
+        self._connect = connect or _producer
+        self._on_wait = on_wait
+        self._producer: Producer | None = None
+        self._stopping = threading.Event()
+
+    def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Committed | Aborted:
+        """`group` is the consumer's metadata. Raises MustRestart or GivenUp; then nothing is settled."""
+        reports: list[KafkaError | int | None] = [None] * len(records)
+        offsets = [TopicPartition(self._topic, at.partition, at.offset, at.metadata) for at in positions]
+        try:
+            producer = self._ready()
+            producer.begin_transaction()
+            try:
+                self._send(producer, records, reports)
+                self._again(lambda: producer.send_offsets_to_transaction(offsets, group, _CALL_S))
+                self._again(lambda: producer.commit_transaction(_CALL_S))
+            except _Failed as failure:
+                if failure.ending is not Ending.ABORT:
+                    raise
+                self._again(lambda: producer.abort_transaction(_CALL_S))
+                return _aborted(failure.error, reports)
+        except _Failed as failure:
+            return self._ended(failure.error, failure.ending)
+        except KafkaException as failure:
+            error = cast("KafkaError", failure.args[0])
+            return self._ended(error, ending_of(error))
+        return Committed(tuple(cast("list[int]", reports)))
+
+    def _ended(self, error: KafkaError, ending: Ending) -> Aborted:
+        """The producer cannot be used any more: a new one takes its id, which aborts what it had open."""
+        self._producer = None
+        if ending is Ending.REFUSED:
+            raise MustRestart(f"the broker refuses a transaction: {error.name()}")
+        return Aborted(error.name())
+
+    def _ready(self) -> Producer:
+        if self._producer is None:
+            producer = self._connect(self._config)
+            self._again(lambda: producer.init_transactions(_INIT_S))
+            self._producer = producer
+        return self._producer
+
+    def _send(self, producer: Producer, records: Sequence[Outgoing], reports: list[KafkaError | int | None]) -> None:
+        """Returns when all were delivered: what is wrong with a record is known before the offsets are sent."""
+        for number, record in enumerate(records):
+
+            def report(error: KafkaError | None, message: Message, number: int = number) -> None:
+                offset = message.offset()
+                reports[number] = error or (-1 if offset is None else offset)
+
+            self._produce(producer, record, report)
+        while producer.flush(_CALL_S):
+            self._wait("_TIMED_OUT")
+        for told in reports:
+            if isinstance(told, KafkaError):
+                raise _Failed(told, Ending.REFUSED if ending_of(told) is Ending.REFUSED else Ending.ABORT)
+
+    @staticmethod
+    def _produce(producer: Producer, record: Outgoing, report: Callable[[KafkaError | None, Message], None]) -> None:
+        while True:
+            try:
+                producer.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    on_delivery=report,
+                    headers=list(record.headers),
+                )
+            except BufferError:
+                producer.poll(_CALL_S)
+            except KafkaException as failure:
+                error = cast("KafkaError", failure.args[0])
+                if kind_of(error) is not Kind.TOO_LARGE:
+                    raise
+                report(error, cast("Message", _NOWHERE))
+                return
+            else:
+                return
+
+    def _again(self, call: Callable[[], None]) -> None:
+        """Until it is done. A call that took too long goes on behind the scenes, and is taken up again."""
+        while True:
+            try:
+                call()
+            except KafkaException as failure:
+                error = cast("KafkaError", failure.args[0])
+                if (ending := ending_of(error)) is not Ending.CALL_AGAIN:
+                    raise _Failed(error, ending) from None
+                self._wait(error.name())
+            else:
+                return
+
+    def _wait(self, code: str) -> None:
+        if self._stopping.is_set():
+            raise GivenUp
+        self._on_wait(code)
+
+    def stop(self) -> None:
+        """From any thread: a call that is under way is not made again."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """What is open is aborted, as far as a second suffices; the broker does it after the time-out."""
+        if (producer := self._producer) is not None:
+            self._producer = None
+            try:
+                producer.abort_transaction(_CALL_S)
+            except KafkaException:
+                return  # nothing is open, or the broker is away
+
+
+class _Nowhere:
+    """Where a record went that was never sent."""
+
+    @staticmethod
+    def offset() -> None:
+        return None
+
+
+_NOWHERE = _Nowhere()
+
+
+def _aborted(error: KafkaError, reports: Sequence[KafkaError | int | None]) -> Aborted:
+    too_large = (
+        n for n, told in enumerate(reports) if isinstance(told, KafkaError) and kind_of(told) is Kind.TOO_LARGE
+    )
+    return Aborted(error.name(), frozenset(too_large))
+
+
+def _producer(config: ClientConfig) -> Producer:
+    return Producer(config, logger=client_log("writer"))
