@@ -67,12 +67,15 @@ class Publisher:
     ) -> None:
         self._delivery_timeout_s = delivery_timeout_s
         self._transactional_id = transactional_id
+        settled = broker.producer_config()
         self._producer = Producer(
-            broker.producer_config()
+            settled
             | {
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": round(delivery_timeout_s * 1000),
                 "delivery.timeout.ms": round(delivery_timeout_s * 1000),
+                # librdkafka starts no producer whose requests may last longer than its transactions.
+                "socket.timeout.ms": min(int(settled["socket.timeout.ms"]), round(delivery_timeout_s * 1000)),
                 # librdkafka throws the brokers that it knows away when all are gone, and then waits without end for the
                 # one that coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
                 "metadata.recovery.strategy": "none",
