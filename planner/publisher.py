@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from planner.errors import Abandoned, NotPublished
+from planner.errors import Abandoned, NotAllowed, NotPublished
 from planner.fence import Membership
 from schemas.broker import BrokerUnavailable
 from schemas.broker_errors import Kind, kind_of, missing_right
@@ -65,7 +65,6 @@ class Publisher:
         self, broker: BrokerSettings, *, transactional_id: str, delivery_timeout_s: float, max_message_bytes: int
     ) -> None:
         self._delivery_timeout_s = delivery_timeout_s
-        self._transactional_id = transactional_id
         config = broker.producer_config()
         self._producer = Producer(
             config
@@ -75,6 +74,8 @@ class Publisher:
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": round(delivery_timeout_s * 1000),
                 "delivery.timeout.ms": round(delivery_timeout_s * 1000),
+                "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
+                "retry.backoff.max.ms": 1_000,
                 # librdkafka throws the brokers that it knows away when all are gone, and then waits without end for the
                 # one that coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
                 "metadata.recovery.strategy": "none",
@@ -91,14 +92,13 @@ class Publisher:
 
     def open(self) -> None:
         """Ends whatever a planner of this name has left open. To be called before the pins are recovered: that waits
-        for open transactions. Raises Misconfigured and BrokerUnavailable."""
+        for open transactions. Raises NotAllowed and BrokerUnavailable."""
         try:
             self._producer.init_transactions(self._delivery_timeout_s)
         except KafkaException as error:
             code = error.args[0]
             if kind_of(code) is Kind.FORBIDDEN:
-                problem = missing_right(code, (), doing=Operation.WRITE, name=self._transactional_id)
-                raise Misconfigured([problem]) from None
+                raise NotAllowed(code.name()) from None
             raise BrokerUnavailable(f"the broker does not let the planner begin to publish: {code.name()}") from None
 
     async def publish(self, records: Sequence[Record], progress: Progress | None = None) -> list[Record]:

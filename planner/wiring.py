@@ -18,7 +18,7 @@ from planner.app import Handle, make_app
 from planner.batch import Desk, Placement
 from planner.bulk import BulkReader
 from planner.core.resolution import Crm
-from planner.errors import Stuck
+from planner.errors import NotAllowed, Stuck
 from planner.fence import Fence
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
@@ -37,7 +37,7 @@ from schemas.environment import Misconfigured
 from schemas.placed import check_placement
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.registry import RegistryUnavailable, SchemaRefused, codec
-from schemas.rights import planner_rights
+from schemas.rights import Allowed, Resource, missing, planner_rights
 from schemas.topic_watch import TopicWatch
 from schemas.topics import TopicFacts
 from telemetry.endpoint import Endpoint, Verdict
@@ -48,6 +48,8 @@ log: Any = structlog.get_logger("planner")
 LONGEST_SILENCE_S = 30.0
 """A loop that has not turned for so long is taken for dead; nothing that it does should take a second."""
 
+
+_PUBLISHES_AS = Resource.TRANSACTIONAL_ID
 
 LONGEST_STANDSTILL_S = 120.0
 """So long a planner may be without partitions, or recover nothing, before it starts again from nothing."""
@@ -155,7 +157,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         delivery_timeout_s=settings.delivery_timeout_s,
         max_message_bytes=settings.max_message_bytes,
     )
-    opened.open()
+    _open(opened, settings)
     publisher = parts.publisher(opened)
     desk = parts.desk(
         Desk(
@@ -218,6 +220,16 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         ready=health.ready,
     )
     return Planner(app, endpoint, publisher, positions)
+
+
+def _open(publisher: Publisher, settings: PlannerSettings) -> None:
+    try:
+        publisher.open()
+    except NotAllowed:
+        rights = planner_rights(settings.broker.topics, settings.group_id)
+        none_of_it: Allowed = {(each.resource, each.name): () for each in rights if each.resource is _PUBLISHES_AS}
+        user = settings.broker.sasl.username if settings.broker.sasl else None
+        raise Misconfigured(missing(rights, none_of_it, user=user)) from None
 
 
 def assigned_to(app: faust.App, topic: str) -> list[int]:
