@@ -35,13 +35,14 @@ from planner.fence import Fence, Membership
 from planner.reading import Jumped, read_carefully
 from planner.recovery import PinStore
 from planner.settings import PlannerSettings
+from schemas import clients
 
 Handle = Callable[[Sequence[Incoming], Membership], Awaitable[None]]
 HardExit = Callable[[BaseException], NoReturn]
 
-_LOG_APPEND_TIME = 1
 log: Any = structlog.get_logger("planner")
 
+_LOG_APPEND_TIME = 1
 _RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
 
@@ -88,6 +89,7 @@ def make_app(
 ) -> faust.App:
     """An application that hands batches to `handle`, and ends through `hard_exit` if that raises."""
     broker, topics = settings.broker, settings.broker.topics
+    told = clients.aiokafka_consumer()
     app = faust.App(
         settings.group_id,
         broker=[f"kafka://{server}" for server in broker.bootstrap_servers.split(",")],
@@ -98,7 +100,12 @@ def make_app(
         broker_commit_interval=1.0,
         broker_client_id=f"{settings.group_id}-{settings.instance_id}",
         consumer_group_instance_id=f"{settings.group_id}-{settings.instance_id}",
-        consumer_auto_offset_reset="earliest",
+        broker_request_timeout=told["request_timeout_ms"] / 1000,
+        broker_check_crcs=told["check_crcs"],
+        consumer_auto_offset_reset=told["auto_offset_reset"],
+        consumer_max_fetch_size=told["max_partition_fetch_bytes"],
+        consumer_metadata_max_age_ms=told["metadata_max_age_ms"],
+        consumer_connections_max_idle_ms=told["connections_max_idle_ms"],
         Table=PinTable,
         store="memory://",
         table_standby_replicas=0,

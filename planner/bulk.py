@@ -21,7 +21,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from faust.tables.recovery import Recovery
 from faust.types import TP
 
-from planner.reading import READ_COMMITTED
 from planner.recovery import PinStore
 from planner.waiting import Waits
 from schemas.codec import UnknownSchema
@@ -58,11 +57,10 @@ class BulkReader:
     """
 
     def __init__(self, broker: BrokerSettings, store: PinStore, waits: Waits, *, group_id: str) -> None:
-        self._config = broker.client_config() | {
+        self._config = broker.consumer_config() | {
             "group.id": group_id,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
-            "isolation.level": READ_COMMITTED,
             # Small on purpose: plans are compressed ten to one, and these count compressed bytes.
             "queued.min.messages": 1_000,
             "queued.max.messages.kbytes": 512,

@@ -22,7 +22,3 @@ class NotPublished(Exception):
 
 class Abandoned(Exception):
     """A batch is given up unpublished and unacknowledged: its outcomes will be delivered again, here or elsewhere."""
-
-
-class NotAllowed(Exception):
-    """The broker does not let this planner publish under its transactional id: a person must grant it."""

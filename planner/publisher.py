@@ -15,14 +15,14 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from planner.errors import Abandoned, NotAllowed, NotPublished
+from planner.errors import Abandoned, NotPublished
 from planner.fence import Membership
 from schemas.broker import BrokerUnavailable
 from schemas.broker_errors import Kind, kind_of, missing_right
 from schemas.connection import BrokerSettings
 from schemas.environment import Misconfigured
 from schemas.headers import Headers
-from schemas.rights import Operation
+from schemas.rights import Operation, Right
 from telemetry.librdkafka import client_log
 
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  its public name
@@ -62,8 +62,17 @@ class Publisher:
     """Not to be shared by two batches at a time."""
 
     def __init__(
-        self, broker: BrokerSettings, *, transactional_id: str, delivery_timeout_s: float, max_message_bytes: int
+        self,
+        broker: BrokerSettings,
+        *,
+        transactional_id: str,
+        delivery_timeout_s: float,
+        max_message_bytes: int,
+        rights: Sequence[Right] = (),
     ) -> None:
+        """`rights` are what it needs on the broker, for the text of an error."""
+        self._rights = rights
+        self._user = broker.sasl.username if broker.sasl else None
         self._delivery_timeout_s = delivery_timeout_s
         config = broker.producer_config()
         self._producer = Producer(
@@ -92,13 +101,13 @@ class Publisher:
 
     def open(self) -> None:
         """Ends whatever a planner of this name has left open. To be called before the pins are recovered: that waits
-        for open transactions. Raises NotAllowed and BrokerUnavailable."""
+        for open transactions. Raises Misconfigured and BrokerUnavailable."""
         try:
             self._producer.init_transactions(self._delivery_timeout_s)
         except KafkaException as error:
             code = error.args[0]
             if kind_of(code) is Kind.FORBIDDEN:
-                raise NotAllowed(code.name()) from None
+                raise Misconfigured([self._lacks(code)]) from None
             raise BrokerUnavailable(f"the broker does not let the planner begin to publish: {code.name()}") from None
 
     async def publish(self, records: Sequence[Record], progress: Progress | None = None) -> list[Record]:
@@ -106,7 +115,7 @@ class Publisher:
         at all; without records the progress is not committed.
 
         Raises NotPublished, naming the broker's errors, if any record was not acknowledged; Misconfigured if a right is
-        missing; Abandoned if the broker does not take the progress from this member: then nothing stands.
+        missing; and Abandoned if the broker does not take the progress from this member: then nothing stands.
         """
         if not records:
             return []
@@ -154,7 +163,7 @@ class Publisher:
 
     def _deliver(self, records: Sequence[Record]) -> list[Record]:
         """The records that were too large; all others are acknowledged."""
-        delivery = _Delivery()
+        delivery = _Delivery(self._lacks)
         for record in records:
             self._produce(record, delivery)
         self._producer.flush(self._delivery_timeout_s + 5)
@@ -177,8 +186,10 @@ class Publisher:
         except KafkaException as error:
             if kind_of(error.args[0]) is Kind.FORBIDDEN:
                 topics = " or ".join(sorted({each.topic for each in records}))
-                problem = missing_right(error.args[0], (), doing=Operation.WRITE, name=topics)
-                raise Misconfigured([problem]) from None
+                raise Misconfigured([self._lacks(error.args[0], topics)]) from None
+
+    def _lacks(self, error: KafkaError, topic: str | None = None) -> str:
+        return missing_right(error, self._rights, doing=Operation.WRITE, name=topic, user=self._user)
 
     def _commit(self, progress: Progress | None) -> None:
         if progress:
@@ -268,7 +279,8 @@ def _told(what: str, error: KafkaException) -> str:
 class _Delivery:
     """What became of the records of one batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, lacks: Callable[[KafkaError, str], str]) -> None:
+        self._lacks = lacks
         self.acknowledged = 0
         self.too_large: list[Record] = []
         self.errors: set[str] = set()
@@ -280,6 +292,6 @@ class _Delivery:
         elif (kind := kind_of(error)) is Kind.TOO_LARGE:
             self.too_large.append(record)
         elif kind is Kind.FORBIDDEN:
-            self.forbidden.add(missing_right(error, (), doing=Operation.WRITE, name=record.topic))
+            self.forbidden.add(self._lacks(error, record.topic))
         else:
             self.errors.add(error.name())

@@ -30,12 +30,12 @@ from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
 from planner.fence import Fence, Membership
+from schemas import clients
 
 Jumped = Callable[[int, int, int], None]
 """Told of a partition, the offset that it was read up to, and the next one that there was."""
 
 _STOPS_WITHIN_S = 5.0
-READ_COMMITTED = "read_committed"
 
 
 class KeepingFlow(FlowControlEvent):
@@ -227,10 +227,12 @@ class _CarefulThread(AIOKafkaConsumerThread):
         )
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        """Records of transactions that are open or were rolled back are no outcomes and no plans. Faust would read them
-        unless it ran its own transactions."""
+        """With what Faust decides for itself as `clients` says, above all: records of open and rolled back transactions
+        are no outcomes and no plans. All other settings come through the app's."""
         consumer = super()._create_worker_consumer(transport)
-        consumer._isolation_level = READ_COMMITTED  # noqa: SLF001  read once, when the client starts
+        told = clients.aiokafka_consumer()
+        consumer._isolation_level = told["isolation_level"]  # noqa: SLF001  read once, when the client starts
+        consumer._fetch_max_wait_ms = told["fetch_max_wait_ms"]  # noqa: SLF001  the same
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:

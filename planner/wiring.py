@@ -18,7 +18,7 @@ from planner.app import Handle, make_app
 from planner.batch import Desk, Placement
 from planner.bulk import BulkReader
 from planner.core.resolution import Crm
-from planner.errors import NotAllowed, Stuck
+from planner.errors import Stuck
 from planner.fence import Fence
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
@@ -37,7 +37,7 @@ from schemas.environment import Misconfigured
 from schemas.placed import check_placement
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.registry import RegistryUnavailable, SchemaRefused, codec
-from schemas.rights import Allowed, Resource, missing, planner_rights
+from schemas.rights import planner_rights
 from schemas.topic_watch import TopicWatch
 from schemas.topics import TopicFacts
 from telemetry.endpoint import Endpoint, Verdict
@@ -48,8 +48,6 @@ log: Any = structlog.get_logger("planner")
 LONGEST_SILENCE_S = 30.0
 """A loop that has not turned for so long is taken for dead; nothing that it does should take a second."""
 
-
-_PUBLISHES_AS = Resource.TRANSACTIONAL_ID
 
 LONGEST_STANDSTILL_S = 120.0
 """So long a planner may be without partitions, or recover nothing, before it starts again from nothing."""
@@ -81,9 +79,8 @@ class Prepared:
 def prepare(settings: PlannerSettings) -> Prepared:
     """Raises Misconfigured with every problem of mapping, topics and registry at once, those that could not be asked
     included; BrokerUnavailable or RegistryUnavailable if nothing else is wrong."""
-    problems = environment.unreadable_files(settings)
-    if problems:
-        raise Misconfigured(problems)
+    unreadable = environment.unreadable_files(settings)
+    problems = list(unreadable)
     unanswered: list[BrokerUnavailable | RegistryUnavailable] = []
     crm = broker = found = codecs = None
     topics = settings.broker.topics
@@ -91,6 +88,8 @@ def prepare(settings: PlannerSettings) -> Prepared:
         crm = load(settings.mapping_file, next_attempt=bool(settings.next_attempt_after_s))
     except MappingUnfit as error:
         problems += [f"{settings.mapping_file.name}: {problem}" for problem in error.problems]
+    if unreadable:  # neither broker nor registry can be asked
+        raise Misconfigured(problems)
     try:
         required = (topics.call_outcomes, topics.planned_writebacks, topics.call_outcomes_rejected)
         broker = BrokerView(settings.broker, required, planner_rights(topics, settings.group_id))
@@ -154,10 +153,11 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     opened = Publisher(
         settings.broker,
         transactional_id=f"{settings.group_id}-{settings.instance_id}",
+        rights=planner_rights(settings.broker.topics, settings.group_id),
         delivery_timeout_s=settings.delivery_timeout_s,
         max_message_bytes=settings.max_message_bytes,
     )
-    _open(opened, settings)
+    opened.open()
     publisher = parts.publisher(opened)
     desk = parts.desk(
         Desk(
@@ -220,16 +220,6 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         ready=health.ready,
     )
     return Planner(app, endpoint, publisher, positions)
-
-
-def _open(publisher: Publisher, settings: PlannerSettings) -> None:
-    try:
-        publisher.open()
-    except NotAllowed:
-        rights = planner_rights(settings.broker.topics, settings.group_id)
-        none_of_it: Allowed = {(each.resource, each.name): () for each in rights if each.resource is _PUBLISHES_AS}
-        user = settings.broker.sasl.username if settings.broker.sasl else None
-        raise Misconfigured(missing(rights, none_of_it, user=user)) from None
 
 
 def assigned_to(app: faust.App, topic: str) -> list[int]:

@@ -13,7 +13,8 @@ What an error leads to (`ending_of`):
 | the offset's note is too long for this broker | aborted and sent again without notes, from then on |
 | a record is too large | aborted; that record's sender hears of it, the others are sent again |
 | the producer was fenced, or its transaction timed out, while the process slept | a new producer, and sent again |
-| a right is missing, transactions are not supported, anything else | MustRestart, which names it |
+| a right is missing | Misconfigured, which names it with the command that grants it |
+| transactions are not supported, anything else | MustRestart, which names it |
 
 Nothing of this loses a result: what is not known to be committed is sent again, as long as its partition is ours. Sent
 twice is a duplicate of the same result.
@@ -29,8 +30,10 @@ from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from schemas.broker_errors import Kind, kind_of
+from schemas.broker_errors import Kind, kind_of, missing_right
 from schemas.connection import ClientConfig
+from schemas.environment import Misconfigured
+from schemas.rights import Operation, Right
 from telemetry.librdkafka import client_log
 from writer.core.ledger import Commit
 from writer.errors import MustRestart
@@ -51,7 +54,7 @@ class Ending(Enum):
     CALL_AGAIN = auto()
     ABORT = auto()
     RENEW = auto()
-    REFUSED = auto()
+    END = auto()
 
 
 _GROUP_MOVED_ON = {
@@ -71,35 +74,22 @@ _FENCED = {
     KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
     KafkaError.INVALID_TXN_STATE,
 }
-_NO_RIGHT = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001  its public name
-}
-
-
-def _passes(error: KafkaError) -> bool:
-    """Whether the same may be well a moment later. What is fatal to the producer may still be transient in itself."""
-    return error.retriable() or error.code() == KafkaError.CONCURRENT_TRANSACTIONS or kind_of(error) is Kind.PASSES
 
 
 def ending_of(error: KafkaError) -> Ending:
     """The table above."""
     code = error.code()
-    if code in _NO_RIGHT:
-        return Ending.REFUSED
     if code in _FENCED:
         return Ending.RENEW
-    kind = kind_of(error)
-    if code in _GROUP_MOVED_ON or kind is Kind.TOO_LARGE or code == KafkaError.OFFSET_METADATA_TOO_LARGE:
+    if code in _GROUP_MOVED_ON or code == KafkaError.OFFSET_METADATA_TOO_LARGE:
         return Ending.ABORT
-    if error.txn_requires_abort():
-        return Ending.ABORT if _passes(error) else Ending.REFUSED
-    if error.fatal():
-        return Ending.REFUSED
-    return Ending.CALL_AGAIN if _passes(error) else Ending.REFUSED
+    match kind_of(error):
+        case Kind.TOO_LARGE:
+            return Ending.ABORT
+        case Kind.PASSES:
+            return Ending.ABORT if error.txn_requires_abort() else Ending.CALL_AGAIN
+        case Kind.FORBIDDEN | Kind.REFUSED:
+            return Ending.END
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +119,8 @@ class _Failed(Exception):
 
 
 class TransactionalProducer:
-    """Blocking; one thread at a time. `topic` is the one that offsets are of. `on_wait` hears, in that thread, of every
-    call that has to be made again.
+    """Blocking; one thread at a time. `topic` is the one that offsets are of; `rights` those of this service, to
+    name one that is missing. `on_wait` hears, in that thread, of every call that has to be made again.
     """
 
     def __init__(
@@ -138,6 +128,7 @@ class TransactionalProducer:
         config: ClientConfig,
         transactional_id: str,
         topic: str,
+        rights: Sequence[Right] = (),
         *,
         on_wait: Callable[[str], None],
         connect: Callable[[ClientConfig], Producer] | None = None,
@@ -153,13 +144,14 @@ class TransactionalProducer:
             "message.max.bytes": LARGEST,
         }
         self._topic = topic
+        self._rights = rights
         self._connect = connect or _producer
         self._on_wait = on_wait
         self._producer: Producer | None = None
         self._stopping = threading.Event()
 
     def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Committed | Aborted:
-        """`group` is the consumer's metadata. Raises MustRestart or GivenUp; then nothing is settled."""
+        """`group` is the consumer's metadata. Raises MustRestart, Misconfigured, GivenUp; then nothing is settled."""
         reports: list[KafkaError | int | None] = [None] * len(records)
         offsets = [TopicPartition(self._topic, at.partition, at.offset, at.metadata) for at in positions]
         try:
@@ -184,9 +176,20 @@ class TransactionalProducer:
     def _ended(self, error: KafkaError, ending: Ending) -> Aborted:
         """The producer cannot be used any more: a new one takes its id, which aborts what it had open."""
         self._producer = None
-        if ending is Ending.REFUSED:
-            raise MustRestart(f"the broker refuses a transaction: {error.name()}")
+        if ending is Ending.END:
+            raise self._refusal(error)
         return Aborted(error.name())
+
+    def _refusal(self, error: KafkaError) -> Exception:
+        if kind_of(error) is Kind.FORBIDDEN:
+            user = self._config.get("sasl.username")
+            named = None if user is None else str(user)
+            return Misconfigured([missing_right(error, self._rights, doing=self._doing(error), user=named)])
+        return MustRestart(f"the broker refuses a transaction: {error.name()}")
+
+    @staticmethod
+    def _doing(error: KafkaError) -> Operation:
+        return Operation.READ if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED else Operation.WRITE
 
     def _ready(self) -> Producer:
         if self._producer is None:
@@ -208,7 +211,7 @@ class TransactionalProducer:
             self._wait("_TIMED_OUT")
         for told in reports:
             if isinstance(told, KafkaError):
-                raise _Failed(told, Ending.REFUSED if ending_of(told) is Ending.REFUSED else Ending.ABORT)
+                raise _Failed(told, Ending.END if ending_of(told) is Ending.END else Ending.ABORT)
 
     @staticmethod
     def _produce(producer: Producer, record: Outgoing, report: Callable[[KafkaError | None, Message], None]) -> None:
