@@ -74,12 +74,9 @@ class Publisher:
         self._rights = rights
         self._user = broker.sasl.username if broker.sasl else None
         self._delivery_timeout_s = delivery_timeout_s
-        config = broker.producer_config()
         self._producer = Producer(
-            config
+            broker.producer_config()
             | {
-                # librdkafka refuses a transaction that may be over before a request is given up.
-                "socket.timeout.ms": min(int(config["socket.timeout.ms"]), round(delivery_timeout_s * 1000)),
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": round(delivery_timeout_s * 1000),
                 "delivery.timeout.ms": round(delivery_timeout_s * 1000),
