@@ -146,7 +146,8 @@ def _created(name: str, future: Any, broker: BrokerSettings) -> bool:
             return False
         if kind_of(why) is Kind.FORBIDDEN:
             wanted = [each for each in rights.create_rights(broker.topics) if each.name == name]
-            lacking = rights.missing(wanted, {(rights.Resource.TOPIC, name): ()}, user=_user(broker))
+            seen = {(rights.Resource.TOPIC, name): [rights.Operation.DESCRIBE]}
+            lacking = rights.missing(wanted, seen, user=_user(broker))
             raise UnfitTopics(lacking) from None
         raise BrokerUnavailable(f"topic {name} could not be created: {why.str()}") from None
     return True

@@ -5,8 +5,9 @@ P1 The pins are a table whose changelog is the planned topic itself.
 
 1. One agent, one at a time, in batches. The loop acknowledges a batch when it was seen through: Faust would do so when
    the loop asks for the next, and at a stop while the batch is still in hand.
-2. The plans of a batch are published and acknowledged before the loop goes on. If they cannot be, the process ends at
-   once: nothing of the batch is committed, all of it is delivered again, and what was published is recognised.
+2. The plans of a batch are published and acknowledged before the loop goes on, in one transaction with its progress
+   (`planner.fence`). If they cannot be, the process ends at once: nothing of the batch is committed, all of it is
+   delivered again. If the partitions have changed hands, the batch is abandoned.
 3. No exception leaves the loop, for Faust would acknowledge the event that raised it. Being cancelled (SIGTERM) is one:
    the batch in hand is finished first. A batch that is abandoned is not acknowledged.
 4. Setting a pin sends nothing, since the plan was just published; recovery reads the planned topic.
@@ -24,17 +25,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, cast
 
 import faust
+import structlog
 from faust.types import TP
 
 from planner.batch import Incoming
 from planner.bulk import BulkReader, BulkRecovery
 from planner.errors import Abandoned
-from planner.reading import read_carefully
+from planner.fence import Fence, Membership
+from planner.reading import Jumped, read_carefully
 from planner.recovery import PinStore
 from planner.settings import PlannerSettings
+from schemas import clients
 
-Handle = Callable[[Sequence[Incoming]], Awaitable[None]]
+Handle = Callable[[Sequence[Incoming], Membership], Awaitable[None]]
 HardExit = Callable[[BaseException], NoReturn]
+
+log: Any = structlog.get_logger("planner")
 
 _LOG_APPEND_TIME = 1
 _RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
@@ -76,11 +82,14 @@ def make_app(
     partitions: int,
     pins: PinStore,
     reader: BulkReader,
+    fence: Fence,
+    jumped: Jumped,
     handle: Handle,
     hard_exit: HardExit,
 ) -> faust.App:
     """An application that hands batches to `handle`, and ends through `hard_exit` if that raises."""
     broker, topics = settings.broker, settings.broker.topics
+    told = clients.aiokafka_consumer()
     app = faust.App(
         settings.group_id,
         broker=[f"kafka://{server}" for server in broker.bootstrap_servers.split(",")],
@@ -91,7 +100,12 @@ def make_app(
         broker_commit_interval=1.0,
         broker_client_id=f"{settings.group_id}-{settings.instance_id}",
         consumer_group_instance_id=f"{settings.group_id}-{settings.instance_id}",
-        consumer_auto_offset_reset="earliest",
+        broker_request_timeout=told["request_timeout_ms"] / 1000,
+        broker_check_crcs=told["check_crcs"],
+        consumer_auto_offset_reset=told["auto_offset_reset"],
+        consumer_max_fetch_size=told["max_partition_fetch_bytes"],
+        consumer_metadata_max_age_ms=told["metadata_max_age_ms"],
+        consumer_connections_max_idle_ms=told["connections_max_idle_ms"],
         Table=PinTable,
         store="memory://",
         table_standby_replicas=0,
@@ -104,7 +118,7 @@ def make_app(
         producer_acks=-1,
         loghandlers=[],
     )
-    read_carefully(app)
+    read_carefully(app, fence, jumped)
     outcomes = app.topic(topics.call_outcomes.name, **_RAW)
     planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **_RAW)
     table = cast(
@@ -115,8 +129,12 @@ def make_app(
 
     async def plan(stream: Any) -> None:
         async for events in stream.take_events(settings.batch_size, within=settings.batch_wait_s):
-            if await finish(_taken(events, handle), hard_exit):
-                acknowledge(events)
+            if admitted := fence.admitted(events, lambda event: int(event.message.generation_id)):
+                membership, ours = admitted
+                if await finish(_planned(ours, membership, handle), hard_exit):
+                    acknowledge(ours)
+                else:
+                    fence.give_up(membership.generation)
 
     app.agent(outcomes, name="planner", concurrency=1)(plan)
     recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon)
@@ -125,8 +143,8 @@ def make_app(
     return app
 
 
-async def _taken(events: Sequence[Any], handle: Handle) -> None:
-    await handle([_incoming(event.message) for event in events])
+async def _planned(events: Sequence[Any], membership: Membership, handle: Handle) -> None:
+    await handle([_incoming(event.message) for event in events], membership)
 
 
 async def finish(batch: Awaitable[None], hard_exit: HardExit) -> bool:
@@ -143,7 +161,9 @@ async def finish(batch: Awaitable[None], hard_exit: HardExit) -> bool:
         except asyncio.CancelledError as error:
             cancelled = error
     failure = asyncio.CancelledError() if work.cancelled() else work.exception()
-    if failure and not isinstance(failure, Abandoned):
+    if isinstance(failure, Abandoned):
+        log.warning("batch.abandoned", why=str(failure))
+    elif failure:
         hard_exit(failure)
     if cancelled and not failure:
         raise cancelled

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, cast
@@ -20,7 +21,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from faust.tables.recovery import Recovery
 from faust.types import TP
 
-from planner.reading import READ_COMMITTED
 from planner.recovery import PinStore
 from planner.waiting import Waits
 from schemas.codec import UnknownSchema
@@ -32,6 +32,7 @@ _AT_ONCE = 300
 _POLL_S = 0.2
 _BETWEEN_BATCHES = 100
 _LONGEST_SILENCE_S = 30.0
+_ANSWERS_WITHIN_S = 2.0
 _ASK_AGAIN_S = 1.0
 
 
@@ -56,11 +57,10 @@ class BulkReader:
     """
 
     def __init__(self, broker: BrokerSettings, store: PinStore, waits: Waits, *, group_id: str) -> None:
-        self._config = broker.client_config() | {
+        self._config = broker.consumer_config() | {
             "group.id": group_id,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
-            "isolation.level": READ_COMMITTED,
             # Small on purpose: plans are compressed ten to one, and these count compressed bytes.
             "queued.min.messages": 1_000,
             "queued.max.messages.kbytes": 512,
@@ -76,6 +76,8 @@ class BulkReader:
         self._recovering = False
         self._read_to: dict[int, int] = {}
         self._following: asyncio.Task[None] | None = None
+        self.stopped = threading.Event()
+        """Set at a stop of the process, which need not wait for a broker that is away."""
 
     @property
     def remaining(self) -> int:
@@ -121,33 +123,40 @@ class BulkReader:
         except asyncio.CancelledError:  # another rebalance, or a stop
             stop.set()
             await asyncio.wait([reading])
+            reading.exception()  # whatever became of it: nobody waits for it any more
             raise
 
     def _read(self, after: dict[int, int], apply: Apply, stop: threading.Event) -> dict[int, int]:
         consumer = Consumer(self._config, logger=client_log("planner"))
         try:
-            ends = self._ends(after)
+            ends = self._ends(after, stop)
             left = {each: end for each, end in ends.items() if end > after[each] + 1}
             self._left = sum(end - after[each] - 1 for each, end in left.items())
             consumer.assign([TopicPartition(self._topic, each, after[each] + 1) for each in left])
-            while left and not stop.is_set():
+            while left and not (stop.is_set() or self.stopped.is_set()):
                 self._patiently(apply, self._read_some(consumer, left), stop)
             return {each: end - 1 for each, end in ends.items()}
         finally:
             consumer.close()
             _give_memory_back()
 
-    def _ends(self, partitions: Iterable[int]) -> dict[int, int]:
+    def _ends(self, partitions: Iterable[int], stop: threading.Event) -> dict[int, int]:
         """A client that reads committed records is told of no more than the first open transaction."""
         asking = Consumer(self._config | {"isolation.level": "read_uncommitted"}, logger=client_log("planner"))
         try:
-            places = {each: TopicPartition(self._topic, each) for each in partitions}
-            return {
-                each: int(asking.get_watermark_offsets(place, timeout=_LONGEST_SILENCE_S)[1])
-                for each, place in places.items()
-            }
+            return {each: self._end(asking, TopicPartition(self._topic, each), stop) for each in partitions}
         finally:
             asking.close()
+
+    def _end(self, asking: Consumer, place: TopicPartition, stop: threading.Event) -> int:
+        """Asks again and again, so that a stop need not wait for a broker that is away."""
+        patience = time.monotonic() + _LONGEST_SILENCE_S
+        while True:
+            try:
+                return int(asking.get_watermark_offsets(place, timeout=_ANSWERS_WITHIN_S)[1])
+            except KafkaException:
+                if stop.is_set() or self.stopped.is_set() or time.monotonic() > patience:
+                    raise
 
     def _patiently(self, apply: Apply, messages: list[_Message], stop: threading.Event) -> None:
         """Waits for whoever can say what a plan holds: to pass over it could plan its session again (P1)."""
@@ -161,7 +170,7 @@ class BulkReader:
                     self._waits.begin("schema", _unreadable(messages, error))
                 else:
                     break
-                if stop.wait(_ASK_AGAIN_S):
+                if stop.wait(_ASK_AGAIN_S) or self.stopped.is_set():
                     return
         self._left = max(0, self._left - len(messages))
 

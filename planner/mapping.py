@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -44,6 +44,8 @@ class Meta(_Strict):
     discovered_at: str | None = Field(None, description="When discovery read the live metadata (ISO 8601).")
     environment: str | None = Field(None, description="SHA-256 of the environment's URL.")
     approved: bool = Field(default=False, description="Set by the person who reviewed the file.")
+    approved_by: str | None = Field(None, description="Who that was.")
+    approved_at: str | None = Field(None, description="When (ISO 8601).")
 
 
 class Entity(_Strict):
@@ -62,6 +64,7 @@ class MappedField(_Strict):
         pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$",
         description="Single-valued navigation property of a lookup, in the case that $metadata gives it.",
     )
+    label: str | None = Field(None, description="What people see in the CRM; it shows columns that were swapped.")
     max_length: int | None = Field(None, ge=1, description="Length of a text column; a cautious default if missing.")
     approved_update_field: bool = Field(default=False, description="The queue item's update may write this column.")
 
@@ -69,6 +72,7 @@ class MappedField(_Strict):
 class Option(_Strict):
     field: str = Field(description="Concept of the option set's column.")
     value: int
+    label: str | None = Field(None, description="What people see in the CRM; it shows options that were swapped.")
 
 
 class Owner(_Strict):
@@ -86,8 +90,9 @@ class MappingFile(_Strict):
     preserve_if_present: tuple[LogicalName, ...] = ()
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of everything that can change a plan; when it was discovered cannot."""
-        content = self.model_dump(mode="json", exclude={"meta"})
+        """SHA-256 (hex) of everything that can change a plan; labels and who approved it cannot."""
+        labels = {"__all__": {"label"}}
+        content = self.model_dump(mode="json", exclude={"meta": True, "fields": labels, "option_sets": labels})
         return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -144,6 +149,25 @@ OPTIONS: Final[Mapping[str, str]] = {
 }
 """Option to the concept of its column."""
 
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "queue.status": ("callstatus",),
+    "queue.last_session_id": ("lastsession",),
+    "queue.attempt_count": ("attempts",),
+    "queue.do_not_call": ("donotcall", "dnc"),
+    "queue.max_attempts": ("maximumattempts",),
+    "queue.next_attempt_at": ("nextattempt", "nextattempttime"),
+    "queue.phone_number": ("phone",),
+    "phone_call.direction": ("directioncode",),
+    "phone_call.duration_minutes": ("actualdurationminutes", "duration"),
+    "phone_call.regarding": ("regardingobjectid",),
+    "phone_call.state": ("statecode", "activitystatus"),
+    "phone_call.status": ("statuscode", "statusreason"),
+    "task.due_at": ("scheduledend", "duedate"),
+    "task.regarding": ("regardingobjectid",),
+    "queue_status.dnc": ("donotcall",),
+}
+"""How else a column or an option is usually called, in lower case without blanks."""
+
 TASK_OWNERS: Final = ("callback", "review")
 OUTGOING: Final = True
 LONGEST_SESSION_ID: Final = 200
@@ -154,11 +178,14 @@ _OWNER_KINDS: Final[Mapping[str, OwnerKind]] = {"systemuser": OwnerKind.USER, "t
 
 def load(path: Path, *, next_attempt: bool = False) -> Crm:
     """The mapping, resolved. `next_attempt`: a retry policy is configured. Raises MappingUnfit."""
-    return resolve(read(path), next_attempt=next_attempt)
+    return resolve(read(path, next_attempt=next_attempt), next_attempt=next_attempt)
 
 
-def read(path: Path) -> MappingFile:
-    """The file as it stands, approved or not, complete or not. Raises MappingUnfit if it is no mapping at all."""
+def read(path: Path, *, next_attempt: bool = False) -> MappingFile:
+    """The file as it stands, approved or not, complete or not.
+
+    Raises MappingUnfit if it is no mapping at all, with the gaps of those parts that are in order.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -166,10 +193,44 @@ def read(path: Path) -> MappingFile:
     try:
         return MappingFile.model_validate_json(text)
     except ValidationError as error:
-        raise MappingUnfit([_problem(each["loc"], each["msg"]) for each in error.errors()]) from None
+        found = [(each["loc"], each["msg"]) for each in error.errors()]
+    shape = [_problem(place, message) for place, message in found]
+    raise MappingUnfit([*shape, *_other_gaps(text, [place for place, _ in found], next_attempt=next_attempt)])
 
 
-def _problem(place: tuple[int | str, ...], message: str) -> str:
+Place = tuple[int | str, ...]
+
+
+def _other_gaps(text: str, broken: Collection[Place], *, next_attempt: bool) -> list[str]:
+    """What else is wrong in a file whose shape is, so that it takes one round to put right."""
+    if not all(broken):  # no object at all
+        return []
+    content = json.loads(text)
+    for place in broken:
+        _take_out(content, place[:2])
+    whole = {"_meta": {"approved": True}, "entities": {}, "fields": {}, "option_sets": {}, "owners": {}} | content
+    said = tuple(".".join(map(str, place[:2])) for place in broken)
+    rest = gaps(MappingFile.model_validate(whole), next_attempt=next_attempt)
+    return [gap for gap in rest if not any(_is_about(gap, each) for each in said)]
+
+
+def _take_out(content: dict[str, Any], place: Place) -> None:
+    """The entry of a section, or the section if it has no entries by name."""
+    section, *inside = map(str, place)
+    held = content.get(section)
+    if inside and isinstance(held, dict):
+        held.pop(inside[0], None)
+    else:
+        content.pop(section, None)
+
+
+def _is_about(gap: str, place: str) -> bool:
+    """Whether a gap is about a place, or about something in it."""
+    named = gap.partition(":")[0]
+    return named == place or named.startswith(place + ".")
+
+
+def _problem(place: Place, message: str) -> str:
     return f"{'.'.join(map(str, place)) or 'the mapping file'}: {message}"
 
 
@@ -190,7 +251,7 @@ def gaps(mapping: MappingFile, *, next_attempt: bool = False) -> list[str]:
         found += _field_gaps(mapping, name, concept, required=required)
     found += [f"fields.{name}: unknown concept" for name in mapping.fields if name not in CONCEPTS]
     found += [f"owners.{name}: missing" for name in TASK_OWNERS if name not in mapping.owners]
-    return [*found, *_option_gaps(mapping), *_preserved_gaps(mapping)]
+    return [*found, *_option_gaps(mapping), *_preserved_gaps(mapping), *_swapped(mapping)]
 
 
 def _field_gaps(mapping: MappingFile, name: str, concept: Concept, *, required: bool) -> Iterator[str]:
@@ -242,6 +303,42 @@ def _preserved_gaps(mapping: MappingFile) -> Iterator[str]:
         other = taken.setdefault((mapped.entity, mapped.logical_name), name)
         if other != name:
             yield f"fields.{name}.logical_name: is the same column as {other}"
+
+
+def _swapped(mapping: MappingFile) -> Iterator[str]:
+    """Columns and options whose label or name is the word of another concept of the same table or set."""
+    for name, mapped in mapping.fields.items():
+        others = {word: other for other, word in _column_words(mapped.entity) if other != name}
+        own = {word for concept, word in _column_words(mapped.entity) if concept == name}
+        for what, shown in (("label", mapped.label), ("logical_name", mapped.logical_name)):
+            for word in _words_of(shown) - own:
+                if word in others:
+                    yield f"fields.{name}.{what}: is {shown}, which is {others[word]}; were the two swapped?"
+    for name, option in mapping.option_sets.items():
+        others = {word: other for other, word in _option_words(option.field) if other != name}
+        if (word := _squeezed(option.label or "")) in others:
+            yield f"option_sets.{name}.label: is {option.label}, which is {others[word]}; were the two swapped?"
+
+
+def _column_words(entity: EntityName) -> list[tuple[str, str]]:
+    """Concept and word, each way in which a column of the table is usually called."""
+    of_table = [name for name, concept in CONCEPTS.items() if concept.entity == entity]
+    return [(name, word) for name in of_table for word in (_squeezed(name.partition(".")[2]), *_WORDS.get(name, ()))]
+
+
+def _option_words(field: str) -> list[tuple[str, str]]:
+    of_set = [name for name, concept in OPTIONS.items() if concept == field]
+    return [(name, word) for name in of_set for word in (_squeezed(name.partition(".")[2]), *_WORDS.get(name, ()))]
+
+
+def _words_of(shown: str | None) -> set[str]:
+    """A label or a logical name, with and without the prefix of its publisher."""
+    text = shown or ""
+    return {_squeezed(text), _squeezed(text.partition("_")[2])} - {""}
+
+
+def _squeezed(text: str) -> str:
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+
+from planner.rejections import REASONS
 
 
 class Metrics:
@@ -36,7 +38,38 @@ class Metrics:
         )
         self.oldest_outcome_age = Gauge(
             "planner_oldest_outcome_age_seconds",
-            "Age of the oldest outcome of the last batch when it was planned.",
+            "Age of the oldest outcome that is not planned, as far as was heard of the broker: it grows while nothing "
+            "is planned and while nothing is heard. NaN without partitions.",
+            registry=registry,
+        )
+        self.caught_up = Gauge(
+            "planner_caught_up_timestamp_seconds",
+            "Every outcome appended to the partitions of this process before this moment is planned or rejected, Unix "
+            "time. The least of all planners counts.",
+            registry=registry,
+        )
+        self.waiting_outcomes = Gauge(
+            "planner_waiting_outcomes",
+            "Offsets between what is planned and the end of the topic, as last heard.",
+            registry=registry,
+        )
+        self.heard = Gauge(
+            "planner_broker_heard_timestamp_seconds",
+            "When the broker last said where outcomes stand, Unix time.",
+            registry=registry,
+        )
+        self.lost_outcomes = Counter(
+            "planner_lost_outcomes",
+            "Offsets of outcomes that the topic's retention took before they were planned.",
+            registry=registry,
+        )
+        self.assigned = Gauge("planner_assigned_partitions", "Partitions that are ours now.", registry=registry)
+        self.rebalances = Counter(
+            "planner_rebalances", "Times that this planner was given partitions anew.", registry=registry
+        )
+        self.abandoned = Counter(
+            "planner_abandoned_batches",
+            "Batches that were given up since their partitions had changed hands; they are planned elsewhere.",
             registry=registry,
         )
         self.pins = Gauge("planner_pins", "Sessions that are known to be planned.", registry=registry)
@@ -56,5 +89,8 @@ class Metrics:
             registry=registry,
         )
         self.build = Info("planner_build", "Version and mapping of this process.", registry=registry)
+        ProcessCollector(registry=registry)
         for outcome in ("planned", "duplicate", "rejected"):
             self.outcomes.labels(outcome)
+        for reason in REASONS:
+            self.rejections.labels(reason)

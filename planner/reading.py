@@ -19,15 +19,23 @@ them would hold up the commit for ever.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, ConsumerRebalanceListener
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
-READ_COMMITTED = "read_committed"
+from planner.fence import Fence, Membership
+from schemas import clients
+
+Jumped = Callable[[int, int, int], None]
+"""Told of a partition, the offset that it was read up to, and the next one that there was."""
+
+_STOPS_WITHIN_S = 5.0
 
 
 class KeepingFlow(FlowControlEvent):
@@ -48,14 +56,17 @@ class Reading:
         self._next: dict[TP, int] = {}
         self._fetched_to: dict[TP, int] = {}
         self._after_gap: dict[tuple[TP, int], int] = {}
+        self._begun: set[TP] = set()
+        """Partitions of which the batch holds the first record of the assignment."""
 
-    def fetched(self, assignment: object, offsets: Mapping[TP, Iterable[int]]) -> None:
+    def fetched(self, assignment: object, offsets: Mapping[TP, Sequence[int]]) -> None:
         """A batch, after the one before was dealt with. Records come in order from where the assignment began; one that
         comes again, since somebody sought back to what is committed, was handed over already."""
         if assignment is not self.assignment:
             self.assignment = assignment
             self.first, self._next, self._fetched_to = {}, {}, {}
         self._after_gap = {}
+        self._begun = {tp for tp, of_partition in offsets.items() if of_partition and tp not in self.first}
         for tp, of_partition in offsets.items():
             for offset in of_partition:
                 expected = self._fetched_to.get(tp, offset)
@@ -64,6 +75,16 @@ class Reading:
                 self.first.setdefault(tp, offset)
                 self._next.setdefault(tp, offset)
                 self._fetched_to[tp] = offset + 1
+
+    def jumps(self, committed: Mapping[TP, int | None]) -> list[tuple[TP, int, int]]:
+        """In the batch that was just fetched: where it would have gone on, and where it did. What lies between is not
+        in the topic, for whatever reason."""
+        found = [(tp, expected, offset) for (tp, offset), expected in self._after_gap.items()]
+        for tp in self._begun:
+            progress = committed.get(tp)
+            if progress is not None and progress < self.first[tp]:
+                found.append((tp, progress, self.first[tp]))
+        return found
 
     def is_next(self, tp: TP, offset: int) -> bool:
         """Whether it was not handed over yet, and everything before it was."""
@@ -82,10 +103,20 @@ class Reading:
         return found
 
 
+class _Joining(ConsumerRebalanceListener):
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        thread = cast("_CarefulThread", self._thread)
+        cast("CarefulConsumer", thread.consumer).fence.joined(thread.present_membership())
+        await super().on_partitions_assigned(assigned)
+
+
 class CarefulConsumer(Consumer):
     """Faust's consumer, except for records of the topic that is acknowledged: those go by `Reading`."""
 
     logger = logging.getLogger("faust.transport")
+    RebalanceListener = _Joining
+    fence: Fence
+    jumped: Jumped
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -111,6 +142,8 @@ class CarefulConsumer(Consumer):
                     if not self._is_changelog_tp(tp)
                 },
             )
+            for tp, expected, offset in self.reading.jumps(self._committed_offset):
+                self.jumped(tp.partition, expected, offset)
         return records
 
     async def _hand_over_in_order(self, message: Any) -> None:
@@ -138,6 +171,11 @@ class CarefulConsumer(Consumer):
     def ack(self, message: Any) -> bool:
         """Faust's stream also acknowledges what it skips for it came with an earlier assignment."""
         return bool(message.tracked) and super().ack(message)
+
+    async def commit_and_end_transactions(self) -> None:
+        """At a stop. A broker that is away is not waited for: what is not committed is delivered again, and known."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(super().commit_and_end_transactions(), _STOPS_WITHIN_S)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Says nothing. Faust would watch the planned topic as if an agent read it, and take every partition that is
@@ -168,15 +206,33 @@ class _CarefulThread(AIOKafkaConsumerThread):
 
     logger = logging.getLogger("faust.transport")
 
+    async def on_thread_stop(self) -> None:
+        """Leaves the group and closes the client, for as long as that takes with a broker that is there. Without one
+        aiokafka would try for a minute, and end the thread with a traceback past the log: what it cancels itself it
+        does not expect."""
+        with suppress(Exception, asyncio.CancelledError):
+            await asyncio.wait_for(super().on_thread_stop(), _STOPS_WITHIN_S)
+
     def present_assignment(self) -> object:
         subscription: Any = self._ensure_consumer()._subscription.subscription  # noqa: SLF001  not to be had otherwise
         return subscription and subscription.assignment
 
+    def present_membership(self) -> Membership:
+        coordinator: Any = self._ensure_consumer()._coordinator  # noqa: SLF001  where Faust has its generation from too
+        return Membership(
+            group_id=coordinator.group_id,
+            generation=coordinator.generation,
+            member_id=coordinator.member_id,
+            instance_id=self.app.conf.consumer_group_instance_id,
+        )
+
     def _create_worker_consumer(self, transport: Any) -> Any:
-        """Records of transactions that are open or were rolled back are no outcomes and no plans. Faust would read them
-        unless it ran its own transactions."""
+        """With what Faust decides for itself as `clients` says, above all: records of open and rolled back transactions
+        are no outcomes and no plans. All other settings come through the app's."""
         consumer = super()._create_worker_consumer(transport)
-        consumer._isolation_level = READ_COMMITTED  # noqa: SLF001  read once, when the client starts
+        told = clients.aiokafka_consumer()
+        consumer._isolation_level = told["isolation_level"]  # noqa: SLF001  read once, when the client starts
+        consumer._fetch_max_wait_ms = told["fetch_max_wait_ms"]  # noqa: SLF001  the same
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
@@ -190,7 +246,8 @@ class _CarefulThread(AIOKafkaConsumerThread):
                 self._ensure_consumer().seek(tp, offset)
 
 
-def read_carefully(app: Any) -> None:
+def read_carefully(app: Any, fence: Fence, jumped: Jumped) -> None:
     """To be called before anything of the app is used."""
     app.flow_control = KeepingFlow()
-    cast("Any", app.transport).Consumer = CarefulConsumer
+    parts = {"fence": fence, "jumped": staticmethod(jumped)}
+    cast("Any", app.transport).Consumer = type("CarefulConsumer", (CarefulConsumer,), parts)

@@ -11,6 +11,39 @@ TOO_LARGE_TO_COPY = Reason("too_large_to_copy", "value", "less than the rejected
 PLAN_TOO_LARGE = Reason("plan_too_large", "value", "a plan of less than the planned topic's max.message.bytes")
 _MOST_REASONS = 50
 
+REASONS = (
+    "block_without_failing_rules",
+    "cannot_be_planned",
+    "empty_key",
+    "ends_before_it_starts",
+    "failing_rules_without_block",
+    "invalid_code",
+    "invalid_etag",
+    "invalid_id",
+    "invalid_value",
+    "key_disagrees",
+    "mismatch",
+    "number_in_a_name",
+    "out_of_range",
+    "phone_number_as_id",
+    "plan_too_large",
+    "repeated_failing_rule",
+    "review_reason_without_review",
+    "review_without_reason",
+    "session_too_long",
+    "text_too_long",
+    "time_in_future",
+    "time_out_of_range",
+    "tombstone",
+    "too_large_to_copy",
+    "too_many",
+    "too_much_text",
+    "undecodable",
+    "unknown_schema",
+    "verified_without_email",
+)
+"""Every code, so that each has a counter from the start: the first rejection of a kind is an increase."""
+
 
 def rejection(refused: Refused, *, topic: str, by: str) -> Record:
     """Headers of the original are not copied, but for its trace: nobody knows what a call system put there.

@@ -19,7 +19,7 @@ from typing import Any
 import faust
 import structlog
 
-from planner.errors import EX_CONFIG
+from planner.errors import EX_CONFIG, EX_SOFTWARE
 from planner.libraries import untested
 from planner.settings import PlannerSettings
 from planner.wiring import STARTUP_ERRORS, Parts, Prepared, build, own_version, prepare
@@ -46,8 +46,12 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
         log.warning("planner.untested_library", problem=problem)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    planner = build(prepared, parts, tracing=tracing)
+    try:
+        planner = build(prepared, parts, tracing=tracing)
+    except (Misconfigured, *STARTUP_ERRORS) as error:
+        return _refused(error)
     planner.endpoint.start()
+    planner.positions.start()
     log.info("endpoint.listening", port=planner.endpoint.port)
     log.info(
         "planner.starting",
@@ -64,6 +68,7 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
     for handler in logging.getLogger().handlers:
         handler.addFilter(_of_aiokafka(Rarely()))
     code = _until_stopped(worker)
+    planner.positions.stop.set()
     planner.publisher.close()
     planner.endpoint.stop()
     log.info("planner.stopped", exit_code=code)
@@ -99,10 +104,11 @@ def _spare_the_garbage_collector() -> None:
 
 
 def _until_stopped(worker: faust.Worker) -> int:
+    """Whatever Faust ends with by itself means that it gave up: nothing is lost, and a new process goes on."""
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 1
+        return 0 if ended.code in (0, None) else EX_SOFTWARE
 
 
 def check(settings: PlannerSettings, *, as_json: bool) -> int:
@@ -126,13 +132,18 @@ def check(settings: PlannerSettings, *, as_json: bool) -> int:
 def _prepared(settings: PlannerSettings) -> Prepared | int:
     try:
         return prepare(settings)
-    except Misconfigured as error:
-        for problem in error.problems:
-            log.error("planner.misconfigured", problem=problem, exit_code=EX_CONFIG)  # noqa: TRY400  it says it all
-        return EX_CONFIG
-    except STARTUP_ERRORS as error:
-        log.error("planner.unavailable", problem=str(error), exit_code=EX_UNAVAILABLE)  # noqa: TRY400
+    except (Misconfigured, *STARTUP_ERRORS) as error:
+        return _refused(error)
+
+
+def _refused(error: Exception) -> int:
+    """Says why there is no planner. The exit code."""
+    if not isinstance(error, Misconfigured):
+        log.error("planner.unavailable", problem=str(error), exit_code=EX_UNAVAILABLE)
         return EX_UNAVAILABLE
+    for problem in error.problems:
+        log.error("planner.misconfigured", problem=problem, exit_code=EX_CONFIG)
+    return EX_CONFIG
 
 
 def _say(problems: list[str], code: int, *, as_json: bool, **facts: Any) -> int:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn
 
@@ -16,9 +15,10 @@ import structlog
 
 from planner.batch import AlreadyPlanned, Desk, Incoming, Planned, Refused, Verdict
 from planner.errors import EX_CONFIG, EX_SOFTWARE, Abandoned
+from planner.fence import Membership
 from planner.metrics import Metrics
 from planner.pins import Pin, Pins
-from planner.publisher import Publisher, Record
+from planner.publisher import Progress, Publisher, Record
 from planner.rejections import PLAN_TOO_LARGE, rejection
 from planner.traces import Traces
 from planner.waiting import Waits
@@ -57,22 +57,27 @@ class Service:
         self._stopping = stopping
         self._told_misplaced = False
 
-    async def handle(self, batch: Sequence[Incoming]) -> None:
+    async def handle(self, batch: Sequence[Incoming], membership: Membership) -> None:
         """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5):
         Abandoned if nothing is wrong with it but it is not for this planner to see it through."""
         left = batch
         while left:
             began = time.monotonic()
-            verdicts = await self._acknowledged(await self._verdicts(left))
+            verdicts = await self._acknowledged(await self._verdicts(left), membership)
             self._pin(verdicts)
             self._tell(verdicts, time.monotonic() - began)
             left = left[len(verdicts) :]
         self._pins.turned({incoming.partition for incoming in batch})
 
-    async def _acknowledged(self, verdicts: list[Verdict]) -> list[Verdict]:
+    async def _acknowledged(self, verdicts: list[Verdict], membership: Membership) -> list[Verdict]:
         """The verdicts as they stand on the topics: a plan that its topic does not take is a rejection (P6)."""
         records = {place: record for place, verdict in enumerate(verdicts) if (record := self._record(verdict))}
-        too_large = {id(record) for record in await self._publisher.publish(list(records.values()))}
+        progress = Progress(
+            self._topics.call_outcomes.name,
+            {verdict.incoming.partition: verdict.incoming.offset + 1 for verdict in verdicts},
+            membership,
+        )
+        too_large = {id(record) for record in await self._publisher.publish(list(records.values()), progress)}
         return [
             _too_large(verdict) if isinstance(verdict, Planned) and id(records[place]) in too_large else verdict
             for place, verdict in enumerate(verdicts)
@@ -135,8 +140,6 @@ class Service:
                 self._tell_lost_opt_out(verdict)
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_size.observe(len(verdicts))
-        if ages := [verdict.incoming.received_at for verdict in verdicts if verdict.incoming.received_at]:
-            self._metrics.oldest_outcome_age.set((datetime.now(UTC) - min(ages)).total_seconds())
         log.info(
             "batch.planned",
             planned=len(planned),

@@ -82,6 +82,9 @@ class PlannerSettings(Environment):
         pattern=r"^(memory://|rocksdb://.+)$",
         description="Where pins are kept: memory://, or rocksdb:///a/folder to recover only what is new after a start.",
     )
+    look_every_s: float = Field(
+        5.0, gt=0, le=60, description="How often the broker is asked where outcomes stand, for the figures and alerts."
+    )
     follow_every_s: float = Field(
         600.0,
         gt=0,

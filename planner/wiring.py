@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import faust
 import structlog
+from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
 from planner.app import Handle, make_app
@@ -18,9 +19,11 @@ from planner.batch import Desk, Placement
 from planner.bulk import BulkReader
 from planner.core.resolution import Crm
 from planner.errors import Stuck
+from planner.fence import Fence
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
 from planner.pins import MemoryPins, Pins
+from planner.positions import Positions
 from planner.publisher import Publisher
 from planner.recovery import PinStore
 from planner.service import Service, hard_exit
@@ -31,12 +34,14 @@ from schemas import environment
 from schemas.broker import BrokerUnavailable, BrokerView
 from schemas.codec import Codec
 from schemas.environment import Misconfigured
+from schemas.placed import check_placement
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.registry import RegistryUnavailable, SchemaRefused, codec
 from schemas.rights import planner_rights
 from schemas.topic_watch import TopicWatch
 from schemas.topics import TopicFacts
 from telemetry.endpoint import Endpoint, Verdict
+from telemetry.librdkafka import client_log
 
 log: Any = structlog.get_logger("planner")
 
@@ -72,23 +77,27 @@ class Prepared:
 
 
 def prepare(settings: PlannerSettings) -> Prepared:
-    """Raises Misconfigured with every problem of mapping, topics and registry at once, BrokerUnavailable and
-    RegistryUnavailable if those could not be asked."""
-    problems = environment.unreadable_files(settings)
-    if problems:
-        raise Misconfigured(problems)
+    """Raises Misconfigured with every problem of mapping, topics and registry at once, those that could not be asked
+    included; BrokerUnavailable or RegistryUnavailable if nothing else is wrong."""
+    unreadable = environment.unreadable_files(settings)
+    problems = list(unreadable)
+    unanswered: list[BrokerUnavailable | RegistryUnavailable] = []
     crm = broker = found = codecs = None
     topics = settings.broker.topics
     try:
         crm = load(settings.mapping_file, next_attempt=bool(settings.next_attempt_after_s))
     except MappingUnfit as error:
         problems += [f"{settings.mapping_file.name}: {problem}" for problem in error.problems]
+    if unreadable:  # neither broker nor registry can be asked
+        raise Misconfigured(problems)
     try:
         required = (topics.call_outcomes, topics.planned_writebacks, topics.call_outcomes_rejected)
         broker = BrokerView(settings.broker, required, planner_rights(topics, settings.group_id))
         found = broker.checked(timeout_s=LONGEST_SILENCE_S / 2)
     except Misconfigured as error:
         problems += error.problems
+    except BrokerUnavailable as error:
+        unanswered.append(error)
     try:
         codecs = (
             codec(CallOutcome, topics.call_outcomes.name, settings.registry),
@@ -96,8 +105,14 @@ def prepare(settings: PlannerSettings) -> Prepared:
         )
     except SchemaRefused as error:
         problems.append(str(error))
+    except RegistryUnavailable as error:
+        unanswered.append(error)
+    if unanswered and not problems:
+        raise unanswered[0]
+    problems += [f"not checked: {error}" for error in unanswered]
     if problems or crm is None or broker is None or found is None or codecs is None:
         raise Misconfigured(problems)
+    check_placement(settings.broker, found.partitions, codecs[1], group=settings.group_id, log=client_log("planner"))
     return Prepared(settings, crm, broker, found, *codecs)
 
 
@@ -106,6 +121,7 @@ class Planner:
     app: faust.App
     endpoint: Endpoint
     publisher: Publisher
+    positions: Positions
 
 
 @dataclass(frozen=True)
@@ -119,21 +135,30 @@ class Parts:
 
 
 def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) -> Planner:
+    """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, begin to publish."""
     settings = prepared.settings
     planned_by = own_version()
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    waits = Waits(metrics)
-    metrics.build.info({"version": planned_by, "mapping": prepared.crm.fingerprint})
+    waits, fence = Waits(metrics), Fence()
+    metrics.build.info(
+        {
+            "version": planned_by,
+            "mapping": prepared.crm.fingerprint,
+            "mode": f"redaction {settings.redaction}, transcript {settings.transcript}",
+        }
+    )
     pins = parts.pins(_pins(settings))
     metrics.pins.set_function(lambda: len(pins))
-    publisher = parts.publisher(
-        Publisher(
-            settings.broker,
-            delivery_timeout_s=settings.delivery_timeout_s,
-            max_message_bytes=settings.max_message_bytes,
-        )
+    opened = Publisher(
+        settings.broker,
+        transactional_id=f"{settings.group_id}-{settings.instance_id}",
+        rights=planner_rights(settings.broker.topics, settings.group_id),
+        delivery_timeout_s=settings.delivery_timeout_s,
+        max_message_bytes=settings.max_message_bytes,
     )
+    opened.open()
+    publisher = parts.publisher(opened)
     desk = parts.desk(
         Desk(
             outcomes=prepared.outcomes,
@@ -162,18 +187,28 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
 
     store = PinStore(pins, prepared.plans, unreadable)
     reader = BulkReader(settings.broker, store, waits, group_id=settings.group_id)
+    positions = Positions(
+        settings.broker,
+        metrics,
+        waits,
+        group_id=settings.group_id,
+        ours=lambda: assigned_to(app, settings.broker.topics.call_outcomes.name),
+        every_s=settings.look_every_s,
+    )
     app = make_app(
         settings,
         partitions=prepared.partitions,
         pins=store,
         reader=reader,
+        fence=fence,
+        jumped=positions.jumped,
         handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )
     watch = TopicWatch(
         prepared.broker, prepared.topics, service="planner", every_s=settings.broker.check_topics_every_s
     )
-    health = Health(app, metrics, store, reader, waits, watch)
+    health = Health(app, metrics, store, reader, waits, fence, watch)
     app.task(health.watch)
     app.task(ended_by(watch.run))
     app.task(health.follow(reader, settings.follow_every_s))
@@ -184,7 +219,11 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
         live=health.live,
         ready=health.ready,
     )
-    return Planner(app, endpoint, publisher)
+    return Planner(app, endpoint, publisher, positions)
+
+
+def assigned_to(app: faust.App, topic: str) -> list[int]:
+    return [tp.partition for tp in app.assignor.assigned_actives() if tp.topic == topic]
 
 
 def ended_by(duty: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
@@ -218,6 +257,7 @@ class Health:
         store: PinStore,
         reader: BulkReader,
         waits: Waits,
+        fence: Fence,
         topics: TopicWatch | None = None,
     ) -> None:
         self._topics = topics
@@ -226,16 +266,19 @@ class Health:
         self._store = store
         self._reader = reader
         self._waits = waits
+        self._fence = fence
         self._progressed_at = time.monotonic()
         self._read_then = 0
         self._turned_at = time.monotonic()
         self._was_ready = False
+        self._generation = self._abandoned = 0
 
     async def watch(self) -> None:
         while not self._app.should_stop:
             self._turned_at = time.monotonic()
             self._say()
             await self._app.sleep(1.0)
+        self._reader.stopped.set()
 
     def follow(self, reader: BulkReader, every_s: float) -> Callable[[], Awaitable[None]]:
         """A task that keeps the pins up with the planned topic, once recovery is over."""
@@ -244,9 +287,16 @@ class Health:
             while not self._app.should_stop:
                 await self._app.sleep(every_s)
                 if self.ready().ok:
-                    await reader.follow()
+                    await self._follow_once(reader)
 
         return follow
+
+    async def _follow_once(self, reader: BulkReader) -> None:
+        """A broker that goes away meanwhile is no reason to end: there is another time."""
+        try:
+            await reader.follow()
+        except KafkaException as error:
+            log.warning("pins.not_followed", error=error.args[0].name())
 
     def live(self) -> Verdict:
         silence = time.monotonic() - self._turned_at
@@ -287,15 +337,23 @@ class Health:
         if ready and not self._was_ready:
             log.info("planner.ready", partitions=self._assigned(), recovered=self._store.records_read)
         self._was_ready = ready
+        self._count()
         self._end_if_stuck(ready=ready)
+
+    def _count(self) -> None:
+        self._metrics.assigned.set(self._assigned())
+        self._metrics.rebalances.inc(max(0, self._fence.generation - self._generation))
+        self._metrics.abandoned.inc(self._fence.abandoned - self._abandoned)
+        self._generation, self._abandoned = self._fence.generation, self._fence.abandoned
 
     def _end_if_stuck(self, *, ready: bool) -> None:
         """Faust's consumer can end up without partitions and without an error; only a new process gets out of that."""
         now, read = time.monotonic(), self._store.records_read
-        if ready or read > self._read_then or self._waits.causes:
+        on_its_way = (ready or bool(self._waits.causes)) and not self._fence.waits_for_rebalance
+        if on_its_way or read > self._read_then:
             self._progressed_at, self._read_then = now, read
         elif now - self._progressed_at > LONGEST_STANDSTILL_S:
-            hard_exit(Stuck(f"neither assigned nor recovering for {LONGEST_STANDSTILL_S:.0f} s"))
+            hard_exit(Stuck(f"neither assigned nor recovering nor planning for {LONGEST_STANDSTILL_S:.0f} s"))
 
 
 STARTUP_ERRORS = (BrokerUnavailable, RegistryUnavailable)

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from confluent_kafka import KafkaError
 
-from schemas.rights import Operation, Resource, Right
+from schemas.rights import Operation, Resource, Right, refused
 
 
 class Kind(StrEnum):
@@ -72,17 +72,20 @@ def kind_of(error: KafkaError) -> Kind:
     return _KINDS.get(error.code(), Kind.PASSES if error.retriable() else Kind.REFUSED)
 
 
-def missing_right(error: KafkaError, rights: Iterable[Right], *, doing: Operation, name: str | None = None) -> str:
+def missing_right(
+    error: KafkaError, rights: Iterable[Right], *, doing: Operation, name: str | None = None, user: str | None = None
+) -> str:
     """Of an error that is `Kind.FORBIDDEN`: which of the rights of this service it can only be. `name` is the topic,
     where that is known."""
     resource = _RESOURCES[error.code()]
     candidates = [
-        f"{each.operation} on {each.on}"
+        refused(each, user)
         for each in rights
         if each.resource is resource and each.operation is doing and name in (None, each.name)
     ]
-    which = " or ".join(candidates) or f"{doing} on {f'{resource} {name}' if name else resource}"
-    return f"{error.name()}: this service's user lacks the right {which}; `writeback topics rights` lists what to grant"
+    where = f"{resource} {name}" if name else resource
+    unknown = f"{doing} on {where} is not allowed; `writeback topics rights` lists what to grant"
+    return f"{' or: '.join(candidates) or unknown} ({error.name()})"
 
 
 @dataclass(frozen=True, slots=True)

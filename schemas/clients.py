@@ -46,16 +46,16 @@ EVERY_CLIENT = (
         540_000,
         "a minute less than the broker's own limit, so that no request meets a connection that is just being closed",
     ),
-    Alike(
-        "socket.timeout.ms",
-        "request_timeout_ms",
-        40_000,
-        "longer than any session, since a group may hold its answer back that long; shorter than a person's patience",
-    ),
     Alike("retry.backoff.ms", "retry_backoff_ms", 100, "between two requests that are tried again"),
 )
 
 CONSUMER = (
+    Alike(
+        "socket.timeout.ms",
+        "request_timeout_ms",
+        65_000,
+        "longer than a rebalance of Faust's group may take (60 s), in which the broker holds its answer back",
+    ),
     Alike(
         "allow.auto.create.topics",
         "",
@@ -117,6 +117,11 @@ APART = {
     "sasl.password": "the same",
 }
 """librdkafka's names of what is different on purpose."""
+
+APART_PRODUCERS = APART | {
+    "socket.timeout.ms": "must be no longer than a transaction may take, which is why librdkafka shortens it by itself",
+}
+"""The same of producers."""
 
 
 def librdkafka_consumer() -> ClientConfig:

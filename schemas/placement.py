@@ -3,6 +3,8 @@
 librdkafka's default is another hash (CRC32): producers of ours set `partitioner=murmur2_random`, or place explicitly.
 """
 
+from collections.abc import Mapping
+
 _M = 0x5BD1E995
 _SEED = 0x9747B28C
 _MASK = 0xFFFFFFFF
@@ -24,3 +26,24 @@ def murmur2(key: bytes) -> int:
 
 def partition_of(key: bytes, partitions: int) -> int:
     return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def count_before(placed: Mapping[bytes, int], partitions: int) -> int | None:
+    """The number of partitions by which these keys were placed, if it was a smaller one than today's; None if they are
+    placed by today's, by another hash, or if there are too few of them to tell. `placed` maps keys to partitions.
+    """
+    if all(partition_of(key, partitions) == found for key, found in placed.items()):
+        return None
+    if (partitions - 1) * partitions ** -len(placed) > _CHANCE:  # that another hash looks like a smaller number
+        return None
+    return next(
+        (
+            count
+            for count in range(partitions - 1, 0, -1)
+            if all(partition_of(key, count) == found for key, found in placed.items())
+        ),
+        None,
+    )
+
+
+_CHANCE = 0.001

@@ -101,6 +101,7 @@ def planner_rights(topics: Topics, group: str) -> tuple[Right, ...]:
             {Operation.WRITE: "an outcome that cannot be planned stops all"},
         ),
         _group(Role.PLANNER, group),
+        _transactions(Role.PLANNER, group),
     )
 
 
@@ -142,8 +143,12 @@ def check_rights(topics: Topics) -> tuple[Right, ...]:
 def create_rights(topics: Topics) -> tuple[Right, ...]:
     """Of `writeback topics create`."""
     return tuple(
-        Right(Role.CREATE, Resource.TOPIC, spec.name, Operation.CREATE, "the topic cannot be created")
+        Right(Role.CREATE, Resource.TOPIC, spec.name, operation, why)
         for spec in topics.all()
+        for operation, why in (
+            (Operation.DESCRIBE, "a topic that exists cannot be seen, nor how many partitions it has"),
+            (Operation.CREATE, "the topic cannot be created"),
+        )
     )
 
 
@@ -172,11 +177,18 @@ Allowed = Mapping[tuple[Resource, str], Collection[str] | None]
 def missing(rights: Iterable[Right], allowed: Allowed, *, user: str | None) -> list[str]:
     """Every right that the broker does not give, with the command that gives it."""
     return [
-        f"{right.operation} on {right.on} is not allowed to {_principal(user)}; without it, {right.why}; "
-        f"grant it with: {grant(right, user)}"
+        refused(right, user)
         for right in rights
         if (given := allowed.get((right.resource, right.name))) is not None and right.operation not in given
     ]
+
+
+def refused(right: Right, user: str | None = None) -> str:
+    """What a person has to know of a right that the broker does not give."""
+    return (
+        f"{right.operation} on {right.on} is not allowed to {_principal(user)}; without it, {right.why}; "
+        f"grant it with: {grant(right, user)}"
+    )
 
 
 def grant(right: Right, user: str | None = None) -> str:
@@ -231,9 +243,9 @@ def _group(role: Role, name: str) -> Right:
 
 
 def _transactions(role: Role, group: str) -> Right:
-    """Each process takes an id of its own behind the group's name."""
-    why = "results and offsets cannot be committed together"
-    return Right(role, Resource.TRANSACTIONAL_ID, f"{group}-", Operation.WRITE, why, pattern="prefixed")
+    """Each process has an id of its own behind the group's name. What is allowed here, a broker tells nobody before."""
+    why = "nothing is published, since records and progress go in one transaction"
+    return Right(role, Resource.TRANSACTIONAL_ID, f"{group}-", Operation.WRITE, why, "prefixed")
 
 
 def _principal(user: str | None) -> str:

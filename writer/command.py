@@ -24,7 +24,9 @@ from telemetry.tracing import TracingNotInstalled, configure_tracing
 from writer.core import results
 from writer.core.replies import Kind
 from writer.dataverse_facts import FactsUnavailable
+from writer.dataverse_mapping import read_mapping
 from writer.errors import MustRestart
+from writer.mapping_verification import verify
 from writer.metrics import Metrics
 from writer.settings import WriterSettings, describe, read_settings
 from writer.wiring import CHECK_S, VERSION, build_facts, build_pool, run, view_of_broker
@@ -40,8 +42,8 @@ examples:
     WRITER_WRITE=true WRITER_DATAVERSE__URL=https://example.crm.dynamics.com \\
     WRITER_IDENTITIES='[{"kind": "managed"}]' WRITER_BROKER__BOOTSTRAP_SERVERS=broker:9092 python -m writer
 
-  is everything in place? settings, topics, sign-in, metadata; writes nothing, takes no plan
-    python -m writer check
+  is everything in place? settings, topics, sign-in, metadata, the whole mapping; writes nothing, takes no plan
+    python -m writer check --mapping mapping.json
 
 settings, from the environment:
 """
@@ -55,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings()
         configure_logs(service="writer", level=settings.log_level, form=settings.log_format)
         configure_tracing(service="writer", version=VERSION)
-        return asyncio.run(_check(settings) if options.command == "check" else _run(settings))
+        if options.command == "check":
+            return asyncio.run(_check(settings, options.mapping or settings.mapping_file))
+        return asyncio.run(_run(settings))
     except Misconfigured as error:
         return complain(error.problems, EX_CONFIG)
     except (SchemaRefused, TracingNotInstalled) as error:
@@ -90,26 +94,37 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
-async def _check(settings: WriterSettings) -> int:
-    """One line per finding; 0 if all is well."""
+async def _check(settings: WriterSettings, mapping_file: str | None) -> int:
+    """One line per finding; 0 if all is well, 78 if a mapping does not fit, 69 for everything else."""
+    mapping = read_mapping(mapping_file) if mapping_file else None
     topics = await asyncio.to_thread(view_of_broker(settings).checked, timeout_s=CHECK_S)
     found = [(True, f"topics are as promised, {topics.partitions} partitions each")]
-    pool = build_pool(settings, Metrics())
+    pool, unfit = build_pool(settings, Metrics()), False
     try:
         for channel in pool.channels:
             judgement = await pool.greet(channel)
             ok = judgement.kind is Kind.DONE
             what = "signed in" if ok else f"not signed in: {results.why_it_waits(judgement)}"
             found.append((ok, f"{channel.dataverse.name}: {what}"))
+        facts = build_facts(settings, pool)
         try:
-            await build_facts(settings, pool).reach()
+            await facts.reach()
             found.append((True, "metadata can be read"))
+            if mapping:
+                report = await verify(mapping, facts, settings.dataverse.url)
+                found += [(False, f"mapping: {gap}") for gap in report.gaps]
+                found += [(True, f"mapping: {notice}") for notice in report.notices]
+                unfit = bool(report.gaps)
+                if not report.gaps:
+                    found.append((True, f"Dataverse has everything that {mapping_file} names"))
         except FactsUnavailable as failure:
             found.append((False, f"metadata cannot be read: {results.why_it_waits(failure.judgement)}"))
     finally:
         await pool.close()
     for ok, line in found:
         sys.stdout.write(f"{'ok  ' if ok else 'FAIL'} {line}\n")
+    if unfit:
+        return EX_CONFIG
     return 0 if all(ok for ok, _ in found) else EX_UNAVAILABLE
 
 
@@ -148,6 +163,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=["run", "check"],
         default="run",
         help="run until SIGTERM (default), or check settings, topics, sign-in and metadata and say what is wrong",
+    )
+    parser.add_argument(
+        "--mapping", metavar="FILE", help="for check: also verify everything that this mapping file names"
     )
     return parser
 

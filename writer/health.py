@@ -14,6 +14,7 @@ from schemas.topic_watch import TopicWatch
 from telemetry.endpoint import Verdict
 from writer.dataverse_facts import Facts
 from writer.dataverse_pool import Pool
+from writer.mapping_verification import MappingWatch
 from writer.service import BROKER_SILENT_S, Service
 
 _LOOP_TURNS_WITHIN_S = 30.0
@@ -32,9 +33,11 @@ class Health:
         *,
         write: bool,
         topics: TopicWatch | None = None,
+        mapping: MappingWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
+        self._mapping = mapping
         self._service = service
         self._pool = pool
         self._facts = facts
@@ -58,6 +61,7 @@ class Health:
             "metadata_verified": self._facts.reachable,
             "broker_heard": self._broker_is_heard(),
             "topics_fit": self._topics is None or self._topics.fit,
+            "mapping_fits": self._mapping is None or self._mapping.gaps == 0,
         }
         problems = list(self._topics.problems) if self._topics else []
         mode = "write" if self._write else "dry run"

@@ -13,7 +13,7 @@ What an error leads to (`ending_of`):
 | the offset's note is too long for this broker | aborted and sent again without notes, from then on |
 | a record is too large | aborted; that record's sender hears of it, the others are sent again |
 | the producer was fenced, or its transaction timed out, while the process slept | a new producer, and sent again |
-| a right is missing | Misconfigured, which names it |
+| a right is missing | Misconfigured, which names it with the command that grants it |
 | transactions are not supported, anything else | MustRestart, which names it |
 
 Nothing of this loses a result: what is not known to be committed is sent again, as long as its partition is ours. Sent
@@ -153,9 +153,7 @@ class TransactionalProducer:
         self._stopping = threading.Event()
 
     def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Committed | Aborted:
-        """`group` is the consumer's metadata. Raises MustRestart,
-        Misconfigured or GivenUp; then nothing is settled.
-        """
+        """`group` is the consumer's metadata. Raises MustRestart, Misconfigured, GivenUp; then nothing is settled."""
         reports: list[KafkaError | int | None] = [None] * len(records)
         offsets = [TopicPartition(self._topic, at.partition, at.offset, at.metadata) for at in positions]
         try:
@@ -186,7 +184,9 @@ class TransactionalProducer:
 
     def _refusal(self, error: KafkaError) -> Exception:
         if kind_of(error) is Kind.FORBIDDEN:
-            return Misconfigured([missing_right(error, self._rights, doing=self._doing(error))])
+            user = self._config.get("sasl.username")
+            named = None if user is None else str(user)
+            return Misconfigured([missing_right(error, self._rights, doing=self._doing(error), user=named)])
         return MustRestart(f"the broker refuses a transaction: {error.name()}")
 
     @staticmethod

@@ -49,6 +49,12 @@ class Metrics:
             ["identity"],
             registry=registry,
         )
+        self.mapping_gaps = Gauge(
+            "writeback_mapping_gaps",
+            "What the mapping file names and Dataverse does not have, at the last look; NaN until the first.",
+            registry=registry,
+        )
+        self.mapping_gaps.set(math.nan)
         self.held_plans = Gauge(
             "writeback_held_plans",
             "Plans that Dataverse refuses and that are not blocked, since no plan that needs the same lands: the "
@@ -127,6 +133,13 @@ class Metrics:
             "writeback_retried_after_result_total",
             "Plans with a final result that were replayed and ran out of their retry budget. Their result stays as it "
             "is; they are tried again.",
+            registry=registry,
+        )
+        self.requeue_count = Histogram(
+            "writeback_requeue_count",
+            "How often a plan had been requeued each time it was: one that fails alone, again and again, shows in the "
+            "buckets above 4.",
+            buckets=(1, 2, 4, 8, 16, 64),
             registry=registry,
         )
         self.token_expiry = Gauge(

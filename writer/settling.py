@@ -278,6 +278,7 @@ class Settling:
         """In this order, whatever else is appended meanwhile: one task appends them, one after the other."""
         for work in works:
             count = work.requeues + 1
+            self._metrics.requeue_count.observe(count)
             self._partitions.moving.append_again(work.lane, work.partition, work.offset, work.session_id, count)
             self._appends.put_nowait((work, count, datetime.now(UTC) + wait))
 

@@ -17,17 +17,21 @@ import structlog
 from schemas.broker import BrokerView
 from schemas.connection import BrokerSettings
 from schemas.environment import Misconfigured, unreadable_files
+from schemas.placed import check_placement
 from schemas.records import PlannedWriteback, WritebackResult
 from schemas.registry import codec
 from schemas.rights import writer_rights
 from schemas.topic_watch import TopicWatch
 from schemas.topics import TopicSpec
 from telemetry.endpoint import Endpoint
+from telemetry.librdkafka import client_log
 from writer.committing import Committing
 from writer.core.lanes import WindowLimits
+from writer.core.mapping_check import MappingToCheck, is_of
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.dataverse import DataverseClient
 from writer.dataverse_facts import Facts
+from writer.dataverse_mapping import read_mapping
 from writer.dataverse_pool import Channel, Pool
 from writer.health import Health
 from writer.identity import token_source
@@ -35,6 +39,7 @@ from writer.kafka_consumer import ConsumerOptions, ConsumerThread
 from writer.kafka_ends import LogEnds
 from writer.kafka_producer import BrokerPublisher
 from writer.kafka_transactions import TransactionalProducer
+from writer.mapping_verification import OTHER_ENVIRONMENT, MappingWatch
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.partitions import Partitions
@@ -97,6 +102,16 @@ def _limits(dataverse: DataverseSettings) -> ServiceLimits:
     )
 
 
+def _mapping(settings: WriterSettings) -> MappingToCheck | None:
+    """Raises Misconfigured if the file is no mapping, or one of another environment."""
+    if settings.mapping_file is None:
+        return None
+    mapping = read_mapping(settings.mapping_file)
+    if not is_of(mapping, settings.dataverse.url):
+        raise Misconfigured([str(OTHER_ENVIRONMENT)])
+    return mapping
+
+
 def build_facts(settings: WriterSettings, pool: Pool) -> Facts:
     flow = settings.flow
     return Facts(pool, metadata_ttl_s=flow.metadata_ttl_s, owner_ttl_s=flow.owner_ttl_s)
@@ -106,6 +121,7 @@ async def run(settings: WriterSettings) -> None:
     """The writer until SIGTERM or SIGINT. Raises Misconfigured, UnfitTopics, BrokerUnavailable, MustRestart."""
     broker = view_of_broker(settings)
     found = await asyncio.to_thread(broker.checked, timeout_s=CHECK_S)
+    await asyncio.to_thread(_check_placement, settings, found.partitions)
     watch = TopicWatch(broker, found, service="writer", every_s=settings.broker.check_topics_every_s)
     async with running(settings, watch) as service:
         loop = asyncio.get_running_loop()
@@ -114,16 +130,25 @@ async def run(settings: WriterSettings) -> None:
         await service.run()
 
 
+def _check_placement(settings: WriterSettings, partitions: int) -> None:
+    plans = codec(PlannedWriteback, settings.broker.topics.planned_writebacks.name, settings.registry)
+    check_placement(settings.broker, partitions, plans, group=settings.group, log=client_log("writer"))
+
+
 @asynccontextmanager
 async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> AsyncIterator[Service]:
     """A service that is built but not started; what it was built from is closed afterwards, in the stop order."""
     log = structlog.get_logger("writer")
+    mapping = _mapping(settings)
     metrics = Metrics(version=VERSION, mode="write" if settings.write else "dry run")
     topics = settings.broker.topics
     async with AsyncExitStack() as closing:
         pool = build_pool(settings, metrics)
         closing.push_async_callback(pool.close)
         facts = build_facts(settings, pool)
+        verifying = MappingWatch(mapping, facts, metrics, url=settings.dataverse.url) if mapping else None
+        if verifying:
+            closing.callback(asyncio.create_task(verifying.run(), name="mapping").cancel)
         window = settings.flow.window
         partitions = Partitions(WindowLimits(plans=window, plans_per_partition=max(1, window // 2)))
         publisher = _publisher(settings, partitions, metrics)
@@ -158,7 +183,7 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
         )
         options = _consumer_options(settings)
         service.consumer = ConsumerThread(options, service, LogEnds(options.config, options.topic))
-        health = Health(service, pool, facts, write=settings.write, topics=watch)
+        health = Health(service, pool, facts, write=settings.write, topics=watch, mapping=verifying)
         endpoint = Endpoint(
             host=settings.endpoint_host,
             port=settings.endpoint_port,
@@ -219,7 +244,7 @@ class BrokerWaits:
 
 def _read_results(settings: WriterSettings) -> Read:
     """In a dry run too: what landed before is known to it."""
-    config = settings.broker.client_config() | {"group.id": settings.group}  # a group that it may read with
+    config = settings.broker.consumer_config() | {"group.id": settings.group}  # a group that it may read with
     return reading(config, settings.broker.topics.writeback_results.name)
 
 

@@ -77,7 +77,7 @@ def demo(
 
 def run(plan: Plan, folder: Path, console: Console) -> Audit:
     """The whole demo. Raises DemoStalled if it gets nowhere."""
-    with as_file(files("planner").joinpath("mapping.example.json")) as mapping_file:
+    with as_file(files("ops.demo").joinpath("mapping.json")) as mapping_file:
         mapping = MappingFile.model_validate_json(mapping_file.read_text(encoding="utf-8"))
         console.print("starting broker, simulator, planner and writer …")
         topics = {topic.name: _PARTITIONS for topic in Topics().all()}

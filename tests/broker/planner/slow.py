@@ -14,9 +14,9 @@ class SlowPublisher:
     def __init__(self, publisher: Publisher, seconds: float) -> None:
         self._publisher, self._seconds = publisher, seconds
 
-    async def publish(self, records):
+    async def publish(self, records, progress):
         await asyncio.sleep(self._seconds)
-        return await self._publisher.publish(records)
+        return await self._publisher.publish(records, progress)
 
     def close(self):
         self._publisher.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.waiting import wait_until
-from schemas.rights import Groups, Operation, Right, Role, all_rights, grant, planner_rights, writer_rights
+from schemas.rights import Groups, Operation, Resource, Right, Role, all_rights, grant, planner_rights, writer_rights
 from schemas.topics import Topics
 from simulator.testing import RunningSimulator
 from tests.broker.security.conftest import PARTITIONS, Start, refusal, started, wait_for_readiness
@@ -64,10 +64,12 @@ def test_with_exactly_the_rights_of_the_table_a_service_works_and_works_again_af
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_right_that_is_taken_away_is_named_with_the_command_that_grants_it(
-    kafka: RealKafka, run: Start, prefix: str, tmp_path: Path, service: str
+    kafka: RealKafka, simulator: RunningSimulator, run: Start, prefix: str, tmp_path: Path, service: str
 ) -> None:
     rights = rights_of(service, prefix)
     user = new_user(kafka, tmp_path, rights)
+    if service != "planner":  # what a transaction may do shows with the first one
+        Topic(kafka.bootstrap, PARTITIONS, prefix).publish(Desk(simulator).plan(seed_item(simulator)))
     for right in rights:
         user.revoke(right)
         code, errors = refusal(run(kind_of(service), prefix, user, **(DRY if service == "dry run" else {})))
@@ -75,7 +77,7 @@ def test_each_right_that_is_taken_away_is_named_with_the_command_that_grants_it(
         named = [line["problem"] for line in errors if line["event"] == f"{kind_of(service)}.misconfigured"]
         assert len(named) == 1, errors
         assert named[0].startswith(f"{right.operation} on {right.on} is not allowed to User:{user.name}; without it, ")
-        assert named[0].endswith(grant(right, user.name))
+        assert grant(right, user.name) in named[0]
         user.grant([right])
 
 
@@ -84,7 +86,11 @@ def test_all_rights_that_are_missing_are_named_at_once(
 ) -> None:
     code, errors = refusal(run("planner", prefix, new_user(kafka, tmp_path)))
     assert code == MISCONFIGURED
-    wanted = {f"{each.operation} on {each.on}" for each in rights_of("planner", prefix)}
+    wanted = {
+        f"{each.operation} on {each.on}"
+        for each in rights_of("planner", prefix)
+        if each.resource is not Resource.TRANSACTIONAL_ID  # of which the broker tells nothing beforehand
+    }
     assert {line["problem"].partition(" is not allowed")[0] for line in errors} == wanted
 
 

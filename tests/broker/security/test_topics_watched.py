@@ -11,9 +11,11 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from ops.waiting import wait_until
 from schemas.topics import Topics
 from tests.broker.security.conftest import PARTITIONS, Start, started, wait_for_readiness
 from tests.brokers.kafka import RealKafka
+from tests.integration.planner.harness import lost, outcomes, publish, published
 from tests.processes import Service
 
 MISCONFIGURED = 78
@@ -76,3 +78,25 @@ def test_P5_a_topic_that_is_created_again_ends_the_service(
     kafka.create_topic(topic, PARTITIONS, spec.creation_config())
     assert running.wait(seconds=60) == MISCONFIGURED
     assert running.has_written(f"topic {topic} was deleted and created again")
+
+
+@services
+def test_P1_a_count_that_was_raised_while_nothing_ran_is_refused_before_anything_is_planned_or_written(
+    kafka: RealKafka, prefix: str, run: Start, service: str
+) -> None:
+    given = outcomes(60, items=60)
+    planner = started(run("planner", prefix, None), "planner")
+    publish(kafka.bootstrap, given, topic=f"{prefix}call-outcomes")
+    wait_until(lambda: not lost(kafka.bootstrap, given, prefix=prefix), what="outcomes are planned", every=0.2)
+    assert planner.stop() == 0
+    wider = [NewPartitions(spec.name, PARTITIONS * 2) for spec in Topics().prefixed(prefix).all()]
+    for done in kafka.admin.create_partitions(wider).values():
+        done.result()
+    publish(kafka.bootstrap, given, topic=f"{prefix}call-outcomes")
+    before = published(kafka.bootstrap, f"{prefix}planned-writebacks")
+    again = run(service, prefix, None)
+    assert again.start().wait(seconds=60) == MISCONFIGURED
+    assert again.has_written(f"the topics have {PARTITIONS * 2} partitions, and the plans on")
+    assert again.has_written("Raising the partition count")
+    assert published(kafka.bootstrap, f"{prefix}planned-writebacks") == before
+    assert published(kafka.bootstrap, f"{prefix}writeback-results") == 0

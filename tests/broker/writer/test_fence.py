@@ -96,7 +96,7 @@ def test_B2_sigterm_ends_the_open_transaction_and_leaves_nothing_to_look_at_agai
     topic.publish(*plans)
     writer = writers("writer-0", prefix_of(topic)).start()
     wait_until(lambda: len(last_words(topic)) >= len(plans) // 3, what="some settled", seconds=60)
-    assert writer.stop(seconds=20) == 0
+    assert writer.stop() == 0
     assert len(topic.settled(prefix_of(topic) + GROUP)) == len(topic.results())
     assert not writer.has_written("released_unfinished")
     writer.start()

@@ -88,11 +88,11 @@ class TrappedPublisher:
     def __init__(self, publisher: Publisher, trap: Trap) -> None:
         self._publisher, self._trap = publisher, trap
 
-    async def publish(self, records):
+    async def publish(self, records, progress):
         half = len(records) // 2
         too_large = await self._publisher.publish(records[:half])
         self._trap.at("half-published")
-        too_large += await self._publisher.publish(records[half:])
+        too_large += await self._publisher.publish(records[half:], progress)
         self._trap.at("acknowledged")
         return too_large
 
@@ -101,8 +101,8 @@ class TrappedPublisher:
 
 
 def trapped(handle, trap: Trap, bootstrap: str):
-    async def handled(batch):
-        await handle(batch)
+    async def handled(batch, membership):
+        await handle(batch, membership)
         trap.handed_back(bootstrap)
         await asyncio.sleep(0)
 

@@ -75,7 +75,7 @@ def missing_in_the_end(embedded_kafka, make_service) -> Callable[..., set[str]]:
 def until_it_is_over(service: Service, bootstrap: str, *, ends: int | None) -> None:
     """It ends as it has to; or, if it does not end by itself, it goes on until everything is committed."""
     if ends is not None:
-        assert service.wait(seconds=20) == ends, service.tail()
+        assert service.wait() == ends, service.tail()
         return
     service.wait_for(lambda: everything_is_committed(bootstrap), what="everything is committed")
     service.stop()

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ops.embedded_broker import ApiKey, EmbeddedBroker
+from ops.waiting import HANGS_AFTER_S
 from writer.errors import MustRestart
 from writer.kafka_consumer import Assigned, ConsumerOptions, ConsumerThread, Gap, Position, Taken
 from writer.kafka_ends import LogEnds
@@ -107,7 +108,7 @@ def produce(broker: EmbeddedBroker, count: int, partition: int = 0) -> None:
 def committed(broker: EmbeddedBroker, partition: int) -> tuple[int, str | None]:
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "g"})
     try:
-        [at] = consumer.committed([TopicPartition(TOPIC, partition)], timeout=10)
+        [at] = consumer.committed([TopicPartition(TOPIC, partition)], timeout=HANGS_AFTER_S)
         return at.offset, at.metadata
     finally:
         consumer.close()
@@ -115,7 +116,7 @@ def committed(broker: EmbeddedBroker, partition: int) -> tuple[int, str | None]:
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(HANGS_AFTER_S):
             await scenario()
 
     asyncio.run(bounded())

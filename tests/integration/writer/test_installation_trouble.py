@@ -41,13 +41,13 @@ def test_W6_a_privilege_that_is_lost_blocks_a_handful_and_the_others_land_once_i
     fault = simulator.fault(when=WRITE, times=None, do=[code])
     topic.publish(*plans)
     with running_writer(writer_env(simulator, topic.bootstrap, WRITER_FLOW__MAX_PAUSE_S="0.2")) as writer:
-        wait_until(lambda: writer.metric("writeback_outage") == 1, what="everything held", seconds=60)
+        wait_until(lambda: writer.metric("writeback_outage") == 1, what="everything held")
         wait_until(
             lambda: list(statuses(topic).values()).count(ResultStatus.RESUME_NEEDED) > HANDFUL,
-            what="resume_needed told", seconds=60, every=0.5,
+            what="resume_needed told", every=0.5,
         )  # fmt: skip
         simulator.call(lambda s: s.rules.remove(fault))
-        topic.wait_for_committed(PLANS, seconds=120)
+        topic.wait_for_committed(PLANS)
     last = statuses(topic)
     assert list(last.values()).count(ResultStatus.BLOCKED) <= HANDFUL
     assert list(last.values()).count(ResultStatus.RESUME_NEEDED) == 0

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
+from planner.core import normalisation
 from planner.core.planning import Policy
 from planner.core.preceding import EarlierPlan, History, history
 from planner.core.resolution import Crm
@@ -27,7 +28,7 @@ from schemas.records import (
 from schemas.records import Warning as Notice
 from tests.factories import NOON
 
-EXAMPLE = Path(__file__).parents[3] / "planner" / "mapping.example.json"
+EXAMPLE = Path(__file__).parents[3] / "ops" / "demo" / "mapping.json"
 
 
 def example_crm() -> Crm:
@@ -95,7 +96,7 @@ def outcomes(draw: Any) -> CallOutcome:
         opt_out=draw(st.booleans()),
         summary=draw(st.none() | _TEXTS),
         captured_email=email,
-        captured_email_verified=bool(email) and draw(st.booleans()),
+        captured_email_verified=bool(email and normalisation.email(email)) and draw(st.booleans()),
         callback_window=draw(st.none() | _TEXTS),
         callback_at=draw(st.none() | st.just(started + timedelta(days=2))),
         phone_number=draw(st.none() | st.just("+15305550123") | st.text(max_size=40)),

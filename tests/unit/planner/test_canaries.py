@@ -19,6 +19,7 @@ from prometheus_client import generate_latest
 
 from planner.batch import Desk, Placement
 from planner.core.planning import Policy
+from planner.fence import Membership
 from planner.pins import MemoryPins
 from schemas.codec import single_object
 from schemas.records import Account, CallOutcome, Disposition, PlannedWriteback, Utterance
@@ -162,7 +163,7 @@ def test_B1_no_canary_is_found_in_logs_headers_metrics_or_errors(monkeypatch):
             incoming(outcome_of("no_answer", session_id=canaries[0] + " "), number, headers=headers),
             incoming(outcome_of("no_answer", queue_item_id=canaries[1], owner_override=canaries[2] + "\n"), number),
         ]
-    asyncio.run(service.handle(batch))
+    asyncio.run(service.handle(batch, Membership("writeback-planner", 1, "member")))
     sent = [value.decode() for record in publisher.published for _, value in record.headers]
     text = "\n".join([told.getvalue(), generate_latest(registry).decode(), *sent])
     assert len(publisher.published) > 800

@@ -13,6 +13,7 @@ from faust.types.tuples import ConsumerMessage
 from planner.app import _incoming, acknowledge, make_app
 from planner.bulk import BulkReader
 from planner.disk_pins import DiskPins
+from planner.fence import Fence
 from planner.pins import MemoryPins
 from planner.reading import CarefulConsumer, KeepingFlow
 from planner.settings import read_settings
@@ -20,6 +21,7 @@ from tests.factories import NOON
 
 OUTCOMES, PLANNED = TP("call-outcomes", 0), TP("planned-writebacks", 0)
 ONE, TWO = object(), object()
+JUMPS: list[tuple[int, int, int]] = []
 SETTINGS = read_settings({}, mapping_file="mapping.json")
 
 
@@ -46,6 +48,8 @@ def an_app(*, pins=None, reader=None):
         partitions=1,
         pins=pins,
         reader=reader,
+        fence=Fence(),
+        jumped=lambda *jump: JUMPS.append(jump),
         handle=None,
         hard_exit=hard_exit,
     )

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections import Counter
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from planner import wiring
 from planner.errors import Stuck
+from planner.fence import Fence, Membership
 from planner.metrics import Metrics
 from planner.waiting import Waits
 from planner.wiring import LONGEST_STANDSTILL_S, Health
@@ -34,7 +36,7 @@ def parts(monkeypatch):
     parts = SimpleNamespace(
         app=SimpleNamespace(tables=tables, assignor=assignor, should_stop=False),
         store=SimpleNamespace(records_read=0),
-        reader=SimpleNamespace(remaining=900_000),
+        reader=SimpleNamespace(remaining=900_000, stopped=threading.Event()),
         registry=CollectorRegistry(),
         clock=Clock(),
         ended=[],
@@ -44,8 +46,8 @@ def parts(monkeypatch):
     monkeypatch.setattr(wiring, "hard_exit", parts.ended.append)
     monkeypatch.setattr(wiring, "log", parts.told)
     metrics = Metrics(parts.registry)
-    parts.waits = Waits(metrics)
-    parts.health = Health(parts.app, metrics, parts.store, parts.reader, parts.waits)
+    parts.waits, parts.fence = Waits(metrics), Fence()
+    parts.health = Health(parts.app, metrics, parts.store, parts.reader, parts.waits, parts.fence)
     return parts
 
 
@@ -114,6 +116,19 @@ def test_a_planner_that_neither_recovers_nor_plans_starts_again(parts):
         turn(parts)
     assert parts.ended == []
     parts.clock.now += LONGEST_STANDSTILL_S + 1
+    turn(parts)
+    assert isinstance(parts.ended[0], Stuck)
+
+
+def test_a_planner_that_gave_up_a_batch_and_gets_no_new_membership_starts_again(parts):
+    parts.app.tables.actives_ready, parts.app.tables.recovery.in_recovery, parts.reader.remaining = True, False, 0
+    parts.fence.joined(Membership("g", 1, "m"))
+    turn(parts)
+    parts.fence.give_up(1)
+    parts.clock.now += LONGEST_STANDSTILL_S - 1
+    turn(parts)
+    assert parts.ended == []
+    parts.clock.now += 2
     turn(parts)
     assert isinstance(parts.ended[0], Stuck)
 

@@ -1,14 +1,20 @@
+import contextlib
 import copy
+import functools
 import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from planner import mapping as planner_mapping
 from planner.core.dispositions import TaskKind
 from planner.mapping import CONCEPTS, OPTIONS, MappingFile, MappingUnfit, environment_mark, gaps, load, read, resolve
 from schemas.records import OwnerKind, QueueStatus
 from tests.unit.planner.strategies import EXAMPLE
 
+SHIPPED = Path(planner_mapping.__file__).with_name("mapping.example.json")
 WHOLE = json.loads(EXAMPLE.read_text())
 
 
@@ -27,7 +33,31 @@ def mapping(**changes) -> MappingFile:
     return MappingFile.model_validate(content)
 
 
-def test_the_example_mapping_is_whole_and_approved():
+def swapped(*paths: str) -> MappingFile:
+    """The example with two entries in each other's place."""
+    one, other = (functools.reduce(lambda place, name: place[name], path.split("/"), WHOLE) for path in paths)
+    content = copy.deepcopy(WHOLE)
+    for path, entry in zip(paths, (other, one), strict=True):
+        section, name = path.split("/")
+        content[section][name] = dict(entry)
+    return MappingFile.model_validate(content)
+
+
+def test_the_example_that_people_copy_is_whole_and_not_approved():
+    """Whoever copies it has not reviewed it."""
+    with pytest.raises(MappingUnfit) as caught:
+        load(SHIPPED, next_attempt=True)
+    assert caught.value.problems == ("_meta.approved: must be true; a person has to review the mapping first",)
+
+
+def test_the_demos_mapping_is_the_example_approved():
+    shipped, demo = json.loads(SHIPPED.read_text()), copy.deepcopy(WHOLE)
+    assert demo["_meta"]["approved"] is True
+    assert demo["_meta"].pop("approved_by") == "the demo"
+    assert {**shipped, "_meta": None} == {**demo, "_meta": None}
+
+
+def test_the_demos_mapping_is_resolved_as_it_says():
     crm = load(EXAMPLE, next_attempt=True)
     assert crm.queue_item.statuses == dict(zip(QueueStatus, range(5), strict=True))
     assert crm.phone_call.completed == {"statecode": 1, "statuscode": 2}
@@ -82,6 +112,41 @@ def test_what_cannot_be_right_is_named(changes, gap):
     assert any(gap in each for each in gaps(mapping(**changes)))
 
 
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        (("fields/phone_call.actual_start", "fields/phone_call.actual_end"), "phone_call.actual_end"),
+        (("fields/phone_call.subject", "fields/phone_call.description"), "phone_call.description"),
+        (("fields/task.subject", "fields/task.description"), "task.description"),
+        (("fields/phone_call.direction", "fields/phone_call.left_voicemail"), "phone_call.left_voicemail"),
+        (("fields/phone_call.state", "fields/phone_call.status"), "phone_call.status"),
+        (("fields/queue.attempt_count", "fields/queue.max_attempts"), "queue.max_attempts"),
+        (("fields/queue.last_error", "fields/queue.last_disposition"), "queue.last_disposition"),
+        (("option_sets/queue_status.completed", "option_sets/queue_status.blocked"), "queue_status.blocked"),
+        (("option_sets/queue_status.ready", "option_sets/queue_status.dnc"), "queue_status.dnc"),
+    ],
+)
+def test_two_that_were_swapped_are_told_by_their_labels_or_names(paths, told):
+    found = gaps(swapped(*paths))
+    name = paths[0].replace("/", ".")
+    assert any(each.startswith(name) and f"which is {told}; were the two swapped?" in each for each in found)
+
+
+def test_a_label_tells_where_the_name_says_nothing():
+    names = {"fields__queue~attempt_count__logical_name": "new_a", "fields__queue~max_attempts__logical_name": "new_b"}
+    labels = {"fields__queue~attempt_count__label": "Max. Attempts", "fields__queue~max_attempts__label": "Attempts"}
+    assert gaps(mapping(**names)) == []
+    assert [each.partition(":")[0] for each in gaps(mapping(**names, **labels))] == [
+        "fields.queue.attempt_count.label",
+        "fields.queue.max_attempts.label",
+    ]
+
+
+def test_labels_of_another_language_say_nothing():
+    german = {"fields__queue~status__label": "Anrufstatus", "option_sets__queue_status~dnc__label": "Nicht anrufen"}
+    assert gaps(mapping(**german)) == []
+
+
 def test_all_gaps_are_named_at_once():
     unfit = mapping(_meta__approved=False, owners__review=None, **{"fields__queue~status": None})
     with pytest.raises(MappingUnfit) as caught:
@@ -131,12 +196,60 @@ def test_a_file_that_is_no_mapping_says_where(tmp_path: Path, text, problem):
     assert any(problem in each for each in caught.value.problems)
 
 
+def test_what_is_wrong_in_shape_and_what_is_missing_are_named_in_one_round(tmp_path: Path):
+    content = copy.deepcopy(WHOLE)
+    content["_meta"]["approved"] = False
+    content["fields"]["queue.status"]["type"] = "picklist"
+    content["owners"]["callback"]["id"] = "me"
+    content["preserve_if_present"].append("Not Logical")
+    content["surplus"] = 1
+    del content["owners"]["review"], content["fields"]["task.subject"]
+    (file := tmp_path / "mapping.json").write_text(json.dumps(content))
+    with pytest.raises(MappingUnfit) as caught:
+        load(file)
+    assert [each.partition(":")[0] for each in caught.value.problems] == [
+        "fields.queue.status.type",
+        "owners.callback.id",
+        "preserve_if_present.2",
+        "surplus",
+        "_meta.approved",
+        "fields.task.subject",
+        "owners.review",
+    ]
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(section=st.sampled_from([*WHOLE, "surplus"]), data=st.data())
+def test_P6_whatever_stands_in_the_file_is_told_as_a_problem_of_the_mapping(tmp_path: Path, section, data):
+    content = copy.deepcopy(WHOLE)
+    entries = content.get(section)
+    if isinstance(entries, dict) and data.draw(st.booleans()):
+        entries[data.draw(st.sampled_from([*entries, "other"]))] = data.draw(_JSON)
+    else:
+        content[section] = data.draw(_JSON)
+    (file := tmp_path / "mapping.json").write_text(json.dumps(content))
+    with contextlib.suppress(MappingUnfit):
+        load(file)
+
+
 def test_a_file_that_cannot_be_read_says_so(tmp_path: Path):
     with pytest.raises(MappingUnfit, match="cannot be read: FileNotFoundError"):
         load(tmp_path / "absent.json")
     (binary := tmp_path / "binary.json").write_bytes(b"\xff\xfe")
     with pytest.raises(MappingUnfit, match="cannot be read: UnicodeDecodeError"):
         load(binary)
+
+
+def test_labels_and_who_approved_it_do_not_change_the_fingerprint():
+    changed = mapping(_meta__approved_by="Kim", **{"option_sets__queue_status~dnc__label": "DNC"})
+    assert mapping().fingerprint() == changed.fingerprint()
 
 
 def test_the_fingerprint_follows_what_can_change_a_plan_and_nothing_else():

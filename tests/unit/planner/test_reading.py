@@ -97,3 +97,14 @@ def test_P5_another_assignment_begins_anew_where_the_group_has_committed():
     fetch(reading, 84, 85, 86)
     assert fetch(reading, 85, 86, assignment=TWO) == [85, 86]
     assert reading.first[PLACE] == 85
+
+
+def test_P5_a_jump_is_told_with_where_reading_would_have_gone_on():
+    reading = Reading()
+    reading.fetched(ONE, {PLACE: [90, 91, 95]})
+    assert reading.jumps({PLACE: 84}) == [(PLACE, 92, 95), (PLACE, 84, 90)]
+    reading.fetched(ONE, {PLACE: [96, 99], TP("call-outcomes", 1): []})
+    assert reading.jumps({PLACE: 84}) == [(PLACE, 97, 99)]
+    reading.fetched(TWO, {PLACE: [84]})
+    assert reading.jumps({PLACE: 84}) == []
+    assert reading.jumps({PLACE: None}) == []

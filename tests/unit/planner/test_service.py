@@ -8,8 +8,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from planner.app import finish
 from planner.batch import Placement
 from planner.errors import Abandoned, NotPublished
+from planner.fence import Membership
 from planner.metrics import Metrics
 from planner.pins import MemoryPins
+from planner.publisher import Progress
 from planner.running import Rarely
 from planner.service import Service
 from planner.traces import Traces
@@ -22,16 +24,19 @@ from schemas.topics import Topics
 from tests.factories import make_baseline, make_outcome
 from tests.unit.planner.test_batch import a_desk, incoming
 
+MEMBER = Membership("writeback-planner", 3, "member")
 TRACE = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
 
 
 class FakePublisher:
     def __init__(self, error: Exception | None = None, room: int = 10_000_000) -> None:
         self.published = []
+        self.progress = []
         self.error = error
         self.room = room
 
-    async def publish(self, records) -> list:
+    async def publish(self, records, progress=None) -> list:
+        self.progress.append(progress)
         if self.error:
             raise self.error
         too_large = [each for each in records if len(each.value or b"") > self.room]
@@ -61,8 +66,15 @@ def test_P5_a_batch_is_pinned_only_after_it_was_acknowledged():
     pins = MemoryPins()
     service, _ = a_service(pins=pins, publisher=FakePublisher(NotPublished("REQUEST_TIMED_OUT")))
     with pytest.raises(NotPublished):
-        asyncio.run(service.handle([incoming(make_outcome())]))
+        asyncio.run(service.handle([incoming(make_outcome())], MEMBER))
     assert len(pins) == 0
+
+
+def test_P5_what_is_published_bears_its_progress_and_the_membership_it_was_taken_under():
+    service, _ = a_service(publisher=(publisher := FakePublisher()))
+    batch = [incoming(make_outcome(session_id=f"s{number}"), number, partition=number % 2) for number in range(5)]
+    asyncio.run(service.handle(batch, MEMBER))
+    assert publisher.progress == [Progress("call-outcomes", {0: 5, 1: 4}, MEMBER)]
 
 
 def test_P1_the_pins_are_told_which_partitions_a_batch_was_of_once_it_is_seen_through():
@@ -75,14 +87,14 @@ def test_P1_the_pins_are_told_which_partitions_a_batch_was_of_once_it_is_seen_th
             self.told.append((partitions, len(self)))
 
     service, _ = a_service(pins=(pins := Pins()))
-    asyncio.run(service.handle([incoming(make_outcome(), partition=3)]))
+    asyncio.run(service.handle([incoming(make_outcome(), partition=3)], MEMBER))
     assert pins.told == [({3}, 1)]
 
 
 def test_plans_go_where_their_outcome_stood_under_their_session():
     publisher = FakePublisher()
     service, _ = a_service(publisher=publisher)
-    asyncio.run(service.handle([incoming(make_outcome(), 4, partition=3, headers=((TRACEPARENT, TRACE),))]))
+    asyncio.run(service.handle([incoming(make_outcome(), 4, partition=3, headers=((TRACEPARENT, TRACE),))], MEMBER))
     (record,) = publisher.published
     assert (record.topic, record.partition, record.key) == ("planned-writebacks", 3, b"sess-000001")
     assert record.headers == [(TRACEPARENT, TRACE)]
@@ -92,7 +104,7 @@ def test_with_tracing_a_plan_carries_the_span_that_made_it_on_in_the_same_trace(
     monkeypatch.setattr("planner.traces.trace.get_tracer", TracerProvider(shutdown_on_exit=False).get_tracer)
     publisher = FakePublisher()
     service, _ = a_service(publisher=publisher, tracing=True)
-    asyncio.run(service.handle([incoming(make_outcome(), headers=((TRACEPARENT, TRACE),))]))
+    asyncio.run(service.handle([incoming(make_outcome(), headers=((TRACEPARENT, TRACE),))], MEMBER))
     ((name, value),) = publisher.published[0].headers
     assert (name, value[:36]) == (TRACEPARENT, TRACE[:36])
     assert value != TRACE
@@ -102,15 +114,17 @@ def test_rejections_go_to_their_own_topic_and_duplicates_nowhere():
     publisher = FakePublisher()
     service, _ = a_service(publisher=publisher)
     batch = [incoming(make_outcome()), incoming(make_outcome(), 1), incoming(make_outcome(), 2, value=b"junk")]
-    asyncio.run(service.handle(batch))
-    asyncio.run(service.handle(batch[:1]))
+    asyncio.run(service.handle(batch, MEMBER))
+    asyncio.run(service.handle(batch[:1], MEMBER))
     assert [each.topic for each in publisher.published] == ["planned-writebacks", "call-outcomes-rejected"]
 
 
 def test_B1_metrics_count_by_reason_and_name_nobody():
     service, registry = a_service()
     secret = make_outcome(session_id="kim@example.com", phone_number="+15305550199")
-    asyncio.run(service.handle([incoming(secret), incoming(secret, 1, key=b"kim@example.com"), incoming(secret, 2)]))
+    asyncio.run(
+        service.handle([incoming(secret), incoming(secret, 1, key=b"kim@example.com"), incoming(secret, 2)], MEMBER)
+    )
     text = generate_latest(registry).decode()
     assert 'planner_outcomes_total{outcome="planned"} 1.0' in text
     assert 'planner_outcomes_total{outcome="duplicate"} 1.0' in text
@@ -162,7 +176,7 @@ def test_a_registry_that_comes_back_costs_no_outcome(monkeypatch):
     monkeypatch.setattr("planner.service._REGISTRY_PAUSE_S", 0.0)
     publisher = FakePublisher()
     service, _ = a_service(publisher=publisher, desk=UnavailableAtFirst(a_desk(), 3))
-    asyncio.run(service.handle([incoming(make_outcome())]))
+    asyncio.run(service.handle([incoming(make_outcome())], MEMBER))
     assert len(publisher.published) == 1
 
 
@@ -173,7 +187,7 @@ def test_a_registry_that_stays_away_rejects_nothing_and_is_waited_for_until_the_
         publisher=publisher, desk=UnavailableAtFirst(a_desk(), 1000), stopping=lambda: next(turns)
     )
     with pytest.raises(Abandoned):
-        asyncio.run(service.handle([incoming(make_outcome())]))
+        asyncio.run(service.handle([incoming(make_outcome())], MEMBER))
     assert publisher.published == []
     assert 'planner_waiting{cause="registry"} 0.0' in generate_latest(registry).decode()
 
@@ -182,7 +196,7 @@ def test_P6_a_plan_that_its_topic_does_not_take_is_rejected_and_its_session_not_
     pins, publisher = MemoryPins(), FakePublisher(room=3_000)
     service, _ = a_service(pins=pins, publisher=publisher)
     large = make_outcome(baseline=make_baseline(preserved={"medx_notes": "n" * 2_500}))
-    asyncio.run(service.handle([incoming(large), incoming(make_outcome(session_id="fits"), 1)]))
+    asyncio.run(service.handle([incoming(large), incoming(make_outcome(session_id="fits"), 1)], MEMBER))
     refused, planned = publisher.published
     assert (refused.topic, refused.value) == ("call-outcomes-rejected", incoming(large).value)
     assert [each.code for each in reasons(refused.headers)] == ["plan_too_large"]
@@ -194,7 +208,7 @@ def test_P6_what_a_large_plan_becomes_is_known_before_the_next_is_planned_from_i
     publisher = FakePublisher(room=600_000)
     service, _ = a_service(publisher=publisher)
     large = make_outcome(baseline=make_baseline(preserved={"medx_notes": "n" * 600_000}))
-    asyncio.run(service.handle([incoming(large), incoming(make_outcome(session_id="next"), 1)]))
+    asyncio.run(service.handle([incoming(large), incoming(make_outcome(session_id="next"), 1)], MEMBER))
     plan = single_object(PlannedWriteback).decode(publisher.published[1].value)
     assert (plan.session_id, plan.preceding) == ("next", ())
 
@@ -205,9 +219,9 @@ def test_the_loop_turns_while_a_batch_is_decided_and_a_second_of_work_is_publish
     pins, turns, published = MemoryPins(), [], []
 
     class Counting(FakePublisher):
-        async def publish(self, records):
+        async def publish(self, records, progress):
             published.append(len(records))
-            return await super().publish(records)
+            return await super().publish(records, progress)
 
     async def turn():
         while True:
@@ -218,11 +232,13 @@ def test_the_loop_turns_while_a_batch_is_decided_and_a_second_of_work_is_publish
         service, _ = a_service(pins=pins, publisher=Counting())
         batch = [incoming(make_outcome(session_id=f"s{number}"), number) for number in range(5)]
         ticking = asyncio.ensure_future(turn())
-        await service.handle(batch)
+        await service.handle(batch, MEMBER)
         assert published == [1] * 5
         monkeypatch.setattr("planner.batch._BEFORE_PUBLISHING_S", 60.0)
         before = len(turns)
-        await service.handle([incoming(make_outcome(session_id=f"t{number}"), number) for number in range(5, 15)])
+        await service.handle(
+            [incoming(make_outcome(session_id=f"t{number}"), number) for number in range(5, 15)], MEMBER
+        )
         assert len(turns) - before >= 10
         ticking.cancel()
 

@@ -44,20 +44,20 @@ def test_what_the_client_calls_retriable_passes() -> None:
 
 def test_a_missing_right_is_named_by_what_was_tried() -> None:
     topic = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-    assert "lacks the right Write on topic planned-writebacks;" in missing_right(
-        topic, RIGHTS, doing=Operation.WRITE, name="planned-writebacks"
-    )
-    assert "Read on topic call-outcomes or Read on topic planned-writebacks" in missing_right(
-        topic, RIGHTS, doing=Operation.READ
-    )
+    written = missing_right(topic, RIGHTS, doing=Operation.WRITE, name="planned-writebacks", user="calls")
+    assert written.startswith("Write on topic planned-writebacks is not allowed to User:calls; without it, no plan")
+    assert written.endswith("--operation Write --topic planned-writebacks (TOPIC_AUTHORIZATION_FAILED)")
+    read = missing_right(topic, RIGHTS, doing=Operation.READ)
+    assert "Read on topic call-outcomes is" in read
+    assert " or: Read on topic planned-writebacks is" in read
     group = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)
     assert "Read on consumer group writeback-planner" in missing_right(group, RIGHTS, doing=Operation.READ)
 
 
 def test_a_missing_right_that_is_in_no_table_is_named_by_its_resource() -> None:
     error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-    assert "Write on Topic plans;" in missing_right(error, (), doing=Operation.WRITE, name="plans")
-    assert "Write on Topic;" in missing_right(error, (), doing=Operation.WRITE)
+    assert "Write on Topic plans is not allowed;" in missing_right(error, (), doing=Operation.WRITE, name="plans")
+    assert "Write on Topic is not allowed;" in missing_right(error, (), doing=Operation.WRITE)
 
 
 CLOSED = "127.0.0.1:9093/bootstrap: Disconnected: connection closed by peer: receive 0 (after 1ms in state {state})"

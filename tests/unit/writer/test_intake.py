@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from ops.waiting import HANGS_AFTER_S
 from schemas.codec import Codec, ParsedSchema, UnknownSchema, single_object
 from schemas.records import CallOutcome, PlannedWriteback, Precondition
 from schemas.registry import RegistryUnavailable
@@ -48,7 +49,7 @@ class Bench:
         async def run() -> None:
             self.intake.add(records)
             running = asyncio.create_task(self.intake.run())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANGS_AFTER_S):
                 while not until():  # noqa: ASYNC110  lets the intake run
                     await asyncio.sleep(0)
             running.cancel()

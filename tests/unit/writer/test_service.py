@@ -8,6 +8,7 @@ from typing import Any, cast
 import httpx2
 import pytest
 
+from ops.waiting import HANGS_AFTER_S
 from schemas.codec import single_object
 from schemas.records import PlannedWriteback, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
@@ -153,7 +154,7 @@ def test_W1_a_commit_that_failed_is_made_again_and_not_at_once(monkeypatch: pyte
         service.commit_failed("REBALANCE_IN_PROGRESS")
         await turns(20)
         assert len(commits) == 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS_AFTER_S):
             while len(commits) < 2:  # noqa: ASYNC110  a pause of the service itself
                 await asyncio.sleep(0.001)
         assert commits[0] == commits[1]

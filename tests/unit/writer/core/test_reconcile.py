@@ -93,7 +93,9 @@ def test_R2_two_session_ids_that_are_one_uuid_in_two_cases_are_two_sessions() ->
     assert found(AFTER | {SESSION: session.upper()}, plan=plan) == Conflict(
         ("medx_callstatus", "medx_lastdisposition", SESSION), (0, 1)
     )
-    assert found(BEFORE, call={"medx_idempotencykey": session.upper()}, plan=plan) == ForeignRecord(0)
+    known = Known({session: Settled.CALL_ONLY})
+    assert found(BEFORE, call={"medx_idempotencykey": session.upper()}, plan=plan, known=known) == ForeignRecord(0)
+    assert found(BEFORE, call={"medx_idempotencykey": session}, plan=plan, known=known) == missing(BEFORE, 2, 3)
 
 
 def _renamed(step: Any, session: str) -> Any:

@@ -1,0 +1,24 @@
+"""What Prometheus is told from the start."""
+
+import re
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from planner.metrics import Metrics
+from planner.rejections import REASONS
+
+PLANNER = Path(__file__).parents[3] / "planner"
+
+
+def test_every_reason_has_a_counter_from_the_start():
+    """Or the first rejection of a kind would be no increase."""
+    sources = [path.read_text() for path in PLANNER.rglob("*.py") if path.name != "rejections.py"]
+    codes = {code for source in sources for code in re.findall(r'Reason\(\s*"(\w+)"', source)}
+    assert codes <= set(REASONS), codes - set(REASONS)
+    registry = CollectorRegistry()
+    Metrics(registry)
+    text = generate_latest(registry).decode()
+    for reason in REASONS:
+        assert f'planner_rejections_total{{reason="{reason}"}} 0.0' in text
+    assert "process_start_time_seconds" in text
