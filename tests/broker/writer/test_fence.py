@@ -14,7 +14,7 @@ from ops.waiting import wait_until
 from schemas.records import Disposition, PlannedWriteback, ResultStatus
 from simulator.testing import RunningSimulator
 from tests.broker.writer.conftest import Writers, prefix_of
-from tests.checker import findings
+from tests.checker import findings, writes
 from tests.integration.writer.kit import Desk, Topic, seed_item
 
 AWAY = {"when": {"path": r"\$batch", "body": "PATCH "}, "times": None, "do": [{"kind": "status", "status": 503}]}
@@ -28,6 +28,11 @@ def some_plans(simulator: RunningSimulator, *, items: int, rounds: int = 1) -> l
     all_items = [seed_item(simulator) for _ in range(items)]
     kinds = itertools.cycle((Disposition.NO_ANSWER, Disposition.CALL_BACK_LATER, Disposition.VOICEMAIL))
     return [desk.plan(item, next(kinds)) for _ in range(rounds) for item in all_items]
+
+
+def landed(simulator: RunningSimulator) -> int:
+    log = writes(simulator.oplog(actor="application"))
+    return sum(entry["outcome"] == "committed" and entry["table"] == "medx_callqueueitem" for entry in log)
 
 
 def last_words(topic: Topic) -> dict[str, ResultStatus]:
@@ -73,7 +78,7 @@ def test_W1_after_a_kill_the_committed_offsets_say_exactly_which_plans_have_resu
     simulator: RunningSimulator, topic: Topic, writers: Writers, protocol: str
 ) -> None:
     plans = some_plans(simulator, items=30, rounds=4)
-    simulator.fault(**SLOW)
+    simulator.fault(**SLOW | {"do": [{"kind": "latency", "seconds": 0.3}]})
     topic.publish(*plans)
     group = prefix_of(topic) + GROUP
     places = {
@@ -83,7 +88,9 @@ def test_W1_after_a_kill_the_committed_offsets_say_exactly_which_plans_have_resu
     writer = writers("writer-0", prefix_of(topic), WRITER_CONSUMER__PROTOCOL=protocol)
     for share in (0.2, 0.6):
         writer.start()
-        wait_until(lambda share=share: len(last_words(topic)) >= len(plans) * share, what="some settled", seconds=60)
+        wait_until(
+            lambda share=share: landed(simulator) >= len(plans) * share, what="some landed", seconds=60, every=0.01
+        )
         writer.kill()
         settled = topic.settled(group)  # waits for a transaction that the kill left open
         told = {places[session] for session, status in last_words(topic).items() if status in FINAL}
