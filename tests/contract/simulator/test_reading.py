@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -15,6 +16,8 @@ A1, A2 = tenant.ACCOUNTS[:2]
 CRM = "Microsoft.Dynamics.CRM."
 MEMBERS = f"teams({tenant.TEAM})/teammembership_association"
 USER = f"systemusers({tenant.PERSON})"
+HUSH = "<filter><condition attribute='new_secret' operator='eq' value='hush'/></filter>"
+LINK = "<link-entity name='contact' from='contactid' to='primarycontactid'/>"
 
 
 def label(text):
@@ -168,7 +171,7 @@ class TestParties:
 
 
 class TestJoinsAndWhoReads:
-    SECRET = {
+    SECRET: ClassVar = {
         "table": "new_case", "set": "new_cases", "id": "new_caseid", "name": "new_name", "custom": True,
         "columns": {"new_name": {"type": "string"}, "new_secret": {"type": "string", "secured": True}},
     }  # fmt: skip
@@ -176,8 +179,7 @@ class TestJoinsAndWhoReads:
     @pytest.mark.parametrize(
         "query",
         [
-            "fetchXml=<fetch><entity name='new_case'><filter>"
-            "<condition attribute='new_secret' operator='eq' value='hush'/></filter></entity></fetch>",
+            f"fetchXml=<fetch><entity name='new_case'>{HUSH}</entity></fetch>",
             "fetchXml=<fetch><entity name='new_case'><order attribute='new_secret'/></entity></fetch>",
             "sql=SELECT new_name FROM new_case WHERE new_secret = 'hush'",
             "sql=SELECT new_secret FROM new_case",
@@ -201,8 +203,7 @@ class TestJoinsAndWhoReads:
             "accounts?$filter=contact_customer_accounts/any()",
             "accounts?$filter=primarycontactid/fullname eq 'x'",
             f"accounts({A1})/contact_customer_accounts",
-            "accounts?fetchXml=<fetch><entity name='account'>"
-            "<link-entity name='contact' from='contactid' to='primarycontactid'/></entity></fetch>",
+            f"accounts?fetchXml=<fetch><entity name='account'>{LINK}</entity></fetch>",
             "accounts?sql=SELECT a.name FROM account a JOIN contact c ON c.parentcustomerid = a.accountid",
         ],
     )
@@ -244,7 +245,7 @@ class TestJoinsAndWhoReads:
 
 
 class TestTablesMadeOverTheWebApi:
-    BODY = {
+    BODY: ClassVar = {
         "@odata.type": f"{CRM}EntityMetadata", "SchemaName": "new_BankAccount", "DisplayName": label("Bank Account"),
         "OwnershipType": "UserOwned",
         "Attributes": [
