@@ -1,5 +1,5 @@
 # One image definition. Targets: planner, writer (the services), ops (the operators' command line),
-# simulator (a Dataverse for a laptop). Each carries the libraries of its own lock file and no others:
+# simulator (a Dataverse for a laptop), calls (a call system for a laptop). Each carries the libraries of its own lock file and no others:
 #
 #   docker build --target planner --tag dataverse-writeback-planner:0.1.0 .
 #
@@ -44,8 +44,15 @@ COPY . .
 RUN ["pip", "install", "--no-deps", "--no-build-isolation", "."]
 RUN ["pip", "check"]
 
-# The simulator has no lock file of its own: it never leaves the laptop, and the demo's holds all it needs.
 FROM build AS build-simulator
+COPY requirements/simulator.txt requirements/
+RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/simulator.txt"]
+COPY . .
+RUN ["pip", "install", "--no-deps", "--no-build-isolation", "."]
+RUN ["pip", "check"]
+
+# The call system has no lock file of its own: it never leaves the laptop, and the demo's holds all it needs.
+FROM build AS build-calls
 COPY requirements/demo.txt requirements/
 RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/demo.txt"]
 COPY . .
@@ -91,4 +98,8 @@ ENTRYPOINT ["writeback"]
 FROM service AS simulator
 COPY --from=build-simulator /opt/writeback /opt/writeback
 EXPOSE 8080
+ENTRYPOINT ["python", "-m", "simulator"]
+
+FROM service AS calls
+COPY --from=build-calls /opt/writeback /opt/writeback
 ENTRYPOINT ["python", "-m", "simulator"]

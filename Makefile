@@ -27,7 +27,7 @@ $(VENV)/pip.stamp: $(BIN)/python requirements/pip.txt
 define install
 	$(LOCKED) -r requirements/$(1).txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m pip check || { echo "something was installed that no lock file names; start anew: make clean, then this again" >&2; exit 1; }
+	@$(BIN)/python -m pip check || { echo "something was installed that no lock file names; start anew: make clean, then this again" >&2; exit 1; }
 endef
 
 $(VENV)/demo.stamp: $(VENV)/pip.stamp requirements/demo.txt requirements/build.txt pyproject.toml

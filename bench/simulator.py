@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 
+from bench import simulator_size
 from bench.crm import simulated
 from bench.figures import Figure, Section
 
@@ -30,7 +31,19 @@ PER_BATCH = 10
 _PROCESS = "import sys; sys.exit(__import__('bench.simulator', fromlist=['empty']).empty())"
 
 
-def measure() -> Section:
+def measure() -> list[Section]:
+    return [_speed(), _size()]
+
+
+def _size() -> Section:
+    return Section(
+        title="Simulator: size and processor time",
+        setting="medians; ratios of two measurements that take turns",
+        figures=simulator_size.figures(lambda: _change_sets(1), _creates),
+    )
+
+
+def _speed() -> Section:
     with _empty_server() as url:
         nothing = _rate(url, _gets("/"))
     with simulated("--no-limits", latency=0) as crm:

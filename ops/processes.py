@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ops.lifetime import tied
-from ops.waiting import wait_until
+from ops.waiting import HANGS_AFTER_S, wait_until
 
 _ROOT = Path(__file__).parents[1]
 # A service sees the settings that its test gives it, and nothing that somebody happens to have exported.
@@ -36,7 +36,7 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
         self._earlier_lines = 0
 
-    def start(self, ready: Ready | None = None, *, seconds: float = 30) -> Self:
+    def start(self, ready: Ready | None = None, *, seconds: float = HANGS_AFTER_S) -> Self:
         """Start, and return when `ready(self)` is true. ServiceEndedError if the process ends before."""
         if self._process is not None:
             raise RuntimeError("the service runs already; stop or kill it first")
@@ -80,12 +80,12 @@ class Service:
         """SIGTERM, without waiting."""
         self._running().terminate()
 
-    def stop(self, *, seconds: float = 30) -> int:
+    def stop(self, *, seconds: float = HANGS_AFTER_S) -> int:
         """SIGTERM and wait: the exit status. It is killed, and AssertionError raised, if it takes longer."""
         self.terminate()
         return self.wait(seconds=seconds)
 
-    def wait(self, *, seconds: float = 30) -> int:
+    def wait(self, *, seconds: float = HANGS_AFTER_S) -> int:
         """The exit status of a service that ends by itself. It is killed, and AssertionError raised, if it does not."""
         try:
             status = self._running().wait(seconds)
@@ -95,7 +95,7 @@ class Service:
         self._process = None
         return status
 
-    def wait_for(self, condition: Callable[[], bool], *, what: str, seconds: float = 30) -> None:
+    def wait_for(self, condition: Callable[[], bool], *, what: str, seconds: float = HANGS_AFTER_S) -> None:
         """Until `condition` is true; ServiceEndedError if the process ends before."""
 
         def met_or_ended() -> bool:

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+HANGS_AFTER_S = 180.0
+"""How long something is waited for that takes seconds: enough to tell what hangs from what is only slow."""
 
 
-def wait_until(condition: Callable[[], T], *, what: str, seconds: float = 60, every: float = 0.05) -> T:
+def wait_until(condition: Callable[[], T], *, what: str, seconds: float = HANGS_AFTER_S, every: float = 0.05) -> T:
     """The first true value of `condition`, asked every `every` seconds; AssertionError names `what` never came."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

@@ -40,9 +40,9 @@ from schemas import clients
 Handle = Callable[[Sequence[Incoming], Membership], Awaitable[None]]
 HardExit = Callable[[BaseException], NoReturn]
 
-_LOG_APPEND_TIME = 1
 log: Any = structlog.get_logger("planner")
 
+_LOG_APPEND_TIME = 1
 _RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
 

@@ -80,6 +80,8 @@ class Publisher:
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": round(delivery_timeout_s * 1000),
                 "delivery.timeout.ms": round(delivery_timeout_s * 1000),
+                "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
+                "retry.backoff.max.ms": 1_000,
                 # librdkafka throws the brokers that it knows away when all are gone, and then waits without end for the
                 # one that coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
                 "metadata.recovery.strategy": "none",
@@ -110,7 +112,7 @@ class Publisher:
         at all; without records the progress is not committed.
 
         Raises NotPublished, naming the broker's errors, if any record was not acknowledged; Misconfigured if a right is
-        missing; Abandoned if the broker does not take the progress from this member: then nothing stands.
+        missing; and Abandoned if the broker does not take the progress from this member: then nothing stands.
         """
         if not records:
             return []
@@ -167,10 +169,21 @@ class Publisher:
         if delivery.too_large:  # the others may have been given up for its sake
             return delivery.too_large
         if delivery.errors and delivery.errors <= _PURGED:
+            self._tell_if_forbidden(records)
             raise _Aftermath(", ".join(sorted(delivery.errors)))
         if delivery.errors or delivery.acknowledged < len(records):
             raise NotPublished(", ".join(sorted(delivery.errors)) or "no answer from the broker")
         return []
+
+    def _tell_if_forbidden(self, records: Sequence[Record]) -> None:
+        """Why a transaction has failed is told by an attempt to commit it; its records say that they were given up.
+        Raises Misconfigured."""
+        try:
+            self._producer.commit_transaction(self._delivery_timeout_s)
+        except KafkaException as error:
+            if kind_of(error.args[0]) is Kind.FORBIDDEN:
+                topics = " or ".join(sorted({each.topic for each in records}))
+                raise Misconfigured([self._lacks(error.args[0], topics)]) from None
 
     def _lacks(self, error: KafkaError, topic: str | None = None) -> str:
         return missing_right(error, self._rights, doing=Operation.WRITE, name=topic, user=self._user)

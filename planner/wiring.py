@@ -79,9 +79,8 @@ class Prepared:
 def prepare(settings: PlannerSettings) -> Prepared:
     """Raises Misconfigured with every problem of mapping, topics and registry at once, those that could not be asked
     included; BrokerUnavailable or RegistryUnavailable if nothing else is wrong."""
-    problems = environment.unreadable_files(settings)
-    if problems:
-        raise Misconfigured(problems)
+    unreadable = environment.unreadable_files(settings)
+    problems = list(unreadable)
     unanswered: list[BrokerUnavailable | RegistryUnavailable] = []
     crm = broker = found = codecs = None
     topics = settings.broker.topics
@@ -89,6 +88,8 @@ def prepare(settings: PlannerSettings) -> Prepared:
         crm = load(settings.mapping_file, next_attempt=bool(settings.next_attempt_after_s))
     except MappingUnfit as error:
         problems += [f"{settings.mapping_file.name}: {problem}" for problem in error.problems]
+    if unreadable:  # neither broker nor registry can be asked
+        raise Misconfigured(problems)
     try:
         required = (topics.call_outcomes, topics.planned_writebacks, topics.call_outcomes_rejected)
         broker = BrokerView(settings.broker, required, planner_rights(topics, settings.group_id))

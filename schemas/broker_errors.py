@@ -59,6 +59,7 @@ _KINDS: dict[int, Kind] = {
             KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
             KafkaError.COORDINATOR_NOT_AVAILABLE,
             KafkaError.NOT_COORDINATOR,
+            KafkaError.CONCURRENT_TRANSACTIONS,
         ),
         Kind.PASSES,
     ),

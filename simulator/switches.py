@@ -38,7 +38,7 @@ class Switches:
     bulk_messages: Literal["custom", "all_but_activities"] = "custom"
     # A time without an offset in a column of behavior UserLocal: the OData layer wants one, or takes it for UTC.
     time_without_zone: Literal["refuse", "utc"] = "refuse"
-    # A time with an offset other than zero in a column that belongs to no time zone: refused, its clock kept, or UTC.
+    # A time with an offset other than zero in a column that belongs to no time zone: refused, its clock kept, in UTC.
     time_zone_independent_offset: Literal["refuse", "keep", "convert"] = "refuse"
     # A condition or an order on a secured column that the caller may not read: refused, or the column is null.
     secured_condition: Literal["refuse", "null"] = "refuse"
@@ -51,9 +51,14 @@ class Switches:
     lookup_by_logical_name: Literal["refuse", "take"] = "refuse"
     # TOP and OFFSET … FETCH in SQL: documented by Microsoft's SDK, and documented not to be supported by the preview.
     sql_paging: Literal["take", "refuse"] = "take"
+    # A batch whose last line has no end: documented to be unreadable; or forgiven, for clients that send it so.
+    batch_end: Literal["strict", "lenient"] = "strict"
+    # Preferences on a batch itself: documented to belong in its parts, so they have no effect (clients send them all
+    # the same); or refused. `odata.continue-on-error` is the batch's own.
+    batch_preferences: Literal["ignore", "refuse"] = "ignore"
     # A Content-ID on every operation of a change set: documented as a possibility, and needed by OData.
     content_id: Literal["optional", "required"] = "optional"
-    # `$1` in a change set for an operation that was answered with return=representation, hence without OData-EntityId.
+    # `$1` in a change set for an operation that was answered with return=representation, so without OData-EntityId.
     reference_after_representation: Literal["take", "refuse"] = "take"
     # Status of "the user is not a member of the organization".
     not_a_member_status: Literal["403", "401"] = "403"

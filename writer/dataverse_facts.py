@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, Value
 from writer.core.batch import Reply, Request, Succeeded
 from writer.core.emission import ETAG, Observed, Read
-from writer.core.gate import Blocked, Cleared, Column, Snapshot, check, named_sets, normal
+from writer.core.gate import Blocked, Cleared, Column, OwnerFacts, Snapshot, check, named_sets, normal
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse_metadata import (
     CATALOGUE,
@@ -80,7 +80,9 @@ class Facts:
         """The verdict if kept answers suffice and nothing is wrong; None if Dataverse has to be asked."""
         now = self._clock()
         metadata_ttl, owner_ttl = max(self._metadata_ttl, _JUST_NOW_S), max(self._owner_ttl, _JUST_NOW_S)
-        if self._stale_sets(plan, now - metadata_ttl) or self._stale_owners(plan, now - owner_ttl):
+        if self._stale_sets(named_sets(plan), now - metadata_ttl):
+            return None
+        if self._stale_owners(_candidates(plan), now - owner_ttl):
             return None  # what was asked just now counts whatever the limits, or a short one would never send
         verdict = self._check(plan)
         return verdict if isinstance(verdict, Cleared) else None
@@ -90,12 +92,13 @@ class Facts:
 
         Raises FactsUnavailable.
         """
+        sets, owners = named_sets(plan), _candidates(plan)
         if not suspect:
-            await self._learn(plan, self._metadata_ttl, self._owner_ttl, strong=False)
+            await self._learn(sets, owners, self._metadata_ttl, self._owner_ttl, strong=False)
             verdict = self._check(plan)
             if isinstance(verdict, Cleared):
                 return verdict
-        await self._learn(plan, _JUST_NOW_S, _JUST_NOW_S, strong=True)
+        await self._learn(sets, owners, _JUST_NOW_S, _JUST_NOW_S, strong=True)
         return self._check(plan)
 
     def shown_as(self, entity_set: str) -> Mapping[str, str]:
@@ -148,14 +151,28 @@ class Facts:
     def _owners_of(self, plan: PlannedWriteback) -> Iterable[tuple[str, tuple[bool, float]]]:
         return ((c.value, self._owners[c.value]) for c in _candidates(plan) if c.value in self._owners)
 
-    async def _learn(self, plan: PlannedWriteback, max_age: float, owner_age: float, *, strong: bool) -> None:
-        """Asks for what this plan needs and nobody asks for yet; waits for what others ask for. Raises
-        FactsUnavailable if one of them could not be read.
+    async def survey(self, sets: Collection[str], owners: Collection[OwnerCandidate]) -> tuple[Snapshot, OwnerFacts]:
+        """These tables and owners as they are now. Raises FactsUnavailable."""
+        await self._learn(sets, owners, 0.0, 0.0, strong=True)
+        tables = {name: kept.facts.table for name in sets if (kept := self._tables[name]).facts}
+        return Snapshot(tables), {owner.value: self._owners[owner.value][0] for owner in owners}
+
+    async def _learn(
+        self,
+        sets_needed: Collection[str],
+        owners_needed: Collection[OwnerCandidate],
+        max_age: float,
+        owner_age: float,
+        *,
+        strong: bool,
+    ) -> None:
+        """Asks for what is needed and nobody asks for yet; waits for what others ask for. Raises FactsUnavailable if
+        one of them could not be read.
         """
         since = self._clock()
         while True:
-            sets = self._stale_sets(plan, since - max_age)
-            owners = self._stale_owners(plan, since - owner_age)
+            sets = self._stale_sets(sets_needed, since - max_age)
+            owners = self._stale_owners(owners_needed, since - owner_age)
             needed = [*sets, *(owner.value for owner in owners)]
             if not needed:
                 return
@@ -185,11 +202,11 @@ class Facts:
         while len(self._failed) > _FAILURES:
             del self._failed[next(iter(self._failed))]
 
-    def _stale_sets(self, plan: PlannedWriteback, oldest: float) -> list[str]:
-        return sorted(n for n in named_sets(plan) if (kept := self._tables.get(n)) is None or kept.asked_at < oldest)
+    def _stale_sets(self, sets: Collection[str], oldest: float) -> list[str]:
+        return sorted(n for n in sets if (kept := self._tables.get(n)) is None or kept.asked_at < oldest)
 
-    def _stale_owners(self, plan: PlannedWriteback, oldest: float) -> list[OwnerCandidate]:
-        return [c for c in _candidates(plan) if self._owners.get(c.value, (False, oldest - 1))[1] < oldest]
+    def _stale_owners(self, owners: Collection[OwnerCandidate], oldest: float) -> list[OwnerCandidate]:
+        return [c for c in owners if self._owners.get(c.value, (False, oldest - 1))[1] < oldest]
 
     async def _ask_tables(self, sets: Sequence[str], consistency: str | None) -> bool:
         """Whether all could be read; each succeeds or fails on its own, once their names are known."""
@@ -210,11 +227,13 @@ class Facts:
             return True
         asked = [question for name in logical.values() for question in questions(name)]
         exchange = await self._pool.exchange(asked, operation="metadata", consistency=consistency)
-        for number, entity_set in enumerate(logical):
+        for number, (entity_set, name) in enumerate(logical.items()):
             start = number * QUESTIONS_PER_TABLE
             try:
                 answers = [_answer(reply) for reply in exchange.parts[start : start + QUESTIONS_PER_TABLE]]
-                facts = table_facts(answers, entity_sets, optimistic_concurrency=entity_set not in bare)
+                facts = table_facts(
+                    answers, entity_sets, optimistic_concurrency=entity_set not in bare, logical_name=name
+                )
             except FactsUnavailable as failure:
                 self._fail([entity_set], failure.judgement)
             except (AttributeError, KeyError, TypeError, ValueError):

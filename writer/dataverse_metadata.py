@@ -91,7 +91,11 @@ def without_concurrency(answer: Json) -> frozenset[str]:
 
 
 def table_facts(
-    answers: Sequence[Json], entity_sets: Mapping[str, str], *, optimistic_concurrency: bool = True
+    answers: Sequence[Json],
+    entity_sets: Mapping[str, str],
+    *,
+    optimistic_concurrency: bool = True,
+    logical_name: str = "",
 ) -> TableFacts:
     """The answers to `questions`, in order. Raises KeyError, TypeError or ValueError if they are no metadata."""
     attributes, relationships, *casts = (answer["value"] for answer in answers)
@@ -104,7 +108,7 @@ def table_facts(
         if not one.get("AttributeOf")
     }
     return TableFacts(
-        Table(columns, _links(attributes, relationships, entity_sets), optimistic_concurrency),
+        Table(columns, _links(attributes, relationships, entity_sets), optimistic_concurrency, logical_name),
         _shown_as(attributes, relationships),
     )
 

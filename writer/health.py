@@ -1,7 +1,8 @@
 """Live: the loop and the consumer's thread turned lately. Ready: assigned, signed in, metadata verified.
 
 Being ready is reached once and kept: a rebalance or an outage of the CRM is nothing that a restart, or taking the pod
-out of service, would mend. Losing a sign-in is, and shows.
+out of service, would mend. Losing a sign-in is, and shows; and so does a broker that is out of reach: nothing that is
+said here is news then.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from schemas.topic_watch import TopicWatch
 from telemetry.endpoint import Verdict
 from writer.dataverse_facts import Facts
 from writer.dataverse_pool import Pool
-from writer.service import Service
+from writer.mapping_verification import MappingWatch
+from writer.service import BROKER_SILENT_S, Service
 
 _LOOP_TURNS_WITHIN_S = 30.0
 _CONSUMER_TURNS_WITHIN_S = 120.0
@@ -31,9 +33,11 @@ class Health:
         *,
         write: bool,
         topics: TopicWatch | None = None,
+        mapping: MappingWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
+        self._mapping = mapping
         self._service = service
         self._pool = pool
         self._facts = facts
@@ -46,13 +50,18 @@ class Health:
         ok = loop < _LOOP_TURNS_WITHIN_S and consumer < _CONSUMER_TURNS_WITHIN_S
         return Verdict(ok, {"loop_turned_s_ago": round(loop, 1), "consumer_turned_s_ago": round(consumer, 1)})
 
+    def _broker_is_heard(self) -> bool:
+        return time.time() - self._service.consumer.heard_at < BROKER_SILENT_S
+
     def ready(self) -> Verdict:
         signed_in = {channel.dataverse.name: channel.signed_in for channel in self._pool.channels}
         checks = {
             "assigned": self._service.joined,
             "signed_in": any(signed_in.values()),
             "metadata_verified": self._facts.reachable,
+            "broker_heard": self._broker_is_heard(),
             "topics_fit": self._topics is None or self._topics.fit,
+            "mapping_fits": self._mapping is None or self._mapping.gaps == 0,
         }
         problems = list(self._topics.problems) if self._topics else []
         mode = "write" if self._write else "dry run"

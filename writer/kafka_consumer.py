@@ -39,6 +39,7 @@ from schemas.environment import Misconfigured
 from schemas.rights import Operation, Right
 from telemetry.librdkafka import client_log
 from writer.errors import MustRestart
+from writer.kafka_ends import Ends
 
 _POLL_S = 0.01
 """How long a commit may wait for the thread, at most."""
@@ -66,6 +67,15 @@ class Assigned:
     partition: int
     epoch: int
     committed: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Offsets that were taken away before anybody read them: from `first` on, up to (not including) `end`."""
+
+    partition: int
+    first: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +120,11 @@ class Listener(Protocol):
 
     def commit_failed(self, code: str) -> None: ...
 
-    def ends(self, offsets: Mapping[int, int]) -> None:
-        """Where the logs of our partitions end, as the broker last said."""
+    def ends(self, offsets: Mapping[int, int], asked_at: float) -> None:
+        """Where the logs of our partitions end, and when the broker was asked for that, Unix time."""
+        ...
+
+    def missed(self, gap: Gap) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +187,12 @@ class ConsumerThread:
         self,
         options: ConsumerOptions,
         listener: Listener,
+        ends: Ends,
         *,
         connect: Callable[[dict[str, Any]], Consumer] | None = None,
     ) -> None:
         self._options = options
+        self._log_ends = ends
         self._listener = listener
         self._connect = connect or _consumer
         self._loop = asyncio.get_running_loop()
@@ -192,7 +207,11 @@ class ConsumerThread:
         self._want_paused: frozenset[int] = frozenset()
         self.turns = 0
         self.turned_at = time.monotonic()
-        self._ends_told_at = 0.0
+        self._ends_asked_at = 0.0
+        self.heard_at = 0.0
+        """When the broker was last asked something that it has answered, Unix time; 0 before."""
+        self._expected: dict[int, int] = {}
+        """Where reading must go on, for a gap to be seen; nothing of a partition that was begun at its start."""
         self._next: dict[int, int] = {}
         """Behind the last record that was handed over, or where the partition was begun."""
         self._read_up_to: dict[int, int] = {}
@@ -256,10 +275,10 @@ class ConsumerThread:
         self.turns += 1
         self.turned_at = time.monotonic()
         self._take_generation(consumer)
-        records, errors = self._split(messages)
+        records, errors = self._split(messages, consumer)
         if records:
             self._tell(self._listener.received, records)
-        self._tell_ends(consumer)
+        self._look_at_ends(consumer)
         for failure in errors:
             self._judge(failure)
 
@@ -271,17 +290,33 @@ class ConsumerThread:
         """
         self._fence = Fence(consumer.consumer_group_metadata(), dict(self._epochs))
 
-    def _tell_ends(self, consumer: Consumer) -> None:
-        """After what was received, so that an end is never heard of before its records. Nothing is heard of partitions
-        that are paused.
-        """
-        if self.turned_at < self._ends_told_at + _ENDS_EVERY_S:
+    def _look_at_ends(self, consumer: Consumer) -> None:
+        """Once a second; of some partition, if none is ours, to hear whether the broker is there."""
+        if self.turned_at < self._ends_asked_at + _ENDS_EVERY_S:
             return
-        self._ends_told_at = self.turned_at
-        known = {
-            p: consumer.get_watermark_offsets(self._at(p), cached=True) for p in self._epochs.keys() - self._paused
-        }
-        self._tell(self._listener.ends, {p: self._last_record(p, high) for p, (_, high) in known.items() if high >= 0})
+        self._ends_asked_at = self.turned_at
+        for partition in list(self._expected):
+            self._tell_gap(consumer, partition, None)
+        self._log_ends.ask(
+            list(self._epochs) or [0], lambda ends, asked: self._orders.put(lambda _: self._tell_ends(ends, asked))
+        )
+
+    def _tell_ends(self, ends: Mapping[int, int], asked_at: float) -> None:
+        self.heard_at = asked_at
+        ours = {p: self._last_record(p, end) for p, end in ends.items() if p in self._epochs}
+        self._loop.call_soon_threadsafe(self._listener.ends, ours, asked_at)
+
+    def _tell_gap(self, consumer: Consumer, partition: int, read: int | None) -> None:
+        """Offsets that are not there any more and were never read. On a compacted topic most gaps are none: only what
+        lies before the start of the log, as the client last fetched it, was taken away. `read`: the record that came.
+        """
+        expected = self._expected.get(partition)
+        if expected is None or (read is not None and read <= expected):
+            return
+        first, _ = consumer.get_watermark_offsets(self._at(partition), cached=True)
+        if first > expected:
+            self._expected[partition] = first
+            self._tell(self._listener.missed, Gap(partition, expected, first))
 
     def _last_record(self, partition: int, high: int) -> int:
         """The end of the log, without what was compacted away or is a transaction's mark: nobody will ever get it."""
@@ -313,7 +348,7 @@ class ConsumerThread:
         )
         return consumer
 
-    def _split(self, messages: Sequence[Message]) -> tuple[list[Taken], list[KafkaError]]:
+    def _split(self, messages: Sequence[Message], consumer: Consumer) -> tuple[list[Taken], list[KafkaError]]:
         records: list[Taken] = []
         errors: list[KafkaError] = []
         for message in messages:
@@ -325,7 +360,8 @@ class ConsumerThread:
                     errors.append(error)
             elif (epoch := self._epochs.get(partition)) is not None:
                 records.append(_taken(message, epoch))
-                self._next[partition] = records[-1].offset + 1
+                self._tell_gap(consumer, partition, records[-1].offset)
+                self._next[partition] = self._expected[partition] = records[-1].offset + 1
         return records, errors
 
     def _apply_orders(self, consumer: Consumer) -> None:
@@ -394,6 +430,9 @@ class ConsumerThread:
             self._epochs[part.partition] = self._epoch
             self._next[part.partition] = max(part.offset, 0)
             self._read_up_to.pop(part.partition, None)
+            self._expected.pop(part.partition, None)
+            if part.offset >= 0:
+                self._expected[part.partition] = part.offset
             known = Position(part.offset, part.metadata or "") if part.offset >= 0 else None
             assigned.append(Assigned(part.partition, self._epoch, known))
         self._paused -= self._epochs.keys() & {a.partition for a in assigned}
@@ -431,6 +470,7 @@ class ConsumerThread:
             self._epochs.pop(partition, None)
             self._next.pop(partition, None)
             self._read_up_to.pop(partition, None)
+            self._expected.pop(partition, None)
         self._paused -= frozenset(partitions)
         self._fence = Fence(self._fence.group, dict(self._epochs))
 

@@ -50,8 +50,9 @@ class PartitionLost(Exception):
 
 class Publisher(Protocol):
     async def publish(self, record: Outgoing) -> int:
-        """The record's offset, once it counts for everybody. Raises MustRestart if it never will, Misconfigured if a
-        right is missing, and PartitionLost."""
+        """The record's offset, once it counts for everybody. Raises MustRestart if it never will, and
+        Misconfigured if a right is missing; PartitionLost.
+        """
         ...
 
 

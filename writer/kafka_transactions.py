@@ -54,7 +54,7 @@ class Ending(Enum):
     CALL_AGAIN = auto()
     ABORT = auto()
     RENEW = auto()
-    REFUSED = auto()
+    END = auto()
 
 
 _GROUP_MOVED_ON = {
@@ -74,35 +74,22 @@ _FENCED = {
     KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
     KafkaError.INVALID_TXN_STATE,
 }
-_NO_RIGHT = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001  its public name
-}
-
-
-def _passes(error: KafkaError) -> bool:
-    """Whether the same may be well a moment later. What is fatal to the producer may still be transient in itself."""
-    return error.retriable() or error.code() == KafkaError.CONCURRENT_TRANSACTIONS or kind_of(error) is Kind.PASSES
 
 
 def ending_of(error: KafkaError) -> Ending:
     """The table above."""
     code = error.code()
-    if code in _NO_RIGHT:
-        return Ending.REFUSED
     if code in _FENCED:
         return Ending.RENEW
-    kind = kind_of(error)
-    if code in _GROUP_MOVED_ON or kind is Kind.TOO_LARGE or code == KafkaError.OFFSET_METADATA_TOO_LARGE:
+    if code in _GROUP_MOVED_ON or code == KafkaError.OFFSET_METADATA_TOO_LARGE:
         return Ending.ABORT
-    if error.txn_requires_abort():
-        return Ending.ABORT if _passes(error) else Ending.REFUSED
-    if error.fatal():
-        return Ending.REFUSED
-    return Ending.CALL_AGAIN if _passes(error) else Ending.REFUSED
+    match kind_of(error):
+        case Kind.TOO_LARGE:
+            return Ending.ABORT
+        case Kind.PASSES:
+            return Ending.ABORT if error.txn_requires_abort() else Ending.CALL_AGAIN
+        case Kind.FORBIDDEN | Kind.REFUSED:
+            return Ending.END
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +119,8 @@ class _Failed(Exception):
 
 
 class TransactionalProducer:
-    """Blocking; one thread at a time. `topic` is the one that offsets are of. `on_wait` hears, in that thread, of every
-    call that has to be made again.
+    """Blocking; one thread at a time. `topic` is the one that offsets are of; `rights` those of this service, to
+    name one that is missing. `on_wait` hears, in that thread, of every call that has to be made again.
     """
 
     def __init__(
@@ -141,15 +128,17 @@ class TransactionalProducer:
         config: ClientConfig,
         transactional_id: str,
         topic: str,
+        rights: Sequence[Right] = (),
         *,
         on_wait: Callable[[str], None],
         connect: Callable[[ClientConfig], Producer] | None = None,
-        rights: Sequence[Right] = (),
     ) -> None:
         self._config: ClientConfig = {
             **config,
             "transactional.id": transactional_id,
             "transaction.timeout.ms": TIMEOUT_MS,
+            "message.timeout.ms": TIMEOUT_MS,  # librdkafka takes neither of these longer than the transaction's
+            "socket.timeout.ms": TIMEOUT_MS,
             "linger.ms": 0,  # what goes together is known
             "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
             "retry.backoff.max.ms": 1_000,
@@ -189,13 +178,20 @@ class TransactionalProducer:
     def _ended(self, error: KafkaError, ending: Ending) -> Aborted:
         """The producer cannot be used any more: a new one takes its id, which aborts what it had open."""
         self._producer = None
+        if ending is Ending.END:
+            raise self._refusal(error)
+        return Aborted(error.name())
+
+    def _refusal(self, error: KafkaError) -> Exception:
         if kind_of(error) is Kind.FORBIDDEN:
             user = self._config.get("sasl.username")
-            lacks = missing_right(error, self._rights, doing=Operation.WRITE, user=None if user is None else str(user))
-            raise Misconfigured([lacks])
-        if ending is Ending.REFUSED:
-            raise MustRestart(f"the broker refuses a transaction: {error.name()}")
-        return Aborted(error.name())
+            named = None if user is None else str(user)
+            return Misconfigured([missing_right(error, self._rights, doing=self._doing(error), user=named)])
+        return MustRestart(f"the broker refuses a transaction: {error.name()}")
+
+    @staticmethod
+    def _doing(error: KafkaError) -> Operation:
+        return Operation.READ if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED else Operation.WRITE
 
     def _ready(self) -> Producer:
         if self._producer is None:
@@ -217,7 +213,7 @@ class TransactionalProducer:
             self._wait("_TIMED_OUT")
         for told in reports:
             if isinstance(told, KafkaError):
-                raise _Failed(told, Ending.REFUSED if ending_of(told) is Ending.REFUSED else Ending.ABORT)
+                raise _Failed(told, Ending.END if ending_of(told) is Ending.END else Ending.ABORT)
 
     @staticmethod
     def _produce(producer: Producer, record: Outgoing, report: Callable[[KafkaError | None, Message], None]) -> None:

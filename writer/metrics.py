@@ -10,6 +10,7 @@ from collections import Counter as Tally
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from schemas.records import BlockReason, ResultStatus
+from writer.core.refusals import UNVERIFIABLE
 from writer.core.replies import Kind
 from writer.core.sign_in import SignInTrouble
 
@@ -49,6 +50,12 @@ class Metrics:
             ["identity"],
             registry=registry,
         )
+        self.mapping_gaps = Gauge(
+            "writeback_mapping_gaps",
+            "What the mapping file names and Dataverse does not have, at the last look; NaN until the first.",
+            registry=registry,
+        )
+        self.mapping_gaps.set(math.nan)
         self.held_plans = Gauge(
             "writeback_held_plans",
             "Plans that Dataverse refuses and that are not blocked, since no plan that needs the same lands: the "
@@ -59,7 +66,9 @@ class Metrics:
         self.tell_held(Tally())
         self.oldest_unsettled_age = Gauge(
             "writeback_oldest_unsettled_plan_age_seconds",
-            "Age of the oldest plan that was taken and is not settled; 0 if there is none.",
+            "How old the oldest unsettled plan may be: since its first copy was appended, however often it was "
+            "requeued; since the broker was last heard of, if that is longer and half a minute or more. 0 if there is "
+            "none.",
             registry=registry,
         )
         self.caught_up = Gauge(
@@ -127,6 +136,13 @@ class Metrics:
             "is; they are tried again.",
             registry=registry,
         )
+        self.requeue_count = Histogram(
+            "writeback_requeue_count",
+            "How often a plan had been requeued each time it was: one that fails alone, again and again, shows in the "
+            "buckets above 4.",
+            buckets=(1, 2, 4, 8, 16, 64),
+            registry=registry,
+        )
         self.token_expiry = Gauge(
             "writeback_token_expiry_timestamp_seconds",
             "When the token in use expires, Unix time; 0 if none is needed.",
@@ -155,6 +171,27 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        self.heard = Gauge(
+            "writeback_broker_heard_timestamp_seconds",
+            "When the broker was last asked something that it has answered, Unix time; it is asked every second. What "
+            "the other gauges say of plans on the topic holds for this moment. 0 before the first answer.",
+            registry=registry,
+        )
+        self.missed = Counter(
+            "writeback_missed_offsets_total",
+            "Offsets of the planned topic that were taken away before anybody read them (retention, a deletion): their "
+            "plans were never made true. The log names the partition and the range.",
+            registry=registry,
+        )
+        self.rebalances = Counter(
+            "writeback_rebalances_total",
+            "How often partitions were assigned to this process, released by it, or lost to it: two or three a "
+            "restart, not some every minute.",
+            ["what"],
+            registry=registry,
+        )
+        for what in ("assigned", "released", "lost"):
+            self.rebalances.labels(what)
         self.broker_waits = Counter(
             "writeback_broker_waits_total",
             "Calls to the broker that had to be made again, because it was away or slow: one a second and more while "
@@ -169,7 +206,7 @@ class Metrics:
 
     def tell_held(self, plans: Tally[str]) -> None:
         """How many plans are held, by reason."""
-        for reason in BlockReason:
+        for reason in (*BlockReason, UNVERIFIABLE):
             self.held_plans.labels(reason).set(plans[reason])
 
     def expect(self, identity: str) -> None:

@@ -7,8 +7,7 @@ thread's latest for its partition.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -29,7 +28,7 @@ class _Held:
     epoch: int
     sent: Commit | None = None
     end: int | None = None
-    """Where the log ended at `heard_ms`, as the broker said with what it delivered."""
+    """Where the log ended at `heard_ms`, as the broker said."""
     heard_ms: float = 0.0
     caught_up_ms: float = 0.0
     """Everything that was appended before this moment is settled; 0 until that is known."""
@@ -40,13 +39,10 @@ class _Held:
 
 
 class Partitions:
-    """`clock` in seconds since 1970."""
-
-    def __init__(self, limits: WindowLimits, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, limits: WindowLimits) -> None:
         self._held: dict[int, _Held] = {}
         self._ledger = Ledger()
         self._window = Window(limits)
-        self._clock = clock
         self.moving = Moving()
 
     @property
@@ -173,11 +169,11 @@ class Partitions:
         """When the first copy of the oldest unsettled plan was appended."""
         return min((at for at in map(self._ledger.oldest, self._held) if at is not None), default=None)
 
-    def ends(self, offsets: Mapping[int, int]) -> None:
-        """Where the logs of these partitions end now."""
+    def ends(self, offsets: Mapping[int, int], asked_at: float) -> None:
+        """Where the logs of these partitions end, and when the broker was asked for that, Unix time."""
         for partition, offset in offsets.items():
             if held := self._held.get(partition):
-                held.end, held.heard_ms = offset, self._clock() * 1000
+                held.end, held.heard_ms = offset, asked_at * 1000
 
     def caught_up_ms(self, now_ms: float) -> float:
         """Everything that was appended to our partitions before this moment is settled; 0 if that is not known, NaN

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +40,7 @@ from writer.dataverse_facts import Facts, FactsUnavailable
 from writer.dataverse_pool import Pool
 from writer.dispatcher import Dispatcher
 from writer.intake import Intake
-from writer.kafka_consumer import Assigned, ConsumerThread, Position, Taken
+from writer.kafka_consumer import Assigned, ConsumerThread, Gap, Position, Taken
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.partitions import Partitions
@@ -54,6 +54,8 @@ _GREET_AGAIN_S = 2.0
 _COMMIT_S = 5.0
 """After this, a commit without an answer is repeated."""
 _COMMIT_AGAIN_S = 1.0
+BROKER_SILENT_S = 30.0
+"""A broker that was not heard of for so long is out of reach: it is asked every second."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Parts:
     facts: Facts
     outbox: Outbox
     codec: Codec[PlannedWriteback]
+    topic: str
+    """Where plans come from."""
     partitions: Partitions
     committing: Committing | None
     """None for a broker without transactions: then results and offsets go each by themselves."""
@@ -189,6 +193,7 @@ class Service:
 
     def assigned(self, partitions: Sequence[Assigned]) -> None:
         self.joined = True
+        self._rebalanced("assigned", partitions)
         for one in partitions:
             self._partitions.assign(one)
         self._index.assigned([one.partition for one in partitions])
@@ -197,11 +202,16 @@ class Service:
             numbers = sorted(one.partition for one in partitions)
             self._log.info("partitions.assigned", partitions=numbers, protocol=self.consumer.protocol)
 
+    def _rebalanced(self, what: str, partitions: Sized) -> None:
+        if partitions:
+            self.parts.metrics.rebalances.labels(what).inc()
+
     def received(self, records: Sequence[Taken]) -> None:
         self._intake.add(records)
         self._pause()
 
     def lost(self, partitions: Collection[int]) -> None:
+        self._rebalanced("lost", partitions)
         self._log.warning("partitions.lost", partitions=sorted(partitions))
         self._forget(partitions)
 
@@ -213,6 +223,7 @@ class Service:
             await self._backlog.quiet_within(partitions, self._timing.release_within_s)
         progress = {} if self._failed else await self._last_progress(partitions)
         self._forget(partitions)
+        self._rebalanced("released", partitions)
         if partitions:
             self._log.info("partitions.released", partitions=sorted(partitions))
         return progress
@@ -229,8 +240,15 @@ class Service:
         self._partitions.committed(positions)
         self._end_commit(well=True)
 
-    def ends(self, offsets: Mapping[int, int]) -> None:
-        self._partitions.ends(offsets)
+    def ends(self, offsets: Mapping[int, int], asked_at: float) -> None:
+        self._partitions.ends(offsets, asked_at)
+
+    def missed(self, gap: Gap) -> None:
+        """Retention, or somebody, took them away: no plan of theirs is ever made true, and nobody else will say so."""
+        self.parts.metrics.missed.inc(gap.end - gap.first)
+        self._log.error(
+            "plans.missed", topic=self.parts.topic, partition=gap.partition, first=gap.first, behind_last=gap.end
+        )
 
     def commit_failed(self, code: str) -> None:
         self._end_commit(well=False)
@@ -311,9 +329,17 @@ class Service:
             await self._settling.tell_overdue()
             await asyncio.sleep(_TICK_S)
 
+    def _oldest_age(self, oldest_ms: int | None) -> float:
+        """Of what was taken; and as long as the broker is silent, something may wait that was appended since."""
+        now = time.time()
+        silent = now - self.consumer.heard_at if self._partitions.numbers and self.consumer.heard_at else 0.0
+        known = 0.0 if oldest_ms is None else max(0.0, now - oldest_ms / 1000)
+        return max(known, silent if silent > BROKER_SILENT_S else 0.0)
+
     def _measure(self) -> None:
         metrics, oldest = self.parts.metrics, self._partitions.oldest_ms()
-        metrics.oldest_unsettled_age.set(0 if oldest is None else max(0.0, time.time() - oldest / 1000))
+        metrics.heard.set(self.consumer.heard_at)
+        metrics.oldest_unsettled_age.set(self._oldest_age(oldest))
         metrics.in_flight.set(self._partitions.in_work())
         metrics.frontier_gap.set(self._partitions.gap())
         metrics.waiting.set(self._patience.outage)

@@ -237,6 +237,11 @@ class WriterSettings(Environment):
     sign_in: SignInSettings = Field(
         default_factory=lambda: SignInSettings.model_validate({}), description="Where tokens come from."
     )
+    mapping_file: str | None = Field(
+        None,
+        description="The planner's mapping file. At start, everything that it names is verified in Dataverse, and that "
+        "it was made for this environment. Plans do not need it.",
+    )
     broker: BrokerSettings = Field(
         default_factory=lambda: BrokerSettings.model_validate({}),
         description="Connection to Kafka and the names of the topics.",

@@ -27,15 +27,19 @@ from telemetry.endpoint import Endpoint
 from telemetry.librdkafka import client_log
 from writer.committing import Committing
 from writer.core.lanes import WindowLimits
+from writer.core.mapping_check import MappingToCheck, is_of
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.dataverse import DataverseClient
 from writer.dataverse_facts import Facts
+from writer.dataverse_mapping import read_mapping
 from writer.dataverse_pool import Channel, Pool
 from writer.health import Health
 from writer.identity import token_source
 from writer.kafka_consumer import ConsumerOptions, ConsumerThread
+from writer.kafka_ends import LogEnds
 from writer.kafka_producer import BrokerPublisher
 from writer.kafka_transactions import TransactionalProducer
+from writer.mapping_verification import OTHER_ENVIRONMENT, MappingWatch
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.partitions import Partitions
@@ -98,6 +102,16 @@ def _limits(dataverse: DataverseSettings) -> ServiceLimits:
     )
 
 
+def _mapping(settings: WriterSettings) -> MappingToCheck | None:
+    """Raises Misconfigured if the file is no mapping, or one of another environment."""
+    if settings.mapping_file is None:
+        return None
+    mapping = read_mapping(settings.mapping_file)
+    if not is_of(mapping, settings.dataverse.url):
+        raise Misconfigured([str(OTHER_ENVIRONMENT)])
+    return mapping
+
+
 def build_facts(settings: WriterSettings, pool: Pool) -> Facts:
     flow = settings.flow
     return Facts(pool, metadata_ttl_s=flow.metadata_ttl_s, owner_ttl_s=flow.owner_ttl_s)
@@ -125,12 +139,16 @@ def _check_placement(settings: WriterSettings, partitions: int) -> None:
 async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> AsyncIterator[Service]:
     """A service that is built but not started; what it was built from is closed afterwards, in the stop order."""
     log = structlog.get_logger("writer")
+    mapping = _mapping(settings)
     metrics = Metrics(version=VERSION, mode="write" if settings.write else "dry run")
     topics = settings.broker.topics
     async with AsyncExitStack() as closing:
         pool = build_pool(settings, metrics)
         closing.push_async_callback(pool.close)
         facts = build_facts(settings, pool)
+        verifying = MappingWatch(mapping, facts, metrics, url=settings.dataverse.url) if mapping else None
+        if verifying:
+            closing.callback(asyncio.create_task(verifying.run(), name="mapping").cancel)
         window = settings.flow.window
         partitions = Partitions(WindowLimits(plans=window, plans_per_partition=max(1, window // 2)))
         publisher = _publisher(settings, partitions, metrics)
@@ -148,6 +166,7 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
                 facts=facts,
                 outbox=outbox,
                 codec=plan_codec,
+                topic=topics.planned_writebacks.name,
                 partitions=partitions,
                 committing=publisher if isinstance(publisher, Committing) else None,
                 read_results=_read_results(settings),
@@ -162,8 +181,9 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
             write=settings.write,
             watch=watch,
         )
-        service.consumer = ConsumerThread(_consumer_options(settings), service)
-        health = Health(service, pool, facts, write=settings.write, topics=watch)
+        options = _consumer_options(settings)
+        service.consumer = ConsumerThread(options, service, LogEnds(options.config, options.topic))
+        health = Health(service, pool, facts, write=settings.write, topics=watch, mapping=verifying)
         endpoint = Endpoint(
             host=settings.endpoint_host,
             port=settings.endpoint_port,
@@ -195,8 +215,8 @@ def _publisher(settings: WriterSettings, partitions: Partitions, metrics: Metric
         settings.broker.producer_config(),
         f"{settings.group}-{settings.instance_id}-{uuid.uuid4().hex[:8]}",
         settings.broker.topics.planned_writebacks.name,
+        writer_rights(settings.broker.topics, settings.group, write=settings.write),
         on_wait=waits.waited,
-        rights=writer_rights(settings.broker.topics, settings.group, write=settings.write),
     )
     return Committing(producer, partitions, interval_s=settings.consumer.commit_interval_s, aborted=waits.aborted)
 

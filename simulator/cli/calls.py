@@ -26,6 +26,7 @@ from simulator.callsystem.resume import Past, past
 from simulator.callsystem.run import CallSystem, Pace, Stalled
 from simulator.callsystem.story import story
 from simulator.callsystem.trouble import Shares
+from simulator.cli.signals import on_signals
 
 _ITEMS = 50
 CrmUrl = Annotated[str, typer.Option(help="Base URL of the simulator.")]
@@ -204,7 +205,7 @@ def _run(main: Coroutine[None, None, None]) -> None:
     async def guarded() -> None:
         task = asyncio.current_task()
         if task is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+            on_signals(asyncio.get_running_loop(), task.cancel, (signal.SIGTERM,))
         await main
 
     try:

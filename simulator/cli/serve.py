@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from simulator import tenant
+from simulator.cli.signals import on_signals
 from simulator.faults.actions import Latency
 from simulator.faults.rules import Rule
 from simulator.limits import Limits
@@ -150,8 +150,7 @@ def _listed(path: Path | None) -> list[Any]:
 
 async def _serve(settings: Settings, port_file: Path | None, info_file: Path | None) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    on_signals(asyncio.get_running_loop(), stop.set)
     async with serving(settings) as endpoints:
         _announce(endpoints)
         if info_file is not None:

@@ -63,6 +63,8 @@ def _label(label: Json | None) -> str:
 
 def create_tables(organization: Organization, payload: Json) -> list[Table]:
     """The `CreateEntities` action: all tables, or none."""
+    if payload.get("SolutionUniqueName"):
+        raise errors.not_built("tables in a solution: there are none here")
     tables = [_table(organization, entity) for entity in payload.get("Entities", [])]
     for table in tables:
         organization.schema.put(table)

@@ -14,6 +14,7 @@ from simulator.metadata.lookup import get_only, one, table_of
 from simulator.query import options as query
 from simulator.query import syntax
 from simulator.schema import Table
+from simulator.webapi.admission import without_conditions
 from simulator.webapi.messages import Reply, Request, show
 
 Json = dict[str, Any]
@@ -39,6 +40,9 @@ def find(path: str) -> Handler | None:
 
 def _shaped(handler: Handler, organization: Organization, call: Call, request: Request) -> Reply:
     """Metadata comes as deep, loose JSON that is read as it is; what has another shape fails on the way, wherever."""
+    if request.method != "GET":
+        query.only(query.parameters(request.query), query.NOTHING, request.method)
+    without_conditions(request, "if-match" if request.method in {"DELETE", "PUT"} else "")
     try:
         return handler(organization, call, request)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
@@ -182,6 +186,8 @@ def _document(organization: Organization, call: Call, request: Request) -> Reply
     del call
     get_only(request)
     query.only(query.parameters(request.query), query.NOTHING, "$metadata")
+    if "odata.include-annotations" in request.prefer:
+        raise errors.not_built("annotations in $metadata")
     headers = {"Content-Type": "application/xml", "OData-Version": "4.0"}
     return Reply(200, headers, csdl.document(organization))
 

@@ -1,152 +1,141 @@
-"use strict";
+// What is looked at again and again: totals, tables, rows, logs, limits.
 
-const control = "/_control/";
-const find = (selector) => document.querySelector(selector);
-const LOG_LINES = 200;
+import { entryLine, milliseconds, showRequest, showRow } from "/page/detail.js";
+import { ask, clock, find, make, number, say, sync } from "/page/dom.js";
+import { showConnect, showFaults, showLatency, showSnapshots, showSwitches } from "/page/panels.js";
+
+const LINES = 100;
 const ROWS = 100;
+const EVERY = 1000;
+const MOST_SHARE = 20; // a look may take one twentieth of the time between two
 
 let table = null;
+let filter = "";
+let shownTable = null;
+let entries = [];
+let requests = [];
+let total = 0;
 let seen = 0;
 let before = null;
 let asked = false;
 let looking = false;
 
-async function ask(path, method = "GET", body) {
-  const answer = await fetch(control + path, { method, body: body === undefined ? undefined : JSON.stringify(body) });
-  const value = await answer.json();
-  if (!answer.ok) throw new Error(value.error);
-  return value;
-}
-
-// Everything shown comes from rows that anybody may have written: text only, never markup.
-function make(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children.map(String));
-  return element;
-}
-
 function showTotals(counters) {
   const now = performance.now();
-  find("#requests").textContent = counters.requests.toLocaleString("en");
-  find("#operations").textContent = counters.operations.toLocaleString("en");
-  find("#last").textContent = counters.oplog_last.toLocaleString("en");
-  find("#tokens").textContent = counters.tokens_issued.toLocaleString("en");
-  if (before) find("#rate").textContent = Math.round((counters.requests - before.requests) / ((now - before.at) / 1000));
+  say(find("#requests-total"), number(counters.requests));
+  say(find("#operations"), number(counters.operations));
+  say(find("#last"), number(counters.oplog_last));
+  say(find("#tokens"), number(counters.tokens_issued));
+  if (before) say(find("#rate"), number(Math.max(0, Math.round((counters.requests - before.requests) / ((now - before.at) / 1000)))));
   before = { requests: counters.requests, at: now };
 }
 
 function showTables(rows) {
-  const list = find("#tables ul");
-  list.replaceChildren();
-  for (const [name, count] of Object.entries(rows)) {
-    const button = make("button", { "data-table": name, "aria-current": name === table });
-    button.append(make("span", {}, name), make("span", {}, count.toLocaleString("en")));
-    const item = make("li");
-    item.append(button);
-    list.append(item);
-  }
+  sync(find("#tables ul"), Object.entries(rows), ([name]) => name,
+    ([name]) => make("li", {}, make("button", { "data-table": name }, make("span", {}, name), make("span", {}))),
+    (item, [name, count]) => {
+      item.firstChild.setAttribute("aria-current", name === table);
+      say(item.firstChild.lastChild, number(count));
+    });
+}
+
+function counted(rows, all) {
+  if (filter) return `${rows.length === ROWS ? `newest ${ROWS}` : number(rows.length)} with “${filter}”, of ${number(all)}`;
+  if (all > ROWS) return `newest ${ROWS} of ${number(all)}`;
+  return all === 1 ? "1 row" : `${all} rows`;
 }
 
 async function showRows() {
   if (!table) return;
-  const { rows, total } = await ask(`rows/${table}?limit=${ROWS}`);
-  find("#table-name").textContent = table;
-  find("#row-count").textContent = total > ROWS ? `newest ${ROWS} of ${total.toLocaleString("en")}` : total === 1 ? "1 row" : `${total} rows`;
-  const columns = [...new Set(rows.flatMap((row) => Object.keys(row).filter((name) => row[name] !== null)))];
-  const head = make("tr");
-  head.append(...columns.map((name) => make("th", {}, name)));
-  find("#rows thead").replaceChildren(head);
-  find("#rows tbody").replaceChildren(
-    ...rows.map((row) => {
-      const line = make("tr");
-      line.append(...columns.map((name) => make("td", { title: row[name] ?? "" }, row[name] ?? "")));
-      return line;
-    }),
-  );
-}
-
-function entryLine(entry) {
-  const line = make("li", { class: "entry" });
-  const changed = Object.entries(entry.changes)
-    .filter(([name]) => !["versionnumber", "modifiedon", "createdon"].includes(name))
-    .map(([name, [, value]]) => `${name}=${value}`);
-  line.append(
-    make("span", { class: "seq" }, entry.seq),
-    make("b", { class: entry.outcome }, entry.outcome.replace("_", " ")),
-    ` ${entry.operation} ${entry.table} ${entry.id.slice(0, 8)} `,
-    make("small", {}, entry.actor, entry.status ? ` · ${entry.status} ${entry.code}` : ""),
-    make("span", { class: "what" }, changed.slice(0, 4).join(" · ")),
-  );
-  return line;
+  const wanted = table;
+  const text = filter;
+  const { id, name, rows, total: all } = await ask(`rows/${table}?limit=${ROWS}${text ? `&contains=${encodeURIComponent(text)}` : ""}`);
+  if (wanted !== table || text !== filter) return;
+  say(find("#table-name"), table);
+  say(find("#row-count"), counted(rows, all));
+  const filled = new Set(rows.flatMap((row) => Object.keys(row).filter((key) => row[key] !== null)));
+  const columns = [...new Set([id, name, ...filled])].filter((key) => filled.has(key) && !key.startsWith("@"));
+  if (shownTable !== table) find("#rows tbody").replaceChildren();
+  shownTable = table;
+  sync(find("#rows thead"), columns.length ? [columns] : [], (names) => names.join(), (names) => make("tr", {}, ...names.map((one) => make("th", {}, one))));
+  sync(find("#rows tbody"), rows, (row) => row[id], (row) => {
+    const button = make("button", { class: "link", "data-id": row[id], title: "Show the row, its history, and a form to edit it" }, row[id].slice(0, 8));
+    return make("tr", {}, make("td", {}, button));
+  }, (line, row) => {
+    columns.slice(1).forEach((column, at) => {
+      const cell = line.children[at + 1] ?? line.appendChild(make("td"));
+      const value = row[column] ?? "";
+      say(cell, value);
+      if (cell.title !== String(value)) cell.title = value;
+    });
+    while (line.children.length > columns.length) line.lastChild.remove();
+  });
 }
 
 async function showLog() {
-  const { last, entries } = await ask(`oplog?after=${Math.max(seen, 0)}&limit=${LOG_LINES}`);
-  const list = find("#log ol");
+  const { last, entries: found } = await ask(`oplog?after=${seen}&newest=1&limit=${LINES}`);
   if (last < seen) {
     // The numbers of another life: the simulator was started again.
     seen = 0;
-    list.replaceChildren();
+    entries = [];
     return showLog();
   }
-  if (last - seen > LOG_LINES && entries.length === LOG_LINES) {
-    seen = last - LOG_LINES;
-    list.replaceChildren();
-    return showLog();
-  }
-  for (const entry of entries) {
-    list.prepend(entryLine(entry));
-    seen = entry.seq;
-  }
-  while (list.children.length > LOG_LINES) list.lastChild.remove();
+  entries = [...found.reverse(), ...entries].slice(0, LINES);
+  seen = last;
+  sync(find("#log ol"), entries, (entry) => entry.seq, (entry) => entryLine(entry));
 }
 
-function limitLine(label, used, limit, unit = "") {
-  const line = make("div", { class: "limit" });
-  const bar = make("div", { class: "bar" });
-  const fill = make("i", { class: used >= limit ? "full" : "" });
-  fill.style.width = `${Math.min(100, (100 * used) / limit)}%`;
-  bar.append(fill);
-  line.append(make("span", {}, label), bar, make("span", {}, `${used.toLocaleString("en")} / ${limit.toLocaleString("en")}${unit}`));
-  return line;
+async function showRequests() {
+  const found = await ask(`requests?newest=1&limit=${LINES}&since=${total}`);
+  if (found.total < total) {
+    total = 0;
+    requests = [];
+    return showRequests();
+  }
+  requests = [...found.requests.reverse(), ...requests].slice(0, LINES);
+  total = found.total;
+  sync(find("#requests tbody"), requests, (one) => `${one.number}`, (one) => {
+    const path = make("button", { class: "link", "data-request": one.number, title: "Show headers and bodies" }, `${one.method} ${one.path || "/"}`);
+    const unsent = one.answer && !/answered \d/.test(one.answer);
+    const status = make("span", { class: unsent ? "unsent" : one.status >= 400 ? "refused" : "committed" }, one.status || "–");
+    const answer = one.answer ? [make("span", { class: "answer" }, one.answer)] : [];
+    return make("tr", { class: one.answer ? "lost-answer" : undefined, title: clock(one.at) },
+      make("td", { class: "number" }, one.number), make("td", {}, path, ...answer), make("td", {}, status),
+      make("td", { class: "number" }, milliseconds(one)), make("td", {}, one.fault));
+  });
+  return undefined;
+}
+
+function bars(one) {
+  return [
+    ["requests", one.requests, one.requests_limit, ""],
+    ["execution time", Math.round(one.execution_seconds), one.execution_seconds_limit, " s"],
+    [`at the same time (peak ${one.concurrent_peak})`, one.concurrent, one.concurrent_limit, ""],
+  ];
 }
 
 function showLimits(limits) {
   const box = find("#limits .scroll");
-  if (!limits.length) return box.replaceChildren(make("p", { class: "empty" }, "Nobody has asked anything yet."));
-  const lines = [];
-  for (const one of limits) {
+  if (!limits.length) return sync(box, [0], () => "none", () => make("p", { class: "empty" }, "Nobody has asked anything yet."));
+  return sync(box, limits, (one) => `${one.user}/${one.server}`, () => {
+    const block = make("div", {}, make("p"));
+    for (let line = 0; line < 3; line++) {
+      block.append(make("div", { class: "limit" }, make("span"), make("span", { class: "used" }), make("div", { class: "bar" }, make("i"))));
+    }
+    return block;
+  }, (block, one) => {
+    const early = one.early ? `, ${number(one.early)} of them sent while told to wait` : "";
     const blocked = one.blocked_seconds ? ` · throttled for ${one.blocked_seconds.toFixed(1)} s` : "";
-    lines.push(make("p", {}, `user ${one.user.slice(0, 8)}…${one.user.slice(-4)} on server ${one.server} · refused ${one.throttled}${blocked}`));
-    lines.push(limitLine("requests", one.requests, one.requests_limit));
-    lines.push(limitLine("execution time", Math.round(one.execution_seconds), one.execution_seconds_limit, " s"));
-    lines.push(limitLine(`at the same time (peak ${one.concurrent_peak})`, one.concurrent, one.concurrent_limit));
-  }
-  return box.replaceChildren(...lines);
+    say(block.firstChild, `user ${one.user.slice(0, 8)}…${one.user.slice(-4)} on server ${one.server} · refused ${number(one.throttled)}${early}${blocked}`);
+    bars(one).forEach(([label, used, limit, unit], at) => {
+      const [name, numbers, bar] = block.children[at + 1].children;
+      say(name, label);
+      say(numbers, `${number(used)} / ${number(limit)}${unit}`);
+      bar.firstChild.style.width = `${Math.min(100, (100 * used) / limit)}%`;
+      bar.firstChild.className = used >= limit ? "full" : "";
+    });
+  });
 }
-
-async function showFaults() {
-  const { rules } = await ask("faults");
-  const lines = rules.map((rule) =>
-    make("li", {}, `${rule.id}: ${rule.do.map((action) => action.kind).join(", ")} – fired ${rule.fired} of ${rule.times === null ? "∞" : rule.times ?? 1}`),
-  );
-  find("#armed").replaceChildren(...lines);
-}
-
-const faults = {
-  // A write is whatever has a body.
-  unanswered: () => ask("faults", "POST", { when: { body: "." }, do: [{ kind: "cut", moment: "applied" }] }),
-  before: () => ask("faults", "POST", { do: [{ kind: "cut", moment: "before" }] }),
-  503: () => ask("faults", "POST", { do: [{ kind: "status", status: 503 }] }),
-  deadlock: () => ask("faults", "POST", { when: { scope: "operation" }, do: [{ kind: "error", name: "sql_deadlock" }] }),
-  throttle: async () => {
-    const { limits } = await ask("counters");
-    for (const user of new Set(limits.map((one) => one.user))) await ask("throttle", "POST", { user, seconds: 10 });
-  },
-  expire: () => ask("expire-tokens", "POST", {}),
-  clear: () => ask("faults", "DELETE"),
-};
 
 // One look at a time; who asks meanwhile gets another one after it.
 async function refresh() {
@@ -167,13 +156,22 @@ async function look() {
     showTotals(counters);
     showTables(counters.rows);
     showLimits(counters.limits);
-    await Promise.all([showRows(), showLog(), showFaults()]);
-    find("#state").textContent = "live";
+    showLatency(counters.latency);
+    say(find("#strict"), counters.strict ? "strict" : "");
+    await Promise.all([showRows(), showLog(), showRequests(), showFaults()]);
+    say(find("#state"), "live");
     find("#state").className = "";
   } catch (error) {
-    find("#state").textContent = `not reachable: ${error.message}`;
+    say(find("#state"), `not reachable: ${error.message}`);
     find("#state").className = "lost";
   }
+}
+
+// An open page must not slow down what it watches: the longer a look takes, the rarer it is.
+async function watch() {
+  const start = performance.now();
+  if (!document.hidden) await refresh();
+  setTimeout(watch, Math.max(EVERY, MOST_SHARE * (performance.now() - start)));
 }
 
 find("#tables").addEventListener("click", (event) => {
@@ -182,16 +180,32 @@ find("#tables").addEventListener("click", (event) => {
   table = button.dataset.table;
   refresh();
 });
-find("#faults").addEventListener("click", async (event) => {
-  const wanted = event.target.dataset.fault;
-  if (!wanted) return;
-  await faults[wanted]();
-  refresh();
+find("#rows tbody").addEventListener("click", (event) => {
+  const id = event.target.dataset.id;
+  if (id) showRow(table, id);
 });
-find("#latency").addEventListener("input", (event) => {
-  find("#latency-shown").textContent = `${event.target.value} ms`;
-  ask("latency", "PUT", { seconds: Number(event.target.value) / 1000 });
+find("#requests tbody").addEventListener("click", (event) => {
+  const wanted = event.target.dataset.request;
+  if (wanted) showRequest(requests.find((one) => String(one.number) === wanted));
+});
+let typing;
+find("#filter").addEventListener("input", (event) => {
+  clearTimeout(typing);
+  typing = setTimeout(() => {
+    filter = event.target.value.trim();
+    refresh();
+  }, 250);
+});
+addEventListener("changed", () => {
+  refresh();
+  showSnapshots();
+});
+addEventListener("reset-done", () => {
+  entries = [];
 });
 
-refresh();
-setInterval(refresh, 1000);
+window.refresh = refresh; // for tests, which cannot wait for the next second
+showConnect();
+showSwitches();
+showSnapshots();
+watch();

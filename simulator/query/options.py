@@ -23,6 +23,7 @@ OPTIONS: dict[str, str] = {
     "$deltatoken": "refused: there is no change tracking here",
     "savedQuery": "refused: there are no views here", "userQuery": "refused: there are no views here",
     "partitionId": "refused: there are no elastic tables here",
+    "partitionid": "refused: there are no elastic tables here",
     "annotations": "refused: $metadata has no annotations of tables here",
     "LabelLanguages": "built: 1033 is the only language", "SolutionUniqueName": "refused: there are no solutions here",
     "tag": "no effect: it is handed to plug-ins, and there are none here",

@@ -151,7 +151,7 @@ class _Exchange:
                         instead, applied = self._known(action), action.applied
                     case faults.Cut():
                         self.cut, applied = action, action.moment != "before"
-        self.answer = _lost(self.cut, instead)
+        self.answer = _lost(self.cut, instead if applied else None)
         if wait:
             await asyncio.sleep(wait / 2)
         self._disturb("before")
@@ -227,7 +227,7 @@ class _Exchange:
                     instead, applied = replies.status(action), action.applied
                 case faults.Known():
                     instead, applied = self._known(action), action.applied
-        answer, call.answer = call.answer, call.answer or _lost(None, instead)
+        answer, call.answer = call.answer, call.answer or _lost(None, instead if applied else None)
         reply = self._handle(organization, call, request) if applied else None
         call.answer = answer
         for action, groups in actions:
@@ -247,10 +247,10 @@ class _Exchange:
 
 
 def _lost(cut: faults.Cut | None, instead: Reply | None) -> str:
-    """What becomes of the answer, in the words of the logs; empty when the caller gets it."""
+    """What becomes of the answer to what was done, in the words of the logs; empty when the caller gets it."""
     if cut is not None and cut.moment != "after":
         return _CUT[cut.moment]
-    return f"{instead.status} instead" if instead is not None else ""
+    return f"carried out, answered {instead.status}" if instead is not None else ""
 
 
 def edit(simulator: Simulator, action: faults.Edit, groups: dict[str, str]) -> None:

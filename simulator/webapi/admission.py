@@ -102,7 +102,7 @@ def admit(request: Request, *, body: bool = True) -> None:
         known = HEADERS.get(name)
         if known is not None:
             decision, refuses = known
-            if refuses is not None and refuses(value) and (body or name != "content-type"):
+            if refuses is not None and refuses(value) and (name != "content-type" or (body and request.body)):
                 raise _refused(name, value, decision)
         elif name.startswith(_OURS):
             raise errors.not_built(f"the header '{name}'")
@@ -131,11 +131,14 @@ def preferences(prefer: Mapping[str, str]) -> None:
             raise errors.bad_query(f"The preference '{name}={value}' is not valid.")
 
 
-def without_conditions(request: Request) -> None:
-    """Raises a refusal for a precondition where there is no one record that it could concern."""
+def without_conditions(request: Request, but: str = "") -> None:
+    """Raises a refusal for a precondition where there is no one record that it could concern.
+
+    `but` names a header that may say `*`: that what is changed has to be there, which it has anyway.
+    """
     for name in ("if-match", "if-none-match"):
         value = request.headers.get(name, "").strip()
-        if value not in {"", "null"}:
+        if value not in {"", "null"} and not (name == but and value == "*"):
             raise errors.bad_query(
                 f"The header '{name}: {value}' has no meaning for {request.method} of this resource."
             )

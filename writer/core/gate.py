@@ -76,6 +76,7 @@ class Table:
     columns: Mapping[str, Column]
     links: Mapping[str, frozenset[str]] = field(default_factory=dict)
     optimistic_concurrency: bool = True
+    logical_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,8 @@ capabilities:
 - name: WRITER_IDENTITIES
   value: {{ $identities | toJson | quote }}
 {{- end }}
+- name: WRITER_MAPPING_FILE
+  value: /etc/writeback/mapping/mapping.json
 - name: WRITER_FLOW__STOP_WITHIN_S
   value: {{ $writer.stopWithinSeconds | quote }}
 {{- end -}}

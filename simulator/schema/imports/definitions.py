@@ -28,6 +28,7 @@ _TYPES = {
     "EntityName": "entity_name",
 }
 _RANGES = {"MinValue": "min", "MaxValue": "max"}
+_SOURCES = {1: "calculated", 2: "rollup"}
 _DELETE = {"Cascade": "Cascade", "Restrict": "Restrict"}
 
 
@@ -69,6 +70,9 @@ def _table(name: str, item: Plain, found: Found) -> None:
     key = item.get("PrimaryIdAttribute")
     if not item["EntitySetName"] or not key:
         found.remark("tables without a set or a primary key, left out", name)
+        return
+    if item.get("IsIntersect"):
+        found.remark("tables of many-to-many relationships, left out", name)
         return
     if name not in found.attributes:
         raise ValueError(f"{name} has no Attributes: ask with $expand=Attributes,Keys,ManyToOneRelationships")
@@ -125,6 +129,8 @@ def _column(table: str, item: Plain, navigation: dict[str, dict[str, Plain]], fo
         "required": (item.get("RequiredLevel") or {}).get("Value") or "None",
         "create": item.get("IsValidForCreate") is not False,
         "update": item.get("IsValidForUpdate") is not False,
+        "secured": bool(item.get("IsSecured")),
+        "source": _SOURCES.get(item.get("SourceType") or 0, "simple"),
     }
     more = _MORE.get(column["type"])
     return column | (more(item) if more else _lookup(item, navigation) if column["type"] == "lookup" else {})
@@ -150,9 +156,11 @@ def _number(item: Plain) -> Plain:
 
 
 def _time(item: Plain) -> Plain:
-    if (item.get("DateTimeBehavior") or {}).get("Value") == "DateOnly":
+    behavior = (item.get("DateTimeBehavior") or {}).get("Value")
+    if behavior == "DateOnly":
         return {"type": "date"}
-    return {"format": "DateOnly"} if item.get("Format") == "DateOnly" else {}
+    form = {"format": "DateOnly"} if item.get("Format") == "DateOnly" else {}
+    return form | ({"behavior": behavior} if behavior == "TimeZoneIndependent" else {})
 
 
 def _chosen(item: Plain) -> bool:

@@ -32,7 +32,7 @@ async def connect(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     known: dict[str, Any] = {"auth": settings.auth, **info}
     if settings.auth == "static":
         known["token"] = next(iter(settings.tokens), "")
-    bearer = {"none": "", "static": f" -H 'Authorization: Bearer {known.get('token')}'"}
+    bearer = {"none": "", "static": f' -H "Authorization: Bearer {known.get("token")}"'}
     curl = [f"curl{bearer[settings.auth]} {url}"] if settings.auth in bearer else []
     if info.get("authority"):
         secret = control.signin.secrets.get(info["client_id"], "")
@@ -51,6 +51,7 @@ async def counters(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
         **control.simulator.counters(),
         "tokens_issued": control.signin.issued,
         "latency": control.simulator.latency.seconds,
+        "strict": control.simulator.protection.limits.strict,
     }
 
 

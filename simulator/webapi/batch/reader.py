@@ -47,8 +47,13 @@ def boundary_of(content_type: str) -> bytes:
     raise errors.batch(f"Invalid Content-Type '{content_type}': multipart/mixed with a boundary was expected.")
 
 
-def read(content_type: str, body: bytes) -> list[Item]:
-    """The batch's items in order. Raises a refusal for anything that is not exactly a batch."""
+def read(content_type: str, body: bytes, *, lenient: bool = False) -> list[Item]:
+    """The batch's items in order. Raises a refusal for anything that is not exactly a batch.
+
+    `lenient` forgives a last line without its end, as clients that nobody tried against the service leave it.
+    """
+    if lenient and body.endswith(b"--"):
+        body += CRLF
     if CRLF not in body and body.endswith(b"\n\n"):
         body = body.replace(b"\n", CRLF)
     return [_item(headers, content) for headers, content in _split(body, boundary_of(content_type))]

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from simulator import errors
 from simulator.crm import Call, Organization
+from simulator.switches import Switches
 from simulator.webapi import admission
 from simulator.webapi.batch import reader, writer
 from simulator.webapi.batch.reader import ChangeSet, Part
@@ -55,8 +56,9 @@ class Batch:
     def run(self, request: Request) -> Reply:
         """The whole reply. Nothing is done of a malformed batch; it is refused in plain JSON, or as its one part."""
         try:
-            _check_request(request)
-            items = reader.read(request.headers.get("content-type", ""), request.body)
+            _check_request(request, self.organization.switches)
+            lenient = self.organization.switches.batch_end == "lenient"
+            items = reader.read(request.headers.get("content-type", ""), request.body, lenient=lenient)
             _check_size(items)
             self._check_ids(items)
         except errors.UnreadableBatch as refusal:
@@ -173,14 +175,14 @@ class Batch:
         return Request(part.method, path, query, part.headers, part.body)
 
 
-def _check_request(request: Request) -> None:
-    """The envelope's own headers: what is meant for operations stands in their parts, and is not heard here."""
+def _check_request(request: Request, switches: Switches) -> None:
+    """The envelope's own headers: what is meant for operations stands in their parts, and has no effect here."""
     admission.without_conditions(request)
     admission.admit(request, body=False)
     if request.query:
         raise errors.batch("A batch takes no query options: they stand in its parts.")
     wrong = next((name for name in request.prefer if name != "odata.continue-on-error"), None)
-    if wrong:
+    if wrong and switches.batch_preferences == "refuse":
         raise errors.batch(
             f"The preference '{wrong}' of a batch has no effect: it stands in the parts it is meant for."
         )

@@ -7,7 +7,7 @@ import sys
 import pytest
 from confluent_kafka.schema_registry import Schema
 
-from ops.waiting import wait_until
+from ops.waiting import HANGS_AFTER_S, wait_until
 from planner.errors import EX_CONFIG
 from schemas.codec import Undecodable, UnknownSchema, known_schemas, single_object
 from schemas.connection import RegistrySettings
@@ -108,6 +108,6 @@ def test_a_planner_whose_schema_the_registry_refuses_does_not_start_and_says_why
     schema_registry.set_compatibility(subject)
     env = planner_env(kafka.bootstrap, prefix=prefix, PLANNER_REGISTRY__URL=schema_registry.url)
     command = [sys.executable, "-m", "planner", "check", "--json"]
-    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANGS_AFTER_S)
     assert run.returncode == EX_CONFIG
     assert f"the schema registry refuses {subject}" in json.loads(run.stdout)["problems"][0]

@@ -75,7 +75,7 @@ def readiness(service: Service) -> tuple[int, dict[str, Any]]:
     """Status and body of /ready."""
     port = service.events(event="endpoint.listening")[-1]["port"]
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

@@ -34,12 +34,10 @@ def test_W2_a_killed_writer_resumes_from_its_committed_offset(
     topic.publish(*plans)
     writer = writers("writer-0", prefix, WRITER_CONSUMER__PROTOCOL=protocol).start()
     for share in (0.2, 0.5):
-        wait_until(
-            lambda share=share: landed(simulator) >= len(plans) * share, what="some landed", every=0.02, seconds=40
-        )
+        wait_until(lambda share=share: landed(simulator) >= len(plans) * share, what="some landed", every=0.02)
         writer.kill()
         writer.start()
-    topic.wait_for_committed(len(plans), group=prefix + group, seconds=60)
+    topic.wait_for_committed(len(plans), group=prefix + group)
     assert findings(simulator.oplog(), plans, topic.results()) == []
     assert landed(simulator) == len(plans)
     spoken = {event["protocol"] for event in writer.events(event="partitions.assigned")}

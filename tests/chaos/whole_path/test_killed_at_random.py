@@ -26,7 +26,7 @@ ITEMS = 1_250  # at least so many sessions in the file's first rows
 KILLS = 8
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(1200)
 def test_W2_P5_two_thousand_real_sessions_land_exactly_once_while_both_services_are_killed(
     kafka: RealKafka, tmp_path: Path
 ) -> None:
@@ -46,12 +46,12 @@ def test_W2_P5_two_thousand_real_sessions_land_exactly_once_while_both_services_
         )
         for kill in range(1, KILLS + 1):
             enough = SESSIONS * kill // (KILLS + 1)
-            wait_until(lambda enough=enough: crm.landed() >= enough, what=f"{enough} sessions landed", seconds=120)
+            wait_until(lambda enough=enough: crm.landed() >= enough, what=f"{enough} sessions landed")
             victim = dice.choice([system.planner, system.writer])
             victim.kill()
             victim.start()
-        wait_until(lambda: not caller.is_running, what="every call was made", seconds=240)
-        wait_until(lambda: crm.landed() >= len(published(ledger)), what="every session landed", seconds=60)
+        wait_until(lambda: not caller.is_running, what="every call was made", seconds=600)
+        wait_until(lambda: crm.landed() >= len(published(ledger)), what="every session landed")
         report = audit(published(ledger), crm.read())
     assert sum(tally.sessions for tally in report.by_disposition.values()) >= SESSIONS
     assert report.right, report

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ops.waiting import HANGS_AFTER_S
 from simulator.testing import RunningSimulator, running_simulator
 from tests.contract.simulator.support import BatchBody
 
@@ -45,7 +46,7 @@ def simulator(running: RunningSimulator) -> Iterator[RunningSimulator]:
 
 @pytest.fixture
 def client(simulator: RunningSimulator) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"{simulator.api_url}/", timeout=10) as client:
+    with httpx.Client(base_url=f"{simulator.api_url}/", timeout=HANGS_AFTER_S) as client:
         yield client
 
 

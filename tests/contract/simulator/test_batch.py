@@ -2,6 +2,7 @@
 
 import json
 
+import httpx
 import pytest
 
 from simulator import tenant
@@ -78,9 +79,16 @@ class TestBareOperations:
         assert answer.status_code == 200
         assert statuses(answer) == [400, 204, 404]
 
-    @pytest.mark.parametrize(
-        "headers", [{"If_None_Match": "*"}, {"If_Match": "*"}, {"Prefer": "return=representation"}], ids=str
-    )
+    def test_a_preference_that_belongs_in_a_part_has_no_effect_on_the_batch_or_is_refused_by_switch(
+        self, client, batch, simulator
+    ):
+        content = batch.bare("POST", "tasks", {"subject": "x"})
+        assert statuses(content.send(client, Prefer="return=representation")) == [204]
+        httpx.put(f"{simulator.control_url}/switches", json={"batch_preferences": "refuse"})
+        assert content.send(client, Prefer="return=representation").status_code == 400
+        assert len(simulator.rows("tasks")) == 1
+
+    @pytest.mark.parametrize("headers", [{"If_None_Match": "*"}, {"If_Match": "*"}], ids=str)
     def test_what_only_a_part_can_carry_is_refused_on_the_batch_and_nothing_is_done(self, client, batch, headers):
         client.patch(f"tasks({RECORD})", json={"subject": "x"})
         answer = batch.bare("PATCH", f"tasks({RECORD})", {"subject": "y"}).send(client, **headers)

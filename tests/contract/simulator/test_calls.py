@@ -17,6 +17,7 @@ from confluent_kafka import Consumer
 from typer.testing import CliRunner
 
 from ops.embedded_broker import EmbeddedBroker
+from ops.waiting import HANGS_AFTER_S
 from schemas.codec import Undecodable, single_object
 from schemas.connection import BrokerSettings
 from schemas.placement import partition_of
@@ -322,7 +323,7 @@ def killed(crm, broker, tmp_path, *options, after):
     ledger = tmp_path / "ledger.jsonl"
     command = [sys.executable, "-m", "simulator", "calls", "--bootstrap", broker.bootstrap, "--crm-url", crm.base_url]
     process = subprocess.Popen([*command, "--ledger", str(ledger), *options], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANGS_AFTER_S
     try:
         while not ledger.exists() or len(ledger.read_text().splitlines()) < after:
             assert time.monotonic() < deadline
@@ -464,7 +465,7 @@ class TestCommands:
         options += ["--faults", str(tmp_path / "faults.yaml")]
         process = subprocess.Popen([sys.executable, "-m", "simulator", "serve", *options], stdout=subprocess.DEVNULL)
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + HANGS_AFTER_S
             while not port_file.exists():
                 assert time.monotonic() < deadline
                 assert process.poll() is None

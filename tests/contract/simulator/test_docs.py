@@ -34,7 +34,8 @@ def test_every_option_that_stands_there_exists():
     for command in [*commands.values(), *commands["snapshot"].commands.values()]:
         for parameter in command.params:
             known |= {*parameter.opts, *parameter.secondary_opts}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT)) <= known
+    ours = "\n".join(line for line in TEXT.splitlines() if not line.startswith(("    docker ", "    curl ")))
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours)) <= known
 
 
 def test_the_table_file_is_one():

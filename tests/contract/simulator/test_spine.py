@@ -5,6 +5,7 @@ import json
 import httpx
 import pytest
 
+from ops.waiting import HANGS_AFTER_S
 from simulator import tenant
 from simulator.testing import running_simulator
 
@@ -47,7 +48,7 @@ def _clean(simulator):
 
 @pytest.fixture
 def client(simulator):
-    with httpx.Client(base_url=f"{simulator.api_url}/", timeout=10) as client:
+    with httpx.Client(base_url=f"{simulator.api_url}/", timeout=HANGS_AFTER_S) as client:
         yield client
 
 

@@ -13,10 +13,12 @@ from schemas.records import Disposition, OwnerCandidate, OwnerKind, PlannedWrite
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
 from tests.integration.writer.kit import Desk, seed_item
+from tests.unit.writer.core.crm_model import MemoryHistory
 from writer.core.emission import get, reads
-from writer.core.gate import Blocked, Cleared, ColumnType
+from writer.core.gate import Blocked, Cleared, ColumnType, TimeBehavior
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.reconcile import changed_columns
+from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse import DataverseClient
 from writer.dataverse_facts import Facts, FactsUnavailable
 from writer.dataverse_pool import Channel, Exchange, Pool
@@ -227,7 +229,7 @@ async def conflicts(facts: Facts, pool: CountingPool, plan: PlannedWriteback) ->
     exchange = await pool.exchange([get(read, facts.shown_as(read.entity_set))], operation="read")
     row = facts.observed(read, plan.steps[2].attributes, exchange.parts[0])
     assert row is not None
-    return changed_columns(plan, row)
+    return changed_columns(plan, row, MemoryHistory())
 
 
 @pytest.mark.parametrize("written_as", ["{}", "/accounts({})"])
@@ -243,5 +245,128 @@ def test_W7_a_preserved_lookup_is_compared_by_its_id(
         moved = {"medx_AccountId@odata.bind": f"/accounts({tenant.ACCOUNTS[1]})"}
         simulator.edit("medx_callqueueitems", plan.queue_item_id, moved)
         assert await conflicts(facts, pool, taken) == ("medx_accountid",)
+
+    run(simulator, scenario)
+
+
+def with_owner(plan: PlannedWriteback, owner: str) -> PlannedWriteback:
+    """The same plan with a task for somebody else."""
+    *others, task = plan.steps
+    candidate = replace(task.owner_candidates[-1], record_id=owner, value=f"/systemusers({owner})")
+    return replace(plan, steps=(*others, replace(task, owner_candidates=(candidate,))))
+
+
+def test_W5_an_owner_who_cannot_be_read_holds_up_only_the_plans_that_need_him(
+    simulator: RunningSimulator, plan: PlannedWriteback
+) -> None:
+    others = with_owner(plan, tenant.REVIEW_OWNER)
+    do = [{"kind": "error", "name": "unavailable"}]
+    simulator.fault(when={"path": r"\$batch", "body": tenant.REVIEW_OWNER}, times=None, do=do)
+
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        told = await asyncio.gather(
+            facts.verdict(others), facts.verdict(plan), facts.verdict(others), return_exceptions=True
+        )
+        assert [type(one) for one in told] == [FactsUnavailable, Cleared, FactsUnavailable]
+        assert isinstance(facts.cached_verdict(plan), Cleared)
+
+    run(simulator, scenario)
+
+
+def test_W5_an_owner_who_is_read_slowly_holds_up_only_the_plans_that_need_him(
+    simulator: RunningSimulator, plan: PlannedWriteback
+) -> None:
+    others = with_owner(plan, tenant.REVIEW_OWNER)
+
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        await facts.verdict(plan)
+        clock.now += 301  # the owners have to be asked for again, the tables have not
+        answered, ask = asyncio.Event(), pool.exchange
+
+        async def slow(parts: Any, **options: Any) -> Exchange:
+            if any(tenant.REVIEW_OWNER in getattr(part, "path", "") for part in parts):
+                await answered.wait()
+            return await ask(parts, **options)
+
+        pool.exchange = slow  # type: ignore[method-assign]
+        waiting = asyncio.create_task(facts.verdict(others))
+        await asyncio.sleep(0)
+        assert isinstance(await facts.verdict(plan), Cleared)
+        assert not waiting.done()
+        answered.set()
+        assert isinstance(await waiting, Cleared)
+
+    run(simulator, scenario)
+
+
+def test_W5_a_table_that_cannot_be_read_holds_up_only_the_plans_that_need_it(
+    simulator: RunningSimulator, plan: PlannedWriteback
+) -> None:
+    without_task = replace(plan, steps=plan.steps[:3])
+
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        ask = pool.exchange
+
+        async def refused(parts: Any, **options: Any) -> Exchange:
+            exchange = await ask(parts, **options)
+            if options["operation"] != "metadata" or len(parts) == 1:
+                return exchange
+            denied = Judgement(Kind.PERMANENT, Meaning.NOT_ALLOWED, 403, "0x80040220", by_the_crm=True)
+            replies = tuple(
+                replace(reply, judgement=denied, answer=None) if "='task'" in part.path else reply
+                for part, reply in zip(parts, exchange.parts, strict=True)
+            )
+            return replace(exchange, parts=replies)
+
+        pool.exchange = refused  # type: ignore[method-assign]
+        told = await asyncio.gather(facts.verdict(plan), facts.verdict(without_task), return_exceptions=True)
+        assert isinstance(told[0], FactsUnavailable)
+        assert told[0].judgement.meaning is Meaning.NOT_ALLOWED
+        assert isinstance(told[1], Cleared)
+
+    run(simulator, scenario)
+
+
+def test_who_waited_for_a_question_that_was_cancelled_asks_itself(
+    simulator: RunningSimulator, plan: PlannedWriteback
+) -> None:
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        first = asyncio.create_task(facts.verdict(plan))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(facts.verdict(plan))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert isinstance(await second, Cleared)
+
+    run(simulator, scenario)
+
+
+def test_W9_an_access_team_owns_nothing(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
+    *others, task = plan.steps
+    team = OwnerCandidate(
+        kind=OwnerKind.TEAM, record_id=tenant.TEAM, column="ownerid@odata.bind", value=f"/teams({tenant.TEAM})",
+        override=False,
+    )  # fmt: skip
+    owned = replace(plan, steps=(*others, replace(task, owner_candidates=(team,))))
+
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        assert isinstance(await facts.verdict(owned), Cleared)
+        simulator.edit("teams", tenant.TEAM, {"teamtype": 1})
+        clock.now += 301
+        assert isinstance(await facts.verdict(owned), Blocked)
+
+    run(simulator, scenario)
+
+
+def test_W9_metadata_tells_of_behavior_security_and_source(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
+    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+        snapshot, _ = await facts.survey({"phonecalls", "medx_callqueueitems", "nosuchset"}, ())
+        assert set(snapshot.tables) == {"phonecalls", "medx_callqueueitems"}
+        calls = snapshot.tables["phonecalls"]
+        assert calls.logical_name == "phonecall"
+        assert calls.optimistic_concurrency
+        assert calls.columns["actualstart"].behavior is TimeBehavior.USER_LOCAL
+        assert not calls.columns["subject"].secured
+        assert not calls.columns["subject"].computed
 
     run(simulator, scenario)

@@ -8,7 +8,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from ops.processes import Service
-from ops.waiting import wait_until
+from ops.waiting import HANGS_AFTER_S, wait_until
 from schemas.codec import Codec, single_object
 from schemas.records import CallOutcome
 from schemas.topics import Topics
@@ -31,7 +31,7 @@ def planner_env(bootstrap: str, *, checked: bool = False, prefix: str = "", **mo
         "PLANNER_INSTANCE_ID": "planner-0",
         "PLANNER_SESSION_TIMEOUT_S": "1.5",
         "PLANNER_HEARTBEAT_INTERVAL_S": "0.3",
-        "PLANNER_DELIVERY_TIMEOUT_S": "5",
+        "PLANNER_DELIVERY_TIMEOUT_S": "60",
         "PLANNER_LOG_FORMAT": "json",
         **more,
     }
@@ -73,8 +73,11 @@ def read(bootstrap: str, topic: str) -> list[Message]:
     """Every record of a topic up to its present end, all partitions at once; in order within a partition."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "fetch.wait.max.ms": 50})
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        marks = {each: consumer.get_watermark_offsets(TopicPartition(topic, each), timeout=10) for each in partitions}
+        partitions = consumer.list_topics(topic, timeout=HANGS_AFTER_S).topics[topic].partitions
+        marks = {
+            each: consumer.get_watermark_offsets(TopicPartition(topic, each), timeout=HANGS_AFTER_S)
+            for each in partitions
+        }
         consumer.assign([TopicPartition(topic, each, first) for each, (first, end) in marks.items() if end > first])
         found: list[Message] = []
 
@@ -90,12 +93,13 @@ def read(bootstrap: str, topic: str) -> list[Message]:
 
 
 def published(bootstrap: str, topic: str = "planned-writebacks") -> int:
-    """How many offsets the topic has given out, without reading it: its records, and on a real broker the marks of
-    transactions."""
+    """How many offsets the topic has given out, without reading it: its records, and the marks of transactions."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "watermarks"})
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        marks = [consumer.get_watermark_offsets(TopicPartition(topic, each), timeout=10) for each in partitions]
+        partitions = consumer.list_topics(topic, timeout=HANGS_AFTER_S).topics[topic].partitions
+        marks = [
+            consumer.get_watermark_offsets(TopicPartition(topic, each), timeout=HANGS_AFTER_S) for each in partitions
+        ]
         return sum(end for _, end in marks)
     finally:
         consumer.close()
@@ -106,7 +110,7 @@ def committed(bootstrap: str, *, prefix: str = "", partitions: int = 6) -> int:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"{prefix}writeback-planner"})
     try:
         wish = [TopicPartition(f"{prefix}call-outcomes", partition) for partition in range(partitions)]
-        return sum(max(each.offset, 0) for each in consumer.committed(wish, timeout=5))
+        return sum(max(each.offset, 0) for each in consumer.committed(wish, timeout=HANGS_AFTER_S))
     finally:
         consumer.close()
 

@@ -7,7 +7,7 @@ import urllib.request
 
 from confluent_kafka import Producer
 
-from ops.waiting import wait_until
+from ops.waiting import HANGS_AFTER_S, wait_until
 from schemas.headers import REJECTED_FROM, last, reasons
 from tests.integration.planner.harness import (
     lost,
@@ -27,7 +27,7 @@ PLANNER = [sys.executable, "-m", "planner"]
 
 def ask(service, path: str) -> str:
     port = service.events(event="endpoint.listening")[-1]["port"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=HANGS_AFTER_S) as answer:
         return answer.read().decode()
 
 
@@ -50,7 +50,7 @@ def test_P6_a_stream_of_hostile_messages_is_planned_or_rejected_record_by_record
         ]
         return sum(float(count) for _, count in lines) == len(hostile) + len(given)
 
-    wait_until(all_judged, what="every record has a verdict", seconds=40)
+    wait_until(all_judged, what="every record has a verdict")
     assert lost(bootstrap, given) == set()
     turned_down = rejected(bootstrap)
     assert len(turned_down) + len(plans(bootstrap)) == len(hostile) + len(given)
@@ -117,7 +117,7 @@ def test_B3_sessions_that_were_retired_while_it_runs_are_let_go(embedded_kafka, 
     for each in read(bootstrap, "planned-writebacks"):
         producer.produce("planned-writebacks", None, each.key(), each.partition())
     assert producer.flush(10) == 0
-    wait_until(lambda: "planner_pins 0.0" in ask(planner, "/metrics"), what="the pins are let go", seconds=30)
+    wait_until(lambda: "planner_pins 0.0" in ask(planner, "/metrics"), what="the pins are let go")
     publish(bootstrap, given)
     wait_until(lambda: published(bootstrap) >= 60, what="the same outcomes are planned again")
     assert planner.stop() == 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from ops.waiting import wait_until
+from ops.waiting import HANGS_AFTER_S, wait_until
 from planner import mapping
 from planner.core.planning import Policy, Rejected, earlier_plan, plan
 from planner.core.preceding import EarlierPlan, history
@@ -170,7 +170,7 @@ class Topic:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
         try:
             name = self.topics.planned_writebacks.name
-            parts = consumer.committed([TopicPartition(name, p) for p in range(self.partitions)], timeout=20)
+            parts = consumer.committed([TopicPartition(name, p) for p in range(self.partitions)], timeout=HANGS_AFTER_S)
             return {part.partition: part.offset for part in parts if part.offset >= 0}
         finally:
             consumer.close()
@@ -197,13 +197,15 @@ class Topic:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
         try:
             name = self.topics.planned_writebacks.name
-            parts = consumer.committed([TopicPartition(name, p) for p in range(self.partitions)], timeout=20)
+            parts = consumer.committed([TopicPartition(name, p) for p in range(self.partitions)], timeout=HANGS_AFTER_S)
             known = [part for part in parts if part.offset >= 0]
             return sum(part.offset + _settled_beyond(part) for part in known)
         finally:
             consumer.close()
 
-    def wait_for_committed(self, count: int, *, group: str = "writeback-writer", seconds: float = 30) -> None:
+    def wait_for_committed(
+        self, count: int, *, group: str = "writeback-writer", seconds: float = HANGS_AFTER_S
+    ) -> None:
         """Until everything published is committed: `count` records over all partitions."""
         wait_until(
             lambda: sum(self.committed(group).values()) >= count,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ops.embedded_broker import ApiKey, EmbeddedBroker
+from ops.waiting import HANGS_AFTER_S
 from writer.errors import MustRestart
-from writer.kafka_consumer import Assigned, ConsumerOptions, ConsumerThread, Position, Taken
+from writer.kafka_consumer import Assigned, ConsumerOptions, ConsumerThread, Gap, Position, Taken
+from writer.kafka_ends import LogEnds
 
 TOPIC = "plans"
 PARTITIONS = 4
@@ -29,6 +32,8 @@ class Recorder:
         self.log_ends: dict[int, int] = {}
         self.acknowledged: list[dict[int, int]] = []
         self.progress: dict[int, Position] = {}
+        self.asked_at = 0.0
+        self.gaps: list[Gap] = []
 
     def assigned(self, partitions: Sequence[Assigned]) -> None:
         self.assignments += partitions
@@ -49,8 +54,12 @@ class Recorder:
     def commit_failed(self, code: str) -> None:
         self.failed_commits.append(code)
 
-    def ends(self, offsets: Mapping[int, int]) -> None:
+    def ends(self, offsets: Mapping[int, int], asked_at: float) -> None:
         self.log_ends |= offsets
+        self.asked_at = asked_at
+
+    def missed(self, gap: Gap) -> None:
+        self.gaps.append(gap)
 
 
 @pytest.fixture
@@ -75,7 +84,7 @@ def options(broker: EmbeddedBroker, **overrides: Any) -> ConsumerOptions:
 
 @asynccontextmanager
 async def running(broker: EmbeddedBroker, listener: Recorder, **overrides: Any) -> AsyncIterator[ConsumerThread]:
-    thread = ConsumerThread(options(broker, **overrides), listener)
+    thread = ConsumerThread(given := options(broker, **overrides), listener, LogEnds(given.config, given.topic))
     thread.start()
     try:
         yield thread
@@ -99,7 +108,7 @@ def produce(broker: EmbeddedBroker, count: int, partition: int = 0) -> None:
 def committed(broker: EmbeddedBroker, partition: int) -> tuple[int, str | None]:
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "g"})
     try:
-        [at] = consumer.committed([TopicPartition(TOPIC, partition)], timeout=10)
+        [at] = consumer.committed([TopicPartition(TOPIC, partition)], timeout=HANGS_AFTER_S)
         return at.offset, at.metadata
     finally:
         consumer.close()
@@ -107,19 +116,20 @@ def committed(broker: EmbeddedBroker, partition: int) -> tuple[int, str | None]:
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(HANGS_AFTER_S):
             await scenario()
 
     asyncio.run(bounded())
 
 
-def test_the_end_of_each_log_is_told_after_its_records(broker: EmbeddedBroker) -> None:
+def test_the_end_of_each_log_is_told(broker: EmbeddedBroker) -> None:
     async def scenario() -> None:
         heard = Recorder()
         produce(broker, 3)
         async with running(broker, heard):
             await until(lambda: heard.log_ends.get(0) == 3)
-            assert len(heard.records) == 3
+            await until(lambda: len(heard.records) == 3)
+            assert 0 < heard.asked_at <= time.time()
 
     run(scenario)
 
@@ -255,11 +265,56 @@ def test_B2_whatever_ends_the_thread_is_told_and_quotes_nothing(broker: Embedded
         def connect(_config: dict[str, Any]) -> Consumer:
             raise ZeroDivisionError("+15305550101")
 
-        thread = ConsumerThread(options(broker), Recorder(), connect=connect)
+        thread = ConsumerThread(options(broker), Recorder(), LogEnds(options(broker).config, TOPIC), connect=connect)
         thread.start()
         with pytest.raises(MustRestart) as told:
             await asyncio.wait_for(thread.failed, 5)
         assert "ZeroDivisionError" in str(told.value)
         assert "5550101" not in str(told.value)
+
+    run(scenario)
+
+
+def test_no_end_is_told_while_the_broker_is_out_of_reach(broker: EmbeddedBroker) -> None:
+    """What the client keeps of it is no news: the moment up to which everything has landed stands still."""
+
+    async def scenario() -> None:
+        heard = Recorder()
+        produce(broker, 3)
+        async with running(broker, heard) as thread:
+            await until(lambda: heard.log_ends.get(0) == 3)
+            broker.broker_down()
+            asked = thread._ends_asked_at
+            await until(lambda: thread._ends_asked_at > asked)
+            last, asked = heard.asked_at, thread._ends_asked_at
+            await until(lambda: thread._ends_asked_at > asked + 2.0)
+            assert heard.asked_at <= last + 1.0
+            assert thread.heard_at == heard.asked_at
+            broker.broker_up()
+            await until(lambda: heard.asked_at > last + 2.0)
+
+    run(scenario)
+
+
+def test_P5_plans_that_were_taken_away_unread_are_named_by_partition_and_range(broker: EmbeddedBroker) -> None:
+    """The embedded broker lets the oldest batches of a partition go at 5 MiB."""
+
+    async def scenario() -> None:
+        heard = Recorder()
+        produce(broker, 3)
+        async with running(broker, heard) as thread:
+            await until(lambda: len(heard.records) == 3)
+            thread.commit({0: Position(3, "")})
+            await until(lambda: bool(heard.acknowledged))
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0})
+        for _ in range(12):
+            producer.produce(TOPIC, b"x" * 900_000, b"key", 0)
+            assert producer.flush(10) == 0
+        again = Recorder()
+        async with running(broker, again):
+            await until(lambda: bool(again.gaps))
+        [gap] = again.gaps
+        assert (gap.partition, gap.first) == (0, 3)
+        assert gap.end == again.records[0].offset > 3
 
     run(scenario)

@@ -289,7 +289,7 @@ def test_W6_an_outage_is_waited_for_and_told_once_per_plan(
     with running_writer(writer_env(simulator, topic.bootstrap, WRITER_FLOW__MAX_PAUSE_S="1")) as writer:
         wait_until(
             lambda: writer.metric("writeback_outcomes_total", status="resume_needed", reason="") == len(plans),
-            what="every plan told as resume_needed", seconds=40,
+            what="every plan told as resume_needed",
         )  # fmt: skip
         assert set(topic.committed().values()) <= {0}
         simulator.call(lambda core: core.rules.remove(outage))

@@ -24,7 +24,7 @@ def test_every_line_of_a_writer_without_its_broker_is_json(
         embedded.broker_down()
         wait_until(
             lambda: sum('"logger": "writer.librdkafka"' in line for line in writer.lines()) >= 2,
-            what="librdkafka to tell of the broker", seconds=20,
+            what="librdkafka to tell of the broker",
         )  # fmt: skip
         embedded.broker_up()
         assert writer.stop() == 0

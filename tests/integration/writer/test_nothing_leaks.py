@@ -6,7 +6,7 @@ import urllib.request
 from pathlib import Path
 
 from ops.processes import Service, module
-from ops.waiting import wait_until
+from ops.waiting import HANGS_AFTER_S, wait_until
 from schemas.records import Account, Disposition, ResultStatus
 from simulator import tenant
 from simulator.testing import RunningSimulator
@@ -53,7 +53,7 @@ def test_B1_canaries_show_in_no_log_metric_key_header_result_or_error(
 
 
 def fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=HANGS_AFTER_S) as answer:
         return str(answer.read().decode())
 
 

@@ -82,7 +82,7 @@ def test_W2_resume_needed_does_not_follow_a_final_result_when_a_topic_is_replaye
     assert [result.status for result in topic.results()] == [ResultStatus.BLOCKED]
     away = simulator.fault(when={"path": r"\$batch"}, times=None, do=[{"kind": "status", "status": 503}])
     with running_writer(env(simulator, topic, AGAIN)) as writer:
-        wait_until(lambda: _trouble_told(writer), what="the retry budget is over", seconds=40)
+        wait_until(lambda: _trouble_told(writer), what="the retry budget is over")
         assert [result.status for result in topic.results()] == [ResultStatus.BLOCKED]
         simulator.call(lambda core: core.rules.remove(away))
         topic.wait_for_committed(1, group=AGAIN)

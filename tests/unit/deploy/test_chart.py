@@ -272,15 +272,33 @@ def test_each_service_may_sign_in_to_the_broker_as_somebody_else() -> None:
 def test_alerts_are_about_metrics_that_the_services_export() -> None:
     registry = CollectorRegistry()
     planner.metrics.Metrics(registry)
-    metrics = [each for one in (registry, writer.metrics.Metrics().registry) for each in one.collect()]
-    exported = {each.name + ("_total" if each.type == "counter" else "") for each in metrics}
+    ours = writer.metrics.Metrics()
+    ours.expect("client_secret-0")
+    ours.credential_expiry.labels("client_secret-0").set(0)
+    samples = [each for one in (registry, ours.registry) for family in one.collect() for each in family.samples]
+    exported = {each.name for each in samples}
     (rule,) = [each for each in rendered("full") if each["kind"] == "PrometheusRule"]
     rules = [each for group in rule["spec"]["groups"] for each in group["rules"]]
     watched = {name for each in rules for name in re.findall(r"\b(?:writeback|planner)_\w+", each["expr"])}
     assert watched
     assert watched <= exported
+    for each in rules:
+        for name, matchers in re.findall(r"\b((?:writeback|planner)_\w+)\{([^}]*)\}", each["expr"]):
+            wanted = dict(re.findall(r'(\w+)="([^"]*)"', matchers))
+            of_ours = {label: value for label, value in wanted.items() if label not in ("namespace", "service")}
+            found = [sample for sample in samples if sample.name == name and of_ours.keys() <= sample.labels.keys()]
+            assert found, f"{each['alert']}: {name} has no labels {sorted(of_ours)}"
+            for label in of_ours.keys() - {"mode"}:
+                assert wanted[label] in {sample.labels[label] for sample in found}, f"{each['alert']}: {label}"
     services = {each["metadata"]["name"] for each in of_kind(rendered("full"), "Service").values()}
     assert {name for each in rules for name in re.findall(r'service="([^"]+)"', each["expr"])} <= services
+
+
+def test_every_alert_has_an_entry_in_the_operators_page() -> None:
+    (rule,) = [each for each in rendered("full") if each["kind"] == "PrometheusRule"]
+    page = (ROOT / "docs" / "operators.md").read_text()
+    alerts = {each["alert"] for group in rule["spec"]["groups"] for each in group["rules"]}
+    assert {name for name in alerts if f"`{name}`" not in page} == set()
 
 
 def test_metrics_are_scraped_from_the_services_and_not_from_the_check_of_the_topics() -> None:

@@ -13,10 +13,11 @@ from zipfile import ZipFile
 
 import pytest
 
+from ops.waiting import HANGS_AFTER_S
 from tests.unit.deploy.images import ROOT, Stage, allowed_into_the_build, stages
 
 STAGES = stages((ROOT / "Dockerfile").read_text())
-TARGETS = ("planner", "writer", "ops", "simulator")
+TARGETS = ("planner", "writer", "ops", "simulator", "calls")
 ALLOWED = allowed_into_the_build((ROOT / ".dockerignore").read_text())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -73,7 +74,16 @@ def test_its_libraries_come_from_a_lock_file_with_hashes_and_the_project_without
     assert check == ["pip", "check"]
 
 
-@pytest.mark.parametrize(("name", "foreign"), [("planner", "azure-identity"), ("writer", "faust-streaming")])
+@pytest.mark.parametrize(
+    ("name", "foreign"),
+    [
+        ("planner", "azure-identity"),
+        ("writer", "faust-streaming"),
+        ("simulator", "confluent-kafka"),
+        ("simulator", "fastavro"),
+        ("simulator", "prometheus-client"),
+    ],
+)
 def test_a_services_image_carries_none_of_the_other_services_libraries(name: str, foreign: str) -> None:
     installed = environment_of(STAGES[name]).all("RUN")[-3].exec_form()[-1]
     assert not re.search(rf"^{foreign}==", (ROOT / installed).read_text(), re.MULTILINE)
@@ -106,7 +116,7 @@ def test_the_build_context_holds_all_that_the_wheel_is_made_of(tmp_path: Path) -
             else:
                 shutil.copyfile(source, destination)
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
-    subprocess.run(build, cwd=context, check=True, capture_output=True, timeout=120)
+    subprocess.run(build, cwd=context, check=True, capture_output=True, timeout=HANGS_AFTER_S)
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(ZipFile(wheel).namelist())
     missing = {

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ops.waiting import HANGS_AFTER_S
+
 ROOT = Path(__file__).parents[3]
 TWO_TESTS = "def test_one(kafka): pass\ndef test_two(schema_registry): pass\n"
 
@@ -17,7 +19,9 @@ def run_without_servers(folder: Path, **environment: str) -> str:
     command = [sys.executable, "-m", "pytest", "-rsf", "-p", "tests.conftest", "-p", "no:cacheprovider", str(folder)]
     kept = {name: os.environ[name] for name in ("HOME", "TMPDIR") if name in os.environ}
     settings = {**kept, "PATH": str(folder), "PYTHONPATH": str(ROOT), **environment}
-    run = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(
+        command, cwd=folder, env=settings, capture_output=True, text=True, timeout=HANGS_AFTER_S, check=False
+    )
     return run.stdout
 
 

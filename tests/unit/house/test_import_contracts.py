@@ -28,7 +28,7 @@ PLANTED = {
         ("writer.core.batching", "writer.backlog"),
         ("writer.core.ledger", "writer.settings"),
         ("writer.work", "writer.dispatcher"),
-        ("writer.kafka_consumer", "writer.kafka_producer"),
+        ("writer.identity", "writer.kafka_consumer"),
     ],
     "cores decide without clock, dice, network or logging": [
         ("planner.core.digests", "random"),

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from ops.embedded_broker import ApiKey, EmbeddedBroker, EmbeddedBrokerError, Fault, load_library, parse_topics
+from ops.waiting import HANGS_AFTER_S
 
 DEADLINE_SECONDS = 20
 
@@ -56,7 +57,7 @@ def read(consumer: Consumer) -> Message:
 
 def test_topics_have_the_partitions_that_were_asked_for(broker):
     broker.create_topic("plans", 6)
-    topics = AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics(timeout=5).topics
+    topics = AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics(timeout=HANGS_AFTER_S).topics
     assert {name: len(topic.partitions) for name, topic in topics.items()} == {"calls": 3, "plans": 6}
 
 
@@ -83,7 +84,7 @@ def test_records_offsets_and_commit_metadata_come_back(broker, protocol):
     consumer.subscribe(["calls"])
     first, tombstone = read(consumer), read(consumer)
     consumer.commit(offsets=[TopicPartition("calls", 1, 2, "settled: 5")], asynchronous=False)
-    (committed,) = consumer.committed([TopicPartition("calls", 1)], timeout=5)
+    (committed,) = consumer.committed([TopicPartition("calls", 1)], timeout=HANGS_AFTER_S)
     consumer.close()
 
     assert (first.key(), first.value(), first.headers()) == (b"k", b"one", [("requeue-count", b"1")])
@@ -157,7 +158,7 @@ def test_a_round_trip_takes_as_long_as_was_set(broker):
     broker.set_rtt(300)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
     started = time.monotonic()
-    admin.list_topics(timeout=10)
+    admin.list_topics(timeout=HANGS_AFTER_S)
     assert time.monotonic() - started >= 0.3
 
 
@@ -168,20 +169,19 @@ def test_leaders_and_coordinators_move_where_they_are_told():
         for target in (1, 2):
             broker.move_leader("calls", 0, target)
             broker.move_coordinator("readers", target)
-            assert admin.list_topics("calls", timeout=5).topics["calls"].partitions[0].leader == target
+            assert admin.list_topics("calls", timeout=HANGS_AFTER_S).topics["calls"].partitions[0].leader == target
         consumer = make_consumer(broker)
         consumer.assign([TopicPartition("calls", 0)])
         assert consumer.commit(offsets=[TopicPartition("calls", 0, 1)], asynchronous=False)[0].error is None
         consumer.close()
 
 
-def test_topic_settings_are_refused_at_once_not_after_a_minute(broker):
+def test_topic_settings_are_refused_and_not_waited_for(broker):
+    """Waited for, the request would end with another code, and not before the test does."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
-    started = time.monotonic()
     with pytest.raises(KafkaException) as refusal:
-        next(iter(admin.describe_configs([ConfigResource("topic", "calls")]).values())).result()
+        next(iter(admin.describe_configs([ConfigResource("topic", "calls")], request_timeout=3600).values())).result()
     assert refusal.value.args[0].code() == KafkaError._UNSUPPORTED_FEATURE
-    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(("compression", "loses"), [("none", True), ("zstd", False)])
@@ -221,7 +221,7 @@ def test_as_a_process_of_its_own_it_names_its_address_and_ends_on_a_signal(tmp_p
     arguments = [sys.executable, "-m", "ops.embedded_broker", "--topics", "calls:3", "--port-file", str(port_file)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
         bootstrap = process.stdout.readline().strip()
-        topics = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=5).topics
+        topics = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=HANGS_AFTER_S).topics
         process.send_signal(number)
         assert process.wait(DEADLINE_SECONDS) == 0
     assert len(topics["calls"].partitions) == 3

@@ -1,5 +1,6 @@
 """The faults of the ancestor that the planner decides about (domain.md, last section), by their numbers there."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -7,11 +8,24 @@ import pytest
 from planner.batch import Planned, Refused
 from planner.core.planning import Policy, own_columns
 from planner.core.validation import reasons
-from schemas.records import Disposition, Operation, OwnerKind
+from planner.errors import NotPublished
+from planner.pins import MemoryPins
+from schemas.records import Disposition, Operation, OwnerKind, Precondition
 from schemas.records import Warning as Notice
 from tests.factories import an_id, make_baseline, make_outcome
 from tests.unit.planner.test_batch import a_desk, incoming
 from tests.unit.planner.test_planning import EXPECTED, outcome_of, planned, step, update_of
+from tests.unit.planner.test_service import MEMBER, FakePublisher, a_service
+
+
+@pytest.mark.parametrize("disposition", EXPECTED)
+def test_fault_01_ids_come_from_the_session_so_that_a_repeat_meets_the_record_itself(disposition):
+    """Records that are created under random ids are created twice when a reply gets lost."""
+    once, again = planned(outcome_of(disposition)), planned(outcome_of(disposition))
+    assert [each.record_id for each in once.steps] == [each.record_id for each in again.steps]
+    other = planned(outcome_of(disposition, session_id="sess-000002"))
+    created = [each for each in other.steps if each.precondition is Precondition.MUST_NOT_EXIST]
+    assert not {each.record_id for each in created} & {each.record_id for each in once.steps}
 
 
 def test_fault_03_every_placed_call_counts_and_is_added_to_what_the_row_has():
@@ -33,7 +47,42 @@ def test_fault_05_an_opt_out_is_kept_however_the_call_ended(disposition):
     assert own_columns(found)["medx_callstatus"] == 4
 
 
-def test_fault_06_what_is_to_be_written_is_complete_before_anything_is_written():
+def test_fault_06_what_is_to_be_written_is_saved_before_anything_counts_as_done():
+    """The ancestor saved it after all writes had succeeded. Here the plan is acknowledged first, then pinned, and then
+    the outcome is done: a failure in between leaves everything to be done again."""
+    pins, publisher = MemoryPins(), FakePublisher(NotPublished("REQUEST_TIMED_OUT"))
+    service, _ = a_service(pins=pins, publisher=publisher)
+    batch = [incoming(outcome_of("no_answer"))]
+    with pytest.raises(NotPublished):
+        asyncio.run(service.handle(batch, MEMBER))
+    publisher.error = None
+    asyncio.run(service.handle(batch, MEMBER))
+    assert [each.key for each in publisher.published] == [b"sess-000001"]
+    assert pins.digest(0, "sess-000001")
+
+
+def test_fault_06_an_outcome_is_not_done_before_its_plan_is_acknowledged():
+    async def run():
+        acknowledged, publisher = asyncio.Event(), FakePublisher()
+
+        async def publish(records, progress=None):
+            await acknowledged.wait()
+            return await FakePublisher.publish(publisher, records, progress)
+
+        publisher.publish = publish
+        service, _ = a_service(publisher=publisher)
+        handling = asyncio.ensure_future(service.handle([incoming(outcome_of("no_answer"))], MEMBER))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not handling.done()
+        acknowledged.set()
+        await handling
+        return publisher.published
+
+    assert len(asyncio.run(run())) == 1
+
+
+def test_fault_06_a_plan_is_complete_before_anything_is_written():
     for disposition in EXPECTED:
         found = planned(outcome_of(disposition))
         assert all(each.record_id and each.entity_set and each.attributes for each in found.steps)
@@ -92,13 +141,16 @@ def test_fault_09_owners_are_named_before_anything_is_written():
     assert [(each.kind, each.override) for each in owners] == [(OwnerKind.USER, True), (OwnerKind.USER, False)]
 
 
+@pytest.mark.parametrize("opt_out", [False, True])
 @pytest.mark.parametrize("disposition", EXPECTED)
-def test_fault_19_one_source_of_truth_for_summary_and_disposition(disposition):
-    found = planned(outcome_of(disposition))
-    call = step(found, Operation.CREATE_PHONE_CALL)
+def test_fault_19_one_source_of_truth_for_summary_and_disposition(disposition, opt_out):
+    """The disposition that was decided, after opt-out was weighed, is the one that every text and column shows."""
+    found = planned(outcome_of(disposition, opt_out=opt_out))
+    decided = "do_not_call" if opt_out else disposition
     told = own_columns(found)["medx_lastdisposition"]
-    assert told.split(":")[0] in (found.disposition, "blocked_by_eligibility")
-    if call:
-        assert call.attributes["medx_disposition"] == found.disposition == told
-        assert found.disposition in call.attributes["subject"]
-        assert call.attributes["description"].startswith(call.attributes["subject"])
+    assert found.disposition == decided
+    assert told == ("blocked_by_eligibility: d,f" if decided == "blocked" else decided)
+    if call := step(found, Operation.CREATE_PHONE_CALL):
+        assert call.attributes["medx_disposition"] == decided
+        assert call.attributes["subject"].startswith(f"Disposition: {decided}")
+        assert call.attributes["description"] == call.attributes["subject"]

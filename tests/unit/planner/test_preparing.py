@@ -14,8 +14,20 @@ from tests.unit.planner.strategies import EXAMPLE
 from tests.unit.planner.test_mapping import SHIPPED
 
 
-def away(*_):
-    raise BrokerUnavailable("the broker at nowhere:9092 did not describe the topics")
+class Away:
+    """A broker that cannot be asked."""
+
+    def __init__(self, *_) -> None: ...
+
+    def checked(self, *, timeout_s: float) -> None:
+        raise BrokerUnavailable("the broker at nowhere:9092 did not describe the topics")
+
+
+class There:
+    def __init__(self, *_) -> None: ...
+
+    def checked(self, *, timeout_s: float) -> object:
+        return object()
 
 
 def registry_away(*_):
@@ -23,7 +35,7 @@ def registry_away(*_):
 
 
 def test_gaps_of_the_mapping_are_named_also_while_broker_and_registry_are_away(monkeypatch, capsys):
-    monkeypatch.setattr("planner.wiring.check_topics", away)
+    monkeypatch.setattr("planner.wiring.BrokerView", Away)
     monkeypatch.setattr("planner.wiring.codec", registry_away)
     settings = read_settings({}, mapping_file=str(SHIPPED))
     with pytest.raises(Misconfigured) as caught:
@@ -36,10 +48,10 @@ def test_gaps_of_the_mapping_are_named_also_while_broker_and_registry_are_away(m
     assert json.loads(capsys.readouterr().out)["problems"] == [mapping, broker, registry]
 
 
-@pytest.mark.parametrize(("name", "missing"), [("check_topics", away), ("codec", registry_away)])
+@pytest.mark.parametrize(("name", "missing"), [("BrokerView", Away), ("codec", registry_away)])
 def test_what_is_only_away_is_told_as_that(monkeypatch, capsys, name, missing):
-    for part in ("check_topics", "codec"):
-        monkeypatch.setattr(f"planner.wiring.{part}", lambda *_: 6)
+    monkeypatch.setattr("planner.wiring.BrokerView", There)
+    monkeypatch.setattr("planner.wiring.codec", lambda *_: object())
     monkeypatch.setattr(f"planner.wiring.{name}", missing)
     settings = read_settings({}, mapping_file=str(EXAMPLE))
     assert check(settings, as_json=False) == 69

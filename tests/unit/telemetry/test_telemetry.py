@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from prometheus_client import CollectorRegistry, Counter
 
+from ops.waiting import HANGS_AFTER_S
 from telemetry.endpoint import Endpoint, Verdict
 from telemetry.logs import configure_logs
 from telemetry.tracing import configure_tracing, context_of, traceparent_of
@@ -30,7 +31,7 @@ def logging_as_it_was() -> Iterator[None]:
 
 def get(url: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
+        with urllib.request.urlopen(url, timeout=HANGS_AFTER_S) as reply:
             return reply.status, reply.read()
     except urllib.error.HTTPError as error:
         with error:

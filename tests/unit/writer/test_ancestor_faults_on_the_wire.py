@@ -18,7 +18,7 @@ from tests.factories import NOON
 from tests.integration.writer.kit import Desk, seed_item
 from tests.unit.writer.core.crm_model import MemoryHistory
 from tests.unit.writer.workbench import Tasks
-from writer.core.gate import Blocked
+from writer.core.gate import Blocked, Cleared
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.results import Telling, metadata
 from writer.dataverse import DataverseClient
@@ -26,7 +26,7 @@ from writer.dataverse_facts import Facts
 from writer.dataverse_metadata import questions
 from writer.dataverse_pool import Channel, Pool
 from writer.emitter import Done, Emitter, Later, Verdict
-from writer.identity import NoSignIn
+from writer.identity import NoSignIn, TokenSource
 from writer.kafka_consumer import Taken
 from writer.metrics import Metrics
 from writer.settings import DataverseSettings
@@ -53,12 +53,33 @@ def telling(one: Work) -> Telling:
     return Telling(one.plan, one.position, 1, datetime.now(UTC), "test")
 
 
-def emitted(simulator: RunningSimulator, plan: PlannedWriteback, *, tries: int = 1) -> Verdict:
+class OneTokenAfterTheOther:
+    """Counts how often it was asked for another token than the one that was refused."""
+
+    name, expires_at, credential_expires_at = "counted", None, None
+
+    def __init__(self) -> None:
+        self.renewals = 0
+
+    async def token(self) -> str | None:
+        return f"token-{self.renewals}"
+
+    async def renewed(self, rejected: str | None) -> str | None:
+        assert rejected == f"token-{self.renewals}"
+        self.renewals += 1
+        return await self.token()
+
+    def close(self) -> None: ...
+
+
+def emitted(
+    simulator: RunningSimulator, plan: PlannedWriteback, *, tries: int = 1, tokens: TokenSource | None = None
+) -> Verdict:
     """The gate, then up to `tries` attempts, as the service would; without broker, lanes and waiting."""
 
     async def run() -> Verdict:
         settings = DataverseSettings.model_validate({"url": simulator.base_url, "read_timeout_s": 2})
-        client = DataverseClient(settings, NoSignIn("nobody"))
+        client = DataverseClient(settings, tokens or NoSignIn("nobody"))
         pool = Pool([Channel(client, Pacer(ServiceLimits()))], Metrics(), api_path="/api/data/v9.2/")
         facts = Facts(pool, metadata_ttl_s=60, owner_ttl_s=60)
         tasks, one = Tasks(), work(plan)
@@ -179,6 +200,47 @@ def test_fault_11_every_attempt_is_verified_anew(simulator: RunningSimulator, de
     assert isinstance(verdict, Done)
     assert verdict.result.block_reason is BlockReason.METADATA
     assert writes(simulator) == 0
+
+
+@pytest.mark.parametrize("aged", [59.0, 61.0])
+def test_fault_11_what_is_known_of_an_owner_expires(simulator: RunningSimulator, desk: Desk, aged: float) -> None:
+    """An owner who was disabled while the writer ran is found out once the answer is too old, and not before."""
+    plan = desk.plan(seed_item(simulator), Disposition.CALL_BACK_LATER)
+    now = 0.0
+
+    async def run() -> tuple[object, object]:
+        nonlocal now
+        settings = DataverseSettings.model_validate({"url": simulator.base_url, "read_timeout_s": 30})
+        client = DataverseClient(settings, NoSignIn("nobody"))
+        pool = Pool([Channel(client, Pacer(ServiceLimits()))], Metrics(), api_path="/api/data/v9.2/")
+        facts = Facts(pool, metadata_ttl_s=3_600, owner_ttl_s=60, clock=lambda: now)
+        try:
+            assert isinstance(await facts.verdict(plan), Cleared)
+            for owner in {o.record_id for s in plan.steps for o in s.owner_candidates}:
+                simulator.edit("systemusers", owner, {"isdisabled": True})
+            now = aged
+            return facts.cached_verdict(plan), await facts.verdict(plan)
+        finally:
+            await pool.close()
+
+    cached, asked = asyncio.run(run())
+
+    known = aged < 60
+    assert isinstance(cached, Cleared) is known
+    assert isinstance(asked, Cleared if known else Blocked)
+
+
+def test_fault_17_a_401_costs_one_new_token_and_no_plan(simulator: RunningSimulator, desk: Desk) -> None:
+    plan = desk.plan(seed_item(simulator), Disposition.CALL_BACK_LATER)
+    tokens = OneTokenAfterTheOther()
+    simulator.fault(when={"path": "batch", "body": "PATCH"}, times=1, do=[{"kind": "error", "name": "unauthorized"}])
+
+    verdict = emitted(simulator, plan, tokens=tokens)
+
+    assert isinstance(verdict, Done), verdict
+    assert verdict.result.status is ResultStatus.COMPLETED
+    assert tokens.renewals == 1
+    assert writes(simulator) == 2
 
 
 def test_fault_18_a_queue_item_that_was_deleted_is_not_created_again(simulator: RunningSimulator, desk: Desk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from ops.waiting import HANGS_AFTER_S
 from tests.factories import an_id, make_plan
 from tests.unit.writer.workbench import make_work
 from writer.backlog import Backlog
@@ -88,7 +89,7 @@ def test_quiet_means_that_nothing_is_under_way_and_has_a_limit() -> None:
         waiting = asyncio.create_task(backlog.quiet_within([0], 60))
         await asyncio.sleep(0)
         backlog.finished(work)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS_AFTER_S):
             await waiting
 
     asyncio.run(scenario())
@@ -103,7 +104,7 @@ def test_B2_a_plan_that_waits_again_is_not_waited_for_when_stopping() -> None:
             waiting = asyncio.create_task(backlog.quiet_within([0], 60))
             await asyncio.sleep(0)
             ends(backlog, work)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANGS_AFTER_S):
                 await waiting
             if work.timer:
                 work.timer.cancel()

@@ -12,7 +12,7 @@ import writer
 from schemas.broker import BrokerUnavailable, UnfitTopics
 from schemas.environment import Misconfigured
 from schemas.registry import RegistryUnavailable, SchemaRefused
-from writer.__main__ import main
+from writer.command import main
 from writer.errors import MustRestart
 
 
@@ -66,7 +66,7 @@ def test_each_way_to_end_has_its_exit_code(
 
     monkeypatch.setenv("WRITER_DATAVERSE__URL", "http://localhost:1")
     monkeypatch.setenv("WRITER_IDENTITIES", '[{"kind": "none"}]')
-    monkeypatch.setattr("writer.__main__.run", fail)
+    monkeypatch.setattr("writer.command.run", fail)
     assert main([]) == code
     said = "".join(capsys.readouterr())
     assert shown in said
@@ -87,6 +87,6 @@ def test_a_right_that_is_missing_ends_with_78_and_is_named(
 
     monkeypatch.setenv("WRITER_DATAVERSE__URL", "http://localhost:1")
     monkeypatch.setenv("WRITER_IDENTITIES", '[{"kind": "none"}]')
-    monkeypatch.setattr("writer.__main__.run", fail)
+    monkeypatch.setattr("writer.command.run", fail)
     assert main([]) == 78
     assert "Read on topic plans" in capsys.readouterr().out

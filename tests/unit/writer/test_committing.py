@@ -83,7 +83,7 @@ def running(bench: Bench, scenario: Callable[[], Coroutine[Any, Any, None]]) -> 
     async def run() -> None:
         committing = asyncio.create_task(bench.committing.run(bench.fence))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await scenario()
         finally:
             committing.cancel()

@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from ops.waiting import HANGS_AFTER_S
 from schemas.records import PlannedWriteback
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id, make_plan
@@ -53,7 +54,7 @@ class Bench:
 
     async def dispatch(self) -> None:
         running = asyncio.create_task(self.dispatcher.run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS_AFTER_S):
             while not self.begun:  # noqa: ASYNC110  lets the dispatcher run
                 await asyncio.sleep(0)
             await self.begun.pop(0)
@@ -142,7 +143,7 @@ class Several:
             self.backlog.offer(Work(plan, record, 1))
 
     async def until_told(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS_AFTER_S):
             while len(self.outbox.results) < count:  # noqa: ASYNC110  lets the tasks run
                 await asyncio.sleep(0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,12 @@ from writer.health import Health
 
 
 def health(*, now: float = 100.0, **overrides: Any) -> Health:
-    given = {"loop": 99.0, "consumer": 99.0, "joined": True, "signed_in": (True,), "reachable": True} | overrides
+    given = {"loop": 99.0, "consumer": 99.0, "joined": True, "signed_in": (True,), "reachable": True}
+    given |= {"heard_at": time.time()} | overrides
     service = SimpleNamespace(
-        turned_at=given["loop"], joined=given["joined"], consumer=SimpleNamespace(turned_at=given["consumer"])
+        turned_at=given["loop"],
+        joined=given["joined"],
+        consumer=SimpleNamespace(turned_at=given["consumer"], heard_at=given["heard_at"]),
     )
     channels = [
         SimpleNamespace(signed_in=ok, dataverse=SimpleNamespace(name=f"none-{n}"))
@@ -32,8 +36,12 @@ def test_not_live_when_loop_or_consumer_have_not_turned_for_long(stuck: str) -> 
     assert not health(now=1000.0, **{"loop": 999.0, "consumer": 999.0} | {stuck: 1.0}).live().ok
 
 
-@pytest.mark.parametrize("lacking", [{"joined": False}, {"signed_in": (False, False)}, {"reachable": False}])
-def test_not_ready_before_assigned_signed_in_and_metadata_verified(lacking: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "lacking", [{"joined": False}, {"signed_in": (False, False)}, {"reachable": False}, {"heard_at": 0.0}]
+)
+def test_not_ready_before_assigned_signed_in_metadata_verified_and_while_the_broker_is_silent(
+    lacking: dict[str, Any],
+) -> None:
     verdict = health(**lacking).ready()
     assert not verdict.ok
     assert list(verdict.checks.values()).count(False) == 1

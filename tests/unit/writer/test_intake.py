@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from ops.waiting import HANGS_AFTER_S
 from schemas.codec import Codec, ParsedSchema, UnknownSchema, single_object
 from schemas.records import CallOutcome, PlannedWriteback, Precondition
 from schemas.registry import RegistryUnavailable
@@ -48,7 +49,7 @@ class Bench:
         async def run() -> None:
             self.intake.add(records)
             running = asyncio.create_task(self.intake.run())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANGS_AFTER_S):
                 while not until():  # noqa: ASYNC110  lets the intake run
                     await asyncio.sleep(0)
             running.cancel()
@@ -254,14 +255,12 @@ class Watched:
     """Partition 0 is ours and read up to offset 10, partition 1 up to 5; what happens, happens at `seconds`."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
-        self.partitions = Partitions(WindowLimits(), clock=lambda: self.seconds)
+        self.partitions = Partitions(WindowLimits())
         self.partitions.assign(Assigned(0, 1, Position(10, "")))
         self.partitions.assign(Assigned(1, 2, Position(5, "")))
 
     def ends(self, seconds: float, offsets: dict[int, int]) -> None:
-        self.seconds = seconds
-        self.partitions.ends(offsets)
+        self.partitions.ends(offsets, seconds)
 
     def caught_up(self, seconds: float) -> float:
         return self.partitions.caught_up_ms(seconds * 1000) / 1000
@@ -338,3 +337,25 @@ def test_W1_giving_up_a_partition_does_not_pass_off_what_others_have_settled_as_
     partitions.committed({0: sent[0].offset})
     unsent = partitions.to_commit()[0]
     assert (unsent.offset, unsent.metadata) != (sent[0].offset, sent[0].metadata), "2 is settled beyond the frontier"
+
+
+def test_the_age_of_a_requeued_plan_does_not_begin_anew() -> None:
+    bench = Bench()
+    copy = record(1, timestamp_ms=9_000, headers=[("requeue-count", b"3"), ("first-appended-at", b"1000")])
+    bench.take(record(0, timestamp_ms=5_000), copy, until=lambda: len(bench.queued) == 2)
+    assert bench.partitions.oldest_ms() == 1_000
+    assert [work.look_back for work in bench.queued] == [True, True], "nobody had committed anything"
+
+
+def test_W2_only_what_may_have_settled_looks_back() -> None:
+    bench = Bench()
+    bench.partitions.assign(Assigned(0, 2, Position(10, encode_settled(10, []))))
+    copy = record(11, epoch=2, headers=[("requeue-count", b"1")])
+    bench.take(record(10, epoch=2), copy, until=lambda: len(bench.queued) == 2)
+    assert [work.look_back for work in bench.queued] == [False, True]
+    bench.partitions.assign(Assigned(0, 3, Position(5, "")))
+    bench.take(record(5, epoch=3), until=lambda: len(bench.queued) == 3)
+    assert bench.queued[2].look_back, "somebody else has set the offset"
+    bench.partitions.assign(Assigned(0, 4, Position(50, encode_settled(50, []))))
+    bench.take(record(3, epoch=4), until=lambda: len(bench.queued) == 4)
+    assert bench.queued[3].look_back, "the log was begun anew"

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from structlog.testing import capture_logs
 
-from writer.kafka_consumer import ConsumerOptions, ConsumerThread, Position
+from writer.kafka_consumer import ConsumerOptions, ConsumerThread, Gap, Position
 
 OPTIONS = ConsumerOptions(
     config={}, group="g", topic="plans", protocol="consumer", session_timeout_ms=1, heartbeat_interval_ms=1,
@@ -32,15 +32,17 @@ class FakeConsumer:
     def __init__(self) -> None:
         self.commits: list[dict[int, tuple[int, str | None]]] = []
         self.refusal: KafkaError | None = None
+        self.at = -1001
+        self.start = 0
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-        return [TopicPartition(part.topic, part.partition, -1001) for part in partitions]
+        return [TopicPartition(part.topic, part.partition, self.at) for part in partitions]
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         """Nothing is fetched."""
 
     def get_watermark_offsets(self, partition: TopicPartition, *, cached: bool) -> tuple[int, int]:
-        return 0, 12
+        return self.start, 12
 
     def pause(self, partitions: list[TopicPartition]) -> None:
         """Nothing is fetched."""
@@ -65,14 +67,29 @@ class Deaf:
     def commit_failed(self, code: str) -> None:
         self.story.append(code)
 
-    def ends(self, offsets: dict[int, int]) -> None:
-        self.story.append(offsets)
+    def ends(self, offsets: dict[int, int], asked_at: float) -> None:
+        self.story.append((offsets, asked_at))
+
+    def missed(self, gap: Gap) -> None:
+        self.story.append(gap)
 
     async def release(self, partitions: list[int]) -> dict[int, Position]:
         return dict.fromkeys(partitions, AT)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
+
+
+class NoEnds:
+    """Keeps the questions; there is no answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+        self.heard: Any = None
+
+    def ask(self, partitions: list[int], heard: Any) -> None:
+        self.asked.append(partitions)
+        self.heard = heard
 
 
 class Message:
@@ -97,7 +114,7 @@ class Message:
 
 def on_a_loop(scenario: Callable[[ConsumerThread, Any], None]) -> None:
     async def run() -> None:
-        thread = ConsumerThread(OPTIONS, Deaf())  # type: ignore[arg-type]
+        thread = ConsumerThread(OPTIONS, Deaf(), NoEnds())  # type: ignore[arg-type]
         consumer: Any = FakeConsumer()
         thread._on_assign(consumer, [TopicPartition("plans", 0), TopicPartition("plans", 1)])
         scenario(thread, consumer)
@@ -121,7 +138,7 @@ def test_W1_nothing_is_committed_or_taken_of_a_partition_that_was_lost() -> None
     def scenario(thread: ConsumerThread, consumer: FakeConsumer) -> None:
         thread._on_lost(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
         thread._commit_in_background(consumer, {0: AT, 1: AT})  # type: ignore[arg-type]
-        taken, _ = thread._split([Message(0, 3), Message(1, 4)])  # type: ignore[list-item]
+        taken, _ = thread._split([Message(0, 3), Message(1, 4)], consumer)  # type: ignore[list-item,arg-type]
         assert consumer.commits == [{1: (5, "note")}]
         assert [(record.partition, record.offset) for record in taken] == [(1, 4)]
 
@@ -139,7 +156,7 @@ GONE = KafkaError(KafkaError.NOT_COORDINATOR)
 async def after(answers: Callable[[ConsumerThread], None]) -> list[Any]:
     """What the loop hears of commits."""
     heard = Deaf()
-    thread = ConsumerThread(OPTIONS, heard)  # type: ignore[arg-type]
+    thread = ConsumerThread(OPTIONS, heard, NoEnds())  # type: ignore[arg-type]
     answers(thread)
     await asyncio.sleep(0)
     return heard.story
@@ -179,25 +196,11 @@ def test_a_partition_whose_note_is_too_long_for_the_broker_is_committed_without_
 def test_a_refusal_of_the_last_commit_of_a_partition_is_told() -> None:
     async def run() -> None:
         heard, consumer = Deaf(), FakeConsumer()
-        thread = ConsumerThread(OPTIONS, heard)  # type: ignore[arg-type]
+        thread = ConsumerThread(OPTIONS, heard, NoEnds())  # type: ignore[arg-type]
         consumer.refusal = GONE
         await asyncio.to_thread(thread._on_revoke, consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
         assert heard.story == ["NOT_COORDINATOR"]
         assert consumer.commits == [{0: (5, "note")}]
-
-    asyncio.run(run())
-
-
-def test_the_end_of_a_paused_partition_is_not_told_since_nobody_hears_of_it() -> None:
-    async def run() -> None:
-        heard, consumer = Deaf(), FakeConsumer()
-        thread = ConsumerThread(OPTIONS, heard)  # type: ignore[arg-type]
-        thread._on_assign(consumer, [TopicPartition("plans", 0), TopicPartition("plans", 1)])  # type: ignore[arg-type]
-        thread.pause_only({1})
-        thread._apply_pauses(consumer)  # type: ignore[arg-type]
-        thread._tell_ends(consumer)  # type: ignore[arg-type]
-        await asyncio.sleep(0)
-        assert heard.story == [{0: 12}]
 
     asyncio.run(run())
 
@@ -222,12 +225,13 @@ def test_an_operator_sees_that_everything_has_landed_though_the_end_of_the_log_w
 ) -> None:
     async def run() -> None:
         heard, consumer = Deaf(), FakeConsumer()
-        thread = ConsumerThread(OPTIONS, heard)  # type: ignore[arg-type]
+        thread = ConsumerThread(OPTIONS, heard, NoEnds())  # type: ignore[arg-type]
         thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
-        thread._split(read)
-        thread._tell_ends(consumer)  # type: ignore[arg-type]
+        thread._split(read, consumer)  # type: ignore[arg-type]
+        thread._tell_ends({0: 12, 7: 3}, 1_000.0)
         await asyncio.sleep(0)
-        assert heard.story == [{0: end}]
+        assert heard.story == [({0: end}, 1_000.0)]
+        assert thread.heard_at == 1_000.0
 
     asyncio.run(run())
 
@@ -235,12 +239,75 @@ def test_an_operator_sees_that_everything_has_landed_though_the_end_of_the_log_w
 def test_what_was_read_to_the_end_in_an_earlier_assignment_is_not_known_in_the_next() -> None:
     async def run() -> None:
         heard, consumer = Deaf(), FakeConsumer()
-        thread = ConsumerThread(OPTIONS, heard)  # type: ignore[arg-type]
+        thread = ConsumerThread(OPTIONS, heard, NoEnds())  # type: ignore[arg-type]
         thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
-        thread._split([Message(0, 9), Message(0, 12, END)])  # type: ignore[list-item]
+        thread._split([Message(0, 9), Message(0, 12, END)], consumer)  # type: ignore[list-item,arg-type]
         thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
-        thread._tell_ends(consumer)  # type: ignore[arg-type]
+        thread._tell_ends({0: 12}, 1_000.0)
         await asyncio.sleep(0)
-        assert heard.story == [{0: 12}]
+        assert heard.story == [({0: 12}, 1_000.0)]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("committed", "start", "read", "gaps"),
+    [
+        (5, 9, [9], [Gap(0, 5, 9)]),
+        (5, 9, [], [Gap(0, 5, 9)]),
+        (5, 9, [10], [Gap(0, 5, 9)]),
+        (5, 5, [9], []),
+        (5, 0, [9, 11], []),
+        (5, 5, [5, 6], []),
+        (-1001, 9, [9], []),
+    ],
+)
+def test_P5_plans_that_were_taken_away_unread_are_said_once_and_gaps_of_compaction_are_none(
+    committed: int, start: int, read: list[int], gaps: list[Gap]
+) -> None:
+    async def run() -> None:
+        heard, consumer = Deaf(), FakeConsumer()
+        thread = ConsumerThread(OPTIONS, heard, NoEnds())  # type: ignore[arg-type]
+        consumer.at, consumer.start = committed, start
+        thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
+        thread._split([Message(0, offset) for offset in read], consumer)  # type: ignore[arg-type,misc]
+        thread._look_at_ends(consumer)  # type: ignore[arg-type]
+        thread._ends_asked_at = 0.0
+        thread._look_at_ends(consumer)  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert [told for told in heard.story if isinstance(told, Gap)] == gaps
+
+    asyncio.run(run())
+
+
+def test_P5_plans_that_are_taken_away_while_the_writer_lags_are_said_too() -> None:
+    async def run() -> None:
+        heard, consumer = Deaf(), FakeConsumer()
+        thread = ConsumerThread(OPTIONS, heard, NoEnds())  # type: ignore[arg-type]
+        thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
+        thread._split([Message(0, 3)], consumer)  # type: ignore[arg-type,list-item]
+        consumer.start = 8
+        thread._split([Message(0, 8)], consumer)  # type: ignore[arg-type,list-item]
+        await asyncio.sleep(0)
+        assert [told for told in heard.story if isinstance(told, Gap)] == [Gap(0, 4, 8)]
+
+    asyncio.run(run())
+
+
+def test_the_broker_is_asked_every_second_whether_partitions_are_ours_or_not() -> None:
+    async def run() -> None:
+        heard, consumer, ends = Deaf(), FakeConsumer(), NoEnds()
+        thread = ConsumerThread(OPTIONS, heard, ends)  # type: ignore[arg-type]
+        thread._look_at_ends(consumer)  # type: ignore[arg-type]
+        thread._look_at_ends(consumer)  # type: ignore[arg-type]
+        assert ends.asked == [[0]], "once a second"
+        thread._on_assign(consumer, [TopicPartition("plans", 2)])  # type: ignore[arg-type]
+        thread._ends_asked_at = 0.0
+        thread._look_at_ends(consumer)  # type: ignore[arg-type]
+        assert ends.asked == [[0], [2]]
+        ends.heard({2: 12}, 50.0)
+        assert thread.heard_at == 0, "told by the consumer's own thread"
+        thread._apply_orders(consumer)  # type: ignore[arg-type]
+        assert thread.heard_at == 50
 
     asyncio.run(run())

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
+from ops.waiting import HANGS_AFTER_S
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id
 from tests.unit.writer.workbench import make_pool
@@ -232,7 +233,7 @@ def test_W5_what_a_plan_still_asks_is_not_overtaken_by_requests_that_others_begi
         greedy = asyncio.create_task(begin_for_ever())
         while begun < 20:  # noqa: ASYNC110  lets it run until every place is taken
             await asyncio.sleep(0)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANGS_AFTER_S):
             answered_at = await follow_up()
         greedy.cancel()
         assert answered_at - asked_at <= pool.channels[0].pacer.concurrency + 1

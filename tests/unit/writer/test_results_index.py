@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from structlog.testing import capture_logs
 
+from ops.waiting import HANGS_AFTER_S
 from schemas.codec import single_object
 from schemas.records import Operation, ResultStatus, StepOutcome, StepResult, WritebackResult
 from schemas.registry import RegistryUnavailable
@@ -83,7 +84,7 @@ class Bench:
         self.index = ResultsIndex(log, CODEC, loaded=self.read.append)
 
     async def until_read(self, count: int = 1) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANGS_AFTER_S):
             while len(self.read) < count:  # noqa: ASYNC110  what is waited for happens in another thread
                 await asyncio.sleep(0.005)
 

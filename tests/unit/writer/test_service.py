@@ -8,6 +8,7 @@ from typing import Any, cast
 import httpx2
 import pytest
 
+from ops.waiting import HANGS_AFTER_S
 from schemas.codec import single_object
 from schemas.records import PlannedWriteback, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
@@ -51,6 +52,7 @@ def a_service(*, release_within_s: float = 5.0, commit_interval_s: float = 0.2, 
         SureFacts(pool),
         FakeOutbox(),  # type: ignore[arg-type]
         single_object(PlannedWriteback),
+        "planned-writebacks",
         Partitions(WindowLimits()),
         None,
         nothing_to_read,
@@ -152,7 +154,7 @@ def test_W1_a_commit_that_failed_is_made_again_and_not_at_once(monkeypatch: pyte
         service.commit_failed("REBALANCE_IN_PROGRESS")
         await turns(20)
         assert len(commits) == 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS_AFTER_S):
             while len(commits) < 2:  # noqa: ASYNC110  a pause of the service itself
                 await asyncio.sleep(0.001)
         assert commits[0] == commits[1]

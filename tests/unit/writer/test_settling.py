@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from ops.waiting import HANGS_AFTER_S
 from schemas.records import Operation, PlannedWriteback, ResultStatus, StepOutcome, StepResult
 from tests.factories import an_id, make_plan, make_result
 from tests.unit.writer.workbench import FakeIndex, FakeOutbox, make_record
@@ -315,7 +316,7 @@ def test_W6_resume_needed_is_never_told_after_the_outcome_and_many_are_told_at_o
         settled_first = asyncio.create_task(bench.settling.act_on(works[7], DONE))
         await asyncio.sleep(0)
         overdue = asyncio.create_task(bench.settling.tell_overdue())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS_AFTER_S):
             while len(begun) < 8:  # noqa: ASYNC110  lets the telling tasks run
                 await asyncio.sleep(0)
         landed = asyncio.create_task(bench.settling.act_on(works[0], DONE))
@@ -335,7 +336,7 @@ def test_a_not_before_is_waited_for() -> None:
         at = str(round((time.time() + 0.05) * 1000)).encode()
         bench.arrive(plan(1), headers=[("not-before", at)])
         assert bench.ready() == []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS_AFTER_S):
             await bench.backlog.wake.wait()
         assert bench.ready() == ["sess-1"]
 

@@ -1,0 +1,1 @@
+"""Clients that nobody here wrote, with the operations that they are tried with."""

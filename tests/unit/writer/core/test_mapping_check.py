@@ -1,0 +1,180 @@
+"""W9: everything that the mapping names is verified before any plan needs it, and every gap is named at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from schemas.records import OwnerCandidate, OwnerKind
+from tests.factories import an_id
+from writer.core.gate import Column, ColumnType, Snapshot, Table
+from writer.core.mapping_check import (
+    MappedColumn,
+    MappedOption,
+    MappedTable,
+    MappingToCheck,
+    environment_mark,
+    gaps_of,
+    is_of,
+    notices_of,
+)
+
+TEXT = Column(ColumnType.STRING, max_length=200)
+STATE = Column(ColumnType.OPTION, valid_for_create=False, options=frozenset({0, 1}))
+ITEMS, CALLS = "medx_callqueueitems", "phonecalls"
+LINK = "regardingobjectid_account_phonecall@odata.bind"
+OWNER = OwnerCandidate(
+    kind=OwnerKind.USER, record_id=an_id("owner"), column="ownerid@odata.bind", value="/systemusers(1)", override=False
+)
+MAPPING = MappingToCheck(
+    environment_mark("https://example.crm.dynamics.com"),
+    {
+        "queue_item": MappedTable("medx_callqueueitem", ITEMS, "medx_callqueueitemid"),
+        "phone_call": MappedTable("phonecall", CALLS, "activityid"),
+        "account": MappedTable("account", "accounts", "accountid"),
+    },
+    {
+        "queue.status": MappedColumn("queue_item", "medx_callstatus", "optionset", written=True),
+        "queue.timezone": MappedColumn("queue_item", "medx_timezone", "string", written=False),
+        "phone_call.subject": MappedColumn("phone_call", "subject", "string", written=True, max_length=200),
+        "phone_call.state": MappedColumn("phone_call", "statecode", "optionset", written=True),
+        "phone_call.regarding": MappedColumn("phone_call", "regardingobjectid", "lookup", True, LINK, "account"),
+    },
+    {
+        "queue_status.ready": MappedOption("queue.status", 0),
+        "phone_call_state.completed": MappedOption("phone_call.state", 1),
+    },
+    {"callback": OWNER},
+    ("medx_notes",),
+)
+SNAPSHOT = Snapshot(
+    {
+        ITEMS: Table(
+            {
+                "medx_callqueueitemid": Column(ColumnType.ID),
+                "medx_callstatus": Column(ColumnType.OPTION, options=frozenset({0, 1, 2})),
+                "medx_timezone": replace(TEXT, valid_for_update=False),
+                "medx_notes": TEXT,
+            },
+            logical_name="medx_callqueueitem",
+        ),
+        CALLS: Table(
+            {
+                "activityid": Column(ColumnType.ID),
+                "subject": TEXT,
+                "statecode": STATE,
+                "regardingobjectid": Column(ColumnType.OTHER),
+            },
+            {LINK: frozenset({"accounts"})},
+            logical_name="phonecall",
+        ),
+        "accounts": Table({"accountid": Column(ColumnType.ID)}, logical_name="account"),
+    }
+)
+FACTS = {OWNER.value: True}
+
+
+def found(snapshot: Snapshot = SNAPSHOT, mapping: MappingToCheck = MAPPING) -> list[str]:
+    return [str(gap) for gap in gaps_of(mapping, snapshot, FACTS)]
+
+
+def changed(entity_set: str, change: Callable[[Table], Table]) -> Snapshot:
+    return Snapshot({**SNAPSHOT.tables, entity_set: change(SNAPSHOT.tables[entity_set])})
+
+
+def with_column(entity_set: str, name: str, column: Column | None) -> Snapshot:
+    def change(table: Table) -> Table:
+        columns = {n: c for n, c in table.columns.items() if n != name}
+        return replace(table, columns=columns | ({name: column} if column else {}))
+
+    return changed(entity_set, change)
+
+
+def test_a_mapping_that_fits_has_no_gap() -> None:
+    assert found() == []
+    assert notices_of(MAPPING, SNAPSHOT) == ()
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "gap"),
+    [
+        (with_column(ITEMS, "medx_callqueueitemid", None), "entities.queue_item: the table has no column medx_callq"),
+        (changed(CALLS, lambda t: replace(t, logical_name="call")), "entities.phone_call: the table of phonecalls is"),
+        (changed(ITEMS, lambda t: replace(t, optimistic_concurrency=False)), "entities.queue_item: turn optimistic"),
+        (with_column(CALLS, "subject", None), "fields.phone_call.subject: the table has no column subject"),
+        (with_column(CALLS, "subject", Column(ColumnType.INTEGER)), "fields.phone_call.subject: subject is of"),
+        (with_column(CALLS, "subject", replace(TEXT, valid_for_read=False)), "fields.phone_call.subject: subject ca"),
+        (with_column(CALLS, "subject", replace(TEXT, computed=True)), "fields.phone_call.subject: subject is calc"),
+        (
+            with_column(CALLS, "subject", replace(TEXT, valid_for_create=False)),
+            "fields.phone_call.subject: subject cannot be set on create",
+        ),
+        (
+            with_column(CALLS, "statecode", replace(STATE, valid_for_update=False)),
+            "fields.phone_call.state: statecode cannot be set on create",
+        ),
+        (
+            with_column(ITEMS, "medx_callstatus", replace(STATE, valid_for_update=False)),
+            "fields.queue.status: medx_callstatus cannot be set on update",
+        ),
+        (with_column(CALLS, "subject", replace(TEXT, max_length=50)), "fields.phone_call.subject: subject holds 50"),
+        (
+            changed(CALLS, lambda t: replace(t, links={})),
+            f"fields.phone_call.regarding: regardingobjectid is not set through {LINK}",
+        ),
+        (
+            changed(CALLS, lambda t: replace(t, links={LINK: frozenset({"contacts"})})),
+            "fields.phone_call.regarding: regardingobjectid does not point to accounts",
+        ),
+        (
+            with_column(CALLS, "statecode", replace(STATE, options=frozenset({0}))),
+            "option_sets.phone_call_state.completed: statecode has no option 1",
+        ),
+        (with_column(ITEMS, "medx_notes", None), "preserve_if_present: the queue item has no column medx_notes"),
+        (with_column(ITEMS, "medx_notes", replace(TEXT, valid_for_read=False)), "preserve_if_present: medx_notes"),
+    ],
+)  # fmt: skip
+def test_each_kind_of_gap_is_named_with_its_place_in_the_file(snapshot: Snapshot, gap: str) -> None:
+    [only] = found(snapshot)
+
+    assert only.startswith(gap)
+
+
+def test_a_table_that_is_not_there_is_one_gap_and_not_one_for_each_of_its_columns() -> None:
+    gone = Snapshot({ITEMS: SNAPSHOT.tables[ITEMS]})
+
+    assert found(gone) == [
+        "entities.phone_call: no table has the entity set name phonecalls",
+        "entities.account: no table has the entity set name accounts",
+    ]
+    assert found(Snapshot({})) == [f"entities.{word}: no table has the entity set name {table.entity_set}"
+                                   for word, table in MAPPING.tables.items()]  # fmt: skip
+
+
+def test_an_owner_who_is_gone_is_a_gap() -> None:
+    assert [str(gap) for gap in gaps_of(MAPPING, SNAPSHOT, {})] == [
+        "owners.callback: no user with this id exists, is enabled and may own records"
+    ]
+
+
+def test_what_the_file_does_not_hold_together_is_left_to_the_planner() -> None:
+    loose = replace(
+        MAPPING,
+        columns={**MAPPING.columns, "x": MappedColumn("nowhere", "x", "string", written=True)},
+        options={"y": MappedOption("no.such.field", 1)},
+    )
+    assert found(mapping=loose) == []
+
+
+def test_a_secured_column_is_told_since_metadata_does_not_say_who_may_use_it() -> None:
+    [notice] = notices_of(MAPPING, with_column(CALLS, "subject", replace(TEXT, secured=True)))
+
+    assert notice.startswith("fields.phone_call.subject: subject is secured")
+
+
+def test_the_environment_mark_tells_whose_mapping_it_is() -> None:
+    assert is_of(MAPPING, "https://EXAMPLE.crm.dynamics.com/")
+    assert not is_of(MAPPING, "https://other.crm.dynamics.com")
+    assert is_of(replace(MAPPING, environment=None), "https://other.crm.dynamics.com")

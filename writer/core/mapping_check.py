@@ -1,0 +1,194 @@
+"""Whether the CRM has everything that a mapping names, all gaps at once (W9). No I/O.
+
+The writer needs no mapping for a plan: plans are complete. The check is for the moment before: what the mapping lacks
+would hold or block every plan that is made with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from schemas.records import OwnerCandidate
+from writer.core.gate import Column, ColumnType, OwnerFacts, Snapshot, Table
+
+QUEUE_ITEM = "queue_item"
+
+
+@dataclass(frozen=True, slots=True)
+class MappedTable:
+    logical_name: str
+    entity_set: str
+    primary_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MappedColumn:
+    """`table` is the mapping's word, such as `queue_item`; `written`: some plan writes it."""
+
+    table: str
+    name: str
+    type: str
+    written: bool
+    binding: str | None = None
+    """The name under which a lookup is written."""
+    target: str | None = None
+    """Logical name of the table that a lookup points to, or the mapping's word for it."""
+    max_length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MappedOption:
+    concept: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class MappingToCheck:
+    """What a mapping file names. `columns` and `options` by concept; `compared`: queue item columns that are preserved,
+    or hold the owner of a task.
+    """
+
+    environment: str | None
+    tables: Mapping[str, MappedTable]
+    columns: Mapping[str, MappedColumn]
+    options: Mapping[str, MappedOption] = field(default_factory=dict)
+    owners: Mapping[str, OwnerCandidate] = field(default_factory=dict)
+    compared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MappingGap:
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+def environment_mark(url: str) -> str:
+    """What the mapping's `_meta.environment` holds for this environment."""
+    return sha256(url.lower().rstrip("/").encode()).hexdigest()
+
+
+def is_of(mapping: MappingToCheck, url: str) -> bool:
+    """Whether the mapping was made for this environment; so is one without a mark."""
+    return mapping.environment in (None, environment_mark(url))
+
+
+def gaps_of(mapping: MappingToCheck, snapshot: Snapshot, owner_facts: OwnerFacts) -> tuple[MappingGap, ...]:
+    """Everything that the mapping names and the CRM does not have as the mapping says."""
+    return (*_tables(mapping, snapshot), *_columns(mapping, snapshot), *_options(mapping, snapshot),
+            *_compared(mapping, snapshot), *_owners(mapping, owner_facts))  # fmt: skip
+
+
+def notices_of(mapping: MappingToCheck, snapshot: Snapshot) -> tuple[str, ...]:
+    """What metadata cannot decide: whether this application user may use a secured column."""
+    return tuple(
+        f"fields.{concept}: {column.name} is secured; the application user needs a column security profile that lets "
+        "it read, create and update the column"
+        for concept, column in mapping.columns.items()
+        if (table := _table(mapping, snapshot, column.table))
+        and (live := table.columns.get(column.name))
+        and live.secured
+    )
+
+
+def _table(mapping: MappingToCheck, snapshot: Snapshot, word: str) -> Table | None:
+    mapped = mapping.tables.get(word)
+    return snapshot.tables.get(mapped.entity_set) if mapped else None
+
+
+def _tables(mapping: MappingToCheck, snapshot: Snapshot) -> Iterator[MappingGap]:
+    for word, mapped in mapping.tables.items():
+        where = f"entities.{word}"
+        if (table := snapshot.tables.get(mapped.entity_set)) is None:
+            yield MappingGap(where, f"no table has the entity set name {mapped.entity_set}")
+            continue
+        if mapped.primary_id not in table.columns:
+            yield MappingGap(where, f"the table has no column {mapped.primary_id}")
+        if table.logical_name not in ("", mapped.logical_name):
+            yield MappingGap(where, f"the table of {mapped.entity_set} is called {table.logical_name}")
+        if word == QUEUE_ITEM and not table.optimistic_concurrency:
+            yield MappingGap(where, "turn optimistic concurrency on; without it changes of people would be overwritten")
+
+
+def _columns(mapping: MappingToCheck, snapshot: Snapshot) -> Iterator[MappingGap]:
+    for concept, mapped in mapping.columns.items():
+        table = _table(mapping, snapshot, mapped.table)
+        if table is None:
+            continue  # named by its table
+        if (live := table.columns.get(mapped.name)) is None:
+            yield MappingGap(f"fields.{concept}", f"the table has no column {mapped.name}")
+            continue
+        for what in _misfits(mapping, table, mapped, live):
+            yield MappingGap(f"fields.{concept}", f"{mapped.name} {what}")
+
+
+_TYPES: Mapping[str, tuple[ColumnType, ...]] = {
+    "string": (ColumnType.STRING,),
+    "integer": (ColumnType.INTEGER,),
+    "boolean": (ColumnType.BOOLEAN,),
+    "optionset": (ColumnType.OPTION,),
+    "datetime": (ColumnType.TIME,),
+    "lookup": (ColumnType.OTHER,),
+}
+
+
+def _misfits(mapping: MappingToCheck, table: Table, mapped: MappedColumn, live: Column) -> Iterator[str]:
+    if live.type not in _TYPES.get(mapped.type, ()):
+        yield f"is of type {live.type}, not {mapped.type}"
+    if not live.valid_for_read:
+        yield "cannot be read"
+    if mapped.written and live.computed:
+        yield "is calculated or rolled up by the CRM, and cannot be written"
+    elif mapped.written and mapped.type != "lookup" and not _writable(mapped, live):
+        yield f"cannot be set on {'update' if mapped.table == QUEUE_ITEM else 'create'}"
+    if mapped.max_length is not None and live.max_length is not None and live.max_length < mapped.max_length:
+        yield f"holds {live.max_length} characters, not {mapped.max_length}; correct max_length"
+    if mapped.binding is not None:
+        yield from _link_misfits(mapping, table, mapped)
+
+
+def _writable(mapped: MappedColumn, live: Column) -> bool:
+    """A state is set when a phone call is completed, which is an update."""
+    if mapped.table == QUEUE_ITEM or not live.valid_for_create:
+        return live.valid_for_update and (mapped.table == QUEUE_ITEM or live.type is ColumnType.OPTION)
+    return True
+
+
+def _link_misfits(mapping: MappingToCheck, table: Table, mapped: MappedColumn) -> Iterator[str]:
+    targets = table.links.get(str(mapped.binding))
+    if targets is None:
+        yield f"is not set through {mapped.binding}; take the navigation property's name from $metadata"
+        return
+    wanted = next((t.entity_set for word, t in mapping.tables.items() if mapped.target in (word, t.logical_name)), None)
+    if wanted is not None and wanted not in targets:
+        yield f"does not point to {wanted}"
+
+
+def _options(mapping: MappingToCheck, snapshot: Snapshot) -> Iterator[MappingGap]:
+    for name, option in mapping.options.items():
+        column = mapping.columns.get(option.concept)
+        table = _table(mapping, snapshot, column.table) if column else None
+        if column is None or table is None or (live := table.columns.get(column.name)) is None:
+            continue  # named already
+        if option.value not in (live.options or frozenset()):
+            yield MappingGap(f"option_sets.{name}", f"{column.name} has no option {option.value}")
+
+
+def _compared(mapping: MappingToCheck, snapshot: Snapshot) -> Iterator[MappingGap]:
+    if (table := _table(mapping, snapshot, QUEUE_ITEM)) is None:
+        return
+    for name in mapping.compared:
+        if (live := table.columns.get(name)) is None:
+            yield MappingGap("preserve_if_present", f"the queue item has no column {name}")
+        elif not live.valid_for_read:
+            yield MappingGap("preserve_if_present", f"{name} cannot be read")
+
+
+def _owners(mapping: MappingToCheck, owner_facts: OwnerFacts) -> Iterator[MappingGap]:
+    for word, owner in mapping.owners.items():
+        if not owner_facts.get(owner.value):
+            yield MappingGap(f"owners.{word}", f"no {owner.kind} with this id exists, is enabled and may own records")

@@ -1,0 +1,79 @@
+"""Where the logs of partitions end, asked of the broker itself: what the consumer keeps of that is no news while the
+broker is out of reach.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Protocol
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from schemas.connection import ClientConfig
+from telemetry.librdkafka import client_log
+
+_WITHIN_S = 10.0
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+Heard = Callable[[Mapping[int, int], float], None]
+"""The end of each partition that was told, and when it was asked for, Unix time."""
+
+
+class Ends(Protocol):
+    def ask(self, partitions: Collection[int], heard: Heard) -> None:
+        """Returns at once; `heard` is called from any thread, if there is an answer. One question at a time."""
+        ...
+
+
+class LogEnds:
+    """Of the records that count: those of open transactions do not yet."""
+
+    def __init__(
+        self, config: ClientConfig, topic: str, *, connect: Callable[[ClientConfig], Any] | None = None
+    ) -> None:
+        self._admin = (connect or _admin)(config)
+        self._topic = topic
+        self._asking = threading.Event()
+
+    def ask(self, partitions: Collection[int], heard: Heard) -> None:
+        if self._asking.is_set():
+            return
+        self._asking.set()
+        asked_at = time.time()
+        question = {TopicPartition(self._topic, partition): _LATEST for partition in partitions}
+        answers = self._admin.list_offsets(
+            question, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_WITHIN_S
+        )
+        left = [len(answers)]
+        ends: dict[int, int] = {}
+        lock = threading.Lock()
+
+        def answered(partition: int, answer: Future[Any]) -> None:
+            with lock:
+                left[0] -= 1
+                if (end := _end(answer)) is not None:
+                    ends[partition] = end
+                if left[0]:
+                    return
+            self._asking.clear()
+            if ends:
+                heard(ends, asked_at)
+
+        for part, future in answers.items():
+            future.add_done_callback(partial(answered, part.partition))
+
+
+def _end(answer: Future[Any]) -> int | None:
+    try:
+        return int(answer.result().offset)
+    except KafkaException:  # no news
+        return None
+
+
+def _admin(config: ClientConfig) -> AdminClient:
+    return AdminClient(dict(config), logger=client_log("writer"))
