@@ -120,6 +120,13 @@ class TestCollections:
         )
         assert [task["subject"] for task in answer.json()["Account_Tasks"]] == ["joins"]
 
+    def test_an_update_does_not_heed_expand_as_documented_and_a_create_does(self, client):
+        url, prefer = f"accounts({RECORD})?$select=name&$expand=primarycontactid", {"Prefer": "return=representation"}
+        body = {"name": "x", "primarycontactid@odata.bind": f"/contacts({tenant.CONTACT})"}
+        assert "primarycontactid" not in client.patch(url, json=body, headers=prefer).json()
+        made = client.post("accounts?$select=name&$expand=primarycontactid", json=body, headers=prefer).json()
+        assert made["primarycontactid"]["fullname"] == "Kim Contact"
+
     @pytest.mark.parametrize("value", [[5], [f"/contacts({tenant.CONTACT})"], [f"/tasks({ABSENT})"]])
     def test_what_cannot_be_bound_is_refused_and_nothing_is_made(self, client, simulator, value):
         before = len(simulator.rows("accounts"))
