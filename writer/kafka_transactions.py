@@ -137,6 +137,8 @@ class TransactionalProducer:
             **config,
             "transactional.id": transactional_id,
             "transaction.timeout.ms": TIMEOUT_MS,
+            "message.timeout.ms": TIMEOUT_MS,  # librdkafka takes neither of these longer than the transaction's
+            "socket.timeout.ms": TIMEOUT_MS,
             "linger.ms": 0,  # what goes together is known
             "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
             "retry.backoff.max.ms": 1_000,

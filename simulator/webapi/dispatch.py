@@ -25,14 +25,17 @@ def handle(organization: Organization, call: Call, request: Request, canned: Mes
 
     `canned` are messages whose answers somebody wrote.
     """
+    before = organization.read_as(call)
     try:
         admit(request)
-        with organization.atomic(), organization.reading(call):
+        with organization.atomic():
             return _route(organization, call, request, canned)
     except errors.Refusal as refusal:
         if request.method in WRITES:
             organization.refused(call, request.method.lower(), request.place, refusal)
         return refuse(refusal, request.prefer)
+    finally:
+        organization.read_as(before)
 
 
 def _route(organization: Organization, call: Call, request: Request, canned: Messages | None) -> Reply:
