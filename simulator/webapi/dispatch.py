@@ -71,6 +71,6 @@ def _table(organization: Organization, name: str, arguments: str | None = None) 
     table = organization.schema.by_set.get(name)
     if table is None:
         if arguments is not None and ("=" in arguments or not arguments):
-            raise errors.not_built(f"the function '{name}'")
+            raise errors.no_message(f"the function '{name}'")
         raise errors.no_such_segment(name)
     return table
