@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 LOCKED := PIP_BUILD_CONSTRAINT=requirements/build.txt $(PIP) install --no-deps --no-compile --require-hashes
 CALLS ?=
+MINUTES ?= 15
 ITEMS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets install into one environment
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench soak lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -53,6 +54,9 @@ check: $(VENV)/test.stamp ## lint, types, import contracts, and 100 % branches i
 
 bench: $(VENV)/test.stamp ## the figures beside what a user would pick instead; JSON in bench/out/
 	@$(BIN)/python -m bench
+
+soak: $(VENV)/test.stamp ## a quarter of an hour on a real Kafka with ACLs, every failure in turn; MINUTES=3 to try
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 lock: $(VENV)/test.stamp ## pin every dependency again, newest versions
 	@sh requirements/lock.sh

@@ -99,10 +99,9 @@ class Run:
             return now - told.began > phase.hold_s and all(s.turned_after is not None for s in told.signs)
 
         with phase.broken(self.system):
-            began = time.time()
             self.watch(all_turned, max(TURNS_WITHIN_S, phase.hold_s))
             told.healed = time.time()
-        self.console.print(f"    {_brief(told)}, broken for {told.healed - began:.0f} s; healing")
+        self.console.print(f"    {_brief(told)}, broken for {told.healed - told.began:.0f} s; healing")
         steady = 0
 
         def all_back() -> bool:
@@ -144,7 +143,10 @@ def main() -> int:
         for phase in chosen:
             _calm(run, calm)
             console.print(f"{time.time() - began:5.0f} s  {phase.name}")
-            run.go_through(phase)
+            try:
+                run.go_through(phase)
+            except Exception as error:  # noqa: BLE001  the other phases are worth seeing all the same
+                run.strange.append(f"{phase.name}: could not be gone through: {error!r}")
         _calm(run, max(calm, began + options.minutes * 60 - time.time()))
         ended = time.time()
         system.traffic(on=False)

@@ -10,6 +10,7 @@ from simulator import tenant
 from tests.soak.judge import OLDEST, SILENT_S, Sign, View
 from tests.soak.system import PARTITIONS, System
 
+_REQUEUED = "writeback_requeue_count"
 _WRITE = {"path": r"\$batch", "body": "PATCH ", "user": tenant.APPLICATION_USER}
 _MISSING_PRIVILEGE = {
     "kind": "status", "status": 403, "code": "0x80040220",
@@ -167,6 +168,11 @@ def _without(view: View) -> bool:
     return any(each.ready and each.total("writeback_assigned_partitions") == 0 for each in view.now.of("writer"))
 
 
+_FAILED_FIVE_TIMES = Sign(
+    "writeback_requeue_count above 4",
+    lambda v: v.increase(_REQUEUED + "_count") > v.increase(_REQUEUED + "_bucket", le="4.0"),
+    lambda v: v.lately_increased(_REQUEUED + "_count") == 0,
+)
 _DRY = Sign(
     'writeback_build_info{mode="dry run"} = 1',
     lambda v: v.now.total("writeback_build_info", mode="dry run") > 0,
@@ -208,6 +214,7 @@ PHASES = (
     )),
     Phase("a plan fails alone", _one_fails_alone, (
         _counter("writeback_requeues_total grows", "writeback_requeues_total"), _UNSETTLED,
+        _FAILED_FIVE_TIMES,
     )),
     Phase("dry run left on", _dry_run, (_DRY,), hold_s=5, brief=True),
     Phase("broker frozen", _frozen, _BROKER_OUT, hold_s=50, broker_out=True),
