@@ -309,7 +309,7 @@ class Emitter:
             work.look_back = True
             return Later(_RESULTS_UNREAD, counted=False)
         if (settled := history.of(work.session_id)) is not None and settled.needs_nothing:
-            return AlreadySettled()
+            return AlreadySettled() if self._write else Done(results.dry_run_settled(self._telling(work), settled))
         found = reconcile(work.plan, observed, history)
         if not self._write:
             return Done(_dry_run(self._telling(work), found))
@@ -379,7 +379,14 @@ class Emitter:
         return self._first(work)
 
 
-_FIGHT = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
+_FIGHT = Judgement(
+    Kind.TRANSIENT,
+    Meaning.SUSPECT,
+    412,
+    by_the_crm=True,
+    advice="The queue item changes each time between the writer's read and its write. Find the plug-in, flow or import "
+    "that keeps writing it, and stop that.",
+)
 """Nobody fights for ever: after some rounds at the back of the topic a person is asked."""
 _RESULTS_UNREAD = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
 """The results of this partition are still being read: what was asked is asked again then."""
@@ -431,10 +438,17 @@ def _result(
 def _dry_run(telling: Telling, found: Finding) -> WritebackResult:
     """W8: what would have become of it, and nothing sent."""
     match found:
-        case Missing(steps) | Late(steps):
+        case Missing(steps):
             return results.dry_run(telling, steps)
+        case Late():
+            return results.dry_run_late(telling, found)
         case Landed():
             return results.dry_run(telling, ())
-        case Conflict() | NoQueueItem() | ForeignRecord():
+        case Conflict(_, steps, row):
+            update = () if row is None else (update_step(telling.plan).step_index,)
+            return results.would_be_blocked(_result(telling, found, (*steps, *update)))
+        case NoQueueItem(steps):
+            return results.would_be_blocked(_result(telling, found, steps))
+        case ForeignRecord():
             return results.would_be_blocked(_result(telling, found, ()))
     assert_never(found)

@@ -1,5 +1,8 @@
 """From record to lane: decode, skip what is settled, put aside what is no plan.
 
+W2 The mark of a retired session, like a tombstone, is settled at once: nothing is sent, and nothing is published that
+would follow the session's last result.
+
 W1 A record whose schema cannot be found is not put aside: only we write to the planned topic, so it is a plan that this
 version, or the schema registry, does not know yet. It is waited for, and everything behind it in its partition; the
 other partitions go on.
@@ -23,7 +26,7 @@ from writer.kafka_producer import PartitionLost
 from writer.metrics import Metrics
 from writer.outbox import Outbox
 from writer.partitions import Partitions
-from writer.work import Work, begin, plan_of
+from writer.work import Work, begin, is_mark, plan_of
 
 _AGAIN_S = 1.0
 
@@ -121,7 +124,7 @@ class Intake:
         epoch = self._partitions.epoch_of(record)
         if epoch is None or not (counted or self._partitions.arrived(record)):
             return
-        if plan is None:
+        if plan is None or (isinstance(plan, PlannedWriteback) and is_mark(plan)):
             self._partitions.let_go(record, epoch)
         elif isinstance(plan, PlannedWriteback):
             self._queue_up(begin(plan, record, epoch, look_back=self._partitions.may_have_settled(record)))

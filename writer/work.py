@@ -129,6 +129,11 @@ def size_of(record: Taken) -> int:
     return len(record.value or b"") + len(record.key or b"")
 
 
+def is_mark(plan: PlannedWriteback) -> bool:
+    """What is left under the key of a session that settled long ago and was retired: nothing to do, nothing to tell."""
+    return plan.retired_at is not None and not plan.steps
+
+
 def plan_of(record: Taken, codec: Codec[PlannedWriteback]) -> PlannedWriteback | Sequence[headers.Reason]:
     """The plan, or every reason why the record is none. Raises RegistryUnavailable or UnknownSchema if nobody knows."""
     try:
@@ -140,7 +145,7 @@ def plan_of(record: Taken, codec: Codec[PlannedWriteback]) -> PlannedWriteback |
     reasons = []
     if record.key != plan.session_id.encode():
         reasons.append(headers.Reason("key_mismatch", "session_id", "the record's key is the plan's session id"))
-    if [step.operation for step in plan.steps].count(Operation.UPDATE_QUEUE_ITEM) != 1:
+    if not is_mark(plan) and [step.operation for step in plan.steps].count(Operation.UPDATE_QUEUE_ITEM) != 1:
         reasons.append(headers.Reason("no_queue_item_update", "steps", "exactly one step that updates the queue item"))
     if len({step.step_index for step in plan.steps}) != len(plan.steps):
         reasons.append(headers.Reason("step_index_repeated", "steps", "every step has an index of its own"))

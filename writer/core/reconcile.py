@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from schemas.records import Operation, PlannedStep, PlannedWriteback, Value
+from schemas.records import Disposition, Operation, PlannedStep, PlannedWriteback, Value
 from writer.core.emission import CALL_ACTIVITY, Observed, moments, opts_out, update_step
 from writer.core.history import History, Settled
 from writer.core.values import instant, same
@@ -54,6 +54,8 @@ class Late:
     row: Observed
     counts: bool
     sets_do_not_call: bool
+    left_out: tuple[int, ...] = ()
+    """Steps that are not sent, and do not stand: nobody calls back who asked not to be called."""
 
     @property
     def touches_row(self) -> bool:
@@ -219,17 +221,18 @@ class _Case:
         return isinstance(shown, str) and shown not in earlier and history.of(shown) is not None
 
     def late(self, row: Observed) -> Late:
-        """No callback for somebody who asked not to be called."""
+        """No callback for somebody who asked not to be called; a review is for a person all the same."""
         flag = self._update.do_not_call_column
         opted_out = flag is not None and row.columns.get(flag) is True
-        sends = [s for s in self.missing_steps() if s != self._update.step_index]
-        if opted_out:
-            sends = [index for index in sends if index in self.call_steps()]
+        missing = [s for s in self.missing_steps() if s != self._update.step_index]
+        no_task = opted_out and self._plan.disposition is not Disposition.NEEDS_HUMAN_REVIEW
+        sends = [s for s in missing if not no_task or s in self.call_steps()]
         return Late(
             steps=tuple(sends),
             row=row,
             counts=bool(self._update.increments) and not self.call_stands,
             sets_do_not_call=self._opts_out() and not opted_out,
+            left_out=tuple(s for s in missing if s not in sends),
         )
 
     def conflict(self, row: Observed, columns: tuple[str, ...]) -> Conflict:

@@ -27,6 +27,7 @@ from schemas.records import (
 )
 from writer.core.emission import CALL_ACTIVITY, opts_out, update_step
 from writer.core.gate import Gap
+from writer.core.history import Settled
 from writer.core.reconcile import Conflict, Late, NoQueueItem
 from writer.core.replies import Judgement, Meaning
 from writer.core.sign_in import SENTENCES, SignInTrouble
@@ -92,7 +93,7 @@ def landed(telling: Telling, sent: Collection[int], reply: Judgement | None = No
 
 def late(telling: Telling, found: Late, sent: Collection[int], reply: Judgement | None = None) -> WritebackResult:
     """A later session of the queue item had landed first. `sent`: what was recorded just now."""
-    steps = tuple(_late_step(step, sent, reply) for step in telling.plan.steps)
+    steps = tuple(_late_step(step, found, sent, reply) for step in telling.plan.steps)
     did = "recorded and counted" if found.counts else "recorded"
     message = (
         f"A later session of this queue item landed first: this call is {did}, and the queue item keeps what the later "
@@ -100,13 +101,17 @@ def late(telling: Telling, found: Late, sent: Collection[int], reply: Judgement 
     )
     if opts_out(telling.plan):
         message += " The contact opted out in this session: do-not-call is set."
+    if found.left_out:
+        message += " The contact asked not to be called meanwhile, so no callback task is created."
     if _is_ineligible(telling.plan):
         message = "The item was not eligible to be called, and a later session of it landed first. Nothing to do."
         return telling.result(ResultStatus.BLOCKED, steps, reason=BlockReason.ELIGIBILITY, message=message)
     return telling.result(ResultStatus.COMPLETED, steps, message=message)
 
 
-def _late_step(step: PlannedStep, sent: Collection[int], reply: Judgement | None) -> StepResult:
+def _late_step(step: PlannedStep, found: Late, sent: Collection[int], reply: Judgement | None) -> StepResult:
+    if step.step_index in found.left_out:
+        return _step(step, StepOutcome.SKIPPED)
     if step.operation is Operation.UPDATE_QUEUE_ITEM:
         return _step(step, StepOutcome.SUPERSEDED, reply if step.step_index in sent else None)
     return _landed_step(step, sent, reply)
@@ -181,9 +186,15 @@ def no_queue_item(
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.CONFLICT_DETECTED,
-        message=f"{what} {did}. If the id is wrong, have the call system publish the outcome again under a new session "
-        "id, with the right queue_item_id. If the row was deleted, there is nothing to do.",
+        message=f"{what} {did}.{_lost_opt_out(telling.plan)} If the id is wrong, have the call system publish the outcome again under a new session "
+        "id, with the right queue_item_id. If the row was deleted, there is nothing else to do.",
     )
+
+
+def _lost_opt_out(plan: PlannedWriteback) -> str:
+    if not opts_out(plan):
+        return ""
+    return " The contact opted out, and there is no row to say so on: check that this contact is not called again."
 
 
 def _records_call(plan: PlannedWriteback) -> bool:
@@ -240,6 +251,8 @@ def refused(telling: Telling, judgement: Judgement, failing: int | None = None) 
         message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept. "
         f"{_remedy(judgement)}, then replay this session.",
     )
+    if judgement.advice:
+        result = replace(result, message=f"{judgement.advice} Last reply: {evidence}. Then replay this session.")
     return replace(result, last_reply=_last_reply(judgement))
 
 
@@ -301,22 +314,53 @@ def why_it_waits(judgement: Judgement) -> str:
     return f"{cause} Last reply: {evidence}."
 
 
+_NOT_WRITTEN = "Checked against the CRM; nothing was written."
+
+
 def dry_run(telling: Telling, would_send: Collection[int]) -> WritebackResult:
     """W8: what a dry run would have done: these steps sent, the others found landed."""
     steps = tuple(
         _step(step, StepOutcome.PLANNED if step.step_index in would_send else StepOutcome.ALREADY_THERE)
         for step in telling.plan.steps
     )
-    return telling.result(ResultStatus.DRY_RUN, steps, message="Checked against the CRM; nothing was written.")
+    return telling.result(ResultStatus.DRY_RUN, steps, message=_NOT_WRITTEN)
+
+
+def dry_run_late(telling: Telling, found: Late) -> WritebackResult:
+    """W8: what would be left to do under a later session of the queue item."""
+    steps = tuple(_only_planned(_late_step(step, found, found.steps, None)) for step in telling.plan.steps)
+    parts = [*(["count this call"] if found.counts else ()), *(["set do-not-call"] if found.sets_do_not_call else ())]
+    would = f"the writer would only {' and '.join(parts)}" if parts else "nothing would be written"
+    message = f"{_NOT_WRITTEN} A later session of this queue item landed first: on the queue item, {would}."
+    return telling.result(ResultStatus.DRY_RUN, steps, message=message)
+
+
+def dry_run_settled(telling: Telling, known: Settled) -> WritebackResult:
+    """W8: its last result says that nothing is left to do, so the row is not even judged."""
+    steps = tuple(
+        _step(step, StepOutcome.SKIPPED if known is Settled.CLOSED else StepOutcome.ALREADY_THERE)
+        for step in telling.plan.steps
+    )
+    message = f"Nothing would be written: {_SETTLED[known]}."
+    return telling.result(ResultStatus.DRY_RUN, steps, message=message)
+
+
+_SETTLED: Mapping[Settled, str] = {
+    Settled.LANDED: "this session has landed, as its last result says",
+    Settled.SUPERSEDED: "this session came late and is recorded, as its last result says",
+    Settled.CLOSED: "a person has closed this session",
+}
 
 
 def would_be_blocked(result: WritebackResult) -> WritebackResult:
-    """W8: a dry run found what would block this plan."""
-    steps = tuple(
-        replace(step, outcome=StepOutcome.PLANNED) if step.operation in CALL_ACTIVITY else step for step in result.steps
-    )
-    message = f"Checked against the CRM; nothing was written. The plan would be blocked: {result.message}"
-    return replace(result, steps=steps, message=message)
+    """W8: a dry run found what would block this plan. `result`: what would be told once all of it was sent."""
+    message = f"{_NOT_WRITTEN} The plan would be blocked: {result.message} In this dry run nothing of that was done."
+    return replace(result, steps=tuple(map(_only_planned, result.steps)), message=message)
+
+
+def _only_planned(step: StepResult) -> StepResult:
+    written = step.outcome in (StepOutcome.CREATED, StepOutcome.UPDATED)
+    return replace(step, outcome=StepOutcome.PLANNED) if written else step
 
 
 def at_maximum(column: str) -> records.Warning:

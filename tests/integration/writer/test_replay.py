@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka import Producer
 
 from ops.waiting import wait_until
+from planner.core.retirement import mark_of
 from schemas.codec import single_object
 from schemas.placement import partition_of
 from schemas.records import Decision, Disposition, PlannedWriteback, ResultStatus, WritebackResult
@@ -92,3 +93,18 @@ def test_W2_resume_needed_does_not_follow_a_final_result_when_a_topic_is_replaye
 def _trouble_told(writer: RunningWriter) -> bool:
     """Once for each plan, with a result or without."""
     return writer.metric("writeback_retried_after_result_total") > 0
+
+
+def test_W2_the_mark_of_a_retired_session_is_nothing_to_do_for_a_writer_that_reads_it(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    """Whatever became of the session's result meanwhile, and with a plan of the same queue item behind it."""
+    item = seed_item(simulator)
+    retired, behind = desk.plan(item), desk.plan(item)
+    topic.publish(mark_of(retired, NOON), behind)
+    with running_writer(env(simulator, topic)):
+        topic.wait_for_committed(2)
+    assert [result.session_id for result in topic.results()] == [behind.session_id]
+    assert topic.read(topic.topics.planned_writebacks_rejected.name) == []
+    assert desk.row(item)["medx_lastsessionid"] == behind.session_id
+    assert len(simulator.rows("phonecalls")) == 1

@@ -167,17 +167,38 @@ def test_W2_a_late_plan_records_its_call_and_counts_it() -> None:
 def test_W8_a_dry_run_of_a_late_plan_says_what_it_would_send() -> None:
     bench = Bench(write=False)
     result = bench.one(later_session_stands(bench, call=False))
-    assert [step.outcome for step in result.steps] == [StepOutcome.PLANNED, StepOutcome.PLANNED, A]
+    assert [step.outcome for step in result.steps] == [StepOutcome.PLANNED, StepOutcome.PLANNED, StepOutcome.SUPERSEDED]
+    assert "would only count this call" in str(result.message)
 
 
 @pytest.mark.parametrize("write", [True, False])
 def test_W2_a_plan_whose_result_says_that_it_landed_is_not_judged_again(write: bool) -> None:
+    """A dry run says so: it passes no plan over without a word."""
     bench = Bench(write=write)
     plan = bench.plan()
     bench.crm.seed(ITEMS, plan.queue_item_id, **{**plan.baseline.columns, "medx_notes": "by hand"})
     bench.history.add(settled(plan.session_id))
-    assert bench.one(plan) == AlreadySettled()
+    verdict = bench.one(plan)
+    if write:
+        assert verdict == AlreadySettled()
+    else:
+        assert verdict.status is ResultStatus.DRY_RUN
+        assert {step.outcome for step in verdict.steps} == {A}
     assert not bench.crm.rows.get(CALLS)
+
+
+def test_W8_a_dry_run_of_an_opt_out_in_a_conflict_says_that_do_not_call_would_be_set() -> None:
+    bench = Bench(write=False)
+    plan = bench.plan()
+    steps = list(plan.steps)
+    steps[2] = replace(
+        steps[2], attributes={**steps[2].attributes, "medx_donotcall": True}, do_not_call_column="medx_donotcall"
+    )
+    plan = replace(plan, steps=tuple(steps))
+    bench.crm.seed(ITEMS, plan.queue_item_id, **{**plan.baseline.columns, "medx_notes": "by hand"})
+    result = bench.one(plan)
+    assert result.block_reason is BlockReason.CONFLICT_DETECTED
+    assert [step.outcome for step in result.steps] == [StepOutcome.PLANNED] * 3
 
 
 def test_an_attempt_at_the_columns_maximum_stays_there_and_is_told_as_a_warning() -> None:

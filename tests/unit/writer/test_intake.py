@@ -12,11 +12,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from ops.waiting import HANGS_AFTER_S
+from planner.core.retirement import mark_of
 from schemas.codec import Codec, ParsedSchema, UnknownSchema, single_object
 from schemas.records import CallOutcome, PlannedWriteback, Precondition
 from schemas.registry import RegistryUnavailable
 from schemas.wire import SchemaId
-from tests.factories import make_outcome, make_plan
+from tests.factories import NOON, make_outcome, make_plan
 from tests.unit.writer.workbench import FakeOutbox, make_record
 from writer.core.lanes import WindowLimits
 from writer.core.ledger import encode_settled
@@ -79,6 +80,23 @@ def test_tombstones_are_settled_at_once() -> None:
     bench = Bench()
     bench.take(record(0, value=None), until=lambda: bench.frontier() == 1)
     assert bench.partitions.in_work() == 0
+
+
+@pytest.mark.parametrize("headers", [[], [("requeue-count", b"2")]], ids=["read first", "read again"])
+def test_W2_the_mark_of_a_retired_session_is_settled_without_a_word(headers: Any) -> None:
+    bench = Bench()
+    mark = mark_of(make_plan(), NOON)
+    bench.take(record(0, mark, headers=headers), until=lambda: bench.frontier() == 1)
+    assert (bench.queued, bench.outbox.story) == ([], [])
+
+
+def test_P6_a_plan_without_steps_that_is_no_mark_and_a_mark_under_another_key_are_put_aside() -> None:
+    bench = Bench()
+    mark = mark_of(make_plan(), NOON)
+    bench.take(
+        record(0, replace(mark, retired_at=None)), record(1, mark, key=b"another"), until=lambda: bench.frontier() == 2
+    )
+    assert bench.outbox.story == ["rejected 0", "rejected 1"]
 
 
 def test_P6_what_is_no_plan_is_put_aside_and_then_settled() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from schemas.records import PlannedWriteback, ResolvedBaseline, Value
+from schemas.records import Disposition, PlannedWriteback, ResolvedBaseline, Value
 from tests.factories import an_id
 from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, FLAG, SESSION, plan_for, update_of
 from writer.core.emission import Observed, reads
@@ -241,7 +241,17 @@ def test_R5_a_late_opt_out_still_sets_do_not_call() -> None:
 def test_R5_no_late_callback_for_who_asked_not_to_be_called() -> None:
     row = LATER | {FLAG: True}
 
-    assert found(row, known=SECOND_LANDED) == Late((0, 1), Observed(FRESH, row), counts=True, sets_do_not_call=False)
+    assert found(row, known=SECOND_LANDED) == Late(
+        (0, 1), Observed(FRESH, row), counts=True, sets_do_not_call=False, left_out=(3,)
+    )
+
+
+def test_R5_a_late_review_is_for_a_person_whatever_the_contact_asked_for() -> None:
+    row, review = LATER | {FLAG: True}, replace(PLAN, disposition=Disposition.NEEDS_HUMAN_REVIEW)
+
+    assert found(row, plan=review, known=SECOND_LANDED) == Late(
+        (0, 1, 3), Observed(FRESH, row), counts=True, sets_do_not_call=False
+    )
 
 
 def test_R5_a_late_session_without_a_call_sends_nothing() -> None:

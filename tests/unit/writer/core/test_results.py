@@ -20,6 +20,8 @@ from writer.core.results import (
     at_maximum,
     conflict,
     dry_run,
+    dry_run_late,
+    dry_run_settled,
     foreign_record,
     landed,
     late,
@@ -231,10 +233,78 @@ def test_every_blocked_result_says_what_to_do() -> None:
 
 
 def test_W8_a_dry_run_tells_what_would_block_and_that_nothing_was_written() -> None:
-    result = would_be_blocked(conflict(TELLING, Conflict(("a",), (0, 1)), ()))
+    result = would_be_blocked(conflict(TELLING, Conflict(("a",), (0, 1)), {0, 1}))
 
     assert outcomes(result) == [P, P, B, S]
     assert str(result.message).startswith("Checked against the CRM; nothing was written. The plan would be blocked:")
+
+
+def test_W8_a_dry_run_plans_no_step_that_would_not_be_sent() -> None:
+    stands = would_be_blocked(conflict(TELLING, Conflict(("a",), ()), ()))
+    foreign = would_be_blocked(foreign_record(TELLING, 0))
+    never_read = no_queue_item(replace(TELLING, plan=plan_for(1, None, task=True)), NoQueueItem(()), ())
+
+    assert outcomes(stands) == [A, A, B, S], "the call was recorded before"
+    assert outcomes(foreign) == [B, S, S, S]
+    assert outcomes(would_be_blocked(never_read)) == [S, S, B, S]
+
+
+def test_W8_a_dry_run_of_a_conflict_plans_the_opt_out_and_does_not_claim_that_it_was_set() -> None:
+    found = Conflict(("a",), (0, 1), Observed('W/"2"', {}))
+    result = would_be_blocked(conflict(OPT_OUT, found, {0, 1, 2}))
+
+    assert outcomes(result) == [P, P, P]
+    assert str(result.message).endswith("In this dry run nothing of that was done.")
+
+
+@pytest.mark.parametrize(
+    ("counts", "sets", "words"),
+    [
+        (True, True, "the writer would only count this call and set do-not-call"),
+        (False, True, "the writer would only set do-not-call"),
+        (False, False, "nothing would be written"),
+    ],
+)
+def test_W8_a_dry_run_of_a_late_plan_says_what_it_would_do_to_the_queue_item(
+    counts: bool, sets: bool, words: str
+) -> None:
+    found = Late((0, 1), Observed('W/"2"', {}), counts=counts, sets_do_not_call=sets, left_out=(3,))
+    result = dry_run_late(TELLING, found)
+
+    assert (result.status, outcomes(result)) == (ResultStatus.DRY_RUN, [P, P, StepOutcome.SUPERSEDED, S])
+    assert words in str(result.message)
+
+
+@pytest.mark.parametrize("known", [settled for settled in Settled if settled.needs_nothing])
+def test_W8_a_dry_run_says_of_a_session_that_settled_that_nothing_is_left_to_do(known: Settled) -> None:
+    result = dry_run_settled(TELLING, known)
+
+    assert (result.status, settled_as(result)) == (ResultStatus.DRY_RUN, None)
+    assert set(outcomes(result)) == {S if known is Settled.CLOSED else A}
+    assert "Nothing would be written" in str(result.message)
+
+
+def test_R5_a_callback_that_is_left_out_since_the_contact_opted_out_is_told_as_skipped() -> None:
+    found = Late((0, 1), Observed('W/"2"', {}), counts=True, sets_do_not_call=False, left_out=(3,))
+    result = late(TELLING, found, {0, 1, 2}, DONE)
+
+    assert outcomes(result) == [C, U, StepOutcome.SUPERSEDED, S]
+    assert "no callback task" in str(result.message)
+
+
+def test_an_opt_out_that_finds_no_queue_item_says_that_somebody_must_see_to_it() -> None:
+    told = no_queue_item(OPT_OUT, NoQueueItem((0, 1)), {0, 1}, DONE)
+    other = no_queue_item(TELLING, NoQueueItem((0, 1)), {0, 1}, DONE)
+
+    assert "check that this contact is not called again" in str(told.message)
+    assert "opted out" not in str(other.message)
+
+
+def test_what_we_know_ourselves_of_a_refusal_is_told_instead_of_the_crms_codes() -> None:
+    fight = Judgement(Kind.TRANSIENT, Meaning.SUSPECT, 412, advice="Stop the flow.")
+
+    assert refused(TELLING, fight).message == "Stop the flow. Last reply: status 412. Then replay this session."
+    assert why_it_waits(fight) == "Stop the flow. Last reply: status 412."
 
 
 def test_a_counter_at_its_maximum_is_a_warning_that_names_the_column() -> None:
