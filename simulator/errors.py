@@ -71,6 +71,11 @@ def not_built(what: str) -> Refusal:
     return Refusal(501, "", f"The simulator has not built {what}. Dataverse has it.")
 
 
+def no_message(what: str) -> Refusal:
+    """A function or an action that nobody built; its answer can be given."""
+    return Refusal(501, "", f"The simulator has not built {what}: PUT /_control/messages gives it an answer.")
+
+
 def too_many_to_aggregate() -> Refusal:
     return Refusal(400, "0x8004e023", "The maximum record limit is exceeded. Reduce the number of records.")
 

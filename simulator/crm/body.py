@@ -31,6 +31,7 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
     plain: list[tuple[Column, Any]] = []
     binds: list[tuple[str, Any]] = []
     columns = table.by_wire
+    _check_type(table, body)
     for name, value in body.items():
         column = columns.get(name)
         if column is not None and column.kind not in LOOKUPS:
@@ -48,12 +49,11 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
             )
         else:
             _navigation(organization, wanted, table, (name, value), creating=creating)
-    many = [bind for bind in binds if bind[0] not in table.binds and creating and isinstance(bind[1], list)]
-    declared = [(name, _bind_target(table, name), value) for name, value in binds if (name, value) not in many]
-    collections = [(_collection(organization, table, name), value) for name, value in many]
+    many = [bind for bind in binds if isinstance(bind[1], list)]
+    declared = [(name, _bind_target(table, name), value) for name, value in binds if not isinstance(value, list)]
+    collections = [(_collection(organization, table, name, creating=creating), value) for name, value in many]
     touched = [column for column, _ in plain] + [lookups[0][0] for _, lookups, _ in declared]
-    touched += [table.by_wire[wire] for wire in wanted.values] + [column for column, _, _ in wanted.parents]
-    _check_security(organization, call, table, touched, creating=creating)
+    _check_security(organization, call, table, touched, wanted, creating=creating)
     _check_values(table, wanted, plain)
     for name, lookups, value in declared:
         _bind(organization, call, wanted, table, (name, lookups, value))
@@ -64,9 +64,26 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
     return wanted
 
 
+def _check_type(table: Table, body: dict[str, Any]) -> None:
+    """Raises the refusal of an entity that says it is one of another table."""
+    given = body.get("@odata.type")
+    if given is None:
+        return
+    if not isinstance(given, str) or given.rpartition(".")[2] != table.logical_name:
+        raise errors.odata(
+            table.entity_set,
+            f"An entry with type '{given}' was found, but it is not assignable to the expected type"
+            f" 'Microsoft.Dynamics.CRM.{table.logical_name}'.",
+        )
+
+
 def _check_security(
-    organization: Organization, call: Call, table: Table, columns: list[Column], *, creating: bool
+    organization: Organization, call: Call, table: Table, touched: list[Column], wanted: Wanted, *, creating: bool
 ) -> None:
+    """Raises the 403 of a secured column among those that the body touches, whichever way."""
+    if not table.secured:
+        return
+    columns = [*touched, *(table.by_wire[wire] for wire in wanted.values), *(column for column, _, _ in wanted.parents)]
     verb = "create" if creating else "update"
     if not all(organization.may(call, verb, table, column) for column in columns):
         raise errors.secured(verb)
@@ -131,8 +148,15 @@ def _bind_target(table: Table, name: str) -> list[tuple[Column, Lookup]]:
     return lookups
 
 
-def _collection(organization: Organization, table: Table, name: str) -> tuple[Table, Column] | Association:
-    """What `collection@odata.bind` binds to: the rows that point here, or those that are associated."""
+def _collection(
+    organization: Organization, table: Table, name: str, *, creating: bool
+) -> tuple[Table, Column] | Association:
+    """What `collection@odata.bind` binds to: the rows that point here, or those that are associated.
+
+    Raises the refusal of a name that is no collection, and of an update, which binds no collections.
+    """
+    if name in table.binds or not creating:
+        raise errors.odata(table.entity_set, f"The '{name}@odata.bind' annotation must be an entity reference.")
     for child, column, lookup in organization.schema.referencing.get(table.logical_name, ()):
         if lookup.collection == name and child.logical_name != "activityparty":
             return child, column

@@ -1,8 +1,7 @@
 """The organization: its tables, rows, log, users and switches, and the transactions over them."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -125,14 +124,10 @@ class Organization:
             return True
         return verb in self.permitted.get((call.user, table.logical_name), {}).get(column.name, ())
 
-    @contextmanager
-    def reading(self, call: Call) -> Iterator[None]:
-        """Everything that is read in this block is read by this caller."""
+    def read_as(self, call: Call | None) -> Call | None:
+        """From now on this caller reads. Returns who read before, for the caller to put back."""
         before, self._reader = self._reader, call
-        try:
-            yield
-        finally:
-            self._reader = before
+        return before
 
     @property
     def reader(self) -> str:

@@ -25,14 +25,17 @@ def handle(organization: Organization, call: Call, request: Request, canned: Mes
 
     `canned` are messages whose answers somebody wrote.
     """
+    before = organization.read_as(call)
     try:
         admit(request)
-        with organization.atomic(), organization.reading(call):
+        with organization.atomic():
             return _route(organization, call, request, canned)
     except errors.Refusal as refusal:
         if request.method in WRITES:
             organization.refused(call, request.method.lower(), request.place, refusal)
         return refuse(refusal, request.prefer)
+    finally:
+        organization.read_as(before)
 
 
 def _route(organization: Organization, call: Call, request: Request, canned: Messages | None) -> Reply:
@@ -68,6 +71,6 @@ def _table(organization: Organization, name: str, arguments: str | None = None) 
     table = organization.schema.by_set.get(name)
     if table is None:
         if arguments is not None and ("=" in arguments or not arguments):
-            raise errors.not_built(f"the function '{name}'")
+            raise errors.no_message(f"the function '{name}'")
         raise errors.no_such_segment(name)
     return table
