@@ -18,6 +18,9 @@ from schemas.connection import ClientConfig
 from telemetry.librdkafka import client_log
 
 _WITHIN_S = 10.0
+LOST_AFTER_S = 20.0
+"""A question without answer or error by then never gets one: librdkafka may forget a question that was on its way when
+the connection broke. A new client asks from then on."""
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 Heard = Callable[[Mapping[int, int], float], None]
@@ -34,16 +37,28 @@ class LogEnds:
     """Of the records that count: those of open transactions do not yet."""
 
     def __init__(
-        self, config: ClientConfig, topic: str, *, connect: Callable[[ClientConfig], Any] | None = None
+        self,
+        config: ClientConfig,
+        topic: str,
+        *,
+        connect: Callable[[ClientConfig], Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._admin = (connect or _admin)(config)
+        self._connect = partial(connect or _admin, config)
+        self._admin = self._connect()
         self._topic = topic
-        self._asking = threading.Event()
+        self._clock = clock
+        self._asking: object | None = None
+        """The question that has no answer yet."""
+        self._began = 0.0
 
     def ask(self, partitions: Collection[int], heard: Heard) -> None:
-        if self._asking.is_set():
-            return
-        self._asking.set()
+        if self._asking is not None:
+            if self._clock() - self._began < LOST_AFTER_S:
+                return
+            self._admin = self._connect()
+        self._asking = asking = object()
+        self._began = self._clock()
         asked_at = time.time()
         question = {TopicPartition(self._topic, partition): _LATEST for partition in partitions}
         answers = self._admin.list_offsets(
@@ -60,7 +75,8 @@ class LogEnds:
                     ends[partition] = end
                 if left[0]:
                     return
-            self._asking.clear()
+            if self._asking is asking:
+                self._asking = None
             if ends:
                 heard(ends, asked_at)
 

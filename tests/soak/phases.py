@@ -66,8 +66,10 @@ _BROKER_OUT = (
 @contextmanager
 def _killed(system: System) -> Iterator[None]:
     system.kafka.kill()
+    system.broker_line.refuse()
     yield
     system.start_kafka()
+    system.broker_line.open()
 
 
 @contextmanager
