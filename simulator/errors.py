@@ -71,6 +71,12 @@ def not_built(what: str) -> Refusal:
     return Refusal(501, "", f"The simulator has not built {what}. Dataverse has it.")
 
 
+def no_such_message(what: str) -> Refusal:
+    """An action or a function that is not built, and what a test can do about it."""
+    refusal = not_built(what)
+    return Refusal(501, "", f"{refusal.message} A test can write its answer: PUT /_control/messages.")
+
+
 def too_many_to_aggregate() -> Refusal:
     return Refusal(400, "0x8004e023", "The maximum record limit is exceeded. Reduce the number of records.")
 

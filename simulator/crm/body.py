@@ -28,13 +28,37 @@ class Wanted:
 def read(organization: Organization, call: Call, table: Table, body: dict[str, Any], *, creating: bool) -> Wanted:
     """Raises the first refusal the service would give: unknown property, wrong type, beyond limits, dangling bind."""
     wanted = Wanted()
+    plain, binds = _sorted(organization, wanted, table, body, creating=creating)
+    # Most bodies bind nothing to a collection, and most tables secure nothing: neither is gone through then.
+    many = [bind for bind in binds if bind[0] not in table.binds and creating and isinstance(bind[1], list)]
+    single = [bind for bind in binds if bind not in many] if many else binds
+    declared = [(name, _bind_target(table, name), value) for name, value in single]
+    collections = [(_collection(organization, table, name), value) for name, value in many]
+    if table.has_secured:
+        touched = [column for column, _ in plain] + [lookups[0][0] for _, lookups, _ in declared]
+        touched += [table.by_wire[wire] for wire in wanted.values] + [column for column, _, _ in wanted.parents]
+        _check_security(organization, call, table, touched, creating=creating)
+    _check_values(table, wanted, plain)
+    for name, lookups, value in declared:
+        _bind(organization, call, wanted, table, (name, lookups, value))
+    for collection, value in collections:
+        _bind_members(organization, call, wanted, table, (collection, value))
+    if organization.switches.application_required == "refuse":
+        _check_required(table, wanted, creating=creating)
+    return wanted
+
+
+def _sorted(
+    organization: Organization, wanted: Wanted, table: Table, body: dict[str, Any], *, creating: bool
+) -> tuple[list[tuple[Column, Any]], list[tuple[str, Any]]]:
+    """Plain columns with their converted values, and what is bound; navigation properties go into `wanted`."""
     plain: list[tuple[Column, Any]] = []
     binds: list[tuple[str, Any]] = []
-    columns = table.by_wire
+    columns, switches = table.by_wire, organization.switches
     for name, value in body.items():
         column = columns.get(name)
         if column is not None and column.kind not in LOOKUPS:
-            converted = literals.convert(table, column, value, organization.switches)
+            converted = literals.convert(table, column, value, switches)
             if _settable(organization, table, column, creating=creating):
                 plain.append((column, converted))
         elif "@" in name:
@@ -48,20 +72,7 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
             )
         else:
             _navigation(organization, wanted, table, (name, value), creating=creating)
-    many = [bind for bind in binds if bind[0] not in table.binds and creating and isinstance(bind[1], list)]
-    declared = [(name, _bind_target(table, name), value) for name, value in binds if (name, value) not in many]
-    collections = [(_collection(organization, table, name), value) for name, value in many]
-    touched = [column for column, _ in plain] + [lookups[0][0] for _, lookups, _ in declared]
-    touched += [table.by_wire[wire] for wire in wanted.values] + [column for column, _, _ in wanted.parents]
-    _check_security(organization, call, table, touched, creating=creating)
-    _check_values(table, wanted, plain)
-    for name, lookups, value in declared:
-        _bind(organization, call, wanted, table, (name, lookups, value))
-    for collection, value in collections:
-        _bind_members(organization, call, wanted, table, (collection, value))
-    if organization.switches.application_required == "refuse":
-        _check_required(table, wanted, creating=creating)
-    return wanted
+    return plain, binds
 
 
 def _check_security(

@@ -1,8 +1,7 @@
 """The organization: its tables, rows, log, users and switches, and the transactions over them."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,16 +20,20 @@ Clock = Callable[[], float]
 class _Transaction:
     """A block of `begin` and `end`. A class, because a generator costs more than all it would do here."""
 
-    __slots__ = ("_begun", "_organization")
+    __slots__ = ("_before", "_begun", "_organization", "_reader")
 
-    def __init__(self, organization: "Organization") -> None:
+    def __init__(self, organization: "Organization", reader: Call | None) -> None:
         self._organization = organization
+        self._reader = reader
+        self._before = reader
         self._begun = (0, 0)
 
     def __enter__(self) -> None:
         self._begun = self._organization.begin()
+        self._before = self._organization.read_by(self._reader)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._organization.read_by(self._before)
         self._organization.end(self._begun, undo=kind is not None)
 
 
@@ -125,14 +128,14 @@ class Organization:
             return True
         return verb in self.permitted.get((call.user, table.logical_name), {}).get(column.name, ())
 
-    @contextmanager
-    def reading(self, call: Call) -> Iterator[None]:
-        """Everything that is read in this block is read by this caller."""
-        before, self._reader = self._reader, call
-        try:
-            yield
-        finally:
-            self._reader = before
+    def operation(self, call: Call) -> "_Transaction":
+        """One operation: all or nothing, and everything that is read in this block is read by this caller."""
+        return _Transaction(self, call)
+
+    def read_by(self, reader: Call | None) -> Call | None:
+        """Whose reading it is from now on; returns whose it was."""
+        before, self._reader = self._reader, reader
+        return before
 
     @property
     def reader(self) -> str:
@@ -165,7 +168,7 @@ class Organization:
 
     def atomic(self) -> "_Transaction":
         """All or nothing, in the store and in the log. May be nested; only the outermost one commits."""
-        return _Transaction(self)
+        return _Transaction(self, self._reader)
 
     def begin(self) -> tuple[int, int]:
         """Start a transaction, maybe inside another one; what it returns is for `end`."""

@@ -27,19 +27,15 @@ def handle(organization: Organization, call: Call, request: Request, canned: Mes
     """
     try:
         admit(request)
-        with organization.atomic(), organization.reading(call):
-            return _route(organization, call, request, canned)
-    except errors.Refusal as refusal:
-        if request.method in WRITES:
-            organization.refused(call, request.method.lower(), request.place, refusal)
-        return refuse(refusal, request.prefer)
-
-
-def _route(organization: Organization, call: Call, request: Request, canned: Messages | None) -> Reply:
-    try:
-        return route(organization, call, request, canned)
+        with organization.operation(call):
+            return route(organization, call, request, canned)
+    except errors.Refusal as why:
+        refusal = why
     except RecursionError:
-        raise errors.bad_query("The query specified in the URI nests too deep.") from None
+        refusal = errors.bad_query("The query specified in the URI nests too deep.")
+    if request.method in WRITES:
+        organization.refused(call, request.method.lower(), request.place, refusal)
+    return refuse(refusal, request.prefer)
 
 
 def route(organization: Organization, call: Call, request: Request, canned: Messages | None = None) -> Reply:
@@ -47,10 +43,12 @@ def route(organization: Organization, call: Call, request: Request, canned: Mess
     answer = canned.answer(organization, call, request, path) if canned else None
     if answer is not None:
         return answer
-    special = functions.find(path) or metadata.find(path)
-    if special is not None:
-        return special(organization, call, request)
     match = _RECORD.match(path)
+    # Most requests are about a record, and no table's set has the name of anything else.
+    if match is None or match[1] not in organization.schema.by_set:
+        special = functions.find(path) or metadata.find(path)
+        if special is not None:
+            return special(organization, call, request)
     if match is not None:
         table = _table(organization, match[1], match[2])
         key = organization.key(table, match[2])
@@ -68,6 +66,6 @@ def _table(organization: Organization, name: str, arguments: str | None = None) 
     table = organization.schema.by_set.get(name)
     if table is None:
         if arguments is not None and ("=" in arguments or not arguments):
-            raise errors.not_built(f"the function '{name}'")
+            raise errors.no_such_message(f"the function '{name}'")
         raise errors.no_such_segment(name)
     return table

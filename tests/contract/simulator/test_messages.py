@@ -23,7 +23,13 @@ def nothing_canned_afterwards(simulator):
 
 def test_what_nobody_canned_is_refused(client):
     assert client.post("new_Approve", json={}).status_code == 404
-    assert client.post(f"{ACCOUNT}/{CRM}new_Approve", json={}).status_code == 404
+    for answer in (
+        client.post(f"{ACCOUNT}/{CRM}new_Approve", json={}),
+        client.post(f"accounts/{CRM}new_Approve", json={}),
+        client.get("new_Rate(Amount=5)"),
+    ):
+        assert answer.status_code == 501
+        assert "PUT /_control/messages" in answer.json()["error"]["message"]
 
 
 def test_an_unbound_action(simulator, client):
@@ -59,14 +65,14 @@ def test_bound_to_a_row_it_is_answered_only_when_the_row_is_there(simulator, cli
     assert client.post(f"{ACCOUNT}/{CRM}new_Approve", json={}).json()["Answer"] == "yes"
     assert client.post(f"accounts(accountnumber='A00001')/{CRM}new_Approve", json={}).status_code == 200
     assert error_of(client.post(f"accounts({ABSENT})/{CRM}new_Approve", json={})) == (404, "0x80040217")
-    assert client.post(f"contacts({tenant.CONTACT})/{CRM}new_Approve", json={}).status_code == 404
-    assert client.post(f"accounts/{CRM}new_Approve", json={}).status_code == 404
+    assert client.post(f"contacts({tenant.CONTACT})/{CRM}new_Approve", json={}).status_code == 501
+    assert client.post(f"accounts/{CRM}new_Approve", json={}).status_code == 501
 
 
 def test_bound_to_a_set(simulator, client):
     can(simulator, {"name": "new_Merge", "bound_to": "accounts", "collection": True})
     assert client.post(f"accounts/{CRM}new_Merge", json={}).status_code == 204
-    assert client.post(f"{ACCOUNT}/{CRM}new_Merge", json={}).status_code == 404
+    assert client.post(f"{ACCOUNT}/{CRM}new_Merge", json={}).status_code == 501
 
 
 def test_inside_a_change_set_and_in_the_log(simulator, client):
