@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 LOCKED := PIP_BUILD_CONSTRAINT=requirements/build.txt $(PIP) install --no-deps --no-compile --require-hashes
+EVERY_TEST := $(BIN)/python -m pytest -n auto --dist worksteal
+GATE := --cov --cov-report=term
 CALLS ?=
 ITEMS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets install into one environment
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check ci bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -41,15 +43,23 @@ $(VENV)/test.stamp: $(VENV)/pip.stamp requirements/test.txt requirements/build.t
 demo: $(VENV)/demo.stamp ## the whole path on this machine: embedded broker, simulator, planner, writer, a kill and an audit
 	@$(BIN)/writeback demo $(if $(CALLS),--calls '$(CALLS)') $(if $(ITEMS),--items $(ITEMS))
 
-test: $(VENV)/test.stamp ## all tests, the real-broker tier included
-	@$(BIN)/python -m pytest -n auto --dist worksteal
-
-check: $(VENV)/test.stamp ## lint, types, import contracts, and 100 % branches in core/ and schemas/
+define static
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q -n auto tests/unit --cov --cov-report=term
+endef
+
+test: $(VENV)/test.stamp ## all tests, the real-broker tier included
+	@$(EVERY_TEST)
+
+check: $(VENV)/test.stamp ## lint, types, import contracts, and 100 % branches in core/ and schemas/
+	$(static)
+	@$(BIN)/python -m pytest -q -n auto tests/unit $(GATE)
+
+ci: $(VENV)/test.stamp ## check and test in one, so that no test runs twice
+	$(static)
+	@$(EVERY_TEST) $(GATE)
 
 bench: $(VENV)/test.stamp ## the figures beside what a user would pick instead; JSON in bench/out/
 	@$(BIN)/python -m bench

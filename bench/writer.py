@@ -40,6 +40,8 @@ def measure() -> Section:
         figures += idle(bootstrap)
         figures += backlog(bootstrap, loop)
         figures += limited(bootstrap, loop)
+        for writers in (2, 3, 8):
+            figures += sharing(bootstrap, writers)
         figures += killed(bootstrap)
         figures += memory(bootstrap)
         figures += [Figure("plain loop, sessions per second", loop, "1/s", peer=True)]
@@ -116,6 +118,29 @@ def limited(bootstrap: str, loop: float) -> list[Figure]:
         Figure("under limits: sessions per second", more / took, "1/s"),
         Figure("under limits: times the plain loop", more / took / loop, "x", aim="50"),
         Figure("under limits: CRM requests per session", admitted / more, "", aim="0.15 or less"),
+    ]
+
+
+def sharing(bootstrap: str, writers: int) -> list[Figure]:
+    """Several writers with one application user, which know nothing of each other; two windows after the first two."""
+    window = SCALED["window"]
+    with simulated(*limits(SCALED), latency=LATENCY_S) as crm, contextlib.ExitStack() as running:
+        for _ in range(writers):
+            queue, sessions = Queue(bootstrap), 20 * 10 * window * 5 // writers
+            queue.publish(plans(crm, sessions, items=sessions * 4 // 5))
+            running.enter_context(writing(queue, crm, SCALED))
+        wait(lambda: crm.landed() > 0, "the first session has landed")
+        time.sleep(2 * window)
+        before, landed, started = crm.limits(), crm.landed(), time.monotonic()
+        time.sleep(2 * window)
+        after, more, took = crm.limits(), crm.landed() - landed, time.monotonic() - started
+    admitted, refused = after["admitted"] - before["admitted"], after["throttled"] - before["throttled"]
+    share = admitted / (SCALED["requests"] * took / window)
+    name = f"{writers} writers with one user"
+    return [
+        Figure(f"{name}: share of the allowed requests used", share * 100, "%", aim="60 or more"),
+        Figure(f"{name}: sessions per second", more / took, "1/s"),
+        Figure(f"{name}: requests answered 429", refused, "", note=f"of {admitted + refused}"),
     ]
 
 

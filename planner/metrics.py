@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from planner.rejections import REASONS
+
+Cause = Literal["registry", "schema", "broker"]
+"""What the planner may wait for."""
 
 
 class Metrics:
@@ -84,7 +89,7 @@ class Metrics:
         self.waiting = Gauge(
             "planner_waiting",
             "1 while the planner plans nothing because of this: registry (it does not answer in its own words), schema "
-            "(of a plan that this version cannot read), topics (not as promised), broker (not heard of).",
+            "(of a plan that this version cannot read), broker (not heard of).",
             ["cause"],
             registry=registry,
         )
@@ -92,5 +97,7 @@ class Metrics:
         ProcessCollector(registry=registry)
         for outcome in ("planned", "duplicate", "rejected"):
             self.outcomes.labels(outcome)
+        for cause in get_args(Cause):
+            self.waiting.labels(cause).set(0)
         for reason in REASONS:
             self.rejections.labels(reason)

@@ -71,10 +71,8 @@ class Positions:
         every_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._config = broker.client_config() | {
+        self._config = broker.consumer_config() | {
             "group.id": group_id,  # it asks for the group's progress, and joins nothing
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
             "queued.max.messages.kbytes": 64,
             "fetch.message.max.bytes": 32_768,
             "log_level": 2,

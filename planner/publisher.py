@@ -80,6 +80,8 @@ class Publisher:
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": round(delivery_timeout_s * 1000),
                 "delivery.timeout.ms": round(delivery_timeout_s * 1000),
+                "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
+                "retry.backoff.max.ms": 1_000,
                 # librdkafka throws the brokers that it knows away when all are gone, and then waits without end for the
                 # one that coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
                 "metadata.recovery.strategy": "none",

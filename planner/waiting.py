@@ -5,16 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, get_args
+from typing import Any
 
 import structlog
 
-from planner.metrics import Metrics
+from planner.metrics import Cause, Metrics
 
 log: Any = structlog.get_logger("planner")
-
-Cause = Literal["registry", "schema", "topics", "broker"]
-CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 
 class Waits:
@@ -24,8 +21,6 @@ class Waits:
         self._gauge = metrics.waiting
         self._clock = clock
         self._since: dict[Cause, float] = {}
-        for cause in CAUSES:
-            self._gauge.labels(cause).set(0)
 
     @property
     def causes(self) -> list[Cause]:

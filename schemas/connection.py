@@ -50,7 +50,7 @@ class BrokerSettings(BaseModel):
     check_topic_policies: bool = Field(
         default=True,
         description="Refuse to start when settings of the topics are not as promised, or rights on them are missing. "
-        "Off only for the embedded broker, which cannot say.",
+        "Off only for the embedded broker, which cannot say, and whose marks of transactions have no checksums either.",
     )
     check_topics_every_s: float = Field(
         60.0,
@@ -93,7 +93,7 @@ class BrokerSettings(BaseModel):
 
     def consumer_config(self) -> ClientConfig:
         """For a consumer, whatever its group: what it reads was really said, and it commits nothing by itself."""
-        return self.client_config() | clients.librdkafka_consumer()
+        return self.client_config() | clients.librdkafka_consumer() | {"check.crcs": self.check_topic_policies}
 
     def producer_config(self) -> ClientConfig:
         """For a producer whose records must not be lost, doubled or reordered, placed as Java's producers would."""
@@ -115,7 +115,7 @@ class BrokerSettings(BaseModel):
 
     def aiokafka_consumer(self) -> dict[str, Any]:
         """Keyword arguments of AIOKafkaConsumer, `bootstrap_servers` and the group's own left out."""
-        return self.aiokafka_security() | clients.aiokafka_consumer()
+        return self.aiokafka_security() | clients.aiokafka_consumer() | {"check_crcs": self.check_topic_policies}
 
 
 class RegistrySettings(BaseModel):

@@ -89,25 +89,26 @@ class Registry:
         return self._by_id[schema_id]
 
     def _looked_up(self, schema_id: int) -> ParsedSchema:
-        text = self._text(self._client, schema_id)
+        text = self._text(self._client, schema_id) or self._confirmed(schema_id)
         if text is None:
-            self._ask_for_our_own()
             raise UnknownSchema(f"was written with schema id {schema_id}, which the registry does not know")
         try:
             return parse(text)
         except Exception:  # noqa: BLE001  any text may stand there: a schema of another kind raises anything
             raise UnknownSchema(f"was written with schema id {schema_id}, which is no Avro schema") from None
 
-    def _ask_for_our_own(self) -> None:
-        """A registry that has lost what it gave us knows nothing of other ids either. Asked past every cache."""
+    def _confirmed(self, schema_id: int) -> str | None:
+        """A registry that has lost what it gave us knows nothing of other ids either. Asked past every cache; and then
+        once more for the id, since the registry may have been restored in between."""
         with SchemaRegistryClient(self._config) as asking:
-            for schema_id, fingerprint in self._given.items():
-                text = self._text(asking, schema_id)
+            for given, fingerprint in self._given.items():
+                text = self._text(asking, given)
                 if text is None or _fingerprint(text) != fingerprint:
                     raise RegistryUnavailable(
-                        f"the schema registry has lost its schemas: it no longer holds id {schema_id}, which it gave "
+                        f"the schema registry has lost its schemas: it no longer holds id {given}, which it gave "
                         "us; restore its topic from a backup, with the old ids"
                     )
+            return self._text(asking, schema_id)
 
     @staticmethod
     def _text(client: SchemaRegistryClient, schema_id: int) -> str | None:

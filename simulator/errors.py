@@ -71,10 +71,9 @@ def not_built(what: str) -> Refusal:
     return Refusal(501, "", f"The simulator has not built {what}. Dataverse has it.")
 
 
-def no_such_message(what: str) -> Refusal:
-    """An action or a function that is not built, and what a test can do about it."""
-    refusal = not_built(what)
-    return Refusal(501, "", f"{refusal.message} A test can write its answer: PUT /_control/messages.")
+def no_message(what: str) -> Refusal:
+    """A function or an action that nobody built; its answer can be given."""
+    return Refusal(501, "", f"The simulator has not built {what}: PUT /_control/messages gives it an answer.")
 
 
 def too_many_to_aggregate() -> Refusal:

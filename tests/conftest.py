@@ -14,6 +14,7 @@ from tests.brokers import shared
 from tests.brokers.kafka import RealKafka
 from tests.brokers.registry import RealRegistry
 from tests.brokers.servers import SecureListener
+from tests.gate import pytest_runtest_protocol  # noqa: F401 - pytest takes the hook from here
 from tests.processes import Service
 
 _TIERS_BY_FOLDER = {"broker", "chaos"}

@@ -137,7 +137,12 @@ class TransactionalProducer:
             **config,
             "transactional.id": transactional_id,
             "transaction.timeout.ms": TIMEOUT_MS,
+            "message.timeout.ms": TIMEOUT_MS,  # librdkafka takes neither of these longer than the transaction's
+            "socket.timeout.ms": TIMEOUT_MS,
             "linger.ms": 0,  # what goes together is known
+            # librdkafka throws the brokers that it knows away when all are gone, and then waits without end for the one
+            # that coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
+            "metadata.recovery.strategy": "none",
             "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
             "retry.backoff.max.ms": 1_000,
             "compression.type": "gzip",

@@ -10,6 +10,7 @@ from collections import Counter as Tally
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from schemas.records import BlockReason, ResultStatus
+from writer.core.refusals import UNVERIFIABLE
 from writer.core.replies import Kind
 from writer.core.sign_in import SignInTrouble
 
@@ -205,7 +206,7 @@ class Metrics:
 
     def tell_held(self, plans: Tally[str]) -> None:
         """How many plans are held, by reason."""
-        for reason in BlockReason:
+        for reason in (*BlockReason, UNVERIFIABLE):
             self.held_plans.labels(reason).set(plans[reason])
 
     def expect(self, identity: str) -> None:

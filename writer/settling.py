@@ -21,8 +21,8 @@ from writer.backlog import Backlog, Start
 from writer.core import results
 from writer.core.history import History, Settled, settled_as
 from writer.core.patience import AskAPerson, Landing, Patience, ResumeNeeded, Retry, ToTheBack
-from writer.core.refusals import Names, Refusal, has_landed, held, named_by, of_whole, refusal_of
-from writer.core.replies import Meaning, lost
+from writer.core.refusals import UNVERIFIABLE, Names, has_landed, held, named_by, of_whole, refusal_of
+from writer.core.replies import Kind, Meaning, lost
 from writer.core.results import Telling
 from writer.emitter import AlreadySettled, Done, Later, Verdict
 from writer.errors import RecordTooLarge
@@ -144,15 +144,15 @@ class Settling:
         if isinstance(verdict, AskAPerson):
             await self.settle(work, result)
             return
-        self._say_once(refusal, result)
+        self._say_once(refusal.about, refusal.reason, result.message)
         work.held, work.read_first = held(result), work.read_first or any(s.http_status for s in result.steps)
         await self._act(work, verdict, now)
 
-    def _say_once(self, refusal: Refusal, result: WritebackResult) -> None:
+    def _say_once(self, about: tuple[Names, ...], reason: str, what_to_do: str | None) -> None:
         """Loudly, and not for each of a backlog."""
-        if refusal.about not in self._said:
-            self._said.append(refusal.about)
-            self._log.error("plans.held", reason=refusal.reason, what_to_do=result.message)
+        if about not in self._said:
+            self._said.append(about)
+            self._log.error("plans.held", reason=reason, what_to_do=what_to_do)
 
     async def settle(self, work: Work, result: WritebackResult) -> None:
         """Raises MustRestart: then nothing is settled."""
@@ -206,6 +206,9 @@ class Settling:
             self._backlog.again_first(work)
             return
         work.last, work.held = judgement, None
+        if judgement.kind is Kind.PERMANENT:  # metadata, an owner or a record must not be read: no outage
+            self._patience.hold(work.session_id, UNVERIFIABLE, now)
+            self._say_once((frozenset({str(judgement.privilege)}),), UNVERIFIABLE, results.why_it_waits(judgement))
         verdict = self._patience.failed(
             work.session_id,
             now,

@@ -30,14 +30,12 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
     wanted = Wanted()
     plain, binds = _sorted(organization, wanted, table, body, creating=creating)
     # Most bodies bind nothing to a collection, and most tables secure nothing: neither is gone through then.
-    many = [bind for bind in binds if bind[0] not in table.binds and creating and isinstance(bind[1], list)]
-    single = [bind for bind in binds if bind not in many] if many else binds
-    declared = [(name, _bind_target(table, name), value) for name, value in single]
-    collections = [(_collection(organization, table, name), value) for name, value in many]
-    if table.has_secured:
+    many = [bind for bind in binds if isinstance(bind[1], list)]
+    declared = [(name, _bind_target(table, name), value) for name, value in binds if not isinstance(value, list)]
+    collections = [(_collection(organization, table, name, creating=creating), value) for name, value in many]
+    if table.secured:
         touched = [column for column, _ in plain] + [lookups[0][0] for _, lookups, _ in declared]
-        touched += [table.by_wire[wire] for wire in wanted.values] + [column for column, _, _ in wanted.parents]
-        _check_security(organization, call, table, touched, creating=creating)
+        _check_security(organization, call, table, touched, wanted, creating=creating)
     _check_values(table, wanted, plain)
     for name, lookups, value in declared:
         _bind(organization, call, wanted, table, (name, lookups, value))
@@ -55,6 +53,7 @@ def _sorted(
     plain: list[tuple[Column, Any]] = []
     binds: list[tuple[str, Any]] = []
     columns, switches = table.by_wire, organization.switches
+    _check_type(table, body)
     for name, value in body.items():
         column = columns.get(name)
         if column is not None and column.kind not in LOOKUPS:
@@ -75,9 +74,24 @@ def _sorted(
     return plain, binds
 
 
+def _check_type(table: Table, body: dict[str, Any]) -> None:
+    """Raises the refusal of an entity that says it is one of another table."""
+    given = body.get("@odata.type")
+    if given is None:
+        return
+    if not isinstance(given, str) or given.rpartition(".")[2] != table.logical_name:
+        raise errors.odata(
+            table.entity_set,
+            f"An entry with type '{given}' was found, but it is not assignable to the expected type"
+            f" 'Microsoft.Dynamics.CRM.{table.logical_name}'.",
+        )
+
+
 def _check_security(
-    organization: Organization, call: Call, table: Table, columns: list[Column], *, creating: bool
+    organization: Organization, call: Call, table: Table, touched: list[Column], wanted: Wanted, *, creating: bool
 ) -> None:
+    """Raises the 403 of a secured column among those that the body touches, whichever way."""
+    columns = [*touched, *(table.by_wire[wire] for wire in wanted.values), *(column for column, _, _ in wanted.parents)]
     verb = "create" if creating else "update"
     if not all(organization.may(call, verb, table, column) for column in columns):
         raise errors.secured(verb)
@@ -142,8 +156,15 @@ def _bind_target(table: Table, name: str) -> list[tuple[Column, Lookup]]:
     return lookups
 
 
-def _collection(organization: Organization, table: Table, name: str) -> tuple[Table, Column] | Association:
-    """What `collection@odata.bind` binds to: the rows that point here, or those that are associated."""
+def _collection(
+    organization: Organization, table: Table, name: str, *, creating: bool
+) -> tuple[Table, Column] | Association:
+    """What `collection@odata.bind` binds to: the rows that point here, or those that are associated.
+
+    Raises the refusal of a name that is no collection, and of an update, which binds no collections.
+    """
+    if name in table.binds or not creating:
+        raise errors.odata(table.entity_set, f"The '{name}@odata.bind' annotation must be an entity reference.")
     for child, column, lookup in organization.schema.referencing.get(table.logical_name, ()):
         if lookup.collection == name and child.logical_name != "activityparty":
             return child, column

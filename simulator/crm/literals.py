@@ -85,7 +85,7 @@ def text(value: Any) -> str | None:
 
 def length(value: str) -> int:
     """What a text limit counts: UTF-16 code units, so that an emoji counts twice."""
-    return len(value) if value.isascii() else len(value.encode("utf-16-le")) // 2
+    return len(value) if value.isascii() else len(value.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def whole(value: Any) -> int:

@@ -20,20 +20,16 @@ Clock = Callable[[], float]
 class _Transaction:
     """A block of `begin` and `end`. A class, because a generator costs more than all it would do here."""
 
-    __slots__ = ("_before", "_begun", "_organization", "_reader")
+    __slots__ = ("_begun", "_organization")
 
-    def __init__(self, organization: "Organization", reader: Call | None) -> None:
+    def __init__(self, organization: "Organization") -> None:
         self._organization = organization
-        self._reader = reader
-        self._before = reader
         self._begun = (0, 0)
 
     def __enter__(self) -> None:
         self._begun = self._organization.begin()
-        self._before = self._organization.read_by(self._reader)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._organization.read_by(self._before)
         self._organization.end(self._begun, undo=kind is not None)
 
 
@@ -128,13 +124,9 @@ class Organization:
             return True
         return verb in self.permitted.get((call.user, table.logical_name), {}).get(column.name, ())
 
-    def operation(self, call: Call) -> "_Transaction":
-        """One operation: all or nothing, and everything that is read in this block is read by this caller."""
-        return _Transaction(self, call)
-
-    def read_by(self, reader: Call | None) -> Call | None:
-        """Whose reading it is from now on; returns whose it was."""
-        before, self._reader = self._reader, reader
+    def read_as(self, call: Call | None) -> Call | None:
+        """From now on this caller reads. Returns who read before, for the caller to put back."""
+        before, self._reader = self._reader, call
         return before
 
     @property
@@ -168,7 +160,7 @@ class Organization:
 
     def atomic(self) -> "_Transaction":
         """All or nothing, in the store and in the log. May be nested; only the outermost one commits."""
-        return _Transaction(self, self._reader)
+        return _Transaction(self)
 
     def begin(self) -> tuple[int, int]:
         """Start a transaction, maybe inside another one; what it returns is for `end`."""

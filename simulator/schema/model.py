@@ -148,11 +148,6 @@ class Table:
     intersect: "ManyToMany | None" = None
 
     @cached_property
-    def has_secured(self) -> bool:
-        """Whether any column has column-level security."""
-        return any(column.secured for column in self.columns.values())
-
-    @cached_property
     def by_wire(self) -> dict[str, Column]:
         return {column.wire: column for column in self.columns.values()}
 

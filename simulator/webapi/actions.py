@@ -24,7 +24,7 @@ def bound(organization: Organization, call: Call, request: Request, target: tupl
     if message == name:
         raise errors.no_such_segment(name)
     if message not in BULK:
-        raise errors.no_such_message(f"the message '{message}' of '{table.logical_name}'")
+        raise errors.no_message(f"the message '{message}' of '{table.logical_name}'")
     if request.method != "POST":
         raise errors.no_such_resource(f"{call.base}/{table.entity_set}/{name}")
     query.only(query.parameters(request.query), query.NOTHING, message)

@@ -25,6 +25,7 @@ def _not_version_4(value: str) -> bool:
     return value.strip() not in {"4.0", "4.01"}
 
 
+@lru_cache(maxsize=256)
 def _not_json(value: str) -> bool:
     """Whether an Accept header leaves no room for JSON with minimal or no metadata."""
     return not any(_accepted(part) for part in value.split(","))
@@ -39,6 +40,15 @@ def _accepted(part: str) -> bool:
     return not any(item in {"odata.metadata=full", "ieee754compatible=true"} for item in parameters)
 
 
+@lru_cache(maxsize=256)
+def _other_body(value: str) -> bool:
+    kind, *parameters = (item.strip().lower() for item in value.split(";"))
+    if kind == "application/json":
+        return "ieee754compatible=true" in parameters
+    # curl, and clients without a body, send these; the body is read as JSON then.
+    return kind not in {"multipart/mixed", "application/http", "application/x-www-form-urlencoded", "text/plain", ""}
+
+
 _BYPASS = "no effect: there are no plug-ins or flows to pass by"
 
 # Header -> the decision, and when it is refused (never, for what is built or has no effect).
@@ -49,7 +59,7 @@ HEADERS: dict[str, tuple[str, Check | None]] = {
     "callerobjectid": ("built", None),
     "mscrmcallerid": ("built", None),
     "consistency": ("no effect: metadata is never old here", None),
-    "content-type": ("refused: a body is JSON, or a batch", lambda value: not _json_or_batch(value)),
+    "content-type": ("refused: a body is JSON, or a batch", _other_body),
     "if-match": ("built on one record; refused elsewhere", None),
     "if-none-match": ("built on one record; refused elsewhere", None),
     "odata-version": ("refused: the service speaks 4.0", _not_version_4),
@@ -87,14 +97,6 @@ PREFERENCES: dict[str, tuple[str, frozenset[str]]] = {
     "odata.allow-entityreferences": ("refused: references are answered where they are asked for", frozenset()),
 }
 _OURS = ("mscrm", "odata-")
-
-
-def _json_or_batch(value: str) -> bool:
-    kind, *parameters = (item.strip().lower() for item in value.split(";"))
-    if kind == "application/json":
-        return "ieee754compatible=true" not in parameters
-    # curl, and clients without a body, send these; the body is read as JSON then.
-    return kind in {"multipart/mixed", "application/http", "application/x-www-form-urlencoded", "text/plain", ""}
 
 
 def admit(request: Request, *, body: bool = True) -> None:

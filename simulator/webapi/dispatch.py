@@ -25,14 +25,17 @@ def handle(organization: Organization, call: Call, request: Request, canned: Mes
 
     `canned` are messages whose answers somebody wrote.
     """
+    before = organization.read_as(call)
     try:
         admit(request)
-        with organization.operation(call):
+        with organization.atomic():
             return route(organization, call, request, canned)
     except errors.Refusal as why:
         refusal = why
     except RecursionError:
         refusal = errors.bad_query("The query specified in the URI nests too deep.")
+    finally:
+        organization.read_as(before)
     if request.method in WRITES:
         organization.refused(call, request.method.lower(), request.place, refusal)
     return refuse(refusal, request.prefer)
@@ -66,6 +69,6 @@ def _table(organization: Organization, name: str, arguments: str | None = None) 
     table = organization.schema.by_set.get(name)
     if table is None:
         if arguments is not None and ("=" in arguments or not arguments):
-            raise errors.no_such_message(f"the function '{name}'")
+            raise errors.no_message(f"the function '{name}'")
         raise errors.no_such_segment(name)
     return table

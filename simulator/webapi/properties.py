@@ -67,7 +67,7 @@ def handle(organization: Organization, call: Call, request: Request, target: Tar
     if place.name in table.by_wire and place.key is None:
         return _column(place, table.by_wire[place.name])
     if place.name.startswith("Microsoft.Dynamics.CRM."):
-        raise errors.no_such_message(f"the message '{place.name}' of '{table.logical_name}'")
+        raise errors.no_message(f"the message '{place.name}' of '{table.logical_name}'")
     return _collection(place)
 
 

@@ -1,5 +1,7 @@
 """Rows over HTTP: one record, and whole sets."""
 
+from dataclasses import replace
+
 from simulator import errors
 from simulator.crm import Call, Organization, Preconditions, keys, write
 from simulator.crm.call import names_version
@@ -78,6 +80,8 @@ def _patch(
 ) -> Reply:
     table, key, conditions = target
     options = read_options(request, "PATCH")
+    if options.expand:
+        options = replace(options, expand=())  # documented: an update takes $expand and does not heed it
     record_id, created = write.patch(organization, call, table, key, request.json(table.entity_set), conditions)
     if request.prefer.get("return") == "representation":
         return representation(organization, call, request, (table, record_id, options), created=created)

@@ -198,12 +198,16 @@ class Patience:
         """The CRM will not have it. `AskAPerson` if that is the plan's own trouble."""
         if self._credits.take(refusal.about, now):
             return AskAPerson()
-        if session_id not in self._held and len(self._held) >= _EVENTS:
-            del self._held[next(iter(self._held))]
-        self._held[session_id] = (refusal.reason, now + 2 * self._limits.longest_absence)
+        self.hold(session_id, refusal.reason, now)
         verdict = self.failed(session_id, now, replays=replays)
         self._refused = self._refused or self._outage
         return verdict
+
+    def hold(self, session_id: str, reason: str, now: float) -> None:
+        """Count the plan among those that wait for a person to put the installation right."""
+        if session_id not in self._held and len(self._held) >= _EVENTS:
+            del self._held[next(iter(self._held))]
+        self._held[session_id] = (reason, now + 2 * self._limits.longest_absence)
 
     def failed(
         self,

@@ -31,6 +31,8 @@ from schemas.records import BlockReason, PlannedStep, PlannedWriteback, ResultSt
 HANDFUL = 3
 """How many plans may be blocked for one thing while no plan that needs it lands."""
 _REMEMBERED = 1000
+UNVERIFIABLE = "unverifiable"
+"""The reason to hold a plan whose metadata or owners the application user is not allowed to read."""
 
 Names = frozenset[str]
 """Operations, tables, columns, option values, owners. A landing proves every name of its plan."""

@@ -270,4 +270,5 @@ def test_a_planner_refuses_topics_whose_partitions_were_raised_before_anything_i
     planner.start(None)
     assert planner.wait() == 78
     (line,) = planner.events(event="planner.misconfigured")
-    assert "has 6 partitions, and its plans were placed when it had 3" in line["problem"]
+    assert "have 6 partitions, and the plans on" in line["problem"]
+    assert "were placed by 3" in line["problem"]

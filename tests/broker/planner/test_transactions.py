@@ -81,7 +81,7 @@ def test_P1_recovery_waits_for_plans_in_open_transactions_and_takes_only_committ
     open_one = in_a_transaction(kafka, topic, dict.fromkeys(values))  # tombstones
     settings = {} if store == "memory" else {"PLANNER_PIN_STORE": f"rocksdb://{tmp_path}/pins"}
     second = start_planner(prefix, "second", until=None, **settings)
-    second.wait_for(lambda: pins_of(second) == 6, what="it has read what stands before the transaction")
+    second.wait_for(lambda: pins_of(second) == 6, what="it has read what stands before it", seconds=120)
     assert not second.has_written('"planner.ready"')
     open_one.commit_transaction(30) if ends == "committed" else open_one.abort_transaction(30)
     second.wait_for(lambda: second.has_written('"planner.ready"'), what="it has recovered")

@@ -20,7 +20,11 @@ from tests.processes import Service
 
 MISCONFIGURED = 78
 SERVICES = ["planner", "writer", "dry run"]
-DRY = {"WRITER_WRITE": "false"}
+MODES = {
+    "planner": {},
+    "writer": {"WRITER_TRANSACTIONS": "true"},  # as by default; the kit has them off for the embedded broker
+    "dry run": {"WRITER_WRITE": "false", "WRITER_TRANSACTIONS": "true"},
+}
 
 
 def rights_of(service: str, prefix: str) -> tuple[Right, ...]:
@@ -54,7 +58,7 @@ def test_with_exactly_the_rights_of_the_table_a_service_works_and_works_again_af
     kafka: RealKafka, simulator: RunningSimulator, run: Start, prefix: str, tmp_path: Path, service: str
 ) -> None:
     user = new_user(kafka, tmp_path, rights_of(service, prefix))
-    process: Service = run(kind_of(service), prefix, user, **(DRY if service == "dry run" else {}))
+    process: Service = run(kind_of(service), prefix, user, **MODES[service])
     for round_ in range(2):
         started(process, kind_of(service))
         works(kafka, simulator, service, prefix, round_)
@@ -72,7 +76,7 @@ def test_each_right_that_is_taken_away_is_named_with_the_command_that_grants_it(
         Topic(kafka.bootstrap, PARTITIONS, prefix).publish(Desk(simulator).plan(seed_item(simulator)))
     for right in rights:
         user.revoke(right)
-        code, errors = refusal(run(kind_of(service), prefix, user, **(DRY if service == "dry run" else {})))
+        code, errors = refusal(run(kind_of(service), prefix, user, **MODES[service]))
         assert code == MISCONFIGURED
         named = [line["problem"] for line in errors if line["event"] == f"{kind_of(service)}.misconfigured"]
         assert len(named) == 1, errors

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -15,6 +16,8 @@ A1, A2 = tenant.ACCOUNTS[:2]
 CRM = "Microsoft.Dynamics.CRM."
 MEMBERS = f"teams({tenant.TEAM})/teammembership_association"
 USER = f"systemusers({tenant.PERSON})"
+HUSH = "<filter><condition attribute='new_secret' operator='eq' value='hush'/></filter>"
+LINK = "<link-entity name='contact' from='contactid' to='primarycontactid'/>"
 
 
 def label(text):
@@ -117,6 +120,13 @@ class TestCollections:
         )
         assert [task["subject"] for task in answer.json()["Account_Tasks"]] == ["joins"]
 
+    def test_an_update_does_not_heed_expand_as_documented_and_a_create_does(self, client):
+        url, prefer = f"accounts({RECORD})?$select=name&$expand=primarycontactid", {"Prefer": "return=representation"}
+        body = {"name": "x", "primarycontactid@odata.bind": f"/contacts({tenant.CONTACT})"}
+        assert "primarycontactid" not in client.patch(url, json=body, headers=prefer).json()
+        made = client.post("accounts?$select=name&$expand=primarycontactid", json=body, headers=prefer).json()
+        assert made["primarycontactid"]["fullname"] == "Kim Contact"
+
     @pytest.mark.parametrize("value", [[5], [f"/contacts({tenant.CONTACT})"], [f"/tasks({ABSENT})"]])
     def test_what_cannot_be_bound_is_refused_and_nothing_is_made(self, client, simulator, value):
         before = len(simulator.rows("accounts"))
@@ -168,7 +178,7 @@ class TestParties:
 
 
 class TestJoinsAndWhoReads:
-    SECRET = {
+    SECRET: ClassVar = {
         "table": "new_case", "set": "new_cases", "id": "new_caseid", "name": "new_name", "custom": True,
         "columns": {"new_name": {"type": "string"}, "new_secret": {"type": "string", "secured": True}},
     }  # fmt: skip
@@ -176,8 +186,7 @@ class TestJoinsAndWhoReads:
     @pytest.mark.parametrize(
         "query",
         [
-            "fetchXml=<fetch><entity name='new_case'><filter>"
-            "<condition attribute='new_secret' operator='eq' value='hush'/></filter></entity></fetch>",
+            f"fetchXml=<fetch><entity name='new_case'>{HUSH}</entity></fetch>",
             "fetchXml=<fetch><entity name='new_case'><order attribute='new_secret'/></entity></fetch>",
             "sql=SELECT new_name FROM new_case WHERE new_secret = 'hush'",
             "sql=SELECT new_secret FROM new_case",
@@ -201,8 +210,7 @@ class TestJoinsAndWhoReads:
             "accounts?$filter=contact_customer_accounts/any()",
             "accounts?$filter=primarycontactid/fullname eq 'x'",
             f"accounts({A1})/contact_customer_accounts",
-            "accounts?fetchXml=<fetch><entity name='account'>"
-            "<link-entity name='contact' from='contactid' to='primarycontactid'/></entity></fetch>",
+            f"accounts?fetchXml=<fetch><entity name='account'>{LINK}</entity></fetch>",
             "accounts?sql=SELECT a.name FROM account a JOIN contact c ON c.parentcustomerid = a.accountid",
         ],
     )
@@ -244,7 +252,7 @@ class TestJoinsAndWhoReads:
 
 
 class TestTablesMadeOverTheWebApi:
-    BODY = {
+    BODY: ClassVar = {
         "@odata.type": f"{CRM}EntityMetadata", "SchemaName": "new_BankAccount", "DisplayName": label("Bank Account"),
         "OwnershipType": "UserOwned",
         "Attributes": [

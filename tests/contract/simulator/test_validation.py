@@ -150,6 +150,11 @@ def test_annotations_other_than_binds_are_ignored(client):
     assert write(client, "tasks", body).status_code == 204
 
 
+@pytest.mark.parametrize("kind", ["Microsoft.Dynamics.CRM.account", "#Microsoft.Dynamics.CRM.phonecall", 5, "x"])
+def test_a_row_that_says_it_is_of_another_table_is_refused(client, kind):
+    assert error_of(write(client, "tasks", {"@odata.type": kind, "subject": "x"})) == (400, "0x80048d19")
+
+
 @pytest.mark.parametrize("name", ["createdon", "modifiedon", "versionnumber", "activitytypecode", "isregularactivity"])
 def test_what_the_service_keeps_itself_is_ignored_in_a_create(client, name):
     values = {"createdon": "2001-01-01T00:00:00Z", "modifiedon": "2001-01-01T00:00:00Z", "versionnumber": 1}

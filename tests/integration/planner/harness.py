@@ -93,8 +93,7 @@ def read(bootstrap: str, topic: str) -> list[Message]:
 
 
 def published(bootstrap: str, topic: str = "planned-writebacks") -> int:
-    """How many offsets the topic has given out, without reading it: its records, and on a real broker the marks of
-    transactions."""
+    """How many offsets the topic has given out, without reading it: its records, and the marks of transactions."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "watermarks"})
     try:
         partitions = consumer.list_topics(topic, timeout=HANGS_AFTER_S).topics[topic].partitions

@@ -50,6 +50,8 @@ def test_B2_a_planner_stops_while_the_broker_is_away_with_0_and_without_a_traceb
 def test_a_broker_that_dies_while_the_planner_follows_the_topic_ends_nothing(embedded_kafka, planning):
     embedded_kafka.broker_down()
     planning.wait_for(lambda: misses_the_broker(planning), what="it has noticed")
+    librdkafka = [each for each in planning.events() if each["logger"] == "planner.librdkafka"]
+    assert len({each["event"] for each in librdkafka}) == len(librdkafka) < 6, "one line per state"
     embedded_kafka.broker_up()
     publish(embedded_kafka.bootstrap, more := outcomes(20, start=20))
     planning.wait_for(lambda: not lost(embedded_kafka.bootstrap, more), what="it plans again", seconds=60)

@@ -15,7 +15,7 @@ from schemas.records import Warning as Notice
 from tests.factories import an_id, make_baseline, make_outcome
 from tests.unit.planner.test_batch import a_desk, incoming
 from tests.unit.planner.test_planning import EXPECTED, outcome_of, planned, step, update_of
-from tests.unit.planner.test_service import FakePublisher, a_service
+from tests.unit.planner.test_service import MEMBER, FakePublisher, a_service
 
 
 @pytest.mark.parametrize("disposition", EXPECTED)
@@ -54,9 +54,9 @@ def test_fault_06_what_is_to_be_written_is_saved_before_anything_counts_as_done(
     service, _ = a_service(pins=pins, publisher=publisher)
     batch = [incoming(outcome_of("no_answer"))]
     with pytest.raises(NotPublished):
-        asyncio.run(service.handle(batch))
+        asyncio.run(service.handle(batch, MEMBER))
     publisher.error = None
-    asyncio.run(service.handle(batch))
+    asyncio.run(service.handle(batch, MEMBER))
     assert [each.key for each in publisher.published] == [b"sess-000001"]
     assert pins.digest(0, "sess-000001")
 
@@ -65,13 +65,13 @@ def test_fault_06_an_outcome_is_not_done_before_its_plan_is_acknowledged():
     async def run():
         acknowledged, publisher = asyncio.Event(), FakePublisher()
 
-        async def publish(records):
+        async def publish(records, progress=None):
             await acknowledged.wait()
-            return await FakePublisher.publish(publisher, records)
+            return await FakePublisher.publish(publisher, records, progress)
 
         publisher.publish = publish
         service, _ = a_service(publisher=publisher)
-        handling = asyncio.ensure_future(service.handle([incoming(outcome_of("no_answer"))]))
+        handling = asyncio.ensure_future(service.handle([incoming(outcome_of("no_answer"))], MEMBER))
         for _ in range(20):
             await asyncio.sleep(0)
         assert not handling.done()

@@ -331,6 +331,11 @@ def test_P7_something_that_only_claims_to_be_a_verified_address_is_redacted():
     )
 
 
+def test_a_callback_that_lies_before_the_call_is_warned_about():
+    found = planned(outcome_of("call_back_later", callback_at=NOON - timedelta(hours=2)))
+    assert [each.code for each in found.warnings] == ["callback_in_the_past"]
+
+
 def test_a_review_task_names_the_reason_and_goes_to_the_review_owner():
     task = step(planned(outcome_of("needs_human_review")), Operation.CREATE_TASK)
     assert task.attributes["description"] == "Review reason: legal_request."

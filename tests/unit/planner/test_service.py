@@ -138,7 +138,9 @@ def test_every_rejected_opt_out_moves_a_counter_of_its_own_that_stands_at_0_befo
     assert registry.get_sample_value("planner_rejected_opt_outs_total") == 0
     lost = make_outcome(opt_out=True, summary="x" * 20_001)
     late = make_outcome(session_id="late", opt_out=True)
-    asyncio.run(service.handle([incoming(make_outcome(session_id="late")), incoming(lost, 1), incoming(late, 2)]))
+    asyncio.run(
+        service.handle([incoming(make_outcome(session_id="late")), incoming(lost, 1), incoming(late, 2)], MEMBER)
+    )
     assert registry.get_sample_value("planner_rejected_opt_outs_total") == 2
     told = capsys.readouterr().out
     assert told.count("outcome.opt_out_rejected") == 2
@@ -148,7 +150,7 @@ def test_every_rejected_opt_out_moves_a_counter_of_its_own_that_stands_at_0_befo
 def test_an_opt_out_whose_plan_is_too_large_is_told_too():
     publisher = FakePublisher(room=100)
     service, registry = a_service(publisher=publisher)
-    asyncio.run(service.handle([incoming(make_outcome(opt_out=True))]))
+    asyncio.run(service.handle([incoming(make_outcome(opt_out=True))], MEMBER))
     assert registry.get_sample_value("planner_rejected_opt_outs_total") == 1
     assert last(publisher.published[0].headers, OPT_OUT) == b"true"
 
@@ -156,7 +158,7 @@ def test_an_opt_out_whose_plan_is_too_large_is_told_too():
 def test_outcomes_that_are_misplaced_and_planned_are_counted_and_told_once(capsys):
     service, registry = a_service()
     for number in range(3):
-        asyncio.run(service.handle([incoming(make_outcome(session_id=f"s{number}"), partition=3)]))
+        asyncio.run(service.handle([incoming(make_outcome(session_id=f"s{number}"), partition=3)], MEMBER))
     assert registry.get_sample_value("planner_misplaced_total") == 3
     assert capsys.readouterr().out.count("outcome.misplaced") == 1
 

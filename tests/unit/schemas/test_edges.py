@@ -17,7 +17,7 @@ from pydantic import SecretStr, ValidationError
 
 from ops.embedded_broker import EmbeddedBroker
 from schemas.broker import BrokerUnavailable, BrokerView, UnfitTopics
-from schemas.codec import UnknownSchema, known_schemas
+from schemas.codec import UnknownSchema, known_schemas, single_object
 from schemas.connection import BrokerSettings, RegistrySettings, Sasl
 from schemas.records import CallOutcome
 from schemas.registry import Registry, RegistryUnavailable, SchemaRefused, codec
@@ -90,10 +90,17 @@ OUTCOME = known_schemas("call_outcome").text
 
 
 def test_P6_a_schema_id_that_the_registry_itself_does_not_know_is_unknown() -> None:
-    with answering((200, {"id": 1}), UNKNOWN_ID, (200, {"schema": OUTCOME})) as url:
+    with answering((200, {"id": 1}), UNKNOWN_ID, (200, {"schema": OUTCOME}), UNKNOWN_ID) as url:
         ours = codec(CallOutcome, "call-outcomes", RegistrySettings(url=url))
         with pytest.raises(UnknownSchema, match="schema id 7, which the registry does not know"):
             ours.decode(frame(SchemaId(7), b""))
+
+
+def test_a_registry_that_is_restored_while_it_is_asked_makes_no_schema_unknown() -> None:
+    with answering((200, {"id": 1}), UNKNOWN_ID, (200, {"schema": OUTCOME})) as url:
+        ours = codec(CallOutcome, "call-outcomes", RegistrySettings(url=url))
+        body = single_object(CallOutcome).encode(make_outcome())[10:]
+        assert ours.decode(frame(SchemaId(7), body)) == make_outcome()
 
 
 @pytest.mark.parametrize(

@@ -20,22 +20,27 @@ def failing() -> Verdict:
     raise RuntimeError("hunter2")
 
 
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
+def serving(within_s: float) -> Iterator[Endpoint]:
     registry = CollectorRegistry()
     Counter("things", "Things.", registry=registry)
     served = Endpoint(
-        host="127.0.0.1",
-        port=0,
-        registry=registry,
-        live=lambda: Verdict(ok=True),
-        ready=failing,
-        within_s=1.0,
-        clients=8,
+        host="127.0.0.1", port=0, registry=registry, live=lambda: Verdict(ok=True), ready=failing,
+        within_s=within_s, clients=8,
     )  # fmt: skip
     served.start()
     yield served
     served.stop()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    yield from serving(1.0)
+
+
+@pytest.fixture
+def patient() -> Iterator[Endpoint]:
+    """Gives each client more time than any test has."""
+    yield from serving(3600.0)
 
 
 def get(endpoint: Endpoint, path: str) -> tuple[int, str]:
@@ -55,7 +60,14 @@ def connect(endpoint: Endpoint) -> Iterator[Connect]:
         yield lambda: closing.enter_context(socket.create_connection(("127.0.0.1", endpoint.port), timeout=60))
 
 
-def test_silent_clients_hold_up_nobody_and_are_sent_away(endpoint: Endpoint, connect: Connect) -> None:
+def test_silent_clients_hold_up_nobody(patient: Endpoint) -> None:
+    with contextlib.ExitStack() as closing:
+        for _ in range(4):
+            closing.enter_context(socket.create_connection(("127.0.0.1", patient.port)))
+        assert get(patient, "/live")[0] == 200
+
+
+def test_silent_clients_are_sent_away_when_their_time_is_over(endpoint: Endpoint, connect: Connect) -> None:
     silent = [connect() for _ in range(4)]
     assert get(endpoint, "/live")[0] == 200
     assert "things_total" in get(endpoint, "/metrics")[1]

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 
+from schemas.connection import BrokerSettings
 from schemas.environment import Misconfigured
 from schemas.rights import writer_rights
 from schemas.topics import Topics
 from tests.unit.writer.workbench import make_record
 from writer.core.ledger import Commit
+from writer.errors import MustRestart
 from writer.kafka_producer import Outgoing
 from writer.kafka_transactions import Aborted, Committed, Ending, GivenUp, TransactionalProducer, ending_of
 
@@ -102,6 +104,12 @@ class Bench:
     def transact(self, records: int = 2) -> Committed | Aborted:
         out = [Outgoing("results", 0, b"k", b"v", [], about=make_record(n), settles=True) for n in range(records)]
         return self.producer.transact(out, POSITIONS, "generation 3")
+
+
+def test_librdkafka_takes_the_settings_of_a_transactional_producer() -> None:
+    settings = BrokerSettings.model_validate({"bootstrap_servers": "127.0.0.1:1"}).producer_config()
+    producer = TransactionalProducer(settings, "id", "plans", on_wait=lambda _: None)
+    assert isinstance(producer._connect(producer._config | {"log_level": 0}), Producer)
 
 
 WHOLE = ["begin", "produce", "produce", "offsets", "commit"]

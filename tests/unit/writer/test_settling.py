@@ -16,9 +16,11 @@ from schemas.records import Operation, PlannedWriteback, ResultStatus, StepOutco
 from tests.factories import an_id, make_plan, make_result
 from tests.unit.writer.workbench import FakeIndex, FakeOutbox, make_record
 from writer.backlog import Backlog
+from writer.core import results
 from writer.core.history import Settled
 from writer.core.lanes import WindowLimits
 from writer.core.patience import Patience, PatienceLimits
+from writer.core.refusals import HANDFUL
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
 from writer.emitter import AlreadySettled, Done, Later
 from writer.errors import MustRestart, RecordTooLarge
@@ -509,5 +511,64 @@ def test_W8_a_dry_run_says_of_a_session_that_settled_what_it_finds() -> None:
         bench.index.known["sess-1"] = Settled.LANDED
         bench.arrive(plan(1), look_back=True)
         assert bench.ready() == ["sess-1"]
+
+    run(scenario)
+
+
+def refused_plan(bench: Bench, number: int) -> tuple[Work, Done]:
+    work = bench.arrive(plan(number, lane=number))
+    denied = Judgement(Kind.PERMANENT, Meaning.NOT_ALLOWED, 403, "0x80040220", by_the_crm=True)
+    return work, Done(results.refused(bench.settling.telling(work), denied))
+
+
+def test_W6_what_every_plan_is_refused_for_is_said_once_and_the_plans_are_told_as_resume_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        refusals = [refused_plan(bench, number) for number in range(12)]
+        with capture_logs() as lines:
+            for work, done in refusals:
+                await bench.settling.act_on(work, done)
+            later = time.monotonic() + 60
+            monkeypatch.setattr(time, "monotonic", lambda: later)
+            await bench.settling.tell_overdue()
+        told = [line["event"] for line in lines]
+        assert told.count("plans.held") == 1
+        assert told.count("plan.blocked") == HANDFUL
+        statuses = [result.status for result in bench.outbox.results]
+        assert statuses.count(ResultStatus.BLOCKED) == HANDFUL
+        assert statuses.count(ResultStatus.RESUME_NEEDED) == 12 - HANDFUL
+        assert all("403" in str(result.message) for result in bench.outbox.results)
+        for work, _ in refusals:
+            if work.timer:
+                work.timer.cancel()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "judgement",
+    [Judgement(Kind.TRANSIENT, Meaning.TROUBLE, 503), Judgement(Kind.TRANSIENT, Meaning.SIGN_IN, 401)],
+)
+def test_W6_in_an_outage_resume_needed_names_the_last_reply_that_really_came(
+    judgement: Judgement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        works = [bench.arrive(plan(number, lane=number)) for number in range(6)]
+        for work in works:
+            await bench.settling.act_on(work, Later(judgement))
+        later = time.monotonic() + 60
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        await bench.settling.tell_overdue()
+        assert len(bench.outbox.results) == 6
+        for result in bench.outbox.results:
+            assert f"status {judgement.status}" in str(result.message)
+            assert result.last_reply is not None
+            assert result.last_reply.http_status == judgement.status
+        for work in works:
+            if work.timer:
+                work.timer.cancel()
 
     run(scenario)

@@ -333,7 +333,8 @@ def test_W7_in_text_columns_an_empty_text_is_null_in_what_is_sent_and_in_what_is
     assert verdict.plan.steps[2].attributes["medx_lasterror"] is None
     assert verdict.plan.baseline.columns["medx_notes"] is None
     assert verdict.plan.preceding[0].columns == {"medx_lasterror": None, "medx_priority": "/x(1)"}
-    assert conformed(verdict.plan, SNAPSHOT) == verdict.plan
+    assert conformed(verdict.plan, SNAPSHOT) is verdict.plan
+    assert normal(Column(ColumnType.ID), "") == ""
 
 
 @pytest.mark.parametrize("value", ["0001-01-01T00:00:00Z", "1752-12-31", "9999-12-31T23:59:59-14:00"])

@@ -345,3 +345,19 @@ def test_W1_a_lane_at_the_back_is_passed_when_what_lay_between_has_gone_to_the_b
     ledger.settle_together(0, [1], epoch)
 
     assert ledger.frontier(0) == 3
+
+
+def test_W1_a_commit_as_if_plans_were_settled_settles_nothing() -> None:
+    ledger = Ledger()
+    epoch = ledger.assign(0, 10)
+    for offset in (10, 11, 12):
+        ledger.arrived(0, offset)
+    (commit,) = ledger.commits({0: [10, 12]})
+
+    assert (commit.offset, remembered(commit.metadata, 11)) == (11, {12})
+    assert ledger.frontier(0) == 10, "nothing is settled before it is acknowledged"
+    assert ledger.commits(always=[0]) == [Commit(0, 10, "")], "what was committed stands, without news"
+    for offset in (10, 12):
+        ledger.settle(0, offset, epoch)
+    ledger.committed(commit)
+    assert ledger.commits() == []

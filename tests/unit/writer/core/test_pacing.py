@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.limits import Limits, Protection
-from writer.core.pacing import Budget, Climb, Pacer, ServiceLimits
+from writer.core.pacing import LEAST_PACE, WHOLE_AFTER, Budget, Climb, Pace, Pacer, ServiceLimits
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
 
 PROTECTED = Limits(requests=600, execution_seconds=120, window_seconds=30, concurrent=52)
@@ -366,3 +366,30 @@ def test_what_was_on_its_way_before_a_429_does_not_end_the_wait_for_the_probe() 
     pacer.replied(DONE, started=0.0, now=0.2)
 
     assert pacer.room(pacer.held_until) == 1
+
+
+def test_each_429_halves_the_pace_which_comes_back_over_some_windows() -> None:
+    pacer = Pacer(LIMITS)
+    pacer.sent(0.0)
+    pacer.replied(busy(1.0), started=0.0, now=0.0)
+    back = pacer.held_until
+    while pacer.ask(back) is None:  # what may go out at once
+        pacer.sent(back)
+        pacer.replied(DONE, started=back, now=back)
+    first = pacer.ask(back)
+    assert first is not None
+    pacer.sent(first)
+    pacer.replied(DONE, started=first, now=first)
+    second = pacer.ask(first)
+    assert second is not None
+    evenly = LIMITS.window / (LIMITS.requests * LIMITS.share)
+    assert second - first == pytest.approx(2 * evenly, rel=0.05)
+
+
+def test_the_pace_is_never_lowered_to_nothing_and_is_whole_after_some_windows() -> None:
+    pace = Pace(30.0)
+    for _ in range(20):
+        pace.lower(100.0)
+
+    assert pace.at(100.0) == LEAST_PACE
+    assert pace.at(100.0 + 30.0 * WHOLE_AFTER) == 1.0

@@ -14,7 +14,7 @@ from writer.core.emission import Observed
 from writer.core.gate import Gap
 from writer.core.history import Settled, settled_as
 from writer.core.reconcile import Conflict, Late, NoQueueItem
-from writer.core.replies import Judgement, Kind, Meaning, lost
+from writer.core.replies import Judgement, Kind, Meaning, Privilege, lost, never_sent, not_signed_in
 from writer.core.results import (
     Telling,
     at_maximum,
@@ -27,8 +27,10 @@ from writer.core.results import (
     no_queue_item,
     refused,
     resume_needed,
+    why_it_waits,
     would_be_blocked,
 )
+from writer.core.sign_in import SignInFault, SignInTrouble
 
 PLAN = replace(
     plan_for(1, 'W/"1"', task=True),
@@ -237,3 +239,42 @@ def test_W8_a_dry_run_tells_what_would_block_and_that_nothing_was_written() -> N
 
 def test_a_counter_at_its_maximum_is_a_warning_that_names_the_column() -> None:
     assert at_maximum("medx_attemptcount").field == "medx_attemptcount"
+
+
+@pytest.mark.parametrize(
+    ("judgement", "says"),
+    [
+        (Judgement(Kind.TRANSIENT, Meaning.SIGN_IN, 401), "application user"),
+        (not_signed_in(SignInFault(SignInTrouble.SECRET_EXPIRED, "AADSTS7000222")), "The client secret has expired."),
+        (
+            Judgement(Kind.PERMANENT, Meaning.NOT_ALLOWED, 403, privilege=Privilege("prvReadUser", "systemuser")),
+            "Give the application user the privilege prvReadUser on the table systemuser",
+        ),
+        (Judgement(Kind.PERMANENT, Meaning.NOT_ALLOWED, 403), "Give the application user the missing privilege"),
+        (Judgement(Kind.THROTTLED, Meaning.THROTTLED, 429), "asks the writer to wait"),
+        (Judgement(Kind.TRANSIENT, Meaning.TROUBLE, 503), "reports trouble of its own"),
+        (Judgement(Kind.TRANSIENT, Meaning.TOO_SLOW, 504), "reports trouble of its own"),
+        (never_sent(), "could not be reached"),
+        (never_sent("The certificate is unknown."), "The certificate is unknown."),
+        (lost(), "could not be reached"),
+        (Judgement(Kind.TRANSIENT, Meaning.SUSPECT, 418), "nothing certain"),
+    ],
+)
+def test_what_makes_a_plan_wait_is_named_with_the_last_reply_and_what_a_person_must_do(
+    judgement: Judgement, says: str
+) -> None:
+    said = why_it_waits(judgement)
+    result = resume_needed(TELLING, judgement)
+
+    assert says in said
+    assert f"status {judgement.status}" in said or (judgement.status is None and "no answer" in said)
+    assert said in str(result.message)
+    assert result.last_reply is not None
+    assert (result.last_reply.kind, result.last_reply.http_status) == (judgement.kind, judgement.status)
+
+
+def test_a_refusal_names_the_privilege_that_is_missing() -> None:
+    denied = Judgement(Kind.PERMANENT, Meaning.NOT_ALLOWED, 403, privilege=Privilege("prvCreateTask", "task"))
+
+    said = str(refused(TELLING, denied).message)
+    assert "Give the application user the privilege prvCreateTask on the table task" in said
