@@ -18,9 +18,9 @@ from schemas.connection import ClientConfig
 from telemetry.librdkafka import client_log
 
 _WITHIN_S = 10.0
-LOST_AFTER_S = 20.0
-"""A question without answer or error by then never gets one: librdkafka may forget a question that was on its way when
-the connection broke. A new client asks from then on."""
+ANEW_AFTER_S = 15.0
+"""Without an answer for so long, a new client asks. Of a broker that was killed and started again, librdkafka asks with
+the leader epoch from before, is refused (FENCED_LEADER_EPOCH), and learns better only minutes later."""
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 Heard = Callable[[Mapping[int, int], float], None]
@@ -49,16 +49,16 @@ class LogEnds:
         self._topic = topic
         self._clock = clock
         self._asking: object | None = None
-        """The question that has no answer yet."""
-        self._began = 0.0
+        """The question that is under way."""
+        self._good_at = clock()
+        """When this client answered last, or was made."""
 
     def ask(self, partitions: Collection[int], heard: Heard) -> None:
+        if self._clock() - self._good_at >= ANEW_AFTER_S:
+            self._begin_anew()
         if self._asking is not None:
-            if self._clock() - self._began < LOST_AFTER_S:
-                return
-            self._admin = self._connect()
+            return
         self._asking = asking = object()
-        self._began = self._clock()
         asked_at = time.time()
         question = {TopicPartition(self._topic, partition): _LATEST for partition in partitions}
         answers = self._admin.list_offsets(
@@ -73,15 +73,20 @@ class LogEnds:
                 left[0] -= 1
                 if (end := _end(answer)) is not None:
                     ends[partition] = end
-                if left[0]:
+                if left[0] or self._asking is not asking:
                     return
-            if self._asking is asking:
                 self._asking = None
             if ends:
+                self._good_at = self._clock()
                 heard(ends, asked_at)
 
         for part, future in answers.items():
             future.add_done_callback(partial(answered, part.partition))
+
+    def _begin_anew(self) -> None:
+        old = [self._admin]
+        self._admin, self._asking, self._good_at = self._connect(), None, self._clock()
+        threading.Thread(target=old.clear, name="old-client", daemon=True).start()  # its end may take a while
 
 
 def _end(answer: Future[Any]) -> int | None:
