@@ -7,10 +7,11 @@ LOCKED := PIP_BUILD_CONSTRAINT=requirements/build.txt $(PIP) install --no-deps -
 EVERY_TEST := $(BIN)/python -m pytest -n auto --dist worksteal
 GATE := --cov --cov-report=term
 CALLS ?=
+MINUTES ?= 15
 ITEMS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets install into one environment
-.PHONY: help demo test check ci bench lock clean
+.PHONY: help demo test check ci bench soak lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -63,6 +64,9 @@ ci: $(VENV)/test.stamp ## check and test in one, so that no test runs twice
 
 bench: $(VENV)/test.stamp ## the figures beside what a user would pick instead; JSON in bench/out/
 	@$(BIN)/python -m bench
+
+soak: $(VENV)/test.stamp ## a quarter of an hour on a real Kafka with ACLs, every failure in turn; MINUTES=3 to try
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 lock: $(VENV)/test.stamp ## pin every dependency again, newest versions
 	@sh requirements/lock.sh

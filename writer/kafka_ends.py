@@ -18,6 +18,9 @@ from schemas.connection import ClientConfig
 from telemetry.librdkafka import client_log
 
 _WITHIN_S = 10.0
+ANEW_AFTER_S = 15.0
+"""Without an answer for so long, a new client asks. Of a broker that was killed and started again, librdkafka asks with
+the leader epoch from before, is refused (FENCED_LEADER_EPOCH), and learns better only minutes later."""
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 Heard = Callable[[Mapping[int, int], float], None]
@@ -34,16 +37,28 @@ class LogEnds:
     """Of the records that count: those of open transactions do not yet."""
 
     def __init__(
-        self, config: ClientConfig, topic: str, *, connect: Callable[[ClientConfig], Any] | None = None
+        self,
+        config: ClientConfig,
+        topic: str,
+        *,
+        connect: Callable[[ClientConfig], Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._admin = (connect or _admin)(config)
+        self._connect = partial(connect or _admin, config)
+        self._admin = self._connect()
         self._topic = topic
-        self._asking = threading.Event()
+        self._clock = clock
+        self._asking: object | None = None
+        """The question that is under way."""
+        self._good_at = clock()
+        """When this client answered last, or was made."""
 
     def ask(self, partitions: Collection[int], heard: Heard) -> None:
-        if self._asking.is_set():
+        if self._clock() - self._good_at >= ANEW_AFTER_S:
+            self._begin_anew()
+        if self._asking is not None:
             return
-        self._asking.set()
+        self._asking = asking = object()
         asked_at = time.time()
         question = {TopicPartition(self._topic, partition): _LATEST for partition in partitions}
         answers = self._admin.list_offsets(
@@ -58,14 +73,20 @@ class LogEnds:
                 left[0] -= 1
                 if (end := _end(answer)) is not None:
                     ends[partition] = end
-                if left[0]:
+                if left[0] or self._asking is not asking:
                     return
-            self._asking.clear()
+                self._asking = None
             if ends:
+                self._good_at = self._clock()
                 heard(ends, asked_at)
 
         for part, future in answers.items():
             future.add_done_callback(partial(answered, part.partition))
+
+    def _begin_anew(self) -> None:
+        old = [self._admin]
+        self._admin, self._asking, self._good_at = self._connect(), None, self._clock()
+        threading.Thread(target=old.clear, name="old-client", daemon=True).start()  # its end may take a while
 
 
 def _end(answer: Future[Any]) -> int | None:

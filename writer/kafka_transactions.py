@@ -13,6 +13,7 @@ What an error leads to (`ending_of`):
 | the offset's note is too long for this broker | aborted and sent again without notes, from then on |
 | a record is too large | aborted; that record's sender hears of it, the others are sent again |
 | the producer was fenced, or its transaction timed out, while the process slept | a new producer, and sent again |
+| a call does not return, long after the broker has ended the transaction | a new producer, and sent again |
 | a right is missing | Misconfigured, which names it with the command that grants it |
 | transactions are not supported, anything else | MustRestart, which names it |
 
@@ -22,8 +23,11 @@ twice is a duplicate of the same result.
 
 from __future__ import annotations
 
+import math
+import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, cast
@@ -46,6 +50,10 @@ NOTE_TOO_LONG = "OFFSET_METADATA_TOO_LARGE"
 _CALL_S = 1.0
 """How long one call may take before it is made again, and before a stop is noticed."""
 _INIT_S = 5.0
+HANGS_AFTER_S = TIMEOUT_MS / 1000 + 5
+"""librdkafka does not keep to the time limit of `send_offsets_to_transaction` when the group's coordinator goes away at
+that moment: the call returns when another broker's state changes, or never. By then the broker has ended the
+transaction, so nothing is given up."""
 
 
 class Ending(Enum):
@@ -132,7 +140,9 @@ class TransactionalProducer:
         *,
         on_wait: Callable[[str], None],
         connect: Callable[[ClientConfig], Producer] | None = None,
+        hangs_after_s: float = HANGS_AFTER_S,
     ) -> None:
+        self._hangs_after_s = hangs_after_s
         self._config: ClientConfig = {
             **config,
             "transactional.id": transactional_id,
@@ -164,7 +174,7 @@ class TransactionalProducer:
             producer.begin_transaction()
             try:
                 self._send(producer, records, reports)
-                self._again(lambda: producer.send_offsets_to_transaction(offsets, group, _CALL_S))
+                self._again(self._returning(lambda: producer.send_offsets_to_transaction(offsets, group, _CALL_S)))
                 self._again(lambda: producer.commit_transaction(_CALL_S))
             except _Failed as failure:
                 if failure.ending is not Ending.ABORT:
@@ -254,6 +264,22 @@ class TransactionalProducer:
             else:
                 return
 
+    def _returning(self, call: Callable[[], None]) -> Callable[[], None]:
+        """The same call, given up if it hangs. It then keeps a thread and the old producer, which nobody uses."""
+
+        def bounded() -> None:
+            ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+            threading.Thread(target=_into, args=(ended, call), name="transaction-call", daemon=True).start()
+            for _ in range(math.ceil(self._hangs_after_s / _CALL_S)):
+                with suppress(queue.Empty):
+                    if (failure := ended.get(timeout=min(_CALL_S, self._hangs_after_s))) is not None:
+                        raise failure
+                    return
+                self._wait("_TIMED_OUT")
+            raise _Failed(KafkaError(KafkaError._TIMED_OUT), Ending.RENEW)  # noqa: SLF001  its public name
+
+        return bounded
+
     def _wait(self, code: str) -> None:
         if self._stopping.is_set():
             raise GivenUp
@@ -271,6 +297,15 @@ class TransactionalProducer:
                 producer.abort_transaction(_CALL_S)
             except KafkaException:
                 return  # nothing is open, or the broker is away
+
+
+def _into(ended: queue.SimpleQueue[BaseException | None], call: Callable[[], None]) -> None:
+    try:
+        call()
+    except BaseException as failure:  # noqa: BLE001  raised again in the thread that waits
+        ended.put(failure)
+    else:
+        ended.put(None)
 
 
 class _Nowhere:

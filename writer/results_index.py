@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from logging import Logger
 from typing import Protocol, cast
@@ -124,8 +125,12 @@ class _Loading:
     """A partition whose results are being read, and what this writer has published in it meanwhile."""
 
     def __init__(self) -> None:
-        self.index = PartitionIndex()
         self.published: list[News] = []
+
+    @cached_property
+    def index(self) -> PartitionIndex:
+        """Opened by `_load`, which closes it as well: what is never read opens nothing."""
+        return PartitionIndex()
 
     def begin_anew(self) -> None:
         """What was read before trouble came is read again; a session that was retired in between must not stay."""
@@ -171,10 +176,13 @@ class ResultsIndex:
             loading.published.append(news)
 
     async def run(self) -> None:
-        """Raises MustRestart, in a group, if the broker refuses."""
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                tasks.create_task(self._load(await self._to_read.get()))
+        """Raises MustRestart, in a group, if the broker refuses. Nothing is known or open when it has ended."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    tasks.create_task(self._load(await self._to_read.get()))
+        finally:
+            self.dropped(tuple(self._ready))
 
     async def _load(self, mine: Mapping[int, _Loading]) -> None:
         """Returns when all were read, or are not ours any more. Waits for a broker and a registry that are away."""

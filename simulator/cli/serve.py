@@ -1,6 +1,7 @@
 """`serve`: settings from options, ports to a file, until SIGTERM or SIGINT."""
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -157,6 +158,9 @@ async def _serve(settings: Settings, port_file: Path | None, info_file: Path | N
             _write(info_file, json.dumps(endpoints.to_dict()))
         if port_file is not None:
             _write(port_file, endpoints.base_url)
+        # What is there now stays: the collector need not look at it, however much it is.
+        gc.collect()
+        gc.freeze()
         await stop.wait()
 
 

@@ -28,14 +28,36 @@ class Wanted:
 def read(organization: Organization, call: Call, table: Table, body: dict[str, Any], *, creating: bool) -> Wanted:
     """Raises the first refusal the service would give: unknown property, wrong type, beyond limits, dangling bind."""
     wanted = Wanted()
+    plain, binds = _sorted(organization, wanted, table, body, creating=creating)
+    # Most bodies bind nothing to a collection, and most tables secure nothing: neither is gone through then.
+    many = [bind for bind in binds if isinstance(bind[1], list)]
+    declared = [(name, _bind_target(table, name), value) for name, value in binds if not isinstance(value, list)]
+    collections = [(_collection(organization, table, name, creating=creating), value) for name, value in many]
+    if table.secured:
+        touched = [column for column, _ in plain] + [lookups[0][0] for _, lookups, _ in declared]
+        _check_security(organization, call, table, touched, wanted, creating=creating)
+    _check_values(table, wanted, plain)
+    for name, lookups, value in declared:
+        _bind(organization, call, wanted, table, (name, lookups, value))
+    for collection, value in collections:
+        _bind_members(organization, call, wanted, table, (collection, value))
+    if organization.switches.application_required == "refuse":
+        _check_required(table, wanted, creating=creating)
+    return wanted
+
+
+def _sorted(
+    organization: Organization, wanted: Wanted, table: Table, body: dict[str, Any], *, creating: bool
+) -> tuple[list[tuple[Column, Any]], list[tuple[str, Any]]]:
+    """Plain columns with their converted values, and what is bound; navigation properties go into `wanted`."""
     plain: list[tuple[Column, Any]] = []
     binds: list[tuple[str, Any]] = []
-    columns = table.by_wire
+    columns, switches = table.by_wire, organization.switches
     _check_type(table, body)
     for name, value in body.items():
         column = columns.get(name)
         if column is not None and column.kind not in LOOKUPS:
-            converted = literals.convert(table, column, value, organization.switches)
+            converted = literals.convert(table, column, value, switches)
             if _settable(organization, table, column, creating=creating):
                 plain.append((column, converted))
         elif "@" in name:
@@ -49,19 +71,7 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
             )
         else:
             _navigation(organization, wanted, table, (name, value), creating=creating)
-    many = [bind for bind in binds if isinstance(bind[1], list)]
-    declared = [(name, _bind_target(table, name), value) for name, value in binds if not isinstance(value, list)]
-    collections = [(_collection(organization, table, name, creating=creating), value) for name, value in many]
-    touched = [column for column, _ in plain] + [lookups[0][0] for _, lookups, _ in declared]
-    _check_security(organization, call, table, touched, wanted, creating=creating)
-    _check_values(table, wanted, plain)
-    for name, lookups, value in declared:
-        _bind(organization, call, wanted, table, (name, lookups, value))
-    for collection, value in collections:
-        _bind_members(organization, call, wanted, table, (collection, value))
-    if organization.switches.application_required == "refuse":
-        _check_required(table, wanted, creating=creating)
-    return wanted
+    return plain, binds
 
 
 def _check_type(table: Table, body: dict[str, Any]) -> None:
@@ -81,8 +91,6 @@ def _check_security(
     organization: Organization, call: Call, table: Table, touched: list[Column], wanted: Wanted, *, creating: bool
 ) -> None:
     """Raises the 403 of a secured column among those that the body touches, whichever way."""
-    if not table.secured:
-        return
     columns = [*touched, *(table.by_wire[wire] for wire in wanted.values), *(column for column, _, _ in wanted.parents)]
     verb = "create" if creating else "update"
     if not all(organization.may(call, verb, table, column) for column in columns):

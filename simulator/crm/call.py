@@ -1,7 +1,7 @@
 """Who asks, and under which conditions."""
 
 from dataclasses import dataclass, field
-from typing import Self
+from functools import lru_cache
 
 APPLICATION = "application"
 PERSON = "person"
@@ -35,9 +35,10 @@ class Preconditions:
     if_match: str | None = None
     if_none_match: str | None = None
 
-    @classmethod
-    def of(cls, if_match: str | None, if_none_match: str | None) -> Self:
-        return cls(_meant(if_match), _meant(if_none_match))
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def of(if_match: str | None, if_none_match: str | None) -> "Preconditions":
+        return Preconditions(_meant(if_match), _meant(if_none_match))
 
     @property
     def label(self) -> str:

@@ -104,10 +104,11 @@ class Column:
     lookups: tuple[Lookup, ...] = ()
     attribute_of: str | None = None
 
-    @property
-    def wire(self) -> str:
-        """The name under which the column is read: lookups show as `_name_value`."""
-        return f"_{self.name}_value" if self.kind in LOOKUPS else self.name
+    # The name under which the column is read: lookups show as `_name_value`.
+    wire: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wire", f"_{self.name}_value" if self.kind in LOOKUPS else self.name)
 
     @property
     def date_only(self) -> bool:

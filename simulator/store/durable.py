@@ -20,6 +20,8 @@ from simulator.store.memory import Change, Row, Snapshot, Values
 
 HELD = 100_000
 _AHEAD = 256
+_MOST_SHARED = 20_000
+_TIMES = frozenset({"createdon", "modifiedon"})
 _FORMAT = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS rows (place INTEGER PRIMARY KEY, logical_name TEXT, id TEXT, version INTEGER);
@@ -103,10 +105,14 @@ class _Shape:
         self.empty: Values = dict.fromkeys(names)
         self.filled = filled
         self.targets = targets
+        self.repeated = [name for name in filled if name in targets or name in _TIMES]
 
-    def values(self, body: str) -> Values:
+    def values(self, body: str, shared: dict[Any, Any]) -> Values:
+        """The row's values. What many rows have in common, users and times, is one object for all of them."""
         values = self.empty.copy()
         values.update(zip(self.filled, json.loads(body), strict=True))
+        for name in self.repeated:
+            values[name] = shared.setdefault(values[name], values[name])
         return values
 
 
@@ -140,6 +146,7 @@ class SqliteFile:
         self._most_held = most_held
         self._ahead: dict[int, tuple[int, str]] = {}
         self._fetched = 0
+        self._shared: dict[Any, Any] = {}
 
     def _check_format(self, path: Path) -> None:
         found = self._one("PRAGMA user_version")
@@ -192,7 +199,9 @@ class SqliteFile:
             found = self._ahead[place]
         self._fetched = place
         shape = self._shapes[found[0]]
-        return shape.values(found[1]), shape.targets
+        if len(self._shared) > _MOST_SHARED:
+            self._shared.clear()
+        return shape.values(found[1], self._shared), shape.targets
 
     def held(self, row: Stored) -> None:
         """A row's values came into memory; the oldest ones go when there are too many (S2)."""

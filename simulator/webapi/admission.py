@@ -101,16 +101,22 @@ _OURS = ("mscrm", "odata-")
 
 def admit(request: Request, *, body: bool = True) -> None:
     """Raises a refusal for the first header or preference that cannot be honoured. A batch reads its `body` itself."""
-    for name, value in request.headers.items():
+    _admit_headers(tuple(request.headers.items()), body=body and bool(request.body))
+    if "prefer" in request.headers:
+        preferences(request.prefer)
+
+
+@lru_cache(maxsize=4096)
+def _admit_headers(headers: tuple[tuple[str, str], ...], *, body: bool) -> None:
+    """Most requests have the very same headers, so what was admitted once is remembered; a refusal is not."""
+    for name, value in headers:
         known = HEADERS.get(name)
         if known is not None:
             decision, refuses = known
-            if refuses is not None and refuses(value) and (name != "content-type" or (body and request.body)):
+            if refuses is not None and refuses(value) and (name != "content-type" or body):
                 raise _refused(name, value, decision)
         elif name.startswith(_OURS):
             raise errors.not_built(f"the header '{name}'")
-    if "prefer" in request.headers:
-        preferences(request.prefer)
 
 
 def _refused(name: str, value: str, decision: str) -> errors.Refusal:

@@ -29,20 +29,16 @@ def handle(organization: Organization, call: Call, request: Request, canned: Mes
     try:
         admit(request)
         with organization.atomic():
-            return _route(organization, call, request, canned)
-    except errors.Refusal as refusal:
-        if request.method in WRITES:
-            organization.refused(call, request.method.lower(), request.place, refusal)
-        return refuse(refusal, request.prefer)
+            return route(organization, call, request, canned)
+    except errors.Refusal as why:
+        refusal = why
+    except RecursionError:
+        refusal = errors.bad_query("The query specified in the URI nests too deep.")
     finally:
         organization.read_as(before)
-
-
-def _route(organization: Organization, call: Call, request: Request, canned: Messages | None) -> Reply:
-    try:
-        return route(organization, call, request, canned)
-    except RecursionError:
-        raise errors.bad_query("The query specified in the URI nests too deep.") from None
+    if request.method in WRITES:
+        organization.refused(call, request.method.lower(), request.place, refusal)
+    return refuse(refusal, request.prefer)
 
 
 def route(organization: Organization, call: Call, request: Request, canned: Messages | None = None) -> Reply:
@@ -50,10 +46,12 @@ def route(organization: Organization, call: Call, request: Request, canned: Mess
     answer = canned.answer(organization, call, request, path) if canned else None
     if answer is not None:
         return answer
-    special = functions.find(path) or metadata.find(path)
-    if special is not None:
-        return special(organization, call, request)
     match = _RECORD.match(path)
+    # Most requests are about a record, and no table's set has the name of anything else.
+    if match is None or match[1] not in organization.schema.by_set:
+        special = functions.find(path) or metadata.find(path)
+        if special is not None:
+            return special(organization, call, request)
     if match is not None:
         table = _table(organization, match[1], match[2])
         key = organization.key(table, match[2])

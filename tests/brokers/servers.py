@@ -4,8 +4,9 @@ import contextlib
 import hashlib
 import secrets
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,24 +114,35 @@ class JavaServer:
             self._process.wait()
             self._process = None
 
+    def signal(self, number: signal.Signals) -> None:
+        if self._process:
+            self._process.send_signal(number)
+
     def _log_end(self) -> str:
         return self._log.read_text(errors="replace")[-2000:]
 
 
 class Kafka:
-    """Apache Kafka, one node, in `work` (an empty folder). `start` and `kill` may alternate; the records stay."""
+    """Apache Kafka, one node, in `work` (an empty folder). `start` and `kill` may alternate; the records stay.
 
-    def __init__(self, work: Path) -> None:
+    `behind`: the port of a proxy before the secure listener, which clients are told instead of the listener's own.
+    """
+
+    def __init__(self, work: Path, *, behind: int | None = None, more: Mapping[str, str] | None = None) -> None:
         libraries = downloaded("kafka")
         authority = trustme.CA()
         self._ports = Ports(*free_ports(3))
         self.bootstrap = f"127.0.0.1:{self._ports.plain}"
+        self.secure_port = self._ports.secure
         self.secure = SecureListener(
-            f"localhost:{self._ports.secure}", authority.cert_pem.bytes().decode(), USER, PASSWORD
+            f"localhost:{behind or self._ports.secure}", authority.cert_pem.bytes().decode(), USER, PASSWORD
         )
         settings = work / "server.properties"
         properties = broker_properties(self._ports, issue(authority), superuser=USER, data=str(work / "data"))
-        settings.write_text(properties_text(properties))
+        if behind:
+            told = properties["advertised.listeners"]
+            properties["advertised.listeners"] = told.replace(f":{self._ports.secure}", f":{behind}")
+        settings.write_text(properties_text({**properties, **(more or {})}))
         java = [*_LEAN_JAVA, "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{libraries}/*"]
         # An id that starts with "-" would be taken for an option.
         cluster_id = f"T{secrets.token_urlsafe(16)[:21]}"
@@ -143,6 +155,13 @@ class Kafka:
 
     def kill(self) -> None:
         self._server.kill()
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections are taken, and nothing is answered, until `thaw`."""
+        self._server.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._server.signal(signal.SIGCONT)
 
 
 @contextlib.contextmanager

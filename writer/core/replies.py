@@ -6,10 +6,11 @@
 - `transient`  did not arrive, or the service is in trouble: back off, send the same conditional write again.
 - `ambiguous`  a precondition failed, or the answer was lost: read back and decide (core/reconcile).
 
-A code decides before a status does. A 412 is split by its code and by the precondition that was sent, since four causes
-share it. Codes that Microsoft documents as "try again" are transient whatever status they come with. A code that is not
-in the table, and a status that is not, are suspect: tried again up to a ceiling, then a person is asked. Only the CRM's
-own words make a reply permanent; what a proxy or a gateway says never does.
+A code decides before a status does. A 412 is split by its code and by the precondition that was sent, since four
+causes share it. A code that says "later" says so whatever status it comes with: throttled, the sign-in, too much, and
+what Microsoft documents as "try again" (core/transient_codes). A code or a status that is in no table is suspect: it
+is tried again up to a ceiling, then a person is asked. Only the CRM's own words make a reply permanent; what a proxy
+or a gateway says never does.
 
 Which plan a permanent reply blocks is not decided here but in core/refusals: what every plan meets is the
 installation's trouble. Only status, code, the service's request id and the names of a missing privilege leave this
@@ -28,6 +29,7 @@ from typing import Any
 
 from writer.core.batch import Request
 from writer.core.sign_in import SignInFault
+from writer.core.transient_codes import TOO_SLOW_CODES, TROUBLE_CODES
 
 
 class Kind(StrEnum):
@@ -116,9 +118,12 @@ _DENIED = (Kind.PERMANENT, Meaning.NOT_ALLOWED)
 _SIGN_IN = (Kind.TRANSIENT, Meaning.SIGN_IN)
 _BUSY = (Kind.THROTTLED, Meaning.THROTTLED)
 _TROUBLE = (Kind.TRANSIENT, Meaning.TROUBLE)
+_TOO_SLOW = (Kind.TRANSIENT, Meaning.TOO_SLOW)
 _SUSPECT = (Kind.TRANSIENT, Meaning.SUSPECT)
 
 BY_CODE: Mapping[int, tuple[Kind, Meaning]] = {
+    **dict.fromkeys(TROUBLE_CODES, _TROUBLE),
+    **dict.fromkeys(TOO_SLOW_CODES, _TOO_SLOW),
     # not there, or there already; refined by precondition below
     0x80040217: _DRIFT,  # ObjectDoesNotExist: outside an If-Match, a lookup is bound to a missing row
     0x80060891: _DRIFT,  # RecordNotFoundByEntityKey
@@ -173,34 +178,12 @@ BY_CODE: Mapping[int, tuple[Kind, Meaning]] = {
     0x80072321: _BUSY,  # execution time
     0x80072322: _BUSY,  # requests
     0x80072326: _BUSY,  # concurrency
+    0x80072329: _BUSY,  # organizations that one application uses
     0x8005F103: _BUSY,
     0x8004418A: (Kind.TRANSIENT, Meaning.TOO_LARGE),  # RequestLengthTooLarge
     # trouble over there
-    0x80044150: _TROUBLE,  # generic SQL error, deadlocks included
-    0x80044151: (Kind.TRANSIENT, Meaning.TOO_SLOW),  # SQL timeout
-    0x80081111: (Kind.TRANSIENT, Meaning.TOO_SLOW),  # a plug-in ran for more than two minutes
     0x80040224: _SUSPECT,  # IsvUnExpected
     0x80040216: _SUSPECT,  # UnExpected
-    0x80040255: _TROUBLE,  # TransactionAborted
-    0x80044339: _TROUBLE,  # CouldNotObtainLockOnResource
-    0x8004ED47: _TROUBLE,  # AppLockTimeout
-    0x8004A001: _TROUBLE,  # server is busy
-    0x80072323: _TROUBLE,  # Azure SQL limits
-    0x80072324: _TROUBLE,
-    # documented as "try again"
-    0x80044171: _TROUBLE,  # a sandboxed plug-in timed out: client, host, worker
-    0x80044172: _TROUBLE,
-    0x80044173: _TROUBLE,
-    0x80044174: _TROUBLE,
-    0x8004418D: _TROUBLE,  # the sandbox is being started or is not available
-    0x8004418E: _TROUBLE,
-    0x80048543: _TROUBLE,  # a solution is being imported
-    0x80048551: _TROUBLE,
-    0x80048554: _TROUBLE,
-    0x80071151: _TROUBLE,  # another customisation is in progress
-    0x80073000: _TROUBLE,
-    0x80081116: _TROUBLE,
-    0x80154B53: _TROUBLE,
 }
 """Every code the service is known to answer with."""
 
@@ -221,7 +204,7 @@ BY_STATUS: Mapping[int, tuple[Kind, Meaning]] = {
     501: _INVALID,
     502: _TROUBLE,
     503: _TROUBLE,
-    504: (Kind.TRANSIENT, Meaning.TOO_SLOW),
+    504: _TOO_SLOW,
     511: _TROUBLE,
 }
 """For replies of the CRM without a code. What is in neither table is suspect."""
@@ -273,14 +256,17 @@ def sent_with(request: Request) -> Sent:
             return Sent.MUST_MATCH
 
 
+_LATER = (Kind.TRANSIENT, Kind.THROTTLED)
+
+
 def _classify(status: int, code: int | None, *, answered: bool, sent: Sent) -> tuple[Kind, Meaning]:
     if 200 <= status < 300:
         return Kind.DONE, Meaning.LANDED
     if status == 429:
         return _BUSY
     by_code = None if code is None else BY_CODE.get(code)
-    if by_code == _TROUBLE:
-        return _TROUBLE
+    if by_code is not None and by_code[0] in _LATER and by_code != _SUSPECT:
+        return by_code
     if status == 412:
         return _precondition_failed(code, sent)
     if status == 404 and answered and sent in (Sent.MUST_EXIST, Sent.MUST_MATCH):

@@ -186,9 +186,9 @@ def no_queue_item(
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.CONFLICT_DETECTED,
-        message=f"{what} {did}.{_lost_opt_out(telling.plan)} "
-        "If the id is wrong, have the call system publish the outcome again under a new session id, with the right "
-        "queue_item_id. If the row was deleted, there is nothing else to do.",
+        message=f"{what} {did}.{_lost_opt_out(telling.plan)} If the id is wrong, have the call system publish the "
+        "outcome again under a new session id, with the right queue_item_id. If the row was deleted, there is nothing "
+        "else to do.",
     )
 
 

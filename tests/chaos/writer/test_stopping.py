@@ -22,7 +22,7 @@ ITEMS, ROUNDS = 40, 3
 SLOW = {"when": {"path": r"\$batch"}, "times": None, "do": [{"kind": "latency", "seconds": 0.05}]}
 LOST = {"when": {"path": r"\$batch", "body": "PATCH "}, "times": 15, "probability": 0.2,
         "do": [{"kind": "cut", "moment": "applied"}]}  # fmt: skip
-MUST_RESTART = 70
+MUST_RESTART, MISCONFIGURED = 70, 78
 
 Writers = Callable[..., Service]
 
@@ -159,7 +159,9 @@ def test_W1_a_broker_that_is_gone_is_waited_for_and_nothing_is_lost(
     assert writer.stop() == 0
 
 
-@pytest.mark.parametrize("refusal", [Fault.TOPIC_AUTHORIZATION_FAILED, Fault.MESSAGE_TOO_LARGE])
+@pytest.mark.parametrize(
+    ("refusal", "code"), [(Fault.TOPIC_AUTHORIZATION_FAILED, MISCONFIGURED), (Fault.MESSAGE_TOO_LARGE, MUST_RESTART)]
+)
 def test_W1_a_refused_result_ends_the_process_without_committing_past_it(
     simulator: RunningSimulator,
     topic: Topic,
@@ -167,12 +169,13 @@ def test_W1_a_refused_result_ends_the_process_without_committing_past_it(
     writers: Writers,
     embedded: EmbeddedBroker,
     refusal: Fault,
+    code: int,
 ) -> None:
     simulator.fault(**SLOW)
     topic.publish(*plans)
     embedded.push_errors(ApiKey.PRODUCE, *[refusal] * 200)
     writer = writers().start()
-    assert writer.wait() == MUST_RESTART
+    assert writer.wait() == code
     embedded.clear_errors(ApiKey.PRODUCE)
     results = len(topic.results())
     assert landed(simulator) > results

@@ -146,9 +146,11 @@ def test_P5_a_plan_that_the_broker_refuses_ends_the_process_and_is_planned_after
     service = about_to_publish(agent, given := outcomes(60))
     embedded_kafka.push_errors(ApiKey.PRODUCE, *[Fault.TOPIC_AUTHORIZATION_FAILED] * 50)
     service.resume()
-    until_it_is_over(service, embedded_kafka.bootstrap, ends=70 if agent is OURS else None)
+    until_it_is_over(service, embedded_kafka.bootstrap, ends=78 if agent is OURS else None)
     if agent is OURS:
-        assert service.events(event="planner.hard_exit")[0]["message"] == "TOPIC_AUTHORIZATION_FAILED"
+        (said,) = service.events(event="planner.misconfigured")
+        assert "--operation Write --topic planned-writebacks (TOPIC_AUTHORIZATION_FAILED)" in said["problem"]
+        assert service.events(event="planner.hard_exit")[0]["message"] == said["problem"]
     embedded_kafka.clear_errors(ApiKey.PRODUCE)
     assert bool(missing_in_the_end(given)) is (agent is NAIVE)
 

@@ -33,7 +33,7 @@ def test_B1_canaries_show_in_no_log_metric_key_header_result_or_error(
     simulator.edit(QUEUE_ITEMS, items[0], {"medx_notes": f"Call {NUMBER}"})
     for item in items[1:3]:
         simulator.fault(when={"path": r"\$batch", "body": f"{QUEUE_ITEMS}\\({item}"}, times=2, do=[said_no])
-    topic.publish_raw(b"sess-x", f"\xc3\x01{EMAIL}".encode("latin-1"))
+    topic.publish_raw(b"sess-x", f"no plan: {EMAIL}".encode())
     env = writer_env(simulator, topic.bootstrap, WRITER_LOG_LEVEL="debug", WRITER_FLOW__MAX_PLANS_PER_REQUEST="1")
     writer = Service(module("writer"), env=env, output=tmp_path / "writer").start()
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from ops.waiting import HANGS_AFTER_S
 from schemas.connection import BrokerSettings
 from schemas.environment import Misconfigured
 from schemas.rights import writer_rights
@@ -50,6 +52,9 @@ class FakeProducer:
     def _play(self, call: str) -> None:
         self.story.append(call)
         if (acts := self.script.get(call)) and (act := acts.pop(0)) is not None:
+            if isinstance(act, threading.Event):
+                act.wait()
+                return
             raise act
 
     def init_transactions(self, _seconds: float) -> None:
@@ -87,13 +92,14 @@ class FakeProducer:
 
 
 class Bench:
-    def __init__(self, *fates: KafkaError | None, **script: list[Any]) -> None:
+    def __init__(self, *fates: KafkaError | None, hangs_after_s: float = HANGS_AFTER_S, **script: list[Any]) -> None:
         self.waits: list[str] = []
         self.made: list[FakeProducer] = []
         self.script, self.fates = script, list(fates)
         self.producer = TransactionalProducer(
             {"bootstrap.servers": "x"}, "id", "plans", writer_rights(Topics(), "writeback-writer", write=True),
             on_wait=self.waits.append, connect=self._connect,  # type: ignore[arg-type]
+            hangs_after_s=hangs_after_s,
         )  # fmt: skip
 
     def _connect(self, config: dict[str, Any]) -> FakeProducer:
@@ -254,3 +260,29 @@ def test_B2_a_broker_that_is_away_does_not_hold_up_the_end() -> None:
 )
 def test_every_error_ends_in_one_way(told: KafkaError, ending: Ending) -> None:
     assert ending_of(told) is ending
+
+
+def test_W6_a_call_that_does_not_return_is_given_up_and_another_producer_sends_it_all_again() -> None:
+    """librdkafka can keep the offsets of a transaction for good when their coordinator goes away at that moment."""
+    hangs = threading.Event()
+    bench = Bench(hangs_after_s=0.05, offsets=[hangs])
+    try:
+        assert bench.transact() == Aborted("_TIMED_OUT")
+        assert bench.transact() == Committed((40, 41))
+    finally:
+        hangs.set()
+    first, second = bench.made
+    assert first.story == ["init", "begin", "produce", "produce", "offsets"]
+    assert second.story == ["init", "begin", "produce", "produce", "offsets", "commit"]
+    assert bench.waits == ["_TIMED_OUT"]
+
+
+def test_a_process_that_stops_does_not_wait_for_a_call_that_hangs() -> None:
+    hangs = threading.Event()
+    bench = Bench(hangs_after_s=HANGS_AFTER_S, offsets=[hangs])
+    bench.producer.stop()
+    try:
+        with pytest.raises(GivenUp):
+            bench.transact()
+    finally:
+        hangs.set()

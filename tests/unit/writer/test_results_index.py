@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sqlite3
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -208,6 +210,42 @@ def test_a_writer_that_stops_ends_its_reading() -> None:
             await asyncio.sleep(0)
 
     on_a_bench(log, scenario)
+
+
+def open_databases() -> set[int]:
+    gc.collect()
+    return {id(each) for each in gc.get_objects() if isinstance(each, sqlite3.Connection) and _is_open(each)}
+
+
+def _is_open(database: sqlite3.Connection) -> bool:
+    try:
+        database.execute("SELECT 1")
+    except sqlite3.ProgrammingError:
+        return False
+    return True
+
+
+def test_B3_however_it_ends_nothing_stays_open() -> None:
+    """Partitions that were read, that are being read, and that came when nobody reads any more."""
+    log, before = FakeLog(), open_databases()
+
+    async def run() -> None:
+        bench = Bench(log)
+        running = asyncio.create_task(bench.index.run())
+        bench.index.assigned([0])
+        await bench.until_read()
+        assert len(open_databases() - before) == 1
+        log.gate = threading.Event()
+        bench.index.assigned([1])
+        while log.readings < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        bench.index.assigned([2])
+        running.cancel()
+        await asyncio.wait([running])
+        bench.index.assigned([3])
+        assert open_databases() <= before
+
+    asyncio.run(run())
 
 
 def test_a_broker_and_a_registry_that_are_away_are_waited_for_and_everything_is_read_anew(

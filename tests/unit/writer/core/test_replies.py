@@ -24,6 +24,7 @@ from writer.core.replies import (
     retry_after,
     sent_with,
 )
+from writer.core.transient_codes import TOO_SLOW_CODES, TROUBLE_CODES
 
 
 def error(code: object, message: str = "Contact Jane Doe at +15305550101") -> bytes:
@@ -182,16 +183,73 @@ def test_a_lost_answer_may_have_landed_and_an_unsent_request_has_not() -> None:
     assert never_sent().kind is Kind.TRANSIENT
 
 
-TRY_AGAIN = [
+def listed(name: str) -> set[int]:
+    """The codes in a file beside this one."""
+    return {int(code, 16) for code in Path(__file__).with_name(name).read_text(encoding="ascii").split()}
+
+
+TRY_AGAIN = sorted(listed("try_again_codes.txt"))
+"""Read from Microsoft's published list, not from our table."""
+NAMED = [
     0x80048543, 0x80048551, 0x80048554, 0x8004418E, 0x80044171, 0x80044172, 0x80044173, 0x80044174, 0x80081116,
     0x80154B53, 0x80073000, 0x80071151,
 ]  # fmt: skip
+ANY_STATUS = [400, 401, 403, 404, 405, 409, 412, 500, 501, 503]
 
 
-@pytest.mark.parametrize("code", TRY_AGAIN)
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 412, 500, 501, 503])
+@pytest.mark.parametrize("code", NAMED)
+@pytest.mark.parametrize("status", ANY_STATUS)
 def test_W6_what_microsoft_documents_as_try_again_is_tried_again_whatever_its_status(code: int, status: int) -> None:
     assert {classed(status, hex(code), sent) for sent in Sent} == {(Kind.TRANSIENT, Meaning.TROUBLE)}
+
+
+@pytest.mark.parametrize("status", ANY_STATUS)
+def test_W6_every_published_try_again_is_transient_and_not_suspect_whatever_its_status(status: int) -> None:
+    otherwise = {
+        (hex(code), sent): found
+        for code in TRY_AGAIN
+        for sent in Sent
+        if (found := classed(status, hex(code), sent)) != (Kind.TRANSIENT, Meaning.TROUBLE)
+        and found != (Kind.TRANSIENT, Meaning.TOO_SLOW)
+    }
+
+    assert otherwise == {}
+
+
+LATER = [
+    (0x80044151, Kind.TRANSIENT, Meaning.TOO_SLOW), (0x80081111, Kind.TRANSIENT, Meaning.TOO_SLOW),
+    (0x80072321, Kind.THROTTLED, Meaning.THROTTLED), (0x80072322, Kind.THROTTLED, Meaning.THROTTLED),
+    (0x80072326, Kind.THROTTLED, Meaning.THROTTLED), (0x80072329, Kind.THROTTLED, Meaning.THROTTLED),
+    (0x8004418A, Kind.TRANSIENT, Meaning.TOO_LARGE), (0x80072560, Kind.TRANSIENT, Meaning.SIGN_IN),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "kind", "meaning"), LATER)
+@pytest.mark.parametrize("status", ANY_STATUS)
+def test_W6_a_code_that_says_later_says_so_whatever_its_status(
+    status: int, code: int, kind: Kind, meaning: Meaning
+) -> None:
+    assert {classed(status, hex(code), sent) for sent in Sent} == {(kind, meaning)}
+
+
+def test_W6_no_transient_code_has_another_line_in_the_table() -> None:
+    assert {BY_CODE[code] for code in TROUBLE_CODES} == {(Kind.TRANSIENT, Meaning.TROUBLE)}
+    assert {BY_CODE[code] for code in TOO_SLOW_CODES} == {(Kind.TRANSIENT, Meaning.TOO_SLOW)}
+    assert set(TRY_AGAIN) == TROUBLE_CODES | TOO_SLOW_CODES
+    assert not TROUBLE_CODES & TOO_SLOW_CODES
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        0x80050401, 0x80050402, 0x80072325,  # storage is full
+        0x80081115, 0x80081118,  # plug-ins are switched off
+        0x80049544, 0x80049545,  # the query is blocked for good
+        0x80044194,  # the sandbox's network is set up wrongly
+    ],
+)  # fmt: skip
+def test_W6_what_only_a_person_ends_is_suspect(code: int) -> None:
+    assert classed(403, hex(code)) == (Kind.TRANSIENT, Meaning.SUSPECT)
 
 
 @given(st.integers(300, 599), st.integers(0, 2**32 - 1).filter(lambda code: code not in BY_CODE), st.sampled_from(Sent))
@@ -225,9 +283,7 @@ def test_the_precondition_is_read_from_the_request_itself() -> None:
 
 
 def test_every_code_of_the_facts_is_in_the_table() -> None:
-    listed = Path(__file__).with_name("service_codes.txt").read_text(encoding="ascii").split()
-
-    assert {int(code, 16) for code in listed} <= set(BY_CODE)
+    assert listed("service_codes.txt") <= set(BY_CODE)
 
 
 def test_W6_a_code_with_a_leading_zero_is_a_number_like_any_other() -> None:

@@ -1,0 +1,100 @@
+"""Where logs end, as the broker says it: a question that is lost does not keep the next ones from being asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from writer.kafka_ends import ANEW_AFTER_S, LogEnds
+
+
+class Broker:
+    """Clients of it, each with the questions that it was asked; time passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.clients: list[list[dict[int, Future[Any]]]] = []
+        self.now = 0.0
+        self.heard: list[dict[int, int]] = []
+        self.ends = LogEnds({}, "plans", connect=self._connect, clock=lambda: self.now)
+
+    def _connect(self, _config: Mapping[str, Any]) -> Any:
+        asked: list[dict[int, Future[Any]]] = []
+        self.clients.append(asked)
+
+        def list_offsets(question: Mapping[Any, Any], **_how: Any) -> dict[Any, Future[Any]]:
+            answers: dict[Any, Future[Any]] = {part: Future() for part in question}
+            asked.append({part.partition: answer for part, answer in answers.items()})
+            return answers
+
+        return SimpleNamespace(list_offsets=list_offsets)
+
+    def ask(self) -> None:
+        self.ends.ask([0], lambda ends, _at: self.heard.append(dict(ends)))
+
+
+def answer(future: Future[Any], offset: int) -> None:
+    future.set_result(SimpleNamespace(offset=offset))
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+def test_one_question_at_a_time(broker: Broker) -> None:
+    broker.ask()
+    broker.ask()
+    assert len(broker.clients[0]) == 1
+    answer(broker.clients[0][0][0], 7)
+    broker.ask()
+    assert len(broker.clients[0]) == 2
+    assert broker.heard == [{0: 7}]
+
+
+def test_an_error_is_no_news_and_the_next_question_may_be_asked(broker: Broker) -> None:
+    broker.ask()
+    broker.clients[0][0][0].set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+    broker.ask()
+    assert broker.heard == []
+    assert len(broker.clients[0]) == 2
+
+
+def test_without_any_answer_a_new_client_asks_and_the_broker_is_heard_again(broker: Broker) -> None:
+    """What the old one knows may be wrong for minutes after a broker was killed, and its question may be lost."""
+    broker.ask()
+    broker.now = ANEW_AFTER_S - 0.1
+    broker.ask()
+    assert len(broker.clients) == 1
+    broker.now = ANEW_AFTER_S
+    broker.ask()
+    assert [len(asked) for asked in broker.clients] == [1, 1]
+    answer(broker.clients[1][0][0], 9)
+    assert broker.heard == [{0: 9}]
+
+
+def test_errors_do_not_keep_a_client_and_answers_do(broker: Broker) -> None:
+    for step in range(4):
+        broker.now = step * ANEW_AFTER_S / 2
+        broker.ask()
+        answer(broker.clients[-1][-1][0], step)
+    assert len(broker.clients) == 1
+    for step in range(4, 7):
+        broker.now = step * ANEW_AFTER_S / 2
+        broker.ask()
+        broker.clients[-1][-1][0].set_exception(KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH)))
+    assert len(broker.clients) == 2
+
+
+def test_an_answer_that_an_old_client_gives_late_is_no_news(broker: Broker) -> None:
+    broker.ask()
+    broker.now = ANEW_AFTER_S
+    broker.ask()
+    answer(broker.clients[0][0][0], 5)
+    broker.ask()
+    assert broker.heard == []
+    assert [len(asked) for asked in broker.clients] == [1, 1]
