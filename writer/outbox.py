@@ -12,7 +12,7 @@ from schemas import headers
 from schemas.codec import Codec
 from schemas.records import WritebackResult
 from schemas.topics import Topics
-from writer.core.history import settled_as
+from writer.core.history import Settled, latest, settled_as
 from writer.errors import RecordTooLarge
 from writer.kafka_consumer import Taken
 from writer.kafka_producer import Headers, Outgoing, Publisher
@@ -32,11 +32,18 @@ class Outbox:
         self._name = name
         self._write = write
 
-    async def result(self, work: Work, result: WritebackResult, *, settles: bool) -> None:
-        """Returns when the result is acknowledged. Raises MustRestart, PartitionLost."""
+    async def result(
+        self, work: Work, result: WritebackResult, *, settles: bool, before: Settled | None = None
+    ) -> None:
+        """Returns when the result is acknowledged. Raises MustRestart, PartitionLost.
+
+        `before` is how the session had settled, if it had: the header says what holds of both, since a compacted topic
+        keeps the last result only.
+        """
         topic = self._topics.writeback_results if self._write else self._topics.writeback_dry_run
-        settled = settled_as(result) or NOT_FINAL
-        beside = [(headers.SETTLED_AS, settled.encode())]
+        settled = settled_as(result)
+        holds = latest(before, settled) if before and settled else settled
+        beside = [(headers.SETTLED_AS, (holds or NOT_FINAL).encode())]
         if work.traceparent:
             beside.append((headers.TRACEPARENT, work.traceparent))
         await self._publisher.publish(

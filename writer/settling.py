@@ -21,7 +21,7 @@ from writer.backlog import Backlog, Start
 from writer.core import results
 from writer.core.history import History, Settled, settled_as
 from writer.core.patience import AskAPerson, Landing, Patience, ResumeNeeded, Retry, ToTheBack
-from writer.core.refusals import UNVERIFIABLE, Names, has_landed, held, named_by, of_whole, refusal_of
+from writer.core.refusals import UNVERIFIABLE, Names, has_landed, held, named_by, of_whole, refusal_of, taken
 from writer.core.replies import Kind, Meaning, lost
 from writer.core.results import Telling
 from writer.emitter import AlreadySettled, Done, Later, Verdict
@@ -93,20 +93,24 @@ class Settling:
         return self._index.of(work.partition)
 
     def may_start(self, work: Work) -> Start:
-        """A plan whose session has settled is not sent again: neither after offsets were set back, nor as a copy. A dry
-        run sends nothing, and says what it finds.
+        """A plan whose session has settled is not sent again: neither after offsets were set back, nor as a copy, nor
+        when the planner has published it twice. Only one that may have settled before this writer began waits for the
+        results to be read. A dry run sends nothing, and says what it finds.
         """
-        if not work.look_back:
-            return Start.NOW
         if (history := self.history(work)) is None:
-            return Start.LATER
+            return Start.LATER if work.look_back else Start.NOW
         known = history.of(work.session_id)
         if not self._write or known is None or not known.needs_nothing:
             return Start.NOW
         asyncio.get_running_loop().call_soon(self._settled_before, work, known)  # not here: a lane may be long
         return Start.NEVER
 
-    def _settled_before(self, work: Work, known: Settled) -> None:
+    def _known(self, work: Work) -> Settled | None:
+        """How its session settled before, as far as the results have been read."""
+        history = self.history(work)
+        return None if history is None else history.of(work.session_id)
+
+    def _settled_before(self, work: Work, known: Settled | None) -> None:
         if not work.dropped:
             work.last_word = True
             self._metrics.settled_before.inc()
@@ -128,9 +132,7 @@ class Settling:
         elif isinstance(verdict, Done):
             await self._done(work, verdict.result)
         elif isinstance(verdict, AlreadySettled):
-            work.last_word = True
-            self._patience.answered(work.session_id, time.monotonic())
-            self._settled(work, "already_settled")
+            self._settled_before(work, self._known(work))
         else:
             await self._wait(work, verdict)
 
@@ -159,14 +161,15 @@ class Settling:
         work.last_word = True
         try:
             async with work.one_word_at_a_time:
-                await self._outbox.result(work, result, settles=True)
+                await self._outbox.result(work, result, settles=True, before=self._known(work))
         except PartitionLost:
             self._lost(work)
             return
         self._note(work, result)
         self._count(work, result)
         if has_landed(result):
-            self._patience.landed(work.session_id, time.monotonic(), Landing(named_by(work.plan), work.sent_at))
+            named = named_by(work.plan, taken(result))
+            self._patience.landed(work.session_id, time.monotonic(), Landing(named, work.sent_at))
             self._said.clear()
         elif refusal_of(work.plan, result):
             self._patience.blocked(work.session_id, time.monotonic())

@@ -41,10 +41,13 @@ class History(Protocol):
 
 
 def latest(known: Settled, heard: Settled) -> Settled:
-    """What holds after a further final result of a session. It never becomes less true: only a session that left
-    something to do can be settled in another way.
+    """What holds after a further final result of a session. It never becomes less true: what landed stays landed, only
+    a session that left something to do can be settled in another way, and a replay that wrote nothing does not take
+    back what a conflict had recorded.
     """
-    return known if known.needs_nothing and not heard.needs_nothing else heard
+    if heard is Settled.NOT_WRITTEN or (known.needs_nothing and not heard.needs_nothing):
+        return known
+    return known if heard is Settled.CLOSED and known in (Settled.LANDED, Settled.SUPERSEDED) else heard
 
 
 def settled_as(result: WritebackResult) -> Settled | None:

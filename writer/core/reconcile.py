@@ -14,7 +14,8 @@ R4  A conflict names exactly the columns that differ from what is expected. Coun
 R5  A session on the row that is not an earlier one, and has a result, is a later one of ours. The plan came late: its
     call is recorded and counted, its task created and its opt-out set, and the rest is the later session's.
 R6  The call is recorded alone only in a conflict. A call that stands without a conflict and without a result that says
-    so belongs to another queue item: one session id was used twice.
+    so belongs to another queue item: one session id was used twice. So does a task, if the row shows still what it
+    showed before this plan.
 R7  A plan that nothing of the above decides is told to a person; no plan is passed over.
 """
 
@@ -104,11 +105,11 @@ def reconcile(plan: PlannedWriteback, observed: Observations, history: History) 
     if case.is_later(case.row, history):
         return case.late(case.row)
     if case.task_stands:
-        return Landed()
+        return ForeignRecord(case.index_of(Operation.CREATE_TASK)) if case.never_showed_us(case.row) else Landed()
     if columns := changed_columns(plan, case.row, history):
         return case.conflict(case.row, columns)
     if case.call_stands and not _recorded_alone(history.of(plan.session_id)):
-        return ForeignRecord(case.call_index)
+        return ForeignRecord(case.index_of(Operation.CREATE_PHONE_CALL))
     return Missing(case.missing_steps(), case.row)
 
 
@@ -131,20 +132,24 @@ def expected_columns(plan: PlannedWriteback, row: Observed, history: History) ->
     expected = dict(plan.baseline.columns)
     for earlier in plan.preceding:
         left = _left_by(history.of(earlier.session_id), shown=_shown(update, row) == earlier.session_id)
+        flag = update.do_not_call_column
         if left is Settled.LANDED:
             expected |= earlier.columns
-        elif left is not None and (flag := update.do_not_call_column) is not None and earlier.columns.get(flag) is True:
+        elif flag is None or earlier.columns.get(flag) is not True:
+            continue
+        elif left is Settled.OPT_OUT_ONLY or (left is Settled.CLOSED and row.columns.get(flag) is True):
             expected[flag] = True
     return expected
 
 
 def _left_by(settled: Settled | None, *, shown: bool) -> Settled | None:
-    """LANDED: all its columns. OPT_OUT_ONLY: do-not-call at most. None: nothing."""
+    """LANDED: all its columns. OPT_OUT_ONLY: do-not-call at most. CLOSED: the same, if it is set; the person who closed
+    the session has left what its conflict had set. None: nothing."""
     if shown:
         return Settled.LANDED
-    if settled in (Settled.OPT_OUT_ONLY, Settled.SUPERSEDED):
+    if settled is Settled.SUPERSEDED:
         return Settled.OPT_OUT_ONLY
-    return Settled.LANDED if settled is Settled.LANDED else None
+    return settled if settled in (Settled.LANDED, Settled.OPT_OUT_ONLY, Settled.CLOSED) else None
 
 
 def _as_expected(update: PlannedStep, name: str, expected: Mapping[str, Value], held: Value) -> bool:
@@ -191,9 +196,8 @@ class _Case:
     def task_stands(self) -> bool:
         return Operation.CREATE_TASK in self._standing
 
-    @property
-    def call_index(self) -> int:
-        return next(step.step_index for step in self._created if step.operation is Operation.CREATE_PHONE_CALL)
+    def index_of(self, operation: Operation) -> int:
+        return next(step.step_index for step in self._created if step.operation is operation)
 
     def shows_our_session(self, row: Observed) -> bool:
         """Unless it did so before we wrote, when it proves nothing."""
@@ -219,6 +223,14 @@ class _Case:
         shown = row.columns.get(column)
         earlier = {self._plan.baseline.columns[column], *(each.session_id for each in self._plan.preceding)}
         return isinstance(shown, str) and shown not in earlier and history.of(shown) is not None
+
+    def never_showed_us(self, row: Observed) -> bool:
+        """It shows the session that it showed before this plan: what stands was not recorded together with it."""
+        column = self._update.session_column
+        if column is None or column not in self._plan.baseline.columns:
+            return False
+        before = {self._plan.baseline.columns[column], *(each.session_id for each in self._plan.preceding)}
+        return self._plan.session_id not in before and row.columns.get(column) in before
 
     def late(self, row: Observed) -> Late:
         """No callback for somebody who asked not to be called; a review is for a person all the same."""

@@ -68,9 +68,17 @@ def of_whole(plan: PlannedWriteback) -> tuple[Names, ...]:
     return (frozenset(str(step.operation) for step in plan.steps),)
 
 
-def named_by(plan: PlannedWriteback) -> Names:
-    """Everything that a landing of this plan proves to be as it should."""
-    return frozenset(name for step in plan.steps for name in _names(step))
+def taken(result: WritebackResult) -> frozenset[int]:
+    """The steps that the CRM took as planned; in a dry run, those that would have been sent."""
+    return frozenset(step.step_index for step in result.steps if step.outcome in _TAKEN)
+
+
+_TAKEN = (StepOutcome.CREATED, StepOutcome.UPDATED, StepOutcome.PLANNED)
+
+
+def named_by(plan: PlannedWriteback, steps: Collection[int]) -> Names:
+    """Everything that a landing of these steps of the plan proves to be as it should."""
+    return frozenset(name for step in plan.steps if step.step_index in steps for name in _names(step))
 
 
 def has_landed(result: WritebackResult) -> bool:

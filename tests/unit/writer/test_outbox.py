@@ -6,11 +6,15 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from schemas import headers
 from schemas.codec import single_object
-from schemas.records import WritebackResult
+from schemas.records import BlockReason, ResultStatus, WritebackResult
 from schemas.topics import Topics
-from tests.unit.writer.workbench import make_record
+from tests.factories import make_plan, make_result
+from tests.unit.writer.workbench import make_record, make_work
+from writer.core.history import Settled
 from writer.errors import RecordTooLarge
 from writer.kafka_producer import Outgoing
 from writer.outbox import Outbox
@@ -49,6 +53,25 @@ def test_a_giant_record_is_rejected_without_its_value_instead_of_ending_the_proc
     assert (one.key, one.value) == (b"sess", b"")
     codes = [reason["code"] for reason in json.loads(dict(one.headers)[headers.REJECTION_REASONS])]
     assert codes == ["undecodable", "too_large"]
+
+
+@pytest.mark.parametrize(
+    ("before", "status", "says"),
+    [
+        (None, ResultStatus.BLOCKED, "not_written"),
+        (Settled.CALL_ONLY, ResultStatus.BLOCKED, "call_only"),
+        (Settled.CALL_ONLY, ResultStatus.CLOSED, "closed"),
+        (Settled.CALL_ONLY, ResultStatus.RESUME_NEEDED, "not-final"),
+    ],
+)
+def test_W2_the_header_says_what_holds_of_all_results_since_compaction_keeps_the_last_one_only(
+    before: Settled | None, status: ResultStatus, says: str
+) -> None:
+    broker = SmallBroker()
+    outbox = Outbox(broker, Topics(), single_object(WritebackResult), name="writer 1", write=True)
+    result = make_result(status=status, block_reason=BlockReason.METADATA, steps=())
+    asyncio.run(outbox.result(make_work(make_plan()), result, settles=True, before=before))
+    assert dict(broker.taken[0].headers)[headers.SETTLED_AS] == says.encode()
 
 
 def test_a_giant_key_or_header_is_left_out_too() -> None:

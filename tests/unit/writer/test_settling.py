@@ -106,6 +106,43 @@ def test_W2_what_an_earlier_run_settled_and_told_is_settled_without_another_resu
     run(scenario)
 
 
+def test_W2_what_an_attempt_finds_settled_is_said_in_a_line_and_a_counter() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        work = bench.arrive(plan(1))
+        bench.index.known["sess-1"] = Settled.LANDED
+        with capture_logs() as logs:
+            await bench.settling.act_on(work, AlreadySettled())
+        assert [(line["event"], line["settled_as"]) for line in logs] == [("plan.settled_before", Settled.LANDED)]
+        assert bench.metrics.registry.get_sample_value("writeback_settled_before_total") == 1
+
+    run(scenario)
+
+
+def test_W2_a_plan_that_the_planner_published_twice_is_not_sent_again_though_nothing_was_set_back() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        first = bench.arrive(plan(1))
+        assert bench.ready() == ["sess-1"]
+        await bench.settling.act_on(first, DONE)
+        bench.arrive(plan(1))
+        await asyncio.sleep(0)
+        assert (bench.ready(), bench.frontier(), len(bench.outbox.results)) == ([], 2, 1)
+
+    run(scenario)
+
+
+def test_W2_what_a_conflict_recorded_is_still_known_after_a_replay_that_wrote_nothing() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.index.known["sess-1"] = Settled.CALL_ONLY
+        work = bench.arrive(plan(1), look_back=True)
+        await bench.settling.settle(work, results.refused(bench.settling.telling(work), never_sent()))
+        assert bench.outbox.before == [Settled.CALL_ONLY]
+
+    run(scenario)
+
+
 def test_W1_the_frontier_moves_after_the_result_is_acknowledged() -> None:
     async def scenario() -> None:
         bench = Bench()
@@ -309,7 +346,7 @@ def test_W6_resume_needed_is_never_told_after_the_outcome_and_many_are_told_at_o
         acknowledged, begun = asyncio.Event(), []
         telling = bench.outbox.result
 
-        async def slow(work: Work, result: Any, *, settles: bool) -> None:
+        async def slow(work: Work, result: Any, *, settles: bool, **_: Any) -> None:
             begun.append(work.session_id)
             await acknowledged.wait()
             await telling(work, result, settles=settles)

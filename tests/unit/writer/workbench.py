@@ -142,14 +142,18 @@ class FakeOutbox:
 
     story: list[str] = field(default_factory=list)
     results: list[WritebackResult] = field(default_factory=list)
+    before: list[Settled | None] = field(default_factory=list)
     again_offsets: int = 100
     refusal: Exception | None = None
 
-    async def result(self, work: Work, result: WritebackResult, *, settles: bool) -> None:
+    async def result(
+        self, work: Work, result: WritebackResult, *, settles: bool, before: Settled | None = None
+    ) -> None:
         if self.refusal:
             raise self.refusal
         self.story.append(f"result {result.status} {work.session_id}")
         self.results.append(result)
+        self.before.append(before)
 
     async def again(self, work: Work, *, count: int, at: object) -> int:
         self.story.append(f"again {work.session_id} {count}")

@@ -74,6 +74,35 @@ def test_R1_a_task_that_stands_proves_the_plan() -> None:
     assert found(None, call=CALL, task=TASK) == Landed()
 
 
+@pytest.mark.parametrize("etag", [ETAG, FRESH])
+def test_R6_a_task_beside_a_row_that_shows_what_it_showed_before_belongs_to_another_queue_item(etag: str) -> None:
+    """One session, published again with the right queue item: its call and task stand with the wrong one."""
+    assert found(BEFORE, call=CALL, task=TASK, etag=etag) == ForeignRecord(3)
+    earlier = plan_for(2, ETAG)
+    after = BEFORE | dict(update_of(earlier).attributes)
+    plan = plan_for(1, ETAG, task=True, preceding=(earlier,))
+    assert found(after, call=CALL, task=TASK, plan=plan) == ForeignRecord(3)
+
+
+def test_R1_a_task_proves_the_plan_where_the_row_cannot_tell() -> None:
+    unread = {name: value for name, value in BEFORE.items() if name != SESSION}
+    claimed = BEFORE | {SESSION: "sess-000001"}
+    for row, baseline in ((BEFORE, unread), (claimed, claimed)):
+        assert found(row, call=CALL, task=TASK, plan=plan_for(1, None, task=True, baseline=baseline)) == Landed()
+    no_column = replace(PLAN, steps=tuple(replace(step, session_column=None) for step in PLAN.steps))
+    assert found(BEFORE, call=CALL, task=TASK, plan=no_column) == Landed()
+
+
+def test_R3_what_an_opt_out_in_a_conflict_had_set_is_expected_after_a_person_has_closed_it() -> None:
+    earlier = plan_for(2, ETAG, opt_out=True)
+    plan, known = plan_for(1, ETAG, task=True, preceding=(earlier,)), Known({"sess-000002": Settled.CLOSED})
+
+    assert found(BEFORE | {FLAG: True}, plan=plan, known=known) == missing(BEFORE | {FLAG: True}, 0, 1, 2, 3)
+    assert found(BEFORE, plan=plan, known=known) == missing(BEFORE, 0, 1, 2, 3)
+    person = BEFORE | {FLAG: True, "medx_callstatus": 4}
+    assert found(person, plan=plan, known=known) == Conflict(("medx_callstatus",), (0, 1))
+
+
 def test_R1_a_session_column_that_held_our_session_before_proves_nothing() -> None:
     claimed = BEFORE | {SESSION: "sess-000001"}
     plan = plan_for(1, None, task=True, baseline=claimed)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from schemas.records import BlockReason, Operation, PlannedWriteback, PlanPosition, ResultStatus, StepOutcome
 from tests.factories import NOON, an_id, make_plan, make_step
 from writer.core import results
+from writer.core.emission import Observed
 from writer.core.gate import Gap
 from writer.core.patience import (
     AskAPerson,
@@ -23,7 +24,8 @@ from writer.core.patience import (
     Retry,
     ToTheBack,
 )
-from writer.core.refusals import HANDFUL, Credits, Refusal, has_landed, held, named_by, of_whole, refusal_of
+from writer.core.reconcile import Late
+from writer.core.refusals import HANDFUL, Credits, Refusal, has_landed, held, named_by, of_whole, refusal_of, taken
 from writer.core.replies import Judgement, Kind, Meaning, Sent, judge
 from writer.core.results import Telling
 
@@ -50,7 +52,7 @@ def refusal(of: PlannedWriteback, judgement: Judgement = DENIED, failing: int | 
 
 
 def names_of(of: PlannedWriteback, sent_at: float) -> Landing:
-    return Landing(named_by(of), sent_at)
+    return Landing(named_by(of, {step.step_index for step in of.steps}), sent_at)
 
 
 def test_W6_a_privilege_that_is_lost_blocks_a_handful_and_holds_the_others() -> None:
@@ -180,7 +182,9 @@ def test_W6_a_gap_is_about_its_table_its_column_or_the_option_value_that_is_gone
         {"elsewhere.name"},
     ]
     assert found.reason == "metadata"
-    assert {*found.about[0], *found.about[1], *found.about[2]} <= named_by(plan(task=True)) | found.about[0]
+    assert {*found.about[0], *found.about[1], *found.about[2]} <= named_by(plan(task=True), {0, 1, 2, 3}) | found.about[
+        0
+    ]
 
 
 def test_W6_a_text_that_is_too_long_is_its_own_plans_trouble_as_soon_as_others_write_the_column() -> None:
@@ -203,6 +207,18 @@ def test_W6_a_conflict_an_eligibility_block_and_a_landing_are_no_refusals() -> N
     conflict = replace(results.refused(telling(plan()), DENIED), block_reason=BlockReason.CONFLICT_DETECTED)
     assert refusal_of(plan(), conflict) is None
     assert refusal_of(plan(), results.refused(telling(plan()), Judgement(Kind.PERMANENT, Meaning.INVALID))) is None
+
+
+def test_W6_a_landing_proves_only_the_steps_that_the_crm_took() -> None:
+    """A plan that came late leaves the queue item alone: it says nothing of those whose update is refused."""
+    found = Late((0, 1), Observed('W/"2"', {}), counts=False, sets_do_not_call=False)
+    result = results.late(telling(plan()), found, {0, 1}, Judgement(Kind.DONE, Meaning.LANDED, 204))
+
+    assert has_landed(result)
+    assert taken(result) == {0, 1}
+    assert not any(UPDATES in name or name == "update_queue_item" for name in named_by(plan(), taken(result)))
+    dry = replace(result, steps=tuple(replace(s, outcome=StepOutcome.PLANNED) for s in result.steps))
+    assert taken(dry) == {0, 1, 2}
 
 
 def test_W8_a_dry_run_lands_what_it_would_have_sent() -> None:
