@@ -90,8 +90,8 @@ class LogEnds:
 
 
 def _end(answer: Future[Any]) -> int | None:
-    """None if it is no news: an error, or what librdkafka says without an answer in time, which is no error but an offset
-    that no log can have."""
+    """None if it is no news: an error, or what librdkafka says without an answer in time, which is no error but an
+    offset that no log can have."""
     try:
         offset = int(answer.result().offset)
     except KafkaException:
