@@ -90,10 +90,13 @@ class LogEnds:
 
 
 def _end(answer: Future[Any]) -> int | None:
+    """None if it is no news: an error, or what librdkafka says without an answer in time, which is no error but an
+    offset that no log can have."""
     try:
-        return int(answer.result().offset)
-    except KafkaException:  # no news
+        offset = int(answer.result().offset)
+    except KafkaException:
         return None
+    return offset if offset >= 0 else None
 
 
 def _admin(config: ClientConfig) -> AdminClient:

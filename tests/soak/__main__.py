@@ -246,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=15, help=f"at least; below {BRIEF_MINUTES} only some phases")
     parser.add_argument("--phase", action="append", choices=names, help="only this phase; repeatable")
     parser.add_argument("--rate", type=float, default=2.0, help="outcomes per second")
-    parser.add_argument("--items", type=int, default=600, help="queue items of the mock call system")
+    parser.add_argument("--items", type=int, default=1500, help="queue items of the mock call system")
     parser.add_argument("--keep", type=Path, help="folder for logs and data, instead of a temporary one")
     return parser
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from simulator import tenant
-from tests.soak.judge import OLDEST, SILENT_S, Sign, View
+from tests.soak.judge import OLDEST, SILENT_S, Sign, Snapshot, View
 from tests.soak.system import PARTITIONS, System
 
 _REQUEUED = "writeback_requeue_count"
@@ -166,8 +166,16 @@ def _storm(system: System) -> Iterator[None]:
 
 
 def _without(view: View) -> bool:
-    """One that has joined, and not one that has just begun."""
-    return any(each.ready and each.total("writeback_assigned_partitions") == 0 for each in view.now.of("writer"))
+    """One that hears the broker, and has had no partition for some time: not one that has just begun."""
+
+    def none_at(snapshot: Snapshot) -> set[str]:
+        return {
+            each.process
+            for each in snapshot.of("writer")
+            if each.total("writeback_assigned_partitions") == 0 and each.total(_heard("writer")) > 0
+        }
+
+    return bool(none_at(view.now) & none_at(view.lately))
 
 
 _FAILED_FIVE_TIMES = Sign(

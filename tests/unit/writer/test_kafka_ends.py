@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 
 from writer.kafka_ends import ANEW_AFTER_S, LogEnds
 
@@ -62,6 +62,18 @@ def test_an_error_is_no_news_and_the_next_question_may_be_asked(broker: Broker) 
     broker.ask()
     assert broker.heard == []
     assert len(broker.clients[0]) == 2
+
+
+def test_a_question_without_an_answer_in_time_is_no_news_though_librdkafka_does_not_call_it_an_error(
+    broker: Broker,
+) -> None:
+    """A writer that was cut off said that it heard the broker and had caught up."""
+    broker.ask()
+    answer(broker.clients[0][0][0], OFFSET_INVALID)
+    assert broker.heard == []
+    broker.now = ANEW_AFTER_S
+    broker.ask()
+    assert len(broker.clients) == 2
 
 
 def test_without_any_answer_a_new_client_asks_and_the_broker_is_heard_again(broker: Broker) -> None:
