@@ -229,11 +229,21 @@ def _gaps(step: PlannedStep, snapshot: Snapshot) -> Iterator[Gap]:
     if step.precondition is Precondition.MUST_MATCH_BASELINE and not table.optimistic_concurrency:
         yield gap(None, "a table with optimistic concurrency, without which changes of people would be overwritten")
     for name, value in _written(step).items():
-        if (expected := _expected(table, name, value, step.precondition)) is not None:
+        if (
+            expected := _counter_gap(step, table, name) or _expected(table, name, value, step.precondition)
+        ) is not None:
             yield gap(name, expected)
     for column in dict.fromkeys(owner.column for owner in step.owner_candidates):
         if column not in table.links:
             yield gap(column, "a link that exists")
+
+
+def _counter_gap(step: PlannedStep, table: Table, name: str) -> str | None:
+    """Of a column that is there: whether it can be counted up."""
+    column = table.columns.get(name) if name in step.increments else None
+    if column is None or (column.type is ColumnType.INTEGER and column.valid_for_read):
+        return None
+    return "a whole-number column that can be read, since it is counted up"
 
 
 def _written(step: PlannedStep) -> dict[str, Value]:

@@ -78,7 +78,7 @@ def emitted(
     """The gate, then up to `tries` attempts, as the service would; without broker, lanes and waiting."""
 
     async def run() -> Verdict:
-        settings = DataverseSettings.model_validate({"url": simulator.base_url, "read_timeout_s": 2})
+        settings = DataverseSettings.model_validate({"url": simulator.base_url, "read_timeout_s": 60})
         client = DataverseClient(settings, tokens or NoSignIn("nobody"))
         pool = Pool([Channel(client, Pacer(ServiceLimits()))], Metrics(), api_path="/api/data/v9.2/")
         facts = Facts(pool, metadata_ttl_s=60, owner_ttl_s=60)

@@ -369,7 +369,7 @@ def test_W9_counters_and_the_do_not_call_column_are_verified_and_the_maximum_of_
     verdict = check(replace(plan, steps=tuple(steps)), SNAPSHOT, FACTS)
     assert isinstance(verdict, Blocked)
     assert {(gap.column, gap.expected) for gap in verdict.gaps} == {
-        ("medx_notes", "a text column's value"), ("medx_gone", "a column that exists"),
+        ("medx_notes", "a whole-number column that can be read, since it is counted up"), ("medx_gone", "a column that exists"),
     }  # fmt: skip
 
 
@@ -379,3 +379,16 @@ def test_W9_an_owner_of_a_kind_that_the_link_does_not_lead_to_is_none() -> None:
 
     assert isinstance(verdict, Cleared)
     assert verdict.owners[3] == DEFAULT
+
+
+@pytest.mark.parametrize(
+    "column", [Column(ColumnType.DECIMAL), Column(ColumnType.STRING), Column(ColumnType.INTEGER, valid_for_read=False)]
+)
+def test_W9_what_is_counted_up_is_a_whole_number_that_can_be_read(column: Column) -> None:
+    items = SNAPSHOT.tables["medx_callqueueitems"]
+    changed = Table({**items.columns, "medx_attemptcount": column}, items.links)
+
+    blocked = check(a_plan(), Snapshot({**SNAPSHOT.tables, "medx_callqueueitems": changed}), {})
+
+    assert isinstance(blocked, Blocked)
+    assert "a whole-number column that can be read, since it is counted up" in {gap.expected for gap in blocked.gaps}
