@@ -18,6 +18,8 @@ SAMPLE_S = 5.0
 """Between a moment and what a process can have heard of it: how often the broker is asked, and how old an answer is."""
 SILENT_S = 30.0
 """From here on a writer counts a broker that it does not hear as one that may have anything on the topic."""
+AFTERMATH_S = 10.0
+"""After all is well again, a client library may still say what went wrong before."""
 
 Labels = frozenset[tuple[str, str]]
 Key = tuple[str, Labels]
@@ -230,7 +232,7 @@ _EVERY_LINE = {"service", "level", "event", "logger", "timestamp"}
 
 
 def healthy_windows(began: float, told: Sequence[Told], ended: float) -> list[Window]:
-    """From where all was well to where the next thing was broken."""
-    starts = [began, *(each.well for each in told)]
+    """From where all had been well for a moment to where the next thing was broken."""
+    starts = [began, *(each.well + AFTERMATH_S for each in told)]
     ends = [*(each.began for each in told), ended]
     return [Window(start, end) for start, end in zip(starts, ends, strict=True) if start < end]

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from tests.soak.judge import (
+    AFTERMATH_S,
     CAUGHT_UP,
     HEARD,
     OLDEST,
@@ -144,7 +145,7 @@ def test_J4_what_is_no_json_counts_at_any_time() -> None:
 
 def test_healthy_is_from_where_all_was_well_to_where_the_next_thing_was_broken() -> None:
     told = [outage(), outage(began=1200.0, healed=1300.0, well=math.inf)]
-    assert healthy_windows(900.0, told, 1400.0) == [Window(900.0, WENT), Window(1120.0, 1200.0)]
+    assert healthy_windows(900.0, told, 1400.0) == [Window(900.0, WENT), Window(1120.0 + AFTERMATH_S, 1200.0)]
 
 
 def test_a_counter_of_a_process_that_started_anew_counts_from_zero() -> None:
