@@ -369,7 +369,8 @@ def test_W9_counters_and_the_do_not_call_column_are_verified_and_the_maximum_of_
     verdict = check(replace(plan, steps=tuple(steps)), SNAPSHOT, FACTS)
     assert isinstance(verdict, Blocked)
     assert {(gap.column, gap.expected) for gap in verdict.gaps} == {
-        ("medx_notes", "a whole-number column that can be read, since it is counted up"), ("medx_gone", "a column that exists"),
+        ("medx_notes", "a whole-number column that can be read, since it is counted up"),
+        ("medx_gone", "a column that exists"),
     }  # fmt: skip
 
 
