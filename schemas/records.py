@@ -231,11 +231,6 @@ class PlannedWriteback:
     retired_at: datetime | None = None
     warnings: tuple[Warning, ...] = ()
 
-    @property
-    def preceding_session_id(self) -> str | None:
-        """The newest earlier plan of ours that the baseline does not include yet."""
-        return self.preceding[-1].session_id if self.preceding else None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:

@@ -212,7 +212,9 @@ def metadata(telling: Telling, gaps: Collection[Gap]) -> WritebackResult:
     at_fault = {gap.step_index for gap in gaps}
     message = (
         f"Nothing was written, because the CRM does not have what the plan needs: {listed}. "
-        "Mend the table, the mapping or the owner, then replay this session."
+        "Put the table, the column or the owner right, then replay this session. If the mapping was wrong, a replay "
+        "cannot help, since the plan keeps the old names: correct the mapping, and have the call system publish the "
+        "outcome again under a new session id."
     )
     result = telling.result(
         ResultStatus.BLOCKED, _nothing_sent(telling.plan, at_fault), reason=BlockReason.METADATA, message=message

@@ -122,7 +122,7 @@ def test_attempts_in_quick_succession_never_conflict_with_each_other(attempts, d
     for number in range(attempts):
         outcome, source = make_outcome(session_id=f"s{number}", baseline=baseline), a_source(number)
         planned = plan(outcome, source, CRM, Policy(), known(outcome, source, chain))
-        assert planned.preceding_session_id == (f"s{number - 1}" if number else None)
+        assert [each.session_id for each in planned.preceding] == [f"s{before}" for before in range(number)]
         landed = data.draw(st.sets(st.sampled_from([each.session_id for each in chain]))) if chain else set()
         row = dict(planned.baseline.columns)
         for each in chain:

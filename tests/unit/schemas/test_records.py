@@ -110,11 +110,3 @@ def test_whatever_a_column_holds_comes_back_as_it_was(
     back = codec.decode(codec.encode(outcome))
     assert back == outcome
     assert {k: type(v) for k, v in back.baseline.preserved.items()} == {k: type(v) for k, v in preserved.items()}
-
-
-def test_the_newest_preceding_plan_is_the_preceding_session() -> None:
-    from schemas.records import PrecedingPlan
-
-    older, newest = PrecedingPlan(session_id="a", columns={}), PrecedingPlan(session_id="b", columns={})
-    assert make_plan(preceding=(older, newest)).preceding_session_id == "b"
-    assert make_plan().preceding_session_id is None
