@@ -218,7 +218,9 @@ class ResultsIndex:
         return None
 
     def _read_all(self, mine: Mapping[int, _Loading], loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread of its own."""
+        """In a thread of its own. What comes behind the end of a partition is left: the loop has its index by then, and
+        notes there what this writer publishes."""
+        ended: set[int] = set()
 
         def heard(messages: Sequence[Message]) -> None:
             by_partition: dict[int, list[News]] = {}
@@ -226,9 +228,11 @@ class ResultsIndex:
                 if (news := self._news(message)) is not None:
                     by_partition.setdefault(_partition(message), []).append(news)
             for partition, of_one in by_partition.items():
-                mine[partition].index.note(of_one)
+                if partition not in ended:
+                    mine[partition].index.note(of_one)
 
         def at_end(partition: int) -> None:
+            ended.add(partition)
             loop.call_soon_threadsafe(self._has_been_read, partition, mine[partition])
 
         self._read(mine, heard=heard, at_end=at_end, wanted=lambda p: self._is_wanted(p, mine[p]))

@@ -57,6 +57,7 @@ class FakeLog:
     messages: list[FakeMessage] = field(default_factory=list)
     trouble: list[Exception] = field(default_factory=list)
     gate: threading.Event | None = None
+    behind_the_end: list[FakeMessage] = field(default_factory=list)
     readings: int = 0
 
     def __call__(
@@ -78,6 +79,7 @@ class FakeLog:
                 return
         for partition in partitions:
             at_end(partition)
+        heard(self.behind_the_end)
 
 
 class Bench:
@@ -290,5 +292,18 @@ def test_a_result_that_cannot_be_read_is_told_and_counts_for_nothing() -> None:
         assert known(bench, "broken") == [None]
         assert logs[0]["event"] == "result.undecodable"
         assert (logs[0]["partition"], logs[0]["offset"]) == (0, 3)
+
+    on_a_bench(log, scenario)
+
+
+def test_W2_what_comes_behind_the_end_is_left_to_the_loop_which_has_the_index_by_then() -> None:
+    """Two threads in one index at a time end the process."""
+    log = FakeLog([FakeMessage("before", "landed", b"-")], behind_the_end=[FakeMessage("behind", "landed", b"-")])
+
+    async def scenario(bench: Bench) -> None:
+        bench.index.assigned([0])
+        await bench.until_read()
+        bench.index.published(0, "ours", Settled.LANDED)
+        assert known(bench, "before", "behind", "ours") == [Settled.LANDED, None, Settled.LANDED]
 
     on_a_bench(log, scenario)
