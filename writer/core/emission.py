@@ -157,6 +157,11 @@ def update_step(plan: PlannedWriteback) -> PlannedStep:
     return step
 
 
+def was_read(plan: PlannedWriteback) -> bool:
+    """Whether the call system read the queue item: if it is not there now, somebody deleted it."""
+    return plan.baseline.etag is not None
+
+
 def opts_out(plan: PlannedWriteback) -> bool:
     """Whether the contact asked not to be called again: the plan sets do-not-call."""
     update = update_step(plan)

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.records import Disposition, Operation, PlannedStep, PlannedWriteback, Value
-from writer.core.emission import CALL_ACTIVITY, Observed, moments, opts_out, update_step
+from writer.core.emission import CALL_ACTIVITY, Observed, moments, opts_out, update_step, was_read
 from writer.core.history import History, Settled
 from writer.core.values import instant, same
 
@@ -48,7 +48,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A later session of ours is on the row. Send these steps, and of the queue item's update what `row_part` says:
+    """A later session of ours is on the row. Send these steps, and of the queue item's update no more than this:
     counted if the call is recorded now, do-not-call if the plan is an opt-out."""
 
     steps: tuple[int, ...]
@@ -101,7 +101,7 @@ def reconcile(plan: PlannedWriteback, observed: Observations, history: History) 
     if (foreign := case.foreign_step()) is not None:
         return ForeignRecord(foreign)
     if case.row is None:
-        return Landed() if case.task_stands else NoQueueItem(case.call_steps() if _was_read(plan) else ())
+        return Landed() if case.task_stands else NoQueueItem(case.call_steps() if was_read(plan) else ())
     if case.is_later(case.row, history):
         return case.late(case.row)
     if case.task_stands:
@@ -166,11 +166,6 @@ def _as_expected(update: PlannedStep, name: str, expected: Mapping[str, Value], 
 
 def _shown(update: PlannedStep, row: Observed) -> Value:
     return row.columns.get(update.session_column) if update.session_column else None
-
-
-def _was_read(plan: PlannedWriteback) -> bool:
-    """Whether the call system read the queue item: then it was there, and somebody deleted it."""
-    return plan.baseline.etag is not None
 
 
 def _recorded_alone(settled: Settled | None) -> bool:

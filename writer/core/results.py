@@ -25,7 +25,7 @@ from schemas.records import (
     StepResult,
     WritebackResult,
 )
-from writer.core.emission import CALL_ACTIVITY, opts_out, update_step
+from writer.core.emission import CALL_ACTIVITY, opts_out, update_step, was_read
 from writer.core.gate import Gap
 from writer.core.history import Settled
 from writer.core.reconcile import Conflict, Late, NoQueueItem
@@ -168,14 +168,14 @@ def no_queue_item(
     telling: Telling, found: NoQueueItem, sent: Collection[int], reply: Judgement | None = None
 ) -> WritebackResult:
     """The row is not there. `sent`: the steps of the call activity that were recorded just now."""
-    recorded = bool(sent) or (not found.call_steps and _was_read(telling.plan) and _records_call(telling.plan))
+    recorded = bool(sent) or (not found.call_steps and was_read(telling.plan) and _records_call(telling.plan))
     steps = tuple(
         _landed_step(step, sent, reply)
         if recorded and step.operation in CALL_ACTIVITY
         else _step(step, StepOutcome.BLOCKED if step.operation is Operation.UPDATE_QUEUE_ITEM else StepOutcome.SKIPPED)
         for step in telling.plan.steps
     )
-    if _was_read(telling.plan):
+    if was_read(telling.plan):
         what = "The queue item does not exist: it was deleted after the call was taken, or its id is wrong."
     else:
         what = (
@@ -200,10 +200,6 @@ def _lost_opt_out(plan: PlannedWriteback) -> str:
 
 def _records_call(plan: PlannedWriteback) -> bool:
     return any(step.operation in CALL_ACTIVITY for step in plan.steps)
-
-
-def _was_read(plan: PlannedWriteback) -> bool:
-    return plan.baseline.etag is not None
 
 
 def metadata(telling: Telling, gaps: Collection[Gap]) -> WritebackResult:

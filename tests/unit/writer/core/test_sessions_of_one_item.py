@@ -17,7 +17,6 @@ from tests.unit.writer.core.crm_model import (
     ATTEMPTS,
     BEFORE,
     FLAG,
-    ITEM,
     ROW,
     SESSION,
     Crm,
@@ -272,6 +271,3 @@ def test_W2_without_a_person_there_is_never_a_conflict(schedule: list[Action]) -
     conflicts = [result.conflicts for result in world.results.values() if is_conflict(result)]
     assert not conflicts or (world.late_opt_out and set(conflicts) == {(FLAG,)})
     assert not any(plan.opt_out for plan in world.topic) or world.crm.rows[ROW][1][FLAG] is True, "an opt-out was lost"
-
-
-assert ITEM in ROW
