@@ -13,7 +13,9 @@ state.register(app)
 
 def _without_kafka() -> None:
     """The mock call system; it publishes to Kafka and needs the extra `calls`."""
-    typer.echo("Kafka's libraries are not installed: pip install 'dataverse-writeback[calls]'", err=True)
+    typer.echo(
+        "Kafka's libraries are not installed; in a checkout: pip install --no-deps -r requirements/demo.txt", err=True
+    )
     raise typer.Exit(2)
 
 

@@ -129,7 +129,7 @@ def test_make_installs_what_is_locked_whatever_is_newer(python: str, registry: R
         assert_only_what_is_locked(project / ".venv", *locks)
 
 
-@pytest.mark.parametrize("target", ["planner", "writer", "ops", "simulator"])
+@pytest.mark.parametrize("target", ["planner", "writer", "ops", "simulator", "calls"])
 def test_an_image_holds_what_is_locked_whatever_is_newer(
     target: str, registry: Registry, project: Path, environment: Path
 ) -> None:
@@ -142,7 +142,7 @@ def test_an_image_holds_what_is_locked_whatever_is_newer(
                 run([*pip, *arguments], registry, cwd=project)
             case other:
                 assert other == ["python", "-m", "venv", "/opt/writeback"]
-    lock = "demo" if target == "simulator" else target
+    lock = "demo" if target == "calls" else target
     assert_only_what_is_locked(environment, *(project / "requirements" / f"{name}.txt" for name in ("pip", lock)))
 
 
@@ -166,7 +166,7 @@ def test_the_simulator_page_installs_what_is_locked_whatever_is_newer(
     for command in told:
         (_, *arguments) = shlex.split(command.replace(CHECKOUT, str(project)))
         run([sys.executable, "-m", "pip", "--python", str(environment), *arguments], registry, cwd=project.parent)
-    assert_only_what_is_locked(environment, *(project / "requirements" / name for name in ("pip.txt", "demo.txt")))
+    assert_only_what_is_locked(environment, *(project / "requirements" / name for name in ("pip.txt", "simulator.txt")))
 
 
 @pytest.mark.parametrize("python", [path for of, path in PYTHONS.items() if of != "3.11"][:1] or [""])

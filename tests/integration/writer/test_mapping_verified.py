@@ -6,14 +6,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
-from ops.processes import Service, module
-from ops.waiting import wait_until
+from ops.processes import Service, module, when_written
+from ops.waiting import HANGS_AFTER_S
 from planner.mapping import environment_mark
 from simulator.testing import RunningSimulator
-from tests.integration.writer.inprocess import running_writer
 from tests.integration.writer.kit import Topic, writer_env
 from writer.core import mapping_check
 
@@ -79,14 +80,21 @@ def test_W9_a_mapping_of_another_environment_is_refused(
 
 
 def test_W9_a_writer_whose_mapping_does_not_fit_says_so_and_is_not_ready(
-    simulator: RunningSimulator, topic: Topic, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    simulator: RunningSimulator, topic: Topic, tmp_path: Path
 ) -> None:
-    mapping = mapping_of(simulator, tmp_path, spoil)
-    with running_writer(writer_env(simulator, topic.bootstrap, WRITER_MAPPING_FILE=str(mapping))) as writer:
-        wait_until(lambda: writer.metric("writeback_mapping_gaps") == 5, what="five gaps", seconds=60)
-    said = capfd.readouterr()
-    assert (said.out + said.err).count("mapping.does_not_fit") == 1
-    assert "medx_nothing" in said.out + said.err
+    env = writer_env(simulator, topic.bootstrap, WRITER_MAPPING_FILE=str(mapping_of(simulator, tmp_path, spoil)))
+    writer = Service(module("writer"), env=env, output=tmp_path / "writer").start(when_written("mapping.does_not_fit"))
+    try:
+        [listening] = writer.events(event="endpoint.listening")
+        root = f"http://127.0.0.1:{listening['port']}"
+        with pytest.raises(HTTPError, match="503"):
+            urlopen(f"{root}/ready", timeout=HANGS_AFTER_S)
+        with urlopen(f"{root}/metrics", timeout=HANGS_AFTER_S) as metrics:
+            assert "writeback_mapping_gaps 5.0" in metrics.read().decode()
+    finally:
+        assert writer.stop() == 0
+    [said] = writer.events(event="mapping.does_not_fit")
+    assert "medx_nothing" in json.dumps(said)
 
 
 def test_a_mapping_that_is_none_is_told_with_every_mistake(
