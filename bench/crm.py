@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.processes import Service, module
+from ops.demo.processes import Service, module
 
 
 @dataclass(frozen=True)

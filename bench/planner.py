@@ -17,8 +17,8 @@ from uuid import UUID
 from confluent_kafka import Producer
 
 from bench.figures import Figure, Section
-from ops.processes import Service, module
-from ops.waiting import wait_until
+from ops.demo.processes import Service, module
+from ops.demo.waiting import wait_until
 from planner.core.planning import Policy, plan
 from planner.mapping import load
 from schemas.codec import single_object

@@ -22,7 +22,7 @@ import psutil
 from bench.crm import Crm, simulated
 from bench.figures import Figure, Section
 from bench.writer_load import Queue, plans
-from ops.processes import Service, module
+from ops.demo.processes import Service, module
 from tests.brokers import servers, source
 
 LATENCY_S = 0.05

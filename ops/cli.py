@@ -10,7 +10,7 @@ from ops import topics
 from ops.demo.command import demo
 from ops.exits import Exit
 from ops.simulate import simulate
-from schemas.environment import Misconfigured
+from runtime.environment import Misconfigured
 
 app = typer.Typer(
     name="writeback",

@@ -7,9 +7,9 @@ import os
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from schemas import environment
-from schemas.connection import BrokerSettings
-from schemas.environment import Environment
+from runtime import environment
+from runtime.connection import BrokerSettings
+from runtime.environment import Environment
 
 
 class Settings(Environment):

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from ops.exits import Exit
 from ops.settings import read_settings
-from schemas import rights
-from schemas.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client
-from schemas.broker_errors import Kind, kind_of
-from schemas.connection import BrokerSettings
-from schemas.environment import Misconfigured
+from runtime import rights
+from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client
+from runtime.broker_errors import Kind, kind_of
+from runtime.connection import BrokerSettings
+from runtime.environment import Misconfigured
 
 app = typer.Typer(no_args_is_help=True, help="Provision the topics, verify them, and list the rights they need.")
 

@@ -13,8 +13,8 @@ import structlog
 
 from planner.errors import EX_CONFIG, EX_USAGE
 from planner.settings import describe, read_settings
-from schemas.environment import Misconfigured
-from telemetry.logs import configure_logs, form_named
+from runtime.environment import Misconfigured
+from runtime.logs import configure_logs, form_named
 
 _EXAMPLES = """
 examples:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             structlog.get_logger("planner").error("planner.misconfigured", problem=problem, exit_code=EX_CONFIG)
         return EX_CONFIG
-    from planner import running  # Faust and the redactor take a second to import; --help does not need them
+    from planner import command as running  # Faust and the redactor take a second to import; --help does not need them
 
     configure_logs(service="planner", level=settings.log_level, form=settings.log_format)
     if options.command == "check":

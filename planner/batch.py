@@ -27,12 +27,12 @@ from planner.core.planning import Policy, Rejected, plan
 from planner.core.preceding import NO_HISTORY, EarlierPlan, History, history
 from planner.core.resolution import Crm
 from planner.core.validation import Envelope, key_reasons, reasons
-from planner.pins import Pin, Pins, pin_of
+from planner.pins.memory import Pin, Pins, pin_of
+from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, Undecodable, UnknownSchema
 from schemas.headers import Headers, Reason
 from schemas.placement import partition_of
 from schemas.records import CallOutcome, PlannedWriteback, Source
-from schemas.registry import RegistryUnavailable
 
 log: Any = structlog.get_logger("planner")
 

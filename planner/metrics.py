@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
-from planner.rejections import REASONS
+from planner.core.rejection_reasons import REASONS
 
 Cause = Literal["registry", "schema", "broker"]
 """What the planner may wait for."""

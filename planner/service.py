@@ -15,16 +15,16 @@ import structlog
 
 from planner.batch import AlreadyPlanned, Desk, Incoming, Planned, Refused, Verdict
 from planner.errors import EX_CONFIG, EX_SOFTWARE, Abandoned
-from planner.fence import Membership
+from planner.kafka.fence import Membership
+from planner.kafka.publisher import Progress, Publisher, Record
+from planner.kafka.rejections import PLAN_TOO_LARGE, rejection
+from planner.kafka.traces import Traces
 from planner.metrics import Metrics
-from planner.pins import Pin, Pins
-from planner.publisher import Progress, Publisher, Record
-from planner.rejections import PLAN_TOO_LARGE, rejection
-from planner.traces import Traces
+from planner.pins.memory import Pin, Pins
 from planner.waiting import Waits
-from schemas.environment import Misconfigured
+from runtime.environment import Misconfigured
+from runtime.registry import RegistryUnavailable
 from schemas.records import Disposition
-from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
 
 log: Any = structlog.get_logger("planner")

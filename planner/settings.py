@@ -17,11 +17,11 @@ from pydantic_settings import SettingsConfigDict
 
 from planner.core.dispositions import EFFECTS
 from planner.core.planning import Policy
-from schemas import environment
-from schemas.connection import BrokerSettings, RegistrySettings
-from schemas.environment import Environment
+from runtime import environment
+from runtime.connection import BrokerSettings, RegistrySettings
+from runtime.environment import Environment
+from runtime.logs import LogFormat
 from schemas.records import Disposition
-from telemetry.logs import LogFormat
 
 PREFIX = "PLANNER_"
 

@@ -14,34 +14,34 @@ import structlog
 from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
-from planner.app import Handle, make_app
 from planner.batch import Desk, Placement
-from planner.bulk import BulkReader
 from planner.core.resolution import Crm
 from planner.errors import Stuck
-from planner.fence import Fence
+from planner.kafka.fence import Fence
+from planner.kafka.positions import Positions
+from planner.kafka.publisher import Publisher
+from planner.kafka.traces import Traces
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
-from planner.pins import MemoryPins, Pins
-from planner.positions import Positions
-from planner.publisher import Publisher
-from planner.recovery import PinStore
+from planner.pins.memory import MemoryPins, Pins
+from planner.pins.recovery import PinStore
 from planner.service import Service, hard_exit
 from planner.settings import PlannerSettings
-from planner.traces import Traces
+from planner.stream.app import Handle, make_app
+from planner.stream.bulk_recovery import BulkReader
 from planner.waiting import Waits
-from schemas import environment
-from schemas.broker import BrokerUnavailable, BrokerView
+from runtime import environment
+from runtime.broker import BrokerUnavailable, BrokerView
+from runtime.endpoint import Endpoint, Verdict
+from runtime.environment import Misconfigured
+from runtime.librdkafka_log import client_log
+from runtime.placement_check import check_placement
+from runtime.registry import RegistryUnavailable, SchemaRefused, codec
+from runtime.rights import planner_rights
+from runtime.topic_watch import TopicWatch
 from schemas.codec import Codec
-from schemas.environment import Misconfigured
-from schemas.placed import check_placement
 from schemas.records import CallOutcome, PlannedWriteback
-from schemas.registry import RegistryUnavailable, SchemaRefused, codec
-from schemas.rights import planner_rights
-from schemas.topic_watch import TopicWatch
 from schemas.topics import TopicFacts
-from telemetry.endpoint import Endpoint, Verdict
-from telemetry.librdkafka import client_log
 
 log: Any = structlog.get_logger("planner")
 
@@ -241,7 +241,7 @@ def ended_by(duty: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None
 def _pins(settings: PlannerSettings) -> Pins:
     if settings.pin_store == "memory://":
         return MemoryPins()
-    from planner.disk_pins import DiskPins  # RocksDB's library takes 10 MB, and most do without
+    from planner.pins.disk import DiskPins  # RocksDB's library takes 10 MB, and most do without
 
     return DiskPins(Path(settings.pin_store.removeprefix("rocksdb://")) / settings.group_id)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.embedded_broker import EmbeddedBroker
+from ops.demo.embedded_broker import EmbeddedBroker
 from schemas.topics import Topics
 from tests.brokers import shared
 from tests.brokers.kafka import RealKafka

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from telemetry.first_moments import end_on_signals
+from runtime.first_moments import end_on_signals
 
 
 def _main() -> int:

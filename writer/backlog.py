@@ -16,7 +16,7 @@ from enum import Enum, auto
 from heapq import heappop, heappush
 
 from writer.core.lanes import Lanes
-from writer.core.patience import PatienceLimits
+from writer.core.retry import PatienceLimits
 from writer.work import Work
 
 _LONGEST_ABSENCE_S = PatienceLimits().longest_absence

@@ -16,17 +16,17 @@ from typing import NoReturn
 
 import structlog
 
-from schemas.broker import BrokerUnavailable
-from schemas.environment import Misconfigured
-from schemas.registry import RegistryUnavailable, SchemaRefused
-from telemetry.logs import configure_logs, form_named
-from telemetry.tracing import TracingNotInstalled, configure_tracing
+from runtime.broker import BrokerUnavailable
+from runtime.environment import Misconfigured
+from runtime.logs import configure_logs, form_named
+from runtime.registry import RegistryUnavailable, SchemaRefused
+from runtime.tracing import TracingNotInstalled, configure_tracing
 from writer.core import results
 from writer.core.replies import Kind
-from writer.dataverse_facts import FactsUnavailable
-from writer.dataverse_mapping import read_mapping
+from writer.dataverse.mapping import read_mapping
+from writer.dataverse.mapping_verification import verify
+from writer.dataverse.metadata_cache import FactsUnavailable
 from writer.errors import MustRestart
-from writer.mapping_verification import verify
 from writer.metrics import Metrics
 from writer.settings import WriterSettings, describe, read_settings
 from writer.wiring import CHECK_S, VERSION, build_facts, build_pool, run, view_of_broker

@@ -23,9 +23,9 @@ import structlog
 
 from writer.core.ledger import Commit
 from writer.errors import MustRestart, RecordTooLarge
-from writer.kafka_consumer import Fence
-from writer.kafka_producer import Outgoing, PartitionLost
-from writer.kafka_transactions import NOTE_TOO_LONG, Aborted, Committed
+from writer.kafka.consumer import Fence
+from writer.kafka.producer import Outgoing, PartitionLost
+from writer.kafka.transactions import NOTE_TOO_LONG, Aborted, Committed
 from writer.partitions import Partitions
 
 _MOST_RECORDS = 1_000

@@ -14,9 +14,9 @@ from writer.backlog import Backlog
 from writer.core import results
 from writer.core.batching import Batching
 from writer.core.gate import Blocked
-from writer.core.patience import Patience
-from writer.dataverse_facts import Facts, FactsUnavailable
-from writer.dataverse_pool import Pool, Slot
+from writer.core.retry import Patience
+from writer.dataverse.metadata_cache import Facts, FactsUnavailable
+from writer.dataverse.pool import Pool, Slot
 from writer.emitter import Done, Emitter, Later, Round, unanswered
 from writer.metrics import Metrics
 from writer.settling import Settling

@@ -53,8 +53,8 @@ from writer.core.reconcile import (
 )
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
 from writer.core.results import Telling
-from writer.dataverse_facts import Facts, FactsUnavailable
-from writer.dataverse_pool import Exchange, Part, PartReply, Pool, Slot
+from writer.dataverse.metadata_cache import Facts, FactsUnavailable
+from writer.dataverse.pool import Exchange, Part, PartReply, Pool, Slot
 from writer.work import Seen, Work
 
 _FRESH_S = 5.0

@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from schemas.topic_watch import TopicWatch
-from telemetry.endpoint import Verdict
-from writer.dataverse_facts import Facts
-from writer.dataverse_pool import Pool
-from writer.mapping_verification import MappingWatch
+from runtime.endpoint import Verdict
+from runtime.topic_watch import TopicWatch
+from writer.dataverse.mapping_verification import MappingWatch
+from writer.dataverse.metadata_cache import Facts
+from writer.dataverse.pool import Pool
 from writer.service import BROKER_SILENT_S, Service
 
 _LOOP_TURNS_WITHIN_S = 30.0

@@ -17,14 +17,14 @@ from typing import Any
 
 import structlog
 
+from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, UnknownSchema
 from schemas.headers import Reason
 from schemas.records import PlannedWriteback
-from schemas.registry import RegistryUnavailable
-from writer.kafka_consumer import Taken
-from writer.kafka_producer import PartitionLost
+from writer.kafka.consumer import Taken
+from writer.kafka.producer import PartitionLost
+from writer.kafka.topics import Outbox
 from writer.metrics import Metrics
-from writer.outbox import Outbox
 from writer.partitions import Partitions
 from writer.work import Work, begin, is_mark, plan_of
 

@@ -15,8 +15,8 @@ import structlog
 from schemas import headers
 from writer.core.lanes import Window, WindowLimits
 from writer.core.ledger import Commit, Ledger, is_complete
-from writer.core.moving import Moving
-from writer.kafka_consumer import Assigned, Position, Taken
+from writer.core.requeue import Moving
+from writer.kafka.consumer import Assigned, Position, Taken
 from writer.work import Work, first_appended_ms, size_of
 
 _log = structlog.get_logger("writer")

@@ -28,23 +28,23 @@ from typing import Any
 
 import structlog
 
+from runtime.topic_watch import TopicWatch
 from schemas.codec import Codec
 from schemas.records import PlannedWriteback, WritebackResult
-from schemas.topic_watch import TopicWatch
 from writer.backlog import Backlog
 from writer.committing import Committing
 from writer.core import results
-from writer.core.patience import Patience, PatienceLimits
 from writer.core.replies import Kind
-from writer.dataverse_facts import Facts, FactsUnavailable
-from writer.dataverse_pool import Pool
+from writer.core.retry import Patience, PatienceLimits
+from writer.dataverse.metadata_cache import Facts, FactsUnavailable
+from writer.dataverse.pool import Pool
 from writer.dispatcher import Dispatcher
 from writer.intake import Intake
-from writer.kafka_consumer import Assigned, ConsumerThread, Gap, Position, Taken
+from writer.kafka.consumer import Assigned, ConsumerThread, Gap, Position, Taken
+from writer.kafka.results_index import Read, ResultsIndex
+from writer.kafka.topics import Outbox
 from writer.metrics import Metrics
-from writer.outbox import Outbox
 from writer.partitions import Partitions
-from writer.results_index import Read, ResultsIndex
 from writer.settings import FlowSettings
 from writer.settling import Settling
 from writer.work import Work

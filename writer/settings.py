@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from schemas import environment
-from schemas.connection import BrokerSettings, RegistrySettings
-from schemas.environment import CaFile, Environment
-from telemetry.logs import LogFormat
+from runtime import environment
+from runtime.connection import BrokerSettings, RegistrySettings
+from runtime.environment import CaFile, Environment
+from runtime.logs import LogFormat
 from writer.core.batching import MOST
 
 PREFIX = "WRITER_"

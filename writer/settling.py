@@ -20,15 +20,15 @@ from schemas.records import BlockReason, ResultStatus, WritebackResult
 from writer.backlog import Backlog, Start
 from writer.core import results
 from writer.core.history import History, Settled, settled_as
-from writer.core.patience import AskAPerson, Landing, Patience, ResumeNeeded, Retry, ToTheBack
 from writer.core.refusals import UNVERIFIABLE, Names, has_landed, held, named_by, of_whole, refusal_of, taken
 from writer.core.replies import Kind, Meaning, lost
 from writer.core.results import Telling
+from writer.core.retry import AskAPerson, Landing, Patience, ResumeNeeded, Retry, ToTheBack
 from writer.emitter import AlreadySettled, Done, Later, Verdict
 from writer.errors import RecordTooLarge
-from writer.kafka_producer import PartitionLost
+from writer.kafka.producer import PartitionLost
+from writer.kafka.topics import Outbox
 from writer.metrics import Metrics
-from writer.outbox import Outbox
 from writer.partitions import Partitions
 from writer.work import Work
 

@@ -14,36 +14,36 @@ from importlib.metadata import version
 
 import structlog
 
-from schemas.broker import BrokerView
-from schemas.connection import BrokerSettings
-from schemas.environment import Misconfigured, unreadable_files
-from schemas.placed import check_placement
+from runtime.broker import BrokerView
+from runtime.connection import BrokerSettings
+from runtime.endpoint import Endpoint
+from runtime.environment import Misconfigured, unreadable_files
+from runtime.librdkafka_log import client_log
+from runtime.placement_check import check_placement
+from runtime.registry import codec
+from runtime.rights import writer_rights
+from runtime.topic_watch import TopicWatch
 from schemas.records import PlannedWriteback, WritebackResult
-from schemas.registry import codec
-from schemas.rights import writer_rights
-from schemas.topic_watch import TopicWatch
 from schemas.topics import TopicSpec
-from telemetry.endpoint import Endpoint
-from telemetry.librdkafka import client_log
 from writer.committing import Committing
 from writer.core.lanes import WindowLimits
 from writer.core.mapping_check import MappingToCheck, is_of
 from writer.core.pacing import Pacer, ServiceLimits
-from writer.dataverse import DataverseClient
-from writer.dataverse_facts import Facts
-from writer.dataverse_mapping import read_mapping
-from writer.dataverse_pool import Channel, Pool
+from writer.dataverse.client import DataverseClient
+from writer.dataverse.identity import token_source
+from writer.dataverse.mapping import read_mapping
+from writer.dataverse.mapping_verification import OTHER_ENVIRONMENT, MappingWatch
+from writer.dataverse.metadata_cache import Facts
+from writer.dataverse.pool import Channel, Pool
 from writer.health import Health
-from writer.identity import token_source
-from writer.kafka_consumer import ConsumerOptions, ConsumerThread
-from writer.kafka_ends import LogEnds
-from writer.kafka_producer import BrokerPublisher
-from writer.kafka_transactions import TransactionalProducer
-from writer.mapping_verification import OTHER_ENVIRONMENT, MappingWatch
+from writer.kafka.consumer import ConsumerOptions, ConsumerThread
+from writer.kafka.log_ends import LogEnds
+from writer.kafka.producer import BrokerPublisher
+from writer.kafka.results_index import Read, reading
+from writer.kafka.topics import Outbox
+from writer.kafka.transactions import TransactionalProducer
 from writer.metrics import Metrics
-from writer.outbox import Outbox
 from writer.partitions import Partitions
-from writer.results_index import Read, reading
 from writer.service import Parts, Service, Timing
 from writer.settings import DataverseSettings, WriterSettings
 

@@ -9,15 +9,15 @@ from datetime import datetime
 
 from opentelemetry.trace import INVALID_SPAN, Span, get_tracer, set_span_in_context
 
+from runtime.tracing import context_of, traceparent_of
 from schemas import headers
 from schemas.codec import Codec, Undecodable, UnknownSchema
 from schemas.records import Operation, PlannedWriteback, PlanPosition, WritebackResult
-from telemetry.tracing import context_of, traceparent_of
 from writer.core.emission import PRECONDITIONS
 from writer.core.gate import Cleared
 from writer.core.reconcile import Observations
 from writer.core.replies import Judgement
-from writer.kafka_consumer import Taken
+from writer.kafka.consumer import Taken
 
 
 @dataclass(frozen=True, slots=True)

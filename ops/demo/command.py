@@ -18,12 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ops.demo.audit import Audit, audit
 from ops.demo.crm import CrmReader
+from ops.demo.embedded_broker import EmbeddedBroker
 from ops.demo.ledger import published
+from ops.demo.processes import Service, ServiceEndedError
 from ops.demo.report import as_json, show
 from ops.demo.system import Broker, System
-from ops.embedded_broker import EmbeddedBroker
 from ops.exits import Exit
-from ops.processes import Service, ServiceEndedError
 from planner.mapping import MappingFile
 from schemas.topics import Topics
 

@@ -16,7 +16,7 @@ from typing import Self
 
 import httpx
 
-from ops.processes import Service, module
+from ops.demo.processes import Service, module
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from schemas.connection import BrokerSettings
+from runtime.connection import BrokerSettings
 from simulator.callsystem.publish import Place
 
 _SILENCE_SECONDS = 20

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from runtime.connection import BrokerSettings
 from schemas.codec import Codec
-from schemas.connection import BrokerSettings
 from schemas.records import CallOutcome
 
 _POLL_SECONDS = 0.1

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
+from runtime.connection import BrokerSettings, RegistrySettings
+from runtime.registry import codec
 from schemas.codec import Codec, single_object
-from schemas.connection import BrokerSettings, RegistrySettings
 from schemas.records import CallOutcome
-from schemas.registry import codec
 from simulator import tenant
 from simulator.callsystem import prospects
 from simulator.callsystem.history import Unread, history

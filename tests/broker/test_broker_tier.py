@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.schema_registry import Schema
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from ops.waiting import HANGS_AFTER_S, wait_until
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from tests.brokers.kafka import RealKafka
 
 SESSIONS, VERSIONS = 1_000, 5

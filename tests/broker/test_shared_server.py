@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from tests.brokers.supervisor import is_alive
 
 ROOT = Path(__file__).parents[2]

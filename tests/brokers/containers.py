@@ -8,7 +8,7 @@ from pathlib import Path
 import trustme
 from testcontainers.core.container import DockerContainer
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from tests.brokers.config import Ports, broker_properties, container_environment
 from tests.brokers.servers import (
     PASSWORD,

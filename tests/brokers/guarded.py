@@ -19,8 +19,8 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from ops.waiting import wait_until
-from schemas.rights import Operation, Resource, Right
+from ops.demo.waiting import wait_until
+from runtime.rights import Operation, Resource, Right
 from schemas.topics import Topics
 from tests.brokers.config import SCRAM
 from tests.brokers.kafka import RealKafka

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from tests.brokers.servers import SecureListener
 
 _SECONDS = 20

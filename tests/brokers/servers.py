@@ -20,8 +20,8 @@ from confluent_kafka.admin import (
 from cryptography.hazmat.primitives import serialization
 from filelock import FileLock
 
-from ops.lifetime import tied
-from ops.waiting import wait_until
+from ops.demo.lifetime import tied
+from ops.demo.waiting import wait_until
 from tests.brokers.config import SCRAM, Identity, Ports, broker_properties, properties_text
 from tests.ports import answers, free_ports, listens
 

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 
 # The process all of this run's servers live for, and the run's folder. Workers inherit it from the controller.
 _RUN = "TEST_RUN"

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
 
 OLDEST_JAVA = 17
 

@@ -20,12 +20,12 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from ops.processes import Service, module
+from ops.demo.processes import Service, module
+from runtime.connection import RegistrySettings
+from runtime.registry import codec
+from runtime.rights import Groups, Right, planner_rights, writer_rights
 from schemas.codec import known_schemas, single_object
-from schemas.connection import RegistrySettings
 from schemas.records import CallOutcome, PlannedWriteback, ResultStatus, WritebackResult
-from schemas.registry import codec
-from schemas.rights import Groups, Right, planner_rights, writer_rights
 from schemas.topics import Topics
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator

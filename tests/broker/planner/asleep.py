@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 
-from planner.publisher import Publisher
-from planner.running import run
+from planner.command import run
+from planner.kafka.publisher import Publisher
 from planner.settings import read_settings
 from planner.wiring import Parts
-from telemetry.logs import configure_logs
+from runtime.logs import configure_logs
 
 FIRST = 1
 

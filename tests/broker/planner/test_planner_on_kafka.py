@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewPartitions
 
-from ops.waiting import HANGS_AFTER_S, wait_until
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from schemas.headers import REJECTED_FROM, last, reasons
 from schemas.topics import DAY_MS
 from tests.broker.planner.kit import CLEANED_FAST, append_again, make_topics

@@ -6,9 +6,9 @@ import pytest
 from confluent_kafka import Consumer
 
 from planner.errors import Abandoned
-from planner.fence import Membership
-from planner.publisher import Progress, Publisher, Record
-from schemas.connection import BrokerSettings
+from planner.kafka.fence import Membership
+from planner.kafka.publisher import Progress, Publisher, Record
+from runtime.connection import BrokerSettings
 from tests.integration.planner.harness import read
 
 

@@ -3,7 +3,7 @@
 import os
 import time
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from tests.broker.planner.conftest import PLANNER
 from tests.broker.planner.kit import make_topics
 from tests.integration.planner.harness import lost, outcomes, publish, rejected

@@ -2,7 +2,7 @@
 
 import re
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from tests.broker.planner.kit import make_topics
 from tests.integration.planner.harness import lost, outcomes, publish
 from tests.integration.planner.test_planner_process import ask

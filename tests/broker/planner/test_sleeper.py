@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from schemas.codec import single_object
 from schemas.records import PlannedWriteback
 from tests.broker.planner.conftest import PLANNER

@@ -5,7 +5,7 @@ import re
 import pytest
 from confluent_kafka import Producer
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from schemas.records import CallOutcome
 from tests.broker.planner.kit import make_topics
 from tests.integration.planner.harness import CODEC, outcomes, plans, publish, read

@@ -7,12 +7,12 @@ import sys
 import pytest
 from confluent_kafka.schema_registry import Schema
 
-from ops.waiting import HANGS_AFTER_S, wait_until
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from planner.errors import EX_CONFIG
+from runtime.connection import RegistrySettings
+from runtime.registry import Registry, RegistryUnavailable, SchemaRefused
 from schemas.codec import Undecodable, UnknownSchema, known_schemas, single_object
-from schemas.connection import RegistrySettings
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
-from schemas.registry import Registry, RegistryUnavailable, SchemaRefused
 from tests.broker.planner.kit import make_topics
 from tests.factories import make_outcome, make_plan, make_result
 from tests.integration.planner.harness import lost, outcomes, planner_env, publish, read, ready

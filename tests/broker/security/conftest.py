@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ops.processes import Service, module
-from ops.waiting import wait_until
+from ops.demo.processes import Service, module
+from ops.demo.waiting import wait_until
 from simulator.testing import RunningSimulator, running_simulator
 from tests.brokers.guarded import GuardedUser, create_topics
 from tests.brokers.kafka import RealKafka

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.waiting import wait_until
-from schemas.rights import Groups, Operation, Resource, Right, Role, all_rights, grant, planner_rights, writer_rights
+from ops.demo.waiting import wait_until
+from runtime.rights import Groups, Operation, Resource, Right, Role, all_rights, grant, planner_rights, writer_rights
 from schemas.topics import Topics
 from simulator.testing import RunningSimulator
 from tests.broker.security.conftest import PARTITIONS, Start, refusal, started, wait_for_readiness

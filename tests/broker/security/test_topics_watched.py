@@ -11,7 +11,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from schemas.topics import Topics
 from tests.broker.security.conftest import PARTITIONS, Start, started, wait_for_readiness
 from tests.brokers.kafka import RealKafka

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.processes import Service, module
+from ops.demo.processes import Service, module
 from schemas.topics import Topics
 from simulator.testing import RunningSimulator, running_simulator
 from tests.brokers.kafka import RealKafka

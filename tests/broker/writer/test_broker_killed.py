@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from simulator.testing import RunningSimulator
 from tests.broker.security.conftest import wait_for_readiness
 from tests.broker.writer.conftest import Writers, create

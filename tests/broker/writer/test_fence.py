@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ops.processes import Service
-from ops.waiting import wait_until
+from ops.demo.processes import Service
+from ops.demo.waiting import wait_until
 from schemas.records import Disposition, PlannedWriteback, ResultStatus
 from simulator.testing import RunningSimulator
 from tests.broker.writer.conftest import Writers, prefix_of

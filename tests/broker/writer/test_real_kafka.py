@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from schemas.records import Disposition
 from simulator.testing import RunningSimulator
 from tests.broker.writer.conftest import Writers, create

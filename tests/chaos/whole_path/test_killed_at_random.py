@@ -12,10 +12,10 @@ from ops.demo.audit import audit
 from ops.demo.crm import CrmReader
 from ops.demo.ledger import published
 from ops.demo.system import Broker, System
+from ops.demo.waiting import wait_until
 from ops.topics import create_missing
-from ops.waiting import wait_until
 from planner.mapping import MappingFile
-from schemas.connection import BrokerSettings
+from runtime.connection import BrokerSettings
 from tests.brokers.kafka import RealKafka
 
 ROOT = Path(__file__).parents[3]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.embedded_broker import EmbeddedBroker
-from ops.processes import Service, module
+from ops.demo.embedded_broker import EmbeddedBroker
+from ops.demo.processes import Service, module
 from simulator.testing import RunningSimulator
 from tests.integration.writer.conftest import desk, embedded, simulator, topic
 from tests.integration.writer.kit import writer_env

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ops.processes import Service
+from ops.demo.processes import Service
 from schemas.records import BlockReason, Disposition, PlannedWriteback, ResultStatus, StepOutcome, WritebackResult
 from simulator.testing import RunningSimulator
 from tests.checker import findings

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from ops.embedded_broker import ApiKey, EmbeddedBroker, Fault
-from ops.processes import Service
-from ops.waiting import wait_until
+from ops.demo.embedded_broker import ApiKey, EmbeddedBroker, Fault
+from ops.demo.processes import Service
+from ops.demo.waiting import wait_until
 from schemas.records import Disposition, PlannedWriteback
 from simulator.testing import RunningSimulator
 from tests.checker import findings, writes

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
 from simulator.testing import RunningSimulator, running_simulator
 from tests.contract.simulator.support import BatchBody
 

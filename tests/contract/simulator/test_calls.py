@@ -16,10 +16,10 @@ import pytest
 from confluent_kafka import Consumer
 from typer.testing import CliRunner
 
-from ops.embedded_broker import EmbeddedBroker
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.embedded_broker import EmbeddedBroker
+from ops.demo.waiting import HANGS_AFTER_S
+from runtime.connection import BrokerSettings
 from schemas.codec import Undecodable, single_object
-from schemas.connection import BrokerSettings
 from schemas.placement import partition_of
 from schemas.records import CallOutcome, Disposition
 from simulator import tenant

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
 from simulator import tenant
 from simulator.oplog import OperationLog
 from tests.brokers.source import runs_under_ci

@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
 from simulator import tenant
 from simulator.testing import running_simulator
 

@@ -15,9 +15,9 @@ from tests.factories import an_id
 from writer.core.batch import ChangeSet, Request, Succeeded
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.replies import Kind, Meaning
-from writer.dataverse import DataverseClient
-from writer.dataverse_pool import Channel, Exchange, Part, Pool
-from writer.identity import NoSignIn
+from writer.dataverse.client import DataverseClient
+from writer.dataverse.identity import NoSignIn
+from writer.dataverse.pool import Channel, Exchange, Part, Pool
 from writer.metrics import Metrics
 from writer.settings import DataverseSettings
 

@@ -19,10 +19,10 @@ from writer.core.gate import Blocked, Cleared, ColumnType, TimeBehavior
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.reconcile import changed_columns
 from writer.core.replies import Judgement, Kind, Meaning
-from writer.dataverse import DataverseClient
-from writer.dataverse_facts import Facts, FactsUnavailable
-from writer.dataverse_pool import Channel, Exchange, Pool
-from writer.identity import NoSignIn
+from writer.dataverse.client import DataverseClient
+from writer.dataverse.identity import NoSignIn
+from writer.dataverse.metadata_cache import Facts, FactsUnavailable
+from writer.dataverse.pool import Channel, Exchange, Pool
 from writer.metrics import Metrics
 from writer.settings import DataverseSettings
 

@@ -46,7 +46,7 @@ def project(registry: Registry, tmp_path: Path) -> Path:
     checkout.mkdir()
     for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copyfile(ROOT / name, checkout / name)
-    for package in ("schemas", "telemetry", "planner", "writer", "ops", "simulator"):
+    for package in ("schemas", "runtime", "planner", "writer", "ops", "simulator"):
         (checkout / package).mkdir()
         (checkout / package / "__init__.py").touch()
     registry.locks_for(checkout)

@@ -12,12 +12,12 @@ import threading
 import time
 
 from planner.batch import Desk
-from planner.pins import Pins
-from planner.publisher import Publisher
-from planner.running import run
+from planner.command import run
+from planner.kafka.publisher import Publisher
+from planner.pins.memory import Pins
 from planner.settings import read_settings
 from planner.wiring import Parts
-from telemetry.logs import configure_logs
+from runtime.logs import configure_logs
 from tests.integration.planner.harness import committed
 
 POINTS = ("taken", "decided", "half-published", "acknowledged", "pinned", "handed-back", "before-commit", "committed")

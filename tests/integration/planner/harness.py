@@ -7,8 +7,8 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from ops.processes import Service
-from ops.waiting import HANGS_AFTER_S, wait_until
+from ops.demo.processes import Service
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from schemas.codec import Codec, single_object
 from schemas.records import CallOutcome
 from schemas.topics import Topics

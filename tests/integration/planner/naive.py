@@ -15,10 +15,10 @@ import sys
 
 import faust
 
-from planner.app import _RAW, _incoming
 from planner.batch import Desk, Placement, Planned
-from planner.pins import MemoryPins
+from planner.pins.memory import MemoryPins
 from planner.settings import read_settings
+from planner.stream.app import _RAW, _incoming
 from planner.wiring import prepare
 from tests.integration.planner.faulty import Trap
 

@@ -7,7 +7,7 @@ import urllib.error
 
 import pytest
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from schemas.topics import Topics
 from tests.integration.planner.harness import lost, outcomes, planner_env, publish, published, ready
 from tests.integration.planner.test_planner_process import ask
@@ -62,7 +62,7 @@ def test_a_broker_that_dies_while_the_planner_follows_the_topic_ends_nothing(emb
 def test_a_frozen_broker_shows_in_readiness_log_and_figures(make_service, tmp_path):
     """Not one line was logged, and every figure stayed at its best."""
     topics = ",".join(f"{each.name}:3" for each in Topics().all())
-    broker = make_service("broker", [sys.executable, "-m", "ops.embedded_broker", "--topics", topics], env={})
+    broker = make_service("broker", [sys.executable, "-m", "ops.demo.embedded_broker", "--topics", topics], env={})
     broker.start(lambda service: bool(service.lines()))
     bootstrap = broker.lines()[0]
     planner = make_service("planner", PLANNER, env=planner_env(bootstrap, **SOON)).start(ready)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.embedded_broker import ApiKey, Fault
-from ops.processes import Service
+from ops.demo.embedded_broker import ApiKey, Fault
+from ops.demo.processes import Service
 from schemas.topics import Topics
 from tests.integration.planner.faulty import POINTS
 from tests.integration.planner.harness import committed, lost, outcomes, planner_env, plans, publish, published, read

@@ -7,7 +7,7 @@ import urllib.request
 
 from confluent_kafka import Producer
 
-from ops.waiting import HANGS_AFTER_S, wait_until
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from schemas.headers import REJECTED_FROM, last, reasons
 from tests.integration.planner.harness import (
     lost,

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.embedded_broker import ApiKey, EmbeddedBroker, Fault
+from ops.demo.embedded_broker import ApiKey, EmbeddedBroker, Fault
 from planner.errors import NotPublished
-from planner.publisher import Publisher, Record
-from schemas.connection import BrokerSettings
-from schemas.environment import Misconfigured
+from planner.kafka.publisher import Publisher, Record
+from runtime.connection import BrokerSettings
+from runtime.environment import Misconfigured
 from tests.integration.planner.harness import read
 
 TOPIC = "planned-writebacks"

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from schemas.codec import Codec, known_schemas
 from schemas.records import CallOutcome
 from schemas.wire import SchemaId

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ops.embedded_broker import EmbeddedBroker
+from ops.demo.embedded_broker import EmbeddedBroker
 from schemas.topics import Topics
 from simulator.testing import RunningSimulator, running_simulator
 from tests.integration.writer.kit import Desk, Topic

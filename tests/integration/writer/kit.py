@@ -13,12 +13,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from ops.waiting import HANGS_AFTER_S, wait_until
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from planner import mapping
 from planner.core.planning import Policy, Rejected, earlier_plan, plan
 from planner.core.preceding import EarlierPlan, history
+from runtime.log_reader import read_to_end
 from schemas.codec import single_object
-from schemas.log_reader import read_to_end
 from schemas.placement import partition_of
 from schemas.records import (
     Account,

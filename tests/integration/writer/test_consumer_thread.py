@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from ops.embedded_broker import ApiKey, EmbeddedBroker
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.embedded_broker import ApiKey, EmbeddedBroker
+from ops.demo.waiting import HANGS_AFTER_S
 from writer.errors import MustRestart
-from writer.kafka_consumer import Assigned, ConsumerOptions, ConsumerThread, Gap, Position, Taken
-from writer.kafka_ends import LogEnds
+from writer.kafka.consumer import Assigned, ConsumerOptions, ConsumerThread, Gap, Position, Taken
+from writer.kafka.log_ends import LogEnds
 
 TOPIC = "plans"
 PARTITIONS = 4

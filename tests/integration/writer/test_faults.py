@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ops.embedded_broker import EmbeddedBroker
-from ops.waiting import wait_until
+from ops.demo.embedded_broker import EmbeddedBroker
+from ops.demo.waiting import wait_until
 from schemas.records import BlockReason, Disposition, OwnerKind, PlannedWriteback, ResultStatus
 from simulator import tenant
 from simulator.testing import RunningSimulator

@@ -10,7 +10,7 @@ import pytest
 
 SLOW_START = """
 import sys, time, types
-import telemetry.first_moments as first
+import runtime.first_moments as first
 command = types.ModuleType("writer.command")
 def main():
     print("begun", flush=True)

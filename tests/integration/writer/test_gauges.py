@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.embedded_broker import EmbeddedBroker
-from ops.processes import Service, module
-from ops.waiting import wait_until
+from ops.demo.embedded_broker import EmbeddedBroker
+from ops.demo.processes import Service, module
+from ops.demo.waiting import wait_until
 from schemas.topics import Topics
 from simulator.testing import RunningSimulator
 from tests.integration.writer.inprocess import RunningWriter, running_writer
@@ -28,7 +28,7 @@ def frozen_able(tmp_path: Path) -> Iterator[tuple[Service, Topic]]:
     """An embedded broker as a process of its own, which can be paused."""
     topics = ",".join(f"{topic.name}:{PARTITIONS}" for topic in Topics().all())
     port_file = tmp_path / "bootstrap"
-    command = module("ops.embedded_broker", "--topics", topics, "--port-file", str(port_file))
+    command = module("ops.demo.embedded_broker", "--topics", topics, "--port-file", str(port_file))
     broker = Service(command, env={}, output=tmp_path / "broker").start(lambda _: port_file.exists())
     try:
         yield broker, Topic(port_file.read_text(), PARTITIONS)

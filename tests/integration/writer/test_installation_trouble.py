@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from schemas.records import Disposition, Operation, PlannedStep, ResultStatus
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ops.embedded_broker import EmbeddedBroker
-from ops.processes import Service, module
-from ops.waiting import wait_until
+from ops.demo.embedded_broker import EmbeddedBroker
+from ops.demo.processes import Service, module
+from ops.demo.waiting import wait_until
 from simulator.testing import RunningSimulator
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
 

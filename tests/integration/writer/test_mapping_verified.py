@@ -11,8 +11,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from ops.processes import Service, module, when_written
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.processes import Service, module, when_written
+from ops.demo.waiting import HANGS_AFTER_S
 from planner.mapping import environment_mark
 from simulator.testing import RunningSimulator
 from tests.integration.writer.kit import Topic, writer_env

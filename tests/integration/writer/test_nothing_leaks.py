@@ -5,8 +5,8 @@ from __future__ import annotations
 import urllib.request
 from pathlib import Path
 
-from ops.processes import Service, module
-from ops.waiting import HANGS_AFTER_S, wait_until
+from ops.demo.processes import Service, module
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from schemas.records import Account, Disposition, ResultStatus
 from simulator import tenant
 from simulator.testing import RunningSimulator

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import Producer
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from planner.core.retirement import mark_of
 from schemas.codec import single_object
 from schemas.placement import partition_of

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from ops.embedded_broker import EmbeddedBroker
-from ops.processes import Service, module
-from ops.waiting import wait_until
+from ops.demo.embedded_broker import EmbeddedBroker
+from ops.demo.processes import Service, module
+from ops.demo.waiting import wait_until
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
 from tests.checker import findings
 from tests.integration.writer.inprocess import running_writer
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
-from writer.identity import SignInRefused, token_source
+from writer.dataverse.identity import SignInRefused, token_source
 from writer.settings import ClientSecretIdentity, SignInSettings
 
 IDENTITIES = [

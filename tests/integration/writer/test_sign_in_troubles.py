@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.processes import Service, module
-from ops.waiting import wait_until
+from ops.demo.processes import Service, module
+from ops.demo.waiting import wait_until
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
 from tests.checker import findings

@@ -13,7 +13,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
 from tests.unit.deploy.images import ROOT, Stage, allowed_into_the_build, stages
 
 STAGES = stages((ROOT / "Dockerfile").read_text())
@@ -121,7 +121,7 @@ def test_the_build_context_holds_all_that_the_wheel_is_made_of(tmp_path: Path) -
     inside = set(ZipFile(wheel).namelist())
     missing = {
         str(path.relative_to(ROOT))
-        for room in ("schemas", "telemetry", "planner", "writer", "ops", "simulator")
+        for room in ("schemas", "runtime", "planner", "writer", "ops", "simulator")
         for path in (ROOT / room).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     } - inside

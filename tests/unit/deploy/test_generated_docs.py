@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.clients import CONSUMER, EVERY_CLIENT, PRODUCER
-from schemas.rights import Groups, all_rights, table
+from runtime.clients import CONSUMER, EVERY_CLIENT, PRODUCER
+from runtime.rights import Groups, all_rights, table
 from schemas.topics import Topics
 
 PAGE = Path(__file__).parents[3] / "docs" / "deploy.md"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
 
 ROOT = Path(__file__).parents[3]
 TWO_TESTS = "def test_one(kafka): pass\ndef test_two(schema_registry): pass\n"

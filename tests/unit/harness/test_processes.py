@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from ops.waiting import wait_until
+from ops.demo.waiting import wait_until
 from tests.ports import free_ports
 from tests.processes import ServiceEndedError, module, when_answers, when_written
 
@@ -92,7 +92,7 @@ def test_a_service_is_ready_when_its_address_answers(make_service):
 def test_a_service_does_not_outlive_a_killed_parent():
     starter = (
         "import subprocess, sys\n"
-        "from ops.lifetime import tied\n"
+        "from ops.demo.lifetime import tied\n"
         "sleeper = subprocess.Popen(tied([sys.executable, '-c', 'import time; time.sleep(60)']))\n"
         "print(sleeper.pid, flush=True)\n"
         "input()\n"

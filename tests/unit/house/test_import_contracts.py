@@ -13,30 +13,30 @@ import pytest
 ROOT = Path(__file__).parents[3]
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
 PLANTED = {
-    "schemas and telemetry import nothing of ours": [("telemetry.logs", "schemas.wire")],
-    "schemas and telemetry know no service": [("schemas.wire", "planner.settings")],
+    "schemas imports nothing of ours": [("schemas.wire", "runtime.logs"), ("schemas.codec", "planner.settings")],
+    "runtime knows no service": [("runtime.logs", "planner.settings")],
     "planner stands alone": [("planner.batch", "writer.core.lanes"), ("planner.mapping", "httpx")],
     "writer stands alone": [("writer.backlog", "planner.core.times"), ("writer.work", "phonenumbers")],
     "simulator would share no bug with what it tests": [("simulator.ids", "writer.core.batch")],
     "layers of the planner": [
-        ("planner.core.planning", "planner.pins"),
+        ("planner.core.planning", "planner.pins.memory"),
         ("planner.core.times", "planner.errors"),
-        ("planner.tenure", "planner.service"),
-        ("planner.app", "planner.service"),
+        ("planner.pins.tenure", "planner.service"),
+        ("planner.stream.app", "planner.service"),
     ],
     "layers of the writer": [
         ("writer.core.batching", "writer.backlog"),
         ("writer.core.ledger", "writer.settings"),
         ("writer.work", "writer.dispatcher"),
-        ("writer.identity", "writer.kafka_consumer"),
+        ("writer.dataverse.identity", "writer.kafka.consumer"),
     ],
     "cores decide without clock, dice, network or logging": [
         ("planner.core.digests", "random"),
-        ("planner.core.summary", "schemas.registry"),
+        ("planner.core.summary", "runtime.registry"),
         ("writer.core.batching", "asyncio"),
         ("writer.core.gate", "subprocess"),
     ],
-    "HTTP to Dataverse lives in one module": [("writer.identity", "httpx2"), ("writer.metrics", "urllib3")],
+    "HTTP to Dataverse lives in one module": [("writer.dataverse.identity", "httpx2"), ("writer.metrics", "urllib3")],
 }
 
 

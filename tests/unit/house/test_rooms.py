@@ -16,7 +16,7 @@ VENDOR_WORDS = re.compile(
     r"|medx_\w+|EntityDefinitions|WhoAmI|LogicalName|odata\.\w+)\b"
 )
 MAY_NAME_THEM = ("planner/mapping", "writer/dataverse", "simulator/")
-ROOMS = ("schemas", "telemetry", "planner", "writer", "ops")
+ROOMS = ("schemas", "runtime", "planner", "writer", "ops")
 MODULES = sorted(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))
 
 

@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition, cimpl
 from confluent_kafka.admin import AdminClient, ConfigResource
 
-from ops.embedded_broker import ApiKey, EmbeddedBroker, EmbeddedBrokerError, Fault, load_library, parse_topics
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.embedded_broker import ApiKey, EmbeddedBroker, EmbeddedBrokerError, Fault, load_library, parse_topics
+from ops.demo.waiting import HANGS_AFTER_S
 
 DEADLINE_SECONDS = 20
 
@@ -209,7 +209,7 @@ def test_topics_are_read_from_one_word():
 
 @pytest.mark.parametrize("text", ["plans", "plans:0", ":3", "plans:many"])
 def test_a_topic_without_a_partition_count_is_refused(text, capsys):
-    arguments = [sys.executable, "-m", "ops.embedded_broker", "--topics", text]
+    arguments = [sys.executable, "-m", "ops.demo.embedded_broker", "--topics", text]
     run = subprocess.run(arguments, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
     assert run.returncode == 2
     assert f"{text!r} is not NAME:PARTITIONS" in run.stderr
@@ -218,7 +218,7 @@ def test_a_topic_without_a_partition_count_is_refused(text, capsys):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_as_a_process_of_its_own_it_names_its_address_and_ends_on_a_signal(tmp_path, number):
     port_file = tmp_path / "bootstrap"
-    arguments = [sys.executable, "-m", "ops.embedded_broker", "--topics", "calls:3", "--port-file", str(port_file)]
+    arguments = [sys.executable, "-m", "ops.demo.embedded_broker", "--topics", "calls:3", "--port-file", str(port_file)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
         bootstrap = process.stdout.readline().strip()
         topics = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=HANGS_AFTER_S).topics
@@ -232,7 +232,7 @@ def test_as_a_process_of_its_own_it_names_its_address_and_ends_on_a_signal(tmp_p
 def test_as_a_process_of_its_own_it_does_not_outlive_the_one_that_started_it(tmp_path):
     starter = (
         "import subprocess, sys, pathlib\n"
-        "broker = subprocess.Popen([sys.executable, '-m', 'ops.embedded_broker'], stdout=subprocess.PIPE)\n"
+        "broker = subprocess.Popen([sys.executable, '-m', 'ops.demo.embedded_broker'], stdout=subprocess.PIPE)\n"
         "broker.stdout.readline()\n"
         "print(broker.pid, flush=True)\n"
         "import os; os._exit(0)\n"

@@ -9,7 +9,7 @@ from planner.batch import Planned, Refused
 from planner.core.planning import Policy, own_columns
 from planner.core.validation import reasons
 from planner.errors import NotPublished
-from planner.pins import MemoryPins
+from planner.pins.memory import MemoryPins
 from schemas.records import Disposition, Operation, OwnerKind, Precondition
 from schemas.records import Warning as Notice
 from tests.factories import an_id, make_baseline, make_outcome

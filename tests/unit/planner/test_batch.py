@@ -13,14 +13,14 @@ from planner.batch import AlreadyPlanned, Desk, Incoming, Placement, Planned
 from planner.core import planning
 from planner.core.planning import Policy
 from planner.core.retirement import mark_of
-from planner.pins import MemoryPins, pin_of
-from planner.rejections import rejection
+from planner.kafka.rejections import rejection
+from planner.pins.memory import MemoryPins, pin_of
+from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, parse, single_object
 from schemas.conversion import to_plain
 from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, TRACEPARENT, last, reasons
 from schemas.placement import partition_of
 from schemas.records import CallOutcome, Disposition, EligibilityRule, PlannedWriteback
-from schemas.registry import RegistryUnavailable
 from schemas.wire import SchemaId
 from tests.factories import NOON, an_id, make_baseline, make_outcome
 from tests.unit.planner.strategies import example_crm

@@ -11,10 +11,10 @@ import aiokafka
 import pytest
 import trustme
 
-from planner.app import make_app
-from planner.bulk import BulkReader
 from planner.settings import read_settings
-from schemas import clients
+from planner.stream.app import make_app
+from planner.stream.bulk_recovery import BulkReader
+from runtime import clients
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from prometheus_client import generate_latest
 
 from planner.batch import Desk, Placement
 from planner.core.planning import Policy
-from planner.fence import Membership
-from planner.pins import MemoryPins
+from planner.kafka.fence import Membership
+from planner.pins.memory import MemoryPins
 from schemas.codec import single_object
 from schemas.records import Account, CallOutcome, Disposition, PlannedWriteback, Utterance
 from schemas.records import Warning as Notice

@@ -10,13 +10,13 @@ import pytest
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from planner.app import _incoming, acknowledge, make_app
-from planner.bulk import BulkReader
-from planner.disk_pins import DiskPins
-from planner.fence import Fence
-from planner.pins import MemoryPins
-from planner.reading import CarefulConsumer, KeepingFlow
+from planner.kafka.fence import Fence
+from planner.pins.disk import DiskPins
+from planner.pins.memory import MemoryPins
 from planner.settings import read_settings
+from planner.stream.app import _incoming, acknowledge, make_app
+from planner.stream.bulk_recovery import BulkReader
+from planner.stream.reading import CarefulConsumer, KeepingFlow
 from tests.factories import NOON
 
 OUTCOMES, PLANNED = TP("call-outcomes", 0), TP("planned-writebacks", 0)

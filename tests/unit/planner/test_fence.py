@@ -1,6 +1,6 @@
 """Which membership a batch may be published under."""
 
-from planner.fence import Fence, Membership
+from planner.kafka.fence import Fence, Membership
 
 ONE, TWO = Membership("g", 1, "m"), Membership("g", 2, "m")
 

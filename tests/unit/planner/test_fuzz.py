@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.batch import AlreadyPlanned, Planned, Refused
-from planner.pins import MemoryPins
-from planner.rejections import rejection
+from planner.kafka.rejections import rejection
+from planner.pins.memory import MemoryPins
 from schemas.codec import single_object
 from schemas.headers import reasons
 from schemas.records import CallOutcome, Disposition, Utterance

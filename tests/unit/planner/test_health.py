@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from planner import wiring
 from planner.errors import Stuck
-from planner.fence import Fence, Membership
+from planner.kafka.fence import Fence, Membership
 from planner.metrics import Metrics
 from planner.waiting import Waits
 from planner.wiring import LONGEST_STANDSTILL_S, Health

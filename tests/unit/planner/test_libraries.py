@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from planner.libraries import TESTED, untested
+from planner.stream.libraries import TESTED, untested
 
 ROOT = Path(__file__).parents[3]
 

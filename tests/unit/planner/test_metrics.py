@@ -5,8 +5,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from planner.core.rejection_reasons import REASONS
 from planner.metrics import Metrics
-from planner.rejections import REASONS
 
 PLANNER = Path(__file__).parents[3] / "planner"
 

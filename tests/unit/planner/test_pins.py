@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.core.retirement import mark_of
-from planner.disk_pins import DiskPins
-from planner.pins import MemoryPins, Pin, Pins, pin_of
-from planner.recovery import PinStore
+from planner.pins.disk import DiskPins
+from planner.pins.memory import MemoryPins, Pin, Pins, pin_of
+from planner.pins.recovery import PinStore
+from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, NoSchemaRegistry, UnknownSchema, single_object
 from schemas.records import CallOutcome, Disposition, PlannedWriteback, Source
-from schemas.registry import RegistryUnavailable
 from schemas.wire import SchemaId
 from tests.factories import NOON, make_outcome, make_plan
 from tests.unit.planner.strategies import an_earlier

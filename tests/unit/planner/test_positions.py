@@ -9,10 +9,10 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CollectorRegistry
 
+from planner.kafka.positions import Positions
 from planner.metrics import Metrics
-from planner.positions import Positions
 from planner.waiting import Waits
-from schemas.connection import BrokerSettings
+from runtime.connection import BrokerSettings
 
 
 class Broker:

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from planner.running import check
+from planner.command import check
 from planner.settings import read_settings
 from planner.wiring import prepare
-from schemas.broker import BrokerUnavailable
-from schemas.environment import Misconfigured
-from schemas.registry import RegistryUnavailable
+from runtime.broker import BrokerUnavailable
+from runtime.environment import Misconfigured
+from runtime.registry import RegistryUnavailable
 from tests.unit.planner.strategies import EXAMPLE
 from tests.unit.planner.test_mapping import SHIPPED
 

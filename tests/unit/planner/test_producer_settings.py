@@ -2,9 +2,9 @@
 
 import pytest
 
-from planner.publisher import Publisher
+from planner.kafka.publisher import Publisher
 from planner.settings import PlannerSettings
-from schemas.connection import BrokerSettings
+from runtime.connection import BrokerSettings
 
 
 @pytest.mark.parametrize("delivery_timeout_s", [PlannerSettings.model_fields["delivery_timeout_s"].default, 1.0, 120.0])

@@ -3,7 +3,7 @@ import asyncio
 from faust.types import TP
 from mode.utils.queues import ThrowableQueue
 
-from planner.reading import KeepingFlow, Reading
+from planner.stream.reading import KeepingFlow, Reading
 
 PLACE = TP("call-outcomes", 0)
 

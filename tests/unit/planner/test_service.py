@@ -5,21 +5,21 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
-from planner.app import finish
 from planner.batch import Placement
+from planner.command import Rarely
 from planner.errors import Abandoned, NotPublished
-from planner.fence import Membership
+from planner.kafka.fence import Membership
+from planner.kafka.publisher import Progress
+from planner.kafka.traces import Traces
 from planner.metrics import Metrics
-from planner.pins import MemoryPins
-from planner.publisher import Progress
-from planner.running import Rarely
+from planner.pins.memory import MemoryPins
 from planner.service import Service
-from planner.traces import Traces
+from planner.stream.app import finish
 from planner.waiting import Waits
+from runtime.registry import RegistryUnavailable
 from schemas.codec import single_object
 from schemas.headers import OPT_OUT, TRACEPARENT, last, reasons
 from schemas.records import PlannedWriteback
-from schemas.registry import RegistryUnavailable
 from schemas.topics import Topics
 from tests.factories import make_baseline, make_outcome
 from tests.unit.planner.test_batch import a_desk, incoming
@@ -101,7 +101,7 @@ def test_plans_go_where_their_outcome_stood_under_their_session():
 
 
 def test_with_tracing_a_plan_carries_the_span_that_made_it_on_in_the_same_trace(monkeypatch):
-    monkeypatch.setattr("planner.traces.trace.get_tracer", TracerProvider(shutdown_on_exit=False).get_tracer)
+    monkeypatch.setattr("planner.kafka.traces.trace.get_tracer", TracerProvider(shutdown_on_exit=False).get_tracer)
     publisher = FakePublisher()
     service, _ = a_service(publisher=publisher, tracing=True)
     asyncio.run(service.handle([incoming(make_outcome(), headers=((TRACEPARENT, TRACE),))], MEMBER))

@@ -5,7 +5,7 @@ import pytest
 from planner.__main__ import main
 from planner.errors import EX_CONFIG
 from planner.settings import describe, read_settings
-from schemas.environment import Misconfigured
+from runtime.environment import Misconfigured
 from schemas.records import Disposition
 
 

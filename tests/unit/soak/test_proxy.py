@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.waiting import HANGS_AFTER_S, wait_until
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from tests.ports import free_ports
 from tests.soak.proxy import Proxy
 

@@ -21,13 +21,13 @@ from tests.unit.writer.workbench import Tasks
 from writer.core.gate import Blocked, Cleared
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.results import Telling, metadata
-from writer.dataverse import DataverseClient
-from writer.dataverse_facts import Facts
-from writer.dataverse_metadata import questions
-from writer.dataverse_pool import Channel, Pool
+from writer.dataverse.client import DataverseClient
+from writer.dataverse.identity import NoSignIn, TokenSource
+from writer.dataverse.metadata import questions
+from writer.dataverse.metadata_cache import Facts
+from writer.dataverse.pool import Channel, Pool
 from writer.emitter import Done, Emitter, Later, Verdict
-from writer.identity import NoSignIn, TokenSource
-from writer.kafka_consumer import Taken
+from writer.kafka.consumer import Taken
 from writer.metrics import Metrics
 from writer.settings import DataverseSettings
 from writer.work import Work

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
 from tests.factories import an_id, make_plan
 from tests.unit.writer.workbench import make_work
 from writer.backlog import Backlog

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import writer
-from schemas.broker import BrokerUnavailable, UnfitTopics
-from schemas.environment import Misconfigured
-from schemas.registry import RegistryUnavailable, SchemaRefused
+from runtime.broker import BrokerUnavailable, UnfitTopics
+from runtime.environment import Misconfigured
+from runtime.registry import RegistryUnavailable, SchemaRefused
 from writer.command import main
 from writer.errors import MustRestart
 
@@ -43,7 +43,7 @@ def test_http_is_imported_in_one_module() -> None:
     room = Path(writer.__file__).parent
     speaks = re.compile(r"^\s*(import|from) (httpx2?|aiohttp|requests|urllib\.request|http\.client)\b", re.MULTILINE)
     speakers = {path.relative_to(room).as_posix() for path in room.rglob("*.py") if speaks.search(path.read_text())}
-    assert speakers == {"dataverse.py"}
+    assert speakers == {"dataverse/client.py"}
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from writer.committing import Committing
 from writer.core.lanes import WindowLimits
 from writer.core.ledger import Commit
 from writer.errors import MustRestart, RecordTooLarge
-from writer.kafka_consumer import Assigned, Fence, Position
-from writer.kafka_producer import Outgoing, PartitionLost
-from writer.kafka_transactions import NOTE_TOO_LONG, Aborted, Committed
+from writer.kafka.consumer import Assigned, Fence, Position
+from writer.kafka.producer import Outgoing, PartitionLost
+from writer.kafka.transactions import NOTE_TOO_LONG, Aborted, Committed
 from writer.partitions import Partitions
 
 Ended = Committed | Aborted | Exception

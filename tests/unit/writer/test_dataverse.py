@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 import httpx2
 import pytest
 
-from writer.dataverse import DataverseClient, NeverSent, Request, Unanswered
-from writer.identity import NoSignIn
+from writer.dataverse.client import DataverseClient, NeverSent, Request, Unanswered
+from writer.dataverse.identity import NoSignIn
 from writer.settings import DataverseSettings
 
 Handler = Callable[[httpx2.Request], httpx2.Response]

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
 from schemas.records import PlannedWriteback
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id, make_plan
@@ -18,12 +18,12 @@ from tests.unit.writer.workbench import FakeIndex, FakeOutbox, SureFacts, Tasks,
 from writer.backlog import Backlog
 from writer.core.gate import Blocked, Cleared, Gap
 from writer.core.lanes import WindowLimits
-from writer.core.patience import Patience
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
-from writer.dataverse_facts import FactsUnavailable
-from writer.dataverse_pool import Pool
+from writer.core.retry import Patience
+from writer.dataverse.metadata_cache import FactsUnavailable
+from writer.dataverse.pool import Pool
 from writer.dispatcher import Dispatcher
-from writer.kafka_consumer import Assigned
+from writer.kafka.consumer import Assigned
 from writer.metrics import Metrics
 from writer.partitions import Partitions
 from writer.settling import Settling

@@ -28,7 +28,7 @@ from tests.unit.writer.workbench import SureFacts, Tasks, make_pool, make_work, 
 from writer.core.gate import Blocked, Cleared, Gap
 from writer.core.reconcile import Observed
 from writer.core.replies import Judgement, Kind, Meaning
-from writer.dataverse_facts import FactsUnavailable
+from writer.dataverse.metadata_cache import FactsUnavailable
 from writer.emitter import AlreadySettled, Done, Emitter, Later, Verdict
 from writer.work import Seen, Work
 

@@ -11,7 +11,7 @@ from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import make_plan
 from tests.unit.writer.workbench import make_pool
 from writer.core.emission import Read
-from writer.dataverse_facts import Facts, FactsUnavailable
+from writer.dataverse.metadata_cache import Facts, FactsUnavailable
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.identity import CredentialUnavailableError
 
-from writer.identity import EntraTokens, NoSignIn, SignInRefused, SignInUnavailable, credential, token_source
+from writer.dataverse.identity import EntraTokens, NoSignIn, SignInRefused, SignInUnavailable, credential, token_source
 from writer.settings import (
     CertificateIdentity,
     ClientSecretIdentity,
@@ -131,7 +131,7 @@ def test_a_certificate_that_cannot_be_read_is_a_mistake_of_the_settings() -> Non
 def test_B2_a_token_service_that_never_answers_holds_up_neither_the_loop_nor_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("writer.identity._PATIENCE_S", 0.05)
+    monkeypatch.setattr("writer.dataverse.identity._PATIENCE_S", 0.05)
     answers, asked = threading.Event(), []
 
     class Silent(FakeCredential):

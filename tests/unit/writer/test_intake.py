@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
 from planner.core.retirement import mark_of
+from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, ParsedSchema, UnknownSchema, single_object
 from schemas.records import CallOutcome, PlannedWriteback, Precondition
-from schemas.registry import RegistryUnavailable
 from schemas.wire import SchemaId
 from tests.factories import NOON, make_outcome, make_plan
 from tests.unit.writer.workbench import FakeOutbox, make_record
 from writer.core.lanes import WindowLimits
 from writer.core.ledger import encode_settled
 from writer.intake import Intake
-from writer.kafka_consumer import Assigned, Position, Taken
+from writer.kafka.consumer import Assigned, Position, Taken
 from writer.metrics import Metrics
 from writer.partitions import Partitions
 from writer.work import Work

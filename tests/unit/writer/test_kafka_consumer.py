@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from structlog.testing import capture_logs
 
-from writer.kafka_consumer import ConsumerOptions, ConsumerThread, Gap, Position
+from writer.kafka.consumer import ConsumerOptions, ConsumerThread, Gap, Position
 
 OPTIONS = ConsumerOptions(
     config={}, group="g", topic="plans", protocol="consumer", session_timeout_ms=1, heartbeat_interval_ms=1,

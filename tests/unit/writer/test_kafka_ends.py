@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 
-from writer.kafka_ends import ANEW_AFTER_S, LogEnds
+from writer.kafka.log_ends import ANEW_AFTER_S, LogEnds
 
 
 class Broker:

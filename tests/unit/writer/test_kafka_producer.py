@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from schemas.environment import Misconfigured
+from runtime.environment import Misconfigured
 from tests.unit.writer.workbench import make_record
 from writer.errors import MustRestart, RecordTooLarge
-from writer.kafka_producer import BrokerPublisher, Outgoing
+from writer.kafka.producer import BrokerPublisher, Outgoing
 
 RECORD = Outgoing("results", 3, b"k", b"v", [("traceparent", b"00")], about=make_record(), settles=True)
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from ops.waiting import HANGS_AFTER_S
-from schemas.connection import BrokerSettings
-from schemas.environment import Misconfigured
-from schemas.rights import writer_rights
+from ops.demo.waiting import HANGS_AFTER_S
+from runtime.connection import BrokerSettings
+from runtime.environment import Misconfigured
+from runtime.rights import writer_rights
 from schemas.topics import Topics
 from tests.unit.writer.workbench import make_record
 from writer.core.ledger import Commit
 from writer.errors import MustRestart
-from writer.kafka_producer import Outgoing
-from writer.kafka_transactions import Aborted, Committed, Ending, GivenUp, TransactionalProducer, ending_of
+from writer.kafka.producer import Outgoing
+from writer.kafka.transactions import Aborted, Committed, Ending, GivenUp, TransactionalProducer, ending_of
 
 POSITIONS = [Commit(0, 7, "wb2:7:")]
 

@@ -16,8 +16,8 @@ from tests.factories import make_plan, make_result
 from tests.unit.writer.workbench import make_record, make_work
 from writer.core.history import Settled
 from writer.errors import RecordTooLarge
-from writer.kafka_producer import Outgoing
-from writer.outbox import Outbox
+from writer.kafka.producer import Outgoing
+from writer.kafka.topics import Outbox
 
 
 class SmallBroker:

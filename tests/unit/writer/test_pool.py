@@ -11,15 +11,15 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id
 from tests.unit.writer.workbench import make_pool
 from writer.core.batch import ChangeSet, Request
 from writer.core.replies import Kind, Meaning
 from writer.core.sign_in import SignInFault, SignInTrouble
-from writer.dataverse_pool import Pool
-from writer.identity import SignInRefused
+from writer.dataverse.identity import SignInRefused
+from writer.dataverse.pool import Pool
 from writer.metrics import Metrics
 
 READ = Request("GET", f"medx_callqueueitems({an_id('item')})")

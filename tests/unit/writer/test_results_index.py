@@ -14,15 +14,15 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from structlog.testing import capture_logs
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
+from runtime.registry import RegistryUnavailable
 from schemas.codec import single_object
 from schemas.records import Operation, ResultStatus, StepOutcome, StepResult, WritebackResult
-from schemas.registry import RegistryUnavailable
 from tests.factories import make_result
-from writer import results_index
 from writer.core.history import Settled
 from writer.errors import MustRestart
-from writer.results_index import NOT_FINAL, ResultsIndex
+from writer.kafka import results_index
+from writer.kafka.results_index import NOT_FINAL, ResultsIndex
 
 CODEC = single_object(WritebackResult)
 

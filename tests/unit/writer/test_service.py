@@ -8,15 +8,15 @@ from typing import Any, cast
 import httpx2
 import pytest
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
 from schemas.codec import single_object
 from schemas.records import PlannedWriteback, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.factories import an_id, make_plan
 from tests.unit.writer.workbench import FakeOutbox, SureFacts, make_pool, make_record
 from writer.core.lanes import WindowLimits
-from writer.dataverse_pool import Pool
-from writer.kafka_consumer import Assigned, Position
+from writer.dataverse.pool import Pool
+from writer.kafka.consumer import Assigned, Position
 from writer.metrics import Metrics
 from writer.partitions import Partitions
 from writer.service import Parts, Service, Timing

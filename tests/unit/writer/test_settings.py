@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from schemas.environment import Misconfigured
+from runtime.environment import Misconfigured
 from writer.settings import describe, read_settings
 
 SECRET = "a-secret-that-must-not-show"

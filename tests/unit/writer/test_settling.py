@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from ops.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S
 from schemas.records import Operation, PlannedWriteback, ResultStatus, StepOutcome, StepResult
 from tests.factories import an_id, make_plan, make_result
 from tests.unit.writer.workbench import FakeIndex, FakeOutbox, make_record
@@ -19,12 +19,12 @@ from writer.backlog import Backlog
 from writer.core import results
 from writer.core.history import Settled
 from writer.core.lanes import WindowLimits
-from writer.core.patience import Patience, PatienceLimits
 from writer.core.refusals import HANDFUL
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
+from writer.core.retry import Patience, PatienceLimits
 from writer.emitter import AlreadySettled, Done, Later
 from writer.errors import MustRestart, RecordTooLarge
-from writer.kafka_consumer import Assigned
+from writer.kafka.consumer import Assigned
 from writer.metrics import Metrics
 from writer.partitions import Partitions
 from writer.settling import Settling

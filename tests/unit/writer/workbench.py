@@ -15,12 +15,12 @@ from writer.core.gate import Blocked, Cleared
 from writer.core.history import History, Settled
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.results import Telling
-from writer.dataverse import DataverseClient
-from writer.dataverse_facts import Facts
-from writer.dataverse_pool import Channel, Pool
+from writer.dataverse.client import DataverseClient
+from writer.dataverse.identity import NoSignIn
+from writer.dataverse.metadata_cache import Facts
+from writer.dataverse.pool import Channel, Pool
 from writer.emitter import Round, Verdict
-from writer.identity import NoSignIn
-from writer.kafka_consumer import Taken
+from writer.kafka.consumer import Taken
 from writer.metrics import Metrics
 from writer.settings import DataverseSettings
 from writer.work import Work

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from writer.core.ledger import METADATA_LIMIT, Ledger
-from writer.core.moving import Moving
+from writer.core.requeue import Moving
 
 
 def test_W4_those_behind_a_plan_of_which_there_is_no_copy_do_not_wait_for_one() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from writer.core.patience import (
+from writer.core.retry import (
     SUSPECT_CEILING,
     AskAPerson,
     Patience,

@@ -15,7 +15,11 @@ from tests.factories import NOON, an_id, make_plan, make_step
 from writer.core import results
 from writer.core.emission import Observed
 from writer.core.gate import Gap
-from writer.core.patience import (
+from writer.core.reconcile import Late
+from writer.core.refusals import HANDFUL, Credits, Refusal, has_landed, held, named_by, of_whole, refusal_of, taken
+from writer.core.replies import Judgement, Kind, Meaning, Sent, judge
+from writer.core.results import Telling
+from writer.core.retry import (
     AskAPerson,
     Landing,
     Patience,
@@ -24,10 +28,6 @@ from writer.core.patience import (
     Retry,
     ToTheBack,
 )
-from writer.core.reconcile import Late
-from writer.core.refusals import HANDFUL, Credits, Refusal, has_landed, held, named_by, of_whole, refusal_of, taken
-from writer.core.replies import Judgement, Kind, Meaning, Sent, judge
-from writer.core.results import Telling
 
 DENIED = Judgement(Kind.PERMANENT, Meaning.NOT_ALLOWED, 403, "0x80040220", by_the_crm=True)
 

@@ -1,0 +1,294 @@
+"""The edge that publishes. P5: `publish` returns only when all in-sync replicas have acknowledged every record. Records
+and progress go in one transaction, so that a planner whose partitions have changed hands has said nothing: `fence`.
+
+confluent-kafka's producer, driven from one thread of its own: producing and waiting there leaves Faust's loop free, and
+is almost twice as fast as Faust's own producer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from planner.errors import Abandoned, NotPublished
+from planner.kafka.fence import Membership
+from runtime.broker import BrokerUnavailable
+from runtime.broker_errors import Kind, kind_of, missing_right
+from runtime.connection import BrokerSettings
+from runtime.environment import Misconfigured
+from runtime.librdkafka_log import client_log
+from runtime.rights import Operation, Right
+from schemas.headers import Headers
+
+_FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  its public name
+_PURGED = {"_PURGE_QUEUE", "_PURGE_INFLIGHT", "OUT_OF_ORDER_SEQUENCE_NUMBER"}
+_MOST_AFTERMATH = 3
+_NOT_A_MEMBER = (
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record to publish. What `smaller` gives is published in its place if the broker finds it too large; it is made
+    only then, since that takes as long as the plan itself."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    smaller: Callable[[], Record] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Partition of the outcomes topic to the offset of its next outcome, once the records stand; and as whom."""
+
+    topic: str
+    offsets: Mapping[int, int]
+    membership: Membership
+
+
+class Publisher:
+    """Not to be shared by two batches at a time."""
+
+    def __init__(
+        self,
+        broker: BrokerSettings,
+        *,
+        transactional_id: str,
+        delivery_timeout_s: float,
+        max_message_bytes: int,
+        rights: Sequence[Right] = (),
+    ) -> None:
+        """`rights` are what it needs on the broker, for the text of an error."""
+        self._rights = rights
+        self._user = broker.sasl.username if broker.sasl else None
+        self._delivery_timeout_s = delivery_timeout_s
+        self._producer = Producer(
+            broker.producer_config()
+            | {
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": round(delivery_timeout_s * 1000),
+                "delivery.timeout.ms": round(delivery_timeout_s * 1000),
+                "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
+                "retry.backoff.max.ms": 1_000,
+                # librdkafka throws the brokers that it knows away when all are gone, and then waits without end for the
+                # one that coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
+                "metadata.recovery.strategy": "none",
+                "reconnect.backoff.max.ms": 1000,
+                "message.max.bytes": max_message_bytes,
+                "linger.ms": 2,
+                "compression.type": "gzip",  # the one codec that every reader has; recovery reads these topics again
+                "compression.level": 1,
+                "log_level": 2,
+            },
+            logger=client_log("planner"),
+        )
+        self._thread = ThreadPoolExecutor(1, "publisher")
+
+    def open(self) -> None:
+        """Ends whatever a planner of this name has left open. To be called before the pins are recovered: that waits
+        for open transactions. Raises Misconfigured and BrokerUnavailable."""
+        try:
+            self._producer.init_transactions(self._delivery_timeout_s)
+        except KafkaException as error:
+            code = error.args[0]
+            if kind_of(code) is Kind.FORBIDDEN:
+                raise Misconfigured([self._lacks(code)]) from None
+            raise BrokerUnavailable(f"the broker does not let the planner begin to publish: {code.name()}") from None
+
+    async def publish(self, records: Sequence[Record], progress: Progress | None = None) -> list[Record]:
+        """Those that were too large, in whose place the smaller ones stand. Records and progress stand together or not
+        at all; without records the progress is not committed.
+
+        Raises NotPublished, naming the broker's errors, if any record was not acknowledged; Misconfigured if a right is
+        missing; and Abandoned if the broker does not take the progress from this member: then nothing stands.
+        """
+        if not records:
+            return []
+        publishing = asyncio.get_running_loop().run_in_executor(self._thread, self._publish, records, progress)
+        try:
+            return await asyncio.wait_for(publishing, 10 * self._delivery_timeout_s)
+        except TimeoutError:
+            raise NotPublished("no answer from the broker, and the client does not give up either") from None
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    def _publish(self, records: Sequence[Record], progress: Progress | None) -> list[Record]:
+        """A transaction that met a record which is too large is rolled back and tried again: with that record alone,
+        since it may have been too large only together with others, and then with a smaller one in its place."""
+        attempts, aftermath = [_Attempt(record) for record in records], 0
+        while True:
+            with _translated("begin a transaction"):
+                self._producer.begin_transaction()
+            try:
+                too_large = self._delivered(attempts)
+            except _Aftermath as error:
+                aftermath += 1
+                if aftermath > _MOST_AFTERMATH:
+                    raise NotPublished(str(error)) from None
+                self._abort()
+                continue
+            if not too_large:
+                self._commit(progress)
+                return [each.original for each in attempts if each.replaced]
+            self._abort()
+            aftermath = 0
+            for each in attempts:
+                if id(each.record) in too_large:
+                    each.shrink()
+
+    def _delivered(self, attempts: Sequence[_Attempt]) -> set[int]:
+        """All acknowledged, but for those whose identities are returned: they were too large."""
+        companies = [[each.record for each in attempts if not each.alone]]
+        companies += [[each.record] for each in attempts if each.alone]
+        for company in companies:
+            if company and (too_large := self._deliver(company)):
+                return {id(record) for record in too_large}
+        return set()
+
+    def _deliver(self, records: Sequence[Record]) -> list[Record]:
+        """The records that were too large; all others are acknowledged."""
+        delivery = _Delivery(self._lacks)
+        for record in records:
+            self._produce(record, delivery)
+        self._producer.flush(self._delivery_timeout_s + 5)
+        if delivery.forbidden:
+            raise Misconfigured(sorted(delivery.forbidden))
+        if delivery.too_large:  # the others may have been given up for its sake
+            return delivery.too_large
+        if delivery.errors and delivery.errors <= _PURGED:
+            self._tell_if_forbidden(records)
+            raise _Aftermath(", ".join(sorted(delivery.errors)))
+        if delivery.errors or delivery.acknowledged < len(records):
+            raise NotPublished(", ".join(sorted(delivery.errors)) or "no answer from the broker")
+        return []
+
+    def _tell_if_forbidden(self, records: Sequence[Record]) -> None:
+        """Why a transaction has failed is told by an attempt to commit it; its records say that they were given up.
+        Raises Misconfigured."""
+        try:
+            self._producer.commit_transaction(self._delivery_timeout_s)
+        except KafkaException as error:
+            if kind_of(error.args[0]) is Kind.FORBIDDEN:
+                topics = " or ".join(sorted({each.topic for each in records}))
+                raise Misconfigured([self._lacks(error.args[0], topics)]) from None
+
+    def _lacks(self, error: KafkaError, topic: str | None = None) -> str:
+        return missing_right(error, self._rights, doing=Operation.WRITE, name=topic, user=self._user)
+
+    def _commit(self, progress: Progress | None) -> None:
+        if progress:
+            self._send(progress)
+        with _translated("commit a transaction"):
+            self._producer.commit_transaction(self._delivery_timeout_s)
+
+    def _send(self, progress: Progress) -> None:
+        places = [TopicPartition(progress.topic, *each) for each in progress.offsets.items()]
+        try:
+            self._producer.send_offsets_to_transaction(places, progress.membership.packed(), self._delivery_timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() not in _NOT_A_MEMBER:
+                raise NotPublished(_told("tell its progress", error)) from None
+            self._abort()
+            raise Abandoned(f"its partitions have changed hands: {error.args[0].name()}") from None
+
+    def _abort(self) -> None:
+        with _translated("roll a transaction back"):
+            self._producer.abort_transaction(self._delivery_timeout_s)
+
+    def _produce(self, record: Record, delivery: _Delivery) -> None:
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            delivery.note(record, error)
+
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    on_delivery=delivered,
+                    headers=list(record.headers),
+                )
+            except BufferError:  # the producer's queue is full: let it send
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                delivery.note(record, error.args[0])
+                return
+            else:
+                return
+
+
+class _Aftermath(Exception):
+    """librdkafka goes on counting from a record that was refused for its size, as if the broker had it. The broker
+    refuses what comes next as out of order, and only the transaction after that is in step again."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A record as it is tried now."""
+
+    original: Record
+    alone: bool = False
+    replaced: bool = False
+    smaller: Record | None = None
+
+    @property
+    def record(self) -> Record:
+        return self.smaller or self.original
+
+    def shrink(self) -> None:
+        """First to be tried alone, then smaller. Raises NotPublished if it is as small as it gets."""
+        if self.alone:
+            if self.record.smaller is None:
+                raise NotPublished("a record is larger than its topic's max.message.bytes")
+            self.smaller, self.replaced = self.record.smaller(), True
+        self.alone = True
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        raise NotPublished(_told(what, error)) from None
+
+
+def _told(what: str, error: KafkaException) -> str:
+    code = error.args[0]
+    if code.code() in _FENCED:
+        return f"cannot {what}: another planner runs under this one's name; give each a PLANNER_INSTANCE_ID of its own"
+    return f"cannot {what}: {code.name()}"
+
+
+class _Delivery:
+    """What became of the records of one batch."""
+
+    def __init__(self, lacks: Callable[[KafkaError, str], str]) -> None:
+        self._lacks = lacks
+        self.acknowledged = 0
+        self.too_large: list[Record] = []
+        self.errors: set[str] = set()
+        self.forbidden: set[str] = set()
+
+    def note(self, record: Record, error: KafkaError | None) -> None:
+        if error is None:
+            self.acknowledged += 1
+        elif (kind := kind_of(error)) is Kind.TOO_LARGE:
+            self.too_large.append(record)
+        elif kind is Kind.FORBIDDEN:
+            self.forbidden.add(self._lacks(error, record.topic))
+        else:
+            self.errors.add(error.name())

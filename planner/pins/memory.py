@@ -1,0 +1,371 @@
+"""What is kept of every plan: enough to know a session again, and to know what our earlier plans left in a row.
+
+P1 The first plan of a session stays: pinning a session again changes nothing.
+B3 A pin in memory takes about 170 bytes, whatever the size of the plan.
+
+The mark that is left of a retired session is a pin too: it takes the place of the plan's, and lists no columns.
+"""
+
+from __future__ import annotations
+
+import marshal
+import struct
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Protocol, TypeVar
+
+from planner.core.planning import earlier_plan
+from planner.core.preceding import EarlierPlan, Order
+from planner.core.times import milliseconds
+from planner.pins.tenure import Tenure
+from schemas.records import Disposition, PlannedWriteback, Value
+
+DIGEST_BYTES = 16
+"""Of an outcome's SHA-256; two different outcomes of one session agree in these by chance in one of 2^128 cases."""
+
+
+T = TypeVar("T")
+Read = Callable[[Iterable[EarlierPlan]], T]
+"""Is given plans of one queue item, newest first, and takes no more of them than it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    queue_item_id: str
+    digest: bytes
+    plan: EarlierPlan
+
+
+def pin_of(planned: PlannedWriteback) -> Pin:
+    return Pin(
+        queue_item_id=planned.queue_item_id,
+        digest=bytes.fromhex(planned.outcome_digest)[:DIGEST_BYTES],
+        plan=earlier_plan(planned),
+    )
+
+
+def pin_of_plain(plain: Mapping[str, Any]) -> Pin:
+    """The same of a plan as it was decoded, without making records of it. Raises whatever hostile bytes lead to."""
+    source, moment = plain["source"], plain["source"]["timestamp"]
+    if source["offset"] < 0:
+        raise ValueError("no offset")
+    updates = (step["attributes"] for step in plain["steps"] if step["operation"] == "update_queue_item")
+    retired = plain["retired_at"] is not None
+    return Pin(
+        queue_item_id=plain["queue_item_id"],
+        digest=bytes.fromhex(plain["outcome_digest"])[:DIGEST_BYTES],
+        plan=EarlierPlan(
+            session_id=plain["session_id"],
+            order=(-1 if moment is None else milliseconds(moment), source["offset"]),
+            started_ms=milliseconds(plain["started_at"]),
+            ended_ms=milliseconds(plain["outcome_at"]),
+            opt_out=plain["disposition"] == Disposition.DO_NOT_CALL,
+            retired=retired,
+            columns={} if retired else next(updates),
+        ),
+    )
+
+
+class Pins(Protocol):
+    """By partition of the outcomes topic, since partitions come and go with rebalances."""
+
+    def __len__(self) -> int: ...
+
+    def digest(self, partition: int, session_id: str) -> bytes | None:
+        """The first DIGEST_BYTES of the digest of the outcome that the session was planned with."""
+
+    def earlier(self, partition: int, queue_item_id: str, read: Read[T]) -> T:
+        """What `read` makes of the plans of a queue item. Nothing changes while it reads."""
+
+    def pin(self, partition: int, pins: Iterable[Pin]) -> None:
+        """Sessions that are pinned already stay as they are, but for the mark of a retired one."""
+
+    def recover(self, partition: int, changes: Iterable[tuple[str, Pin | None]], read_up_to: int) -> None:
+        """Apply what the planned topic holds, in its order: session ids with a pin, or None for a tombstone.
+
+        `read_up_to` is the last offset of that partition that was read.
+        """
+
+    def read_up_to(self, partition: int) -> int | None:
+        """Where recovery may go on, if the store outlives the process."""
+
+    def keep_only(self, partitions: Set[int]) -> None:
+        """The others belong to another planner now; they go after some more turns of the agent."""
+
+    def turned(self, partitions: Set[int]) -> None:
+        """The agent has seen a batch through, with outcomes of these partitions."""
+
+
+class MemoryPins(Tenure):
+    """Gone with the process; rebuilt from the planned topic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._partitions: dict[int, _Partition] = {}
+
+    def __len__(self) -> int:
+        return sum(len(partition) for partition in tuple(self._partitions.values()))
+
+    def digest(self, partition: int, session_id: str) -> bytes | None:
+        with self.lock:
+            return self._of(partition).digest(session_id)
+
+    def earlier(self, partition: int, queue_item_id: str, read: Read[T]) -> T:
+        with self.lock:
+            return read(self._of(partition).earlier(queue_item_id))
+
+    def pin(self, partition: int, pins: Iterable[Pin]) -> None:
+        with self.lock:
+            held = self._of(partition)
+            for each in pins:
+                held.add(each)
+
+    def recover(self, partition: int, changes: Iterable[tuple[str, Pin | None]], read_up_to: int) -> None:  # noqa: ARG002  the port's
+        with self.lock:
+            held = self._of(partition)
+            for session_id, pin in changes:
+                if pin:
+                    held.add(pin)
+                else:
+                    held.remove(session_id)
+
+    def read_up_to(self, partition: int) -> int | None:  # noqa: ARG002  the port's
+        return None
+
+    def _held(self) -> Collection[int]:
+        return tuple(self._partitions)
+
+    def _drop(self, partition: int) -> None:
+        del self._partitions[partition]
+
+    def _of(self, partition: int) -> _Partition:
+        if partition not in self._partitions:
+            self._partitions[partition] = _Partition()
+        return self._partitions[partition]
+
+
+_HEAD = struct.Struct("<BQqQqq16s16sHII")
+"""flags, place of the queue item's next older record (0: none), time and offset of the outcome, start and end of the
+session, digest, queue item, shape, two lengths."""
+
+_OLDER = struct.Struct("<Q")
+"""The second field by itself; it stands behind the byte of the flags."""
+_ALIVE, _OPT_OUT, _RETIRED = 1, 2, 4
+_SESSION = ...  # stands for the session's own id among a pin's values
+
+
+@dataclass(slots=True)
+class _Record:
+    flags: int
+    older: int
+    order: Order
+    started_ms: int
+    ended_ms: int
+    digest: bytes
+    item: bytes
+    columns: dict[str, Value]
+    session_id: str
+    size: int
+
+    def plan(self) -> EarlierPlan:
+        return EarlierPlan(
+            session_id=self.session_id,
+            order=self.order,
+            started_ms=self.started_ms,
+            ended_ms=self.ended_ms,
+            opt_out=bool(self.flags & _OPT_OUT),
+            retired=bool(self.flags & _RETIRED),
+            columns=self.columns,
+        )
+
+
+class _Partition:
+    """Records one after the other in one block of bytes, found through two hash indexes of places.
+
+    Python objects for a million pins would take five times as much. Removed records stay in the block until they are
+    more than half of it.
+    """
+
+    def __init__(self) -> None:
+        self._block = bytearray(1)  # place 0 is "none"
+        self._sessions = _Index(self._session_at)
+        self._items = _Index(self._item_at)
+        self._shapes: dict[tuple[str, ...], int] = {}
+        self._names: list[tuple[str, ...]] = []
+        self._alive = self._dead = 0
+
+    def __len__(self) -> int:
+        return self._alive
+
+    def digest(self, session_id: str) -> bytes | None:
+        place = self._sessions.find(session_id.encode())
+        return _HEAD.unpack_from(self._block, place)[6] if place else None
+
+    def earlier(self, queue_item_id: str) -> Iterator[EarlierPlan]:
+        place = self._items.find(item_mark(queue_item_id))
+        while place:
+            if self._block[place] & _ALIVE:
+                record = self._at(place)
+                yield record.plan()
+                place = record.older
+            else:
+                place = self._older(place)
+
+    def add(self, pin: Pin) -> None:
+        session = pin.plan.session_id.encode()
+        if place := self._sessions.find(session):
+            if not pin.plan.retired or self._block[place] & _RETIRED:
+                return
+            self.remove(pin.plan.session_id)
+        self._append(pin.digest, item_mark(pin.queue_item_id), pin.plan)
+
+    def remove(self, session_id: str) -> None:
+        if place := self._sessions.remove(session_id.encode()):
+            self._block[place] &= ~_ALIVE
+            self._alive, self._dead = self._alive - 1, self._dead + 1
+            if self._dead > self._alive + 1000:
+                self._rewrite()
+
+    def _append(self, digest: bytes, item: bytes, plan: EarlierPlan) -> None:
+        place, session = len(self._block), plan.session_id.encode()
+        names = tuple(plan.columns)
+        shape = self._shapes.setdefault(names, len(self._names))
+        if shape == len(self._names):
+            self._names.append(names)
+        held = plan.columns.values()
+        values = marshal.dumps(tuple(_SESSION if value == plan.session_id else value for value in held), 2)
+        flags = _ALIVE | _OPT_OUT * plan.opt_out | _RETIRED * plan.retired
+        newer, older = self._neighbours(item, plan.order)
+        self._block += _HEAD.pack(
+            flags,
+            older,
+            *plan.order,
+            plan.started_ms,
+            plan.ended_ms,
+            digest,
+            item,
+            shape,
+            len(session),
+            len(values),
+        )
+        self._block += session
+        self._block += values
+        self._sessions.put(session, place)
+        if newer:
+            _OLDER.pack_into(self._block, newer + 1, place)
+        else:
+            self._items.put(item, place)
+        self._alive += 1
+
+    def _neighbours(self, item: bytes, order: Order) -> tuple[int, int]:
+        """The places between which a plan of that order belongs. Almost always it is the newest of its queue item."""
+        newer, older = 0, self._items.find(item)
+        while older and _HEAD.unpack_from(self._block, older)[2:4] > order:
+            newer, older = older, self._older(older)
+        return newer, older
+
+    def _older(self, place: int) -> int:
+        older: int = _OLDER.unpack_from(self._block, place + 1)[0]
+        return older
+
+    def _at(self, place: int) -> _Record:
+        flags, older, time, offset, started_ms, ended_ms, digest, item, shape, session_length, values_length = (
+            _HEAD.unpack_from(self._block, place)
+        )
+        start = place + _HEAD.size
+        session = self._block[start : start + session_length].decode()
+        held = self._block[start + session_length : start + session_length + values_length]
+        values = marshal.loads(held)  # noqa: S302  bytes of our own, from this process
+        told = zip(self._names[shape], values, strict=True)
+        columns = {name: session if value is _SESSION else value for name, value in told}
+        size = _HEAD.size + session_length + values_length
+        return _Record(flags, older, (time, offset), started_ms, ended_ms, digest, item, columns, session, size)
+
+    def _session_at(self, place: int) -> bytes:
+        length = _HEAD.unpack_from(self._block, place)[9]
+        return bytes(self._block[place + _HEAD.size : place + _HEAD.size + length])
+
+    def _item_at(self, place: int) -> bytes:
+        item: bytes = _HEAD.unpack_from(self._block, place)[7]
+        return item
+
+    def _rewrite(self) -> None:
+        records = list(self._records())
+        self.__init__()  # type: ignore[misc]
+        for record in records:
+            self._append(record.digest, record.item, record.plan())
+
+    def _records(self) -> Iterator[_Record]:
+        place = 1
+        while place < len(self._block):
+            record = self._at(place)
+            place += record.size
+            if record.flags & _ALIVE:
+                yield record
+
+
+def item_mark(queue_item_id: str) -> bytes:
+    return blake2b(queue_item_id.encode(), digest_size=16).digest()
+
+
+class _Index:
+    """Keys to places by open addressing; the keys themselves are where the places point to.
+
+    A slot holds 24 bits of the key's hash and 40 of the place (a terabyte); 0 is free, 1 was removed.
+    """
+
+    def __init__(self, key_at: Callable[[int], bytes]) -> None:
+        self._key_at = key_at
+        self._slots = array("Q", bytes(8 * 64))
+        self._used = 0
+
+    def find(self, key: bytes) -> int:
+        """The place, or 0."""
+        _, place = self._probe(key)
+        return place
+
+    def put(self, key: bytes, place: int) -> None:
+        slot, found = self._probe(key)
+        if not found:
+            self._used += 1
+        self._slots[slot] = _tag(key) | place + 1
+        if self._used * 3 > len(self._slots) * 2:
+            self._grow()
+
+    def remove(self, key: bytes) -> int:
+        """The place that it had, or 0."""
+        slot, place = self._probe(key)
+        if place:
+            self._slots[slot] = 1
+        return place
+
+    def _probe(self, key: bytes) -> tuple[int, int]:
+        slots, mask, tag = self._slots, len(self._slots) - 1, _tag(key)
+        slot = hash(key) & mask
+        while held := slots[slot]:
+            if held & _TAG == tag and held != 1 and self._key_at((held & _PLACE) - 1) == key:
+                return slot, (held & _PLACE) - 1
+            slot = slot + 1 & mask
+        return slot, 0
+
+    def _grow(self) -> None:
+        old = self._slots
+        self._slots = array("Q", bytes(16 * len(old)))
+        mask, self._used = len(self._slots) - 1, 0
+        for held in old:
+            if held > 1:
+                slot = hash(self._key_at((held & _PLACE) - 1)) & mask
+                while self._slots[slot]:
+                    slot = slot + 1 & mask
+                self._slots[slot] = held
+                self._used += 1
+
+
+_PLACE = (1 << 40) - 1
+_TAG = ~_PLACE & (1 << 64) - 1
+
+
+def _tag(key: bytes) -> int:
+    return hash(key) & _TAG

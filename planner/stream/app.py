@@ -1,0 +1,215 @@
+"""The Faust application: the one way of using Faust that loses nothing. Every line here is there for a reason.
+
+P5 An outcome's offset is committed only after its plan, or its rejection, was acknowledged by all in-sync replicas.
+P1 The pins are a table whose changelog is the planned topic itself.
+
+1. One agent, one at a time, in batches. The loop acknowledges a batch when it was seen through: Faust would do so when
+   the loop asks for the next, and at a stop while the batch is still in hand.
+2. The plans of a batch are published and acknowledged before the loop goes on, in one transaction with its progress
+   (`planner.kafka.fence`). If they cannot be, the process ends at once: nothing of the batch is committed, all of it is
+   delivered again. If the partitions have changed hands, the batch is abandoned.
+3. No exception leaves the loop, for Faust would acknowledge the event that raised it. Being cancelled (SIGTERM) is one:
+   the batch in hand is finished first. A batch that is abandoned is not acknowledged.
+4. Setting a pin sends nothing, since the plan was just published; recovery reads the planned topic.
+5. An error while recovering ends the process too: Faust would log it and try the same for ever, or go on without pins.
+6. Nothing that was read is thrown away or jumped over while partitions come and go: `planner.stream.reading`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn, cast
+
+import faust
+import structlog
+from faust.types import TP
+
+from planner.batch import Incoming
+from planner.errors import Abandoned
+from planner.kafka.fence import Fence, Membership
+from planner.pins.recovery import PinStore
+from planner.settings import PlannerSettings
+from planner.stream.bulk_recovery import BulkReader, BulkRecovery
+from planner.stream.reading import Jumped, read_carefully
+from runtime import clients
+
+Handle = Callable[[Sequence[Incoming], Membership], Awaitable[None]]
+HardExit = Callable[[BaseException], NoReturn]
+
+log: Any = structlog.get_logger("planner")
+
+_LOG_APPEND_TIME = 1
+_RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+
+
+class PinTable(faust.Table[bytes, bytes]):
+    """Faust's view of the pins: it is told what the planned topic holds, and is never asked to send anything."""
+
+    logger = logging.getLogger("faust.tables")
+    store_of_pins: PinStore
+    hard_exit: HardExit
+
+    def on_key_set(self, key: Any, value: Any) -> None:
+        """The agent has just published that very record."""
+
+    def on_key_del(self, key: Any) -> None:
+        """Tombstones are sent by `writeback retire`, never from here."""
+
+    def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
+        try:
+            self.store_of_pins.apply(each.message for each in batch)
+        except BaseException as error:  # noqa: BLE001  Faust would log it and try the same for ever
+            self.hard_exit(error)
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        return self.store_of_pins.read_up_to(tp.partition)
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        topic = self.changelog_topic.get_topic_name()
+        self.store_of_pins.keep_only({tp.partition for tp in assigned if tp.topic == topic})
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+
+def make_app(
+    settings: PlannerSettings,
+    *,
+    partitions: int,
+    pins: PinStore,
+    reader: BulkReader,
+    fence: Fence,
+    jumped: Jumped,
+    handle: Handle,
+    hard_exit: HardExit,
+) -> faust.App:
+    """An application that hands batches to `handle`, and ends through `hard_exit` if that raises."""
+    broker, topics = settings.broker, settings.broker.topics
+    told = clients.aiokafka_consumer()
+    app = faust.App(
+        settings.group_id,
+        broker=[f"kafka://{server}" for server in broker.bootstrap_servers.split(",")],
+        broker_credentials=_credentials(settings),
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.heartbeat_interval_s,
+        broker_commit_every=1_000_000,
+        broker_commit_interval=1.0,
+        broker_client_id=f"{settings.group_id}-{settings.instance_id}",
+        consumer_group_instance_id=f"{settings.group_id}-{settings.instance_id}",
+        broker_request_timeout=told["request_timeout_ms"] / 1000,
+        broker_check_crcs=told["check_crcs"],
+        consumer_auto_offset_reset=told["auto_offset_reset"],
+        consumer_max_fetch_size=told["max_partition_fetch_bytes"],
+        consumer_metadata_max_age_ms=told["metadata_max_age_ms"],
+        consumer_connections_max_idle_ms=told["connections_max_idle_ms"],
+        Table=PinTable,
+        store="memory://",
+        table_standby_replicas=0,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=settings.batch_size * 2,
+        web_enabled=False,
+        web_in_thread=False,
+        producer_acks=-1,
+        loghandlers=[],
+    )
+    read_carefully(app, fence, jumped)
+    outcomes = app.topic(topics.call_outcomes.name, **_RAW)
+    planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **_RAW)
+    table = cast(
+        "PinTable",
+        app.Table("pins", partitions=partitions, changelog_topic=planned, key_type=bytes, value_type=bytes),
+    )
+    table.store_of_pins, table.hard_exit = pins, hard_exit
+
+    async def plan(stream: Any) -> None:
+        async for events in stream.take_events(settings.batch_size, within=settings.batch_wait_s):
+            if admitted := fence.admitted(events, lambda event: int(event.message.generation_id)):
+                membership, ours = admitted
+                if await finish(_planned(ours, membership, handle), hard_exit):
+                    acknowledge(ours)
+                else:
+                    fence.give_up(membership.generation)
+
+    app.agent(outcomes, name="planner", concurrency=1)(plan)
+    recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon)
+    recovery.reader, recovery.hard_exit = reader, hard_exit
+    cast("Any", app.tables)._recovery = recovery  # noqa: SLF001  there is no other way to give a table manager its recovery
+    return app
+
+
+async def _planned(events: Sequence[Any], membership: Membership, handle: Handle) -> None:
+    await handle([_incoming(event.message) for event in events], membership)
+
+
+async def finish(batch: Awaitable[None], hard_exit: HardExit) -> bool:
+    """See a batch through: if it fails the process ends, and being cancelled does not stop it half-way.
+
+    False for one that was abandoned on purpose: it is not acknowledged, and delivered again to whoever its partitions
+    belong to then.
+    """
+    work = asyncio.ensure_future(batch)
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    failure = asyncio.CancelledError() if work.cancelled() else work.exception()
+    if isinstance(failure, Abandoned):
+        log.warning("batch.abandoned", why=str(failure))
+    elif failure:
+        hard_exit(failure)
+    if cancelled and not failure:
+        raise cancelled
+    return failure is None
+
+
+def acknowledge(events: Sequence[Any]) -> None:
+    """What was seen through, and only that: `reading` keeps Faust from acknowledging anything by itself."""
+    for event in events:
+        event.message.acked = False
+        event.ack()
+
+
+def _incoming(message: Any) -> Incoming:
+    """The stamp of a sender (CreateTime) says nothing that anybody could rely on; our own clock takes its place."""
+    headers = message.headers or ()
+    appended_at = _moment(message.timestamp) if message.timestamp_type == _LOG_APPEND_TIME else None
+    return Incoming(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        headers=tuple(headers.items() if isinstance(headers, dict) else headers),
+        received_at=appended_at or datetime.now(UTC),
+        appended_at=appended_at,
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    if seconds is None or seconds < 0:
+        return None
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=round(seconds * 1000))
+    except OverflowError:
+        return None
+
+
+def _credentials(settings: PlannerSettings) -> Any:
+    broker = settings.broker
+    context = ssl.create_default_context(cafile=broker.ca_file) if broker.tls else None
+    if broker.sasl:
+        return faust.SASLCredentials(
+            username=broker.sasl.username,
+            password=broker.sasl.password.get_secret_value(),
+            mechanism=broker.sasl.mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context else None

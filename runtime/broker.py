@@ -1,0 +1,195 @@
+"""The edge that asks the broker what our topics are, and what we may do there. The verdicts are `topics.mismatches` and
+`rights.missing`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+
+from runtime.broker_errors import Kind, kind_of, trouble
+from runtime.connection import BrokerSettings
+from runtime.environment import Misconfigured
+from runtime.rights import Operation, Resource, Right, missing
+from schemas.topics import FoundTopic, TopicFacts, TopicSpec, changes, mismatches
+
+_ATTEMPT_S = 1.5
+
+
+class BrokerUnavailable(Exception):
+    """The broker could not be asked in time; the text says why, as far as that is known."""
+
+
+class UnfitTopics(Misconfigured):
+    """Topics are missing or not as promised, or rights on them are; `problems` names each, with its remedy."""
+
+
+def admin_client(settings: BrokerSettings, said: list[str] | None = None) -> AdminClient:
+    """Keep it in a variable until its futures are done, or they fail with _DESTROY.
+
+    Its log goes to `said`, not to the terminal: what goes wrong is raised by the calls. Raises Misconfigured.
+    """
+    heard: list[str] = [] if said is None else said
+    config: dict[str, Any] = {**settings.client_config(), "error_cb": lambda error: heard.append(error.str())}
+    try:
+        return AdminClient({**config, "log_level": 6}, logger=_into(heard))
+    except KafkaException as error:
+        raise Misconfigured([f"the broker's settings are refused: {error.args[0].str()}"]) from None
+
+
+class BrokerView:
+    """Asks about the same topics and rights again and again, over one connection. Not to be asked twice at a time."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        required: Sequence[TopicSpec],
+        rights: Sequence[Right] = (),
+        *,
+        connect: Callable[[BrokerSettings, list[str]], AdminClient] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._required = tuple(required)
+        self._rights = tuple(rights) if settings.check_topic_policies else ()
+        self._said: list[str] = []
+        self._admin = (connect or admin_client)(settings, self._said)
+
+    def checked(self, *, timeout_s: float) -> TopicFacts:
+        """Raises UnfitTopics, Misconfigured and BrokerUnavailable."""
+        facts, problems = self.look(timeout_s=timeout_s)
+        if problems:
+            raise UnfitTopics(problems)
+        return facts
+
+    def look(self, *, timeout_s: float) -> tuple[TopicFacts, list[str]]:
+        """What stands there, and all that is wrong with it. Raises Misconfigured and BrokerUnavailable."""
+        brokers = self._connected(timeout_s)
+        try:
+            found, allowed = self._described(timeout_s)
+            allowed |= {
+                (Resource.GROUP, right.name): self._of_group(right.name, timeout_s)
+                for right in self._rights
+                if right.resource is Resource.GROUP
+            }
+        except KafkaException as error:
+            raise self._unavailable(f"did not describe the topics: {error.args[0].str()}") from None
+        facts = TopicFacts(found, brokers)
+        seen = [spec for spec in self._required if spec.name in found or (Resource.TOPIC, spec.name) not in allowed]
+        user = self._settings.sasl.username if self._settings.sasl else None
+        return facts, [*missing(self._rights, allowed, user=user), *mismatches(seen, facts)]
+
+    def changed(self, at_start: TopicFacts, now: TopicFacts) -> list[str]:
+        return changes(self._required, at_start, now)
+
+    def _connected(self, timeout_s: float) -> int:
+        """The number of brokers. A cause that only a person can take away ends the waiting at once: a password that is
+        tried again and again locks the user out."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._said.clear()
+            try:
+                return len(self._admin.list_topics(timeout=min(_ATTEMPT_S, timeout_s)).brokers)
+            except KafkaException:
+                self._admin.poll(0)
+            why = trouble(self._said)
+            if why.certain:
+                raise Misconfigured([f"no connection to the broker at {self._settings.bootstrap_servers}: {why}"])
+            if time.monotonic() > deadline:
+                raise self._unavailable(f"cannot be reached: {why}")
+
+    def _unavailable(self, what: str) -> BrokerUnavailable:
+        return BrokerUnavailable(f"the broker at {self._settings.bootstrap_servers} {what}")
+
+    def _described(
+        self, timeout_s: float
+    ) -> tuple[dict[str, FoundTopic], dict[tuple[Resource, str], Collection[str] | None]]:
+        names = [spec.name for spec in self._required]
+        asked = self._admin.describe_topics(
+            TopicCollection(names), include_authorized_operations=bool(self._rights), request_timeout=timeout_s
+        )
+        described: dict[str, Any] = {}
+        allowed: dict[tuple[Resource, str], Collection[str] | None] = {}
+        for name, future in asked.items():
+            if isinstance(answer := _answer(future), KafkaError):
+                if kind_of(answer) is Kind.FORBIDDEN:
+                    allowed[Resource.TOPIC, name] = ()
+                elif answer.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise KafkaException(answer)
+            else:
+                described[name] = answer
+                allowed[Resource.TOPIC, name] = _operations(answer.authorized_operations)
+        configs = self._configs(allowed, timeout_s)
+        allowed |= {(Resource.TOPIC, name): (Operation.DESCRIBE_CONFIGS,) for name in configs.keys() - described.keys()}
+        return {name: _found(topic, configs.get(name)) for name, topic in described.items()}, allowed
+
+    def _configs(
+        self, allowed: Mapping[tuple[Resource, str], Collection[str] | None], timeout_s: float
+    ) -> dict[str, Any]:
+        """Of those topics whose settings we may ask for; that we may not is told as a missing right. Topics that we may
+        not see are asked for too: that shows whether this right is missing as well."""
+        if not self._settings.check_topic_policies or not allowed:
+            return {}
+        asked = self._admin.describe_configs(
+            [ConfigResource(ResourceType.TOPIC, name) for _, name in allowed], request_timeout=timeout_s
+        )
+        found = {}
+        for resource, future in asked.items():
+            if not isinstance(answer := _answer(future), KafkaError):
+                found[resource.name] = {key: entry.value for key, entry in answer.items()}
+            elif kind_of(answer) is not Kind.FORBIDDEN:
+                raise KafkaException(answer)
+        return found
+
+    def _of_group(self, name: str, timeout_s: float) -> Collection[str] | None:
+        """None if the broker cannot tell now: what is missing then shows when the group is joined."""
+        asked = self._admin.describe_consumer_groups(
+            [name], include_authorized_operations=True, request_timeout=timeout_s
+        )
+        if isinstance(answer := _answer(asked[name]), KafkaError):
+            return () if kind_of(answer) is Kind.FORBIDDEN else None
+        return _operations(answer.authorized_operations)
+
+
+def _answer(future: Any) -> Any:
+    """The result, or the broker's error."""
+    try:
+        return future.result()
+    except KafkaException as error:
+        return error.args[0]
+
+
+def _found(topic: Any, config: Mapping[str, str] | None) -> FoundTopic:
+    return FoundTopic(
+        partitions=len(topic.partitions),
+        config=config,
+        replicas=min((len(each.replicas) for each in topic.partitions), default=None),
+        topic_id=str(topic.topic_id),
+    )
+
+
+_NAMES = {"DESCRIBE_CONFIGS": Operation.DESCRIBE_CONFIGS} | {
+    each.name: each for each in (Operation.READ, Operation.WRITE, Operation.CREATE, Operation.DESCRIBE)
+}
+
+
+def _operations(given: Sequence[Any] | None) -> Collection[str] | None:
+    return None if given is None else [_NAMES[each.name] for each in given if each.name in _NAMES]
+
+
+class _Heard(logging.Handler):
+    def __init__(self, heard: list[str]) -> None:
+        super().__init__()
+        self._heard = heard
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._heard.append(record.getMessage())
+
+
+def _into(heard: list[str]) -> logging.Logger:
+    log = logging.Logger("admin")  # noqa: LOG001  of this client alone: it must not reach the service's log
+    log.addHandler(_Heard(heard))
+    return log

@@ -1,0 +1,90 @@
+"""One table says what a broker's errors mean, whoever meets them."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError
+
+from runtime.broker_errors import Kind, kind_of, missing_right, trouble
+from runtime.rights import Groups, Operation, planner_rights
+from schemas.topics import Topics
+
+RIGHTS = planner_rights(Topics(), Groups.usual().planner)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, Kind.TOO_LARGE),
+        (KafkaError.RECORD_LIST_TOO_LARGE, Kind.TOO_LARGE),
+        (KafkaError.INVALID_MSG_SIZE, Kind.TOO_LARGE),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Kind.FORBIDDEN),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, Kind.FORBIDDEN),
+        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, Kind.FORBIDDEN),
+        (KafkaError.CLUSTER_AUTHORIZATION_FAILED, Kind.FORBIDDEN),
+        (KafkaError._TRANSPORT, Kind.PASSES),
+        (KafkaError.NOT_ENOUGH_REPLICAS, Kind.PASSES),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, Kind.PASSES),
+        (KafkaError._UNKNOWN_PARTITION, Kind.REFUSED),
+        (KafkaError.INVALID_PRODUCER_EPOCH, Kind.REFUSED),
+    ],
+)
+def test_every_error_has_a_kind_and_what_nobody_thought_of_is_refused(code: int, kind: Kind) -> None:
+    assert kind_of(KafkaError(code)) is kind
+
+
+def test_what_is_fatal_never_passes_but_a_missing_right_stays_one() -> None:
+    assert kind_of(KafkaError(KafkaError._TRANSPORT, "text", True)) is Kind.REFUSED
+    assert kind_of(KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "text", True)) is Kind.FORBIDDEN
+
+
+def test_what_the_client_calls_retriable_passes() -> None:
+    assert kind_of(KafkaError(KafkaError.REBALANCE_IN_PROGRESS, "text", False, True)) is Kind.PASSES
+
+
+def test_a_missing_right_is_named_by_what_was_tried() -> None:
+    topic = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    written = missing_right(topic, RIGHTS, doing=Operation.WRITE, name="planned-writebacks", user="calls")
+    assert written.startswith("Write on topic planned-writebacks is not allowed to User:calls; without it, no plan")
+    assert written.endswith("--operation Write --topic planned-writebacks (TOPIC_AUTHORIZATION_FAILED)")
+    read = missing_right(topic, RIGHTS, doing=Operation.READ)
+    assert "Read on topic call-outcomes is" in read
+    assert " or: Read on topic planned-writebacks is" in read
+    group = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)
+    assert "Read on consumer group writeback-planner" in missing_right(group, RIGHTS, doing=Operation.READ)
+
+
+def test_a_missing_right_that_is_in_no_table_is_named_by_its_resource() -> None:
+    error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    assert "Write on Topic plans is not allowed;" in missing_right(error, (), doing=Operation.WRITE, name="plans")
+    assert "Write on Topic is not allowed;" in missing_right(error, (), doing=Operation.WRITE)
+
+
+CLOSED = "127.0.0.1:9093/bootstrap: Disconnected: connection closed by peer: receive 0 (after 1ms in state {state})"
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "certain"),
+    [
+        (["b: SASL authentication error: Authentication failed"], "refuses the user name or the password", True),
+        (
+            ["b: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener? (after 2ms)"],
+            "speaks no TLS",
+            True,
+        ),
+        (["b: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed"], "not signed by", True),
+        (["b: SSL handshake failed: certificate verify failed: hostname mismatch"], "another host name", True),
+        ([CLOSED.format(state="APIVERSION_QUERY")] * 3, "as a TLS port does", True),
+        ([CLOSED.format(state="UP")] * 3, "wants a sign-in", True),
+        # once or twice, it may be a broker that is going down
+        ([CLOSED.format(state="UP")] * 2, "does not answer", False),
+        ([*[CLOSED.format(state="UP")] * 3, "Connect to b failed: Connection refused"], "nothing listens", False),
+        (["Failed to resolve 'b:9092'"], "not known here", False),
+        ([], "does not answer", False),
+    ],
+)
+def test_why_there_is_no_connection_is_told_with_the_way_out(said: list[str], cause: str, certain: bool) -> None:
+    found = trouble(said)
+    assert cause in found.cause
+    assert found.certain is certain
+    assert f"{found}" == f"{found.cause}; {found.remedy}"

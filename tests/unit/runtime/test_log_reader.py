@@ -1,0 +1,55 @@
+"""A partition counts as read at the end that its log had when it was asked, whatever the client says meanwhile."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from runtime import log_reader
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message of confluent-kafka, or what it says in the place of one."""
+
+    partition_: int | None
+    offset_: int | None
+    code: int | None = None
+
+    def partition(self) -> int | None:
+        return self.partition_
+
+    def offset(self) -> int | None:
+        return self.offset_
+
+    def error(self) -> KafkaError | None:
+        return None if self.code is None else KafkaError(self.code)
+
+
+def split(*said: Any) -> tuple[list[Any], set[int]]:
+    return log_reader._split(said, {0: 5, 1: 3})
+
+
+EOF = KafkaError._PARTITION_EOF
+
+
+def test_a_partition_is_read_when_the_reader_stands_at_or_behind_its_end() -> None:
+    records = [Said(0, 4), Said(1, 0)]
+    assert split(records[0], Said(0, 5, EOF), records[1], Said(1, 9, EOF)) == (records, {0, 1})
+
+
+@pytest.mark.parametrize("early", [Said(0, 4, EOF), Said(0, None, EOF), Said(None, 5, EOF)])
+def test_an_end_before_the_one_that_was_asked_for_ends_nothing(early: Said) -> None:
+    assert split(early, Said(0, 4)) == ([Said(0, 4)], set())
+
+
+@pytest.mark.parametrize("code", sorted(log_reader._GOES_ON))
+def test_what_passes_by_itself_is_waited_for(code: int) -> None:
+    assert split(Said(0, 4), Said(None, None, code), Said(1, 3, EOF)) == ([Said(0, 4)], {1})
+
+
+def test_what_the_broker_refuses_is_raised() -> None:
+    with pytest.raises(KafkaException) as refused:
+        split(Said(0, 4), Said(0, None, KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    assert refused.value.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED

@@ -1,0 +1,93 @@
+"""What a process says of itself: probes, metrics, log lines, trace context."""
+
+from __future__ import annotations
+
+import json
+import logging
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from opentelemetry import trace
+from opentelemetry.context import Context
+from prometheus_client import CollectorRegistry, Counter
+
+from ops.demo.waiting import HANGS_AFTER_S
+from runtime.endpoint import Endpoint, Verdict
+from runtime.logs import configure_logs
+from runtime.tracing import configure_tracing, context_of, traceparent_of
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def get(url: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=HANGS_AFTER_S) as reply:
+            return reply.status, reply.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_the_endpoint_tells_live_from_ready_and_serves_metrics() -> None:
+    registry = CollectorRegistry()
+    Counter("writebacks", "Landed.", registry=registry).inc(3)
+    waiting = Verdict(ok=False, checks={"metadata": "not verified yet"})
+    endpoint = Endpoint(
+        host="127.0.0.1", port=0, registry=registry, live=lambda: Verdict(ok=True), ready=lambda: waiting
+    )
+    endpoint.start()
+    try:
+        base = f"http://127.0.0.1:{endpoint.port}"
+        assert get(base + "/live")[0] == 200
+        status, body = get(base + "/ready")
+        assert (status, json.loads(body)) == (503, {"ok": False, "metadata": "not verified yet"})
+        assert b"writebacks_total 3.0" in get(base + "/metrics")[1]
+        assert get(base + "/elsewhere")[0] == 404
+    finally:
+        endpoint.stop()
+
+
+def test_B1_an_exception_is_logged_by_type_and_place_and_never_by_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(service="writer", form="json")
+    try:
+        int("canary")
+    except ValueError:
+        structlog.get_logger("writer").exception("plan.failed", session="sess-1")
+    logging.getLogger("writer").warning("from the standard library")
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first["event"] == "plan.failed"
+    assert (first["service"], first["error"], first["session"]) == ("writer", "ValueError", "sess-1")
+    assert "canary" not in json.dumps(first)
+    assert first["at"][0].startswith("test_logs_and_tracing:") or "test_logs_and_tracing" in first["at"][0]
+    assert second["event"] == "from the standard library"
+
+
+def test_on_a_terminal_the_same_line_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(service="writer", form="console")
+    structlog.get_logger("writer").info("writer.started", partitions=12)
+    assert "writer.started" in capsys.readouterr().out
+
+
+def test_a_trace_goes_through_a_header_and_unreadable_ones_start_none() -> None:
+    header = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert traceparent_of(context_of(header)) == header
+    assert trace.get_current_span(context_of(header)).get_span_context().is_remote
+    assert traceparent_of(context_of(b"\xff\xfe")) is None
+    assert traceparent_of(context_of(None)) is None
+    assert traceparent_of(Context()) is None
+
+
+def test_tracing_is_off_unless_an_endpoint_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", raising=False)
+    assert configure_tracing(service="writer", version="0") is False

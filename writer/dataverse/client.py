@@ -1,0 +1,212 @@
+"""The edge to Dataverse: the only module that speaks HTTP, and the one translator of its errors.
+
+What a caller must know about a request that got no answer is one thing: can it have taken effect?
+`NeverSent`: it never left the building, repeat it freely. `Unanswered`: it may have landed, so read back, or repeat the
+same conditional write, never another.
+
+httpx2, not httpx: docs/decisions/0010. Cookies are not kept: `ARRAffinity` would pin one web server and its limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Protocol
+
+import httpx2
+
+from writer.dataverse.identity import TokenSource
+from writer.settings import DataverseSettings
+
+_UNAUTHORIZED = 401
+
+
+class NeverSent(Exception):
+    """The request did not reach the service: nothing can have happened. `advice`: what a person must do, if known."""
+
+    advice = ""
+
+
+class Untrusted(NeverSent):
+    """The service's certificate cannot be verified."""
+
+    advice = (
+        "The certificate of Dataverse's address cannot be verified. Check WRITER_DATAVERSE__URL, and set "
+        "WRITER_DATAVERSE__CA_FILE to the authority that signed the certificate."
+    )
+
+
+class Unanswered(Exception):
+    """The request was sent, wholly or in part, and no answer came: it may have landed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request. `path` is relative to the Web API's root, such as `$batch` or `WhoAmI`."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    traceparent: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP answer. Header names are in lower case; `request_id` is the service's own, for Microsoft's support."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+
+    @property
+    def request_id(self) -> str | None:
+        return self.headers.get("x-ms-service-request-id") or self.headers.get("req_id")
+
+
+class Dataverse(Protocol):
+    """One application user's way to the Web API."""
+
+    @property
+    def name(self) -> str:
+        """The identity's name, for logs and metrics."""
+        ...
+
+    @property
+    def token_expires_at(self) -> float | None:
+        """Unix time; None if there is no token yet, or none is needed."""
+        ...
+
+    @property
+    def credential_expires_at(self) -> float | None:
+        """Unix time at which the secret or certificate expires; None if that is not known."""
+        ...
+
+    async def send(self, request: Request) -> Reply:
+        """Any answer, whatever its status. Raises NeverSent, Unanswered, SignInRefused, SignInUnavailable."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class DataverseClient:
+    """Dataverse over HTTP. A 401 renews the token once; a second one is returned as the answer."""
+
+    def __init__(
+        self, settings: DataverseSettings, tokens: TokenSource, *, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
+        self.name = tokens.name
+        self._tokens = tokens
+        self._deadline_s = settings.answer_within_s
+        self._most_bytes = settings.max_answer_bytes
+        self._client = httpx2.AsyncClient(
+            base_url=f"{settings.url}/api/data/{settings.api_version}/",
+            headers=_ALWAYS,
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+            verify=ssl.create_default_context(cafile=settings.ca_file),
+            limits=httpx2.Limits(
+                max_connections=settings.max_connections,
+                max_keepalive_connections=settings.max_connections,
+                keepalive_expiry=_KEEP_ALIVE_S,
+            ),
+            timeout=httpx2.Timeout(
+                connect=settings.connect_timeout_s,
+                read=settings.read_timeout_s,
+                write=settings.write_timeout_s,
+                pool=None,  # how many are under way is decided by pacing, not by a time limit
+            ),
+            follow_redirects=False,
+            trust_env=False,
+            transport=transport,
+        )
+
+    @property
+    def token_expires_at(self) -> float | None:
+        return self._tokens.expires_at
+
+    @property
+    def credential_expires_at(self) -> float | None:
+        return self._tokens.credential_expires_at
+
+    async def send(self, request: Request) -> Reply:
+        token = await self._tokens.token()
+        reply = await self._send(request, token)
+        if reply.status == _UNAUTHORIZED and token is not None:
+            reply = await self._send(request, await self._tokens.renewed(token))
+        return reply
+
+    async def _send(self, request: Request, token: str | None) -> Reply:
+        started = time.monotonic()
+        with _translated():
+            async with (
+                asyncio.timeout(self._deadline_s),
+                self._client.stream(
+                    request.method, request.path, content=request.body, headers=_headers(request, token)
+                ) as response,
+            ):
+                body = await self._whole(response)
+        # The last of several equal headers counts: x-ms-service-request-id may come twice.
+        headers = {name.lower(): value for name, value in response.headers.multi_items()}
+        return Reply(response.status_code, headers, body, time.monotonic() - started)
+
+    async def _whole(self, response: httpx2.Response) -> bytes:
+        """Unpacked, piece by piece, so that no answer takes more memory than is allowed (B3)."""
+        pieces, size = [], 0
+        async for piece in response.aiter_bytes():
+            size += len(piece)
+            if size > self._most_bytes:
+                raise Unanswered("AnswerTooLarge")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+        await asyncio.to_thread(self._tokens.close)
+
+
+_KEEP_ALIVE_S = 60.0
+"""Below the service's own limit, so that a connection is rarely found closed."""
+
+_ALWAYS = {
+    "Accept": "application/json",
+    "OData-MaxVersion": "4.0",
+    "OData-Version": "4.0",
+    "User-Agent": "dataverse-writeback/1",
+}
+
+
+def _headers(request: Request, token: str | None) -> dict[str, str]:
+    correlation = str(uuid.uuid4())
+    headers = {"x-ms-client-request-id": correlation, "x-ms-correlation-id": correlation, **request.headers}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    if request.traceparent is not None:
+        headers["traceparent"] = request.traceparent.decode("ascii", "replace")
+    return headers
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Errors are told apart by whether a byte of the request can have been sent. Their text may hold a URL with an id
+    of a record, never a body, but only the kind is kept.
+    """
+    try:
+        yield
+    except (
+        httpx2.ConnectError,
+        httpx2.ConnectTimeout,
+        httpx2.PoolTimeout,
+        httpx2.ProxyError,
+        httpx2.UnsupportedProtocol,
+        httpx2.InvalidURL,
+    ) as error:
+        raise (Untrusted if "CERTIFICATE_VERIFY_FAILED" in str(error) else NeverSent)(type(error).__name__) from None
+    except (httpx2.HTTPError, TimeoutError) as error:
+        raise Unanswered(type(error).__name__) from None

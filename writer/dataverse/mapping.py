@@ -1,0 +1,103 @@
+"""Reads of the planner's mapping file what the CRM has to have for it; the planner judges the rest of the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from runtime.environment import Misconfigured
+from schemas.records import OwnerCandidate, OwnerKind
+from writer.core.mapping_check import QUEUE_ITEM, MappedColumn, MappedOption, MappedTable, MappingToCheck
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class _Meta(_Read):
+    environment: str | None = None
+
+
+class _Entity(_Read):
+    logical_name: str
+    entity_set_name: str
+    primary_id: str
+
+
+class _Field(_Read):
+    entity: str
+    logical_name: str
+    type: str
+    target: str | None = None
+    navigation: str | None = None
+    max_length: int | None = None
+    approved_update_field: bool = False
+
+
+class _Option(_Read):
+    field: str
+    value: int
+
+
+class _Owner(_Read):
+    kind: Literal["systemuser", "team"]
+    id: str
+
+
+class _File(_Read):
+    meta: _Meta = Field(alias="_meta")
+    entities: dict[str, _Entity]
+    fields: dict[str, _Field]
+    option_sets: dict[str, _Option] = Field(default_factory=dict)
+    owners: dict[str, _Owner] = Field(default_factory=dict)
+    task_owner_override_field: str | None = None
+    preserve_if_present: tuple[str, ...] = ()
+
+
+_OWNER_LINKS = {"systemuser": "systemusers", "team": "teams"}
+
+
+def read_mapping(path: str | Path) -> MappingToCheck:
+    """Raises Misconfigured with every mistake in the file's shape."""
+    try:
+        file = _File.model_validate_json(Path(path).read_bytes())
+    except OSError as error:
+        raise Misconfigured([f"{path}: cannot be read: {error.strerror}"]) from None
+    except ValidationError as error:
+        places = [(".".join(map(str, one["loc"])), one["msg"]) for one in error.errors(include_input=False)]
+        raise Misconfigured([f"{path}: {where or 'the file'}: {what}" for where, what in places]) from None
+    tables = {
+        word: MappedTable(one.logical_name, one.entity_set_name, one.primary_id) for word, one in file.entities.items()
+    }
+    columns = {concept: _column(one) for concept, one in file.fields.items()}
+    override = [file.task_owner_override_field] if file.task_owner_override_field else []
+    return MappingToCheck(
+        file.meta.environment,
+        tables,
+        columns,
+        {name: MappedOption(one.field, one.value) for name, one in file.option_sets.items()},
+        {word: _owner(one) for word, one in file.owners.items()},
+        (*file.preserve_if_present, *override),
+    )
+
+
+def _column(one: _Field) -> MappedColumn:
+    return MappedColumn(
+        one.entity,
+        one.logical_name,
+        one.type,
+        written=one.approved_update_field or one.entity != QUEUE_ITEM,
+        binding=f"{one.navigation}@odata.bind" if one.navigation and one.entity != QUEUE_ITEM else None,
+        target=one.target,
+        max_length=one.max_length,
+    )
+
+
+def _owner(one: _Owner) -> OwnerCandidate:
+    kind = OwnerKind.USER if one.kind == "systemuser" else OwnerKind.TEAM
+    return OwnerCandidate(
+        kind=kind, record_id=one.id, column="ownerid@odata.bind", value=f"/{_OWNER_LINKS[one.kind]}({one.id})",
+        override=False,
+    )  # fmt: skip

@@ -1,0 +1,321 @@
+"""W9 kept live: asks Dataverse for the metadata and the owners that plans name, and keeps the answers for a while.
+
+Answers are kept with a time limit. A block is never decided on kept answers alone: before a plan is blocked for what
+they lack, they are asked for anew (the service's own cache lags up to 30 s; `Consistency: Strong` sees through it).
+
+W5: each table and each owner is a fact of its own. What cannot be read, or is read slowly, holds up the plans that need
+it and no others; plans that need the same ask once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, Value
+from writer.core.batch import Reply, Request, Succeeded
+from writer.core.emission import ETAG, Observed, Read
+from writer.core.gate import Blocked, Cleared, Column, OwnerFacts, Snapshot, check, named_sets, normal
+from writer.core.replies import Judgement, Kind, Meaning
+from writer.dataverse.metadata import (
+    CATALOGUE,
+    QUESTIONS_PER_TABLE,
+    TableFacts,
+    catalogue,
+    questions,
+    table_facts,
+    without_concurrency,
+)
+from writer.dataverse.pool import PartReply, Pool
+
+_OWNER_LINK = re.compile(r"/?[A-Za-z_]\w*\([0-9a-fA-F-]{36}\)")
+_OWNERS_PER_REQUEST = 50
+_JUST_NOW_S = 5.0
+"""Plans that are blocked together ask anew together."""
+_UNKNOWN_SET = "0x8006088a"
+
+
+class FactsUnavailable(Exception):
+    """Dataverse did not say; nothing can be verified now. Carries how the request went."""
+
+    def __init__(self, judgement: Judgement) -> None:
+        super().__init__(f"{judgement.kind} {judgement.meaning}")
+        self.judgement = judgement
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    facts: TableFacts | None
+    """None: there is no such table."""
+    asked_at: float
+
+
+class Facts:
+    """One for all plans. `clock` in monotonic seconds."""
+
+    def __init__(
+        self, pool: Pool, *, metadata_ttl_s: float, owner_ttl_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._pool = pool
+        self._metadata_ttl = metadata_ttl_s
+        self._owner_ttl = owner_ttl_s
+        self._clock = clock
+        self._tables: dict[str, _Kept] = {}
+        self._owners: dict[str, tuple[bool, float]] = {}
+        self._asking: dict[str, asyncio.Future[None]] = {}
+        """Facts that are being asked for, by entity set or owner's link."""
+        self._failed: dict[str, tuple[float, Judgement]] = {}
+        """Facts that could not be read, and when that became known; forgotten once they are read."""
+        self.reachable = False
+
+    async def reach(self) -> None:
+        """Reads the list of tables, to see that metadata can be read. Raises FactsUnavailable."""
+        await self._ask([CATALOGUE], "metadata", None)
+
+    def cached_verdict(self, plan: PlannedWriteback) -> Cleared | None:
+        """The verdict if kept answers suffice and nothing is wrong; None if Dataverse has to be asked."""
+        now = self._clock()
+        metadata_ttl, owner_ttl = max(self._metadata_ttl, _JUST_NOW_S), max(self._owner_ttl, _JUST_NOW_S)
+        if self._stale_sets(named_sets(plan), now - metadata_ttl):
+            return None
+        if self._stale_owners(_candidates(plan), now - owner_ttl):
+            return None  # what was asked just now counts whatever the limits, or a short one would never send
+        verdict = self._check(plan)
+        return verdict if isinstance(verdict, Cleared) else None
+
+    async def verdict(self, plan: PlannedWriteback, *, suspect: bool = False) -> Cleared | Blocked:
+        """Asks for what is not known. `suspect`: the service refused what was cleared, so ask for all of it anew.
+
+        Raises FactsUnavailable.
+        """
+        sets, owners = named_sets(plan), _candidates(plan)
+        if not suspect:
+            await self._learn(sets, owners, self._metadata_ttl, self._owner_ttl, strong=False)
+            verdict = self._check(plan)
+            if isinstance(verdict, Cleared):
+                return verdict
+        await self._learn(sets, owners, _JUST_NOW_S, _JUST_NOW_S, strong=True)
+        return self._check(plan)
+
+    def shown_as(self, entity_set: str) -> Mapping[str, str]:
+        """Binding name or lookup column to the property that shows the link; empty for a table not verified."""
+        kept = self._tables.get(entity_set)
+        return kept.facts.shown_as if kept and kept.facts else {}
+
+    def observed(self, read: Read, planned: Mapping[str, Value], reply: PartReply) -> Observed | None:
+        """The record in the plan's own words; None if it is not there. Raises FactsUnavailable if the read failed.
+
+        A link is read as an id only; for a binding name, the table it leads to is taken from the plan, or from the
+        relationship.
+        """
+        match reply.answer:
+            case Succeeded((one,)):
+                body = _json(one)
+            case _ if _is_absent(reply.judgement):
+                return None
+            case _:
+                raise FactsUnavailable(reply.judgement)
+        if not ETAG.fullmatch(etag := str(body.get("@odata.etag", ""))):
+            raise FactsUnavailable(_NONSENSE)
+        shown = self.shown_as(read.entity_set)
+        columns: dict[str, Value] = {}
+        for name in read.columns:
+            value = body.get(shown.get(name, name))
+            is_bound = name in self._links(read.entity_set) and value is not None
+            kept = self._columns(read.entity_set).get(name)
+            columns[name] = self._link(read, name, planned, value) if is_bound else normal(kept, value)
+        return Observed(etag, columns)
+
+    def _link(self, read: Read, name: str, planned: Mapping[str, Value], value: Value) -> str:
+        wanted = str(planned.get(name) or "").strip("/").partition("(")[0]
+        targets = self._links(read.entity_set)[name]
+        return f"/{wanted if wanted in targets else min(targets, default='?')}({value})"
+
+    def _links(self, entity_set: str) -> Mapping[str, frozenset[str]]:
+        kept = self._tables.get(entity_set)
+        return kept.facts.table.links if kept and kept.facts else {}
+
+    def _columns(self, entity_set: str) -> Mapping[str, Column]:
+        kept = self._tables.get(entity_set)
+        return kept.facts.table.columns if kept and kept.facts else {}
+
+    def _check(self, plan: PlannedWriteback) -> Cleared | Blocked:
+        kept = {name: self._tables.get(name) for name in named_sets(plan)}
+        tables = {name: one.facts.table for name, one in kept.items() if one and one.facts}
+        return check(plan, Snapshot(tables), {value: enabled for value, (enabled, _) in self._owners_of(plan)})
+
+    def _owners_of(self, plan: PlannedWriteback) -> Iterable[tuple[str, tuple[bool, float]]]:
+        return ((c.value, self._owners[c.value]) for c in _candidates(plan) if c.value in self._owners)
+
+    async def survey(self, sets: Collection[str], owners: Collection[OwnerCandidate]) -> tuple[Snapshot, OwnerFacts]:
+        """These tables and owners as they are now. Raises FactsUnavailable."""
+        await self._learn(sets, owners, 0.0, 0.0, strong=True)
+        tables = {name: kept.facts.table for name in sets if (kept := self._tables[name]).facts}
+        return Snapshot(tables), {owner.value: self._owners[owner.value][0] for owner in owners}
+
+    async def _learn(
+        self,
+        sets_needed: Collection[str],
+        owners_needed: Collection[OwnerCandidate],
+        max_age: float,
+        owner_age: float,
+        *,
+        strong: bool,
+    ) -> None:
+        """Asks for what is needed and nobody asks for yet; waits for what others ask for. Raises FactsUnavailable if
+        one of them could not be read.
+        """
+        since = self._clock()
+        while True:
+            sets = self._stale_sets(sets_needed, since - max_age)
+            owners = self._stale_owners(owners_needed, since - owner_age)
+            needed = [*sets, *(owner.value for owner in owners)]
+            if not needed:
+                return
+            for name in needed:
+                if (failed := self._failed.get(name)) and failed[0] >= since:
+                    raise FactsUnavailable(failed[1])
+            if others := [self._asking[name] for name in needed if name in self._asking]:
+                await asyncio.wait(others)
+            else:
+                await self._ask_for(sets, owners, strong=strong)
+
+    async def _ask_for(self, sets: Sequence[str], owners: Sequence[OwnerCandidate], *, strong: bool) -> None:
+        """Owners are not asked for if a table could not be read: the plan has to wait in any case."""
+        asking = asyncio.get_running_loop().create_future()
+        names = [*sets, *(owner.value for owner in owners)]
+        self._asking |= dict.fromkeys(names, asking)
+        try:
+            if (not sets or await self._ask_tables(sets, "Strong" if strong else None)) and owners:
+                await self._ask_owners(owners)
+        finally:  # also when cancelled: who waits finds that nothing is known, and asks
+            for name in names:
+                del self._asking[name]
+            asking.set_result(None)
+
+    def _fail(self, names: Iterable[str], judgement: Judgement) -> None:
+        self._failed |= dict.fromkeys(names, (self._clock(), judgement))
+        while len(self._failed) > _FAILURES:
+            del self._failed[next(iter(self._failed))]
+
+    def _stale_sets(self, sets: Collection[str], oldest: float) -> list[str]:
+        return sorted(n for n in sets if (kept := self._tables.get(n)) is None or kept.asked_at < oldest)
+
+    def _stale_owners(self, owners: Collection[OwnerCandidate], oldest: float) -> list[OwnerCandidate]:
+        return [c for c in owners if self._owners.get(c.value, (False, oldest - 1))[1] < oldest]
+
+    async def _ask_tables(self, sets: Sequence[str], consistency: str | None) -> bool:
+        """Whether all could be read; each succeeds or fails on its own, once their names are known."""
+        asked_at = self._clock()
+        try:
+            [names] = await self._ask([CATALOGUE], "metadata", consistency)
+            entity_sets, bare = catalogue(names), without_concurrency(names)
+        except FactsUnavailable as failure:
+            self._fail(sets, failure.judgement)
+            return False
+        except (AttributeError, KeyError, TypeError):
+            self._fail(sets, _NONSENSE)
+            return False
+        logical = {entity_set: name for name, entity_set in entity_sets.items() if entity_set in sets}
+        absent = [name for name in sets if name not in logical]
+        self._keep({name: _Kept(None, asked_at) for name in absent})
+        if not logical:
+            return True
+        asked = [question for name in logical.values() for question in questions(name)]
+        exchange = await self._pool.exchange(asked, operation="metadata", consistency=consistency)
+        for number, (entity_set, name) in enumerate(logical.items()):
+            start = number * QUESTIONS_PER_TABLE
+            try:
+                answers = [_answer(reply) for reply in exchange.parts[start : start + QUESTIONS_PER_TABLE]]
+                facts = table_facts(
+                    answers, entity_sets, optimistic_concurrency=entity_set not in bare, logical_name=name
+                )
+            except FactsUnavailable as failure:
+                self._fail([entity_set], failure.judgement)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                self._fail([entity_set], _NONSENSE)
+            else:
+                self._keep({entity_set: _Kept(facts, asked_at)})
+        return not any(name in self._failed for name in sets)
+
+    def _keep(self, tables: Mapping[str, _Kept]) -> None:
+        self._tables |= tables
+        for name in tables:
+            self._failed.pop(name, None)
+
+    async def _ask(self, asked: Sequence[Request], operation: str, consistency: str | None) -> list[dict[str, Any]]:
+        exchange = await self._pool.exchange(asked, operation=operation, consistency=consistency)
+        answers = [_answer(reply) for reply in exchange.parts]
+        self.reachable = True
+        return answers
+
+    async def _ask_owners(self, owners: Sequence[OwnerCandidate]) -> None:
+        """Each owner succeeds or fails on its own."""
+        for start in range(0, len(owners), _OWNERS_PER_REQUEST):
+            some = owners[start : start + _OWNERS_PER_REQUEST]
+            asked_at = self._clock()
+            askable = [owner for owner in some if _OWNER_LINK.fullmatch(owner.value)]
+            self._owners |= {owner.value: (False, asked_at) for owner in some if owner not in askable}
+            if not askable:
+                continue
+            exchange = await self._pool.exchange([_owner_question(o) for o in askable], operation="owners")
+            for owner, reply in zip(askable, exchange.parts, strict=True):
+                try:
+                    self._owners[owner.value] = (_may_own(reply), asked_at)
+                    self._failed.pop(owner.value, None)
+                except FactsUnavailable as failure:
+                    self._fail([owner.value], failure.judgement)
+
+
+_FAILURES = 10_000
+"""Facts whose failure is remembered at most (B3)."""
+_NONSENSE = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
+
+
+def _candidates(plan: PlannedWriteback) -> list[OwnerCandidate]:
+    each = (owner for step in plan.steps for owner in step.owner_candidates)
+    return list({owner.value: owner for owner in each}.values())
+
+
+def _answer(reply: PartReply) -> dict[str, Any]:
+    """Raises FactsUnavailable."""
+    match reply.answer:
+        case Succeeded((one,)):
+            return _json(one)
+        case _:
+            raise FactsUnavailable(reply.judgement)
+
+
+def _owner_question(owner: OwnerCandidate) -> Request:
+    select = "isdisabled" if owner.kind is OwnerKind.USER else "teamid,teamtype"
+    return Request("GET", f"{owner.value.lstrip('/')}?$select={select}")
+
+
+_ACCESS_TEAM = 1
+"""A team of this type shares records; it cannot own any."""
+
+
+def _may_own(reply: PartReply) -> bool:
+    """Raises FactsUnavailable if nobody can say."""
+    if reply.answer is not None and _is_absent(reply.judgement):
+        return False
+    body = _answer(reply)
+    return body.get("isdisabled") is not True and body.get("teamtype") != _ACCESS_TEAM
+
+
+def _is_absent(judgement: Judgement) -> bool:
+    """404 for the record; a table that is gone is drift, and a 404 without a body came from something in between."""
+    said_no = judgement.kind is Kind.PERMANENT and judgement.by_the_crm
+    return judgement.status == 404 and said_no and judgement.code != _UNKNOWN_SET
+
+
+def _json(reply: Reply) -> dict[str, Any]:
+    """Raises FactsUnavailable: the service always answers a GET in JSON."""
+    body = reply.json()
+    if not isinstance(body, dict):
+        raise FactsUnavailable(_NONSENSE)
+    return body

@@ -1,0 +1,103 @@
+"""Where the logs of partitions end, asked of the broker itself: what the consumer keeps of that is no news while the
+broker is out of reach.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Protocol
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from runtime.connection import ClientConfig
+from runtime.librdkafka_log import client_log
+
+_WITHIN_S = 10.0
+ANEW_AFTER_S = 15.0
+"""Without an answer for so long, a new client asks. Of a broker that was killed and started again, librdkafka asks with
+the leader epoch from before, is refused (FENCED_LEADER_EPOCH), and learns better only minutes later."""
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+Heard = Callable[[Mapping[int, int], float], None]
+"""The end of each partition that was told, and when it was asked for, Unix time."""
+
+
+class Ends(Protocol):
+    def ask(self, partitions: Collection[int], heard: Heard) -> None:
+        """Returns at once; `heard` is called from any thread, if there is an answer. One question at a time."""
+        ...
+
+
+class LogEnds:
+    """Of the records that count: those of open transactions do not yet."""
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        topic: str,
+        *,
+        connect: Callable[[ClientConfig], Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connect = partial(connect or _admin, config)
+        self._admin = self._connect()
+        self._topic = topic
+        self._clock = clock
+        self._asking: object | None = None
+        """The question that is under way."""
+        self._good_at = clock()
+        """When this client answered last, or was made."""
+
+    def ask(self, partitions: Collection[int], heard: Heard) -> None:
+        if self._clock() - self._good_at >= ANEW_AFTER_S:
+            self._begin_anew()
+        if self._asking is not None:
+            return
+        self._asking = asking = object()
+        asked_at = time.time()
+        question = {TopicPartition(self._topic, partition): _LATEST for partition in partitions}
+        answers = self._admin.list_offsets(
+            question, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_WITHIN_S
+        )
+        left = [len(answers)]
+        ends: dict[int, int] = {}
+        lock = threading.Lock()
+
+        def answered(partition: int, answer: Future[Any]) -> None:
+            with lock:
+                left[0] -= 1
+                if (end := _end(answer)) is not None:
+                    ends[partition] = end
+                if left[0] or self._asking is not asking:
+                    return
+                self._asking = None
+            if ends:
+                self._good_at = self._clock()
+                heard(ends, asked_at)
+
+        for part, future in answers.items():
+            future.add_done_callback(partial(answered, part.partition))
+
+    def _begin_anew(self) -> None:
+        old = [self._admin]
+        self._admin, self._asking, self._good_at = self._connect(), None, self._clock()
+        threading.Thread(target=old.clear, name="old-client", daemon=True).start()  # its end may take a while
+
+
+def _end(answer: Future[Any]) -> int | None:
+    """None if it is no news: an error, or what librdkafka says without an answer in time, which is no error but an
+    offset that no log can have."""
+    try:
+        offset = int(answer.result().offset)
+    except KafkaException:
+        return None
+    return offset if offset >= 0 else None
+
+
+def _admin(config: ClientConfig) -> AdminClient:
+    return AdminClient(dict(config), logger=client_log("writer"))

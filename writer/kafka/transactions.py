@@ -1,0 +1,330 @@
+"""The edge that publishes what was settled in one Kafka transaction: results, requeued copies and offsets.
+
+The offsets go under the generation of the consumer group in which their partitions were ours. So the words of a writer
+that slept through a rebalance are aborted by the broker, and what the offsets say is exactly what has results.
+
+What an error leads to (`ending_of`):
+
+| Error | Ends in |
+|---|---|
+| the broker is away, slow, electing, short of replicas, ending another transaction | the call is made again |
+| a group that has moved on (generation, member epoch, unknown member) | aborted; ours is sent again, the rest dropped |
+| a record could not be delivered in time | aborted and sent again |
+| the offset's note is too long for this broker | aborted and sent again without notes, from then on |
+| a record is too large | aborted; that record's sender hears of it, the others are sent again |
+| the producer was fenced, or its transaction timed out, while the process slept | a new producer, and sent again |
+| a call does not return, long after the broker has ended the transaction | a new producer, and sent again |
+| a right is missing | Misconfigured, which names it with the command that grants it |
+| transactions are not supported, anything else | MustRestart, which names it |
+
+Nothing of this loses a result: what is not known to be committed is sent again, as long as its partition is ours. Sent
+twice is a duplicate of the same result.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, cast
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from runtime.broker_errors import Kind, kind_of, missing_right
+from runtime.connection import ClientConfig
+from runtime.environment import Misconfigured
+from runtime.librdkafka_log import client_log
+from runtime.rights import Operation, Right
+from writer.core.ledger import Commit
+from writer.errors import MustRestart
+from writer.kafka.producer import LARGEST, Outgoing
+
+TIMEOUT_MS = 10_000
+"""How long the broker lets a transaction stay open. Long enough for a broker that fails over; short, since whoever gets
+the partitions of a killed writer waits for it, and for the broker's next look at such transactions (10 s apart)."""
+NOTE_TOO_LONG = "OFFSET_METADATA_TOO_LARGE"
+_CALL_S = 1.0
+"""How long one call may take before it is made again, and before a stop is noticed."""
+_INIT_S = 5.0
+HANGS_AFTER_S = TIMEOUT_MS / 1000 + 5
+"""librdkafka does not keep to the time limit of `send_offsets_to_transaction` when the group's coordinator goes away at
+that moment: the call returns when another broker's state changes, or never. By then the broker has ended the
+transaction, so nothing is given up."""
+
+
+class Ending(Enum):
+    """What an error of a transaction leads to."""
+
+    CALL_AGAIN = auto()
+    ABORT = auto()
+    RENEW = auto()
+    END = auto()
+
+
+_GROUP_MOVED_ON = {
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.FENCED_MEMBER_EPOCH,
+    KafkaError.STALE_MEMBER_EPOCH,
+}
+_FENCED = {
+    KafkaError._FENCED,  # noqa: SLF001  its public name
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.INVALID_PRODUCER_ID_MAPPING,
+    KafkaError.UNKNOWN_PRODUCER_ID,
+    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    KafkaError.INVALID_TXN_STATE,
+}
+
+
+def ending_of(error: KafkaError) -> Ending:
+    """The table above."""
+    code = error.code()
+    if code in _FENCED:
+        return Ending.RENEW
+    if code in _GROUP_MOVED_ON or code == KafkaError.OFFSET_METADATA_TOO_LARGE:
+        return Ending.ABORT
+    match kind_of(error):
+        case Kind.TOO_LARGE:
+            return Ending.ABORT
+        case Kind.PASSES:
+            return Ending.ABORT if error.txn_requires_abort() else Ending.CALL_AGAIN
+        case Kind.FORBIDDEN | Kind.REFUSED:
+            return Ending.END
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The offset of each record."""
+
+    offsets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """Nothing of it counts. `too_large`: which records the broker does not take, whatever is done."""
+
+    code: str
+    too_large: frozenset[int] = frozenset()
+
+
+class GivenUp(Exception):
+    """The process stops: whether the transaction was committed is not known, and nothing of it was settled."""
+
+
+class _Failed(Exception):
+    def __init__(self, error: KafkaError, ending: Ending) -> None:
+        super().__init__(error.name())
+        self.error = error
+        self.ending = ending
+
+
+class TransactionalProducer:
+    """Blocking; one thread at a time. `topic` is the one that offsets are of; `rights` those of this service, to
+    name one that is missing. `on_wait` hears, in that thread, of every call that has to be made again.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        transactional_id: str,
+        topic: str,
+        rights: Sequence[Right] = (),
+        *,
+        on_wait: Callable[[str], None],
+        connect: Callable[[ClientConfig], Producer] | None = None,
+        hangs_after_s: float = HANGS_AFTER_S,
+    ) -> None:
+        self._hangs_after_s = hangs_after_s
+        self._config: ClientConfig = {
+            **config,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": TIMEOUT_MS,
+            "message.timeout.ms": TIMEOUT_MS,  # librdkafka takes neither of these longer than the transaction's
+            "socket.timeout.ms": TIMEOUT_MS,
+            "linger.ms": 0,  # what goes together is known
+            # librdkafka throws the brokers that it knows away when all are gone, and then waits without end for the one
+            # that coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
+            "metadata.recovery.strategy": "none",
+            "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
+            "retry.backoff.max.ms": 1_000,
+            "compression.type": "gzip",
+            "message.max.bytes": LARGEST,
+        }
+        self._topic = topic
+        self._rights = rights
+        self._connect = connect or _producer
+        self._on_wait = on_wait
+        self._producer: Producer | None = None
+        self._stopping = threading.Event()
+
+    def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Committed | Aborted:
+        """`group` is the consumer's metadata. Raises MustRestart, Misconfigured, GivenUp; then nothing is settled."""
+        reports: list[KafkaError | int | None] = [None] * len(records)
+        offsets = [TopicPartition(self._topic, at.partition, at.offset, at.metadata) for at in positions]
+        try:
+            producer = self._ready()
+            producer.begin_transaction()
+            try:
+                self._send(producer, records, reports)
+                self._again(self._returning(lambda: producer.send_offsets_to_transaction(offsets, group, _CALL_S)))
+                self._again(lambda: producer.commit_transaction(_CALL_S))
+            except _Failed as failure:
+                if failure.ending is not Ending.ABORT:
+                    raise
+                self._again(lambda: producer.abort_transaction(_CALL_S))
+                return _aborted(failure.error, reports)
+        except _Failed as failure:
+            return self._ended(failure.error, failure.ending)
+        except KafkaException as failure:
+            error = cast("KafkaError", failure.args[0])
+            return self._ended(error, ending_of(error))
+        return Committed(tuple(cast("list[int]", reports)))
+
+    def _ended(self, error: KafkaError, ending: Ending) -> Aborted:
+        """The producer cannot be used any more: a new one takes its id, which aborts what it had open."""
+        self._producer = None
+        if ending is Ending.END:
+            raise self._refusal(error)
+        return Aborted(error.name())
+
+    def _refusal(self, error: KafkaError) -> Exception:
+        if kind_of(error) is Kind.FORBIDDEN:
+            user = self._config.get("sasl.username")
+            named = None if user is None else str(user)
+            return Misconfigured([missing_right(error, self._rights, doing=self._doing(error), user=named)])
+        return MustRestart(f"the broker refuses a transaction: {error.name()}")
+
+    @staticmethod
+    def _doing(error: KafkaError) -> Operation:
+        return Operation.READ if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED else Operation.WRITE
+
+    def _ready(self) -> Producer:
+        if self._producer is None:
+            producer = self._connect(self._config)
+            self._again(lambda: producer.init_transactions(_INIT_S))
+            self._producer = producer
+        return self._producer
+
+    def _send(self, producer: Producer, records: Sequence[Outgoing], reports: list[KafkaError | int | None]) -> None:
+        """Returns when all were delivered: what is wrong with a record is known before the offsets are sent."""
+        for number, record in enumerate(records):
+
+            def report(error: KafkaError | None, message: Message, number: int = number) -> None:
+                offset = message.offset()
+                reports[number] = error or (-1 if offset is None else offset)
+
+            self._produce(producer, record, report)
+        while producer.flush(_CALL_S):
+            self._wait("_TIMED_OUT")
+        for told in reports:
+            if isinstance(told, KafkaError):
+                raise _Failed(told, Ending.END if ending_of(told) is Ending.END else Ending.ABORT)
+
+    @staticmethod
+    def _produce(producer: Producer, record: Outgoing, report: Callable[[KafkaError | None, Message], None]) -> None:
+        while True:
+            try:
+                producer.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    on_delivery=report,
+                    headers=list(record.headers),
+                )
+            except BufferError:
+                producer.poll(_CALL_S)
+            except KafkaException as failure:
+                error = cast("KafkaError", failure.args[0])
+                if kind_of(error) is not Kind.TOO_LARGE:
+                    raise
+                report(error, cast("Message", _NOWHERE))
+                return
+            else:
+                return
+
+    def _again(self, call: Callable[[], None]) -> None:
+        """Until it is done. A call that took too long goes on behind the scenes, and is taken up again."""
+        while True:
+            try:
+                call()
+            except KafkaException as failure:
+                error = cast("KafkaError", failure.args[0])
+                if (ending := ending_of(error)) is not Ending.CALL_AGAIN:
+                    raise _Failed(error, ending) from None
+                self._wait(error.name())
+            else:
+                return
+
+    def _returning(self, call: Callable[[], None]) -> Callable[[], None]:
+        """The same call, given up if it hangs. It then keeps a thread and the old producer, which nobody uses."""
+
+        def bounded() -> None:
+            ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+            threading.Thread(target=_into, args=(ended, call), name="transaction-call", daemon=True).start()
+            for _ in range(math.ceil(self._hangs_after_s / _CALL_S)):
+                with suppress(queue.Empty):
+                    if (failure := ended.get(timeout=min(_CALL_S, self._hangs_after_s))) is not None:
+                        raise failure
+                    return
+                self._wait("_TIMED_OUT")
+            raise _Failed(KafkaError(KafkaError._TIMED_OUT), Ending.RENEW)  # noqa: SLF001  its public name
+
+        return bounded
+
+    def _wait(self, code: str) -> None:
+        if self._stopping.is_set():
+            raise GivenUp
+        self._on_wait(code)
+
+    def stop(self) -> None:
+        """From any thread: a call that is under way is not made again."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """What is open is aborted, as far as a second suffices; the broker does it after the time-out."""
+        if (producer := self._producer) is not None:
+            self._producer = None
+            try:
+                producer.abort_transaction(_CALL_S)
+            except KafkaException:
+                return  # nothing is open, or the broker is away
+
+
+def _into(ended: queue.SimpleQueue[BaseException | None], call: Callable[[], None]) -> None:
+    try:
+        call()
+    except BaseException as failure:  # noqa: BLE001  raised again in the thread that waits
+        ended.put(failure)
+    else:
+        ended.put(None)
+
+
+class _Nowhere:
+    """Where a record went that was never sent."""
+
+    @staticmethod
+    def offset() -> None:
+        return None
+
+
+_NOWHERE = _Nowhere()
+
+
+def _aborted(error: KafkaError, reports: Sequence[KafkaError | int | None]) -> Aborted:
+    too_large = (
+        n for n, told in enumerate(reports) if isinstance(told, KafkaError) and kind_of(told) is Kind.TOO_LARGE
+    )
+    return Aborted(error.name(), frozenset(too_large))
+
+
+def _producer(config: ClientConfig) -> Producer:
+    return Producer(config, logger=client_log("writer"))
