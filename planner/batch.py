@@ -1,7 +1,7 @@
 """What becomes of each record of a batch: planned, known already, or rejected. Reads the pins, changes nothing.
 
 P1 One session, one plan: the first is pinned; the same outcome again changes nothing; another one is rejected.
-P6 Whatever arrives, there is a verdict; all reasons at once.
+P6 Whatever arrives, there is a decision; all reasons at once.
 
 Within a batch, what was decided for earlier records counts for later ones, as if it had been pinned already.
 """
@@ -25,7 +25,7 @@ from planner.core.dispositions import opts_out
 from planner.core.normalisation import crm_id, identifier, normalised
 from planner.core.planning import Policy, Rejected, plan
 from planner.core.preceding import NO_HISTORY, EarlierPlan, History, history
-from planner.core.resolution import Crm
+from planner.core.resolution import ResolvedMapping
 from planner.core.validation import Envelope, key_reasons, reasons
 from planner.pins.memory import Pin, Pins, pin_of
 from runtime.registry import RegistryUnavailable
@@ -86,7 +86,7 @@ class Refused:
     opt_out: bool = False
 
 
-Verdict = Planned | AlreadyPlanned | Refused
+Decision = Planned | AlreadyPlanned | Refused
 
 MISMATCH = Reason("mismatch", "session_id", "the outcome that this session was planned with; a session has one plan")
 MISMATCH_THAT_OPTS_OUT = Reason(
@@ -124,7 +124,7 @@ class Placement:
         return key != b"" and partition_of(key, self.partitions) != incoming.partition
 
 
-class Desk:
+class Decider:
     """Decides; the agent acts. One per process."""
 
     def __init__(
@@ -132,7 +132,7 @@ class Desk:
         *,
         outcomes: Codec[CallOutcome],
         plans: Codec[PlannedWriteback],
-        crm: Crm,
+        crm: ResolvedMapping,
         policy: Policy,
         pins: Pins,
         placement: Placement,
@@ -144,36 +144,38 @@ class Desk:
         self._policy = policy
         self._pins = pins
 
-    def verdicts(self, batch: Iterable[Incoming]) -> list[Verdict]:
+    def decisions(self, batch: Iterable[Incoming]) -> list[Decision]:
         """One per record, in order. Raises RegistryUnavailable: then no record is at fault, and none is decided."""
-        fresh = _Fresh()
-        return [self._verdict(incoming, fresh) for incoming in batch]
+        batch_pins = _BatchPins()
+        return [self._decision(incoming, batch_pins) for incoming in batch]
 
-    async def first_verdicts(self, batch: Iterable[Incoming]) -> list[Verdict]:
+    async def first_decisions(self, batch: Iterable[Incoming]) -> list[Decision]:
         """Those of the first records, as many as take about a second, and of one record at least.
 
         The loop turns in between, and beside a record with long texts: heartbeats and health go on however long those
         take to redact.
         """
-        fresh, found = _Fresh(), list[Verdict]()
+        batch_pins, found = _BatchPins(), list[Decision]()
         began = turned = time.monotonic()
         for incoming in batch:
-            found.append(verdict := await self._verdict_beside(incoming, fresh))
+            found.append(decision := await self._decision_beside(incoming, batch_pins))
             now = time.monotonic()
-            if now - began > _BEFORE_PUBLISHING_S or (isinstance(verdict, Planned) and len(verdict.value) > LARGE_PLAN):
+            if now - began > _BEFORE_PUBLISHING_S or (
+                isinstance(decision, Planned) and len(decision.value) > LARGE_PLAN
+            ):
                 break
             if now - turned > _AT_A_STRETCH_S:
                 await asyncio.sleep(0)
                 turned = time.monotonic()
         return found
 
-    async def _verdict_beside(self, incoming: Incoming, fresh: _Fresh) -> Verdict:
+    async def _decision_beside(self, incoming: Incoming, batch_pins: _BatchPins) -> Decision:
         value = incoming.value or b""
         if len(value) > _LONG_RECORD or not self._outcomes.asks_nobody(value):
-            return await asyncio.to_thread(self._verdict, incoming, fresh)
-        return self._verdict(incoming, fresh)
+            return await asyncio.to_thread(self._decision, incoming, batch_pins)
+        return self._decision(incoming, batch_pins)
 
-    def _verdict(self, incoming: Incoming, fresh: _Fresh) -> Verdict:
+    def _decision(self, incoming: Incoming, batch_pins: _BatchPins) -> Decision:
         if incoming.value is None:
             return Refused(incoming, (TOMBSTONE,))
         try:
@@ -187,20 +189,20 @@ class Desk:
         except Exception as error:  # noqa: BLE001  whatever it is, it is this record's
             return _not_plannable(incoming, error)
         session_id = identifier(outcome.session_id)
-        pinned = fresh.digest(incoming.partition, session_id) or self._pins.digest(incoming.partition, session_id)
-        earlier = self._history(incoming, outcome, fresh) if pinned is None else NO_HISTORY
+        pinned = batch_pins.digest(incoming.partition, session_id) or self._pins.digest(incoming.partition, session_id)
+        earlier = self._history(incoming, outcome, batch_pins) if pinned is None else NO_HISTORY
         try:
-            return self._decided(incoming, outcome, pinned, earlier, fresh)
+            return self._decided(incoming, outcome, pinned, earlier, batch_pins)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  whatever it is, it is this record's
             return _not_plannable(incoming, error, outcome)
 
-    def _history(self, incoming: Incoming, outcome: CallOutcome, fresh: _Fresh) -> History:
+    def _history(self, incoming: Incoming, outcome: CallOutcome, batch_pins: _BatchPins) -> History:
         place = incoming.partition, crm_id(outcome.queue_item_id)
 
         def read(pinned: Iterable[EarlierPlan]) -> History:
-            newest_first = merge(fresh.earlier(*place), pinned, key=lambda each: each.order, reverse=True)
+            newest_first = merge(batch_pins.earlier(*place), pinned, key=lambda each: each.order, reverse=True)
             return history(outcome, incoming.source(), newest_first, status_column=self._crm.queue_item.status)
 
         return self._pins.earlier(*place, read)
@@ -211,12 +213,12 @@ class Desk:
         outcome: CallOutcome,
         pinned: bytes | None,
         earlier: History,
-        fresh: _Fresh,
-    ) -> Verdict:
+        batch_pins: _BatchPins,
+    ) -> Decision:
         misplaced = self._placement.misplaces(incoming)
         envelope = Envelope(incoming.key, incoming.received_at, misplaced=misplaced and self._placement.strict)
         if pinned is None:
-            planned = self._planned(incoming, outcome, envelope, earlier, fresh)
+            planned = self._planned(incoming, outcome, envelope, earlier, batch_pins)
             return replace(planned, misplaced=True) if misplaced and isinstance(planned, Planned) else planned
         meant = normalised(outcome)
         if pinned == bytes.fromhex(digest(outcome))[: len(pinned)] and not key_reasons(meant, envelope):
@@ -230,7 +232,7 @@ class Desk:
         outcome: CallOutcome,
         envelope: Envelope,
         earlier: History,
-        fresh: _Fresh,
+        batch_pins: _BatchPins,
     ) -> Planned | Refused:
         planned = plan(
             outcome,
@@ -243,7 +245,7 @@ class Desk:
         if isinstance(planned, Rejected):
             return Refused(incoming, planned.reasons, opt_out=opts_out(outcome))
         pin, value = pin_of(planned), self._plans.encode(planned)
-        fresh.add(incoming.partition, pin)
+        batch_pins.add(incoming.partition, pin)
         return Planned(incoming, planned, pin, value)
 
 
@@ -254,7 +256,7 @@ def _not_plannable(incoming: Incoming, error: Exception, outcome: CallOutcome | 
     return Refused(incoming, (NOT_PLANNABLE,), opt_out=outcome is not None and opts_out(outcome))
 
 
-class _Fresh:
+class _BatchPins:
     """Pins of the batch that is being decided."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ import structlog
 from planner.errors import EX_CONFIG, EX_SOFTWARE
 from planner.settings import PlannerSettings
 from planner.stream.libraries import untested
-from planner.wiring import STARTUP_ERRORS, Parts, Prepared, build, own_version, prepare
+from planner.wiring import STARTUP_ERRORS, Overrides, Prepared, build, own_version, prepare
 from runtime.environment import Misconfigured
 from runtime.tracing import TracingNotInstalled, configure_tracing
 
@@ -32,7 +32,7 @@ SECONDS_BETWEEN_LINES = 10.0
 log: Any = structlog.get_logger("planner")
 
 
-def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008  frozen
+def run(settings: PlannerSettings, parts: Overrides = Overrides()) -> int:  # noqa: B008  frozen
     """Until SIGTERM. The exit code."""
     try:
         tracing = configure_tracing(service="planner", version=own_version())

@@ -14,18 +14,18 @@ import structlog
 from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
-from planner.batch import Desk, Placement
-from planner.core.resolution import Crm
+from planner.batch import Decider, Placement
+from planner.core.resolution import ResolvedMapping
 from planner.errors import Stuck
 from planner.kafka.fence import Fence
 from planner.kafka.positions import Positions
-from planner.kafka.publisher import Publisher
+from planner.kafka.publisher import PlanPublisher
 from planner.kafka.traces import Traces
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
 from planner.pins.memory import MemoryPins, Pins
 from planner.pins.recovery import PinStore
-from planner.service import Service, hard_exit
+from planner.service import hard_exit
 from planner.settings import PlannerSettings
 from planner.stream.app import Handle, make_app
 from planner.stream.bulk_recovery import BulkReader
@@ -65,7 +65,7 @@ class Prepared:
     """Everything that had to be right before a start."""
 
     settings: PlannerSettings
-    crm: Crm
+    crm: ResolvedMapping
     broker: BrokerView
     topics: TopicFacts
     outcomes: Codec[CallOutcome]
@@ -120,21 +120,21 @@ def prepare(settings: PlannerSettings) -> Prepared:
 class Planner:
     app: faust.App
     endpoint: Endpoint
-    publisher: Publisher
+    publisher: PlanPublisher
     positions: Positions
 
 
 @dataclass(frozen=True)
-class Parts:
+class Overrides:
     """What a test replaces to see the planner fail."""
 
     pins: Callable[[Pins], Pins] = lambda pins: pins
-    desk: Callable[[Desk], Desk] = lambda desk: desk
-    publisher: Callable[[Publisher], Publisher] = lambda publisher: publisher
+    decider: Callable[[Decider], Decider] = lambda decider: decider
+    publisher: Callable[[PlanPublisher], PlanPublisher] = lambda publisher: publisher
     handle: Callable[[Handle], Handle] = lambda handle: handle
 
 
-def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) -> Planner:
+def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool = False) -> Planner:
     """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, begin to publish."""
     settings = prepared.settings
     planned_by = own_version()
@@ -150,7 +150,7 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     )
     pins = parts.pins(_pins(settings))
     metrics.pins.set_function(lambda: len(pins))
-    opened = Publisher(
+    opened = PlanPublisher(
         settings.broker,
         transactional_id=f"{settings.group_id}-{settings.instance_id}",
         rights=planner_rights(settings.broker.topics, settings.group_id),
@@ -159,8 +159,8 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     )
     opened.open()
     publisher = parts.publisher(opened)
-    desk = parts.desk(
-        Desk(
+    decider = parts.decider(
+        Decider(
             outcomes=prepared.outcomes,
             plans=prepared.plans,
             crm=prepared.crm,
@@ -169,8 +169,8 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
             placement=Placement(prepared.partitions, strict=settings.misplaced == "reject"),
         )
     )
-    service = Service(
-        desk=desk,
+    service = PlannerService(
+        decider=decider,
         pins=pins,
         publisher=publisher,
         topics=settings.broker.topics,

@@ -14,15 +14,15 @@ from typing import Any
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
 from planner.core.preceding import EarlierPlan, Order
+from planner.pins.eviction import DeferredEviction
 from planner.pins.memory import Pin, Read, T, item_mark
-from planner.pins.tenure import Tenure
 
 _READ_UP_TO = b"read-up-to"
 _COUNT = b"count"
 _MEBIBYTE = 1024 * 1024
 
 
-class DiskPins(Tenure):
+class DiskPins(DeferredEviction):
     """Keys: `s` + session id; `q` + queue item + order + session id, so that a queue item's plans stand side by side in
     their order. A batch is written whole or not at all.
 

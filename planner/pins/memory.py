@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 from planner.core.planning import earlier_plan
 from planner.core.preceding import EarlierPlan, Order
 from planner.core.times import milliseconds
-from planner.pins.tenure import Tenure
+from planner.pins.eviction import DeferredEviction
 from schemas.records import Disposition, PlannedWriteback, Value
 
 DIGEST_BYTES = 16
@@ -91,14 +91,14 @@ class Pins(Protocol):
     def read_up_to(self, partition: int) -> int | None:
         """Where recovery may go on, if the store outlives the process."""
 
-    def keep_only(self, partitions: Set[int]) -> None:
+    def assigned(self, partitions: Set[int]) -> None:
         """The others belong to another planner now; they go after some more turns of the agent."""
 
-    def turned(self, partitions: Set[int]) -> None:
+    def batch_done(self, partitions: Set[int]) -> None:
         """The agent has seen a batch through, with outcomes of these partitions."""
 
 
-class MemoryPins(Tenure):
+class MemoryPins(DeferredEviction):
     """Gone with the process; rebuilt from the planned topic."""
 
     def __init__(self) -> None:

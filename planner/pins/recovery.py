@@ -66,8 +66,8 @@ class PinStore:
     def read_up_to(self, partition: int) -> int | None:
         return self._pins.read_up_to(partition)
 
-    def keep_only(self, partitions: set[int]) -> None:
-        self._pins.keep_only(partitions)
+    def assigned(self, partitions: set[int]) -> None:
+        self._pins.assigned(partitions)
 
     def _pin(self, value: bytes, message: Message) -> Pin | None:
         """Reads no more of the plan than it keeps: a million of them have to be read at a start."""

@@ -17,7 +17,7 @@ import pytest
 import structlog
 from prometheus_client import generate_latest
 
-from planner.batch import Desk, Placement
+from planner.batch import Decider, Placement
 from planner.core.planning import Policy
 from planner.kafka.fence import Membership
 from planner.pins.memory import MemoryPins
@@ -128,7 +128,7 @@ def found_in(text: str, canaries: list[str], marks: list[str]) -> list[str]:
 @pytest.mark.parametrize("part", range(PARTS))
 def test_P7_no_canary_is_found_in_any_plan(part):
     dice, leaked = random.Random(part), []
-    desk = Desk(
+    decider = Decider(
         outcomes=single_object(CallOutcome),
         plans=single_object(PlannedWriteback),
         crm=example_crm(),
@@ -138,8 +138,8 @@ def test_P7_no_canary_is_found_in_any_plan(part):
     )
     for number in range(CANARIES // PER_OUTCOME // PARTS):
         outcome, canaries, marks = planted(dice, number)
-        (verdict,) = desk.verdicts([incoming(outcome)])
-        leaked += [(each, free_texts(verdict.plan)) for each in found_in(free_texts(verdict.plan), canaries, marks)]
+        (decision,) = decider.decisions([incoming(outcome)])
+        leaked += [(each, free_texts(decision.plan)) for each in found_in(free_texts(decision.plan), canaries, marks)]
     assert leaked == []
 
 
@@ -173,7 +173,7 @@ def test_B1_no_canary_is_found_in_logs_headers_metrics_or_errors(monkeypatch):
 
 def test_a_canary_that_leaked_would_be_seen():
     dice, seen = random.Random(1), 0
-    desk = Desk(
+    decider = Decider(
         outcomes=single_object(CallOutcome),
         plans=single_object(PlannedWriteback),
         crm=example_crm(),
@@ -183,6 +183,6 @@ def test_a_canary_that_leaked_would_be_seen():
     )
     for number in range(50):
         outcome, canaries, marks = planted(dice, number)
-        (verdict,) = desk.verdicts([incoming(outcome)])
-        seen += bool(found_in(free_texts(verdict.plan), canaries, marks))
+        (decision,) = decider.decisions([incoming(outcome)])
+        seen += bool(found_in(free_texts(decision.plan), canaries, marks))
     assert seen == 50

@@ -118,32 +118,32 @@ def test_a_tombstone_forgets_the_session(pins: Pins):
 def test_partitions_that_went_elsewhere_are_let_go(pins: Pins):
     pins.pin(0, [a_pin("a")])
     pins.pin(1, [a_pin("b")])
-    pins.keep_only({1})
-    pins.turned({1})
-    pins.turned({1})
+    pins.assigned({1})
+    pins.batch_done({1})
+    pins.batch_done({1})
     assert len(pins) == 1
-    pins.turned({1})
+    pins.batch_done({1})
     assert pins.digest(1, "b")
 
 
 def test_P1_outcomes_still_in_hand_when_their_partition_went_are_planned_with_its_pins(pins: Pins):
     pins.pin(0, [a_pin("a")])
-    pins.keep_only({1})
+    pins.assigned({1})
     for partitions in ({0, 1}, {1}, {0}, {1}):
-        pins.turned(partitions)
+        pins.batch_done(partitions)
         assert pins.digest(0, "a") == a_pin("a").digest
-    pins.turned(set())
+    pins.batch_done(set())
     assert len(pins) == 0
 
 
 def test_P1_a_partition_that_comes_back_keeps_its_pins_and_gets_the_others_plans_once(pins: Pins):
     pins.pin(0, [a_pin("a")])
-    pins.keep_only(set())
-    pins.turned(set())
-    pins.keep_only({0})
+    pins.assigned(set())
+    pins.batch_done(set())
+    pins.assigned({0})
     pins.recover(0, [("a", a_pin("a")), ("b", a_pin("b", offset=1))], 1)
     for _ in range(3):
-        pins.turned(set())
+        pins.batch_done(set())
     assert len(pins) == 2
     assert [each.session_id for each in earlier(pins)] == ["a", "b"]
 
@@ -295,7 +295,7 @@ def test_recovery_asks_the_store_how_far_it_is_and_tells_it_what_to_keep():
     store = PinStore(pins, single_object(PlannedWriteback), lambda *_: None)
     pins.pin(1, [a_pin("a")])
     assert store.read_up_to(1) is None
-    store.keep_only(set())
-    pins.turned(set())
-    pins.turned(set())
+    store.assigned(set())
+    pins.batch_done(set())
+    pins.batch_done(set())
     assert len(pins) == 0

@@ -15,17 +15,17 @@ from threading import Lock
 _TURNS = 2
 
 
-class Tenure(ABC):
+class DeferredEviction(ABC):
     def __init__(self) -> None:
         self.lock = Lock()
         self._leaving: dict[int, int] = {}
 
-    def keep_only(self, partitions: Set[int]) -> None:
+    def assigned(self, partitions: Set[int]) -> None:
         """The others belong to another planner now: they go once the agent can hold nothing of them any more. What
         comes back before that stays, and recovery adds to it what the other planner did."""
         self._leaving = {each: self._leaving.get(each, 0) for each in self._held() if each not in partitions}
 
-    def turned(self, partitions: Set[int]) -> None:
+    def batch_done(self, partitions: Set[int]) -> None:
         """The agent has seen a batch through, with outcomes of these partitions."""
         for each in tuple(self._leaving):
             self._leaving[each] = 0 if each in partitions else self._leaving[each] + 1
