@@ -56,7 +56,7 @@ def run(settings: PlannerSettings, parts: Overrides = Overrides()) -> int:  # no
     log.info(
         "planner.starting",
         version=own_version(),
-        mapping=prepared.crm.fingerprint,
+        mapping=prepared.mapping.fingerprint,
         partitions=prepared.partitions,
         group=settings.group_id,
     )
@@ -121,7 +121,7 @@ def check(settings: PlannerSettings, *, as_json: bool) -> int:
         return _say([str(error)], EX_UNAVAILABLE, as_json=as_json)
     facts: dict[str, Any] = {
         "partitions": prepared.partitions,
-        "mapping": prepared.crm.fingerprint,
+        "mapping": prepared.mapping.fingerprint,
         "version": own_version(),
     }
     if problems := untested():

@@ -13,18 +13,19 @@ from typing import Any, NoReturn
 
 import structlog
 
-from planner.batch import AlreadyPlanned, Decider, Decision, Incoming, Planned, Refused
+from planner.batch import BatchDecider
+from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused, too_large
+from planner.core.fence import Membership
+from planner.core.pin import Pin
 from planner.errors import EX_CONFIG, EX_SOFTWARE, Abandoned
-from planner.kafka.fence import Membership
 from planner.kafka.publisher import OutgoingRecord, PlanPublisher, Progress
-from planner.kafka.rejections import PLAN_TOO_LARGE, rejection
+from planner.kafka.rejections import rejection
 from planner.kafka.traces import Traces
 from planner.metrics import Metrics
-from planner.pins.memory import Pin, Pins
+from planner.pins.index import PinIndex
 from planner.waiting import Waits
 from runtime.environment import Misconfigured
 from runtime.registry import RegistryUnavailable
-from schemas.records import Disposition
 from schemas.topics import Topics
 
 log: Any = structlog.get_logger("planner")
@@ -36,8 +37,8 @@ class PlannerService:
     def __init__(
         self,
         *,
-        decider: Decider,
-        pins: Pins,
+        decider: BatchDecider,
+        pins: PinIndex,
         publisher: PlanPublisher,
         topics: Topics,
         metrics: Metrics,
@@ -77,9 +78,9 @@ class PlannerService:
             {decision.incoming.partition: decision.incoming.offset + 1 for decision in decisions},
             membership,
         )
-        too_large = {id(record) for record in await self._publisher.publish(list(records.values()), progress)}
+        replaced = {id(record) for record in await self._publisher.publish(list(records.values()), progress)}
         return [
-            _too_large(decision) if isinstance(decision, Planned) and id(records[place]) in too_large else decision
+            too_large(decision) if isinstance(decision, Planned) and id(records[place]) in replaced else decision
             for place, decision in enumerate(decisions)
         ]
 
@@ -107,7 +108,7 @@ class PlannerService:
                     headers=self._traces.of_plan(
                         incoming.headers, partition=incoming.partition, offset=incoming.offset
                     ),
-                    smaller=partial(self._rejection, _too_large(planned)),
+                    smaller=partial(self._rejection, too_large(planned)),
                 )
             case Refused():
                 return self._rejection(decision)
@@ -165,10 +166,6 @@ class PlannerService:
             reasons=[reason.code for reason in refused.reasons],
             remedy="set do-not-call on the queue item, or publish the opt-out as a session of its own",
         )
-
-
-def _too_large(planned: Planned) -> Refused:
-    return Refused(planned.incoming, (PLAN_TOO_LARGE,), opt_out=planned.plan.disposition is Disposition.DO_NOT_CALL)
 
 
 def hard_exit(error: BaseException) -> NoReturn:

@@ -14,18 +14,20 @@ import structlog
 from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
-from planner.batch import Decider, Placement
+from planner.batch import BatchDecider
+from planner.core.deciding import Decider, Placement
+from planner.core.fence import Fence
 from planner.core.resolution import ResolvedMapping
 from planner.errors import Stuck
-from planner.kafka.fence import Fence
 from planner.kafka.positions import Positions
 from planner.kafka.publisher import PlanPublisher
 from planner.kafka.traces import Traces
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
-from planner.pins.memory import MemoryPins, Pins
+from planner.pins.index import PinIndex
+from planner.pins.memory import MemoryPins
 from planner.pins.recovery import PinStore
-from planner.service import hard_exit
+from planner.service import PlannerService, hard_exit
 from planner.settings import PlannerSettings
 from planner.stream.app import Handle, make_app
 from planner.stream.bulk_recovery import BulkReader
@@ -65,7 +67,7 @@ class Prepared:
     """Everything that had to be right before a start."""
 
     settings: PlannerSettings
-    crm: ResolvedMapping
+    mapping: ResolvedMapping
     broker: BrokerView
     topics: TopicFacts
     outcomes: Codec[CallOutcome]
@@ -82,10 +84,10 @@ def prepare(settings: PlannerSettings) -> Prepared:
     unreadable = environment.unreadable_files(settings)
     problems = list(unreadable)
     unanswered: list[BrokerUnavailable | RegistryUnavailable] = []
-    crm = broker = found = codecs = None
+    mapping = broker = found = codecs = None
     topics = settings.broker.topics
     try:
-        crm = load(settings.mapping_file, next_attempt=bool(settings.next_attempt_after_s))
+        mapping = load(settings.mapping_file, next_attempt=bool(settings.next_attempt_after_s))
     except MappingUnfit as error:
         problems += [f"{settings.mapping_file.name}: {problem}" for problem in error.problems]
     if unreadable:  # neither broker nor registry can be asked
@@ -110,10 +112,10 @@ def prepare(settings: PlannerSettings) -> Prepared:
     if unanswered and not problems:
         raise unanswered[0]
     problems += [f"not checked: {error}" for error in unanswered]
-    if problems or crm is None or broker is None or found is None or codecs is None:
+    if problems or mapping is None or broker is None or found is None or codecs is None:
         raise Misconfigured(problems)
     check_placement(settings.broker, found.partitions, codecs[1], group=settings.group_id, log=client_log("planner"))
-    return Prepared(settings, crm, broker, found, *codecs)
+    return Prepared(settings, mapping, broker, found, *codecs)
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,8 @@ class Planner:
 class Overrides:
     """What a test replaces to see the planner fail."""
 
-    pins: Callable[[Pins], Pins] = lambda pins: pins
-    decider: Callable[[Decider], Decider] = lambda decider: decider
+    pins: Callable[[PinIndex], PinIndex] = lambda pins: pins
+    decider: Callable[[BatchDecider], BatchDecider] = lambda decider: decider
     publisher: Callable[[PlanPublisher], PlanPublisher] = lambda publisher: publisher
     handle: Callable[[Handle], Handle] = lambda handle: handle
 
@@ -144,7 +146,7 @@ def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool =
     metrics.build.info(
         {
             "version": planned_by,
-            "mapping": prepared.crm.fingerprint,
+            "mapping": prepared.mapping.fingerprint,
             "mode": f"redaction {settings.redaction}, transcript {settings.transcript}",
         }
     )
@@ -160,13 +162,15 @@ def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool =
     opened.open()
     publisher = parts.publisher(opened)
     decider = parts.decider(
-        Decider(
-            outcomes=prepared.outcomes,
-            plans=prepared.plans,
-            crm=prepared.crm,
-            policy=settings.policy(version=planned_by),
-            pins=pins,
-            placement=Placement(prepared.partitions, strict=settings.misplaced == "reject"),
+        BatchDecider(
+            prepared.outcomes,
+            Decider(
+                mapping=prepared.mapping,
+                policy=settings.policy(version=planned_by),
+                pins=pins,
+                placement=Placement(prepared.partitions, strict=settings.misplaced == "reject"),
+                encode=prepared.plans.encode,
+            ),
         )
     )
     service = PlannerService(
@@ -238,7 +242,7 @@ def ended_by(duty: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None
     return run
 
 
-def _pins(settings: PlannerSettings) -> Pins:
+def _pins(settings: PlannerSettings) -> PinIndex:
     if settings.pin_store == "memory://":
         return MemoryPins()
     from planner.pins.disk import DiskPins  # RocksDB's library takes 10 MB, and most do without

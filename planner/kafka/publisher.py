@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from planner.core.fence import Membership
 from planner.errors import Abandoned, NotPublished
-from planner.kafka.fence import Membership
+from planner.kafka.fence import packed
 from runtime.broker import BrokerUnavailable
 from runtime.broker_errors import Kind, kind_of, missing_right
 from runtime.connection import BrokerSettings
@@ -199,7 +200,7 @@ class PlanPublisher:
     def _send(self, progress: Progress) -> None:
         places = [TopicPartition(progress.topic, *each) for each in progress.offsets.items()]
         try:
-            self._producer.send_offsets_to_transaction(places, progress.membership.packed(), self._delivery_timeout_s)
+            self._producer.send_offsets_to_transaction(places, packed(progress.membership), self._delivery_timeout_s)
         except KafkaException as error:
             if error.args[0].code() not in _NOT_A_MEMBER:
                 raise NotPublished(_told("tell its progress", error)) from None

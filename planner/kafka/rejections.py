@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from planner.batch import Refused
+from planner.core.deciding import Refused
 from planner.kafka.publisher import OutgoingRecord
 from planner.kafka.traces import kept_headers
 from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, Reason, reasons_header
 
 TOO_LARGE_TO_COPY = Reason("too_large_to_copy", "value", "less than the rejected topic's max.message.bytes")
-PLAN_TOO_LARGE = Reason("plan_too_large", "value", "a plan of less than the planned topic's max.message.bytes")
 _MOST_REASONS = 50
 
 

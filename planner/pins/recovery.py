@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import fastavro
 
-from planner.pins.memory import Pin, Pins, pin_of_plain
+from planner.core.pin import DIGEST_BYTES, Pin
+from planner.core.preceding import EarlierPlan
+from planner.core.times import milliseconds
+from planner.pins.index import PinIndex
 from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, UnknownSchema
-from schemas.records import PlannedWriteback
+from schemas.records import Disposition, PlannedWriteback
 from schemas.wire import unframe
 
 UNTOLD = (RegistryUnavailable, UnknownSchema)
@@ -38,7 +41,7 @@ class PinStore:
     """Applies records in the order of the topic. `unreadable(partition, offset)` is told of those that are no plans:
     the writer rejects them too, so such a session has no plan and may be planned."""
 
-    def __init__(self, pins: Pins, codec: Codec[PlannedWriteback], unreadable: Unreadable) -> None:
+    def __init__(self, pins: PinIndex, codec: Codec[PlannedWriteback], unreadable: Unreadable) -> None:
         self._pins = pins
         self._codec = codec
         self._unreadable = unreadable
@@ -83,3 +86,25 @@ class PinStore:
         except Exception:  # noqa: BLE001  hostile bytes raise anything
             self._unreadable(message.partition, message.offset)
             return None
+
+
+def pin_of_plain(plain: Mapping[str, Any]) -> Pin:
+    """What `pin_of` gives, from a plan as it was decoded, without making records. Hostile bytes raise anything."""
+    source, moment = plain["source"], plain["source"]["timestamp"]
+    if source["offset"] < 0:
+        raise ValueError("no offset")
+    updates = (step["attributes"] for step in plain["steps"] if step["operation"] == "update_queue_item")
+    retired = plain["retired_at"] is not None
+    return Pin(
+        queue_item_id=plain["queue_item_id"],
+        digest=bytes.fromhex(plain["outcome_digest"])[:DIGEST_BYTES],
+        plan=EarlierPlan(
+            session_id=plain["session_id"],
+            order=(-1 if moment is None else milliseconds(moment), source["offset"]),
+            started_ms=milliseconds(plain["started_at"]),
+            ended_ms=milliseconds(plain["outcome_at"]),
+            opt_out=plain["disposition"] == Disposition.DO_NOT_CALL,
+            retired=retired,
+            columns={} if retired else next(updates),
+        ),
+    )

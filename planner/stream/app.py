@@ -28,9 +28,9 @@ import faust
 import structlog
 from faust.types import TP
 
-from planner.batch import Incoming
+from planner.core.deciding import Incoming
+from planner.core.fence import Fence, Membership
 from planner.errors import Abandoned
-from planner.kafka.fence import Fence, Membership
 from planner.pins.recovery import PinStore
 from planner.settings import PlannerSettings
 from planner.stream.bulk_recovery import BulkReader, BulkRecovery
@@ -134,7 +134,7 @@ def make_app(
                 if await finish(_planned(ours, membership, handle), hard_exit):
                     acknowledge(ours)
                 else:
-                    fence.give_up(membership.generation)
+                    fence.abandon(membership.generation)
 
     app.agent(outcomes, name="planner", concurrency=1)(plan)
     recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon)

@@ -4,8 +4,8 @@ P5 An outcome is committed past only after it was planned or rejected.
 
 When partitions come and go while there is a backlog, Faust by itself loses outcomes, in four ways:
 
-1. After a recovery it lets records flow, and that clears the agent's queue with what came in meanwhile (`NonDroppingFlow`:
-   the queue is cleared when partitions go, and only then).
+1. After a recovery it lets records flow, and that clears the agent's queue with what came in meanwhile
+   (`NonDroppingFlow`: the queue is cleared when partitions go, and only then).
 2. It drops records that it has fetched: of a batch that it was about to hand over, and by a reading position that is
    left over from before, or that a seek has changed under it.
 3. It acknowledges what it skips, and at a stop the batch that the agent has in hand, before that is planned.
@@ -29,7 +29,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, C
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
-from planner.kafka.fence import Fence, Membership
+from planner.core.fence import Fence, Membership
 from runtime import clients
 
 Jumped = Callable[[int, int, int], None]

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from confluent_kafka import Consumer
 
+from planner.core.fence import Membership
 from planner.errors import Abandoned
-from planner.kafka.fence import Membership
 from planner.kafka.publisher import OutgoingRecord, PlanPublisher, Progress
 from runtime.connection import BrokerSettings
 from tests.integration.planner.harness import read

@@ -11,10 +11,10 @@ import sys
 import threading
 import time
 
-from planner.batch import Decider
+from planner.batch import BatchDecider
 from planner.command import run
 from planner.kafka.publisher import PlanPublisher
-from planner.pins.memory import Pins
+from planner.pins.index import PinIndex
 from planner.settings import read_settings
 from planner.wiring import Overrides
 from runtime.logs import configure_logs
@@ -53,7 +53,7 @@ class Trap:
 
 
 class TrappedPins:
-    def __init__(self, pins: Pins, trap: Trap) -> None:
+    def __init__(self, pins: PinIndex, trap: Trap) -> None:
         self._pins, self._trap = pins, trap
 
     def pin(self, partition, pins):
@@ -73,7 +73,7 @@ class TrappedPins:
 
 
 class TrappedDecider:
-    def __init__(self, decider: Decider, trap: Trap) -> None:
+    def __init__(self, decider: BatchDecider, trap: Trap) -> None:
         self._decider, self._trap = decider, trap
 
     async def first_decisions(self, batch):

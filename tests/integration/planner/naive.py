@@ -15,7 +15,8 @@ import sys
 
 import faust
 
-from planner.batch import Decider, Placement, Planned
+from planner.batch import BatchDecider
+from planner.core.deciding import Decider, Placement, Planned
 from planner.pins.memory import MemoryPins
 from planner.settings import read_settings
 from planner.stream.app import _RAW, _incoming
@@ -58,13 +59,15 @@ def main() -> None:
     planned = app.topic(topics.planned_writebacks.name, **_RAW)
     pins = _table(app, trap) if "NAIVE_PINS" in os.environ else {}
     slowness_s = float(os.environ.get("NAIVE_SLOWNESS_S", "0"))
-    decider = Decider(
-        outcomes=prepared.outcomes,
-        plans=prepared.plans,
-        crm=prepared.crm,
-        policy=settings.policy(version="naive"),
-        pins=MemoryPins(),
-        placement=Placement(prepared.partitions),
+    decider = BatchDecider(
+        prepared.outcomes,
+        Decider(
+            mapping=prepared.mapping,
+            policy=settings.policy(version="naive"),
+            pins=MemoryPins(),
+            placement=Placement(prepared.partitions),
+            encode=prepared.plans.encode,
+        ),
     )
 
     @app.agent(outcomes)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from planner.batch import Planned, Refused
+from planner.core.deciding import Planned, Refused
 from planner.core.planning import Policy, own_columns
 from planner.core.validation import reasons
 from planner.errors import NotPublished

@@ -9,12 +9,14 @@ from datetime import timedelta
 import fastavro
 import pytest
 
-from planner.batch import AlreadyPlanned, Decider, Incoming, Placement, Planned
+from planner.batch import BatchDecider
 from planner.core import planning
+from planner.core.deciding import AlreadyPlanned, Decider, Incoming, Placement, Planned
+from planner.core.pin import pin_of
 from planner.core.planning import Policy
 from planner.core.retirement import mark_of
 from planner.kafka.rejections import rejection
-from planner.pins.memory import MemoryPins, pin_of
+from planner.pins.memory import MemoryPins
 from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, parse, single_object
 from schemas.conversion import to_plain
@@ -28,15 +30,15 @@ from tests.unit.planner.strategies import example_crm
 CODEC = single_object(CallOutcome)
 
 
-def a_decider(pins=None, *, crm=None, outcomes=CODEC, placement=Placement(1)) -> Decider:  # noqa: B008  frozen
-    return Decider(
-        outcomes=outcomes,
-        plans=single_object(PlannedWriteback),
-        crm=crm or example_crm(),
-        policy=Policy(),
+def a_decider(pins=None, *, mapping=None, outcomes=CODEC, placement=Placement(1), policy=Policy()) -> BatchDecider:  # noqa: B008  frozen
+    decider = Decider(
+        mapping=mapping or example_crm(),
+        policy=policy,
         pins=MemoryPins() if pins is None else pins,
         placement=placement,
+        encode=single_object(PlannedWriteback).encode,
     )
+    return BatchDecider(outcomes, decider)
 
 
 def incoming(outcome: CallOutcome, offset: int = 0, **overrides) -> Incoming:
@@ -65,7 +67,7 @@ def test_P1_the_same_outcome_again_later_changes_nothing_even_if_the_mapping_has
     (first,) = a_decider(pins).decisions([incoming(outcome)])
     pins.pin(0, [first.pin])
     changed = replace(example_crm(), fingerprint="another")
-    assert kinds(a_decider(pins, crm=changed).decisions([incoming(outcome, 1)])) == [AlreadyPlanned]
+    assert kinds(a_decider(pins, mapping=changed).decisions([incoming(outcome, 1)])) == [AlreadyPlanned]
 
 
 def test_P1_a_different_outcome_of_the_same_session_is_rejected_as_a_mismatch():
@@ -218,7 +220,7 @@ def test_P6_an_error_that_nobody_foresaw_refuses_one_record_and_tells_its_kind_o
             raise ZeroDivisionError("kim@example.com")
         return planning.plan(outcome, *_)
 
-    monkeypatch.setattr("planner.batch.plan", broken)
+    monkeypatch.setattr("planner.core.deciding.plan", broken)
     refused, planned = a_decider().decisions(
         [incoming(make_outcome(session_id="bad")), incoming(make_outcome(session_id="good"), 1)]
     )
@@ -332,7 +334,7 @@ def test_an_opt_out_published_late_as_the_docs_say_sets_do_not_call_and_counts_n
 
 
 def test_P6_an_opt_out_that_nobody_could_plan_says_so_too(monkeypatch):
-    monkeypatch.setattr("planner.batch.plan", lambda *_: 1 / 0)
+    monkeypatch.setattr("planner.core.deciding.plan", lambda *_: 1 / 0)
     (refused,) = a_decider().decisions([incoming(make_outcome(opt_out=True))])
     assert refused.opt_out
 

@@ -10,7 +10,7 @@ import pytest
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from planner.kafka.fence import Fence
+from planner.core.fence import Fence
 from planner.pins.disk import DiskPins
 from planner.pins.memory import MemoryPins
 from planner.settings import read_settings

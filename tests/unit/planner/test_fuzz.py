@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.batch import AlreadyPlanned, Planned, Refused
+from planner.core.deciding import AlreadyPlanned, Planned, Refused
 from planner.kafka.rejections import rejection
 from planner.pins.memory import MemoryPins
 from schemas.codec import single_object

@@ -5,10 +5,10 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
-from planner.batch import Placement
 from planner.command import Rarely
+from planner.core.deciding import Placement
+from planner.core.fence import Membership
 from planner.errors import Abandoned, NotPublished
-from planner.kafka.fence import Membership
 from planner.kafka.publisher import Progress
 from planner.kafka.traces import Traces
 from planner.metrics import Metrics
