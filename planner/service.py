@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import structlog
 
 from planner.batch import AlreadyPlanned, Desk, Incoming, Planned, Refused, Verdict
-from planner.errors import EX_CONFIG, EX_SOFTWARE, Abandoned
+from planner.errors import Abandoned
 from planner.kafka.fence import Membership
 from planner.kafka.publisher import Progress, Publisher, Record
 from planner.kafka.rejections import PLAN_TOO_LARGE, rejection
@@ -23,6 +23,7 @@ from planner.metrics import Metrics
 from planner.pins.memory import Pin, Pins
 from planner.waiting import Waits
 from runtime.environment import Misconfigured
+from runtime.exit_codes import Exit
 from runtime.registry import RegistryUnavailable
 from schemas.records import Disposition
 from schemas.topics import Topics
@@ -173,11 +174,11 @@ def _too_large(planned: Planned) -> Refused:
 
 def hard_exit(error: BaseException) -> NoReturn:
     """End the process at once: nothing more is committed, and everything that was not is delivered again."""
-    code = EX_CONFIG if isinstance(error, Misconfigured) else EX_SOFTWARE
+    code = Exit.MISCONFIGURED if isinstance(error, Misconfigured) else Exit.SOFTWARE
     if isinstance(error, Misconfigured):
         for problem in error.problems:
             log.error("planner.misconfigured", problem=problem)
-    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=code)
+    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=int(code))
     sys.stdout.flush()
     os._exit(code)
 
