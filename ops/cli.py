@@ -8,9 +8,9 @@ import typer
 
 from ops import topics
 from ops.demo.command import demo
-from ops.exits import Exit
 from ops.simulate import simulate
 from runtime.environment import Misconfigured
+from runtime.exit_codes import Exit
 
 app = typer.Typer(
     name="writeback",

@@ -17,7 +17,7 @@ from planner.batch import BatchDecider
 from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused, too_large
 from planner.core.fence import Membership
 from planner.core.pin import Pin
-from planner.errors import EX_CONFIG, EX_SOFTWARE, Abandoned
+from planner.errors import Abandoned
 from planner.kafka.publisher import OutgoingRecord, PlanPublisher, Progress
 from planner.kafka.rejections import rejection
 from planner.kafka.traces import Traces
@@ -25,6 +25,7 @@ from planner.metrics import Metrics
 from planner.pins.index import PinIndex
 from planner.waiting import Waits
 from runtime.environment import Misconfigured
+from runtime.exit_codes import Exit
 from runtime.registry import RegistryUnavailable
 from schemas.topics import Topics
 
@@ -170,15 +171,17 @@ class PlannerService:
 
 def hard_exit(error: BaseException) -> NoReturn:
     """End the process at once: nothing more is committed, and everything that was not is delivered again."""
-    code = EX_CONFIG if isinstance(error, Misconfigured) else EX_SOFTWARE
+    code = Exit.MISCONFIGURED if isinstance(error, Misconfigured) else Exit.SOFTWARE
     if isinstance(error, Misconfigured):
         for problem in error.problems:
             log.error("planner.misconfigured", problem=problem)
-    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=code)
+    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=int(code))
     sys.stdout.flush()
     os._exit(code)
 
 
 def _safe_text(error: BaseException) -> str:
     """Texts of our own errors name codes and places; a library's may quote the record it failed on (B1)."""
-    return str(error) if type(error).__module__.startswith(("planner.", "schemas.")) else type(error).__name__
+    return (
+        str(error) if type(error).__module__.startswith(("planner.", "runtime.", "schemas.")) else type(error).__name__
+    )

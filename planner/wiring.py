@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +40,7 @@ from runtime.placement_check import check_placement
 from runtime.registry import RegistryUnavailable, SchemaRefused, codec
 from runtime.rights import planner_rights
 from runtime.topic_watch import TopicWatch
+from runtime.version import VERSION
 from schemas.codec import Codec
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.topics import TopicFacts
@@ -53,13 +53,6 @@ LONGEST_SILENCE_S = 30.0
 
 LONGEST_STANDSTILL_S = 120.0
 """So long a planner may be without partitions, or recover nothing, before it starts again from nothing."""
-
-
-def own_version() -> str:
-    try:
-        return version("dataverse-writeback")
-    except PackageNotFoundError:
-        return "0+unknown"
 
 
 @dataclass(frozen=True)
@@ -139,7 +132,7 @@ class Overrides:
 def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool = False) -> Planner:
     """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, begin to publish."""
     settings = prepared.settings
-    planned_by = own_version()
+    planned_by = VERSION
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     waits, fence = Waits(metrics), Fence()
