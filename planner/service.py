@@ -17,7 +17,7 @@ from planner.batch import BatchDecider
 from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused, too_large
 from planner.core.fence import Membership
 from planner.core.pin import Pin
-from planner.errors import Abandoned
+from planner.errors import Abandoned, exit_code
 from planner.kafka.publisher import OutgoingRecord, PlanPublisher, Progress
 from planner.kafka.rejections import rejection
 from planner.kafka.traces import Traces
@@ -25,7 +25,6 @@ from planner.metrics import Metrics
 from planner.pins.index import PinIndex
 from planner.waiting import Waits
 from runtime.environment import Misconfigured
-from runtime.exit_codes import Exit
 from runtime.registry import RegistryUnavailable
 from schemas.topics import Topics
 
@@ -171,7 +170,7 @@ class PlannerService:
 
 def hard_exit(error: BaseException) -> NoReturn:
     """End the process at once: nothing more is committed, and everything that was not is delivered again."""
-    code = Exit.MISCONFIGURED if isinstance(error, Misconfigured) else Exit.SOFTWARE
+    code = exit_code(error)
     if isinstance(error, Misconfigured):
         for problem in error.problems:
             log.error("planner.misconfigured", problem=problem)

@@ -1,4 +1,4 @@
-"""The edge that reads partitions of a topic from their start to their present end, without joining a group.
+"""The edge that reads partitions of a topic to their present end, without joining a group.
 
 It reads committed records only, up to the end that the log has at the start of the reading, transactions that are still
 open included: it waits until the broker has decided them.
@@ -6,16 +6,18 @@ open included: it waits until the broker has decided them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from logging import Logger
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from runtime.connection import ClientConfig
 
 _AT_ONCE = 1_000
 _POLL_S = 0.1
-_ASK_S = 15.0
+_ANSWERS_WITHIN_S = 2.0
+LONGEST_SILENCE_S = 30.0
 _GOES_ON = {
     KafkaError._TRANSPORT,  # noqa: SLF001  its public name
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
@@ -42,21 +44,51 @@ def read_to_end(
     at_end: Callable[[int], None],
     wanted: Callable[[int], bool],
 ) -> None:
-    """Blocks until every partition was read to its end, or is not wanted any more.
+    """Blocks until every partition was read from its start to its end, or is not wanted any more: see `read_spans`."""
+    ends = ask_ends(config, topic, partitions, log=log, wanted=wanted)
+    spans = {partition: (0, end) for partition, end in ends.items()}
+    read_spans(config, topic, spans, log=log, heard=heard, at_end=at_end, wanted=wanted)
+
+
+def ask_ends(
+    config: ClientConfig, topic: str, partitions: Collection[int], *, log: Logger, wanted: Callable[[int], bool]
+) -> dict[int, int]:
+    """The ends of the logs, not of what is committed: an open transaction may be committed in a moment.
+
+    Raises KafkaException if the broker does not answer within `LONGEST_SILENCE_S`, or earlier if the partition is not
+    wanted any more.
+    """
+    consumer = Consumer(reader_config(config, "read_uncommitted"), logger=log)
+    try:
+        return {each: _end(consumer, TopicPartition(topic, each), wanted) for each in partitions}
+    finally:
+        consumer.close()
+
+
+def read_spans(
+    config: ClientConfig,
+    topic: str,
+    spans: Mapping[int, tuple[int, int]],
+    *,
+    log: Logger,
+    heard: Callable[[Sequence[Message]], None],
+    at_end: Callable[[int], None],
+    wanted: Callable[[int], bool],
+) -> None:
+    """Blocks until every partition was read from its first offset to its end, or is not wanted any more.
 
     `config` names a group, which needs the right to read and is never joined. `heard` gets the records, in order within
-    a partition; `at_end` each partition that is read. Raises KafkaException if the broker refuses, or does not say
-    where the logs end.
+    a partition; `at_end` each partition that is read. Raises KafkaException if the broker refuses.
     """
-    ends = _ends(config, topic, partitions, log)
-    left = {partition for partition, end in ends.items() if end > 0}
-    for partition in ends.keys() - left:
+    left = {partition for partition, (first, end) in spans.items() if first < end}
+    for partition in spans.keys() - left:
         at_end(partition)
     if not left:
         return
-    consumer = Consumer(_config(config, "read_committed"), logger=log)
+    consumer = Consumer(reader_config(config, "read_committed"), logger=log)
     try:
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
+        consumer.assign([TopicPartition(topic, partition, spans[partition][0]) for partition in left])
+        ends = {partition: spans[partition][1] for partition in left}
         while left := {partition for partition in left if wanted(partition)}:
             records, finished = _split(consumer.consume(_AT_ONCE, _POLL_S), ends)
             heard(records)
@@ -67,18 +99,15 @@ def read_to_end(
         consumer.close()
 
 
-def _ends(config: ClientConfig, topic: str, partitions: Collection[int], log: Logger) -> dict[int, int]:
-    """Of the logs, not of what is committed: somebody's transaction may end in a moment."""
-    consumer = Consumer(_config(config, "read_uncommitted"), logger=log)
-    try:
-        return {each: _end(consumer, TopicPartition(topic, each)) for each in partitions}
-    finally:
-        consumer.close()
-
-
-def _end(consumer: Consumer, of: TopicPartition) -> int:
-    low, high = consumer.get_watermark_offsets(of, timeout=_ASK_S)
-    return 0 if low >= high else int(high)
+def _end(consumer: Consumer, of: TopicPartition, wanted: Callable[[int], bool]) -> int:
+    """Asks in short turns, so that a stop need not wait for a broker that is away."""
+    until = time.monotonic() + LONGEST_SILENCE_S
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(of, timeout=_ANSWERS_WITHIN_S)[1])
+        except KafkaException:
+            if not wanted(of.partition) or time.monotonic() > until:
+                raise
 
 
 def _split(messages: Sequence[Message], ends: Mapping[int, int]) -> tuple[list[Message], set[int]]:
@@ -96,7 +125,8 @@ def _split(messages: Sequence[Message], ends: Mapping[int, int]) -> tuple[list[M
     return records, finished
 
 
-def _config(config: ClientConfig, isolation: str) -> dict[str, str | int | float | bool]:
+def reader_config(config: ClientConfig, isolation: str) -> ClientConfig:
+    """`config` with what such a reader needs of its own."""
     return {
         **config,
         **_BUFFERS,

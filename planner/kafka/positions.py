@@ -11,13 +11,14 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from planner.core.positions import Heard, LostOutcomes
 from planner.metrics import Metrics
 from planner.waiting import Waits
 from runtime.connection import BrokerSettings
@@ -27,37 +28,6 @@ from runtime.retention import Gap, taken
 log: Any = structlog.get_logger("planner")
 
 _ANSWERS_WITHIN_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What the broker said at `at` (Unix time) of our partitions: first and next offset, and what is committed."""
-
-    at: float
-    first: Mapping[int, int] = field(default_factory=dict)
-    end: Mapping[int, int] = field(default_factory=dict)
-    committed: Mapping[int, int] = field(default_factory=dict)
-    empty_to: Mapping[int, int] = field(default_factory=dict)
-    """Up to there a partition holds no outcome behind what is planned: marks, and what was rolled back."""
-    oldest_at: Mapping[int, float] = field(default_factory=dict)
-    """When the first outcome that is not planned was appended, for partitions that have one."""
-
-    @property
-    def waiting(self) -> int:
-        """Offsets between what is planned and the end."""
-        return sum(max(0, end - self.planned_to(each)) for each, end in self.end.items())
-
-    @property
-    def caught_up(self) -> float:
-        """Every outcome that was appended before this moment is planned. NaN without partitions."""
-        if not self.end:
-            return math.nan
-        return min((at for at in self.oldest_at.values()), default=self.at)
-
-    def planned_to(self, partition: int) -> int:
-        """Its next outcome to be planned, among those that the topic still has."""
-        first = self.first[partition]
-        return max(first, self.committed.get(partition, first), self.empty_to.get(partition, first))
 
 
 class Positions:
@@ -91,8 +61,7 @@ class Positions:
         self._known: dict[tuple[int, int], float] = {}
         """(partition, offset) to when the outcome there was appended."""
         self._empty_to: dict[int, int] = {}
-        self._told: dict[int, int] = {}
-        """Partition to the offset up to which lost outcomes were told."""
+        self._lost = LostOutcomes()
         self._jumps: deque[tuple[int, int, int]] = deque()
         self.stop = threading.Event()
         metrics.oldest_outcome_age.set_function(self._age)
@@ -131,7 +100,7 @@ class Positions:
             return
         self._waits.end("broker")
         self._heard = heard
-        self._tell_what_is_gone(heard)
+        self._report_what_is_gone(heard)
 
     def _ask(self, decided: Any, everything: Any, ours: Collection[int]) -> Heard:
         at = self._clock()
@@ -190,28 +159,28 @@ class Positions:
         age = self._clock() - self._heard.caught_up
         return age if math.isnan(age) else max(0.0, age)
 
-    def _tell_what_is_gone(self, heard: Heard) -> None:
+    def _report_what_is_gone(self, heard: Heard) -> None:
         """By what is committed, and by where reading jumped: either may be seen first."""
         for gap in taken(heard.committed, heard.first):
-            self._tell(gap)
+            self._report(gap)
         for _ in range(len(self._jumps)):
             partition, expected, offset = self._jumps.popleft()
             for gap in taken({partition: expected}, {partition: min(offset, heard.first.get(partition, expected))}):
-                self._tell(gap)
+                self._report(gap)
 
-    def _tell(self, gap: Gap) -> None:
-        first = max(gap.first, self._told.get(gap.partition, 0))
-        if first > gap.last:
+    def _report(self, gap: Gap) -> None:
+        news = self._lost.news(gap.partition, gap.first, gap.last)
+        if news is None:
             return
-        self._told[gap.partition] = gap.last + 1
-        self._metrics.lost_outcomes.inc(gap.last + 1 - first)
+        first, last = news
+        self._metrics.lost_outcomes.inc(last + 1 - first)
         log.error(
             "outcomes.lost",
             topic=self._topic,
             partition=gap.partition,
             first=first,
-            last=gap.last,
-            problem="the topic's retention took these offsets before they were planned",
+            last=last,
+            problem="the topic's retention deleted these offsets before they were planned",
             remedy="let the call system publish the outcomes of that time again, and raise retention.ms",
         )
 

@@ -37,7 +37,7 @@ class Message(Protocol):
     def offset(self) -> int: ...
 
 
-class PinStore:
+class PinRecovery:
     """Applies records in the order of the topic. `unreadable(partition, offset)` is told of those that are no plans:
     the writer rejects them too, so such a session has no plan and may be planned."""
 

@@ -31,10 +31,11 @@ from faust.types import TP
 from planner.core.deciding import Incoming
 from planner.core.fence import Fence, Membership
 from planner.errors import Abandoned
-from planner.pins.recovery import PinStore
+from planner.pins.bulk import BulkReader
+from planner.pins.recovery import PinRecovery
 from planner.settings import PlannerSettings
-from planner.stream.bulk_recovery import BulkReader, BulkRecovery
 from planner.stream.reading import Jumped, install
+from planner.stream.recovery import BulkRecovery
 from runtime import clients
 
 Handle = Callable[[Sequence[Incoming], Membership], Awaitable[None]]
@@ -50,7 +51,7 @@ class PinTable(faust.Table[bytes, bytes]):
     """Faust's view of the pins: it is told what the planned topic holds, and is never asked to send anything."""
 
     logger = logging.getLogger("faust.tables")
-    store_of_pins: PinStore
+    store_of_pins: PinRecovery
     hard_exit: HardExit
 
     def on_key_set(self, key: Any, value: Any) -> None:
@@ -80,14 +81,14 @@ def make_app(
     settings: PlannerSettings,
     *,
     partitions: int,
-    pins: PinStore,
+    pins: PinRecovery,
     reader: BulkReader,
     fence: Fence,
     jumped: Jumped,
     handle: Handle,
     hard_exit: HardExit,
 ) -> faust.App:
-    """An application that hands batches to `handle`, and ends through `hard_exit` if that raises."""
+    """Hands batches to `handle`, and ends through `hard_exit` if that raises."""
     broker, topics = settings.broker, settings.broker.topics
     told = clients.aiokafka_consumer()
     app = faust.App(

@@ -11,11 +11,11 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from planner.core.fence import Fence
+from planner.pins.bulk import BulkReader
 from planner.pins.disk import DiskPins
 from planner.pins.memory import MemoryPins
 from planner.settings import read_settings
 from planner.stream.app import _incoming, acknowledge, make_app
-from planner.stream.bulk_recovery import BulkReader
 from planner.stream.reading import LosslessConsumer, NonDroppingFlow
 from tests.factories import NOON
 
@@ -272,7 +272,7 @@ def test_P1_following_ends_before_a_recovery_begins():
             return {}
 
     async def scenario():
-        reader = Reader(SETTINGS.broker, store=SimpleNamespace(apply=None), waits=None, group_id=SETTINGS.group_id)
+        reader = Reader(SETTINGS.broker, recovery=SimpleNamespace(apply=None), waits=None, group_id=SETTINGS.group_id)
         follows = asyncio.ensure_future(reader.follow())
         await asyncio.to_thread(reader.following.wait, 10)
         assert await reader.read({0: -1}) == {0: 9, 1: True}

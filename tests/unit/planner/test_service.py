@@ -5,7 +5,6 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
-from planner.command import Rarely
 from planner.core.deciding import Placement
 from planner.core.fence import Membership
 from planner.errors import Abandoned, NotPublished
@@ -15,6 +14,7 @@ from planner.metrics import Metrics
 from planner.pins.memory import MemoryPins
 from planner.service import PlannerService
 from planner.stream.app import finish
+from planner.stream.stream import Rarely
 from planner.waiting import Waits
 from runtime.registry import RegistryUnavailable
 from schemas.codec import single_object
