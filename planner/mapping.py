@@ -175,9 +175,9 @@ def load(path: Path, *, next_attempt: bool = False) -> ResolvedMapping:
 
 
 def read(path: Path, *, next_attempt: bool = False) -> MappingFile:
-    """The file as it stands, approved or not, complete or not.
+    """The file as it is, approved or not, complete or not.
 
-    Raises MappingUnfit if it is no mapping at all, with the gaps of those parts that are in order.
+    Raises MappingUnfit if it does not have the shape of a mapping, with the gaps of all other parts.
     """
     try:
         text = path.read_text(encoding="utf-8")

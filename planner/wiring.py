@@ -113,7 +113,7 @@ class Planner:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a test replaces to see the planner fail."""
+    """What a test wraps to make the planner fail."""
 
     pins: Callable[[PinIndex], PinIndex] = lambda pins: pins
     decider: Callable[[BatchDecider], BatchDecider] = lambda decider: decider
@@ -122,7 +122,7 @@ class Overrides:
 
 
 def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool = False) -> Planner:
-    """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, begin to publish."""
+    """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, start publishing."""
     settings = prepared.settings
     planned_by = VERSION
     registry = CollectorRegistry()

@@ -28,7 +28,7 @@ class Reading(Generic[P]):
 
     def fetched(self, assignment: object, offsets: Mapping[P, Sequence[int]]) -> None:
         """A batch, after the one before was dealt with. Records come in order from where the assignment began; one that
-        comes again, since somebody sought back to what is committed, was handed over already."""
+        comes again, because reading went back to what is committed, was handed over already."""
         if assignment is not self.assignment:
             self.assignment = assignment
             self.first, self._next, self._fetched_to = {}, {}, {}

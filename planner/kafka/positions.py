@@ -1,8 +1,8 @@
-"""Where the planner stands on the outcomes topic: asked of the broker every few seconds, in a thread of its own.
+"""The planner's position on the outcomes topic, asked of the broker every few seconds in a thread of its own.
 
-No gauge says more than was heard: everything here is what the broker said last, and when. A planner that is stuck,
-lags, or hears nothing shows an age that grows; a broker that does not answer is waited for and told. An outcome in a
-transaction that is still open was appended and counts; one that was rolled back does not, nor do a transaction's marks.
+The gauges show only what the broker said last, and when. If a planner is stuck, lags, or gets no answer, its age grows.
+A broker that does not answer is a named wait. An outcome in a transaction that is still open was appended and counts;
+one that was rolled back does not, nor do a transaction's marks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ANSWERS_WITHIN_S = 5.0
 
 
 class Positions:
-    """`ours` gives the partitions of this planner. `run` ends when `stop` is set."""
+    """Knows what the broker said last. `ours` gives the partitions of this planner; `run` ends when `stop` is set."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Positions:
 
     def jumped(self, partition: int, expected: int, offset: int) -> None:
         """Reading went on at `offset` where `expected` was next: marks of transactions, or outcomes that are gone. The
-        next look tells."""
+        next look finds out which."""
         self._jumps.append((partition, expected, offset))
 
     def start(self) -> threading.Thread:
@@ -96,7 +96,7 @@ class Positions:
         try:
             heard = self._ask(decided, everything, sorted(self._ours()))
         except KafkaException as error:
-            self._waits.begin("broker", f"the broker does not say where outcomes stand: {error.args[0].name()}")
+            self._waits.begin("broker", f"the broker does not say where the topic ends: {error.args[0].name()}")
             return
         self._waits.end("broker")
         self._heard = heard

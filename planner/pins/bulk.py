@@ -101,7 +101,7 @@ class BulkReader:
         except asyncio.CancelledError:  # another rebalance, or a stop
             stop.set()
             await asyncio.wait([reading])
-            reading.exception()  # whatever became of it: nobody waits for it any more
+            reading.exception()  # retrieved, or asyncio would log it as never retrieved
             raise
 
     def _read(self, after: dict[int, int], apply: Apply, stop: threading.Event) -> dict[int, int]:

@@ -13,8 +13,8 @@ When partitions come and go while there is a backlog, Faust by itself loses outc
 
 So this reader hands over every record of an assignment once and in order (`Reading`): what was fetched but not handed
 over is fetched again, and only what the broker itself left out between two records is acknowledged as a gap. Such gaps
-are real: markers of transactions, batches that were rolled back, records that went by retention. Not to acknowledge
-them would hold up the commit for ever.
+are real: markers of transactions, batches that were rolled back, records that went by retention. Without acknowledging
+them the commit would never move on.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from planner.core.reading import Reading
 from runtime import clients
 
 Jumped = Callable[[int, int, int], None]
-"""Told of a partition, the offset that it was read up to, and the next one that there was."""
+"""Called with a partition, the offset that it was read up to, and the next one that there was."""
 
 _STOPS_WITHIN_S = 5.0
 
 
 class NonDroppingFlow(FlowControlEvent):
-    """Lets records flow again without throwing away those that are waiting."""
+    """Lets records flow again and keeps those that are waiting."""
 
     def resume(self) -> None:
         self._suspend.clear()
@@ -123,7 +123,7 @@ class LosslessConsumer(Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Says nothing. Faust would watch the planned topic as if an agent read it, and take every partition that is
-        idle for one that hangs: an error per partition every 2.5 s from the fifth minute on. What really stands still
+        idle for one that hangs: an error per partition every 2.5 s from the fifth minute on. A real stop
         shows in the planner's own metrics and `planner.health`."""
 
     def verify_recovery_event_path(self, now: float, tp: TP) -> None:
@@ -131,7 +131,7 @@ class LosslessConsumer(Consumer):
 
 
 class _GuardedOffsets(dict[TP, int | None]):
-    """Reading positions as far as Faust may have them: it drops records by them, and makes up gaps."""
+    """Hides reading positions from Faust, which would drop records by them and invent gaps."""
 
     def __init__(self, may_have: Any) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class _Fetched(dict[TP, Any]):
 
 
 class _LosslessThread(AIOKafkaConsumerThread):
-    """Where the client lives. What is asked here cannot be cut in two by a new assignment."""
+    """Where the client lives. No new assignment comes between two statements here."""
 
     logger = logging.getLogger("faust.transport")
 
@@ -171,12 +171,12 @@ class _LosslessThread(AIOKafkaConsumerThread):
         )
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        """With what Faust decides for itself as `clients` says, above all: records of open and rolled back transactions
-        are no outcomes and no plans. All other settings come through the app's."""
+        """With the settings of `clients` where Faust would choose its own. Above all: records of open and rolled back
+        transactions are neither outcomes nor plans. All other settings come through the app's."""
         consumer = super()._create_worker_consumer(transport)
-        told = clients.aiokafka_consumer()
-        consumer._isolation_level = told["isolation_level"]  # noqa: SLF001  read once, when the client starts
-        consumer._fetch_max_wait_ms = told["fetch_max_wait_ms"]  # noqa: SLF001  the same
+        client = clients.aiokafka_consumer()
+        consumer._isolation_level = client["isolation_level"]  # noqa: SLF001  read once, when the client starts
+        consumer._fetch_max_wait_ms = client["fetch_max_wait_ms"]  # noqa: SLF001  the same
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:

@@ -35,5 +35,5 @@ class BulkRecovery(Recovery):
                 read = await self.reader.read({tp.partition: destination[tp] for tp in tps})
             except Exception as error:  # noqa: BLE001  without pins nothing may be planned (P1)
                 self.hard_exit(error)
-            for tp in tps:  # not beyond what Faust has seen of the topic: it would take that for a mix-up
+            for tp in tps:  # not beyond what Faust has seen of the topic: it would take that for an error
                 destination[tp] = max(destination[tp], min(read[tp.partition], self.active_highwaters[tp]))

@@ -148,7 +148,7 @@ def test_a_planner_that_waits_for_somebody_is_not_ready_says_so_once_and_does_no
         turn(parts)
         parts.waits.end("registry")
         parts.waits.end("registry")
-    assert [line["event"] for line in logs] == ["planner.waiting", "planner.goes_on"]
+    assert [line["event"] for line in logs] == ["planner.waiting", "planner.resumed"]
     assert 'planner_waiting{cause="registry"} 0.0' in generate_latest(parts.registry).decode()
     assert parts.health.ready().ok
     assert parts.ended == []

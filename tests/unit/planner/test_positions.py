@@ -185,7 +185,7 @@ def test_a_broker_that_says_nothing_is_told_once_and_the_figures_stay_at_what_wa
         assert (watched.gauge(AGE), watched.gauge("planner_broker_heard_timestamp_seconds")) == (300, 1000)
         watched.broker.silent = False
         watched.look(1301)
-    assert [line["event"] for line in logs] == ["planner.waiting", "planner.goes_on"]
+    assert [line["event"] for line in logs] == ["planner.waiting", "planner.resumed"]
     assert (watched.gauge(AGE), watched.waits.causes) == (0, [])
 
 

@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from planner.core.deciding import Placement
 from planner.core.fence import Membership
+from planner.core.outgoing import Progress
 from planner.errors import Abandoned, NotPublished
-from planner.kafka.publisher import Progress
 from planner.kafka.traces import Traces
 from planner.metrics import Metrics
 from planner.pins.memory import MemoryPins
