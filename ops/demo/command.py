@@ -39,12 +39,12 @@ class DemoStalled(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """What the demo is asked to do. `patience_s`: without any landing for so long, it gives up."""
+    """What the demo is asked to do. `give_up_after_s`: without any landing for so long, it gives up."""
 
     calls: Path | None
     items: int
     seed: int
-    patience_s: float = 90.0
+    give_up_after_s: float = 90.0
 
 
 def demo(
@@ -103,8 +103,8 @@ class _Run:
 
     @property
     def planned(self) -> int | None:
-        said = self.caller.events(event="calling")
-        return int(said[-1]["planned"]) if said else None
+        began = self.caller.events(event="calling")
+        return int(began[-1]["planned"]) if began else None
 
 
 def _follow(run: _Run, console: Console) -> None:
@@ -125,9 +125,9 @@ def _follow(run: _Run, console: Console) -> None:
                 return
             if landed > last_landed:
                 last_progress, last_landed = time.monotonic(), landed
-            if time.monotonic() - last_progress > run.plan.patience_s:
+            if time.monotonic() - last_progress > run.plan.give_up_after_s:
                 raise DemoStalled(
-                    f"{landed} of {made} published sessions landed, then nothing for {run.plan.patience_s:.0f} s"
+                    f"{landed} of {made} published sessions landed, then nothing for {run.plan.give_up_after_s:.0f} s"
                 )
             for name, service in (("planner", run.system.planner), ("writer", run.system.writer)):
                 if not service.is_running:
