@@ -185,4 +185,6 @@ def hard_exit(error: BaseException) -> NoReturn:
 
 def _safe_text(error: BaseException) -> str:
     """Texts of our own errors name codes and places; a library's may quote the record it failed on (B1)."""
-    return str(error) if type(error).__module__.startswith(("planner.", "schemas.")) else type(error).__name__
+    return (
+        str(error) if type(error).__module__.startswith(("planner.", "runtime.", "schemas.")) else type(error).__name__
+    )
