@@ -72,7 +72,11 @@ CLOSED = "127.0.0.1:9093/bootstrap: Disconnected: connection closed by peer: rec
             "does not speak TLS",
             True,
         ),
-        (["b: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed"], "does not trust the authority", True),
+        (
+            ["b: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed"],
+            "does not trust the authority",
+            True,
+        ),
         (["b: SSL handshake failed: certificate verify failed: hostname mismatch"], "another host name", True),
         ([CLOSED.format(state="APIVERSION_QUERY")] * 3, "as a TLS port does", True),
         ([CLOSED.format(state="UP")] * 3, "needs a sign-in", True),
