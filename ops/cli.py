@@ -1,4 +1,4 @@
-"""`writeback`: the operators' command line. Every command has --help with examples, and proper exit codes."""
+"""`writeback`: the operators' command line. Every command has --help with an example, and exit codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Look after the write-back of call outcomes to Dataverse.",
-    epilog="Exit codes: 0 all is well, 1 a person must act, 64 wrong usage, 69 try again later, 78 misconfigured.",
+    epilog="Exit codes: 0 all is well; 1 a person must act; 64 wrong usage; 69 unreachable, try again later; "
+    "78 misconfigured.",
 )
 app.add_typer(topics.app, name="topics")
 app.command(epilog="Example: writeback demo --calls bank-marketing.csv --items 500")(demo)
@@ -40,4 +41,4 @@ def main() -> None:
 
 
 _USAGE_OF_TYPER = 2
-"""No command ends so of its own accord."""
+"""Typer's exit code for wrong usage. No command uses it otherwise."""

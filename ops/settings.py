@@ -13,7 +13,7 @@ from runtime.environment import Environment
 
 
 class Settings(Environment):
-    """What the commands need to reach the system that they look after."""
+    """The connections that the commands need."""
 
     model_config = SettingsConfigDict(env_prefix="WRITEBACK_", env_nested_delimiter="__", frozen=True)
 
