@@ -21,7 +21,7 @@ import structlog
 
 from planner.settings import PlannerSettings
 from planner.stream.libraries import untested
-from planner.wiring import STARTUP_ERRORS, Parts, Prepared, build, prepare
+from planner.wiring import STARTUP_ERRORS, Overrides, Prepared, build, prepare
 from runtime.environment import Misconfigured
 from runtime.exit_codes import Exit
 from runtime.tracing import TracingNotInstalled, configure_tracing
@@ -32,7 +32,7 @@ SECONDS_BETWEEN_LINES = 10.0
 log: Any = structlog.get_logger("planner")
 
 
-def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008  frozen
+def run(settings: PlannerSettings, parts: Overrides = Overrides()) -> int:  # noqa: B008  frozen
     """Until SIGTERM. The exit code."""
     try:
         tracing = configure_tracing(service="planner", version=VERSION)
@@ -56,7 +56,7 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
     log.info(
         "planner.starting",
         version=VERSION,
-        mapping=prepared.crm.fingerprint,
+        mapping=prepared.mapping.fingerprint,
         partitions=prepared.partitions,
         group=settings.group_id,
     )
@@ -121,7 +121,7 @@ def check(settings: PlannerSettings, *, as_json: bool) -> int:
         return _say([str(error)], Exit.UNAVAILABLE, as_json=as_json)
     facts: dict[str, Any] = {
         "partitions": prepared.partitions,
-        "mapping": prepared.crm.fingerprint,
+        "mapping": prepared.mapping.fingerprint,
         "version": VERSION,
     }
     if problems := untested():
