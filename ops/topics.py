@@ -12,13 +12,13 @@ from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 from rich.table import Table
 
-from ops.exits import Exit
 from ops.settings import read_settings
 from runtime import rights
 from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client
 from runtime.broker_errors import Kind, kind_of
 from runtime.connection import BrokerSettings
 from runtime.environment import Misconfigured
+from runtime.exit_codes import Exit
 
 app = typer.Typer(no_args_is_help=True, help="Provision the topics, verify them, and list the rights they need.")
 

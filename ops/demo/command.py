@@ -23,8 +23,8 @@ from ops.demo.ledger import published
 from ops.demo.processes import Service, ServiceEndedError
 from ops.demo.report import as_json, show
 from ops.demo.system import Broker, System
-from ops.exits import Exit
 from planner.mapping import MappingFile
+from runtime.exit_codes import Exit
 from schemas.topics import Topics
 
 _ITEMS = 120

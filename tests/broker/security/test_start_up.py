@@ -11,7 +11,7 @@ import trustme
 from typer.testing import CliRunner
 
 from ops import cli
-from ops.exits import Exit
+from runtime.exit_codes import Exit
 from tests.broker.security.conftest import Start, refusal
 from tests.brokers.guarded import GuardedUser, new_user
 from tests.brokers.kafka import RealKafka

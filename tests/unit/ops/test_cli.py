@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ops import cli
-from ops.exits import Exit
+from runtime.exit_codes import Exit
 
 CLI = CliRunner()
 
