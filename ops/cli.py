@@ -10,10 +10,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import topics
+from ops import status, topics
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
+from ops.view.view import ViewDamaged
 from runtime import environment
 from runtime.broker import BrokerUnavailable
 from runtime.environment import Misconfigured
@@ -61,6 +62,9 @@ def settings(
             typer.echo(f"{each.name}{f' (default: {each.default})' if each.default else ''}\n    {each.description}")
 
 
+app.command("status", epilog="Example: writeback status --campaign spring --since 2h")(status.status)
+app.command("list", epilog="Example: writeback list --opt-out open --json")(status.list_)
+app.command("watch", epilog="Example: writeback watch --every 5")(status.watch)
 app.add_typer(topics.app, name="topics")
 app.command(epilog="Example: writeback demo --calls bank-marketing.csv --items 500")(demo)
 app.command(
@@ -81,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _end(Exit.MISCONFIGURED, error.problems, given)
     except SchemaRefused as error:
         _end(Exit.MISCONFIGURED, [str(error)], given)
-    except (BrokerUnavailable, RegistryUnavailable) as error:
+    except (BrokerUnavailable, RegistryUnavailable, ViewDamaged) as error:
         _end(Exit.UNAVAILABLE, [str(error)], given)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)

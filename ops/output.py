@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, instead of text and tables.")]
 
@@ -27,16 +25,6 @@ def console(*, error: bool = False) -> Console:
 
 def json_line(content: dict[str, Any]) -> None:
     typer.echo(json.dumps(content, ensure_ascii=False, default=str))
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[Text | str]], *, title: str | None = None) -> Table:
-    """Rows of plain text: nothing in them is taken for markup."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        made.add_column(heading, overflow="fold")
-    for row in rows:
-        made.add_row(*(each if isinstance(each, Text) else Text(each) for each in row))
-    return made
 
 
 class Told(Protocol):

@@ -17,13 +17,12 @@ from writer.core.ledger import decode_settled, is_complete
 
 
 class Status(StrEnum):
-    """What is said of a session. The first five are those of its last result."""
+    """What is said of a session. The first four are those of its last result."""
 
     COMPLETED = "completed"
     BLOCKED = "blocked"
     CLOSED = "closed"
     RESUME_NEEDED = "resume_needed"
-    DRY_RUN = "dry_run"
     QUEUED = "queued"
     """Planned, and nothing is said of it yet."""
     PASSED_OVER = "passed_over"
@@ -117,5 +116,6 @@ def _status(plan: PlanSeen | None, result: ResultSeen | None, *, unsettled: bool
     if result is None or result.status in _NOT_FINAL:
         if not unsettled:
             return Status.PASSED_OVER
-        return Status.QUEUED if result is None else Status(result.status.value)
+        again = result is not None and result.status is ResultStatus.RESUME_NEEDED
+        return Status.RESUME_NEEDED if again else Status.QUEUED
     return Status(result.status.value)

@@ -91,6 +91,20 @@ class Logs:
                 wanted=wanted, starts=starts, ends=ends,
             )  # fmt: skip
 
+    def waiting(self, group: str, topic: str, partitions: Collection[int]) -> tuple[int, int | None]:
+        """How many offsets a group has before it, and when the oldest record of them was appended."""
+        committed, marks = self.committed(group, topic, partitions), self.marks(topic, partitions)
+        starts = {each: max(low, committed[each].offset or 0) for each, (low, end) in marks.items()}
+        left = {each: start for each, start in starts.items() if start < marks[each][1]}
+        first = [found for each, start in left.items() if (found := self.first_from(topic, each, start)) is not None]
+        times = [each.timestamp()[1] for each in first]
+        return sum(marks[each][1] - start for each, start in left.items()), min(times, default=None)
+
+    def first_from(self, topic: str, partition: int, offset: int) -> Message | None:
+        """The record at this offset, or the next one behind it; None if there is none."""
+        with self._consumer(self._reading_group()) as consumer:
+            return self._next(consumer, TopicPartition(topic, partition, offset))
+
     def record(self, topic: str, partition: int, offset: int) -> Message | None:
         """The record at this very offset; None if it is not there any more."""
         place = TopicPartition(topic, partition, offset)
@@ -98,17 +112,21 @@ class Logs:
             low, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ASK_S)
             if not low <= offset < end:
                 return None
-            consumer.assign([place])
-            deadline = time.monotonic() + SILENT_S
-            while time.monotonic() < deadline:
-                message = consumer.poll(1.0)
-                if message is None:
-                    continue
-                if (error := message.error()) is None:
-                    return message if message.offset() == offset else None
-                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  its public name
-                    return None
-        raise self._away(f"does not send a record of {topic}")
+            message = self._next(consumer, place)
+        return message if message is not None and message.offset() == offset else None
+
+    def _next(self, consumer: Consumer, place: TopicPartition) -> Message | None:
+        consumer.assign([place])
+        deadline = time.monotonic() + SILENT_S
+        while time.monotonic() < deadline:
+            message = consumer.poll(1.0)
+            if message is None:
+                continue
+            if (error := message.error()) is None:
+                return message
+            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  its public name
+                return None
+        raise self._away(f"does not send a record of {place.topic}")
 
     def _reading_group(self) -> str:
         """Named in every reader's settings and never joined: the writer's, whose topics these are."""

@@ -229,6 +229,12 @@ class Store:
             values,
         )
 
+    def oldest_unsettled_ms(self, selectors: Selectors) -> int | None:
+        where, values = selectors.where()
+        query = f"SELECT min(planned_ms) FROM sessions WHERE unsettled = 1 AND {where}"  # noqa: S608  our own words
+        found = self._db.execute(query, values).fetchone()[0]
+        return None if found is None else int(found)
+
     def sessions(self, selectors: Selectors, *, sort: Sort = Sort.URGENT, limit: int | None = None) -> Iterator[Row]:
         where, values = selectors.where()
         query = f"SELECT * FROM sessions WHERE {where} ORDER BY {ORDER[sort]} LIMIT ?"  # noqa: S608  our own words
