@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.core.rows import Place, plan_row, rejected_row, result_row
@@ -44,6 +44,7 @@ def test_only_its_owner_may_read_the_file(store: Store) -> None:
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
 
 
+@settings(deadline=None)
 @given(
     offset=st.integers(0, 12),
     beyond=st.lists(st.tuples(st.integers(0, 12), st.integers(1, 4)), max_size=3),
@@ -139,8 +140,7 @@ def test_rejected_records_that_the_topic_dropped_are_dropped_here(store: Store) 
 
 def test_what_was_begun_and_not_ended_is_not_there(store: Store) -> None:
     with pytest.raises(KeyError), store.writing():
-        planned(store, 1)
-        raise KeyError
+        _planned_and_cut_short(store)
     assert store.session("s1") is None
 
 
@@ -159,3 +159,8 @@ def test_a_file_of_another_layout_is_not_used(store: Store) -> None:
     store.close()
     with pytest.raises(Unusable):
         Store(store.path)
+
+
+def _planned_and_cut_short(store: Store) -> None:
+    planned(store, 1)
+    raise KeyError
