@@ -1,4 +1,4 @@
-"""`writeback`: the operators' command line. Every command has --help with examples, and proper exit codes."""
+"""`writeback`: the operators' command line. Every command has --help with an example, and exit codes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Look after the write-back of call outcomes to Dataverse.",
-    epilog="Exit codes: 0 all is well, 1 a person must act, 2 still queued, 64 wrong usage, 69 try again later, "
-    "78 misconfigured.",
+    epilog="Exit codes: 0 all is well; 1 a person must act; 2 still queued; 64 wrong usage; 69 unreachable, "
+    "try again later; 78 misconfigured.",
 )
 
 

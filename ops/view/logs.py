@@ -87,7 +87,7 @@ class Logs:
         ends = {each: end if end > low else 0 for each, (low, end) in marks.items()}
         with self._translated():
             read_to_end(
-                self._config(self._reading_group()), topic, list(marks), log=self._log, heard=hear, at_end=ended,
+                self._config(self._reading_group()), topic, list(marks), log=self._log, on_records=hear, at_end=ended,
                 wanted=wanted, starts=starts, ends=ends,
             )  # fmt: skip
 

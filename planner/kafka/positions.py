@@ -1,7 +1,8 @@
 """Where the planner stands on the outcomes topic: asked of the broker every few seconds, in a thread of its own.
 
 No gauge says more than was heard: everything here is what the broker said last, and when. A planner that is stuck,
-lags, or hears nothing shows an age that grows; a broker that does not answer is waited for and told.
+lags, or hears nothing shows an age that grows; a broker that does not answer is waited for and told. An outcome in a
+transaction that is still open was appended and counts; one that was rolled back does not, nor do a transaction's marks.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from planner.metrics import Metrics
 from planner.waiting import Waits
@@ -36,6 +37,8 @@ class Heard:
     first: Mapping[int, int] = field(default_factory=dict)
     end: Mapping[int, int] = field(default_factory=dict)
     committed: Mapping[int, int] = field(default_factory=dict)
+    empty_to: Mapping[int, int] = field(default_factory=dict)
+    """Up to there a partition holds no outcome behind what is planned: marks, and what was rolled back."""
     oldest_at: Mapping[int, float] = field(default_factory=dict)
     """When the first outcome that is not planned was appended, for partitions that have one."""
 
@@ -54,7 +57,7 @@ class Heard:
     def planned_to(self, partition: int) -> int:
         """Its next outcome to be planned, among those that the topic still has."""
         first = self.first[partition]
-        return max(first, self.committed.get(partition, first))
+        return max(first, self.committed.get(partition, first), self.empty_to.get(partition, first))
 
 
 class Positions:
@@ -75,6 +78,7 @@ class Positions:
             "group.id": group_id,  # it asks for the group's progress, and joins nothing
             "queued.max.messages.kbytes": 64,
             "fetch.message.max.bytes": 32_768,
+            "enable.partition.eof": True,
             "log_level": 2,
         }
         self._topic = broker.topics.call_outcomes.name
@@ -86,6 +90,7 @@ class Positions:
         self._heard = Heard(clock())
         self._known: dict[tuple[int, int], float] = {}
         """(partition, offset) to when the outcome there was appended."""
+        self._empty_to: dict[int, int] = {}
         self._told: dict[int, int] = {}
         """Partition to the offset up to which lost outcomes were told."""
         self._jumps: deque[tuple[int, int, int]] = deque()
@@ -106,17 +111,21 @@ class Positions:
         return thread
 
     def run(self) -> None:
-        consumer = Consumer(self._config, logger=client_log("planner"))
+        decided, everything = self._consumer("read_committed"), self._consumer("read_uncommitted")
         try:
             while not self.stop.wait(self._every_s):
-                self.look(consumer)
+                self.look(decided, everything)
         finally:
-            consumer.close()
+            decided.close()
+            everything.close()
 
-    def look(self, consumer: Any) -> None:
-        """Once."""
+    def _consumer(self, isolation: str) -> Consumer:
+        return Consumer(self._config | {"isolation.level": isolation}, logger=client_log("planner"))
+
+    def look(self, decided: Any, everything: Any) -> None:
+        """Once. `decided` reads up to the first transaction that is open, `everything` beyond it."""
         try:
-            heard = self._ask(consumer, sorted(self._ours()))
+            heard = self._ask(decided, everything, sorted(self._ours()))
         except KafkaException as error:
             self._waits.begin("broker", f"the broker does not say where outcomes stand: {error.args[0].name()}")
             return
@@ -124,11 +133,11 @@ class Positions:
         self._heard = heard
         self._tell_what_is_gone(heard)
 
-    def _ask(self, consumer: Any, ours: Collection[int]) -> Heard:
+    def _ask(self, decided: Any, everything: Any, ours: Collection[int]) -> Heard:
         at = self._clock()
         places = [TopicPartition(self._topic, each) for each in ours]
-        marks = {each.partition: consumer.get_watermark_offsets(each, timeout=_ANSWERS_WITHIN_S) for each in places}
-        found = consumer.committed(places, timeout=_ANSWERS_WITHIN_S) if places else []
+        marks = {each.partition: everything.get_watermark_offsets(each, timeout=_ANSWERS_WITHIN_S) for each in places}
+        found = decided.committed(places, timeout=_ANSWERS_WITHIN_S) if places else []
         for each in found:
             if each.error:
                 raise KafkaException(each.error)
@@ -137,28 +146,44 @@ class Positions:
             first={each: first for each, (first, _) in marks.items()},
             end={each: end for each, (_, end) in marks.items()},
             committed={each.partition: each.offset for each in found if each.offset >= 0},
+            empty_to=self._empty_to,
         )
         lagging = {each: start for each in ours if (start := heard.planned_to(each)) < heard.end[each]}
         self._known = {key: value for key, value in self._known.items() if lagging.get(key[0]) == key[1]}
+        oldest: dict[int, float] = {}
         for partition, offset in lagging.items():
-            if (partition, offset) not in self._known:
-                self._known[partition, offset] = self._appended_at(consumer, partition, offset, default=at)
-        oldest = {partition: self._known[partition, offset] for partition, offset in lagging.items()}
-        return Heard(heard.at, heard.first, heard.end, heard.committed, oldest)
+            appended_at = self._known.get((partition, offset))
+            if appended_at is None:
+                appended_at = self._first_appended(decided, everything, partition, offset, heard.end[partition])
+            if appended_at is not None:
+                oldest[partition] = appended_at
+        return replace(heard, empty_to=dict(self._empty_to), oldest_at=oldest)
 
-    def _appended_at(self, consumer: Any, partition: int, offset: int, *, default: float) -> float:
-        """When the first outcome from there on was appended; `default` if there is none, but marks of transactions."""
+    def _first_appended(self, decided: Any, everything: Any, partition: int, offset: int, end: int) -> float | None:
+        """When the first outcome from `offset` on was appended; None if there is none before `end`."""
+        message = self._first(decided, partition, offset)
+        if message.error() is None:
+            self._known[partition, offset] = _appended_at(message)
+            return self._known[partition, offset]
+        if message.offset() >= end:
+            self._empty_to[partition] = end
+            return None
+        undecided = self._first(everything, partition, message.offset())
+        return _appended_at(undecided) if undecided.error() is None else None
+
+    def _first(self, consumer: Any, partition: int, offset: int) -> Any:
+        """The first record from there on that this consumer gets, or the news that there is none so far. Raises
+        KafkaException if the broker gives neither."""
         consumer.assign([TopicPartition(self._topic, partition, offset)])
         try:
             message = consumer.poll(_ANSWERS_WITHIN_S)
         finally:
             consumer.unassign()
         if message is None:
-            return default
-        if message.error():
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001  its public name
+        if message.error() and message.error().code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  its public name
             raise KafkaException(message.error())
-        _, milliseconds = message.timestamp()
-        return milliseconds / 1000 if milliseconds > 0 else default
+        return message
 
     def _age(self) -> float:
         """Grows while nothing is planned, and while nothing is heard."""
@@ -189,3 +214,8 @@ class Positions:
             problem="the topic's retention took these offsets before they were planned",
             remedy="let the call system publish the outcomes of that time again, and raise retention.ms",
         )
+
+
+def _appended_at(message: Any) -> float:
+    _, milliseconds = message.timestamp()
+    return float(milliseconds) / 1000
