@@ -20,7 +20,7 @@ from planner.pins.recovery import PinRecovery
 from planner.waiting import Waits
 from runtime.connection import BrokerSettings
 from runtime.librdkafka_log import client_log
-from runtime.log_reader import ask_ends, read_spans
+from runtime.log_reader import ask_ends, read_to_end
 from runtime.registry import RegistryUnavailable
 from schemas.codec import UnknownSchema
 
@@ -110,15 +110,25 @@ class BulkReader:
         def wanted(_partition: int) -> bool:
             return not (stop.is_set() or self.stopped.is_set())
 
-        def heard(messages: Sequence[Message]) -> None:
+        def apply_records(messages: Sequence[Message]) -> None:
             if messages:
                 self._patiently(apply, [_plan_message(each) for each in messages], stop)
 
         ends = ask_ends(self.config, self._topic, after, log=log, wanted=wanted)
-        spans = {partition: (after[partition] + 1, end) for partition, end in ends.items()}
-        self._left = sum(max(0, end - first) for first, end in spans.values())
+        starts = {partition: offset + 1 for partition, offset in after.items()}
+        self._left = sum(max(0, end - starts[partition]) for partition, end in ends.items())
         try:
-            read_spans(self.config, self._topic, spans, log=log, heard=heard, at_end=lambda _: None, wanted=wanted)
+            read_to_end(
+                self.config,
+                self._topic,
+                after,
+                log=log,
+                on_records=apply_records,
+                at_end=lambda _: None,
+                wanted=wanted,
+                starts=starts,
+                ends=ends,
+            )
         finally:
             _give_memory_back()
         return {partition: end - 1 for partition, end in ends.items()}
