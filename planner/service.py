@@ -31,7 +31,7 @@ from schemas.topics import Topics
 
 log: Any = structlog.get_logger("planner")
 
-_REGISTRY_PAUSE_S = 1.0
+REGISTRY_PAUSE_S = 1.0
 
 
 class PlannerService:
@@ -98,7 +98,7 @@ class PlannerService:
                     self._waits.begin("registry", str(error))
                 if self._stopping():
                     raise Abandoned("the planner stops, and the schema registry does not answer")
-                await asyncio.sleep(_REGISTRY_PAUSE_S)
+                await asyncio.sleep(REGISTRY_PAUSE_S)
 
     def _record(self, decision: Decision) -> OutgoingRecord | None:
         match decision:

@@ -162,11 +162,12 @@ class PlanPublisher:
 
     def _commit(self, progress: Progress | None) -> None:
         if progress:
-            self._send_progress(progress)
+            self.send_progress(progress)
         with _translated("commit a transaction"):
             self._producer.commit_transaction(self._delivery_timeout_s)
 
-    def _send_progress(self, progress: Progress) -> None:
+    def send_progress(self, progress: Progress) -> None:
+        """Adds the progress to the open transaction. Raises Abandoned, rolled back, if the membership is over."""
         places = [TopicPartition(progress.topic, *each) for each in progress.offsets.items()]
         try:
             self._producer.send_offsets_to_transaction(places, packed(progress.membership), self._delivery_timeout_s)

@@ -44,7 +44,7 @@ HardExit = Callable[[BaseException], NoReturn]
 log: Any = structlog.get_logger("planner")
 
 _LOG_APPEND_TIME = 1
-_RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
 
 class PinTable(faust.Table[bytes, bytes]):
@@ -120,8 +120,8 @@ def make_app(
         loghandlers=[],
     )
     install(app, fence, jumped)
-    outcomes = app.topic(topics.call_outcomes.name, **_RAW)
-    planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **_RAW)
+    outcomes = app.topic(topics.call_outcomes.name, **RAW)
+    planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **RAW)
     table = cast(
         "PinTable",
         app.Table("pins", partitions=partitions, changelog_topic=planned, key_type=bytes, value_type=bytes),
@@ -145,7 +145,7 @@ def make_app(
 
 
 async def _planned(events: Sequence[Any], membership: Membership, handle: Handle) -> None:
-    await handle([_incoming(event.message) for event in events], membership)
+    await handle([incoming_of(event.message) for event in events], membership)
 
 
 async def finish(batch: Awaitable[None], hard_exit: HardExit) -> bool:
@@ -178,7 +178,7 @@ def acknowledge(events: Sequence[Any]) -> None:
         event.ack()
 
 
-def _incoming(message: Any) -> Incoming:
+def incoming_of(message: Any) -> Incoming:
     """A sender's timestamp (CreateTime) cannot be relied on; our own clock replaces it."""
     headers = message.headers or ()
     appended_at = _moment(message.timestamp) if message.timestamp_type == _LOG_APPEND_TIME else None

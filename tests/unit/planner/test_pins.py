@@ -169,19 +169,6 @@ def test_memory_remembers_no_offset():
     assert pins.read_up_to(0) is None
 
 
-def test_B3_memory_of_forgotten_sessions_is_given_back():
-    pins = MemoryPins()
-    for start in range(0, 20_000, 1_000):
-        names = [f"s{number}" for number in range(start, start + 1_000)]
-        pins.pin(0, [a_pin(name, item=name) for name in names])
-        pins.recover(0, [(name, None) for name in names], start)
-    pins.pin(0, [a_pin("kept")])
-    block = pins._of(0)._block
-    assert len(block) < 400_000
-    assert pins.digest(0, "kept") == a_pin("kept").digest
-    assert len(pins) == 1
-
-
 _ACTIONS = st.lists(
     st.tuples(st.sampled_from(["pin", "forget"]), st.integers(0, 30), st.integers(0, 3), st.integers(0, 60)),
     max_size=120,
