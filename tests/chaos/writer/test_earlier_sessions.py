@@ -119,7 +119,7 @@ def test_R6_a_conflict_whose_answer_was_lost_while_a_person_put_the_row_right_la
     case.simulator.fault(when=RECORDING, times=1, do=[put_right, {"kind": "cut", "moment": "applied"}])
     case.land(conflict)
     assert case.result(conflict).status is ResultStatus.COMPLETED
-    assert [step.outcome for step in case.result(conflict).steps][0] is StepOutcome.ALREADY_THERE
+    assert case.result(conflict).steps[0].outcome is StepOutcome.ALREADY_THERE
     assert (case.row["medx_lastsessionid"], case.row["medx_attemptcount"]) == (conflict.session_id, 2)
     assert len(case.simulator.rows("phonecalls")) == 2
 
