@@ -11,9 +11,9 @@ from typing import NoReturn
 
 import structlog
 
-from planner.errors import EX_CONFIG, EX_USAGE
 from planner.settings import describe, read_settings
 from runtime.environment import Misconfigured
+from runtime.exit_codes import Exit
 from runtime.logs import configure_logs, form_named
 
 _EXAMPLES = """
@@ -38,8 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "check":
             return _refuse(error.problems, as_json=options.json)
         for problem in error.problems:
-            structlog.get_logger("planner").error("planner.misconfigured", problem=problem, exit_code=EX_CONFIG)
-        return EX_CONFIG
+            structlog.get_logger("planner").error(
+                "planner.misconfigured", problem=problem, exit_code=Exit.MISCONFIGURED.value
+            )
+        return Exit.MISCONFIGURED
     from planner import command as running  # Faust and the redactor take a second to import; --help does not need them
 
     configure_logs(service="planner", level=settings.log_level, form=settings.log_format)
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
+        self.exit(Exit.USAGE, f"{self.prog}: {message}\n")
 
 
 def _refuse(problems: Sequence[str], *, as_json: bool) -> int:
@@ -59,7 +61,7 @@ def _refuse(problems: Sequence[str], *, as_json: bool) -> int:
         print(json.dumps({"ok": False, "problems": list(problems)}, indent=2))  # noqa: T201  a command's output
     else:
         print("the planner does not start:", *problems, sep="\n  ", file=sys.stderr)  # noqa: T201
-    return EX_CONFIG
+    return Exit.MISCONFIGURED
 
 
 def _parser() -> argparse.ArgumentParser:

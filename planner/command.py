@@ -19,26 +19,26 @@ from typing import Any
 import faust
 import structlog
 
-from planner.errors import EX_CONFIG, EX_SOFTWARE
 from planner.settings import PlannerSettings
 from planner.stream.libraries import untested
-from planner.wiring import STARTUP_ERRORS, Parts, Prepared, build, own_version, prepare
+from planner.wiring import STARTUP_ERRORS, Overrides, Prepared, build, prepare
 from runtime.environment import Misconfigured
+from runtime.exit_codes import Exit
 from runtime.tracing import TracingNotInstalled, configure_tracing
+from runtime.version import VERSION
 
-EX_UNAVAILABLE = 69
 SECONDS_BETWEEN_LINES = 10.0
 
 log: Any = structlog.get_logger("planner")
 
 
-def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008  frozen
+def run(settings: PlannerSettings, parts: Overrides = Overrides()) -> int:  # noqa: B008  frozen
     """Until SIGTERM. The exit code."""
     try:
-        tracing = configure_tracing(service="planner", version=own_version())
+        tracing = configure_tracing(service="planner", version=VERSION)
     except TracingNotInstalled as error:
         log.error("planner.misconfigured", problem=str(error))  # noqa: TRY400
-        return EX_CONFIG
+        return Exit.MISCONFIGURED
     prepared = _prepared(settings)
     if isinstance(prepared, int):
         return prepared
@@ -55,8 +55,8 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
     log.info("endpoint.listening", port=planner.endpoint.port)
     log.info(
         "planner.starting",
-        version=own_version(),
-        mapping=prepared.crm.fingerprint,
+        version=VERSION,
+        mapping=prepared.mapping.fingerprint,
         partitions=prepared.partitions,
         group=settings.group_id,
     )
@@ -71,7 +71,7 @@ def run(settings: PlannerSettings, parts: Parts = Parts()) -> int:  # noqa: B008
     planner.positions.stop.set()
     planner.publisher.close()
     planner.endpoint.stop()
-    log.info("planner.stopped", exit_code=code)
+    log.info("planner.stopped", exit_code=int(code))
     return code
 
 
@@ -108,7 +108,7 @@ def _until_stopped(worker: faust.Worker) -> int:
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
-        return 0 if ended.code in (0, None) else EX_SOFTWARE
+        return 0 if ended.code in (0, None) else Exit.SOFTWARE
 
 
 def check(settings: PlannerSettings, *, as_json: bool) -> int:
@@ -116,13 +116,13 @@ def check(settings: PlannerSettings, *, as_json: bool) -> int:
     try:
         prepared = prepare(settings)
     except Misconfigured as error:
-        return _say(list(error.problems), EX_CONFIG, as_json=as_json)
+        return _say(list(error.problems), Exit.MISCONFIGURED, as_json=as_json)
     except STARTUP_ERRORS as error:
-        return _say([str(error)], EX_UNAVAILABLE, as_json=as_json)
+        return _say([str(error)], Exit.UNAVAILABLE, as_json=as_json)
     facts: dict[str, Any] = {
         "partitions": prepared.partitions,
-        "mapping": prepared.crm.fingerprint,
-        "version": own_version(),
+        "mapping": prepared.mapping.fingerprint,
+        "version": VERSION,
     }
     if problems := untested():
         facts["untested"] = problems
@@ -139,11 +139,11 @@ def _prepared(settings: PlannerSettings) -> Prepared | int:
 def _refused(error: Exception) -> int:
     """Says why there is no planner. The exit code."""
     if not isinstance(error, Misconfigured):
-        log.error("planner.unavailable", problem=str(error), exit_code=EX_UNAVAILABLE)
-        return EX_UNAVAILABLE
+        log.error("planner.unavailable", problem=str(error), exit_code=Exit.UNAVAILABLE.value)
+        return Exit.UNAVAILABLE
     for problem in error.problems:
-        log.error("planner.misconfigured", problem=problem, exit_code=EX_CONFIG)
-    return EX_CONFIG
+        log.error("planner.misconfigured", problem=problem, exit_code=Exit.MISCONFIGURED.value)
+    return Exit.MISCONFIGURED
 
 
 def _say(problems: list[str], code: int, *, as_json: bool, **facts: Any) -> int:

@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-EX_USAGE = 64
-"""Exit code when the command line is not understood."""
-
-EX_CONFIG = 78
-"""Exit code when a person has to change settings, mapping, topics or rights before a start can succeed."""
-
-EX_SOFTWARE = 70
-"""Exit code of the hard exit: nothing is committed, everything of the batch is delivered again after a restart."""
-
 
 class Stuck(Exception):
     """The process makes no progress and has to be replaced by a new one."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from planner.core.dispositions import TaskKind
-from planner.core.resolution import Crm, Lookup, PhoneCallColumns, QueueItemColumns, TaskColumns, TextColumn
+from planner.core.resolution import Lookup, PhoneCallColumns, QueueItemColumns, ResolvedMapping, TaskColumns, TextColumn
 from schemas.records import OwnerKind, QueueStatus
 
 FieldType = Literal["string", "integer", "boolean", "optionset", "lookup", "datetime"]
@@ -176,7 +176,7 @@ _OWNER_SETS: Final[Mapping[OwnerKind, str]] = {OwnerKind.USER: "systemusers", Ow
 _OWNER_KINDS: Final[Mapping[str, OwnerKind]] = {"systemuser": OwnerKind.USER, "team": OwnerKind.TEAM}
 
 
-def load(path: Path, *, next_attempt: bool = False) -> Crm:
+def load(path: Path, *, next_attempt: bool = False) -> ResolvedMapping:
     """The mapping, resolved. `next_attempt`: a retry policy is configured. Raises MappingUnfit."""
     return resolve(read(path, next_attempt=next_attempt), next_attempt=next_attempt)
 
@@ -234,7 +234,7 @@ def _problem(place: Place, message: str) -> str:
     return f"{'.'.join(map(str, place)) or 'the mapping file'}: {message}"
 
 
-def resolve(mapping: MappingFile, *, next_attempt: bool = False) -> Crm:
+def resolve(mapping: MappingFile, *, next_attempt: bool = False) -> ResolvedMapping:
     """Raises MappingUnfit with every gap at once."""
     if problems := gaps(mapping, next_attempt=next_attempt):
         raise MappingUnfit(problems)
@@ -347,9 +347,9 @@ class _Resolver:
 
     mapping: MappingFile
 
-    def crm(self) -> Crm:
+    def crm(self) -> ResolvedMapping:
         owners = self.mapping.owners
-        return Crm(
+        return ResolvedMapping(
             fingerprint=self.mapping.fingerprint(),
             phone_call=self._phone_call(),
             queue_item=self._queue_item(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,18 +13,20 @@ import structlog
 from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
-from planner.batch import Desk, Placement
-from planner.core.resolution import Crm
+from planner.batch import BatchDecider
+from planner.core.deciding import Decider, Placement
+from planner.core.fence import Fence
+from planner.core.resolution import ResolvedMapping
 from planner.errors import Stuck
-from planner.kafka.fence import Fence
 from planner.kafka.positions import Positions
-from planner.kafka.publisher import Publisher
+from planner.kafka.publisher import PlanPublisher
 from planner.kafka.traces import Traces
 from planner.mapping import MappingUnfit, load
 from planner.metrics import Metrics
-from planner.pins.memory import MemoryPins, Pins
+from planner.pins.index import PinIndex
+from planner.pins.memory import MemoryPins
 from planner.pins.recovery import PinStore
-from planner.service import Service, hard_exit
+from planner.service import PlannerService, hard_exit
 from planner.settings import PlannerSettings
 from planner.stream.app import Handle, make_app
 from planner.stream.bulk_recovery import BulkReader
@@ -39,6 +40,7 @@ from runtime.placement_check import check_placement
 from runtime.registry import RegistryUnavailable, SchemaRefused, codec
 from runtime.rights import planner_rights
 from runtime.topic_watch import TopicWatch
+from runtime.version import VERSION
 from schemas.codec import Codec
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.topics import TopicFacts
@@ -53,19 +55,12 @@ LONGEST_STANDSTILL_S = 120.0
 """So long a planner may be without partitions, or recover nothing, before it starts again from nothing."""
 
 
-def own_version() -> str:
-    try:
-        return version("dataverse-writeback")
-    except PackageNotFoundError:
-        return "0+unknown"
-
-
 @dataclass(frozen=True)
 class Prepared:
     """Everything that had to be right before a start."""
 
     settings: PlannerSettings
-    crm: Crm
+    mapping: ResolvedMapping
     broker: BrokerView
     topics: TopicFacts
     outcomes: Codec[CallOutcome]
@@ -82,10 +77,10 @@ def prepare(settings: PlannerSettings) -> Prepared:
     unreadable = environment.unreadable_files(settings)
     problems = list(unreadable)
     unanswered: list[BrokerUnavailable | RegistryUnavailable] = []
-    crm = broker = found = codecs = None
+    mapping = broker = found = codecs = None
     topics = settings.broker.topics
     try:
-        crm = load(settings.mapping_file, next_attempt=bool(settings.next_attempt_after_s))
+        mapping = load(settings.mapping_file, next_attempt=bool(settings.next_attempt_after_s))
     except MappingUnfit as error:
         problems += [f"{settings.mapping_file.name}: {problem}" for problem in error.problems]
     if unreadable:  # neither broker nor registry can be asked
@@ -110,47 +105,47 @@ def prepare(settings: PlannerSettings) -> Prepared:
     if unanswered and not problems:
         raise unanswered[0]
     problems += [f"not checked: {error}" for error in unanswered]
-    if problems or crm is None or broker is None or found is None or codecs is None:
+    if problems or mapping is None or broker is None or found is None or codecs is None:
         raise Misconfigured(problems)
     check_placement(settings.broker, found.partitions, codecs[1], group=settings.group_id, log=client_log("planner"))
-    return Prepared(settings, crm, broker, found, *codecs)
+    return Prepared(settings, mapping, broker, found, *codecs)
 
 
 @dataclass(frozen=True)
 class Planner:
     app: faust.App
     endpoint: Endpoint
-    publisher: Publisher
+    publisher: PlanPublisher
     positions: Positions
 
 
 @dataclass(frozen=True)
-class Parts:
+class Overrides:
     """What a test replaces to see the planner fail."""
 
-    pins: Callable[[Pins], Pins] = lambda pins: pins
-    desk: Callable[[Desk], Desk] = lambda desk: desk
-    publisher: Callable[[Publisher], Publisher] = lambda publisher: publisher
+    pins: Callable[[PinIndex], PinIndex] = lambda pins: pins
+    decider: Callable[[BatchDecider], BatchDecider] = lambda decider: decider
+    publisher: Callable[[PlanPublisher], PlanPublisher] = lambda publisher: publisher
     handle: Callable[[Handle], Handle] = lambda handle: handle
 
 
-def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) -> Planner:
+def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool = False) -> Planner:
     """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, begin to publish."""
     settings = prepared.settings
-    planned_by = own_version()
+    planned_by = VERSION
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     waits, fence = Waits(metrics), Fence()
     metrics.build.info(
         {
             "version": planned_by,
-            "mapping": prepared.crm.fingerprint,
+            "mapping": prepared.mapping.fingerprint,
             "mode": f"redaction {settings.redaction}, transcript {settings.transcript}",
         }
     )
     pins = parts.pins(_pins(settings))
     metrics.pins.set_function(lambda: len(pins))
-    opened = Publisher(
+    opened = PlanPublisher(
         settings.broker,
         transactional_id=f"{settings.group_id}-{settings.instance_id}",
         rights=planner_rights(settings.broker.topics, settings.group_id),
@@ -159,18 +154,20 @@ def build(prepared: Prepared, parts: Parts = Parts(), *, tracing: bool = False) 
     )
     opened.open()
     publisher = parts.publisher(opened)
-    desk = parts.desk(
-        Desk(
-            outcomes=prepared.outcomes,
-            plans=prepared.plans,
-            crm=prepared.crm,
-            policy=settings.policy(version=planned_by),
-            pins=pins,
-            placement=Placement(prepared.partitions, strict=settings.misplaced == "reject"),
+    decider = parts.decider(
+        BatchDecider(
+            prepared.outcomes,
+            Decider(
+                mapping=prepared.mapping,
+                policy=settings.policy(version=planned_by),
+                pins=pins,
+                placement=Placement(prepared.partitions, strict=settings.misplaced == "reject"),
+                encode=prepared.plans.encode,
+            ),
         )
     )
-    service = Service(
-        desk=desk,
+    service = PlannerService(
+        decider=decider,
         pins=pins,
         publisher=publisher,
         topics=settings.broker.topics,
@@ -238,7 +235,7 @@ def ended_by(duty: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None
     return run
 
 
-def _pins(settings: PlannerSettings) -> Pins:
+def _pins(settings: PlannerSettings) -> PinIndex:
     if settings.pin_store == "memory://":
         return MemoryPins()
     from planner.pins.disk import DiskPins  # RocksDB's library takes 10 MB, and most do without

@@ -1,7 +1,7 @@
-"""The edge that reads partitions of a topic from their start to their present end, without joining a group.
+"""The edge that reads partitions of a topic, from the start or an offset to the present end, without joining a group.
 
-It reads committed records only, up to the end that the log has at the start of the reading, transactions that are still
-open included: it waits until the broker has decided them.
+It reads committed records only, up to the end that the log had when the reading began. If a transaction is still open
+there, it waits until the broker has committed or aborted it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _GOES_ON = {
     KafkaError._TRANSPORT,  # noqa: SLF001  its public name
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
 }
-"""librdkafka connects again by itself."""
+"""Errors after which librdkafka reconnects by itself."""
 
 _BUFFERS: ClientConfig = {
     # Small on purpose: records are compressed ten to one, and these count compressed bytes.
@@ -38,28 +38,32 @@ def read_to_end(
     partitions: Collection[int],
     *,
     log: Logger,
-    heard: Callable[[Sequence[Message]], None],
+    on_records: Callable[[Sequence[Message]], None],
     at_end: Callable[[int], None],
     wanted: Callable[[int], bool],
+    starts: Mapping[int, int] | None = None,
+    ends: Mapping[int, int] | None = None,
 ) -> None:
     """Blocks until every partition was read to its end, or is not wanted any more.
 
-    `config` names a group, which needs the right to read and is never joined. `heard` gets the records, in order within
-    a partition; `at_end` each partition that is read. Raises KafkaException if the broker refuses, or does not say
-    where the logs end.
+    `starts`: where to begin in partitions that are not read from the start. `ends`: of all partitions, if the caller
+    knows them. `config` names a group that may read the topic; it is never joined. `on_records` gets the records, in
+    order within a partition. `at_end` gets each partition that was read. Raises KafkaException if the broker refuses,
+    or does not report the ends of the logs.
     """
-    ends = _ends(config, topic, partitions, log)
-    left = {partition for partition, end in ends.items() if end > 0}
+    starts = starts or {}
+    ends = _ends(config, topic, partitions, log) if ends is None else ends
+    left = {partition for partition, end in ends.items() if end > starts.get(partition, 0)}
     for partition in ends.keys() - left:
         at_end(partition)
     if not left:
         return
     consumer = Consumer(_config(config, "read_committed"), logger=log)
     try:
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
+        consumer.assign([TopicPartition(topic, each, starts.get(each, OFFSET_BEGINNING)) for each in left])
         while left := {partition for partition in left if wanted(partition)}:
             records, finished = _split(consumer.consume(_AT_ONCE, _POLL_S), ends)
-            heard(records)
+            on_records(records)
             for partition in finished & left:
                 at_end(partition)
             left -= finished
@@ -68,7 +72,7 @@ def read_to_end(
 
 
 def _ends(config: ClientConfig, topic: str, partitions: Collection[int], log: Logger) -> dict[int, int]:
-    """Of the logs, not of what is committed: somebody's transaction may end in a moment."""
+    """The ends of the logs, open transactions included: one may be committed in a moment."""
     consumer = Consumer(_config(config, "read_uncommitted"), logger=log)
     try:
         return {each: _end(consumer, TopicPartition(topic, each)) for each in partitions}
@@ -82,7 +86,7 @@ def _end(consumer: Consumer, of: TopicPartition) -> int:
 
 
 def _split(messages: Sequence[Message], ends: Mapping[int, int]) -> tuple[list[Message], set[int]]:
-    """The records, and the partitions that have been read: what is at their end may hold no record any more."""
+    """The records, and the partitions that were read to the end. The last offsets of a log may hold no record."""
     records, finished = [], set()
     for message in messages:
         partition, offset = message.partition(), message.offset()

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from planner.core.fence import Membership
 from planner.errors import Abandoned, NotPublished
-from planner.kafka.fence import Membership
+from planner.kafka.fence import packed
 from runtime.broker import BrokerUnavailable
 from runtime.broker_errors import Kind, kind_of, missing_right
 from runtime.connection import BrokerSettings
@@ -37,7 +38,7 @@ _NOT_A_MEMBER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class OutgoingRecord:
     """A record to publish. What `smaller` gives is published in its place if the broker finds it too large; it is made
     only then, since that takes as long as the plan itself."""
 
@@ -46,7 +47,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
-    smaller: Callable[[], Record] | None = None
+    smaller: Callable[[], OutgoingRecord] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Progress:
     membership: Membership
 
 
-class Publisher:
+class PlanPublisher:
     """Not to be shared by two batches at a time."""
 
     def __init__(
@@ -107,7 +108,9 @@ class Publisher:
                 raise Misconfigured([self._lacks(code)]) from None
             raise BrokerUnavailable(f"the broker does not let the planner begin to publish: {code.name()}") from None
 
-    async def publish(self, records: Sequence[Record], progress: Progress | None = None) -> list[Record]:
+    async def publish(
+        self, records: Sequence[OutgoingRecord], progress: Progress | None = None
+    ) -> list[OutgoingRecord]:
         """Those that were too large, in whose place the smaller ones stand. Records and progress stand together or not
         at all; without records the progress is not committed.
 
@@ -125,7 +128,7 @@ class Publisher:
     def close(self) -> None:
         self._thread.shutdown()
 
-    def _publish(self, records: Sequence[Record], progress: Progress | None) -> list[Record]:
+    def _publish(self, records: Sequence[OutgoingRecord], progress: Progress | None) -> list[OutgoingRecord]:
         """A transaction that met a record which is too large is rolled back and tried again: with that record alone,
         since it may have been too large only together with others, and then with a smaller one in its place."""
         attempts, aftermath = [_Attempt(record) for record in records], 0
@@ -158,7 +161,7 @@ class Publisher:
                 return {id(record) for record in too_large}
         return set()
 
-    def _deliver(self, records: Sequence[Record]) -> list[Record]:
+    def _deliver(self, records: Sequence[OutgoingRecord]) -> list[OutgoingRecord]:
         """The records that were too large; all others are acknowledged."""
         delivery = _Delivery(self._lacks)
         for record in records:
@@ -175,7 +178,7 @@ class Publisher:
             raise NotPublished(", ".join(sorted(delivery.errors)) or "no answer from the broker")
         return []
 
-    def _tell_if_forbidden(self, records: Sequence[Record]) -> None:
+    def _tell_if_forbidden(self, records: Sequence[OutgoingRecord]) -> None:
         """Why a transaction has failed is told by an attempt to commit it; its records say that they were given up.
         Raises Misconfigured."""
         try:
@@ -197,7 +200,7 @@ class Publisher:
     def _send(self, progress: Progress) -> None:
         places = [TopicPartition(progress.topic, *each) for each in progress.offsets.items()]
         try:
-            self._producer.send_offsets_to_transaction(places, progress.membership.packed(), self._delivery_timeout_s)
+            self._producer.send_offsets_to_transaction(places, packed(progress.membership), self._delivery_timeout_s)
         except KafkaException as error:
             if error.args[0].code() not in _NOT_A_MEMBER:
                 raise NotPublished(_told("tell its progress", error)) from None
@@ -208,7 +211,7 @@ class Publisher:
         with _translated("roll a transaction back"):
             self._producer.abort_transaction(self._delivery_timeout_s)
 
-    def _produce(self, record: Record, delivery: _Delivery) -> None:
+    def _produce(self, record: OutgoingRecord, delivery: _Delivery) -> None:
         def delivered(error: KafkaError | None, _message: Message) -> None:
             delivery.note(record, error)
 
@@ -240,13 +243,13 @@ class _Aftermath(Exception):
 class _Attempt:
     """A record as it is tried now."""
 
-    original: Record
+    original: OutgoingRecord
     alone: bool = False
     replaced: bool = False
-    smaller: Record | None = None
+    smaller: OutgoingRecord | None = None
 
     @property
-    def record(self) -> Record:
+    def record(self) -> OutgoingRecord:
         return self.smaller or self.original
 
     def shrink(self) -> None:
@@ -279,11 +282,11 @@ class _Delivery:
     def __init__(self, lacks: Callable[[KafkaError, str], str]) -> None:
         self._lacks = lacks
         self.acknowledged = 0
-        self.too_large: list[Record] = []
+        self.too_large: list[OutgoingRecord] = []
         self.errors: set[str] = set()
         self.forbidden: set[str] = set()
 
-    def note(self, record: Record, error: KafkaError | None) -> None:
+    def note(self, record: OutgoingRecord, error: KafkaError | None) -> None:
         if error is None:
             self.acknowledged += 1
         elif (kind := kind_of(error)) is Kind.TOO_LARGE:

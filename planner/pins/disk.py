@@ -13,16 +13,16 @@ from typing import Any
 
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
+from planner.core.pin import Pin, Read, T
 from planner.core.preceding import EarlierPlan, Order
-from planner.pins.memory import Pin, Read, T, item_mark
-from planner.pins.tenure import Tenure
+from planner.pins.index import PinIndex, item_mark
 
 _READ_UP_TO = b"read-up-to"
 _COUNT = b"count"
 _MEBIBYTE = 1024 * 1024
 
 
-class DiskPins(Tenure):
+class DiskPins(PinIndex):
     """Keys: `s` + session id; `q` + queue item + order + session id, so that a queue item's plans stand side by side in
     their order. A batch is written whole or not at all.
 

@@ -28,13 +28,13 @@ import faust
 import structlog
 from faust.types import TP
 
-from planner.batch import Incoming
+from planner.core.deciding import Incoming
+from planner.core.fence import Fence, Membership
 from planner.errors import Abandoned
-from planner.kafka.fence import Fence, Membership
 from planner.pins.recovery import PinStore
 from planner.settings import PlannerSettings
 from planner.stream.bulk_recovery import BulkReader, BulkRecovery
-from planner.stream.reading import Jumped, read_carefully
+from planner.stream.reading import Jumped, install
 from runtime import clients
 
 Handle = Callable[[Sequence[Incoming], Membership], Awaitable[None]]
@@ -72,7 +72,7 @@ class PinTable(faust.Table[bytes, bytes]):
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
         topic = self.changelog_topic.get_topic_name()
-        self.store_of_pins.keep_only({tp.partition for tp in assigned if tp.topic == topic})
+        self.store_of_pins.assigned({tp.partition for tp in assigned if tp.topic == topic})
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
 
@@ -118,7 +118,7 @@ def make_app(
         producer_acks=-1,
         loghandlers=[],
     )
-    read_carefully(app, fence, jumped)
+    install(app, fence, jumped)
     outcomes = app.topic(topics.call_outcomes.name, **_RAW)
     planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **_RAW)
     table = cast(
@@ -134,7 +134,7 @@ def make_app(
                 if await finish(_planned(ours, membership, handle), hard_exit):
                     acknowledge(ours)
                 else:
-                    fence.give_up(membership.generation)
+                    fence.abandon(membership.generation)
 
     app.agent(outcomes, name="planner", concurrency=1)(plan)
     recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon)

@@ -4,8 +4,8 @@ P5 An outcome is committed past only after it was planned or rejected.
 
 When partitions come and go while there is a backlog, Faust by itself loses outcomes, in four ways:
 
-1. After a recovery it lets records flow, and that clears the agent's queue with what came in meanwhile (`KeepingFlow`:
-   the queue is cleared when partitions go, and only then).
+1. After a recovery it lets records flow, and that clears the agent's queue with what came in meanwhile
+   (`NonDroppingFlow`: the queue is cleared when partitions go, and only then).
 2. It drops records that it has fetched: of a batch that it was about to hand over, and by a reading position that is
    left over from before, or that a seek has changed under it.
 3. It acknowledges what it skips, and at a stop the batch that the agent has in hand, before that is planned.
@@ -29,7 +29,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, C
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
-from planner.kafka.fence import Fence, Membership
+from planner.core.fence import Fence, Membership
 from runtime import clients
 
 Jumped = Callable[[int, int, int], None]
@@ -38,7 +38,7 @@ Jumped = Callable[[int, int, int], None]
 _STOPS_WITHIN_S = 5.0
 
 
-class KeepingFlow(FlowControlEvent):
+class NonDroppingFlow(FlowControlEvent):
     """Lets records flow again without throwing away those that are waiting."""
 
     def resume(self) -> None:
@@ -105,12 +105,12 @@ class Reading:
 
 class _Joining(ConsumerRebalanceListener):
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        thread = cast("_CarefulThread", self._thread)
-        cast("CarefulConsumer", thread.consumer).fence.joined(thread.present_membership())
+        thread = cast("_LosslessThread", self._thread)
+        cast("LosslessConsumer", thread.consumer).fence.joined(thread.present_membership())
         await super().on_partitions_assigned(assigned)
 
 
-class CarefulConsumer(Consumer):
+class LosslessConsumer(Consumer):
     """Faust's consumer, except for records of the topic that is acknowledged: those go by `Reading`."""
 
     logger = logging.getLogger("faust.transport")
@@ -121,16 +121,16 @@ class CarefulConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.reading = Reading()
-        self._read_offset = _Unless(self._is_changelog_tp)
+        self._read_offset = _GuardedOffsets(self._is_changelog_tp)
         self._hand_over: Any = self.callback
         self.callback = self._hand_over_in_order
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
-        return _CarefulThread(self, loop=self.loop, beacon=self.beacon)
+        return _LosslessThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109  the base class's
         if left_out := self.reading.left_out():
-            thread = cast("_CarefulThread", self._thread)
+            thread = cast("_LosslessThread", self._thread)
             await thread.call_thread(thread.read_again, self.reading.assignment, left_out)
         records = await super()._getmany(active_partitions, timeout)
         if isinstance(records, _Fetched):
@@ -150,7 +150,7 @@ class CarefulConsumer(Consumer):
         if self._is_changelog_tp(message.tp):
             await self._hand_over(message)
             return
-        thread = cast("_CarefulThread", self._thread)
+        thread = cast("_LosslessThread", self._thread)
         same = thread.present_assignment() is self.reading.assignment
         if same and self.reading.is_next(message.tp, message.offset):
             message.acked = True  # or so it seems to Faust, until `app.acknowledge`
@@ -186,7 +186,7 @@ class CarefulConsumer(Consumer):
         """Says nothing either, for the same reason."""
 
 
-class _Unless(dict[TP, int | None]):
+class _GuardedOffsets(dict[TP, int | None]):
     """Reading positions as far as Faust may have them: it drops records by them, and makes up gaps."""
 
     def __init__(self, may_have: Any) -> None:
@@ -201,7 +201,7 @@ class _Fetched(dict[TP, Any]):
     assignment: object
 
 
-class _CarefulThread(AIOKafkaConsumerThread):
+class _LosslessThread(AIOKafkaConsumerThread):
     """Where the client lives. What is asked here cannot be cut in two by a new assignment."""
 
     logger = logging.getLogger("faust.transport")
@@ -246,8 +246,8 @@ class _CarefulThread(AIOKafkaConsumerThread):
                 self._ensure_consumer().seek(tp, offset)
 
 
-def read_carefully(app: Any, fence: Fence, jumped: Jumped) -> None:
+def install(app: Any, fence: Fence, jumped: Jumped) -> None:
     """To be called before anything of the app is used."""
-    app.flow_control = KeepingFlow()
+    app.flow_control = NonDroppingFlow()
     parts = {"fence": fence, "jumped": staticmethod(jumped)}
-    cast("Any", app.transport).Consumer = type("CarefulConsumer", (CarefulConsumer,), parts)
+    cast("Any", app.transport).Consumer = type("LosslessConsumer", (LosslessConsumer,), parts)

@@ -327,7 +327,7 @@ class ConsumerThread:
         if never_joined and error.code() in _NO_SUCH_PROTOCOL:
             raise _TooOld
         match kind_of(error):
-            case Kind.PASSES:
+            case Kind.TRANSIENT:
                 return
             case Kind.FORBIDDEN:
                 raise Misconfigured([missing_right(error, self._options.rights, doing=Operation.READ)])

@@ -194,12 +194,12 @@ def test_what_falls_to_the_size_limit_is_counted_and_compression_stretches_it(br
 
 
 def test_a_library_without_the_functions_is_named_with_the_mend():
-    with pytest.raises(EmbeddedBrokerError, match=r"no function rd_kafka_mock_time_travel\. Mend: install"):
+    with pytest.raises(EmbeddedBrokerError, match=r"no function rd_kafka_mock_time_travel\. Remedy: install"):
         load_library(cimpl.__file__, {"rd_kafka_mock_time_travel": (None, [])})
 
 
 def test_a_library_that_is_not_there_is_named_with_the_mend():
-    with pytest.raises(EmbeddedBrokerError, match=r"through librdkafka-missing\.so.*Mend: install"):
+    with pytest.raises(EmbeddedBrokerError, match=r"through librdkafka-missing\.so.*Remedy: install"):
         load_library("librdkafka-missing.so", {})
 
 

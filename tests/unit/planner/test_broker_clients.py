@@ -46,7 +46,7 @@ def given_to_aiokafka(settings: Any, monkeypatch: pytest.MonkeyPatch) -> dict[st
     async def make() -> None:
         app = make_app(settings, partitions=1, **dict.fromkeys(PARTS))  # type: ignore[arg-type]
         owner = SimpleNamespace(in_transaction=False, app=app, transport=app.transport)
-        thread = app.transport.Consumer._new_consumer_thread.__globals__["_CarefulThread"]
+        thread = app.transport.Consumer._new_consumer_thread.__globals__["_LosslessThread"]
         bare = thread.__new__(thread)
         bare.consumer, bare.app = owner, app
         monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", Recorder)

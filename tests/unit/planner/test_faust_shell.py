@@ -10,13 +10,13 @@ import pytest
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from planner.kafka.fence import Fence
+from planner.core.fence import Fence
 from planner.pins.disk import DiskPins
 from planner.pins.memory import MemoryPins
 from planner.settings import read_settings
 from planner.stream.app import _incoming, acknowledge, make_app
 from planner.stream.bulk_recovery import BulkReader
-from planner.stream.reading import CarefulConsumer, KeepingFlow
+from planner.stream.reading import LosslessConsumer, NonDroppingFlow
 from tests.factories import NOON
 
 OUTCOMES, PLANNED = TP("call-outcomes", 0), TP("planned-writebacks", 0)
@@ -87,8 +87,8 @@ async def hand_over(consumer, *offsets, assignment=ONE, tp=OUTCOMES):
 
 def test_P5_the_app_reads_carefully_and_keeps_what_waits():
     async def scenario():
-        assert isinstance(an_app().flow_control, KeepingFlow)
-        assert isinstance(a_consumer(), CarefulConsumer)
+        assert isinstance(an_app().flow_control, NonDroppingFlow)
+        assert isinstance(a_consumer(), LosslessConsumer)
 
     asyncio.run(scenario())
 
@@ -199,7 +199,7 @@ def test_P5_only_the_assignment_that_left_records_out_reads_them_again(assignmen
 
 def test_P1_a_rebalance_tells_the_pins_which_partitions_stay():
     class Told:
-        def keep_only(self, partitions):
+        def assigned(self, partitions):
             self.kept = partitions
 
     async def scenario():
@@ -306,9 +306,9 @@ def test_P1_recovery_and_agent_take_turns_at_the_pins(store, tmp_path):
     for number, use in enumerate(uses, 1):
         use()
         assert lock.times == number
-    pins.keep_only(set())
-    pins.turned(set())
-    pins.turned(set())
+    pins.assigned(set())
+    pins.batch_done(set())
+    pins.batch_done(set())
     assert (lock.times, len(pins)) == (len(uses) + 1, 0)
 
 

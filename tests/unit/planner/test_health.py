@@ -8,8 +8,8 @@ import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
 from planner import wiring
+from planner.core.fence import Fence, Membership
 from planner.errors import Stuck
-from planner.kafka.fence import Fence, Membership
 from planner.metrics import Metrics
 from planner.waiting import Waits
 from planner.wiring import LONGEST_STANDSTILL_S, Health
@@ -124,7 +124,7 @@ def test_a_planner_that_gave_up_a_batch_and_gets_no_new_membership_starts_again(
     parts.app.tables.actives_ready, parts.app.tables.recovery.in_recovery, parts.reader.remaining = True, False, 0
     parts.fence.joined(Membership("g", 1, "m"))
     turn(parts)
-    parts.fence.give_up(1)
+    parts.fence.abandon(1)
     parts.clock.now += LONGEST_STANDSTILL_S - 1
     turn(parts)
     assert parts.ended == []

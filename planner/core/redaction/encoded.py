@@ -20,7 +20,7 @@ _FEWEST_OCTETS = 6
 _FEW_SCRIPTS = 4
 
 
-def opaque(view: View, holds: Callable[[str], bool]) -> Iterator[Span]:
+def encoded(view: View, holds: Callable[[str], bool]) -> Iterator[Span]:
     """Find tokens that decode to a text of which `holds` says that it has personal data in it.
 
     The span is the whole token: half of one would still decode.

@@ -1,4 +1,4 @@
-"""The rooms keep their walls: vendor words stay where they belong, locks name no registry, the promises have tests."""
+"""The boundaries between packages hold: vendor words stay in place, locks name no registry, the promises have tests."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ VENDOR_WORDS = re.compile(
     r"|medx_\w+|EntityDefinitions|WhoAmI|LogicalName|odata\.\w+)\b"
 )
 MAY_NAME_THEM = ("planner/mapping", "writer/dataverse", "simulator/")
-ROOMS = ("schemas", "runtime", "planner", "writer", "ops")
-MODULES = sorted(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))
+PACKAGES = ("schemas", "runtime", "planner", "writer", "ops")
+MODULES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 
 def words_of(module: Path) -> str:
