@@ -205,6 +205,7 @@ def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool =
     watch = TopicWatch(
         prepared.broker, prepared.topics, service="planner", every_s=settings.broker.check_topics_every_s
     )
+    metrics.topic_misfits.set_function(lambda: len(watch.problems))
     health = Health(app, metrics, store, reader, waits, fence, watch)
     app.task(health.watch)
     app.task(ended_by(watch.run))
