@@ -1,4 +1,4 @@
-"""The edge that reads partitions of a topic from the start to the present end, without joining a group.
+"""The edge that reads partitions of a topic, from the start or an offset to the present end, without joining a group.
 
 It reads committed records only, up to the end that the log had when the reading began. If a transaction is still open
 there, it waits until the broker has committed or aborted it.
@@ -41,22 +41,26 @@ def read_to_end(
     on_records: Callable[[Sequence[Message]], None],
     at_end: Callable[[int], None],
     wanted: Callable[[int], bool],
+    starts: Mapping[int, int] | None = None,
+    ends: Mapping[int, int] | None = None,
 ) -> None:
     """Blocks until every partition was read to its end, or is not wanted any more.
 
-    `config` names a group that may read the topic; it is never joined. `on_records` gets the records, in order within a
-    partition. `at_end` gets each partition that was read. Raises KafkaException if the broker refuses, or does not
-    report the ends of the logs.
+    `starts`: where to begin in partitions that are not read from the start. `ends`: of all partitions, if the caller
+    knows them. `config` names a group that may read the topic; it is never joined. `on_records` gets the records, in
+    order within a partition. `at_end` gets each partition that was read. Raises KafkaException if the broker refuses,
+    or does not report the ends of the logs.
     """
-    ends = _ends(config, topic, partitions, log)
-    left = {partition for partition, end in ends.items() if end > 0}
+    starts = starts or {}
+    ends = _ends(config, topic, partitions, log) if ends is None else ends
+    left = {partition for partition, end in ends.items() if end > starts.get(partition, 0)}
     for partition in ends.keys() - left:
         at_end(partition)
     if not left:
         return
     consumer = Consumer(_config(config, "read_committed"), logger=log)
     try:
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
+        consumer.assign([TopicPartition(topic, each, starts.get(each, OFFSET_BEGINNING)) for each in left])
         while left := {partition for partition in left if wanted(partition)}:
             records, finished = _split(consumer.consume(_AT_ONCE, _POLL_S), ends)
             on_records(records)
