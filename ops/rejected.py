@@ -207,6 +207,4 @@ def _said(view: View, cls: Any, value: bytes | None) -> dict[str, Any]:
         return {"value": f"cannot be read: {error}"}
     times = {name: at for name in ("started_at", "ended_at", "outcome_at") if (at := getattr(record, name, None))}
     said = {"session_id": shown_session(record.session_id) or "(not shown)", "disposition": record.disposition.value}
-    return said | {
-        name: f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" for name, at in times.items() if isinstance(at, datetime)
-    }
+    return said | {name: iso(milliseconds(at)) for name, at in times.items()}
