@@ -95,6 +95,12 @@ class Metrics:
             ["cause"],
             registry=registry,
         )
+        self.topic_misfits = Gauge(
+            "planner_topic_misfits",
+            "Settings, partition counts and rights of topics that do not fit, at the last look; /ready and the log "
+            "line topics.unfit name each.",
+            registry=registry,
+        )
         self.build = Info("planner_build", "Version and mapping of this process.", registry=registry)
         ProcessCollector(registry=registry)
         for outcome in ("planned", "duplicate", "rejected"):

@@ -198,6 +198,7 @@ def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool =
     watch = TopicWatch(
         prepared.broker, prepared.topics, service="planner", every_s=settings.broker.check_topics_every_s
     )
+    metrics.topic_misfits.set_function(lambda: len(watch.problems))
     health = Health(stream, metrics, recovery, reader, waits, fence, watch)
     stream.task(health.watch)
     stream.task(ended_by(watch.run))
