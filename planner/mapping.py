@@ -202,9 +202,9 @@ def _other_gaps(text: str, broken: Collection[Place], *, next_attempt: bool) -> 
     for place in broken:
         _take_out(content, place[:2])
     whole = {"_meta": {"approved": True}, "entities": {}, "fields": {}, "option_sets": {}, "owners": {}} | content
-    said = tuple(".".join(map(str, place[:2])) for place in broken)
+    named = tuple(".".join(map(str, place[:2])) for place in broken)
     rest = gaps(MappingFile.model_validate(whole), next_attempt=next_attempt)
-    return [gap for gap in rest if not any(_is_about(gap, each) for each in said)]
+    return [gap for gap in rest if not any(_is_about(gap, each) for each in named)]
 
 
 def _take_out(content: dict[str, Any], place: Place) -> None:

@@ -60,7 +60,7 @@ class Metrics:
             "Offsets between what is planned and the end of the topic, as the broker last said.",
             registry=registry,
         )
-        self.heard = Gauge(
+        self.broker_heard = Gauge(
             "planner_broker_heard_timestamp_seconds",
             "Unix time at which the broker last answered where the outcomes topic ends.",
             registry=registry,

@@ -196,16 +196,16 @@ def earlier_plan(planned: PlannedWriteback) -> EarlierPlan:
 
 def _case(outcome: CallOutcome, crm: ResolvedMapping, policy: Policy, history: History, *, skew: bool) -> _Case:
     disposition, wanted = decide(outcome)
-    stands = standing(outcome.baseline, history, crm.queue_item.status, crm.queue_item.statuses)
-    kept = stands.keeps(outcome, wanted)
+    expected = standing(outcome.baseline, history, crm.queue_item.status, crm.queue_item.statuses)
+    kept = expected.keeps(outcome, wanted)
     effect = restrained(wanted, kept)
-    said = notices(outcome, effect, policy.redacted, overrides_mapped=crm.owner_overrides)
+    noticed = notices(outcome, effect, policy.redacted, overrides_mapped=crm.owner_overrides)
     own = [*([CLOCK_SKEW] if skew else ()), *([status_kept(kept)] if kept else ())]
     return _Case(
         outcome=outcome,
         disposition=disposition,
         effect=effect,
-        warnings=(*said, *own),
+        warnings=(*noticed, *own),
         crm=crm,
         policy=policy,
     )
