@@ -231,7 +231,7 @@ def resolve(mapping: MappingFile, *, next_attempt: bool = False) -> ResolvedMapp
     """Raises MappingUnfit with every gap at once."""
     if problems := gaps(mapping, next_attempt=next_attempt):
         raise MappingUnfit(problems)
-    return _Resolver(mapping).crm()
+    return _Resolver(mapping).resolved()
 
 
 def gaps(mapping: MappingFile, *, next_attempt: bool = False) -> list[str]:
@@ -340,7 +340,7 @@ class _Resolver:
 
     mapping: MappingFile
 
-    def crm(self) -> ResolvedMapping:
+    def resolved(self) -> ResolvedMapping:
         owners = self.mapping.owners
         return ResolvedMapping(
             fingerprint=self.mapping.fingerprint(),

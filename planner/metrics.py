@@ -13,6 +13,8 @@ Cause = Literal["registry", "schema", "broker"]
 
 
 class Metrics:
+    """All metrics of the process, registered once. Others set and count; nothing here reads."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         self.outcomes = Counter(
             "planner_outcomes", "Outcomes by result: planned, duplicate or rejected.", ["outcome"], registry=registry
