@@ -203,7 +203,7 @@ def _after_a_kill(kafka: RealKafka, folder: Path) -> Figure:
 
 @contextmanager
 def _planner(kafka: RealKafka, prefix: str, output: Path, **settings: str) -> Iterator[Service]:
-    service = Service(module("planner"), env=planner_env(kafka.bootstrap, prefix=prefix, **settings), output=output)
+    service = Service(module("planner"), env=planner_env(kafka.bootstrap, prefix=prefix) | settings, output=output)
     try:
         yield service.start(ready, seconds=600)
     finally:

@@ -51,8 +51,8 @@ def plans(crm: Crm, sessions: int, *, items: int) -> list[PlannedWriteback]:
         )
         known = earlier.setdefault(outcome.queue_item_id, [])
         source = Source(topic="call-outcomes", partition=0, offset=number)
-        before = history(outcome, source, reversed(known), status_column=CRM.queue_item.status)
-        one = plan(outcome, source, CRM, POLICY, before)
+        earlier_plans = history(outcome, source, reversed(known), status_column=CRM.queue_item.status)
+        one = plan(outcome, source, CRM, POLICY, earlier_plans)
         if isinstance(one, Rejected):
             raise TypeError(f"the planner rejects the benchmark's own outcome: {one}")
         known.append(earlier_plan(one))

@@ -365,8 +365,8 @@ class System:
         planned = real.records(self.topics.planned_writebacks.name)
         told = real.records(self.topics.writeback_results.name)
         outcomes = real.records(self.topics.call_outcomes.name)
-        plans = [plan_codec.decode(each.value()) for each in planned]
-        results = [result_codec.decode(each.value()) for each in told]
+        plans = [plan_codec.decode(each.value() or b"") for each in planned]
+        results = [result_codec.decode(each.value() or b"") for each in told]
         first: dict[str, PlannedWriteback] = {}
         for plan in plans:
             first.setdefault(plan.session_id, plan)
