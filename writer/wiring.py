@@ -182,6 +182,8 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
         )
         options = _consumer_options(settings)
         service.consumer = ConsumerThread(options, service, LogEnds(options.config, options.topic))
+        if watch:
+            metrics.topic_misfits.set_function(lambda: len(watch.problems))
         health = Health(service, pool, facts, write=settings.write, topics=watch, mapping=verifying)
         endpoint = Endpoint(
             host=settings.endpoint_host,

@@ -64,9 +64,10 @@ CREATE TRIGGER result_replaced AFTER UPDATE OF result_offset ON sessions
         old.result_status || coalesce(' ' || old.reason, '') || coalesce(': ' || old.message, ''));
 END;
 CREATE TABLE rejected (
-    topic TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, key TEXT, codes TEXT, reasons TEXT, rejected_by TEXT,
-    source TEXT, opt_out INTEGER, size INTEGER, PRIMARY KEY (topic, partition, offset)
+    topic TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, key TEXT, session TEXT, codes TEXT, reasons TEXT,
+    rejected_by TEXT, source TEXT, opt_out INTEGER, size INTEGER, PRIMARY KEY (topic, partition, offset)
 ) WITHOUT ROWID;
+CREATE INDEX rejected_sessions ON rejected (session);
 CREATE TABLE dry_runs (session TEXT PRIMARY KEY, partition INTEGER, offset INTEGER) WITHOUT ROWID;
 """
 _AT_ONCE = 5_000

@@ -23,7 +23,7 @@ from ops.output import Told, progress
 from ops.settings import Settings
 from ops.view.logs import Logs, Marks
 from ops.view.store import Store, Unusable, remove
-from runtime.registry import Registry
+from runtime.registry import Registry, RegistryUnavailable
 from schemas.codec import Codec, Undecodable, single_object
 from schemas.headers import Headers
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
@@ -145,8 +145,11 @@ def _read_all(view: View, facts: _Facts, told: Told) -> None:
         topics.writeback_results.name: _Records(view, results, result_row, store.forget_result),
         topics.writeback_dry_run.name: _DryRuns(view),
         **{
-            topic.name: _Rejected(view, topic.name)
-            for topic in (topics.call_outcomes_rejected, topics.planned_writebacks_rejected)
+            topic.name: _Rejected(view, topic.name, reader_of(kind, settings))
+            for topic, kind in (
+                (topics.call_outcomes_rejected, CallOutcome),
+                (topics.planned_writebacks_rejected, PlannedWriteback),
+            )
         },
     }
     marks = {topic: view.logs.marks(topic, every) for topic in readers}
@@ -233,14 +236,24 @@ class _Records:
 
 
 class _Rejected:
-    def __init__(self, view: View, topic: str) -> None:
+    def __init__(self, view: View, topic: str, records: Codec[Any]) -> None:
         self._view = view
         self._topic = topic
+        self._records = records
 
     def __call__(self, messages: Sequence[Message]) -> None:
-        self._view.store.keep_rejected(
-            [rejected_row(self._topic, _place(each), each.key(), each.value(), headers_of(each)) for each in messages]
-        )
+        self._view.store.keep_rejected([self._row(each) for each in messages])
+
+    def _row(self, message: Message) -> Row:
+        key, value = message.key(), message.value()
+        return rejected_row(self._topic, _place(message), key, value, headers_of(message), self._session(value))
+
+    def _session(self, value: bytes | None) -> str | None:
+        """None if that cannot be read, which may be why it was rejected."""
+        try:
+            return None if value is None else str(self._records.decode(value).session_id)
+        except (Undecodable, RegistryUnavailable):
+            return None
 
 
 class _DryRuns:
