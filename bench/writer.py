@@ -24,7 +24,7 @@ from bench.crm import Crm, simulated
 from bench.figures import Figure, Section
 from bench.writer_load import Queue, plans
 from ops.demo.processes import Service, module
-from tests.brokers import servers, source
+from tests.support.brokers import servers, source
 
 LATENCY_S = 0.05
 NO_LIMITS = {"requests": 1_000_000, "execution": 1_000_000, "window": 300}

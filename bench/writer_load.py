@@ -18,8 +18,8 @@ from schemas.codec import single_object
 from schemas.records import Account, Disposition, PlannedWriteback, Source
 from schemas.topics import Topics
 from simulator import tenant
-from tests.factories import NOON, make_outcome
 from tests.integration.writer.kit import CRM, POLICY, QUEUE_ITEMS, baseline_of
+from tests.support.factories import NOON, make_outcome
 
 _PLANS = single_object(PlannedWriteback)
 

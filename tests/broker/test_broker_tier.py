@@ -12,8 +12,8 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from ops.demo.embedded_broker import EmbeddedBroker
 from ops.demo.waiting import HANGS_AFTER_S, wait_until
-from tests.brokers.kafka import RealKafka
-from tests.brokers.registry import RealRegistry
+from tests.support.brokers.kafka import RealKafka
+from tests.support.brokers.registry import RealRegistry
 
 SESSIONS, VERSIONS = 1_000, 5
 CLEANED_FAST = {

@@ -12,14 +12,14 @@ import psutil
 import pytest
 
 from ops.demo.waiting import wait_until
-from tests.brokers.kafka import RealKafka
-from tests.brokers.supervisor import is_alive
+from tests.support.brokers.kafka import RealKafka
+from tests.support.brokers.supervisor import is_alive
 
 ROOT = Path(__file__).parents[2]
 # Says where everything is once Kafka runs, and waits to be killed.
 NESTED = """
 import pathlib, sys, threading
-from tests.brokers import shared
+from tests.support.brokers import shared
 
 def test_holds_kafka(kafka):
     pathlib.Path({report!r}).with_suffix(".draft").write_text(str(shared.run_folder()))

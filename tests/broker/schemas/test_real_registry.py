@@ -16,11 +16,11 @@ from runtime.registry import Registry, RegistryUnavailable, SchemaRefused
 from schemas.codec import Undecodable, UnknownSchema, known_schemas, single_object
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from tests.broker.planner.kit import make_topics
-from tests.brokers.kafka import RealKafka
-from tests.brokers.registry import RealRegistry
-from tests.factories import make_outcome, make_plan, make_result
 from tests.integration.planner.harness import lost, outcomes, planner_env, publish, read, ready
-from tests.ports import free_ports
+from tests.support.brokers.kafka import RealKafka
+from tests.support.brokers.registry import RealRegistry
+from tests.support.factories import make_outcome, make_plan, make_result
+from tests.support.ports import free_ports
 
 RECORDS = {CallOutcome: make_outcome(), PlannedWriteback: make_plan(), WritebackResult: make_result()}
 

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from tests.brokers.config import Identity, Ports, broker_properties, container_environment, properties_text
-from tests.brokers.source import Absent, Facts, Source, choose, gather, java_major
+from tests.support.brokers.config import Identity, Ports, broker_properties, container_environment, properties_text
+from tests.support.brokers.source import Absent, Facts, Source, choose, gather, java_major
 
 
 def make_facts(**overrides: Any) -> Facts:

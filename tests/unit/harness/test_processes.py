@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from ops.demo.waiting import wait_until
-from tests.ports import free_ports
-from tests.processes import ServiceEndedError, module, when_answers, when_written
+from tests.support.ports import free_ports
+from tests.support.processes import ServiceEndedError, module, when_answers, when_written
 
 TALKER = """
 import json, os, signal, sys, time

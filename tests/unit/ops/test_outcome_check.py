@@ -13,8 +13,8 @@ from ops.settings import chosen_profile
 from schemas.codec import single_object
 from schemas.conversion import to_plain
 from schemas.records import CallOutcome, PlannedWriteback
-from tests.factories import NOON, an_id, make_baseline, make_outcome, make_plan
 from tests.integration.ops.kit import Ran, writeback
+from tests.support.factories import NOON, an_id, make_baseline, make_outcome, make_plan
 
 MAPPING = str(Path(__file__).parents[3] / "ops" / "demo" / "mapping.json")
 FULL = make_baseline(

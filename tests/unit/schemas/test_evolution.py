@@ -34,7 +34,7 @@ from schemas.records import (
     WritebackResult,
 )
 from schemas.records import Warning as Notice
-from tests.factories import NOON, an_id, make_baseline, make_outcome, make_plan, make_result, make_step
+from tests.support.factories import NOON, an_id, make_baseline, make_outcome, make_plan, make_result, make_step
 
 ROOT = Path(__file__).parents[3]
 RELEASED = ROOT / "schemas" / "released"

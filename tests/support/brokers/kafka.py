@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Top
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from ops.demo.waiting import wait_until
-from tests.brokers.servers import SecureListener
+from tests.support.brokers.servers import SecureListener
 
 _SECONDS = 20
 
