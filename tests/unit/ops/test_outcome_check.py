@@ -32,7 +32,8 @@ def _nobody_elses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def as_json(outcome: CallOutcome, **changed: Any) -> dict[str, Any]:
-    return json.loads(json.dumps(to_plain(outcome) | changed, default=lambda at: at.isoformat()))
+    content: dict[str, Any] = json.loads(json.dumps(to_plain(outcome) | changed, default=lambda at: at.isoformat()))
+    return content
 
 
 def checked(tmp_path: Path, content: Any, *more: str) -> Ran:
