@@ -15,16 +15,17 @@ _ORDER = {"gt": operators.gt, "ge": operators.ge, "lt": operators.lt, "le": oper
 _ALWAYS = ("@odata.type", "MetadataId")
 
 
-_METADATA = frozenset({"$select", "$filter", "$expand", "$top", "$count", "LabelLanguages"})
+ONE = frozenset({"$select", "$expand"})
+LISTED = ONE | {"$filter", "$top", "$count"}
 
 
-def read_options(text: str) -> Options:
+def read_options(text: str, allowed: frozenset[str] = LISTED) -> Options:
     """Metadata has no pages and no order. Raises 400 for what else it is asked with."""
     given = query.parameters(text)
     language = given.pop("LabelLanguages", "1033")
     if language != "1033":
         raise errors.not_built(f"labels in the language {language}: 1033 is the only one")
-    return query.read(given, {}, _METADATA, "metadata")
+    return query.read(given, {}, allowed, "metadata")
 
 
 def matches(item: Json, node: syntax.Node) -> bool:

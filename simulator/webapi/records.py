@@ -57,6 +57,8 @@ def _check_conditions(request: Request, conditions: Preconditions, rest: str) ->
     wrong = ""
     if request.method == "GET" and conditions.if_match:
         wrong = "If-Match"
+    elif request.method == "GET" and conditions.if_none_match == "*":
+        wrong = "If-None-Match with *"
     elif conditions.if_none_match and (rest or request.method not in {"GET", "PATCH"}):
         wrong = "If-None-Match"
     elif request.method == "PATCH" and conditions.if_none_match not in (None, "*"):
