@@ -121,13 +121,16 @@ def _expanded(item: Json, expand: Expand, collections: Collections) -> Any:
 def listed(
     items: list[Json], options: Options, collections: Collections | None = None, hidden: frozenset[str] = frozenset()
 ) -> list[Json]:
-    """Objects under all options."""
+    """Objects under all options. A property that none of them has is refused, whether a filter leaves any or not."""
+    found = items
     if options.filter:
         node = syntax.parse(options.filter)
-        items = [item for item in items if matches(item, node)]
+        found = [item for item in items if matches(item, node)]
     if options.top is not None:
-        items = items[: options.top]
-    return [shown(item, options, collections or {}, hidden) for item in items]
+        found = found[: options.top]
+    if items and not found:
+        shown({name: value for item in items for name, value in item.items()}, options, collections or {}, hidden)
+    return [shown(item, options, collections or {}, hidden) for item in found]
 
 
 def counted(body: Json, items: list[Json], options: Options) -> Json:

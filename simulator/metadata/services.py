@@ -18,7 +18,7 @@ Json = dict[str, Any]
 def message_filters(organization: Organization, call: Call, request: Request) -> Reply:
     """Which tables take which bulk message: the question a client asks before it uses one."""
     get_only(request)
-    options = objects.read_options(request.query, objects.LISTED - {"$expand"})
+    options = objects.read_options(request.query)
     items = [
         {
             "sdkmessagefilterid": definitions.metadata_id("filter", table.logical_name, message),
