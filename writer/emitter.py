@@ -310,7 +310,7 @@ class Emitter:
             return Later(_RESULTS_UNREAD, counted=False)
         if (settled := history.of(work.session_id)) is not None and settled.needs_nothing:
             return AlreadySettled() if self._write else Done(results.dry_run_settled(self._telling(work), settled))
-        found = reconcile(work.plan, observed, history)
+        found = reconcile(work.plan, observed, history, work.unanswered)
         if not self._write:
             return Done(_dry_run(self._telling(work), found))
         return self._next(work, found)
@@ -340,6 +340,8 @@ class Emitter:
             full_up = tuple(results.at_maximum(column) for column in ask.at_limit)
             telling = replace(telling, warnings=(*telling.warnings, *full_up))
             return Done(_result(telling, ask.found, sent, judgement))
+        if judgement.meaning not in _NOTHING_LANDED:
+            work.unanswered = ask.found or work.unanswered
         failing = reply.answer.index if isinstance(reply.answer, Failed) else None
         if judgement.meaning is Meaning.GONE and failing is None and ask.row_was_read:
             judgement = replace(judgement, kind=Kind.PERMANENT, meaning=Meaning.DRIFT)  # then a linked record is
@@ -388,6 +390,8 @@ _FIGHT = Judgement(
     "that keeps writing it, and stop that.",
 )
 """Nobody fights for ever: after some rounds at the back of the topic a person is asked."""
+_NOTHING_LANDED = frozenset({Meaning.EXISTS, Meaning.CHANGED, Meaning.GONE})
+"""A precondition failed."""
 _RESULTS_UNREAD = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
 """The results of this partition are still being read: what was asked is asked again then."""
 _NOT_CLEARED = Judgement(Kind.TRANSIENT, Meaning.DRIFT)

@@ -134,7 +134,6 @@ class Service:
         self._tasks: asyncio.TaskGroup | None = None
         self._commit_ended: asyncio.Future[bool] | None = None
         self._running: set[asyncio.Task[None]] = set()
-        self.joined = False
         self.turned_at = time.monotonic()
         self._log = structlog.get_logger("writer")
 
@@ -192,7 +191,6 @@ class Service:
     # What the consumer's thread tells, in order.
 
     def assigned(self, partitions: Sequence[Assigned]) -> None:
-        self.joined = True
         self._rebalanced("assigned", partitions)
         for one in partitions:
             self._partitions.assign(one)

@@ -84,6 +84,7 @@ class Settling:
             settled_at=datetime.now(UTC),
             written_by=self._name,
             warnings=work.cleared.warnings if work.cleared else (),
+            before=self._known(work),
         )
 
     def history(self, work: Work) -> History | None:

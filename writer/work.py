@@ -15,7 +15,7 @@ from schemas.codec import Codec, Undecodable, UnknownSchema
 from schemas.records import Operation, PlannedWriteback, PlanPosition, WritebackResult
 from writer.core.emission import PRECONDITIONS
 from writer.core.gate import Cleared
-from writer.core.reconcile import Observations
+from writer.core.reconcile import Finding, Observations
 from writer.core.replies import Judgement
 from writer.kafka.consumer import Taken
 
@@ -51,6 +51,8 @@ class Work:
     """Its partition is somebody else's now: what becomes of it is no longer ours to tell."""
     seen: Seen | None = None
     """Its records, as the request that landed the plan before it showed them."""
+    unanswered: Finding | None = None
+    """What its last request that may have landed, though nothing said so, was decided on."""
     sent_at: float = 0.0
     """When the request of its last verdict was begun (monotonic seconds)."""
     last: Judgement | None = None

@@ -156,7 +156,7 @@ def wrong_type(table: Table, column: Column, value: Any) -> errors.Refusal:
 
 
 def checker(table: Table, column: Column) -> Callable[[Any], None] | None:
-    """What raises the platform's refusal for a text too long, a number out of range, or a value that is no option.
+    """What raises the platform's refusal for a text too long, a number out of range, or a value that is not an option.
 
     None for a column without limits.
     """

@@ -55,7 +55,7 @@ def preflight(headers: Mapping[str, str]) -> web.Response:
 
 
 def headers_of(http: web.BaseRequest) -> Headers:
-    """A header that stands there several times is one list, as HTTP says."""
+    """A repeated header is one list, as HTTP says."""
     found = Headers()
     for name, value in http.headers.items():
         lower = name.lower()
@@ -85,7 +85,7 @@ def add_service_headers(reply: Reply, server: int, verdict: Verdict | None, simu
 
 
 def response(reply: Reply, headers: Mapping[str, str] | None = None) -> web.StreamResponse:
-    """The answer; compressed when the request's `headers` take it and it is worth it, and told to a page's origin."""
+    """The answer; compressed when the request's `headers` take it and it is worth it, and open to a page's origin."""
     if headers is not None and "origin" in headers:
         reply.headers |= _shared_with(headers["origin"])
     if len(reply.body) < _WORTH_COMPRESSING:

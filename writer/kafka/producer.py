@@ -81,13 +81,13 @@ class BrokerPublisher:
             if isinstance(told, int):
                 return told
             match kind_of(told):
-                case Kind.PASSES:
+                case Kind.TRANSIENT:
                     self._on_wait(told.name())
                 case Kind.TOO_LARGE:
                     raise RecordTooLarge(f"the broker refuses a record for {record.topic}: {told.name()}")
                 case Kind.FORBIDDEN:
                     raise Misconfigured([missing_right(told, (), doing=Operation.WRITE, name=record.topic)])
-                case Kind.REFUSED:
+                case Kind.PERMANENT:
                     raise MustRestart(f"the broker refuses a record for {record.topic}: {told.name()}")
 
     async def _once(self, record: Outgoing) -> int | KafkaError:
