@@ -22,6 +22,7 @@ from planner.core.normalisation import normalised
 from planner.core.planning import Policy, Rejected, plan
 from planner.core.resolution import ResolvedMapping
 from planner.core.validation import reasons
+from planner.errors import MappingUnfit
 from runtime.environment import Misconfigured
 from runtime.exit_codes import Exit
 from schemas.codec import Undecodable
@@ -117,7 +118,7 @@ def _mapping(file: Path | None) -> ResolvedMapping | None:
         return None
     try:
         return mappings.load(file)
-    except mappings.MappingUnfit as error:
+    except MappingUnfit as error:
         raise Misconfigured([f"{file.name}: {each}" for each in error.problems]) from None
 
 
