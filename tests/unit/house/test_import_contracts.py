@@ -16,7 +16,7 @@ PLANTED = {
     "schemas imports nothing of ours": [("schemas.wire", "runtime.logs"), ("schemas.codec", "planner.settings")],
     "runtime knows no service": [("runtime.logs", "planner.settings")],
     "planner stands alone": [("planner.batch", "writer.core.lanes"), ("planner.mapping", "httpx")],
-    "writer stands alone": [("writer.backlog", "planner.core.times"), ("writer.work", "phonenumbers")],
+    "writer stands alone": [("writer.core.flow", "planner.core.times"), ("writer.kafka.records", "phonenumbers")],
     "simulator would share no bug with what it tests": [("simulator.ids", "writer.core.batch")],
     "layers of the planner": [
         ("planner.core.planning", "planner.pins.memory"),
@@ -25,9 +25,9 @@ PLANTED = {
         ("planner.stream.app", "planner.service"),
     ],
     "layers of the writer": [
-        ("writer.core.batching", "writer.backlog"),
+        ("writer.core.batching", "writer.service"),
         ("writer.core.ledger", "writer.settings"),
-        ("writer.work", "writer.dispatcher"),
+        ("writer.reporting", "writer.service"),
         ("writer.dataverse.identity", "writer.kafka.consumer"),
     ],
     "cores decide without clock, dice, network or logging": [
