@@ -11,7 +11,7 @@ MINUTES ?= 15
 ITEMS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets install into one environment
-.PHONY: help demo test check ci bench soak lock clean
+.PHONY: help demo test check fix ci bench soak lock dist images kind clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -54,9 +54,13 @@ endef
 test: $(VENV)/test.stamp ## all tests, the real-broker tier included
 	@$(EVERY_TEST)
 
-check: $(VENV)/test.stamp ## lint, types, import contracts, and 100 % branches in core/ and schemas/
+check: $(VENV)/test.stamp ## lint, types, import contracts, and 100 % branches in core/, schemas/ and runtime/
 	$(static)
 	@$(BIN)/python -m pytest -q -n auto tests/unit $(GATE)
+
+fix: $(VENV)/test.stamp ## format, and correct what a tool can correct
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
 
 ci: $(VENV)/test.stamp ## check and test in one, so that no test runs twice
 	$(static)
@@ -71,5 +75,14 @@ soak: $(VENV)/test.stamp ## a quarter of an hour on a real Kafka with ACLs, ever
 lock: $(VENV)/test.stamp ## pin every dependency again, newest versions
 	@sh requirements/lock.sh
 
+dist: $(VENV)/test.stamp ## wheel and chart of one version in dist/, with checksums
+	@bash .ci/dist
+
+images: ## the images, with the version in pyproject.toml as their tag; needs Docker
+	@bash .ci/images
+
+kind: ## install the chart in a new kind cluster; needs Docker, kind, kubectl and helm, and the images
+	@bash .ci/kind/install
+
 clean: ## remove the environment and every cache
-	rm -rf $(VENV) .cache bench/out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .cache bench/out dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,9 +1,9 @@
 """`python -m bench`: the figures and their peers, side by side in one run; a table, and the same as JSON in bench/out/.
 
-Each module measures one room: `measure() -> Section` or a list of sections. Examples:
+Each module measures one package: `measure() -> Section` or a list of sections. Examples:
 
-    python -m bench                  all rooms, some minutes
-    python -m bench writer           one room
+    python -m bench                  all packages, some minutes
+    python -m bench writer           one package
     python -m bench --json planner   JSON on stdout as well
 """
 
@@ -22,7 +22,7 @@ from rich.table import Table
 
 from bench.figures import Section, machine
 
-ROOMS = ("planner", "writer", "simulator")
+PACKAGES = ("planner", "writer", "simulator")
 OUT = Path(__file__).parent / "out"
 
 
@@ -30,9 +30,9 @@ def main() -> int:
     options = _parser().parse_args()
     console = Console(stderr=options.json)
     sections: list[Section] = []
-    for room in options.rooms or ROOMS:
-        console.print(f"measuring {room} …")
-        measured = importlib.import_module(f"bench.{room}").measure()
+    for package in options.packages or PACKAGES:
+        console.print(f"measuring {package} …")
+        measured = importlib.import_module(f"bench.{package}").measure()
         for section in [measured] if isinstance(measured, Section) else measured:
             sections.append(section)
             console.print(_table(section))
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("rooms", nargs="*", help="which rooms (default: all)")
+    parser.add_argument("packages", nargs="*", help="which packages (default: all)")
     parser.add_argument("--json", action="store_true", help="print the JSON on stdout; tables go to stderr")
     return parser
 

@@ -31,7 +31,7 @@ class Crm:
         return int(self.counters()["requests"])
 
     def limits(self) -> dict[str, Any]:
-        """Use of the limits by whoever used them most."""
+        """Use of the limits by the identity that used them most."""
         used: list[dict[str, Any]] = self.counters()["limits"]
         return max(used, key=lambda one: int(one["admitted"]))
 

@@ -110,8 +110,8 @@ def _peer(name: str, kafka: RealKafka, topic: str, target: str) -> tuple[float, 
     }
     run = subprocess.run(module("bench.planner_peers", name), env=env, capture_output=True, text=True, timeout=300)
     line = next(line for line in run.stdout.splitlines() if line.lstrip("\x1b[?25hl").startswith("{"))
-    told = json.loads(line[line.index("{") :])
-    return told["records"] / told["seconds"], told["processor"] / told["records"] * 1e6
+    measured = json.loads(line[line.index("{") :])
+    return measured["records"] / measured["seconds"], measured["processor"] / measured["records"] * 1e6
 
 
 def _plans_per_second(kafka: RealKafka, prefix: str, folder: Path) -> tuple[float, float]:

@@ -231,12 +231,12 @@ def pyrallel(bootstrap: str) -> list[Figure]:
     ]
 
 
-# ---- what they stand on
+# ---- what they run on
 
 
 @contextlib.contextmanager
 def broker() -> Iterator[tuple[str, str]]:
-    """A real Kafka: given by address, or from Maven. Raises SystemExit with the mend where there is neither."""
+    """A real Kafka: given by address, or from Maven. Raises SystemExit with the remedy where there is neither."""
     facts = source.gather("WRITEBACK_TEST_BOOTSTRAP")
     match source.choose("Kafka", facts):
         case source.Source.GIVEN:

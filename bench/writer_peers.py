@@ -4,7 +4,7 @@
 
 Both do per message: query the queue item, create the phone call, patch the queue item, create the task. `loop` does one
 message at a time and commits it; `pyrallel` gives the work to Pyrallel-Consumer (PyPI), ordered by key. Runs until it
-is killed. Stands alone, as Pyrallel-Consumer needs a newer Python than this project.
+is killed. It runs by itself, because Pyrallel-Consumer needs a newer Python than this project.
 """
 
 from __future__ import annotations

@@ -1,24 +1,73 @@
-"""`writeback`: the operators' command line. Every command has --help with examples, and proper exit codes."""
+"""`writeback`: the operators' command line. Every command has --help with an example, and exit codes."""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import topics
+from ops import outcome, rejected, status, topics, trace
 from ops.demo.command import demo
-from ops.exits import Exit
+from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
+from ops.view.view import ViewDamaged
+from runtime import environment
+from runtime.broker import BrokerUnavailable
 from runtime.environment import Misconfigured
+from runtime.exit_codes import Exit
+from runtime.registry import RegistryUnavailable, SchemaRefused
+from runtime.version import VERSION
 
 app = typer.Typer(
     name="writeback",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Look after the write-back of call outcomes to Dataverse.",
-    epilog="Exit codes: 0 all is well, 1 a person must act, 64 wrong usage, 69 try again later, 78 misconfigured.",
+    epilog="Exit codes: 0 all is well; 1 a person must act; 2 still queued; 64 wrong usage; 69 unreachable, "
+    "try again later; 78 misconfigured.",
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"writeback {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_every_command(
+    profile: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Profile file with settings; variables beat it.")
+    ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    chosen_profile.set(profile)
+
+
+@app.command(epilog="Example: writeback settings --json")
+def settings(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")] = False,
+) -> None:
+    """List every setting: its variable, its default and what it does. Shows no value that is set."""
+    for each in environment.describe(Settings):
+        if as_json:
+            typer.echo(json.dumps(each._asdict(), ensure_ascii=False))
+        else:
+            typer.echo(f"{each.name}{f' (default: {each.default})' if each.default else ''}\n    {each.description}")
+
+
+app.command("status", epilog="Example: writeback status --campaign spring --since 2h")(status.status)
+app.command("list", epilog="Example: writeback list --opt-out open --json")(status.list_)
+app.command("watch", epilog="Example: writeback watch --every 5")(status.watch)
+app.command("trace", epilog="Example: writeback trace sess-000001; writeback trace --queue-item ID --json")(trace.trace)
+app.add_typer(outcome.app, name="outcome")
+app.add_typer(rejected.app, name="rejected")
 app.add_typer(topics.app, name="topics")
 app.command(epilog="Example: writeback demo --calls bank-marketing.csv --items 500")(demo)
 app.command(
@@ -28,16 +77,48 @@ app.command(
 )(simulate)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the `writeback` script."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app()
-    except SystemExit as ended:
-        sys.exit(Exit.USAGE if ended.code == _USAGE_OF_TYPER else ended.code)
+        code = app(args=given, prog_name="writeback", standalone_mode=False)
+    except _USAGE_ERROR as error:
+        _end(Exit.USAGE, _helpful(error), given)
     except Misconfigured as error:
-        typer.echo("\n".join(error.problems), err=True)
-        sys.exit(Exit.MISCONFIGURED)
+        _end(Exit.MISCONFIGURED, error.problems, given)
+    except SchemaRefused as error:
+        _end(Exit.MISCONFIGURED, [str(error)], given)
+    except (BrokerUnavailable, RegistryUnavailable, ViewDamaged) as error:
+        _end(Exit.UNAVAILABLE, [str(error)], given)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(_INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else Exit.OK)
 
 
-_USAGE_OF_TYPER = 2
-"""No command ends so of its own accord."""
+def _end(code: Exit, problems: Sequence[str], given: Sequence[str]) -> NoReturn:
+    """For a script that asked for JSON, in JSON."""
+    if "--json" in given:
+        typer.echo(json.dumps({"error": "; ".join(problems), "problems": list(problems), "exit_code": int(code)}))
+    elif problems:
+        typer.echo("\n".join(problems), err=True)
+    sys.exit(code)
+
+
+def _helpful(error: Any) -> list[str]:
+    """One line: which command, what is wrong with it, where to read more. A bare group has shown its help already."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return []
+    message = " ".join(error.format_message().split())
+    if error.ctx is None:
+        return [message]
+    path = error.ctx.command_path
+    return [f"{path}: {message[:1].lower()}{message[1:].rstrip('.')}; see: {path} --help"]
+
+
+_USAGE_ERROR: Any = typer.BadParameter.__base__
+"""Typer exports it under no name of its own."""
+_INTERRUPTED = 130
+"""As shells count it: 128 and the number of SIGINT."""
+
+if __name__ == "__main__":
+    main()

@@ -9,5 +9,5 @@ import typer
 
 
 def simulate(context: typer.Context) -> None:
-    """Run a Dataverse on this machine; the options are those of the simulator (see: writeback simulate --help)."""
+    """Run a simulated Dataverse on this machine. `writeback simulate --help` lists the simulator's options."""
     os.execv(sys.executable, [sys.executable, "-m", "simulator", "serve", *context.args])  # noqa: S606  no shell

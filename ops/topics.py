@@ -1,4 +1,4 @@
-"""`writeback topics`: provision the topics, verify them, and list the rights that a broker with ACLs must give."""
+"""`writeback topics`: create the topics, check them, and list the rights that a broker with ACLs must grant."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 from rich.table import Table
 
-from ops.exits import Exit
 from ops.settings import read_settings
 from runtime import rights
 from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client
 from runtime.broker_errors import Kind, kind_of
 from runtime.connection import BrokerSettings
 from runtime.environment import Misconfigured
+from runtime.exit_codes import Exit
 
-app = typer.Typer(no_args_is_help=True, help="Provision the topics, verify them, and list the rights they need.")
+app = typer.Typer(
+    no_args_is_help=True, help="Create the topics, check them, and list the rights that the services need."
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 TIMEOUT_S = 15.0
@@ -35,13 +37,13 @@ class Form(StrEnum):
 
 @app.command(epilog="Example: WRITEBACK_BROKER__BOOTSTRAP_SERVERS=kafka:9092 writeback topics create --partitions 24")
 def create(
-    partitions: Annotated[int, typer.Option(min=1, help="Of every topic; never to be changed.")] = 12,
-    replication: Annotated[int, typer.Option(min=1, help="Copies of each partition; 3 unless on a laptop.")] = 3,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of every topic. They can never be changed.")] = 12,
+    replication: Annotated[int, typer.Option(min=1, help="Replicas of each partition. Use 3, or 1 on a laptop.")] = 3,
     as_json: Json = False,
 ) -> None:
-    """Create the topics that are missing, with the settings that the promises need; touch none that exists.
+    """Create the missing topics with the settings that the services need. Existing topics stay untouched.
 
-    Topics that exist keep their number of partitions, and what is created beside them gets the same.
+    If some topics exist, the new ones get their number of partitions.
     """
     broker = read_settings().broker
     try:
@@ -54,7 +56,10 @@ def create(
 
 @app.command(epilog="Example: writeback topics check --json && helm upgrade …")
 def check(as_json: Json = False) -> None:
-    """Verify existence, partition counts, replicas and settings, as the services do at start and every minute."""
+    """Check that the topics exist with the right partitions, replicas and settings.
+
+    The services run the same check at start and every minute. Exit code 1: a topic does not fit.
+    """
     broker = read_settings().broker
     try:
         view = BrokerView(broker, broker.topics.all(), rights.check_rights(broker.topics))
@@ -74,17 +79,18 @@ def check(as_json: Json = False) -> None:
 
 @app.command("rights", epilog="Example: writeback topics rights --form commands --user planner=calls-planner")
 def list_rights(
-    form: Annotated[
-        Form, typer.Option(help="A table, commands of Kafka's own tools, or the `spec` of Strimzi's KafkaUsers.")
-    ] = (Form.TABLE),
+    form: Annotated[Form, typer.Option(help="A table, kafka-acls commands, or the `spec` of Strimzi's KafkaUsers.")] = (
+        Form.TABLE
+    ),
     user: Annotated[
         list[str] | None,
-        typer.Option(help="Kafka user of a role, as ROLE=NAME; give it once for each role.", metavar="ROLE=NAME"),
+        typer.Option(help="Kafka user of a role, as ROLE=NAME. Repeat the option for each role.", metavar="ROLE=NAME"),
     ] = None,
 ) -> None:
-    """List what each service must be allowed to do where the broker has ACLs; the topic prefix is the configured one.
+    """List the rights that each service needs on a broker with ACLs, with the configured topic prefix.
 
-    Groups have their usual names; where a setting names another one, so must the ACL. Asks no broker.
+    The consumer groups have their default names. If a setting changes one, change the ACL too. The command asks no
+    broker.
     """
     broker = read_settings().broker
     users = _users(user or [])
@@ -111,9 +117,9 @@ def _users(given: list[str]) -> dict[rights.Role, str]:
 
 
 def create_missing(broker: BrokerSettings, *, partitions: int, replication: int) -> list[str]:
-    """Names of the topics that were created, with the partition count of those that stand already, if they agree.
+    """Creates the missing topics, with the partition count of the existing ones. Returns the names of the new topics.
 
-    Raises UnfitTopics if they do not, Misconfigured and BrokerUnavailable.
+    Raises UnfitTopics if the existing counts differ, Misconfigured and BrokerUnavailable.
     """
     specs = broker.topics.all()
     found, _ = BrokerView(broker, specs).look(timeout_s=TIMEOUT_S)
@@ -137,7 +143,7 @@ def create_missing(broker: BrokerSettings, *, partitions: int, replication: int)
 
 
 def _created(name: str, future: Any, broker: BrokerSettings) -> bool:
-    """False if somebody else was faster."""
+    """False if another process created the topic in the meantime."""
     try:
         future.result()
     except KafkaException as error:

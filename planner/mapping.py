@@ -16,7 +16,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from planner.core.dispositions import TaskKind
-from planner.core.resolution import Crm, Lookup, PhoneCallColumns, QueueItemColumns, TaskColumns, TextColumn
+from planner.core.resolution import Lookup, PhoneCallColumns, QueueItemColumns, ResolvedMapping, TaskColumns, TextColumn
+from planner.errors import MappingUnfit
 from schemas.records import OwnerKind, QueueStatus
 
 FieldType = Literal["string", "integer", "boolean", "optionset", "lookup", "datetime"]
@@ -25,14 +26,6 @@ LogicalName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,127}
 Guid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 SCHEMA_VERSION: Final = "1"
-
-
-class MappingUnfit(Exception):
-    """The mapping cannot be used; `problems` names every gap."""
-
-    def __init__(self, problems: Collection[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = tuple(problems)
 
 
 class _Strict(BaseModel):
@@ -176,15 +169,15 @@ _OWNER_SETS: Final[Mapping[OwnerKind, str]] = {OwnerKind.USER: "systemusers", Ow
 _OWNER_KINDS: Final[Mapping[str, OwnerKind]] = {"systemuser": OwnerKind.USER, "team": OwnerKind.TEAM}
 
 
-def load(path: Path, *, next_attempt: bool = False) -> Crm:
+def load(path: Path, *, next_attempt: bool = False) -> ResolvedMapping:
     """The mapping, resolved. `next_attempt`: a retry policy is configured. Raises MappingUnfit."""
     return resolve(read(path, next_attempt=next_attempt), next_attempt=next_attempt)
 
 
 def read(path: Path, *, next_attempt: bool = False) -> MappingFile:
-    """The file as it stands, approved or not, complete or not.
+    """The file as it is, approved or not, complete or not.
 
-    Raises MappingUnfit if it is no mapping at all, with the gaps of those parts that are in order.
+    Raises MappingUnfit if it does not have the shape of a mapping, with the gaps of all other parts.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -234,7 +227,7 @@ def _problem(place: Place, message: str) -> str:
     return f"{'.'.join(map(str, place)) or 'the mapping file'}: {message}"
 
 
-def resolve(mapping: MappingFile, *, next_attempt: bool = False) -> Crm:
+def resolve(mapping: MappingFile, *, next_attempt: bool = False) -> ResolvedMapping:
     """Raises MappingUnfit with every gap at once."""
     if problems := gaps(mapping, next_attempt=next_attempt):
         raise MappingUnfit(problems)
@@ -347,9 +340,9 @@ class _Resolver:
 
     mapping: MappingFile
 
-    def crm(self) -> Crm:
+    def crm(self) -> ResolvedMapping:
         owners = self.mapping.owners
-        return Crm(
+        return ResolvedMapping(
             fingerprint=self.mapping.fingerprint(),
             phone_call=self._phone_call(),
             queue_item=self._queue_item(),

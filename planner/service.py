@@ -1,4 +1,4 @@
-"""One batch after the other: decide, publish, pin, say what happened. And when the process must end at once."""
+"""One batch after the other: decide, publish, pin, report. And how the process ends at once."""
 
 from __future__ import annotations
 
@@ -13,32 +13,36 @@ from typing import Any, NoReturn
 
 import structlog
 
-from planner.batch import AlreadyPlanned, Desk, Incoming, Planned, Refused, Verdict
-from planner.errors import EX_CONFIG, EX_SOFTWARE, Abandoned
-from planner.kafka.fence import Membership
-from planner.kafka.publisher import Progress, Publisher, Record
-from planner.kafka.rejections import PLAN_TOO_LARGE, rejection
+from planner.batch import BatchDecider
+from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused, too_large
+from planner.core.fence import Membership
+from planner.core.outgoing import OutgoingRecord, Progress
+from planner.core.pin import Pin
+from planner.errors import Abandoned, exit_code
+from planner.kafka.publisher import PlanPublisher
+from planner.kafka.rejections import rejection
 from planner.kafka.traces import Traces
 from planner.metrics import Metrics
-from planner.pins.memory import Pin, Pins
+from planner.pins.index import PinIndex
 from planner.waiting import Waits
 from runtime.environment import Misconfigured
 from runtime.registry import RegistryUnavailable
-from schemas.records import Disposition
 from schemas.topics import Topics
 
 log: Any = structlog.get_logger("planner")
 
-_REGISTRY_PAUSE_S = 1.0
+REGISTRY_PAUSE_S = 1.0
 
 
-class Service:
+class PlannerService:
+    """Takes each batch from decision to pin. Holds no outcome longer than its batch."""
+
     def __init__(
         self,
         *,
-        desk: Desk,
-        pins: Pins,
-        publisher: Publisher,
+        decider: BatchDecider,
+        pins: PinIndex,
+        publisher: PlanPublisher,
         topics: Topics,
         metrics: Metrics,
         planned_by: str,
@@ -46,7 +50,7 @@ class Service:
         waits: Waits,
         stopping: Callable[[], bool],
     ) -> None:
-        self._desk = desk
+        self._decider = decider
         self._pins = pins
         self._publisher = publisher
         self._topics = topics
@@ -55,51 +59,51 @@ class Service:
         self._traces = traces
         self._waits = waits
         self._stopping = stopping
-        self._told_misplaced = False
+        self._reported_misplaced = False
 
     async def handle(self, batch: Sequence[Incoming], membership: Membership) -> None:
-        """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5):
-        Abandoned if nothing is wrong with it but it is not for this planner to see it through."""
+        """Returns when every plan and rejection of the batch is acknowledged and pinned. Raises if one is not (P5):
+        Abandoned if the batch is sound but another planner has to publish it."""
         left = batch
         while left:
             began = time.monotonic()
-            verdicts = await self._acknowledged(await self._verdicts(left), membership)
-            self._pin(verdicts)
-            self._tell(verdicts, time.monotonic() - began)
-            left = left[len(verdicts) :]
-        self._pins.turned({incoming.partition for incoming in batch})
+            decisions = await self._acknowledged(await self._decisions(left), membership)
+            self._pin(decisions)
+            self._report(decisions, time.monotonic() - began)
+            left = left[len(decisions) :]
+        self._pins.batch_done({incoming.partition for incoming in batch})
 
-    async def _acknowledged(self, verdicts: list[Verdict], membership: Membership) -> list[Verdict]:
-        """The verdicts as they stand on the topics: a plan that its topic does not take is a rejection (P6)."""
-        records = {place: record for place, verdict in enumerate(verdicts) if (record := self._record(verdict))}
+    async def _acknowledged(self, decisions: list[Decision], membership: Membership) -> list[Decision]:
+        """The decisions as published: a plan that its topic does not take has become a rejection (P6)."""
+        records = {place: record for place, decision in enumerate(decisions) if (record := self._record(decision))}
         progress = Progress(
             self._topics.call_outcomes.name,
-            {verdict.incoming.partition: verdict.incoming.offset + 1 for verdict in verdicts},
+            {decision.incoming.partition: decision.incoming.offset + 1 for decision in decisions},
             membership,
         )
-        too_large = {id(record) for record in await self._publisher.publish(list(records.values()), progress)}
+        replaced = {id(record) for record in await self._publisher.publish(list(records.values()), progress)}
         return [
-            _too_large(verdict) if isinstance(verdict, Planned) and id(records[place]) in too_large else verdict
-            for place, verdict in enumerate(verdicts)
+            too_large(decision) if isinstance(decision, Planned) and id(records[place]) in replaced else decision
+            for place, decision in enumerate(decisions)
         ]
 
-    async def _verdicts(self, batch: Sequence[Incoming]) -> list[Verdict]:
-        """Of the first records. Waits for a schema registry that does not answer, however long: no outcome is at fault,
-        and what it would be rejected for may be over in an hour. Raises Abandoned if the planner stops meanwhile."""
+    async def _decisions(self, batch: Sequence[Incoming]) -> list[Decision]:
+        """Of the first records. Waits without a time limit for a schema registry that does not answer: no outcome is
+        at fault. Raises Abandoned if the planner stops meanwhile."""
         with self._waits.until_over("registry"):
             while True:
                 try:
-                    return await self._desk.first_verdicts(batch)
+                    return await self._decider.first_decisions(batch)
                 except RegistryUnavailable as error:
                     self._waits.begin("registry", str(error))
                 if self._stopping():
-                    raise Abandoned("told to stop while the schema registry does not answer")
-                await asyncio.sleep(_REGISTRY_PAUSE_S)
+                    raise Abandoned("the planner stops, and the schema registry does not answer")
+                await asyncio.sleep(REGISTRY_PAUSE_S)
 
-    def _record(self, verdict: Verdict) -> Record | None:
-        match verdict:
+    def _record(self, decision: Decision) -> OutgoingRecord | None:
+        match decision:
             case Planned(incoming, plan, _, value) as planned:
-                return Record(
+                return OutgoingRecord(
                     topic=self._topics.planned_writebacks.name,
                     partition=incoming.partition,
                     key=plan.session_id.encode(),
@@ -107,39 +111,39 @@ class Service:
                     headers=self._traces.of_plan(
                         incoming.headers, partition=incoming.partition, offset=incoming.offset
                     ),
-                    smaller=partial(self._rejection, _too_large(planned)),
+                    smaller=partial(self._rejection, too_large(planned)),
                 )
             case Refused():
-                return self._rejection(verdict)
+                return self._rejection(decision)
             case AlreadyPlanned():
                 return None
 
-    def _rejection(self, refused: Refused) -> Record:
+    def _rejection(self, refused: Refused) -> OutgoingRecord:
         return rejection(refused, topic=self._topics.call_outcomes_rejected.name, by=self._planned_by)
 
-    def _pin(self, verdicts: Sequence[Verdict]) -> None:
+    def _pin(self, decisions: Sequence[Decision]) -> None:
         pins: dict[int, list[Pin]] = {}
-        for verdict in verdicts:
-            if isinstance(verdict, Planned):
-                pins.setdefault(verdict.incoming.partition, []).append(verdict.pin)
+        for decision in decisions:
+            if isinstance(decision, Planned):
+                pins.setdefault(decision.incoming.partition, []).append(decision.pin)
         for partition, of_partition in pins.items():
             self._pins.pin(partition, of_partition)
 
-    def _tell(self, verdicts: Sequence[Verdict], seconds: float) -> None:
-        planned = [verdict for verdict in verdicts if isinstance(verdict, Planned)]
-        refused = [verdict for verdict in verdicts if isinstance(verdict, Refused)]
-        reasons = Counter(reason.code for verdict in refused for reason in verdict.reasons)
-        duplicates = len(verdicts) - len(planned) - len(refused)
+    def _report(self, decisions: Sequence[Decision], seconds: float) -> None:
+        planned = [decision for decision in decisions if isinstance(decision, Planned)]
+        refused = [decision for decision in decisions if isinstance(decision, Refused)]
+        reasons = Counter(reason.code for decision in refused for reason in decision.reasons)
+        duplicates = len(decisions) - len(planned) - len(refused)
         for name, count in (("planned", len(planned)), ("duplicate", duplicates), ("rejected", len(refused))):
             self._metrics.outcomes.labels(name).inc(count)
         for code, count in reasons.items():
             self._metrics.rejections.labels(code).inc(count)
-        self._tell_misplaced(sum(verdict.misplaced for verdict in planned))
-        for verdict in refused:
-            if verdict.opt_out:
-                self._tell_lost_opt_out(verdict)
+        self._report_misplaced(sum(decision.misplaced for decision in planned))
+        for decision in refused:
+            if decision.opt_out:
+                self._report_lost_opt_out(decision)
         self._metrics.batch_seconds.observe(seconds)
-        self._metrics.batch_size.observe(len(verdicts))
+        self._metrics.batch_size.observe(len(decisions))
         log.info(
             "batch.planned",
             planned=len(planned),
@@ -149,14 +153,14 @@ class Service:
             ms=round(seconds * 1000),
         )
 
-    def _tell_misplaced(self, count: int) -> None:
-        """Once in the log; how many it are is what the counter is for."""
+    def _report_misplaced(self, count: int) -> None:
+        """Logs once. The counter says how many."""
         self._metrics.misplaced.inc(count)
-        if count and not self._told_misplaced:
-            self._told_misplaced = True
-            log.warning("outcome.misplaced", count=count, remedy="let every producer place by murmur2 of the key")
+        if count and not self._reported_misplaced:
+            self._reported_misplaced = True
+            log.warning("outcome.misplaced", count=count, remedy="make every producer place by murmur2 of the key")
 
-    def _tell_lost_opt_out(self, refused: Refused) -> None:
+    def _report_lost_opt_out(self, refused: Refused) -> None:
         self._metrics.rejected_opt_outs.inc()
         log.error(
             "outcome.opt_out_rejected",
@@ -167,21 +171,19 @@ class Service:
         )
 
 
-def _too_large(planned: Planned) -> Refused:
-    return Refused(planned.incoming, (PLAN_TOO_LARGE,), opt_out=planned.plan.disposition is Disposition.DO_NOT_CALL)
-
-
 def hard_exit(error: BaseException) -> NoReturn:
-    """End the process at once: nothing more is committed, and everything that was not is delivered again."""
-    code = EX_CONFIG if isinstance(error, Misconfigured) else EX_SOFTWARE
+    """End the process at once. Nothing more is committed; the broker delivers again what was not committed."""
+    code = exit_code(error)
     if isinstance(error, Misconfigured):
         for problem in error.problems:
             log.error("planner.misconfigured", problem=problem)
-    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=code)
+    log.critical("planner.hard_exit", message=_safe_text(error), exc_info=error, exit_code=int(code))
     sys.stdout.flush()
     os._exit(code)
 
 
 def _safe_text(error: BaseException) -> str:
-    """Texts of our own errors name codes and places; a library's may quote the record it failed on (B1)."""
-    return str(error) if type(error).__module__.startswith(("planner.", "schemas.")) else type(error).__name__
+    """Our own errors name codes and places. A library's text may quote the record it failed on (B1)."""
+    return (
+        str(error) if type(error).__module__.startswith(("planner.", "runtime.", "schemas.")) else type(error).__name__
+    )

@@ -1,5 +1,4 @@
-"""The edge that asks the broker what our topics are, and what we may do there. The verdicts are `topics.mismatches` and
-`rights.missing`."""
+"""The edge that asks the broker for our topics and rights. `topics.mismatches` and `rights.missing` judge them."""
 
 from __future__ import annotations
 
@@ -21,28 +20,29 @@ _ATTEMPT_S = 1.5
 
 
 class BrokerUnavailable(Exception):
-    """The broker could not be asked in time; the text says why, as far as that is known."""
+    """The broker gave no answer in time. The text names the cause, as far as it is known. Try again later."""
 
 
 class UnfitTopics(Misconfigured):
-    """Topics are missing or not as promised, or rights on them are; `problems` names each, with its remedy."""
+    """Topics or rights are missing, or topics have the wrong settings. `problems` names each, with its remedy."""
 
 
-def admin_client(settings: BrokerSettings, said: list[str] | None = None) -> AdminClient:
-    """Keep it in a variable until its futures are done, or they fail with _DESTROY.
+def admin_client(settings: BrokerSettings, log_lines: list[str] | None = None) -> AdminClient:
+    """Keep the client in a variable until its futures are done; otherwise they fail with _DESTROY.
 
-    Its log goes to `said`, not to the terminal: what goes wrong is raised by the calls. Raises Misconfigured.
+    The client's log goes to `log_lines` and not to the terminal, because its calls raise what goes wrong.
+    Raises Misconfigured.
     """
-    heard: list[str] = [] if said is None else said
-    config: dict[str, Any] = {**settings.client_config(), "error_cb": lambda error: heard.append(error.str())}
+    lines: list[str] = [] if log_lines is None else log_lines
+    config: dict[str, Any] = {**settings.client_config(), "error_cb": lambda error: lines.append(error.str())}
     try:
-        return AdminClient({**config, "log_level": 6}, logger=_into(heard))
+        return AdminClient({**config, "log_level": 6}, logger=_into(lines))
     except KafkaException as error:
-        raise Misconfigured([f"the broker's settings are refused: {error.args[0].str()}"]) from None
+        raise Misconfigured([f"the broker client refuses its settings: {error.args[0].str()}"]) from None
 
 
 class BrokerView:
-    """Asks about the same topics and rights again and again, over one connection. Not to be asked twice at a time."""
+    """Asks about the same topics and rights over one connection. Only one caller at a time may ask."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class BrokerView:
         self._settings = settings
         self._required = tuple(required)
         self._rights = tuple(rights) if settings.check_topic_policies else ()
-        self._said: list[str] = []
-        self._admin = (connect or admin_client)(settings, self._said)
+        self._log_lines: list[str] = []
+        self._admin = (connect or admin_client)(settings, self._log_lines)
 
     def checked(self, *, timeout_s: float) -> TopicFacts:
         """Raises UnfitTopics, Misconfigured and BrokerUnavailable."""
@@ -66,7 +66,7 @@ class BrokerView:
         return facts
 
     def look(self, *, timeout_s: float) -> tuple[TopicFacts, list[str]]:
-        """What stands there, and all that is wrong with it. Raises Misconfigured and BrokerUnavailable."""
+        """The topics' facts, and every problem with them. Raises Misconfigured and BrokerUnavailable."""
         brokers = self._connected(timeout_s)
         try:
             found, allowed = self._described(timeout_s)
@@ -86,16 +86,16 @@ class BrokerView:
         return changes(self._required, at_start, now)
 
     def _connected(self, timeout_s: float) -> int:
-        """The number of brokers. A cause that only a person can take away ends the waiting at once: a password that is
-        tried again and again locks the user out."""
+        """The number of brokers. If only a person can remove the cause, waiting ends at once: repeated sign-ins with a
+        wrong password lock the user out."""
         deadline = time.monotonic() + timeout_s
         while True:
-            self._said.clear()
+            self._log_lines.clear()
             try:
                 return len(self._admin.list_topics(timeout=min(_ATTEMPT_S, timeout_s)).brokers)
             except KafkaException:
                 self._admin.poll(0)
-            why = trouble(self._said)
+            why = trouble(self._log_lines)
             if why.certain:
                 raise Misconfigured([f"no connection to the broker at {self._settings.bootstrap_servers}: {why}"])
             if time.monotonic() > deadline:
@@ -129,8 +129,8 @@ class BrokerView:
     def _configs(
         self, allowed: Mapping[tuple[Resource, str], Collection[str] | None], timeout_s: float
     ) -> dict[str, Any]:
-        """Of those topics whose settings we may ask for; that we may not is told as a missing right. Topics that we may
-        not see are asked for too: that shows whether this right is missing as well."""
+        """The settings of the topics, where we may read them; a topic without DescribeConfigs is left out. Topics that
+        we may not see are asked for too, to find out whether that right is missing as well."""
         if not self._settings.check_topic_policies or not allowed:
             return {}
         asked = self._admin.describe_configs(
@@ -145,7 +145,7 @@ class BrokerView:
         return found
 
     def _of_group(self, name: str, timeout_s: float) -> Collection[str] | None:
-        """None if the broker cannot tell now: what is missing then shows when the group is joined."""
+        """None if the broker does not answer now. A missing right then shows when the group is joined."""
         asked = self._admin.describe_consumer_groups(
             [name], include_authorized_operations=True, request_timeout=timeout_s
         )
@@ -180,16 +180,16 @@ def _operations(given: Sequence[Any] | None) -> Collection[str] | None:
     return None if given is None else [_NAMES[each.name] for each in given if each.name in _NAMES]
 
 
-class _Heard(logging.Handler):
-    def __init__(self, heard: list[str]) -> None:
+class _Collector(logging.Handler):
+    def __init__(self, lines: list[str]) -> None:
         super().__init__()
-        self._heard = heard
+        self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._heard.append(record.getMessage())
+        self._lines.append(record.getMessage())
 
 
-def _into(heard: list[str]) -> logging.Logger:
+def _into(lines: list[str]) -> logging.Logger:
     log = logging.Logger("admin")  # noqa: LOG001  of this client alone: it must not reach the service's log
-    log.addHandler(_Heard(heard))
+    log.addHandler(_Collector(lines))
     return log

@@ -1,8 +1,8 @@
-"""What a broker's errors mean: one table for both services, and one for what is said when no connection comes about.
+"""What a broker's errors mean: one table by error code for both services, and one by text for failed connections.
 No I/O.
 
-Everything of confluent-kafka's goes by its code. The broker client's own causes (a host that is not known, a sign-in
-that is refused) come as text only; their patterns are tested against a real broker.
+confluent-kafka gives each error a code. Why a connection failed (an unknown host, a refused sign-in) it only logs, as
+text; the patterns for these texts are tested against a real broker.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from runtime.rights import Operation, Resource, Right, refused
 class Kind(StrEnum):
     """What happens next."""
 
-    PASSES = "passes"
-    """It comes and goes: wait, and try again."""
+    TRANSIENT = "transient"
+    """It passes by itself: wait, and try again."""
     TOO_LARGE = "too large"
-    """This record, or the batch it is in, for its size: alone it may pass; if not, it never will."""
+    """The record or its batch is too large. The record may pass alone; if it does not, it never will."""
     FORBIDDEN = "forbidden"
-    """A right is missing: a person must grant it."""
-    REFUSED = "refused"
-    """Whatever else: nothing that is tried again would help."""
+    """A right is missing. A person must grant it."""
+    PERMANENT = "permanent"
+    """Anything else. Trying again does not help."""
 
 
 _RESOURCES = {
@@ -61,22 +61,22 @@ _KINDS: dict[int, Kind] = {
             KafkaError.NOT_COORDINATOR,
             KafkaError.CONCURRENT_TRANSACTIONS,
         ),
-        Kind.PASSES,
+        Kind.TRANSIENT,
     ),
 }
 
 
 def kind_of(error: KafkaError) -> Kind:
     if error.fatal() and _KINDS.get(error.code()) is not Kind.FORBIDDEN:
-        return Kind.REFUSED
-    return _KINDS.get(error.code(), Kind.PASSES if error.retriable() else Kind.REFUSED)
+        return Kind.PERMANENT
+    return _KINDS.get(error.code(), Kind.TRANSIENT if error.retriable() else Kind.PERMANENT)
 
 
 def missing_right(
     error: KafkaError, rights: Iterable[Right], *, doing: Operation, name: str | None = None, user: str | None = None
 ) -> str:
-    """Of an error that is `Kind.FORBIDDEN`: which of the rights of this service it can only be. `name` is the topic,
-    where that is known."""
+    """For an error of `Kind.FORBIDDEN`: the rights of this service that can be the missing one. `name` is the topic,
+    where it is known."""
     resource = _RESOURCES[error.code()]
     candidates = [
         refused(each, user)
@@ -90,8 +90,8 @@ def missing_right(
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why there is no connection, and the way out. `certain`: a person must change the configuration. What is also
-    said by a broker that is just going down has to be said several `times`."""
+    """Why the connection failed, and the remedy. `certain`: a person must change the configuration. A text that a
+    broker also causes while it shuts down counts only if it was logged several `times`."""
 
     cause: str
     remedy: str
@@ -114,8 +114,8 @@ _CONNECTIONS: tuple[tuple[str, Trouble], ...] = (
     (
         r"current SASL state|supported mechanisms: +\(",
         Trouble(
-            "the broker's port takes no sign-in",
-            "name a port that does in BROKER__BOOTSTRAP_SERVERS, or leave BROKER__SASL__… out",
+            "the broker's port accepts no sign-in",
+            "put a port that does into BROKER__BOOTSTRAP_SERVERS, or remove BROKER__SASL__…",
             certain=True,
         ),
     ),
@@ -138,24 +138,24 @@ _CONNECTIONS: tuple[tuple[str, Trouble], ...] = (
     (
         r"certificate verify failed",
         Trouble(
-            "the broker's certificate is not signed by an authority that is trusted here",
-            "name the file with that authority's certificate in BROKER__CA_FILE",
+            "this machine does not trust the authority that signed the broker's certificate",
+            "set BROKER__CA_FILE to the file with that authority's certificate",
             certain=True,
         ),
     ),
     (
         r"PLAINTEXT broker listener|wrong version number|SSL handshake failed",
         Trouble(
-            "the connection is to be encrypted, and the broker's port speaks no TLS",
-            "name its TLS port in BROKER__BOOTSTRAP_SERVERS, or set BROKER__TLS=false",
+            "BROKER__TLS asks for encryption, but the broker's port does not speak TLS",
+            "put its TLS port into BROKER__BOOTSTRAP_SERVERS, or set BROKER__TLS=false",
             certain=True,
         ),
     ),
     (
         r"Failed to resolve",
         Trouble(
-            "the host name is not known here",
-            "check BROKER__BOOTSTRAP_SERVERS, and that this machine's name service knows it",
+            "this machine cannot resolve the host name",
+            "check BROKER__BOOTSTRAP_SERVERS and this machine's DNS",
             certain=False,
         ),
     ),
@@ -163,15 +163,15 @@ _CONNECTIONS: tuple[tuple[str, Trouble], ...] = (
         r"Connection refused",
         Trouble(
             "nothing listens at that address",
-            "check BROKER__BOOTSTRAP_SERVERS, and whether the broker runs",
+            "check BROKER__BOOTSTRAP_SERVERS and that the broker runs",
             certain=False,
         ),
     ),
     (
         r"in state APIVERSION_QUERY",
         Trouble(
-            "the broker closes the connection before its first answer, as a TLS port does with what is not encrypted",
-            "set BROKER__TLS=true, or name another port in BROKER__BOOTSTRAP_SERVERS",
+            "the broker closes the connection before its first answer, as a TLS port does to an unencrypted client",
+            "set BROKER__TLS=true, or put another port into BROKER__BOOTSTRAP_SERVERS",
             certain=True,
             times=3,
         ),
@@ -179,7 +179,7 @@ _CONNECTIONS: tuple[tuple[str, Trouble], ...] = (
     (
         r"closed by peer.* in state UP",
         Trouble(
-            "the broker closes the connection at the first request, as a port does that wants a sign-in",
+            "the broker closes the connection at the first request, as a port that needs a sign-in does",
             "set BROKER__SASL__USERNAME and BROKER__SASL__PASSWORD",
             certain=True,
             times=3,
@@ -188,14 +188,14 @@ _CONNECTIONS: tuple[tuple[str, Trouble], ...] = (
 )
 _SILENT = Trouble(
     "the broker does not answer",
-    "check BROKER__BOOTSTRAP_SERVERS, the broker, and what lies between: a firewall drops connections in silence",
+    "check BROKER__BOOTSTRAP_SERVERS, the broker and the network between: a firewall may drop packets silently",
     certain=False,
 )
 
 
-def trouble(said: Iterable[str]) -> Trouble:
-    """The most telling of everything that the client said while it tried to connect, in the order of the table."""
-    texts = list(said)
+def trouble(log_lines: Iterable[str]) -> Trouble:
+    """The cause that the client's log lines show. If they show several, the first in the table counts."""
+    texts = list(log_lines)
     for pattern, meaning in _CONNECTIONS:
         if sum(bool(re.search(pattern, text)) for text in texts) >= meaning.times:
             return meaning

@@ -1,9 +1,9 @@
-"""What our two broker clients are told, in one place: librdkafka (confluent-kafka: the writer, the planner's publisher
-and its reader of pins) and aiokafka (the planner's stream of outcomes, through Faust).
+"""The settings of our two broker clients, in one place: librdkafka (confluent-kafka: the writer, and the planner's
+publisher and reader of pins) and aiokafka (the planner's stream of outcomes, through Faust).
 
-Their defaults differ, and what differs in silence is found at night: the one reads what was rolled back, the other
-places by another hash. So everything in which they differ by default is set here on purpose, and a test compares all
-their settings. What is different for a reason is in `APART`, with the reason. No I/O.
+Their defaults differ: aiokafka reads records of aborted transactions, librdkafka places keys by another hash. So every
+setting whose defaults differ is set here, and a test compares all settings of both. Settings that must differ are in
+`APART`, each with its reason. No I/O.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Value = str | int | bool
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """A setting that both get. An empty name means that the client has no such setting, and behaves so anyway."""
+    """A setting that both get. An empty name: the client lacks the setting and behaves this way by itself."""
 
     librdkafka: str
     aiokafka: str
@@ -32,21 +32,21 @@ EVERY_CLIENT = (
         "topic.metadata.refresh.interval.ms",
         "metadata_max_age_ms",
         60_000,
-        "new leaders, and partitions that somebody added, are noticed within the minute of the topic check",
+        "the client notices new leaders and added partitions within a minute, as often as the topic check runs",
     ),
     Alike(
         "metadata.max.age.ms",
         "",
         180_000,
-        "librdkafka wants three times the refresh interval; aiokafka knows but one age",
+        "librdkafka recommends three times the refresh interval; aiokafka has a single setting for both",
     ),
     Alike(
         "connections.max.idle.ms",
         "connections_max_idle_ms",
         540_000,
-        "a minute less than the broker's own limit, so that no request meets a connection that is just being closed",
+        "a minute less than the broker's limit, so that the broker closes no connection under a request",
     ),
-    Alike("retry.backoff.ms", "retry_backoff_ms", 100, "between two requests that are tried again"),
+    Alike("retry.backoff.ms", "retry_backoff_ms", 100, "the pause before a failed request is repeated"),
 )
 
 CONSUMER = (
@@ -54,74 +54,81 @@ CONSUMER = (
         "socket.timeout.ms",
         "request_timeout_ms",
         65_000,
-        "longer than a rebalance of Faust's group may take (60 s), in which the broker holds its answer back",
+        "longer than a rebalance of Faust's group (60 s), during which the broker holds its answer back",
     ),
     Alike(
         "allow.auto.create.topics",
         "",
         False,
-        "a topic that comes into being by being asked for has none of the settings that the promises need; aiokafka "
-        "asks only for topics that the check has found",
+        "an automatically created topic lacks the settings that the promises need; aiokafka asks only for topics that "
+        "the check has found",
     ),
     Alike(
         "isolation.level",
         "isolation_level",
         "read_committed",
-        "an outcome or plan of a transaction that is open or was rolled back was never said",
+        "records of an open or aborted transaction do not count as published",
     ),
     Alike(
-        "auto.offset.reset", "auto_offset_reset", "earliest", "a group without progress begins at the beginning (P5)"
+        "auto.offset.reset",
+        "auto_offset_reset",
+        "earliest",
+        "a group without a committed offset starts at the beginning (P5)",
     ),
-    Alike("enable.auto.commit", "enable_auto_commit", False, "only what is settled is committed, and by ourselves"),
-    Alike("check.crcs", "check_crcs", True, "a record that was damaged on its way is not planned"),
-    Alike("fetch.wait.max.ms", "fetch_max_wait_ms", 500, "how long the broker may hold an answer back"),
-    Alike("fetch.min.bytes", "fetch_min_bytes", 1, "it answers as soon as there is anything"),
-    Alike("fetch.max.bytes", "fetch_max_bytes", 50 * 1024 * 1024, "of one answer; a larger record comes alone"),
-    Alike("fetch.message.max.bytes", "max_partition_fetch_bytes", 1024 * 1024, "the same of one partition"),
+    Alike(
+        "enable.auto.commit", "enable_auto_commit", False, "the services commit by themselves, and only what is settled"
+    ),
+    Alike("check.crcs", "check_crcs", True, "a record that was damaged on the network is not planned"),
+    Alike("fetch.wait.max.ms", "fetch_max_wait_ms", 500, "how long the broker waits for records before it answers"),
+    Alike("fetch.min.bytes", "fetch_min_bytes", 1, "the broker answers as soon as there is one record"),
+    Alike(
+        "fetch.max.bytes", "fetch_max_bytes", 50 * 1024 * 1024, "the size of one answer; a larger record comes alone"
+    ),
+    Alike("fetch.message.max.bytes", "max_partition_fetch_bytes", 1024 * 1024, "the same for one partition"),
     Alike(
         "receive.message.max.bytes",
         "",
         110 * 1024 * 1024,
-        "librdkafka refuses larger answers: more than any request that a broker takes (socket.request.max.bytes), so "
-        "that whatever was published can be read; aiokafka has no limit",
+        "librdkafka refuses larger answers; this is more than a broker accepts in one request "
+        "(socket.request.max.bytes), so every published record can be read; aiokafka has no limit",
     ),
 )
 
 PRODUCER = (
     Alike("acks", "acks", "all", "a record counts when all in-sync replicas have it (P5, W1)"),
-    Alike("enable.idempotence", "enable_idempotence", True, "nothing is doubled or reordered by a retry"),
+    Alike("enable.idempotence", "enable_idempotence", True, "a retry neither duplicates nor reorders records"),
     Alike(
         "partitioner",
         "",
         "murmur2_random",
-        "as Java and aiokafka place; librdkafka's own default is another hash. Our services name the partition anyway",
+        "the hash of Java and aiokafka; librdkafka's default is another one. Our services name the partition anyway",
     ),
 )
 
 APART = {
-    "client.id": "each names itself",
-    "group.id": "each service has a group of its own",
-    "group.instance.id": "the planner is a static member of its group, so that a restart is no rebalance",
-    "session.timeout.ms": "PLANNER_SESSION_TIMEOUT_S is short, since Faust's groups wait for it after a kill; the "
-    "writer's group learns it from the broker (KIP-848)",
-    "heartbeat.interval.ms": "a part of the session timeout",
-    "max.poll.interval.ms": "Faust has no such limit: its health says whether it plans; the writer's is a setting",
-    "partition.assignment.strategy": "Faust brings its own, which keeps outcomes and pins together",
-    "message.max.bytes": "the services' limits, before compression, are above the topics', which decide",
+    "client.id": "each client has its own name",
+    "group.id": "each service has its own group",
+    "group.instance.id": "the planner is a static member of its group, so that a restart causes no rebalance",
+    "session.timeout.ms": "PLANNER_SESSION_TIMEOUT_S is short, because Faust's groups wait for it after a kill; the "
+    "writer's group gets it from the broker (KIP-848)",
+    "heartbeat.interval.ms": "a fraction of the session timeout",
+    "max.poll.interval.ms": "Faust has no such limit; its health check covers it. The writer's is a setting",
+    "partition.assignment.strategy": "Faust has its own, which keeps outcomes and pins together",
+    "message.max.bytes": "the services' limit, before compression, is above the topics' limit, which decides",
     "compression.type": "Faust's producer sends nothing",
     "linger.ms": "Faust's producer sends nothing",
     "batch.size": "Faust's producer sends nothing",
-    "security.protocol": "from BROKER__TLS and BROKER__SASL__…, for both: `connection`",
+    "security.protocol": "`connection` derives it from BROKER__TLS and BROKER__SASL__…, for both",
     "sasl.mechanism": "the same",
     "sasl.username": "the same",
     "sasl.password": "the same",
 }
-"""librdkafka's names of what is different on purpose."""
+"""Settings that differ on purpose, by librdkafka's names."""
 
 APART_PRODUCERS = APART | {
-    "socket.timeout.ms": "must be no longer than a transaction may take, which is why librdkafka shortens it by itself",
+    "socket.timeout.ms": "at most the time limit of a transaction; librdkafka shortens it by itself",
 }
-"""The same of producers."""
+"""The same for producers."""
 
 
 def librdkafka_consumer() -> ClientConfig:
@@ -133,7 +140,7 @@ def librdkafka_producer() -> ClientConfig:
 
 
 def librdkafka_any() -> ClientConfig:
-    """For a client that neither reads nor writes records."""
+    """For a client that neither reads nor writes records: an admin client."""
     return _librdkafka(EVERY_CLIENT)
 
 

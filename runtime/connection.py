@@ -1,4 +1,4 @@
-"""How to reach the broker and the schema registry: settings shared by both services and the operators' commands."""
+"""Settings of the connections to the broker and the schema registry, for both services and the operators' commands."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Sasl(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="How the password is proved to the broker."
+        "SCRAM-SHA-512", description="SASL mechanism: how the client proves the password to the broker."
     )
-    username: str = Field(description="Name that the broker knows this service by.")
-    password: SecretStr = Field(description="Its password; never logged.")
+    username: str = Field(description="User name for the sign-in to the broker.")
+    password: SecretStr = Field(description="Password of that user. It is never logged.")
 
 
 class BrokerSettings(BaseModel):
@@ -31,33 +31,33 @@ class BrokerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bootstrap_servers: str = Field(
-        "localhost:9092", description="Comma-separated host:port pairs of some brokers of the cluster."
+        "localhost:9092", description="Some brokers of the cluster, as host:port pairs separated by commas."
     )
     tls: bool = Field(
         default=False,
-        description="Encrypt the connection and verify the broker's certificate. Needed outside a laptop.",
+        description="Encrypt the connection and verify the broker's certificate. Switch it on outside a laptop.",
     )
     ca_file: CaFile | None = Field(
         None,
-        description="PEM file of the authority that signed the broker's certificate; the system's own if not given.",
+        description="PEM file of the authority that signed the broker's certificate. Default: those of the system.",
     )
-    sasl: Sasl | None = Field(None, description="Sign-in to the broker; none if not given.")
+    sasl: Sasl | None = Field(None, description="Sign-in to the broker. Default: no sign-in.")
     topic_prefix: str = Field(
         "",
         pattern=r"^[a-zA-Z0-9._-]*$",
-        description="Put before every topic name, so that installations can share a cluster.",
+        description="Prefix of every topic and consumer group, so that several installations can share a cluster.",
     )
     check_topic_policies: bool = Field(
         default=True,
-        description="Refuse to start when settings of the topics are not as promised, or rights on them are missing. "
-        "Off only for the embedded broker, which cannot say, and whose marks of transactions have no checksums either.",
+        description="Refuse to start when topics have wrong settings or rights on them are missing. Switch it off only "
+        "for the embedded broker, which reports neither and writes transaction markers without checksums.",
     )
     check_topics_every_s: float = Field(
         60.0,
         gt=0,
         le=600,
-        description="How often the topics are looked at again: what no longer fits makes the service not ready, and "
-        "ends it where it cannot go on.",
+        description="Seconds between two checks of the topics. A wrong setting makes the service not ready; added "
+        "partitions or a topic that was created again end it.",
     )
 
     @model_validator(mode="after")
@@ -75,7 +75,7 @@ class BrokerSettings(BaseModel):
         return Topics().prefixed(self.topic_prefix)
 
     def client_config(self) -> ClientConfig:
-        """librdkafka's settings for any client; holds the password, so it must not be logged."""
+        """librdkafka's settings for any client. They hold the password: never log them."""
         config: ClientConfig = {
             **clients.librdkafka_any(),
             "bootstrap.servers": self.bootstrap_servers,
@@ -92,15 +92,15 @@ class BrokerSettings(BaseModel):
         return config
 
     def consumer_config(self) -> ClientConfig:
-        """For a consumer, whatever its group: what it reads was really said, and it commits nothing by itself."""
+        """For a consumer of any group: it reads committed records only, and commits nothing by itself."""
         return self.client_config() | clients.librdkafka_consumer() | {"check.crcs": self.check_topic_policies}
 
     def producer_config(self) -> ClientConfig:
-        """For a producer whose records must not be lost, doubled or reordered, placed as Java's producers would."""
+        """For a producer that loses, duplicates and reorders nothing, and places keys as Java's producers do."""
         return self.client_config() | clients.librdkafka_producer()
 
     def aiokafka_security(self) -> dict[str, Any]:
-        """The same connection as keyword arguments of aiokafka's clients; holds the password too."""
+        """The same connection as keyword arguments of aiokafka's clients. They hold the password: never log them."""
         config: dict[str, Any] = {
             "security_protocol": self.security_protocol,
             "ssl_context": ssl.create_default_context(cafile=self.ca_file) if self.tls else None,
@@ -114,7 +114,7 @@ class BrokerSettings(BaseModel):
         return config
 
     def aiokafka_consumer(self) -> dict[str, Any]:
-        """Keyword arguments of AIOKafkaConsumer, `bootstrap_servers` and the group's own left out."""
+        """Keyword arguments of AIOKafkaConsumer, without `bootstrap_servers` and those of the group."""
         return self.aiokafka_security() | clients.aiokafka_consumer() | {"check_crcs": self.check_topic_policies}
 
 
@@ -123,12 +123,12 @@ class RegistrySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: Annotated[str, Field(description="Base URL, for example https://registry.example:8081.")]
-    username: str | None = Field(None, description="User of basic authentication.")
-    password: SecretStr | None = Field(None, description="Password of basic authentication; never logged.")
+    url: Annotated[str, Field(description="Base URL of the registry, for example https://registry.example:8081.")]
+    username: str | None = Field(None, description="User name for basic authentication.")
+    password: SecretStr | None = Field(None, description="Password for basic authentication. It is never logged.")
     ca_file: CaFile | None = Field(
         None, description="PEM file of the authority that signed the registry's certificate."
     )
     register_schemas: bool = Field(
-        default=True, description="Register today's schemas at start; if off, they must be registered already."
+        default=True, description="Register today's schemas at start. If off, somebody must have registered them."
     )

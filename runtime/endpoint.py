@@ -1,9 +1,8 @@
 """One small HTTP endpoint per process: `/metrics` (Prometheus), `/live` and `/ready` (JSON, 200 or 503).
 
-It must answer when little else works, no matter who connects. Every client has a thread of its own and `WITHIN_S`
-seconds from its first byte to our last, however steadily it trickles; of more than `CLIENTS` at once, the oldest has to
-go. So silent and slow clients hold up nobody, and cost a bounded number of threads. A client that goes away in the
-middle is no error; anything else that goes wrong is one line of the log, never a traceback past it.
+It must answer when little else works. Every client gets its own thread, and `WITHIN_S` seconds from its first byte to
+our last. With more than `CLIENTS` at once, the oldest connection is closed. So slow clients delay no other client, and
+cost a bounded number of threads. A client that disconnects early is not logged; any other failure is one log line.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ WITHIN_S = 5.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """`ok` decides the status; `checks` says for a person what holds and what is waited for."""
+    """`ok` decides the status. `checks` tells a person what is in order and what the service waits for."""
 
     ok: bool
     checks: Mapping[str, Any] = field(default_factory=dict)
@@ -38,7 +37,7 @@ Probe = Callable[[], Verdict]
 
 
 class Endpoint:
-    """Serves from daemon threads of its own, so that a busy event loop cannot make a healthy process look dead."""
+    """Serves from its own daemon threads, so that a healthy process with a busy event loop still answers."""
 
     def __init__(
         self,
@@ -67,7 +66,7 @@ class Endpoint:
             )
             return [json.dumps({"ok": verdict.ok, **verdict.checks}).encode()]
 
-        self._server = make_server(host, port, _told_once(answer), server_class=_Server, handler_class=_Handler)
+        self._server = make_server(host, port, _logged_once(answer), server_class=_Server, handler_class=_Handler)
         self._server.within_s = within_s
         self._server.clients = clients
         self._thread = threading.Thread(target=self._server.serve_forever, name="endpoint", daemon=True)
@@ -85,13 +84,13 @@ class Endpoint:
         self._thread.join()
 
 
-def _told_once(answer: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    """A probe or a collector that fails answers 500 and is one line of the log; wsgiref would write to stderr."""
+def _logged_once(answer: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """A failing probe or collector answers 500 and logs one line; wsgiref would write to stderr."""
 
     def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
             return answer(environ, start_response)
-        except Exception as error:  # noqa: BLE001  whatever it is, the endpoint goes on
+        except Exception as error:  # noqa: BLE001  the endpoint goes on after any failure
             structlog.get_logger("endpoint").error(
                 "endpoint.failed", path=environ.get("PATH_INFO"), error=type(error).__name__
             )
@@ -102,7 +101,7 @@ def _told_once(answer: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable
 
 
 def hang_up(client: socket.socket) -> None:
-    """Its thread then finds the connection closed, and ends."""
+    """Closes the connection; the client's thread notices and ends."""
     with suppress(OSError):  # it has gone already
         client.shutdown(socket.SHUT_RDWR)
 
@@ -133,14 +132,14 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  the base class's signature
-        """Not on stderr, past the log. A client that went away, or was too slow, is worth no line at all."""
+        """Logs the failure instead of printing it. A client that disconnected or was too slow is not logged."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             structlog.get_logger("endpoint").error("endpoint.failed", error=type(error).__name__)
 
 
 class _Handler(WSGIRequestHandler):
-    """Ends its client when its time is over: a time limit per read would let a trickle go on without end."""
+    """Closes the connection when its time is over. A limit per read would let a slow client go on without end."""
 
     server: _Server
 
@@ -162,10 +161,10 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Nowhere:
-    """What wsgiref would print of a client that went away."""
+    """Swallows what wsgiref prints about a client that disconnected."""
 
     def write(self, text: str) -> int:
         return len(text)
 
     def flush(self) -> None:
-        """There is nothing to flush."""
+        """Nothing was buffered."""

@@ -1,4 +1,4 @@
-"""Settings from environment variables: read once, checked whole, every mistake named at once and never a value."""
+"""Settings from environment variables: read once and checked as a whole. Every mistake is named, a value never."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ S = TypeVar("S", bound="Environment")
 
 
 class Misconfigured(Exception):
-    """A person must change the configuration; restarting does not help. `problems` names every mistake at once."""
+    """A person must change the configuration; a restart does not help. `problems` names every mistake."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
@@ -26,7 +26,7 @@ class Misconfigured(Exception):
 
 
 class Variable(NamedTuple):
-    """One setting as a person meets it. `default` is "required" if there is none, and empty if it is nothing."""
+    """One setting, as --help shows it. `default` is "required" for a setting without one, and empty for None."""
 
     name: str
     default: str
@@ -34,14 +34,14 @@ class Variable(NamedTuple):
 
 
 class CertificateFile:
-    """Marks a setting as the path of a file with certificates; `unreadable_files` looks whether it is one."""
+    """Marks a setting as the path of a file with certificates. `unreadable_files` tries to read it."""
 
 
 CaFile = Annotated[str, CertificateFile()]
 
 
 class _Source(EnvSettingsSource):
-    """Hands on what should be JSON and is not, so that it is refused beside all other mistakes and not before them."""
+    """Passes invalid JSON on as text, so that validation reports it together with all other mistakes."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         try:
@@ -51,7 +51,7 @@ class _Source(EnvSettingsSource):
 
 
 class Environment(BaseSettings):
-    """Base of all settings that come from the environment alone."""
+    """Base class of settings that come from the environment alone."""
 
     @classmethod
     def settings_customise_sources(
@@ -66,7 +66,7 @@ class Environment(BaseSettings):
 
 
 def read(cls: type[S], *, help_command: str, environ: Mapping[str, str] | None = None, **overrides: Any) -> S:
-    """The settings, `overrides` on top. Raises Misconfigured. `environ` is only looked through for unknown names."""
+    """The settings, with `overrides` applied. `environ` is searched for unknown names only. Raises Misconfigured."""
     given = os.environ if environ is None else environ
     names = _Names(_prefix(cls), describe(cls), help_command)
     unknown = [
@@ -84,13 +84,13 @@ def read(cls: type[S], *, help_command: str, environ: Mapping[str, str] | None =
 
 
 def describe(cls: type[BaseSettings]) -> list[Variable]:
-    """Every setting, groups spread out into their own variables, for --help."""
+    """Every setting for --help, with one variable for each member of a group."""
     return list(_variables(cls, _prefix(cls)))
 
 
 def unreadable_files(settings: BaseSettings) -> list[str]:
-    """Every file of certificates that cannot be used, by its variable. To be asked at a start: while settings are read,
-    nobody looks at files."""
+    """Every certificate file that cannot be used, by its variable. Call it at start: reading the settings opens no
+    file."""
     return [
         f"{variable}: {problem}"
         for variable, path in _files(settings, _prefix(type(settings)))
@@ -99,7 +99,7 @@ def unreadable_files(settings: BaseSettings) -> list[str]:
 
 
 class _Names:
-    """The names of all variables, and which of them somebody may have meant."""
+    """The names of all variables, and the most similar one to a misspelt name."""
 
     def __init__(self, prefix: str, variables: Sequence[Variable], help_command: str) -> None:
         self.prefix = prefix
@@ -108,7 +108,7 @@ class _Names:
         self._help = help_command
 
     def knows(self, name: str) -> bool:
-        """A group may be given as one JSON object."""
+        """True for a variable, and for a group, which may be given as one JSON object."""
         return name.upper() in self.of or name.upper() in self._groups
 
     def unknown(self, name: str) -> str:
@@ -117,7 +117,7 @@ class _Names:
         return f"{name}: is not a known setting; {f'did you mean {meant}?' if nearness else f'see {self._help}'}"
 
     def required(self, name: str, given: Mapping[str, str]) -> str:
-        """Of a setting that is missing: what it is for, and what somebody may have set in its place."""
+        """The problem of a missing setting: what it is for, and a similar variable that is set."""
         known = [each for each in given if not each.upper().startswith(self.prefix)]
         almost = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
         hint = f" ({almost[0]} is set: is that a slip?)" if almost else ""
@@ -125,7 +125,7 @@ class _Names:
 
 
 def _nearness(name: str, known: str, prefix: str) -> float:
-    """0 if nobody can have meant it. Groups make up most of a name, so its last part must be alike, or almost all."""
+    """0 if the names are too different. A name is mostly its group, so the last part must be similar, or nearly all."""
     name, known = name.removeprefix(prefix), known.removeprefix(prefix)
     whole = _ratio(name.replace("__", "_"), known.replace("__", "_"))
     last = _ratio(name.split("__")[-1], known.split("__")[-1])
@@ -144,7 +144,7 @@ def _prefix(cls: type[BaseSettings]) -> str:
 
 
 def _problem(cls: type[BaseSettings], error: ErrorDetails, names: _Names, given: Mapping[str, str]) -> str | None:
-    """None if it was said already, as an unknown name."""
+    """None if it was reported already, as an unknown name."""
     name, rest = _place(cls, error["loc"], names.prefix)
     match error["type"]:
         case "extra_forbidden" if not rest:
@@ -164,7 +164,7 @@ def _problem(cls: type[BaseSettings], error: ErrorDetails, names: _Names, given:
 
 
 def _follows_from_another(error: ErrorDetails, found: Sequence[ErrorDetails]) -> bool:
-    """A list whose members are all refused counts as empty."""
+    """True if a list counts as too short only because each of its members is wrong."""
     where = error["loc"]
     return error["type"] == "too_short" and any(each["loc"][: len(where)] == where for each in found if each != error)
 
@@ -177,7 +177,7 @@ def _example(names: _Names, name: str) -> str:
 
 
 def _place(cls: type[BaseModel], where: Sequence[int | str], prefix: str) -> tuple[str, str]:
-    """The variable, and the place within its JSON."""
+    """The variable, and the path inside its JSON."""
     model: type[BaseModel] | None = cls
     name = prefix
     for depth, part in enumerate(where):
@@ -217,7 +217,7 @@ def _unreadable(path: str) -> str | None:
     try:
         ssl.create_default_context(cafile=path)
     except ssl.SSLError:
-        return "the file holds no certificate in PEM form"
+        return "the file contains no certificate in PEM format"
     except OSError as error:
         return f"the file cannot be read: {error.strerror}"
     return None
@@ -227,13 +227,13 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     if field.default_factory is socket.gethostname:
-        return "the host's name"
+        return "the host name"
     value = field.get_default(call_default_factory=True)
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _group_of(annotation: Any) -> type[BaseModel] | None:
-    """The model behind `Group` or `Group | None`; a list of models is one variable, in JSON."""
+    """The model in `Group` or `Group | None`. A list of models is one variable, in JSON."""
     if get_origin(annotation) in (tuple, list, dict):
         return None
     candidates = get_args(annotation) or (annotation,)

@@ -1,7 +1,7 @@
-"""What a signal does before a service has begun anything: the process ends at once, well.
+"""Signals during start-up: before the service has begun anything, SIGTERM and SIGINT end the process at once, with 0.
 
-Importing everything takes a second, and asking the broker may take several. A supervisor that changes its mind in that
-time would see a service die by the signal, or wait for it.
+Imports take a second, and the first answer of a broker may take several. Without this, a supervisor that stops the
+service meanwhile would see it die by the signal, or wait for it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from types import FrameType
 
 
 def end_on_signals() -> None:
-    """Until the service sets handlers of its own. For the main thread of a process that has begun nothing."""
+    """Call it in the main thread before anything has begun. It holds until the service sets its own handlers."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
     for stream in (sys.stdout, sys.stderr):
-        with suppress(RuntimeError, OSError, ValueError):  # it may be in the middle of a line, or closed
+        with suppress(RuntimeError, OSError, ValueError):  # the stream may be in the middle of a line, or closed
             stream.flush()
     os._exit(0)

@@ -1,10 +1,10 @@
-"""librdkafka's own lines through our logs, as JSON on stdout, instead of past them on stderr.
+"""librdkafka's log lines as lines of our log, in JSON on stdout, and not on stderr.
 
-A client takes the logger as a keyword: `Producer(config, logger=client_log("writer"))`. Its lines are handed over while
-it is polled, so whoever owns a client must poll it, as is needed for delivery reports and group membership anyway.
+A client takes the logger as a keyword: `Producer(config, logger=client_log("writer"))`. The client delivers its lines
+while it is polled, so its owner must poll it. Delivery reports and group membership need that anyway.
 
-While a broker is away every client says so with every attempt to connect, for each broker and address: thousands of
-error lines a night. What is said again and again is one state, and said once when it begins.
+While a broker is away, every client logs each attempt to connect, for each broker and address: thousands of error lines
+a night. So a line that repeats is one state, and is logged once, when the state begins.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable
 
 QUIET_S = 60.0
-"""A state that was not mentioned for so long is over; clients try to connect every ten seconds at least."""
+"""A state is over when no line mentioned it for this long; clients try to connect at least every ten seconds."""
 
 _VARYING = re.compile(r"\[thrd:[^\]]*\]|\(after[^)]*\)|\S+:\d+(/\w+)?|ipv[46]#\S+|\d+")
-"""Thread, how often and how long, broker and address, numbers of clients and nodes."""
+"""What varies within one state: thread, duration, count, broker, address, and the numbers of clients and nodes."""
 
 
 class OncePerState(logging.Filter):
-    """Lets a line through when what it says begins. Which broker, client or attempt says it makes no other state."""
+    """Passes the first line of each state. Lines that differ only in broker, client or attempt are one state."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -38,8 +38,8 @@ class OncePerState(logging.Filter):
 
 
 def client_log(service: str) -> logging.Logger:
-    """Warnings and errors of a broker client: connections lost, sign-in refused, fenced. They name hosts and clients,
-    never a record (B1).
+    """The logger for a broker client's warnings and errors: lost connections, refused sign-ins, fencing. They name
+    hosts and clients, never a record (B1).
     """
     log = logging.getLogger(f"{service}.librdkafka")
     log.setLevel(logging.WARNING)

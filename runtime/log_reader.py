@@ -1,11 +1,12 @@
-"""The edge that reads partitions of a topic from their start to their present end, without joining a group.
+"""The edge that reads partitions of a topic, from the start or an offset to the present end, without joining a group.
 
-It reads committed records only, up to the end that the log has at the start of the reading, transactions that are still
-open included: it waits until the broker has decided them.
+It reads committed records only, up to the end that the log had when the reading began. If a transaction is still open
+there, it waits until the broker has committed or aborted it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from logging import Logger
 
@@ -15,12 +16,13 @@ from runtime.connection import ClientConfig
 
 _AT_ONCE = 1_000
 _POLL_S = 0.1
-_ASK_S = 15.0
+_ASK_S = 30.0
+_ANSWERS_WITHIN_S = 2.0
 _GOES_ON = {
     KafkaError._TRANSPORT,  # noqa: SLF001  its public name
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
 }
-"""librdkafka connects again by itself."""
+"""Errors after which librdkafka reconnects by itself."""
 
 _BUFFERS: ClientConfig = {
     # Small on purpose: records are compressed ten to one, and these count compressed bytes.
@@ -38,28 +40,32 @@ def read_to_end(
     partitions: Collection[int],
     *,
     log: Logger,
-    heard: Callable[[Sequence[Message]], None],
+    on_records: Callable[[Sequence[Message]], None],
     at_end: Callable[[int], None],
     wanted: Callable[[int], bool],
+    starts: Mapping[int, int] | None = None,
+    ends: Mapping[int, int] | None = None,
 ) -> None:
     """Blocks until every partition was read to its end, or is not wanted any more.
 
-    `config` names a group, which needs the right to read and is never joined. `heard` gets the records, in order within
-    a partition; `at_end` each partition that is read. Raises KafkaException if the broker refuses, or does not say
-    where the logs end.
+    `starts`: where to begin in partitions that are not read from the start. `ends`: of all partitions, if the caller
+    knows them. `config` names a group that may read the topic; it is never joined. `on_records` gets the records, in
+    order within a partition. `at_end` gets each partition that was read. Raises KafkaException if the broker refuses,
+    or does not report the ends of the logs.
     """
-    ends = _ends(config, topic, partitions, log)
-    left = {partition for partition, end in ends.items() if end > 0}
+    starts = starts or {}
+    ends = ask_ends(config, topic, partitions, log=log, wanted=wanted) if ends is None else ends
+    left = {partition for partition, end in ends.items() if end > starts.get(partition, 0)}
     for partition in ends.keys() - left:
         at_end(partition)
     if not left:
         return
-    consumer = Consumer(_config(config, "read_committed"), logger=log)
+    consumer = Consumer(reader_config(config, "read_committed"), logger=log)
     try:
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
+        consumer.assign([TopicPartition(topic, each, starts.get(each, OFFSET_BEGINNING)) for each in left])
         while left := {partition for partition in left if wanted(partition)}:
             records, finished = _split(consumer.consume(_AT_ONCE, _POLL_S), ends)
-            heard(records)
+            on_records(records)
             for partition in finished & left:
                 at_end(partition)
             left -= finished
@@ -67,22 +73,36 @@ def read_to_end(
         consumer.close()
 
 
-def _ends(config: ClientConfig, topic: str, partitions: Collection[int], log: Logger) -> dict[int, int]:
-    """Of the logs, not of what is committed: somebody's transaction may end in a moment."""
-    consumer = Consumer(_config(config, "read_uncommitted"), logger=log)
+def ask_ends(
+    config: ClientConfig, topic: str, partitions: Collection[int], *, log: Logger, wanted: Callable[[int], bool]
+) -> dict[int, int]:
+    """The ends of the logs, open transactions included: one may be committed in a moment.
+
+    Raises KafkaException if the broker does not answer in half a minute, or sooner if the partition is not wanted any
+    more.
+    """
+    consumer = Consumer(reader_config(config, "read_uncommitted"), logger=log)
     try:
-        return {each: _end(consumer, TopicPartition(topic, each)) for each in partitions}
+        return {each: _end(consumer, TopicPartition(topic, each), wanted) for each in partitions}
     finally:
         consumer.close()
 
 
-def _end(consumer: Consumer, of: TopicPartition) -> int:
-    low, high = consumer.get_watermark_offsets(of, timeout=_ASK_S)
-    return 0 if low >= high else int(high)
+def _end(consumer: Consumer, of: TopicPartition, wanted: Callable[[int], bool]) -> int:
+    """Asks in short turns, so that a stop need not wait for a broker that is down."""
+    until = time.monotonic() + _ASK_S
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(of, timeout=_ANSWERS_WITHIN_S)
+        except KafkaException:
+            if not wanted(of.partition) or time.monotonic() > until:
+                raise
+        else:
+            return 0 if low >= high else int(high)
 
 
 def _split(messages: Sequence[Message], ends: Mapping[int, int]) -> tuple[list[Message], set[int]]:
-    """The records, and the partitions that have been read: what is at their end may hold no record any more."""
+    """The records, and the partitions that were read to the end. The last offsets of a log may hold no record."""
     records, finished = [], set()
     for message in messages:
         partition, offset = message.partition(), message.offset()
@@ -96,7 +116,8 @@ def _split(messages: Sequence[Message], ends: Mapping[int, int]) -> tuple[list[M
     return records, finished
 
 
-def _config(config: ClientConfig, isolation: str) -> dict[str, str | int | float | bool]:
+def reader_config(config: ClientConfig, isolation: str) -> ClientConfig:
+    """`config` with what such a reader needs of its own."""
     return {
         **config,
         **_BUFFERS,

@@ -1,7 +1,7 @@
 """Log lines: JSON on stdout, or coloured on a terminal. One line per event, one event per batch, never personal data.
 
-B1 is kept at the source: callers log ids, counts and codes. As a second fence, exceptions are logged by type and place
-but without their text, since a library's error may quote the record it failed on.
+Callers keep B1: they log ids, counts and codes. As a second fence, exceptions are logged by type and place and without
+their text, because a library's error may quote the record that it failed on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LogFormat = Literal["auto", "json", "console"]
 
 
 def form_named(text: str | None) -> LogFormat:
-    """What the setting asks for, before the settings are read: their mistakes are log lines too."""
+    """The log format of a raw setting. It is needed before the settings are read, to log their mistakes."""
     return next((form for form in get_args(LogFormat) if form == (text or "").lower()), "auto")
 
 
@@ -64,7 +64,7 @@ def _named_service(service: str) -> Any:
 def _exception_without_arguments(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """The type and the places of an exception; its text may hold a record's contents (B1)."""
+    """Replaces an exception by its type and places: its text may hold a record's contents (B1)."""
     info = event.pop("exc_info", None)
     if not info:
         return event

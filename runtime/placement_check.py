@@ -1,8 +1,9 @@
-"""Whether the topics still have the number of partitions by which the plans on them were placed.
+"""Whether the topics still have the partition count by which their plans were placed.
 
-A count that was raised while nothing ran shows in no setting: all topics have it. But the plans show it. They stand
-where their queue items belonged then, and new outcomes of the same items go elsewhere, so that a session could be
-planned twice and one item's calls overtake each other. So both services look at some plans before they begin.
+If somebody raised the count of all topics while no service ran, no setting shows it. The plans do: each is in the
+partition that its queue item had under the old count. New outcomes of the same items would go to other partitions, so a
+session could be planned twice, and calls of one item could overtake each other. So both services look at some plans
+before they begin.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ _LONGEST_S = 15.0
 def check_placement(
     broker: BrokerSettings, partitions: int, plans: Codec[PlannedWriteback], *, group: str, log: Logger
 ) -> None:
-    """Raises UnfitTopics if the count was raised, BrokerUnavailable and RegistryUnavailable if nobody can tell. `group`
-    is one that this service may read by; it is not joined."""
+    """Raises UnfitTopics if the count was raised. Raises BrokerUnavailable or RegistryUnavailable if the plans cannot
+    be read. `group` is a group that this service may read with; it is never joined."""
     topic = broker.topics.planned_writebacks.name
     sample = _Sample(time.monotonic() + _LONGEST_S)
     config = broker.consumer_config() | {"group.id": group}
     try:
         read_to_end(
-            config, topic, range(partitions), log=log, heard=sample.add, at_end=lambda _: None, wanted=sample.wants
+            config, topic, range(partitions), log=log, on_records=sample.add, at_end=lambda _: None, wanted=sample.wants
         )
     except KafkaException as error:
         raise BrokerUnavailable(f"topic {topic} cannot be read: {error.args[0].str()}") from None
@@ -51,7 +52,7 @@ def check_placement(
 
 
 def _placed(records: Iterable[Message], plans: Codec[PlannedWriteback]) -> dict[bytes, int]:
-    """Queue item to partition; of what is no plan, nothing."""
+    """Queue item to partition. Records that cannot be decoded as plans are left out."""
     placed = {}
     for record in records:
         try:
@@ -63,7 +64,7 @@ def _placed(records: Iterable[Message], plans: Codec[PlannedWriteback]) -> dict[
 
 
 class _Sample:
-    """The first records of each partition that hold anything; a partition of which there are enough is left."""
+    """The first records with a value in each partition. A partition is dropped once it gave enough."""
 
     def __init__(self, deadline: float) -> None:
         self.records: list[Message] = []

@@ -1,9 +1,8 @@
 """The edge to the schema registry: the only module that talks to it.
 
-Only the registry's own words count as its words: an answer in JSON with one of its error codes, or with what was asked
-for. Whatever else answers at its address (an ingress that knows no such path, a login page, a web server that stands
-there by mistake) has not spoken for it, and neither has a registry that has lost the schemas that it gave us: then
-nobody knows what a record says, and it has to be waited for.
+An answer counts only if it comes from the registry itself: JSON with one of its error codes, or with the schema that
+was asked for. An ingress without that path, a login page or a wrong web server does not speak for it. Neither does a
+registry that has lost the schemas that it gave us. In these cases records cannot be decoded, and the service waits.
 """
 
 from __future__ import annotations
@@ -36,21 +35,22 @@ R = TypeVar("R", CallOutcome, PlannedWriteback, WritebackResult)
 _INCOMPATIBLE = (409, 40901, 40902)
 _INVALID = (42201,)
 _NOT_FOUND = (40401, 40402, 40403)
-"""Subject, version, schema. A bare 404 is what its web server says of a path that it does not know."""
+"""Subject, version and schema not found. A bare 404 comes from a web server that does not know the path."""
 _NO_SUCH_PATH = 404
 _ANSWERS_WITHIN_S = 10
 
 
 class RegistryUnavailable(Exception):
-    """The registry could not be asked, or did not answer in its own words. Try again later; no record is at fault."""
+    """The registry gave no answer, or something else answered in its place. Try again later; no record is at fault."""
 
 
 class SchemaRefused(Exception):
-    """The registry holds an older schema that today's is not compatible with. A person must act."""
+    """The registry refuses today's schema: it is incompatible with an older version, or not registered. A person must
+    act."""
 
 
 class Registry:
-    """Makes codecs with Confluent framing. Looked-up schemas are kept: an id never changes its schema."""
+    """Makes codecs with Confluent framing. It caches schemas, because an id always names the same schema."""
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._config: dict[str, object] = {
@@ -67,7 +67,7 @@ class Registry:
         self._register = settings.register_schemas
         self._by_id: dict[int, ParsedSchema] = {}
         self._given: dict[int, int] = {}
-        """The ids that the registry gave us at the start, and the fingerprints of what they stand for."""
+        """The ids that the registry gave us at start, and the fingerprints of their schemas."""
 
     def codec(self, cls: type[R], topic: str) -> Codec[R]:
         """Raises SchemaRefused or RegistryUnavailable. Subject: `<topic>-value`."""
@@ -94,25 +94,26 @@ class Registry:
             raise UnknownSchema(f"was written with schema id {schema_id}, which the registry does not know")
         try:
             return parse(text)
-        except Exception:  # noqa: BLE001  any text may stand there: a schema of another kind raises anything
-            raise UnknownSchema(f"was written with schema id {schema_id}, which is no Avro schema") from None
+        except Exception:  # noqa: BLE001  the text can be anything: a schema of another kind raises any exception
+            raise UnknownSchema(f"was written with schema id {schema_id}, which is not an Avro schema") from None
 
     def _confirmed(self, schema_id: int) -> str | None:
-        """A registry that has lost what it gave us knows nothing of other ids either. Asked past every cache; and then
-        once more for the id, since the registry may have been restored in between."""
+        """The schema, after a check that the registry still holds the schemas that it gave us at start. If it lost
+        those, its answer about another id means nothing. The check uses no cache. The id is then asked for again,
+        because the registry may have been restored in between."""
         with SchemaRegistryClient(self._config) as asking:
             for given, fingerprint in self._given.items():
                 text = self._text(asking, given)
                 if text is None or _fingerprint(text) != fingerprint:
                     raise RegistryUnavailable(
-                        f"the schema registry has lost its schemas: it no longer holds id {given}, which it gave "
-                        "us; restore its topic from a backup, with the old ids"
+                        f"the schema registry has lost its schemas: it no longer holds id {given}, which it gave this "
+                        "service at start; restore the registry's topic from a backup, with the old ids"
                     )
             return self._text(asking, schema_id)
 
     @staticmethod
     def _text(client: SchemaRegistryClient, schema_id: int) -> str | None:
-        """None if the registry itself says that it has no such schema."""
+        """None if the registry itself answers that it does not hold the schema."""
         what = f"schema id {schema_id}"
         with _translated(what):
             try:
@@ -134,15 +135,15 @@ def codec(cls: type[R], topic: str, settings: RegistrySettings | None) -> Codec[
 def _fingerprint(text: str) -> int | None:
     try:
         return fingerprint_of(text)
-    except Exception:  # noqa: BLE001  whatever stands there is not what we registered
+    except Exception:  # noqa: BLE001  any text that cannot be parsed is not what we registered
         return None
 
 
 def _not_its_words(what: str, status: int | None = None) -> str:
-    said = f"status {status}" if status else "something"
+    answer = f"status {status}" if status else "not in its form"
     return (
-        f"what answers at the schema registry's address said {said} for {what} that is no registry's answer; "
-        "is its URL right, path included, and what stands in front of it?"
+        f"the answer about {what} ({answer}) does not come from a schema registry; check the registry's URL with its "
+        "path, and any proxy or ingress in front of it"
     )
 
 
@@ -161,9 +162,11 @@ def _translated(what: str) -> Iterator[None]:
 def _meaning(error: SchemaRegistryError, what: str) -> SchemaRefused | RegistryUnavailable:
     status, code = error.http_status_code, error.error_code
     if code in _INCOMPATIBLE:
-        return SchemaRefused(f"the schema registry refuses {what}: not compatible with a version it holds")
+        return SchemaRefused(
+            f"the schema registry refuses {what}: it is not compatible with a version that is registered"
+        )
     if code in _INVALID:
-        return SchemaRefused(f"the schema registry refuses {what}: it calls the schema invalid")
+        return SchemaRefused(f"the schema registry refuses {what} as an invalid schema")
     if code in _NOT_FOUND:
         return SchemaRefused(f"the schema registry does not hold {what}; register it, or set register_schemas")
     if status != _NO_SUCH_PATH and str(code).startswith(str(status)):

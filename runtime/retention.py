@@ -1,7 +1,7 @@
-"""What a topic's retention took away before it was read. Pure; for both services.
+"""Records that a topic's retention deleted before they were read. No I/O; for both services.
 
-P5, W1: nothing is lost in silence. What lies between a group's progress and the first offset that its partition still
-has was never read by the group, and nobody can read it any more.
+P5, W1: nothing is lost in silence. The offsets between a group's committed offset and the first offset that its
+partition still has were never read by the group, and are gone.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Gap:
 
 
 def taken(committed: Mapping[int, int], first_available: Mapping[int, int]) -> list[Gap]:
-    """By partition: the next offset that the group would read, and the first that there is. A partition of which
-    nothing was ever committed has no gap: a group that is new begins with what it finds."""
+    """`committed` is the next offset that the group would read, by partition. A partition without a committed offset
+    has no gap: a new group begins with the first record that there is."""
     return [
         Gap(partition, offset, first_available[partition] - 1)
         for partition, offset in sorted(committed.items())

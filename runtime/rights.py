@@ -1,6 +1,6 @@
-"""What each service may do on a broker with ACLs: the one table from which checks, docs and tests come. No I/O.
+"""The rights that each service needs on a broker with ACLs: the one table for checks, docs and tests. No I/O.
 
-Kafka lets whoever may read or write something describe it too, so no row asks for Describe where it follows.
+Kafka grants Describe with Read and with Write, so no row asks for Describe beside them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Pattern = Literal["literal", "prefixed"]
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """One ACL that allows one operation. `why` ends the sentence "without it, …"."""
+    """One ACL that allows one operation. `why` completes the sentence "without it, …"."""
 
     role: Role
     resource: Resource
@@ -54,11 +54,11 @@ class Right:
 
     @property
     def on(self) -> str:
-        """Resource and name, as a person says it."""
-        return f"{_SAID[self.resource]} {self.name}"
+        """Resource and name, for a person."""
+        return f"{_SHOWN[self.resource]} {self.name}"
 
 
-_SAID = {
+_SHOWN = {
     Resource.TOPIC: "topic",
     Resource.GROUP: "consumer group",
     Resource.TRANSACTIONAL_ID: "transactional id",
@@ -68,7 +68,7 @@ _SAID = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
-    """Full names of the consumer groups, the topic prefix included."""
+    """Full names of the consumer groups, with the topic prefix."""
 
     planner: str
     writer: str
@@ -76,7 +76,7 @@ class Groups:
 
     @classmethod
     def usual(cls, prefix: str = "") -> Groups:
-        """As they are named where no setting says otherwise."""
+        """The names that hold if no setting changes them."""
         return cls(
             planner=f"{prefix}writeback-planner",
             writer=f"{prefix}writeback-writer",
@@ -91,14 +91,14 @@ def planner_rights(topics: Topics, group: str) -> tuple[Right, ...]:
             Role.PLANNER,
             topics.planned_writebacks,
             {
-                Operation.READ: "nobody knows which sessions are planned already",
+                Operation.READ: "the planner does not know which sessions are planned already",
                 Operation.WRITE: "no plan is published",
             },
         ),
         *_on(
             Role.PLANNER,
             topics.call_outcomes_rejected,
-            {Operation.WRITE: "an outcome that cannot be planned stops all"},
+            {Operation.WRITE: "an outcome that cannot be planned stops the planner"},
         ),
         _group(Role.PLANNER, group),
         _transactions(Role.PLANNER, group),
@@ -106,14 +106,18 @@ def planner_rights(topics: Topics, group: str) -> tuple[Right, ...]:
 
 
 def writer_rights(topics: Topics, group: str, *, write: bool) -> tuple[Right, ...]:
-    """Of this mode."""
+    """The rights that the writer needs in this mode."""
     if not write:
         return (
-            *_on(Role.DRY_RUN, topics.planned_writebacks, {Operation.READ: "no plan is taken"}),
+            *_on(Role.DRY_RUN, topics.planned_writebacks, {Operation.READ: "no plan is read"}),
             *_on(
-                Role.DRY_RUN, topics.writeback_results, {Operation.READ: "nobody knows which sessions settled before"}
+                Role.DRY_RUN,
+                topics.writeback_results,
+                {Operation.READ: "the writer does not know which sessions settled before"},
             ),
-            *_on(Role.DRY_RUN, topics.writeback_dry_run, {Operation.WRITE: "nobody sees what would be done"}),
+            *_on(
+                Role.DRY_RUN, topics.writeback_dry_run, {Operation.WRITE: "the dry run cannot report what it would do"}
+            ),
             _group(Role.DRY_RUN, group),
             _transactions(Role.DRY_RUN, group),
         )
@@ -121,39 +125,49 @@ def writer_rights(topics: Topics, group: str, *, write: bool) -> tuple[Right, ..
         *_on(
             Role.WRITER,
             topics.planned_writebacks,
-            {Operation.READ: "no plan is taken", Operation.WRITE: "a plan that fails holds up all behind it"},
+            {
+                Operation.READ: "no plan is read",
+                Operation.WRITE: "a failing plan holds up all behind it",
+            },
         ),
         *_on(
             Role.WRITER,
             topics.writeback_results,
-            {Operation.READ: "nobody knows which sessions settled before", Operation.WRITE: "no plan settles"},
+            {
+                Operation.READ: "the writer does not know which sessions settled before",
+                Operation.WRITE: "no plan settles",
+            },
         ),
-        *_on(Role.WRITER, topics.planned_writebacks_rejected, {Operation.WRITE: "a record that is no plan stops all"}),
+        *_on(
+            Role.WRITER,
+            topics.planned_writebacks_rejected,
+            {Operation.WRITE: "a record that cannot be decoded stops the writer"},
+        ),
         _group(Role.WRITER, group),
         _transactions(Role.WRITER, group),
     )
 
 
 def check_rights(topics: Topics) -> tuple[Right, ...]:
-    """Of `writeback topics check`, which looks and changes nothing."""
-    nobody_knows = {Operation.DESCRIBE: "the topic cannot be seen"}
-    return tuple(right for spec in topics.all() for right in _on(Role.CHECK, spec, nobody_knows))
+    """The rights that `writeback topics check` needs. It changes nothing."""
+    describe = {Operation.DESCRIBE: "the command cannot see the topic"}
+    return tuple(right for spec in topics.all() for right in _on(Role.CHECK, spec, describe))
 
 
 def create_rights(topics: Topics) -> tuple[Right, ...]:
-    """Of `writeback topics create`."""
+    """The rights that `writeback topics create` needs."""
     return tuple(
         Right(Role.CREATE, Resource.TOPIC, spec.name, operation, why)
         for spec in topics.all()
         for operation, why in (
-            (Operation.DESCRIBE, "a topic that exists cannot be seen, nor how many partitions it has"),
-            (Operation.CREATE, "the topic cannot be created"),
+            (Operation.DESCRIBE, "the command cannot see an existing topic and its partition count"),
+            (Operation.CREATE, "the command cannot create the topic"),
         )
     )
 
 
 def call_system_rights(topics: Topics) -> tuple[Right, ...]:
-    """Of those who publish outcomes."""
+    """The rights of a call system, which publishes outcomes."""
     name = topics.call_outcomes.name
     return (Right(Role.CALL_SYSTEM, Resource.TOPIC, name, Operation.WRITE, "no outcome can be published"),)
 
@@ -171,11 +185,11 @@ def all_rights(topics: Topics, groups: Groups) -> tuple[Right, ...]:
 
 
 Allowed = Mapping[tuple[Resource, str], Collection[str] | None]
-"""What the broker says one may do, by resource and name, in the broker's words; None where it does not say."""
+"""The operations that the broker allows, by resource and name; None where the broker does not report them."""
 
 
 def missing(rights: Iterable[Right], allowed: Allowed, *, user: str | None) -> list[str]:
-    """Every right that the broker does not give, with the command that gives it."""
+    """Every right that the broker does not grant, with the command that grants it."""
     return [
         refused(right, user)
         for right in rights
@@ -184,7 +198,7 @@ def missing(rights: Iterable[Right], allowed: Allowed, *, user: str | None) -> l
 
 
 def refused(right: Right, user: str | None = None) -> str:
-    """What a person has to know of a right that the broker does not give."""
+    """The problem of a missing right: its consequence, and the command that grants it."""
     return (
         f"{right.operation} on {right.on} is not allowed to {_principal(user)}; without it, {right.why}; "
         f"grant it with: {grant(right, user)}"
@@ -192,7 +206,7 @@ def refused(right: Right, user: str | None = None) -> str:
 
 
 def grant(right: Right, user: str | None = None) -> str:
-    """The command of Kafka's own tools that grants it; the address of the broker is the reader's."""
+    """The kafka-acls command that grants it, without the broker's address."""
     where = {
         Resource.TOPIC: f"--topic {right.name}",
         Resource.GROUP: f"--group {right.name}",
@@ -204,12 +218,12 @@ def grant(right: Right, user: str | None = None) -> str:
 
 
 def table(rights: Iterable[Right]) -> list[tuple[str, str, str]]:
-    """Rows for a person: who, on what, which operations."""
+    """Rows for a person: role, resource, operations."""
     return [(role, on, ", ".join(each.operation for each in some)) for (role, on), some in _grouped(rights)]
 
 
 def strimzi(rights: Iterable[Right]) -> list[dict[str, Any]]:
-    """`spec.authorization.acls` of a KafkaUser of Strimzi's."""
+    """`spec.authorization.acls` of a Strimzi KafkaUser."""
     found = []
     for _, same in _grouped(rights):
         first = same[0]
@@ -234,17 +248,17 @@ def _grouped(rights: Iterable[Right]) -> Iterator[tuple[tuple[str, str], Sequenc
 def _on(role: Role, spec: TopicSpec, operations: Mapping[Operation, str]) -> Iterator[Right]:
     for operation, why in operations.items():
         yield Right(role, Resource.TOPIC, spec.name, operation, why)
-    why = "nobody can check that the topic keeps what it must"
+    why = "the topic's settings cannot be checked"
     yield Right(role, Resource.TOPIC, spec.name, Operation.DESCRIBE_CONFIGS, why)
 
 
 def _group(role: Role, name: str) -> Right:
-    return Right(role, Resource.GROUP, name, Operation.READ, "it cannot join its group, nor say how far it is")
+    return Right(role, Resource.GROUP, name, Operation.READ, "it can neither join its group nor commit offsets")
 
 
 def _transactions(role: Role, group: str) -> Right:
-    """Each process has an id of its own behind the group's name. What is allowed here, a broker tells nobody before."""
-    why = "nothing is published, since records and progress go in one transaction"
+    """Each process appends its own suffix to the group's name. A broker reports no rights on transactional ids."""
+    why = "nothing is published, because records and offsets go in one transaction"
     return Right(role, Resource.TRANSACTIONAL_ID, f"{group}-", Operation.WRITE, why, "prefixed")
 
 

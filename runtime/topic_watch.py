@@ -1,12 +1,12 @@
-"""Asks for the topics' facts again while a service runs; both services run this.
+"""Checks the topics again while a service runs; both services run this.
 
-What was fit at the start may not stay so: somebody shortens a retention, takes a right away, adds partitions, creates a
-topic anew. Rules:
+Topics may change after the start: somebody shortens a retention, revokes a right, adds partitions, or creates a topic
+again. Rules:
 
-- What no longer fits makes the service not ready and is logged as an error, once for each problem.
-- Partitions that were added and a topic that was created anew end the process with `UnfitTopics` (78): most keys belong
-  to other partitions now, or offsets count from the beginning, so to go on would break order or lose outcomes.
-- A broker that does not answer says nothing about its topics: the last answer stands.
+- A wrong setting or a missing right makes the service not ready. Each problem is logged once, as an error.
+- Added partitions and a topic that was created again end the process with `UnfitTopics` (78). Most keys now belong to
+  other partitions, or offsets start again at 0, so going on would break order or lose outcomes.
+- If the broker does not answer, the last answer remains valid.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class View(Protocol):
-    """Of `broker.BrokerView` what is needed here."""
+    """The part of `broker.BrokerView` that is needed here."""
 
     def look(self, *, timeout_s: float) -> tuple[TopicFacts, list[str]]: ...
 
@@ -35,7 +35,7 @@ class View(Protocol):
 
 
 class TopicWatch:
-    """`at_start` are the facts that the service began with, and must go on with."""
+    """`at_start`: the topics' facts when the service began. It cannot go on with other topics."""
 
     def __init__(
         self, view: View, at_start: TopicFacts, *, service: str, every_s: float, timeout_s: float = 15.0
@@ -55,13 +55,13 @@ class TopicWatch:
         return not self.problems
 
     async def run(self) -> NoReturn:
-        """Until it is cancelled. Raises UnfitTopics when the service cannot go on."""
+        """Runs until cancelled. Raises UnfitTopics when the service cannot go on."""
         while True:
             await asyncio.sleep(self._every_s)
             await self.ask()
 
     async def ask(self) -> None:
-        """Once. Raises UnfitTopics when the service cannot go on."""
+        """Checks once. Raises UnfitTopics when the service cannot go on."""
         try:
             now, problems = await _in_a_thread(lambda: self._view.look(timeout_s=self._timeout_s))
         except (BrokerUnavailable, Misconfigured) as error:
@@ -86,12 +86,12 @@ class TopicWatch:
 
 
 async def _in_a_thread(call: Callable[[], T]) -> T:
-    """In a thread that nobody waits for at the end of the process, as one would for the threads of the event loop: a
-    broker that is away would hold up the stop."""
+    """Runs the call in a daemon thread. The process would wait at its end for a thread of the event loop's pool, so an
+    unreachable broker would delay the stop."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def tell(answer: Callable[[], None]) -> None:
+    def hand_over(answer: Callable[[], None]) -> None:
         if not loop.is_closed():
             loop.call_soon_threadsafe(lambda: None if done.done() else answer())
 
@@ -100,9 +100,9 @@ async def _in_a_thread(call: Callable[[], T]) -> T:
             found = call()
         except BaseException as error:  # noqa: BLE001  it is raised where the answer is waited for
             failure = error
-            tell(lambda: done.set_exception(failure))
+            hand_over(lambda: done.set_exception(failure))
         else:
-            tell(lambda: done.set_result(found))
+            hand_over(lambda: done.set_result(found))
 
     threading.Thread(target=run, name="topic-check", daemon=True).start()
     return await done

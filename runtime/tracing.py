@@ -1,4 +1,4 @@
-"""W3C trace context through the topics; OpenTelemetry spans if an OTLP endpoint is configured, else free of cost."""
+"""W3C trace context through the topics, and OpenTelemetry spans if an OTLP endpoint is configured."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class TracingNotInstalled(Exception):
-    """Tracing was asked for, but this installation has no exporter."""
+    """An OTLP endpoint is configured, but the exporter is not installed."""
 
 
 def configure_tracing(*, service: str, version: str) -> bool:
-    """Export spans when OTEL_EXPORTER_OTLP_ENDPOINT (or …_TRACES_ENDPOINT) is set. True if it does.
+    """Exports spans if OTEL_EXPORTER_OTLP_ENDPOINT (or …_TRACES_ENDPOINT) is set. True if it does.
 
     Raises TracingNotInstalled if the extra `tracing` is missing.
     """
@@ -28,7 +28,9 @@ def configure_tracing(*, service: str, version: str) -> bool:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        raise TracingNotInstalled("an OTLP endpoint is set, but the extra `tracing` is not installed") from None
+        raise TracingNotInstalled(
+            "an OTLP endpoint is set, but the exporter is missing; install the extra `tracing`, or unset the endpoint"
+        ) from None
     provider = TracerProvider(resource=Resource.create({"service.name": service, "service.version": version}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
@@ -36,12 +38,12 @@ def configure_tracing(*, service: str, version: str) -> bool:
 
 
 def context_of(traceparent: bytes | None) -> Context:
-    """The context that a record's `traceparent` header carries; an empty one if it has none or an unreadable one."""
+    """The context in a record's `traceparent` header; an empty one if the header is missing or unreadable."""
     return _PROPAGATOR.extract({"traceparent": traceparent.decode("ascii", "replace")} if traceparent else {})
 
 
 def traceparent_of(context: Context) -> bytes | None:
-    """The header that hands `context` on; None if there is no trace."""
+    """The header that passes `context` on; None without a trace."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, context)
     return carrier["traceparent"].encode() if "traceparent" in carrier else None

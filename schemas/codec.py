@@ -1,7 +1,7 @@
 """Records to bytes and back, in either framing.
 
-Whoever reads must be able to find the schema that wrote: by fingerprint among those of this distribution (today's and
-every released one), by id in the schema registry.
+A reader must find the schema that the record was written with: by fingerprint among the schemas of this distribution
+(today's and every released one), or by id in the schema registry.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ KIND_OF: Mapping[type, str] = {
 
 
 class Undecodable(ValueError):
-    """The bytes are no record of this kind. The text names types and positions, never values."""
+    """The bytes are not a record of this kind. The text names types and positions, never values."""
 
 
 class UnknownSchema(Undecodable):
-    """The bytes name a schema that cannot be found: of a writer newer than this version, of another registry, made up.
-    Whether the record is any good nobody here can say. On a topic that only we write to it is good."""
+    """The bytes name a schema that cannot be found: that of a newer version or another registry, or an invented one.
+    The record may be valid. On a topic that only our services write to, it is."""
 
 
 class NoSchemaRegistry(UnknownSchema):
@@ -47,11 +47,11 @@ class NoSchemaRegistry(UnknownSchema):
 
 
 SchemaById = Callable[[int], ParsedSchema]
-"""Looks a schema up. Raises UnknownSchema if there is no such id, RegistryUnavailable if the registry cannot say."""
+"""Looks a schema up. Raises UnknownSchema if the id does not exist, RegistryUnavailable if the registry cannot say."""
 
 
 def parse(text: str) -> ParsedSchema:
-    """Raises anything if the text is no schema. One without a name, a union for example, is none of ours."""
+    """Raises any exception if the text is not a schema. Ours have a name, so a union is refused too."""
     parsed = fastavro.parse_schema(json.loads(text))
     return cast("ParsedSchema", parsed if isinstance(parsed, dict) else {})
 
@@ -75,7 +75,7 @@ class KnownSchemas:
 
 @cache
 def known_schemas(kind: str) -> KnownSchemas:
-    """Today's schema and every released one, since old records stay on compacted topics for ever."""
+    """Today's schema and every released one, because compacted topics keep old records."""
     root = files("schemas")
     text = root.joinpath("avro", f"{kind}.avsc").read_text(encoding="utf-8")
     today, mark = parse(text), fingerprint_of(text)
@@ -92,7 +92,7 @@ class Codec(Generic[R]):
     written_as: SchemaRef
     schema_by_id: SchemaById | None = None
     ids_at_hand: Container[int] = ()
-    """Those that `schema_by_id` answers without asking the registry."""
+    """The schemas that `schema_by_id` returns without asking the registry."""
 
     @property
     def schemas(self) -> KnownSchemas:
@@ -104,14 +104,14 @@ class Codec(Generic[R]):
         return frame(self.written_as, body.getvalue())
 
     def asks_nobody(self, framed: bytes) -> bool:
-        """Whether decoding goes without the schema registry."""
+        """Whether the record can be decoded without asking the schema registry."""
         with suppress(NotFramed):
             ref, _ = unframe(framed)
             return not isinstance(ref, SchemaId) or ref.value in self.ids_at_hand
         return True
 
     def decode(self, framed: bytes) -> R:
-        """Raises Undecodable, UnknownSchema among it; and RegistryUnavailable if the registry does not say."""
+        """Raises Undecodable, or UnknownSchema as a kind of it; RegistryUnavailable if the registry cannot say."""
         try:
             ref, body = unframe(framed)
         except NotFramed as error:
@@ -122,13 +122,13 @@ class Codec(Generic[R]):
             plain: Any = fastavro.schemaless_reader(stream, written_with, None if written_with is today else today)
         except Exception as error:  # noqa: BLE001  hostile bytes raise anything from EOFError to OverflowError
             where = f"{type(error).__name__} near byte {stream.tell()} of {len(body)}"
-            raise Undecodable(f"is no {self.cls.__name__}: {where}") from None
+            raise Undecodable(f"is not a {self.cls.__name__}: {where}") from None
         if surplus := len(body) - stream.tell():
             raise Undecodable(f"has {surplus} bytes after the end of the {self.cls.__name__}")
         try:
             return from_plain(self.cls, plain)
         except (TypeError, ValueError) as error:
-            raise Undecodable(f"is no {self.cls.__name__}: {type(error).__name__} in its values") from None
+            raise Undecodable(f"is not a {self.cls.__name__}: {type(error).__name__} in its values") from None
 
     def schema_of(self, ref: SchemaRef) -> ParsedSchema:
         """The schema that a record was written with. Raises as `decode` does."""
@@ -158,7 +158,7 @@ class Codec(Generic[R]):
 
 
 def _name_of(schema: ParsedSchema) -> str:
-    """Without the namespace, as Avro compares writer and reader; of an unnamed type nothing."""
+    """The name without its namespace, as Avro compares writer and reader; empty for an unnamed type."""
     return str(schema.get("name", "")).rpartition(".")[2]
 
 

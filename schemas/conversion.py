@@ -30,8 +30,8 @@ def to_plain(record: Any) -> dict[str, Any]:
 
 
 def from_plain(cls: type[R], plain: dict[str, Any]) -> R:
-    """A record from what fastavro decoded with that record's schema; trusts the schema to have checked types, but for
-    times and enums: TypeError and ValueError."""
+    """A record from what fastavro decoded with that record's schema. The schema has checked all types but times and
+    enums: for these it raises TypeError and ValueError."""
     return cls(**{name: convert(plain[name]) if convert else plain[name] for name, convert in _inward(cls)})
 
 
@@ -80,7 +80,7 @@ def _from(hint: Any) -> Convert | None:
 
 
 def _aware(value: Any) -> Any:
-    """A writer's schema may lack the logical type, or mean local time: then nobody knows which moment is meant."""
+    """Raises TypeError if the writer's schema lacks the logical type, or means local time."""
     if isinstance(value, datetime) and value.tzinfo:
         return value
     raise TypeError("not a time with a zone")

@@ -1,4 +1,4 @@
-"""The headers on our records. Pure. None of them ever holds personal data."""
+"""The headers on our records. No I/O. They never hold personal data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a record was rejected: a stable code, the field, and what is expected of it. Never what was found there."""
+    """Why a record was rejected: a stable code, the field, and what is expected there. Never what was found."""
 
     code: str
     field: str | None
@@ -45,35 +45,35 @@ def reasons(headers: Headers | None) -> list[Reason]:
 
 
 def last(headers: Headers | None, name: str) -> bytes | None:
-    """The newest value of a header, since Kafka allows several."""
+    """The newest value of a header. Kafka allows several."""
     return next((value for key, value in reversed(headers or ()) if key == name), None)
 
 
 def requeue_count(headers: Headers | None) -> int:
-    """How often a plan was requeued; 0 if never, or if somebody else's header cannot be read."""
+    """How often a plan was requeued; 0 if never, or if the header is not one of ours."""
     raw = last(headers, REQUEUE_COUNT) or b"0"
     return int(raw) if raw.isdigit() and len(raw) < 10 else 0
 
 
 def not_before(headers: Headers | None) -> datetime | None:
-    """When a requeued plan may be tried; None for at once."""
+    """The earliest time to try a requeued plan; None for at once."""
     at_ms = _milliseconds(headers, NOT_BEFORE)
     return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
 def first_appended_ms(headers: Headers | None) -> int | None:
-    """When the first copy of a requeued plan was appended; None if it never was requeued."""
+    """When the first copy of a requeued plan was appended; None if the plan was never requeued."""
     return _milliseconds(headers, FIRST_APPENDED_AT)
 
 
 def was_read_before(headers: Headers | None) -> bool:
-    """Whether this is a further copy of a plan: requeued by a writer, or sent again by an operator."""
+    """Whether this is a later copy of a plan: a writer requeued it, or an operator sent it again."""
     return any(last(headers, name) is not None for name in (REQUEUE_COUNT, REPLAY, REPLAN, ACCEPTED_ETAG))
 
 
 def requeued(headers: Headers | None, *, count: int, at: datetime, first_ms: int) -> list[tuple[str, bytes]]:
-    """The headers of a plan that is requeued, not to be tried before `at`; the others are kept. `first_ms`: when its
-    first copy was appended, so that its age does not begin anew.
+    """The headers of a requeued plan, which must not be tried before `at`. Other headers are kept. `first_ms`: when the
+    first copy was appended, so that the plan's age keeps counting from there.
     """
     ours = {
         REQUEUE_COUNT: str(count),
@@ -85,12 +85,12 @@ def requeued(headers: Headers | None, *, count: int, at: datetime, first_ms: int
 
 
 def _milliseconds(headers: Headers | None, name: str) -> int | None:
-    """None if it is not there, or somebody else's cannot be read."""
+    """None if the header is missing, or not one of ours."""
     raw = last(headers, name) or b""
     return int(raw) if raw.isdigit() and len(raw) < 15 else None
 
 
 def settled_as(headers: Headers | None) -> str | None:
-    """How a result's session is settled, so that nobody has to decode the result for it; None if it does not say."""
+    """How the result's session is settled, readable without decoding the result; None without that header."""
     raw = last(headers, SETTLED_AS)
     return None if raw is None else raw.decode("ascii", "replace")

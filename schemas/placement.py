@@ -1,4 +1,4 @@
-"""Which partition a key belongs to: Kafka's own murmur2, as Java's and aiokafka's producers place it. Pure.
+"""Which partition a key belongs to: Kafka's own murmur2, as Java's and aiokafka's producers place it. No I/O.
 
 librdkafka's default is another hash (CRC32): producers of ours set `partitioner=murmur2_random`, or place explicitly.
 """

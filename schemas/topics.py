@@ -1,7 +1,7 @@
 """The topics: their names, keys and settings, and what makes a broker's topics unfit. No I/O.
 
-The key of a plan is its session, its placement is its queue item's: so compaction can only replace a plan by the same
-plan, and everything of one queue item stays in one partition, in order. Partition counts therefore never change.
+A plan's key is its session, and its partition is that of its queue item. So compaction can only replace a plan by the
+same plan, and everything of one queue item stays in one partition, in order. Partition counts therefore never change.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Literal
 DAY_MS = 86_400_000
 MIB = 1_048_576
 KAFKAS_LARGEST = 1_048_588
-"""What Kafka takes as one batch of records if nobody says otherwise: 1 MiB and the batch's own head."""
+"""Kafka's default limit for one batch of records: 1 MiB and the batch's header."""
 REPLICAS = 3
-"""Fewer copies are fit only where there are fewer brokers: on a laptop."""
+"""Copies of each partition; fewer are allowed only where there are fewer brokers, on a laptop."""
 
 Policy = Literal["delete", "compact"]
 TimestampType = Literal["CreateTime", "LogAppendTime"]
@@ -23,7 +23,7 @@ TimestampType = Literal["CreateTime", "LogAppendTime"]
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """What a topic must be. Times in milliseconds; a minimum of None asks for nothing."""
+    """What a topic must be. Times in milliseconds; a minimum of None requires nothing."""
 
     name: str
     policy: Policy
@@ -31,7 +31,7 @@ class TopicSpec:
     min_delete_retention_ms: int | None = None
     timestamp_type: TimestampType | None = None
     largest_bytes: int = KAFKAS_LARGEST
-    """`max.message.bytes` that the topic is created with; at least Kafka's own is required."""
+    """`max.message.bytes` at creation. The check requires at least Kafka's default."""
     copies_of: str | None = None
     """Name of the topic whose records are copied here, with reasons in their headers."""
 
@@ -54,7 +54,7 @@ class TopicSpec:
 
 
 def least_in_sync(replicas: int) -> int:
-    """How many copies must have a record before it counts as written: with one, its broker may take it along."""
+    """How many copies must have a record before it counts as written. One copy is lost with its broker."""
     return 2 if replicas > 1 else 1
 
 
@@ -101,26 +101,26 @@ def _prefixed(spec: TopicSpec, prefix: str) -> TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class FoundTopic:
-    """What a broker says of a topic; what it cannot say (the embedded one) is None."""
+    """What a broker reports about a topic. The embedded broker reports less: None."""
 
     partitions: int
     config: Mapping[str, str] | None = None
     replicas: int | None = None
-    """Of the partition that has the fewest."""
+    """The replicas of the partition that has the fewest."""
     topic_id: str | None = None
-    """A topic that was deleted and created again has another one."""
+    """Changes when the topic is deleted and created again."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """What a broker says of those of our topics that exist."""
+    """What a broker reports about those of our topics that exist."""
 
     topics: Mapping[str, FoundTopic] = field(default_factory=dict)
     brokers: int = 1
 
     @property
     def partitions(self) -> int:
-        """The number that all topics have, if they are fit."""
+        """The partition count that all topics share, if they are fit."""
         return next(iter(self.topics.values())).partitions
 
 
@@ -148,8 +148,8 @@ def mismatches(required: Sequence[TopicSpec], found: TopicFacts) -> list[str]:
 
 
 def changes(required: Iterable[TopicSpec], at_start: TopicFacts, now: TopicFacts) -> list[str]:
-    """What makes it impossible to go on: a service that has begun with other topics under these names. A topic that is
-    gone is a mismatch only: nobody knows yet whether it comes back as another one."""
+    """Changes after which a running service must end: its topics were created again, or have more partitions. A missing
+    topic is only a mismatch, because it may come back unchanged."""
     problems = []
     for spec in required:
         then, found = at_start.topics.get(spec.name), now.topics.get(spec.name)
@@ -157,7 +157,7 @@ def changes(required: Iterable[TopicSpec], at_start: TopicFacts, now: TopicFacts
             continue
         if then.topic_id != found.topic_id:
             problems.append(
-                f"topic {spec.name} was deleted and created again: its offsets begin anew, and what it held is gone; "
+                f"topic {spec.name} was deleted and created again: its offsets start at 0, and its records are gone; "
                 "see docs/deploy.md, When a topic was created again"
             )
         elif then.partitions != found.partitions:
@@ -173,12 +173,12 @@ def _replica_problems(spec: TopicSpec, topic: FoundTopic, brokers: int) -> list[
     wanted = min(REPLICAS, brokers)
     if topic.replicas is None or topic.replicas >= wanted:
         return []
-    why = "or a broker that is lost takes records along (kafka-reassign-partitions adds replicas)"
-    return [f"topic {spec.name} has {topic.replicas} replicas; it must have at least {wanted}, {why}"]
+    why = "otherwise a lost broker loses records (kafka-reassign-partitions adds replicas)"
+    return [f"topic {spec.name} has {topic.replicas} replicas; it must have at least {wanted}; {why}"]
 
 
 def _config_problems(spec: TopicSpec, topic: FoundTopic, config: Mapping[str, str]) -> list[str]:
-    """A setting that the broker does not name is one that it does not have, so it cannot be wrong."""
+    """A setting that the broker does not report does not exist there, so it cannot be wrong."""
     return [
         f"topic {spec.name} has {rule.key}={actual}; it must be {rule.expected} ({_alter(spec, rule.key, rule.right)})"
         for rule in _rules(spec, topic)
@@ -209,7 +209,7 @@ def _rules(spec: TopicSpec, topic: FoundTopic) -> Iterator[_Rule]:
     yield _at_least(_LARGEST, KAFKAS_LARGEST)
     if spec.min_retention_ms is not None:
         yield _kept_for("retention.ms", spec.min_retention_ms)
-        no_limit = "-1, no limit: a size takes records away however young they are"
+        no_limit = "-1, no limit: a size limit deletes records regardless of their age"
         yield _Rule("retention.bytes", no_limit, "-1", "-1".__eq__)
     if spec.min_delete_retention_ms is not None:
         yield _kept_for("delete.retention.ms", spec.min_delete_retention_ms)
@@ -225,12 +225,12 @@ def _kept_for(key: str, least: int) -> _Rule:
 
 
 def _copy_problems(spec: TopicSpec, config: Mapping[str, str], topics: Mapping[str, FoundTopic]) -> list[str]:
-    """Whatever the one topic takes, the other has to take too."""
+    """The topic for copies must accept every record that the original topic accepts."""
     source = topics.get(spec.copies_of or "")
     copied, takes = (source.config or {} if source else {}).get(_LARGEST), config.get(_LARGEST)
     if copied is None or takes is None or int(takes) >= int(copied):
         return []
-    why = f"as {spec.copies_of} has, whose records are copied there"
+    why = f"the limit of {spec.copies_of}, whose records are copied there"
     remedy = _alter(spec, _LARGEST, copied)
     return [f"topic {spec.name} has {_LARGEST}={takes}; it must be at least {copied}, {why} ({remedy})"]
 

@@ -1,7 +1,7 @@
-"""How a record's bytes say which schema wrote them. Pure.
+"""The framing by which a record's bytes name their schema. No I/O.
 
 Confluent framing, `00` + schema id (4 bytes, big-endian), when a schema registry is configured; Avro single-object
-encoding, `C3 01` + CRC-64-AVRO fingerprint (8 bytes, little-endian), when not. The first byte tells them apart.
+encoding, `C3 01` + CRC-64-AVRO fingerprint (8 bytes, little-endian), when not. The first byte distinguishes them.
 """
 
 from __future__ import annotations

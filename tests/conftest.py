@@ -56,6 +56,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Async tests run on asyncio, as the services do."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def kafka() -> Iterator[RealKafka]:
     """A real Apache Kafka, shared by the whole run; started when the first test asks for it."""
     facts = real_server("kafka")

@@ -18,9 +18,11 @@ import structlog
 
 from runtime.broker import BrokerUnavailable
 from runtime.environment import Misconfigured
+from runtime.exit_codes import Exit
 from runtime.logs import configure_logs, form_named
 from runtime.registry import RegistryUnavailable, SchemaRefused
 from runtime.tracing import TracingNotInstalled, configure_tracing
+from runtime.version import VERSION
 from writer.core import results
 from writer.core.replies import Kind
 from writer.dataverse.mapping import read_mapping
@@ -29,9 +31,7 @@ from writer.dataverse.metadata_cache import FactsUnavailable
 from writer.errors import MustRestart
 from writer.metrics import Metrics
 from writer.settings import WriterSettings, describe, read_settings
-from writer.wiring import CHECK_S, VERSION, build_facts, build_pool, run, view_of_broker
-
-EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_CONFIG = 64, 69, 70, 78
+from writer.wiring import CHECK_S, build_facts, build_pool, run, view_of_broker
 
 EXAMPLES = """
 examples:
@@ -61,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return asyncio.run(_check(settings, options.mapping or settings.mapping_file))
         return asyncio.run(_run(settings))
     except Misconfigured as error:
-        return complain(error.problems, EX_CONFIG)
+        return complain(error.problems, Exit.MISCONFIGURED)
     except (SchemaRefused, TracingNotInstalled) as error:
-        return complain([str(error)], EX_CONFIG)
+        return complain([str(error)], Exit.MISCONFIGURED)
     except (BrokerUnavailable, RegistryUnavailable) as error:
-        return complain([str(error)], EX_UNAVAILABLE)
+        return complain([str(error)], Exit.UNAVAILABLE)
 
 
 async def _run(settings: WriterSettings) -> int:
@@ -77,12 +77,12 @@ async def _run(settings: WriterSettings) -> int:
         errors = list(_leaves(group))
         for error in errors:
             if isinstance(error, Misconfigured):
-                _log(error.problems, EX_CONFIG)
+                _log(error.problems, Exit.MISCONFIGURED)
             elif isinstance(error, MustRestart):
                 log.error("service.must_restart", why=str(error))  # noqa: TRY400  nothing unforeseen: no place is needed
             else:
                 log.exception("service.crashed", exc_info=error)  # type and place: its text may quote a record (B1)
-        return EX_CONFIG if any(isinstance(error, Misconfigured) for error in errors) else EX_SOFTWARE
+        return Exit.MISCONFIGURED if any(isinstance(error, Misconfigured) for error in errors) else Exit.SOFTWARE
     return 0
 
 
@@ -124,15 +124,15 @@ async def _check(settings: WriterSettings, mapping_file: str | None) -> int:
     for ok, line in found:
         sys.stdout.write(f"{'ok  ' if ok else 'FAIL'} {line}\n")
     if unfit:
-        return EX_CONFIG
-    return 0 if all(ok for ok, _ in found) else EX_UNAVAILABLE
+        return Exit.MISCONFIGURED
+    return 0 if all(ok for ok, _ in found) else Exit.UNAVAILABLE
 
 
 def _log(problems: Sequence[str], code: int) -> int:
     """Of a service: as lines of its log, in its format."""
-    event = "writer.unavailable" if code == EX_UNAVAILABLE else "writer.misconfigured"
+    event = "writer.unavailable" if code == Exit.UNAVAILABLE else "writer.misconfigured"
     for problem in problems:
-        structlog.get_logger("writer").error(event, problem=problem, exit_code=code)
+        structlog.get_logger("writer").error(event, problem=problem, exit_code=int(code))
     return code
 
 
@@ -146,7 +146,7 @@ def _print(problems: Sequence[str], code: int) -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
+        self.exit(Exit.USAGE, f"{self.prog}: {message}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

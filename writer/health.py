@@ -1,4 +1,5 @@
-"""Live: the loop and the consumer's thread turned lately. Ready: assigned, signed in, metadata verified.
+"""Live: the loop and the consumer's thread turned lately. Ready: in its group, signed in, metadata verified. A writer
+that gets no partition, since others have them all, is ready too: it stands by.
 
 Being ready is reached once and kept: a rebalance or an outage of the CRM is nothing that a restart, or taking the pod
 out of service, would mend. Losing a sign-in is, and shows; and so does a broker that is out of reach: nothing that is
@@ -56,7 +57,7 @@ class Health:
     def ready(self) -> Verdict:
         signed_in = {channel.dataverse.name: channel.signed_in for channel in self._pool.channels}
         checks = {
-            "assigned": self._service.joined,
+            "joined": self._service.consumer.is_member,
             "signed_in": any(signed_in.values()),
             "metadata_verified": self._facts.reachable,
             "broker_heard": self._broker_is_heard(),

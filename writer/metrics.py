@@ -56,6 +56,12 @@ class Metrics:
             registry=registry,
         )
         self.mapping_gaps.set(math.nan)
+        self.topic_misfits = Gauge(
+            "writeback_topic_misfits",
+            "Settings, partition counts and rights of topics that do not fit, at the last look; /ready and the log "
+            "line topics.unfit name each.",
+            registry=registry,
+        )
         self.held_plans = Gauge(
             "writeback_held_plans",
             "Plans that Dataverse refuses and that are not blocked, since no plan that needs the same lands: the "

@@ -93,7 +93,6 @@ class Service:
         self._failed = False
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
-        self.joined = False
         self.turned_at = time.monotonic()
         self._log = structlog.get_logger("writer")
 
@@ -242,7 +241,6 @@ class Service:
     # What the consumer's thread reports, in order.
 
     def assigned(self, partitions: Sequence[AssignedPartition]) -> None:
-        self.joined = True
         self.post(messages.Assigned(partitions))
         if partitions:
             numbers = sorted(one.partition for one in partitions)

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 
 import structlog
 
@@ -23,6 +22,7 @@ from runtime.placement_check import check_placement
 from runtime.registry import codec
 from runtime.rights import writer_rights
 from runtime.topic_watch import TopicWatch
+from runtime.version import VERSION
 from schemas.records import PlannedWriteback, WritebackResult
 from schemas.topics import TopicSpec
 from writer.core.engine import Options
@@ -49,7 +49,6 @@ from writer.service import Parts, Service
 from writer.settings import DataverseSettings, WriterSettings
 
 _SAY_AGAIN_S = 10.0
-VERSION = version("dataverse-writeback")
 CHECK_S = 15.0
 """How long the broker may take at a start to say what its topics are."""
 
@@ -176,6 +175,8 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
         )
         options = _consumer_options(settings)
         service.consumer = ConsumerThread(options, service, LogEnds(options.config, options.topic))
+        if watch:
+            metrics.topic_misfits.set_function(lambda: len(watch.problems))
         health = Health(service, pool, facts, write=settings.write, topics=watch, mapping=verifying)
         endpoint = Endpoint(
             host=settings.endpoint_host,

@@ -23,8 +23,8 @@ from ops.demo.ledger import published
 from ops.demo.processes import Service, ServiceEndedError
 from ops.demo.report import as_json, show
 from ops.demo.system import Broker, System
-from ops.exits import Exit
 from planner.mapping import MappingFile
+from runtime.exit_codes import Exit
 from schemas.topics import Topics
 
 _ITEMS = 120
@@ -34,27 +34,29 @@ _DUPLICATES, _MALFORMED = 0.03, 0.02
 
 
 class DemoStalled(Exception):
-    """Nothing landed for too long, or a process ended that should not have."""
+    """Nothing landed for too long, or a process ended unexpectedly."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the demo is asked to do. `patience_s`: without any landing for so long, it gives up."""
+    """What the demo runs. It gives up when nothing landed for `give_up_after_s`."""
 
     calls: Path | None
     items: int
     seed: int
-    patience_s: float = 90.0
+    give_up_after_s: float = 90.0
 
 
 def demo(
     calls: Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, help="CSV of real calls; made-up ones of the same skew if not given."
+            exists=True, dir_okay=False, help="CSV of real calls. Default: generated calls with the same distribution."
         ),
     ] = None,
-    items: Annotated[int, typer.Option(min=1, help="Queue items to call; each has one or more sessions.")] = _ITEMS,
+    items: Annotated[
+        int, typer.Option(min=1, help="Number of queue items to call. Each has one or more sessions.")
+    ] = _ITEMS,
     seed: Annotated[int, typer.Option(help="The same seed makes the same calls.")] = 20261121,
     as_json_: Annotated[bool, typer.Option("--json", help="Print the audit as JSON instead of tables.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Keep logs and ledger in this folder.")] = None,
@@ -66,7 +68,7 @@ def demo(
             report = run(Plan(calls, items, seed), folder, console)
         except (DemoStalled, ServiceEndedError, AssertionError) as error:
             console.print(f"[red]the demo did not finish:[/] {error}", highlight=False)
-            console.print("its logs are kept with: writeback demo --keep FOLDER")
+            console.print("to keep its logs, run: writeback demo --keep FOLDER")
             raise typer.Exit(Exit.UNAVAILABLE) from None
     if as_json_:
         typer.echo(json.dumps(as_json(report)))
@@ -103,8 +105,8 @@ class _Run:
 
     @property
     def planned(self) -> int | None:
-        said = self.caller.events(event="calling")
-        return int(said[-1]["planned"]) if said else None
+        began = self.caller.events(event="calling")
+        return int(began[-1]["planned"]) if began else None
 
 
 def _follow(run: _Run, console: Console) -> None:
@@ -125,9 +127,9 @@ def _follow(run: _Run, console: Console) -> None:
                 return
             if landed > last_landed:
                 last_progress, last_landed = time.monotonic(), landed
-            if time.monotonic() - last_progress > run.plan.patience_s:
+            if time.monotonic() - last_progress > run.plan.give_up_after_s:
                 raise DemoStalled(
-                    f"{landed} of {made} published sessions landed, then nothing for {run.plan.patience_s:.0f} s"
+                    f"{landed} of {made} published sessions landed, then nothing for {run.plan.give_up_after_s:.0f} s"
                 )
             for name, service in (("planner", run.system.planner), ("writer", run.system.writer)):
                 if not service.is_running:

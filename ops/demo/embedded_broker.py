@@ -4,14 +4,14 @@ librdkafka carries a mock cluster for its own tests. Its C functions are exporte
 confluent-kafka client loads anyway; here they are called through ctypes. The brokers listen on free ports of
 127.0.0.1, and any client of any process may join them: confluent-kafka, aiokafka, Faust.
 
-What it is not, so that nobody trusts it with more than a demo or a test:
+Its limits; use it for a demo or a test only:
 
-- Nothing is on disk. The records are gone when the broker is closed.
+- Nothing is on disk. The records are lost when the broker is closed.
 - A partition keeps at most 5 MiB and 100,000 produced batches, both compiled in; the oldest batches go silently.
   Batches count as they were sent, so compression in the producer stretches the limit. More partitions do too.
   `dropped` says whether it happened.
-- Every topic somebody asks for by name comes into being, with 4 partitions, unless the client forbids it
-  (`allow.auto.create.topics=false`). Create the real ones first.
+- It creates every topic that a client names, with 4 partitions, unless the client forbids it
+  (`allow.auto.create.topics=false`). Create the real topics first.
 - No compaction, no topic settings (DescribeConfigs and CreateTopics end in `_UNSUPPORTED_FEATURE`), no offsets
   by time, no TLS or sign-in.
 """
@@ -34,14 +34,14 @@ from confluent_kafka import cimpl
 
 ALL_BROKERS = -1
 
-_MEND = (
+_REMEDY = (
     "install the confluent-kafka wheel that the lock file names: "
     "pip install --no-deps --force-reinstall --only-binary :all: --require-hashes -r requirements/demo.txt"
 )
 
 
 class EmbeddedBrokerError(Exception):
-    """The embedded broker cannot do what was asked; the text names cause and mend."""
+    """The embedded broker cannot do what was asked. The text names cause and remedy."""
 
 
 class ApiKey(enum.IntEnum):
@@ -125,13 +125,13 @@ def load_library(path: str, signatures: Mapping[str, tuple[Any, list[Any]]]) -> 
     try:
         library = ctypes.CDLL(path)
     except OSError as error:
-        raise EmbeddedBrokerError(f"librdkafka cannot be opened through {path}: {error}. Mend: {_MEND}") from error
+        raise EmbeddedBrokerError(f"librdkafka cannot be opened through {path}: {error}. Remedy: {_REMEDY}") from error
     for name, (restype, argtypes) in signatures.items():
         try:
             function = getattr(library, name)
         except AttributeError as error:
             version = confluent_kafka.libversion()[0]
-            raise EmbeddedBrokerError(f"librdkafka {version} has no function {name}. Mend: {_MEND}") from error
+            raise EmbeddedBrokerError(f"librdkafka {version} has no function {name}. Remedy: {_REMEDY}") from error
         function.restype, function.argtypes = restype, argtypes
     return library
 
@@ -147,7 +147,7 @@ class EmbeddedBroker:
     """A cluster of `brokers` brokers, numbered from 1, in this process; up when the constructor returns.
 
     `topics` maps names to partition counts. `rebalance_delay_ms` is how long an empty classic group waits for more
-    members. `session_timeout_ms` and `heartbeat_interval_ms` are what KIP-848 groups are told; a member that was
+    members. `session_timeout_ms` and `heartbeat_interval_ms` are sent to KIP-848 groups; a member that was
     killed is replaced after the former. Classic groups use the client's own `session.timeout.ms`.
 
     Every method raises EmbeddedBrokerError if librdkafka refuses, and when the broker is closed.

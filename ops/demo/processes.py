@@ -20,7 +20,7 @@ Ready = Callable[["Service"], bool]
 
 
 class ServiceEndedError(Exception):
-    """The process ended while it was waited for; the text holds the end of its output."""
+    """The process ended while something waited for it. The text holds the end of its output."""
 
 
 class Service:

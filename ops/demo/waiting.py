@@ -6,7 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 HANGS_AFTER_S = 180.0
-"""How long something is waited for that takes seconds: enough to tell what hangs from what is only slow."""
+"""The deadline for what usually takes seconds: long enough that only a hang reaches it, on a slow machine too."""
 
 
 def wait_until(condition: Callable[[], T], *, what: str, seconds: float = HANGS_AFTER_S, every: float = 0.05) -> T:

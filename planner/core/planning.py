@@ -25,7 +25,7 @@ from planner.core.notices import CLOCK_SKEW, last_error, notices, status_kept
 from planner.core.preceding import MOST_PRECEDING, NO_HISTORY, EarlierPlan, History, order_of
 from planner.core.record_ids import record_id
 from planner.core.redaction import redact
-from planner.core.resolution import Crm, TextColumn
+from planner.core.resolution import ResolvedMapping, TextColumn
 from planner.core.standing import restrained, standing
 from planner.core.summary import Texts, call_texts, task_texts
 from planner.core.text import clean, cut, one_line
@@ -89,7 +89,7 @@ class _Case:
     disposition: Disposition
     effect: Effect
     warnings: tuple[Notice, ...]
-    crm: Crm
+    crm: ResolvedMapping
     policy: Policy
 
     def id_of(self, operation: Operation) -> str:
@@ -99,7 +99,7 @@ class _Case:
 def plan(
     outcome: CallOutcome,
     source: Source,
-    mapping: Crm,
+    mapping: ResolvedMapping,
     policy: Policy,
     history: History = NO_HISTORY,
     envelope: Envelope | None = None,
@@ -194,7 +194,7 @@ def earlier_plan(planned: PlannedWriteback) -> EarlierPlan:
     )
 
 
-def _case(outcome: CallOutcome, crm: Crm, policy: Policy, history: History, *, skew: bool) -> _Case:
+def _case(outcome: CallOutcome, crm: ResolvedMapping, policy: Policy, history: History, *, skew: bool) -> _Case:
     disposition, wanted = decide(outcome)
     stands = standing(outcome.baseline, history, crm.queue_item.status, crm.queue_item.statuses)
     kept = stands.keeps(outcome, wanted)
@@ -211,7 +211,7 @@ def _case(outcome: CallOutcome, crm: Crm, policy: Policy, history: History, *, s
     )
 
 
-def _mapped_baseline(outcome: CallOutcome, crm: Crm) -> Columns:
+def _mapped_baseline(outcome: CallOutcome, crm: ResolvedMapping) -> Columns:
     """What the fields say of the row, in the CRM's own words. One that is null says that the column was empty."""
     columns, baseline = crm.queue_item, outcome.baseline
     return {

@@ -1,6 +1,6 @@
 """The mapping as the planner uses it: every name looked up, nothing left to decide. Pure; it holds no vendor words.
 
-`planner.mapping` makes a `Crm` out of the reviewed file, and only if that file is complete.
+`planner.mapping` makes a `ResolvedMapping` out of the reviewed file, and only if that file is complete.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class TaskColumns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crm:
+class ResolvedMapping:
     """One tenant's names. `fingerprint` is the SHA-256 (hex) of the mapping that they come from."""
 
     fingerprint: str

@@ -1,5 +1,5 @@
 """The edge that publishes. P5: `publish` returns only when all in-sync replicas have acknowledged every record. Records
-and progress go in one transaction, so that a planner whose partitions have changed hands has said nothing: `fence`.
+and progress go in one transaction, so that a planner whose partitions were reassigned publishes nothing: `core/fence`.
 
 confluent-kafka's producer, driven from one thread of its own: producing and waiting there leaves Faust's loop free, and
 is almost twice as fast as Faust's own producer.
@@ -8,22 +8,21 @@ is almost twice as fast as Faust's own producer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from planner.core.outgoing import Attempts, OutgoingRecord, Progress
 from planner.errors import Abandoned, NotPublished
-from planner.kafka.fence import Membership
+from planner.kafka.fence import packed
 from runtime.broker import BrokerUnavailable
 from runtime.broker_errors import Kind, kind_of, missing_right
 from runtime.connection import BrokerSettings
 from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.rights import Operation, Right
-from schemas.headers import Headers
 
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  its public name
 _PURGED = {"_PURGE_QUEUE", "_PURGE_INFLIGHT", "OUT_OF_ORDER_SEQUENCE_NUMBER"}
@@ -36,30 +35,8 @@ _NOT_A_MEMBER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record to publish. What `smaller` gives is published in its place if the broker finds it too large; it is made
-    only then, since that takes as long as the plan itself."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
-    smaller: Callable[[], Record] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Partition of the outcomes topic to the offset of its next outcome, once the records stand; and as whom."""
-
-    topic: str
-    offsets: Mapping[int, int]
-    membership: Membership
-
-
-class Publisher:
-    """Not to be shared by two batches at a time."""
+class PlanPublisher:
+    """Publishes one batch at a time, from one thread of its own."""
 
     def __init__(
         self,
@@ -97,22 +74,24 @@ class Publisher:
         self._thread = ThreadPoolExecutor(1, "publisher")
 
     def open(self) -> None:
-        """Ends whatever a planner of this name has left open. To be called before the pins are recovered: that waits
-        for open transactions. Raises Misconfigured and BrokerUnavailable."""
+        """Ends the transactions that an earlier planner of this name has left open. Call it before the pins are
+        recovered, because recovery waits for open transactions. Raises Misconfigured and BrokerUnavailable."""
         try:
             self._producer.init_transactions(self._delivery_timeout_s)
         except KafkaException as error:
             code = error.args[0]
             if kind_of(code) is Kind.FORBIDDEN:
                 raise Misconfigured([self._lacks(code)]) from None
-            raise BrokerUnavailable(f"the broker does not let the planner begin to publish: {code.name()}") from None
+            raise BrokerUnavailable(f"the broker does not let the planner start publishing: {code.name()}") from None
 
-    async def publish(self, records: Sequence[Record], progress: Progress | None = None) -> list[Record]:
-        """Those that were too large, in whose place the smaller ones stand. Records and progress stand together or not
-        at all; without records the progress is not committed.
+    async def publish(
+        self, records: Sequence[OutgoingRecord], progress: Progress | None = None
+    ) -> list[OutgoingRecord]:
+        """The records that were too large and that smaller ones have replaced. Records and progress are committed
+        together or not at all; without records the progress is not committed.
 
         Raises NotPublished, naming the broker's errors, if any record was not acknowledged; Misconfigured if a right is
-        missing; and Abandoned if the broker does not take the progress from this member: then nothing stands.
+        missing; and Abandoned if the broker does not take the progress from this member: then nothing is committed.
         """
         if not records:
             return []
@@ -120,15 +99,14 @@ class Publisher:
         try:
             return await asyncio.wait_for(publishing, 10 * self._delivery_timeout_s)
         except TimeoutError:
-            raise NotPublished("no answer from the broker, and the client does not give up either") from None
+            raise NotPublished("no answer from the broker, and the client did not time out either") from None
 
     def close(self) -> None:
         self._thread.shutdown()
 
-    def _publish(self, records: Sequence[Record], progress: Progress | None) -> list[Record]:
-        """A transaction that met a record which is too large is rolled back and tried again: with that record alone,
-        since it may have been too large only together with others, and then with a smaller one in its place."""
-        attempts, aftermath = [_Attempt(record) for record in records], 0
+    def _publish(self, records: Sequence[OutgoingRecord], progress: Progress | None) -> list[OutgoingRecord]:
+        """A transaction with a record that is too large is rolled back and tried again, as `Attempts` says."""
+        attempts, aftermath = Attempts(records), 0
         while True:
             with _translated("begin a transaction"):
                 self._producer.begin_transaction()
@@ -142,23 +120,17 @@ class Publisher:
                 continue
             if not too_large:
                 self._commit(progress)
-                return [each.original for each in attempts if each.replaced]
+                return attempts.replaced()
             self._abort()
             aftermath = 0
-            for each in attempts:
-                if id(each.record) in too_large:
-                    each.shrink()
+            if not attempts.shrink(too_large):
+                raise NotPublished("a record is larger than its topic's max.message.bytes")
 
-    def _delivered(self, attempts: Sequence[_Attempt]) -> set[int]:
-        """All acknowledged, but for those whose identities are returned: they were too large."""
-        companies = [[each.record for each in attempts if not each.alone]]
-        companies += [[each.record] for each in attempts if each.alone]
-        for company in companies:
-            if company and (too_large := self._deliver(company)):
-                return {id(record) for record in too_large}
-        return set()
+    def _delivered(self, attempts: Attempts) -> list[OutgoingRecord]:
+        """The records that were too large; if there are none, all are acknowledged."""
+        return next((too_large for group in attempts.groups() if (too_large := self._deliver(group))), [])
 
-    def _deliver(self, records: Sequence[Record]) -> list[Record]:
+    def _deliver(self, records: Sequence[OutgoingRecord]) -> list[OutgoingRecord]:
         """The records that were too large; all others are acknowledged."""
         delivery = _Delivery(self._lacks)
         for record in records:
@@ -169,15 +141,15 @@ class Publisher:
         if delivery.too_large:  # the others may have been given up for its sake
             return delivery.too_large
         if delivery.errors and delivery.errors <= _PURGED:
-            self._tell_if_forbidden(records)
+            self._raise_if_forbidden(records)
             raise _Aftermath(", ".join(sorted(delivery.errors)))
         if delivery.errors or delivery.acknowledged < len(records):
             raise NotPublished(", ".join(sorted(delivery.errors)) or "no answer from the broker")
         return []
 
-    def _tell_if_forbidden(self, records: Sequence[Record]) -> None:
-        """Why a transaction has failed is told by an attempt to commit it; its records say that they were given up.
-        Raises Misconfigured."""
+    def _raise_if_forbidden(self, records: Sequence[OutgoingRecord]) -> None:
+        """An attempt to commit says why a transaction has failed; its records only say that they were purged. Raises
+        Misconfigured."""
         try:
             self._producer.commit_transaction(self._delivery_timeout_s)
         except KafkaException as error:
@@ -190,25 +162,26 @@ class Publisher:
 
     def _commit(self, progress: Progress | None) -> None:
         if progress:
-            self._send(progress)
+            self.send_progress(progress)
         with _translated("commit a transaction"):
             self._producer.commit_transaction(self._delivery_timeout_s)
 
-    def _send(self, progress: Progress) -> None:
+    def send_progress(self, progress: Progress) -> None:
+        """Adds the progress to the open transaction. Raises Abandoned, rolled back, if the membership is over."""
         places = [TopicPartition(progress.topic, *each) for each in progress.offsets.items()]
         try:
-            self._producer.send_offsets_to_transaction(places, progress.membership.packed(), self._delivery_timeout_s)
+            self._producer.send_offsets_to_transaction(places, packed(progress.membership), self._delivery_timeout_s)
         except KafkaException as error:
             if error.args[0].code() not in _NOT_A_MEMBER:
-                raise NotPublished(_told("tell its progress", error)) from None
+                raise NotPublished(_failure("commit its progress", error)) from None
             self._abort()
-            raise Abandoned(f"its partitions have changed hands: {error.args[0].name()}") from None
+            raise Abandoned(f"its partitions were reassigned: {error.args[0].name()}") from None
 
     def _abort(self) -> None:
         with _translated("roll a transaction back"):
             self._producer.abort_transaction(self._delivery_timeout_s)
 
-    def _produce(self, record: Record, delivery: _Delivery) -> None:
+    def _produce(self, record: OutgoingRecord, delivery: _Delivery) -> None:
         def delivered(error: KafkaError | None, _message: Message) -> None:
             delivery.note(record, error)
 
@@ -232,30 +205,8 @@ class Publisher:
 
 
 class _Aftermath(Exception):
-    """librdkafka goes on counting from a record that was refused for its size, as if the broker had it. The broker
-    refuses what comes next as out of order, and only the transaction after that is in step again."""
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """A record as it is tried now."""
-
-    original: Record
-    alone: bool = False
-    replaced: bool = False
-    smaller: Record | None = None
-
-    @property
-    def record(self) -> Record:
-        return self.smaller or self.original
-
-    def shrink(self) -> None:
-        """First to be tried alone, then smaller. Raises NotPublished if it is as small as it gets."""
-        if self.alone:
-            if self.record.smaller is None:
-                raise NotPublished("a record is larger than its topic's max.message.bytes")
-            self.smaller, self.replaced = self.record.smaller(), True
-        self.alone = True
+    """librdkafka counts a record that the broker refused for its size as if the broker had it. The broker then refuses
+    the next ones as out of order, and only the transaction after that is in step again."""
 
 
 @contextmanager
@@ -263,10 +214,10 @@ def _translated(what: str) -> Iterator[None]:
     try:
         yield
     except KafkaException as error:
-        raise NotPublished(_told(what, error)) from None
+        raise NotPublished(_failure(what, error)) from None
 
 
-def _told(what: str, error: KafkaException) -> str:
+def _failure(what: str, error: KafkaException) -> str:
     code = error.args[0]
     if code.code() in _FENCED:
         return f"cannot {what}: another planner runs under this one's name; give each a PLANNER_INSTANCE_ID of its own"
@@ -279,11 +230,11 @@ class _Delivery:
     def __init__(self, lacks: Callable[[KafkaError, str], str]) -> None:
         self._lacks = lacks
         self.acknowledged = 0
-        self.too_large: list[Record] = []
+        self.too_large: list[OutgoingRecord] = []
         self.errors: set[str] = set()
         self.forbidden: set[str] = set()
 
-    def note(self, record: Record, error: KafkaError | None) -> None:
+    def note(self, record: OutgoingRecord, error: KafkaError | None) -> None:
         if error is None:
             self.acknowledged += 1
         elif (kind := kind_of(error)) is Kind.TOO_LARGE:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from planner.batch import Refused
-from planner.kafka.publisher import Record
+from planner.core.deciding import Refused
+from planner.core.outgoing import OutgoingRecord
 from planner.kafka.traces import kept_headers
 from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, Reason, reasons_header
 
 TOO_LARGE_TO_COPY = Reason("too_large_to_copy", "value", "less than the rejected topic's max.message.bytes")
-PLAN_TOO_LARGE = Reason("plan_too_large", "value", "a plan of less than the planned topic's max.message.bytes")
 _MOST_REASONS = 50
 
 
-def rejection(refused: Refused, *, topic: str, by: str) -> Record:
-    """Headers of the original are not copied, but for its trace: nobody knows what a call system put there.
+def rejection(refused: Refused, *, topic: str, by: str) -> OutgoingRecord:
+    """Headers of the original are not copied, except its trace: a call system may put anything there (B1).
 
     If even that is larger than the topic allows, a record without the value goes in its place: REJECTED_FROM says
-    where the original stands, and everything behind it goes on.
+    where the original is, and everything behind it goes on.
     """
     incoming = refused.incoming
     place = f"{incoming.topic}/{incoming.partition}/{incoming.offset}".encode()
@@ -24,13 +23,13 @@ def rejection(refused: Refused, *, topic: str, by: str) -> Record:
     if refused.opt_out:
         headers.append((OPT_OUT, b"true"))
     reasons = refused.reasons[:_MOST_REASONS]
-    return Record(
+    return OutgoingRecord(
         topic=topic,
         partition=incoming.partition,
         key=incoming.key,
         value=incoming.value,
         headers=[*headers, reasons_header(reasons)],
-        smaller=lambda: Record(
+        smaller=lambda: OutgoingRecord(
             topic=topic,
             partition=incoming.partition,
             key=None,

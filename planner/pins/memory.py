@@ -1,9 +1,6 @@
-"""What is kept of every plan: enough to know a session again, and to know what our earlier plans left in a row.
+"""Pins in memory, gone with the process and rebuilt from the planned topic.
 
-P1 The first plan of a session stays: pinning a session again changes nothing.
-B3 A pin in memory takes about 170 bytes, whatever the size of the plan.
-
-The mark that is left of a retired session is a pin too: it takes the place of the plan's, and lists no columns.
+B3 A pin takes about 170 bytes, whatever the size of the plan.
 """
 
 from __future__ import annotations
@@ -11,94 +8,16 @@ from __future__ import annotations
 import marshal
 import struct
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
-from typing import Any, Protocol, TypeVar
 
-from planner.core.planning import earlier_plan
+from planner.core.pin import Pin, Read, T
 from planner.core.preceding import EarlierPlan, Order
-from planner.core.times import milliseconds
-from planner.pins.tenure import Tenure
-from schemas.records import Disposition, PlannedWriteback, Value
-
-DIGEST_BYTES = 16
-"""Of an outcome's SHA-256; two different outcomes of one session agree in these by chance in one of 2^128 cases."""
+from planner.pins.index import PinIndex, item_mark
+from schemas.records import Value
 
 
-T = TypeVar("T")
-Read = Callable[[Iterable[EarlierPlan]], T]
-"""Is given plans of one queue item, newest first, and takes no more of them than it needs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    queue_item_id: str
-    digest: bytes
-    plan: EarlierPlan
-
-
-def pin_of(planned: PlannedWriteback) -> Pin:
-    return Pin(
-        queue_item_id=planned.queue_item_id,
-        digest=bytes.fromhex(planned.outcome_digest)[:DIGEST_BYTES],
-        plan=earlier_plan(planned),
-    )
-
-
-def pin_of_plain(plain: Mapping[str, Any]) -> Pin:
-    """The same of a plan as it was decoded, without making records of it. Raises whatever hostile bytes lead to."""
-    source, moment = plain["source"], plain["source"]["timestamp"]
-    if source["offset"] < 0:
-        raise ValueError("no offset")
-    updates = (step["attributes"] for step in plain["steps"] if step["operation"] == "update_queue_item")
-    retired = plain["retired_at"] is not None
-    return Pin(
-        queue_item_id=plain["queue_item_id"],
-        digest=bytes.fromhex(plain["outcome_digest"])[:DIGEST_BYTES],
-        plan=EarlierPlan(
-            session_id=plain["session_id"],
-            order=(-1 if moment is None else milliseconds(moment), source["offset"]),
-            started_ms=milliseconds(plain["started_at"]),
-            ended_ms=milliseconds(plain["outcome_at"]),
-            opt_out=plain["disposition"] == Disposition.DO_NOT_CALL,
-            retired=retired,
-            columns={} if retired else next(updates),
-        ),
-    )
-
-
-class Pins(Protocol):
-    """By partition of the outcomes topic, since partitions come and go with rebalances."""
-
-    def __len__(self) -> int: ...
-
-    def digest(self, partition: int, session_id: str) -> bytes | None:
-        """The first DIGEST_BYTES of the digest of the outcome that the session was planned with."""
-
-    def earlier(self, partition: int, queue_item_id: str, read: Read[T]) -> T:
-        """What `read` makes of the plans of a queue item. Nothing changes while it reads."""
-
-    def pin(self, partition: int, pins: Iterable[Pin]) -> None:
-        """Sessions that are pinned already stay as they are, but for the mark of a retired one."""
-
-    def recover(self, partition: int, changes: Iterable[tuple[str, Pin | None]], read_up_to: int) -> None:
-        """Apply what the planned topic holds, in its order: session ids with a pin, or None for a tombstone.
-
-        `read_up_to` is the last offset of that partition that was read.
-        """
-
-    def read_up_to(self, partition: int) -> int | None:
-        """Where recovery may go on, if the store outlives the process."""
-
-    def keep_only(self, partitions: Set[int]) -> None:
-        """The others belong to another planner now; they go after some more turns of the agent."""
-
-    def turned(self, partitions: Set[int]) -> None:
-        """The agent has seen a batch through, with outcomes of these partitions."""
-
-
-class MemoryPins(Tenure):
+class MemoryPins(PinIndex):
     """Gone with the process; rebuilt from the planned topic."""
 
     def __init__(self) -> None:
@@ -151,9 +70,9 @@ _HEAD = struct.Struct("<BQqQqq16s16sHII")
 session, digest, queue item, shape, two lengths."""
 
 _OLDER = struct.Struct("<Q")
-"""The second field by itself; it stands behind the byte of the flags."""
+"""The second field by itself; it follows the byte of the flags."""
 _ALIVE, _OPT_OUT, _RETIRED = 1, 2, 4
-_SESSION = ...  # stands for the session's own id among a pin's values
+_SESSION = ...  # marks the session's own id among a pin's values
 
 
 @dataclass(slots=True)
@@ -278,8 +197,8 @@ class _Partition:
         session = self._block[start : start + session_length].decode()
         held = self._block[start + session_length : start + session_length + values_length]
         values = marshal.loads(held)  # noqa: S302  bytes of our own, from this process
-        told = zip(self._names[shape], values, strict=True)
-        columns = {name: session if value is _SESSION else value for name, value in told}
+        named = zip(self._names[shape], values, strict=True)
+        columns = {name: session if value is _SESSION else value for name, value in named}
         size = _HEAD.size + session_length + values_length
         return _Record(flags, older, (time, offset), started_ms, ended_ms, digest, item, columns, session, size)
 
@@ -304,10 +223,6 @@ class _Partition:
             place += record.size
             if record.flags & _ALIVE:
                 yield record
-
-
-def item_mark(queue_item_id: str) -> bytes:
-    return blake2b(queue_item_id.encode(), digest_size=16).digest()
 
 
 class _Index:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import fastavro
 
-from planner.pins.memory import Pin, Pins, pin_of_plain
+from planner.core.pin import DIGEST_BYTES, Pin
+from planner.core.preceding import EarlierPlan
+from planner.core.times import milliseconds
+from planner.pins.index import PinIndex
 from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, UnknownSchema
-from schemas.records import PlannedWriteback
+from schemas.records import Disposition, PlannedWriteback
 from schemas.wire import unframe
 
-UNTOLD = (RegistryUnavailable, UnknownSchema)
-"""Nobody knows what a record on the planned topic says. It may be a plan of ours, and to pass over it could plan its
-session again (P1): so the registry is waited for, or a version of this planner that knows the schema."""
+SCHEMA_UNKNOWN = (RegistryUnavailable, UnknownSchema)
+"""A record on the planned topic cannot be decoded now. It may be a plan, and to skip it could plan its session again
+(P1). So recovery waits for the registry, or for a version of this planner that knows the schema."""
 
 Unreadable = Callable[[int, int], None]
 
@@ -34,18 +37,18 @@ class Message(Protocol):
     def offset(self) -> int: ...
 
 
-class PinStore:
-    """Applies records in the order of the topic. `unreadable(partition, offset)` is told of those that are no plans:
+class PinRecovery:
+    """Applies records in the order of the topic. Calls `unreadable(partition, offset)` for records that are not plans:
     the writer rejects them too, so such a session has no plan and may be planned."""
 
-    def __init__(self, pins: Pins, codec: Codec[PlannedWriteback], unreadable: Unreadable) -> None:
+    def __init__(self, pins: PinIndex, codec: Codec[PlannedWriteback], unreadable: Unreadable) -> None:
         self._pins = pins
         self._codec = codec
         self._unreadable = unreadable
         self.records_read = 0
 
     def apply(self, messages: Iterable[Message]) -> None:
-        """All of them, or none: raises UNTOLD if nobody knows what one of them says."""
+        """All of them, or none: raises SCHEMA_UNKNOWN if one of them cannot be decoded now."""
         changes: dict[int, list[tuple[str, Pin | None]]] = {}
         last: dict[int, int] = {}
         count = 0
@@ -66,8 +69,8 @@ class PinStore:
     def read_up_to(self, partition: int) -> int | None:
         return self._pins.read_up_to(partition)
 
-    def keep_only(self, partitions: set[int]) -> None:
-        self._pins.keep_only(partitions)
+    def assigned(self, partitions: set[int]) -> None:
+        self._pins.assigned(partitions)
 
     def _pin(self, value: bytes, message: Message) -> Pin | None:
         """Reads no more of the plan than it keeps: a million of them have to be read at a start."""
@@ -78,8 +81,30 @@ class PinStore:
                 io.BytesIO(body), written_with, None if written_with is today else today
             )
             return pin_of_plain(plain)
-        except UNTOLD:
+        except SCHEMA_UNKNOWN:
             raise
         except Exception:  # noqa: BLE001  hostile bytes raise anything
             self._unreadable(message.partition, message.offset)
             return None
+
+
+def pin_of_plain(plain: Mapping[str, Any]) -> Pin:
+    """What `pin_of` gives, from a plan as it was decoded, without making records. Hostile bytes raise anything."""
+    source, moment = plain["source"], plain["source"]["timestamp"]
+    if source["offset"] < 0:
+        raise ValueError("no offset")
+    updates = (step["attributes"] for step in plain["steps"] if step["operation"] == "update_queue_item")
+    retired = plain["retired_at"] is not None
+    return Pin(
+        queue_item_id=plain["queue_item_id"],
+        digest=bytes.fromhex(plain["outcome_digest"])[:DIGEST_BYTES],
+        plan=EarlierPlan(
+            session_id=plain["session_id"],
+            order=(-1 if moment is None else milliseconds(moment), source["offset"]),
+            started_ms=milliseconds(plain["started_at"]),
+            ended_ms=milliseconds(plain["outcome_at"]),
+            opt_out=plain["disposition"] == Disposition.DO_NOT_CALL,
+            retired=retired,
+            columns={} if retired else next(updates),
+        ),
+    )

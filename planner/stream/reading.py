@@ -4,8 +4,8 @@ P5 An outcome is committed past only after it was planned or rejected.
 
 When partitions come and go while there is a backlog, Faust by itself loses outcomes, in four ways:
 
-1. After a recovery it lets records flow, and that clears the agent's queue with what came in meanwhile (`KeepingFlow`:
-   the queue is cleared when partitions go, and only then).
+1. After a recovery it lets records flow, and that clears the agent's queue with what came in meanwhile
+   (`NonDroppingFlow`: the queue is cleared when partitions go, and only then).
 2. It drops records that it has fetched: of a batch that it was about to hand over, and by a reading position that is
    left over from before, or that a seek has changed under it.
 3. It acknowledges what it skips, and at a stop the batch that the agent has in hand, before that is planned.
@@ -13,15 +13,15 @@ When partitions come and go while there is a backlog, Faust by itself loses outc
 
 So this reader hands over every record of an assignment once and in order (`Reading`): what was fetched but not handed
 over is fetched again, and only what the broker itself left out between two records is acknowledged as a gap. Such gaps
-are real: markers of transactions, batches that were rolled back, records that went by retention. Not to acknowledge
-them would hold up the commit for ever.
+are real: markers of transactions, batches that were rolled back, records that went by retention. Without acknowledging
+them the commit would never move on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -29,88 +29,32 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, C
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
-from planner.kafka.fence import Fence, Membership
+from planner.core.fence import Fence, Membership
+from planner.core.reading import Reading
 from runtime import clients
 
 Jumped = Callable[[int, int, int], None]
-"""Told of a partition, the offset that it was read up to, and the next one that there was."""
+"""Called with a partition, the offset that it was read up to, and the next one that there was."""
 
 _STOPS_WITHIN_S = 5.0
 
 
-class KeepingFlow(FlowControlEvent):
-    """Lets records flow again without throwing away those that are waiting."""
+class NonDroppingFlow(FlowControlEvent):
+    """Lets records flow again and keeps those that are waiting."""
 
     def resume(self) -> None:
         self._suspend.clear()
         self._resume.set()
 
 
-class Reading:
-    """What of one assignment was fetched, and what of that was handed over."""
-
-    def __init__(self) -> None:
-        self.assignment: object = None
-        self.first: dict[TP, int] = {}
-        """The first record of the partition; what lies before it was committed, or is not in the topic."""
-        self._next: dict[TP, int] = {}
-        self._fetched_to: dict[TP, int] = {}
-        self._after_gap: dict[tuple[TP, int], int] = {}
-        self._begun: set[TP] = set()
-        """Partitions of which the batch holds the first record of the assignment."""
-
-    def fetched(self, assignment: object, offsets: Mapping[TP, Sequence[int]]) -> None:
-        """A batch, after the one before was dealt with. Records come in order from where the assignment began; one that
-        comes again, since somebody sought back to what is committed, was handed over already."""
-        if assignment is not self.assignment:
-            self.assignment = assignment
-            self.first, self._next, self._fetched_to = {}, {}, {}
-        self._after_gap = {}
-        self._begun = {tp for tp, of_partition in offsets.items() if of_partition and tp not in self.first}
-        for tp, of_partition in offsets.items():
-            for offset in of_partition:
-                expected = self._fetched_to.get(tp, offset)
-                if offset > expected:
-                    self._after_gap[tp, offset] = expected
-                self.first.setdefault(tp, offset)
-                self._next.setdefault(tp, offset)
-                self._fetched_to[tp] = offset + 1
-
-    def jumps(self, committed: Mapping[TP, int | None]) -> list[tuple[TP, int, int]]:
-        """In the batch that was just fetched: where it would have gone on, and where it did. What lies between is not
-        in the topic, for whatever reason."""
-        found = [(tp, expected, offset) for (tp, offset), expected in self._after_gap.items()]
-        for tp in self._begun:
-            progress = committed.get(tp)
-            if progress is not None and progress < self.first[tp]:
-                found.append((tp, progress, self.first[tp]))
-        return found
-
-    def is_next(self, tp: TP, offset: int) -> bool:
-        """Whether it was not handed over yet, and everything before it was."""
-        return self._after_gap.get((tp, offset), offset) <= self._next[tp] <= offset
-
-    def handed_over(self, tp: TP, offset: int) -> tuple[int, int] | None:
-        """First and last of the offsets before it that the topic does not hold."""
-        gap = (self._next[tp], offset - 1) if self._next[tp] < offset else None
-        self._next[tp] = offset + 1
-        return gap
-
-    def left_out(self) -> dict[TP, int]:
-        """Where to go on reading partitions of which something was fetched but not handed over."""
-        found = {tp: self._next[tp] for tp, end in self._fetched_to.items() if self._next[tp] < end}
-        self._fetched_to |= found
-        return found
-
-
 class _Joining(ConsumerRebalanceListener):
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        thread = cast("_CarefulThread", self._thread)
-        cast("CarefulConsumer", thread.consumer).fence.joined(thread.present_membership())
+        thread = cast("_LosslessThread", self._thread)
+        cast("LosslessConsumer", thread.consumer).fence.joined(thread.present_membership())
         await super().on_partitions_assigned(assigned)
 
 
-class CarefulConsumer(Consumer):
+class LosslessConsumer(Consumer):
     """Faust's consumer, except for records of the topic that is acknowledged: those go by `Reading`."""
 
     logger = logging.getLogger("faust.transport")
@@ -120,17 +64,17 @@ class CarefulConsumer(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.reading = Reading()
-        self._read_offset = _Unless(self._is_changelog_tp)
+        self.reading: Reading[TP] = Reading()
+        self._read_offset = _GuardedOffsets(self._is_changelog_tp)
         self._hand_over: Any = self.callback
         self.callback = self._hand_over_in_order
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
-        return _CarefulThread(self, loop=self.loop, beacon=self.beacon)
+        return _LosslessThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109  the base class's
         if left_out := self.reading.left_out():
-            thread = cast("_CarefulThread", self._thread)
+            thread = cast("_LosslessThread", self._thread)
             await thread.call_thread(thread.read_again, self.reading.assignment, left_out)
         records = await super()._getmany(active_partitions, timeout)
         if isinstance(records, _Fetched):
@@ -150,7 +94,7 @@ class CarefulConsumer(Consumer):
         if self._is_changelog_tp(message.tp):
             await self._hand_over(message)
             return
-        thread = cast("_CarefulThread", self._thread)
+        thread = cast("_LosslessThread", self._thread)
         same = thread.present_assignment() is self.reading.assignment
         if same and self.reading.is_next(message.tp, message.offset):
             message.acked = True  # or so it seems to Faust, until `app.acknowledge`
@@ -179,15 +123,15 @@ class CarefulConsumer(Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Says nothing. Faust would watch the planned topic as if an agent read it, and take every partition that is
-        idle for one that hangs: an error per partition every 2.5 s from the fifth minute on. What really stands still
-        is told by our own figures and `wiring.Health`."""
+        idle for one that hangs: an error per partition every 2.5 s from the fifth minute on. A real stop
+        shows in the planner's own metrics and `planner.health`."""
 
     def verify_recovery_event_path(self, now: float, tp: TP) -> None:
         """Says nothing either, for the same reason."""
 
 
-class _Unless(dict[TP, int | None]):
-    """Reading positions as far as Faust may have them: it drops records by them, and makes up gaps."""
+class _GuardedOffsets(dict[TP, int | None]):
+    """Hides reading positions from Faust, which would drop records by them and invent gaps."""
 
     def __init__(self, may_have: Any) -> None:
         super().__init__()
@@ -201,8 +145,8 @@ class _Fetched(dict[TP, Any]):
     assignment: object
 
 
-class _CarefulThread(AIOKafkaConsumerThread):
-    """Where the client lives. What is asked here cannot be cut in two by a new assignment."""
+class _LosslessThread(AIOKafkaConsumerThread):
+    """Where the client lives. No new assignment comes between two statements here."""
 
     logger = logging.getLogger("faust.transport")
 
@@ -227,12 +171,12 @@ class _CarefulThread(AIOKafkaConsumerThread):
         )
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        """With what Faust decides for itself as `clients` says, above all: records of open and rolled back transactions
-        are no outcomes and no plans. All other settings come through the app's."""
+        """With the settings of `clients` where Faust would choose its own. Above all: records of open and rolled back
+        transactions are neither outcomes nor plans. All other settings come through the app's."""
         consumer = super()._create_worker_consumer(transport)
-        told = clients.aiokafka_consumer()
-        consumer._isolation_level = told["isolation_level"]  # noqa: SLF001  read once, when the client starts
-        consumer._fetch_max_wait_ms = told["fetch_max_wait_ms"]  # noqa: SLF001  the same
+        client = clients.aiokafka_consumer()
+        consumer._isolation_level = client["isolation_level"]  # noqa: SLF001  read once, when the client starts
+        consumer._fetch_max_wait_ms = client["fetch_max_wait_ms"]  # noqa: SLF001  the same
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
@@ -246,8 +190,8 @@ class _CarefulThread(AIOKafkaConsumerThread):
                 self._ensure_consumer().seek(tp, offset)
 
 
-def read_carefully(app: Any, fence: Fence, jumped: Jumped) -> None:
+def install(app: Any, fence: Fence, jumped: Jumped) -> None:
     """To be called before anything of the app is used."""
-    app.flow_control = KeepingFlow()
+    app.flow_control = NonDroppingFlow()
     parts = {"fence": fence, "jumped": staticmethod(jumped)}
-    cast("Any", app.transport).Consumer = type("CarefulConsumer", (CarefulConsumer,), parts)
+    cast("Any", app.transport).Consumer = type("LosslessConsumer", (LosslessConsumer,), parts)

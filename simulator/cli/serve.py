@@ -82,7 +82,7 @@ def serve(
         bool,
         typer.Option(
             "--strict-limits",
-            help="A request that is sent while told to wait doubles what is left of the wait.",
+            help="A request that a client sends before its wait is over doubles the rest of the wait.",
         ),
     ] = False,
     no_limits: Annotated[bool, typer.Option("--no-limits", help="No service protection limits.")] = False,
@@ -175,7 +175,7 @@ def _announce(endpoints: Endpoints) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whoever waits for the file never reads half of it."""
+    """A reader of the file sees either nothing or all of it."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)

@@ -161,7 +161,7 @@ def _collection(
 ) -> tuple[Table, Column] | Association:
     """What `collection@odata.bind` binds to: the rows that point here, or those that are associated.
 
-    Raises the refusal of a name that is no collection, and of an update, which binds no collections.
+    Refuses a name that is not a collection, and an update, which binds no collections.
     """
     if name in table.binds or not creating:
         raise errors.odata(table.entity_set, f"The '{name}@odata.bind' annotation must be an entity reference.")

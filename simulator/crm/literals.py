@@ -148,7 +148,7 @@ def _time(column: Column, value: Any, switches: Switches) -> str:
 
 
 def check_limits(table: Table, column: Column, value: Any) -> None:
-    """Raises the platform's refusal for a text too long, a number out of range, or a value that is no option."""
+    """Raises the platform's refusal for a text too long, a number out of range, or a value that is not an option."""
     if value is None:
         return
     if column.max_length:

@@ -1,6 +1,6 @@
 """Tables, columns, keys and relationships as metadata objects.
 
-Option sets stand under navigation properties: they are in the object here, and shown only with `$expand`.
+Option sets are under navigation properties: they are in the object here, and shown only with `$expand`.
 """
 
 import uuid

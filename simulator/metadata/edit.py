@@ -7,23 +7,11 @@ from simulator import errors
 from simulator.crm.organization import Organization
 from simulator.metadata import definitions
 from simulator.metadata.definitions import CRM
+from simulator.schema import attributes
 from simulator.schema.load import ColumnDefinition, TableDefinition, TargetDefinition, build, column_of
 from simulator.schema.model import LOOKUPS, Column, Table
 
 Json = dict[str, Any]
-
-_TYPES = {
-    "String": "string",
-    "Memo": "memo",
-    "Integer": "integer",
-    "BigInt": "bigint",
-    "Decimal": "decimal",
-    "Double": "double",
-    "Money": "money",
-    "Boolean": "boolean",
-    "Picklist": "picklist",
-    "DateTime": "datetime",
-}
 
 
 def _invalid(sentence: str) -> errors.Refusal:
@@ -34,31 +22,13 @@ def column_definition(attribute: Json) -> tuple[str, ColumnDefinition]:
     """Logical name and definition from attribute metadata. Raises 400 for a type that no table here can have."""
     schema_name = str(attribute.get("SchemaName", ""))
     kind = str(attribute.get("@odata.type", "")).removeprefix("#").removeprefix(CRM).removeprefix("Complex")
-    name = _TYPES.get(kind.removesuffix("AttributeMetadata"))
+    name = attributes.TYPES.get(kind.removesuffix("AttributeMetadata"))
     if not schema_name or name is None:
         raise _invalid(f"Columns of type '{kind}' are not supported.")
-    options = (attribute.get("OptionSet") or {}).get("Options") or []
-    form = attribute.get("FormatName") or {}
-    return schema_name.lower(), ColumnDefinition.model_validate(
-        {
-            "type": name,
-            "schema_name": schema_name,
-            "label": _label(attribute.get("DisplayName")) or schema_name,
-            "max": attribute.get("MaxLength") if name in {"string", "memo"} else attribute.get("MaxValue"),
-            "min": attribute.get("MinValue"),
-            "precision": attribute.get("Precision") or 2,
-            "required": (attribute.get("RequiredLevel") or {}).get("Value", "None"),
-            "format": form.get("Value") or attribute.get("Format"),
-            "behavior": (attribute.get("DateTimeBehavior") or {}).get("Value"),
-            "secured": bool(attribute.get("IsSecured")),
-            "options": {option["Value"]: _label(option.get("Label")) for option in options},
-        }
-    )
-
-
-def _label(label: Json | None) -> str:
-    localized = (label or {}).get("LocalizedLabels") or []
-    return str(localized[0].get("Label", "")) if localized else ""
+    column = attributes.definition(name, attribute)
+    if attribute.get("OptionSet"):
+        column["options"] = attributes.options(attribute["OptionSet"])
+    return schema_name.lower(), ColumnDefinition.model_validate(column)
 
 
 def create_tables(organization: Organization, payload: Json) -> list[Table]:
@@ -78,9 +48,9 @@ def _table(organization: Organization, entity: Json) -> Table:
         raise _invalid(f"The schema name '{schema_name}' needs a publisher's prefix.")
     if name in organization.schema.by_name:
         raise errors.Refusal(400, "0x80044363", f"An entity with the name {name} already exists.")
-    attributes = entity.get("Attributes", [])
-    columns = dict(column_definition(attribute) for attribute in attributes)
-    primary = next((str(item["SchemaName"]).lower() for item in attributes if item.get("IsPrimaryName")), None)
+    given = entity.get("Attributes", [])
+    columns = dict(column_definition(attribute) for attribute in given)
+    primary = next((str(item["SchemaName"]).lower() for item in given if item.get("IsPrimaryName")), None)
     if primary is None:
         raise _invalid(f"The table '{schema_name}' needs a primary name column.")
     return build(
@@ -91,7 +61,7 @@ def _table(organization: Organization, entity: Json) -> Table:
                 "id": f"{name}id",
                 "name": primary,
                 "schema_name": schema_name,
-                "label": _label(entity.get("DisplayName")) or schema_name,
+                "label": attributes.label(entity.get("DisplayName")) or schema_name,
                 "type_code": 10_500 + len(organization.schema.by_name),
                 "custom": True,
                 "columns": columns,
@@ -110,7 +80,7 @@ def change_table(organization: Organization, table: Table, payload: Json) -> Non
     ]
     if changed:
         raise errors.not_built(f"changing {', '.join(changed)} of a table")
-    label = _label(payload.get("DisplayName"))
+    label = attributes.label(payload.get("DisplayName"))
     if label:
         organization.schema.put(replace(table, label=label))
 
@@ -144,6 +114,7 @@ def change_column(organization: Organization, table: Table, column: Column, attr
         minimum=wanted.minimum,
         maximum=wanted.maximum,
         precision=wanted.precision,
+        default=wanted.default,
         label=wanted.label,
         required=wanted.required,
         text_format=wanted.text_format,
@@ -184,7 +155,7 @@ def add_relationship(organization: Organization, payload: Json) -> str:
     if kind == "ManyToManyRelationshipMetadata":
         return _add_many_to_many(organization, payload)
     if kind != "OneToManyRelationshipMetadata":
-        raise _invalid(f"'{kind}' is no kind of relationship.")
+        raise _invalid(f"'{kind}' is not a kind of relationship.")
     schema = organization.schema
     name, lookup = str(payload["SchemaName"]), payload["Lookup"]
     table = schema.by_name.get(str(payload["ReferencingEntity"]).lower())
@@ -194,18 +165,17 @@ def add_relationship(organization: Organization, payload: Json) -> str:
     if any(held.schema_name == name for column in table.columns.values() for held in column.lookups):
         raise errors.Refusal(400, "0x80044367", f"A relationship with the name {name} already exists.")
     column_name = str(lookup["SchemaName"])
-    behavior = (payload.get("CascadeConfiguration") or {}).get("Delete", "RemoveLink")
     definition = ColumnDefinition.model_validate(
         {
             "type": "lookup",
             "schema_name": column_name,
-            "label": _label(lookup.get("DisplayName")) or column_name,
+            "label": attributes.label(lookup.get("DisplayName")) or column_name,
             "targets": {
                 target.logical_name: TargetDefinition(
                     navigation=column_name,
                     collection=name,
                     schema_name=name,
-                    on_delete=behavior if behavior in {"Cascade", "Restrict"} else "RemoveLink",
+                    on_delete=attributes.on_delete(payload),
                 )
             },
         }

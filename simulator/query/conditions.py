@@ -202,7 +202,7 @@ def _moment(value: str) -> datetime:
 
 
 def from_text(column: Column, value: str) -> Any:
-    """The value that a condition's text stands for, as the column stores it. Raises 400 when it is none."""
+    """The value of a condition's text, as the column stores it. Raises 400 for a text without a value."""
     try:
         if column.kind is Kind.DATETIME:
             text = value.strip().replace(" ", "T", 1)

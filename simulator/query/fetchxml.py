@@ -232,12 +232,12 @@ class Fetch:
         if not alias or bool(function) == grouped:
             raise bad_query(f"'{column.name}' in an aggregate query needs an alias, and an aggregate or a group.")
         if function and function not in FUNCTIONS:
-            raise bad_query(f"'{function}' is no aggregate.")
+            raise bad_query(f"'{function}' is not an aggregate.")
         numbers = {"Edm.Int32", "Edm.Int64", "Edm.Decimal", "Edm.Double"}
         if function in {"sum", "avg"} and column.edm not in numbers:
             raise bad_query(f"'{column.name}' holds no numbers, so it has no {function}.")
         if part and (part not in GROUPINGS or not grouped or not column.edm.startswith("Edm.Date")):
-            raise bad_query(f"'{part}' is no part of a date that '{column.name}' could be grouped by.")
+            raise bad_query(f"'{part}' is not a part of a date that '{column.name}' could be grouped by.")
         distinct = truth(element, "distinct")
         if distinct and function != "countcolumn":
             raise bad_query("distinct goes with the aggregate countcolumn.")
@@ -250,7 +250,7 @@ class Fetch:
         self.organization.allow_reader(table)
         kind = element.get("link-type", "inner")
         if kind not in kinds:
-            raise bad_query(f"The link-type '{kind}' cannot stand here.")
+            raise bad_query(f"The link-type '{kind}' cannot be used here.")
         alias = element.get("alias") or f"{table.logical_name}{next(self._numbers)}"
         if alias in self._scopes:
             raise bad_query(f"The alias '{alias}' is given twice.")

@@ -169,7 +169,7 @@ class Table:
 
     @cached_property
     def binds(self) -> dict[str, list[tuple[Column, Lookup]]]:
-        """What `name@odata.bind` may point to: one name can stand for several target tables."""
+        """What `name@odata.bind` may point to: one name can have several target tables."""
         found: dict[str, list[tuple[Column, Lookup]]] = {}
         for column in self.columns.values():
             for lookup in column.lookups:

@@ -48,7 +48,7 @@ def preflight(headers: Mapping[str, str]) -> web.Response:
 
 
 def headers_of(http: web.BaseRequest) -> dict[str, str]:
-    """Names in lower case; a header that stands there several times is one list, as HTTP says."""
+    """Names in lower case; a repeated header is one list, as HTTP says."""
     found: dict[str, str] = {}
     for name, value in http.headers.items():
         lower = name.lower()
@@ -78,7 +78,7 @@ def add_service_headers(reply: Reply, server: int, verdict: Verdict | None, simu
 
 
 def response(reply: Reply, headers: Mapping[str, str] | None = None) -> web.Response:
-    """The answer; compressed when the request's `headers` take it and it is worth it, and told to a page's origin."""
+    """The answer; compressed when the request's `headers` take it and it is worth it, and open to a page's origin."""
     answer = web.Response(status=reply.status, body=reply.body, headers=reply.headers)
     if headers is not None:
         if len(reply.body) >= _WORTH_COMPRESSING and _takes_gzip(headers.get("accept-encoding", "")):

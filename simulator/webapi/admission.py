@@ -1,7 +1,7 @@
 """What a request may carry: every header and preference of the documented requests, each decided on.
 
 A decision is "built", or "no effect: why", or "refused: why". What is refused, and what belongs to the service and
-stands in no table, is answered with a refusal, so that nobody takes an answer for more than it is.
+is in no table, gets a refusal, so that nobody takes an answer for more than it is.
 """
 
 from collections.abc import Callable, Mapping

@@ -24,12 +24,12 @@ def applied(request: Request, *names: str) -> dict[str, str]:
     if "prefer" not in request.headers:
         return {}
     given = request.prefer
-    told = [
+    applied = [
         f'{name}="{given[name]}"' if name == "odata.include-annotations" else f"{name}={given[name]}"
         for name in names
         if name in given
     ]
-    return {"Preference-Applied": ",".join(told)} if told else {}
+    return {"Preference-Applied": ",".join(applied)} if applied else {}
 
 
 def entity(organization: Organization, call: Call, table: Table, row: Row, options: Options) -> dict[str, Any]:

@@ -172,6 +172,8 @@ class PlanInFlight:
     """The service refused what the gate had cleared, and everything was verified anew since."""
     prefetched: Prefetched | None = None
     """Its records, as the request that landed the plan before it showed them."""
+    unanswered: Finding | None = None
+    """What its last request that may have landed, though nothing said so, was decided on."""
     ask: Ask | None = None
     """What it asks at present."""
     follow_ups: int = 0
@@ -421,7 +423,7 @@ def _judged(plan: PlanInFlight, observed: Observations, around: Around) -> Step:
         return RetryLater(RESULTS_UNREAD, counted=False)
     if (settled := around.history.of(plan.session_id)) is not None and settled.needs_nothing:
         return AlreadySettled(settled)
-    return _for_finding(plan, reconcile(plan.plan, observed, around.history), around)
+    return _for_finding(plan, reconcile(plan.plan, observed, around.history, plan.unanswered), around)
 
 
 def _for_finding(one: PlanInFlight, found: Finding, around: Around) -> Step:
@@ -450,6 +452,8 @@ def _written(plan: PlanInFlight, ask: Writing, reply: PartReply, around: Around)
         full_up = tuple(results.at_maximum(column) for column in ask.at_limit)
         context = replace(around.context, warnings=(*around.context.warnings, *full_up))
         return Decided(_result(context, ask.found, sent, judgement), ask.found)
+    if judgement.meaning not in _NOTHING_LANDED:
+        plan.unanswered = ask.found or plan.unanswered
     if judgement.meaning is Meaning.GONE and reply.failing is None and ask.found is not None:
         # The row is there, as a read just before has shown: then a linked record is gone.
         judgement = replace(judgement, kind=Kind.PERMANENT, meaning=Meaning.DRIFT)
@@ -538,5 +542,7 @@ FIGHT = Judgement(
     "that keeps writing it, and stop that.",
 )
 """After some rounds at the back of the topic a person is asked."""
+_NOTHING_LANDED = frozenset({Meaning.EXISTS, Meaning.CHANGED, Meaning.GONE})
+"""A precondition failed."""
 RESULTS_UNREAD = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
 """The results of this partition are still being read: what was asked is asked again then."""

@@ -44,6 +44,15 @@ class Read:
 ETAG = re.compile(r'(?:W/)?"[!#-~]{1,200}"')
 """A version of a record. Whatever else is called an etag, the wildcard above all, is none to write under."""
 
+_VERSION = re.compile(r'W/"([0-9]{1,20})"')
+
+
+def version(etag: str | None) -> int | None:
+    """The row version that the CRM's own etags show; None for an etag of another form."""
+    found = _VERSION.fullmatch(etag or "")
+    return None if found is None else int(found[1])
+
+
 PRECONDITIONS: Mapping[Operation, Precondition] = {
     Operation.CREATE_PHONE_CALL: Precondition.MUST_NOT_EXIST,
     Operation.COMPLETE_PHONE_CALL: Precondition.MUST_EXIST,

@@ -205,6 +205,7 @@ class Flow:
             settled_at=self.now.utc,
             written_by=self._signature.name,
             warnings=plan.cleared.warnings if plan.cleared else (),
+            before=self._known(plan),
         )
 
     # What the scheduler asks.

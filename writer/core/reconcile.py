@@ -11,11 +11,12 @@ R3  The queue item is expected to hold the baseline with the columns of those ea
     was blocked leaves nothing behind, or do-not-call alone.
 R4  A conflict names exactly the columns that differ from what is expected. Counters are never compared: a step adds to
     what stands there.
-R5  A session on the row that is not an earlier one, and has a result, is a later one of ours. The plan came late: its
-    call is recorded and counted, its task created and its opt-out set, and the rest is the later session's.
-R6  The call is recorded alone only in a conflict. A call that stands without a conflict and without a result that says
-    so belongs to another queue item: one session id was used twice. So does a task, if the row shows still what it
-    showed before this plan.
+R5  A session on the row that is not an earlier one, and has a result, is a later one of ours, unless the row is an
+    older version than the one that the call system read: then the CRM was restored. The plan came late: its call is
+    recorded and counted, its task created and its opt-out set, and the rest is the later session's.
+R6  The call is recorded alone only in a conflict. A call that stands without a conflict, without a result that says so
+    and without an unanswered request of ours that recorded it belongs to another queue item: one session id was used
+    twice. So does a task, if the row shows still what it showed before this plan.
 R7  A plan that nothing of the above decides is told to a person; no plan is passed over.
 """
 
@@ -25,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.records import Disposition, Operation, PlannedStep, PlannedWriteback, Value
-from writer.core.emission import CALL_ACTIVITY, Observed, moments, opts_out, update_step, was_read
+from writer.core.emission import CALL_ACTIVITY, Observed, moments, opts_out, update_step, version, was_read
 from writer.core.history import History, Settled
 from writer.core.values import instant, same
 
@@ -57,6 +58,8 @@ class Late:
     sets_do_not_call: bool
     left_out: tuple[int, ...] = ()
     """Steps that are not sent, and do not stand: nobody calls back who asked not to be called."""
+    found_call: bool = False
+    """The call stands, and nothing that is known of says that a writer recorded it for this plan."""
 
     @property
     def touches_row(self) -> bool:
@@ -78,9 +81,10 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class NoQueueItem:
-    """There is no such queue item. Record the call (`call_steps`) if there was one once."""
+    """There is no such queue item. Record the call (`call_steps`) if there was one once, unless it stands."""
 
     call_steps: tuple[int, ...]
+    call_stands: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +97,27 @@ class ForeignRecord:
 Finding = Landed | Missing | Late | Conflict | NoQueueItem | ForeignRecord
 
 
-def reconcile(plan: PlannedWriteback, observed: Observations, history: History) -> Finding:
-    """Decides what is left to do. `observed` has an entry for each of `emission.reads`."""
-    case = _Case(plan, observed)
+def reconcile(
+    plan: PlannedWriteback, observed: Observations, history: History, unanswered: Finding | None = None
+) -> Finding:
+    """Decides what is left to do. `observed` has an entry for each of `emission.reads`. `unanswered`: what this writer
+    had found when it sent its last request for the plan, if that had no answer."""
+    case = _Case(
+        plan, observed, recorded=_recorded_alone(history.of(plan.session_id)) or _may_have_recorded(unanswered)
+    )
     if case.row is not None and case.shows_our_session(case.row):
         return Landed()
     if (foreign := case.foreign_step()) is not None:
         return ForeignRecord(foreign)
     if case.row is None:
-        return Landed() if case.task_stands else NoQueueItem(case.call_steps() if was_read(plan) else ())
+        return Landed() if case.task_stands else case.no_queue_item()
     if case.is_later(case.row, history):
         return case.late(case.row)
     if case.task_stands:
         return ForeignRecord(case.index_of(Operation.CREATE_TASK)) if case.never_showed_us(case.row) else Landed()
     if columns := changed_columns(plan, case.row, history):
         return case.conflict(case.row, columns)
-    if case.call_stands and not _recorded_alone(history.of(plan.session_id)):
+    if case.call_stands and not case.recorded:
         return ForeignRecord(case.index_of(Operation.CREATE_PHONE_CALL))
     return Missing(case.missing_steps(), case.row)
 
@@ -172,11 +181,21 @@ def _recorded_alone(settled: Settled | None) -> bool:
     return settled in (Settled.CALL_ONLY, Settled.OPT_OUT_ONLY)
 
 
-class _Case:
-    """A plan and what stands of it."""
+def _may_have_recorded(unanswered: Finding | None) -> bool:
+    """Whether a request that had no answer was to record the call, and not the whole plan."""
+    match unanswered:
+        case Conflict(call_steps=steps) | Late(steps=steps):
+            return bool(steps)
+        case _:
+            return False
 
-    def __init__(self, plan: PlannedWriteback, observed: Observations) -> None:
+
+class _Case:
+    """A plan and what stands of it. `recorded`: a writer is known to have recorded its call without the rest."""
+
+    def __init__(self, plan: PlannedWriteback, observed: Observations, *, recorded: bool) -> None:
         self._plan = plan
+        self.recorded = recorded
         self._observed = observed
         self._update = update_step(plan)
         self.row = observed.get(self._update.step_index)
@@ -213,11 +232,16 @@ class _Case:
     def is_later(self, row: Observed, history: History) -> bool:
         """R5. A baseline that did not read the session column cannot tell earlier from later."""
         column = self._update.session_column
-        if column is None or column not in self._plan.baseline.columns:
+        if column is None or column not in self._plan.baseline.columns or self._is_restored(row):
             return False
         shown = row.columns.get(column)
         earlier = {self._plan.baseline.columns[column], *(each.session_id for each in self._plan.preceding)}
         return isinstance(shown, str) and shown not in earlier and history.of(shown) is not None
+
+    def _is_restored(self, row: Observed) -> bool:
+        """Versions only rise, so a lower one than the call system read comes from a copy of the CRM from before."""
+        then, now = version(self._plan.baseline.etag), version(row.etag)
+        return then is not None and now is not None and now < then
 
     def never_showed_us(self, row: Observed) -> bool:
         """It shows the session that it showed before this plan: what stands was not recorded together with it."""
@@ -240,7 +264,11 @@ class _Case:
             counts=bool(self._update.increments) and not self.call_stands,
             sets_do_not_call=self._opts_out() and not opted_out,
             left_out=tuple(s for s in missing if s not in sends),
+            found_call=self.call_stands and not self.recorded,
         )
+
+    def no_queue_item(self) -> NoQueueItem:
+        return NoQueueItem(self.call_steps() if was_read(self._plan) else (), call_stands=self.call_stands)
 
     def conflict(self, row: Observed, columns: tuple[str, ...]) -> Conflict:
         flag = self._update.do_not_call_column

@@ -33,6 +33,7 @@ from writer.core.replies import Judgement, Meaning
 from writer.core.sign_in import SENTENCES, SignInTrouble
 
 Warnings = tuple[records.Warning, ...]
+COUNTER_AT_MAXIMUM = "counter_at_maximum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,20 @@ class Telling:
     written_by: str
     warnings: Warnings = ()
     """Of the gate; the plan's own are added."""
+    before: Settled | None = None
+    """How an earlier result says that this session ended, if there is one."""
+
+    @property
+    def nothing_written(self) -> str:
+        match self.before:
+            case Settled.CALL_ONLY:
+                return "Nothing more was written (the call itself is recorded, since an earlier attempt)"
+            case Settled.OPT_OUT_ONLY:
+                return (
+                    "Nothing more was written (since an earlier attempt, the call is recorded and do-not-call is set)"
+                )
+            case _:
+                return "Nothing was written"
 
     def result(
         self,
@@ -94,11 +109,11 @@ def landed(telling: Telling, sent: Collection[int], reply: Judgement | None = No
 def late(telling: Telling, found: Late, sent: Collection[int], reply: Judgement | None = None) -> WritebackResult:
     """A later session of the queue item had landed first. `sent`: what was recorded just now."""
     steps = tuple(_late_step(step, found, sent, reply) for step in telling.plan.steps)
-    did = "recorded and counted" if found.counts else "recorded"
     message = (
-        f"A later session of this queue item landed first: this call is {did}, and the queue item keeps what the later "
-        "session wrote. Nothing to do."
+        f"A later session of this queue item landed first: {_late_call(telling, found)}, and the queue item keeps what "
+        "the later session wrote."
     )
+    message += _CHECK_THE_CALL if found.found_call else " Nothing to do."
     if opts_out(telling.plan):
         message += " The contact opted out in this session: do-not-call is set."
     if found.left_out:
@@ -107,6 +122,25 @@ def late(telling: Telling, found: Late, sent: Collection[int], reply: Judgement 
         message = "The item was not eligible to be called, and a later session of it landed first. Nothing to do."
         return telling.result(ResultStatus.BLOCKED, steps, reason=BlockReason.ELIGIBILITY, message=message)
     return telling.result(ResultStatus.COMPLETED, steps, message=message)
+
+
+def _late_call(telling: Telling, found: Late) -> str:
+    if found.found_call:
+        return "a phone call of this session stood already, so none was recorded or counted now"
+    if not found.counts:
+        return "this call is recorded"
+    full_up = [warning.field for warning in telling.warnings if warning.code == COUNTER_AT_MAXIMUM]
+    return (
+        f"this call is recorded, but not counted ({full_up[0]} is at its maximum)"
+        if full_up
+        else ("this call is recorded and counted")
+    )
+
+
+_CHECK_THE_CALL = (
+    " Nothing to do, unless the call system used this session id for two queue items: then the phone call is the other "
+    "one's, and this outcome must be published again under a session id of its own."
+)
 
 
 def _late_step(step: PlannedStep, found: Late, sent: Collection[int], reply: Judgement | None) -> StepResult:
@@ -168,7 +202,7 @@ def no_queue_item(
     telling: Telling, found: NoQueueItem, sent: Collection[int], reply: Judgement | None = None
 ) -> WritebackResult:
     """The row is not there. `sent`: the steps of the call activity that were recorded just now."""
-    recorded = bool(sent) or (not found.call_steps and was_read(telling.plan) and _records_call(telling.plan))
+    recorded = bool(sent) or found.call_stands
     steps = tuple(
         _landed_step(step, sent, reply)
         if recorded and step.operation in CALL_ACTIVITY
@@ -207,7 +241,7 @@ def metadata(telling: Telling, gaps: Collection[Gap]) -> WritebackResult:
     listed = "; ".join(str(gap) for gap in gaps)
     at_fault = {gap.step_index for gap in gaps}
     message = (
-        f"Nothing was written, because the CRM does not have what the plan needs: {listed}. "
+        f"{telling.nothing_written}, because the CRM does not have what the plan needs: {listed}. "
         "Put the table, the column or the owner right, then replay this session. If the mapping was wrong, a replay "
         "cannot help, since the plan keeps the old names: correct the mapping, and have the call system publish the "
         "outcome again under a new session id."
@@ -221,9 +255,11 @@ def metadata(telling: Telling, gaps: Collection[Gap]) -> WritebackResult:
 def foreign_record(telling: Telling, step_index: int) -> WritebackResult:
     """Under the plan's id stands a record that is not the plan's."""
     message = (
-        f"Nothing was written: a record with the id of step {step_index} exists, but this session is not on the queue "
-        "item. Most likely one session id was used for two queue items: have the call system publish this outcome "
-        "again, under a session id of its own. A replay cannot land it."
+        f"{telling.nothing_written}: a record with the id of step {step_index} exists, but this session is not on the "
+        "queue item. Most likely one session id was used for two queue items: have the call system publish this "
+        "outcome again, under a session id of its own. If the phone call is this queue item's own (a conflict recorded "
+        "it, the answer was lost in a crash, and a person has put the row right since), set the queue item by hand "
+        "instead. A replay cannot land it."
     )
     return telling.result(
         ResultStatus.BLOCKED,
@@ -247,12 +283,20 @@ def refused(telling: Telling, judgement: Judgement, failing: int | None = None) 
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.METADATA if judgement.meaning is Meaning.DRIFT else BlockReason.PERMANENT_OTHER,
-        message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept. "
+        message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept.{_since_before(telling)} "
         f"{_remedy(judgement)}, then replay this session.",
     )
     if judgement.advice:
         result = replace(result, message=f"{judgement.advice} Last reply: {evidence}. Then replay this session.")
     return replace(result, last_reply=_last_reply(judgement))
+
+
+def _since_before(telling: Telling) -> str:
+    match telling.before:
+        case Settled.CALL_ONLY | Settled.OPT_OUT_ONLY:
+            return " The call itself is recorded, since an earlier attempt."
+        case _:
+            return ""
 
 
 def _remedy(judgement: Judgement) -> str:
@@ -365,7 +409,7 @@ def _only_planned(step: StepResult) -> StepResult:
 def at_maximum(column: str) -> records.Warning:
     """A counter that stays where it is, since the column holds no more."""
     message = "the column is at its maximum, so this call was not counted in it"
-    return records.Warning(code="counter_at_maximum", field=column, message=message)
+    return records.Warning(code=COUNTER_AT_MAXIMUM, field=column, message=message)
 
 
 def _is_ineligible(plan: PlannedWriteback) -> bool:

@@ -16,6 +16,7 @@ called from anywhere and take effect within one poll.
 from __future__ import annotations
 
 import asyncio
+import math
 import queue
 import threading
 import time
@@ -47,6 +48,7 @@ _POLL_S = 0.01
 """How long a commit may wait for the thread, at most."""
 _BATCH = 500
 _ENDS_EVERY_S = 1.0
+_STANDS_BY_AFTER_S = 5.0
 _ASK_S = 30.0
 """How long the broker may take to say where a partition's progress stands, or to take a commit."""
 
@@ -178,6 +180,11 @@ class ConsumerThread:
         """Behind the last record that was handed over, or where the partition was begun."""
         self._read_up_to: dict[int, int] = {}
         """Where the client last found that there was nothing left to read."""
+        self.is_member = False
+        """The group has taken this process in, and has given it partitions or none."""
+        self._unjoined: object = None
+        """What the client says of its group before it has joined it."""
+        self._idle_since: float | None = None
         self._without_notes: set[int] = set()
         """Partitions of which the broker refused the commit's metadata."""
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
@@ -251,6 +258,23 @@ class ConsumerThread:
         than `_epochs`.
         """
         self._fence = Fence(consumer.consumer_group_metadata(), dict(self._epochs))
+        if self.protocol == "consumer" and self._fence.group != self._unjoined:
+            self.is_member = True  # KIP-848 calls nobody back for an assignment without partitions
+        self._tell_standing_by()
+
+    def _tell_standing_by(self) -> None:
+        """Once, each time that the group leaves this process without partitions: a rebalance is over sooner."""
+        if self._epochs or not self.is_member:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = self.turned_at
+        elif self.turned_at - self._idle_since > _STANDS_BY_AFTER_S:
+            self._idle_since = math.inf
+            structlog.get_logger("writer").info(
+                "writer.standing_by",
+                why="the group has at least as many other writers as the topic has partitions; this one takes over "
+                "partitions when another one ends",
+            )
 
     def _look_at_ends(self, consumer: Consumer) -> None:
         """Once a second; of some partition, if none is ours, to hear whether the broker is there."""
@@ -289,7 +313,7 @@ class ConsumerThread:
         if never_joined and error.code() in _NO_SUCH_PROTOCOL:
             raise _TooOld
         match kind_of(error):
-            case Kind.PASSES:
+            case Kind.TRANSIENT:
                 return
             case Kind.FORBIDDEN:
                 raise Misconfigured([missing_right(error, self._options.rights, doing=Operation.READ)])
@@ -305,6 +329,7 @@ class ConsumerThread:
     def _connected(self) -> Consumer:
         config = self._options.for_protocol(self.protocol)
         consumer = self._connect({**config, "on_commit": self._on_commit})
+        self._unjoined = consumer.consumer_group_metadata()
         consumer.subscribe(
             [self._options.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -381,6 +406,7 @@ class ConsumerThread:
             self._without_notes |= refusing
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.is_member = True
         committed = self._committed(consumer, partitions) if partitions else []
         assigned = []
         for part in committed:

@@ -34,7 +34,7 @@ class Ends(Protocol):
 
 
 class LogEnds:
-    """Of the records that count: those of open transactions do not yet."""
+    """Of all records, those of open transactions included: they were appended, and nobody can have settled them."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class LogEnds:
         asked_at = time.time()
         question = {TopicPartition(self._topic, partition): _LATEST for partition in partitions}
         answers = self._admin.list_offsets(
-            question, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_WITHIN_S
+            question, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_WITHIN_S
         )
         left = [len(answers)]
         ends: dict[int, int] = {}

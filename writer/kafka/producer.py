@@ -161,13 +161,13 @@ class PlainProducer:
     def _is_too_large(told: KafkaError, record: Outgoing) -> bool:
         """False if it may be sent again."""
         match kind_of(told):
-            case Kind.PASSES:
+            case Kind.TRANSIENT:
                 return False
             case Kind.TOO_LARGE:
                 return True
             case Kind.FORBIDDEN:
                 raise Misconfigured([missing_right(told, (), doing=Operation.WRITE, name=record.topic)])
-            case Kind.REFUSED:
+            case Kind.PERMANENT:
                 raise MustRestart(f"the broker refuses a record for {record.topic}: {told.name()}")
 
     def _go_on(self) -> None:

@@ -73,7 +73,7 @@ def reading(config: ClientConfig, topic: str) -> Read:
         at_end: Callable[[int], None],
         wanted: Callable[[int], bool],
     ) -> None:
-        read_to_end(config, topic, partitions, log=log, heard=heard, at_end=at_end, wanted=wanted)
+        read_to_end(config, topic, partitions, log=log, on_records=heard, at_end=at_end, wanted=wanted)
 
     return read
 

@@ -95,9 +95,9 @@ def ending_of(error: KafkaError) -> Ending:
     match kind_of(error):
         case Kind.TOO_LARGE:
             return Ending.ABORT
-        case Kind.PASSES:
+        case Kind.TRANSIENT:
             return Ending.ABORT if error.txn_requires_abort() else Ending.CALL_AGAIN
-        case Kind.FORBIDDEN | Kind.REFUSED:
+        case Kind.FORBIDDEN | Kind.PERMANENT:
             return Ending.END
 
 

@@ -65,7 +65,7 @@ capabilities:
       key: {{ .key }}
 {{- end -}}
 
-{{/* How to reach Kafka, as variables of PLANNER_, WRITER_ or WRITEBACK_. */}}
+{{/* The connection to Kafka, as variables of PLANNER_, WRITER_ or WRITEBACK_. */}}
 {{- define "writeback.brokerEnv" -}}
 {{- $broker := .root.Values.broker -}}
 {{- $prefix := printf "%s_BROKER__" .variables -}}
@@ -142,15 +142,15 @@ capabilities:
   value: {{ $writer.stopWithinSeconds | quote }}
 {{- end -}}
 
-{{/* Truthy if the pod's service account is to be federated with an application of the directory. */}}
+{{/* Truthy if the pod signs in by workload identity. */}}
 {{- define "writeback.usesWorkloadIdentity" -}}
 {{- range .values.identities }}{{ if eq .kind "workload" }}true{{ end }}{{ end -}}
 {{- end -}}
 
-{{/* What a schema would say badly: choices between two values. Called by the StatefulSets. */}}
+{{/* Choices between two values, which a JSON schema cannot explain well. The StatefulSets call it. */}}
 {{- define "writeback.refuseContradictions" -}}
 {{- with .Values.mapping }}
-{{- if not (or .content .existingConfigMap) }}{{ fail "there is no mapping; give it with --set-file mapping.content=mapping.json, or name mapping.existingConfigMap" }}{{ end }}
+{{- if not (or .content .existingConfigMap) }}{{ fail "the mapping is missing; give it with --set-file mapping.content=mapping.json, or name mapping.existingConfigMap" }}{{ end }}
 {{- if and .content .existingConfigMap }}{{ fail "mapping.content and mapping.existingConfigMap are both given; keep one" }}{{ end }}
 {{- end }}
 {{- with .Values.writer }}

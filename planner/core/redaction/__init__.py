@@ -4,7 +4,7 @@ P7  Nothing unredacted leaves the planner.
 B1  Secrets and personal data never appear in logs, metrics, keys, headers, error texts or command output.
 
 1. A text is read in several ways (`view`): look-alike characters made plain, escapes undone, number words as digits.
-2. Each detector (`emails`, `numbers`, `opaque`) names spans of plain text, and the view says where they came from.
+2. Each detector (`emails`, `numbers`, `encoded`) names spans of plain text, and the view says where they came from.
 3. Spans that touch each other become one marker, so that nothing is left of a number that two readings saw in part.
 4. Redacting again changes nothing: a marker is a wall that no detector looks through, and reading goes on until a text
    is stable.
@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from planner.core.redaction.emails import emails
+from planner.core.redaction.encoded import encoded
 from planner.core.redaction.escapes import unescaped, unquoted, untagged
 from planner.core.redaction.numbers import numbers, vanity_numbers
-from planner.core.redaction.opaque import opaque
 from planner.core.redaction.spoken import digits_spoken, letters_as_digits
 from planner.core.redaction.view import MARKER, Span, View, folded, lowered
 
@@ -68,7 +68,7 @@ def _findings(text: str, regions: Sequence[str], depth: int = _DEPTH) -> Iterato
             yield from numbers(reading, regions)
         yield from vanity_numbers(view)
         if depth:
-            yield from opaque(view, lambda inner: any(_findings(inner, regions, depth - 1)))
+            yield from encoded(view, lambda inner: any(_findings(inner, regions, depth - 1)))
 
 
 def _readings(text: str) -> Iterator[View]:

@@ -1,6 +1,6 @@
 """Phone, payment card and social security numbers, told from times, dates, prices, quantities and ids.
 
-1. What plainly is something else becomes a barrier (`elsewise`).
+1. What plainly is something else becomes a barrier (`exclusions`).
 2. Groups of digits with little between them form a chain (`chains`): `(530) 555-0101`, `530, that's 555, 0101`.
 3. In each chain the longest run of groups that reads as a number of a person (`rules`) is a finding. What hangs on to
    it without a blank is part of it, so that no finding is ever half a number.
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from planner.core.redaction.chains import Chain, chains
-from planner.core.redaction.elsewise import walled
+from planner.core.redaction.exclusions import walled
 from planner.core.redaction.rules import is_international, is_personal
 from planner.core.redaction.view import Span, View
 

@@ -6,30 +6,18 @@ sets (`…/Attributes/Microsoft.Dynamics.CRM.PicklistAttributeMetadata?$expand=O
 """
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
 
+from simulator.schema import attributes
 from simulator.schema.imports.found import ADDED, Found, Plain
 
-_TYPES = {
-    "String": "string",
-    "Memo": "memo",
-    "Integer": "integer",
-    "BigInt": "bigint",
-    "Decimal": "decimal",
-    "Double": "double",
-    "Money": "money",
-    "Boolean": "boolean",
-    "Picklist": "picklist",
-    "DateTime": "datetime",
+# Other names for types of which a table file has one, and types that a client cannot make.
+_TYPES = attributes.TYPES | {
     "Lookup": "lookup",
     "Customer": "lookup",
     "Uniqueidentifier": "guid",
     "EntityName": "entity_name",
 }
-_RANGES = {"MinValue": "min", "MaxValue": "max"}
 _SOURCES = {1: "calculated", 2: "rollup"}
-_DELETE = {"Cascade": "Cascade", "Restrict": "Restrict"}
 
 
 def read(text: bytes, found: Found) -> None:
@@ -89,7 +77,7 @@ def _table(name: str, item: Plain, found: Found) -> None:
         "id": key,
         "name": item["PrimaryNameAttribute"] if item.get("PrimaryNameAttribute") in columns else key,
         "schema_name": item.get("SchemaName") or name,
-        "label": _label(item.get("DisplayName")) or name,
+        "label": attributes.label(item.get("DisplayName")) or name,
         "type_code": item.get("ObjectTypeCode") or 10000,
         "custom": bool(item.get("IsCustomEntity")),
         "activity": bool(item.get("IsActivity")),
@@ -108,7 +96,7 @@ def _navigation(relationships: list[Plain]) -> dict[str, dict[str, Plain]]:
             "navigation": one["ReferencingEntityNavigationPropertyName"],
             "collection": one.get("ReferencedEntityNavigationPropertyName") or one["SchemaName"],
             "schema_name": one["SchemaName"],
-            "on_delete": _DELETE.get((one.get("CascadeConfiguration") or {}).get("Delete", ""), "RemoveLink"),
+            "on_delete": attributes.on_delete(one),
         }
         found.setdefault(one["ReferencingAttribute"], {})[one["ReferencedEntity"]] = spec
     return found
@@ -122,18 +110,12 @@ def _column(table: str, item: Plain, navigation: dict[str, dict[str, Plain]], fo
         own = str(item.get("@odata.type", kind)).rsplit(".", 1)[-1].removesuffix("AttributeMetadata")
         found.remark("columns of types that are not simulated, left out", f"{table}.{name} ({own or kind})")
         return None
-    column: Plain = {
-        "type": _TYPES[kind],
-        "schema_name": item.get("SchemaName") or name,
-        "label": _label(item.get("DisplayName")) or name,
-        "required": (item.get("RequiredLevel") or {}).get("Value") or "None",
+    column = attributes.definition(_TYPES[kind], item) | {
         "create": item.get("IsValidForCreate") is not False,
         "update": item.get("IsValidForUpdate") is not False,
-        "secured": bool(item.get("IsSecured")),
         "source": _SOURCES.get(item.get("SourceType") or 0, "simple"),
     }
-    more = _MORE.get(column["type"])
-    return column | (more(item) if more else _lookup(item, navigation) if column["type"] == "lookup" else {})
+    return column | _lookup(item, navigation) if column["type"] == "lookup" else column
 
 
 def _lookup(item: Plain, navigation: dict[str, dict[str, Plain]]) -> Plain:
@@ -145,44 +127,6 @@ def _lookup(item: Plain, navigation: dict[str, dict[str, Plain]]) -> Plain:
     return {"targets": targets}
 
 
-def _text(item: Plain) -> Plain:
-    kind = (item.get("FormatName") or {}).get("Value") or item.get("Format")
-    return {"max": item["MaxLength"]} | ({"format": kind} if kind else {}) if item.get("MaxLength") else {}
-
-
-def _number(item: Plain) -> Plain:
-    limits = {ours: item[theirs] for theirs, ours in _RANGES.items() if item.get(theirs) is not None}
-    return limits | ({"precision": item["Precision"]} if item.get("Precision") is not None else {})
-
-
-def _time(item: Plain) -> Plain:
-    behavior = (item.get("DateTimeBehavior") or {}).get("Value")
-    if behavior == "DateOnly":
-        return {"type": "date"}
-    form = {"format": "DateOnly"} if item.get("Format") == "DateOnly" else {}
-    return form | ({"behavior": behavior} if behavior == "TimeZoneIndependent" else {})
-
-
-def _chosen(item: Plain) -> bool:
-    """Whether a form starts with a value; -1 is none."""
-    value = item.get("DefaultFormValue")
-    return value is not None and value != -1
-
-
-_MORE: dict[str, Callable[[Plain], Plain]] = {
-    "string": _text,
-    "memo": _text,
-    "integer": _number,
-    "bigint": _number,
-    "decimal": _number,
-    "double": _number,
-    "money": _number,
-    "datetime": _time,
-    "boolean": lambda item: {"default": item["DefaultValue"]} if item.get("DefaultValue") is not None else {},
-    "picklist": lambda item: {"default": item["DefaultFormValue"]} if _chosen(item) else {},
-}
-
-
 def _options(table: str, item: Plain, found: Found) -> None:
     """What an option set says, wherever it comes from; nothing when the answer has none."""
     chosen = item.get("OptionSet") or item.get("GlobalOptionSet")
@@ -192,27 +136,11 @@ def _options(table: str, item: Plain, found: Found) -> None:
         case "State":
             found.states[table] = {
                 value: {"label": text, "default": option.get("DefaultStatus")}
-                for value, text, option in _listed(chosen["Options"])
+                for value, text, option in attributes.labelled(chosen["Options"])
             }
         case "Status":
             found.statuses[table] = [
-                (value, text, option["State"]) for value, text, option in _listed(chosen["Options"])
+                (value, text, option["State"]) for value, text, option in attributes.labelled(chosen["Options"])
             ]
-        case "Boolean":
-            both = _listed([chosen["TrueOption"], chosen["FalseOption"]])
-            found.options[table, item["LogicalName"]] = {value: text for value, text, _ in both}
         case _:
-            options = {value: text for value, text, _ in _listed(chosen.get("Options") or [])}
-            found.options[table, item["LogicalName"]] = options
-
-
-def _listed(options: list[Plain]) -> Iterator[tuple[int, str, Plain]]:
-    for option in options:
-        yield option["Value"], _label(option.get("Label")) or str(option["Value"]), option
-
-
-def _label(item: Any) -> str:
-    if not isinstance(item, dict):
-        return ""
-    shown = item.get("UserLocalizedLabel") or next(iter(item.get("LocalizedLabels") or []), None) or {}
-    return str(shown.get("Label") or "")
+            found.options[table, item["LogicalName"]] = attributes.options(chosen)

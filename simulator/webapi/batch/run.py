@@ -23,7 +23,7 @@ _IMPERSONATION = ("mscrmcallerid", "callerobjectid")
 
 
 class _RolledBackError(Exception):
-    """A change set's operation failed; carries the answer that stands for all of them."""
+    """A change set's operation failed; carries the one answer for all of them."""
 
     def __init__(self, answer: writer.Answer) -> None:
         super().__init__(answer)
@@ -128,8 +128,8 @@ class Batch:
             reply = self._run_part(part)
         if reply.failed:
             raise _RolledBackError((reply, part.content_id))
-        told = reply.status == 204 or self.organization.switches.reference_after_representation == "take"
-        if part.content_id and reply.entity and told:
+        referable = reply.status == 204 or self.organization.switches.reference_after_representation == "take"
+        if part.content_id and reply.entity and referable:
             self.call.references[part.content_id] = reply.entity
         return reply, part.content_id
 
@@ -176,16 +176,14 @@ class Batch:
 
 
 def _check_request(request: Request, switches: Switches) -> None:
-    """The envelope's own headers: what is meant for operations stands in their parts, and has no effect here."""
+    """The envelope's own headers: headers for operations belong to their parts, and have no effect here."""
     admission.without_conditions(request)
     admission.admit(request, body=False)
     if request.query:
-        raise errors.batch("A batch takes no query options: they stand in its parts.")
+        raise errors.batch("A batch takes no query options: put them into its parts.")
     wrong = next((name for name in request.prefer if name != "odata.continue-on-error"), None)
     if wrong and switches.batch_preferences == "refuse":
-        raise errors.batch(
-            f"The preference '{wrong}' of a batch has no effect: it stands in the parts it is meant for."
-        )
+        raise errors.batch(f"The preference '{wrong}' of a batch has no effect: put it into the parts it is meant for.")
 
 
 def _check_size(items: list[reader.Item]) -> None:

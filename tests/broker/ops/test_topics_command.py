@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ops.cli import app
-from ops.exits import Exit
+from runtime.exit_codes import Exit
 from tests.brokers.kafka import RealKafka
 
 CLI = CliRunner()

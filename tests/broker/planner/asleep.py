@@ -7,21 +7,21 @@ import signal
 import sys
 
 from planner.command import run
-from planner.kafka.publisher import Publisher
+from planner.kafka.publisher import PlanPublisher
 from planner.settings import read_settings
-from planner.wiring import Parts
+from planner.wiring import Overrides
 from runtime.logs import configure_logs
 
 FIRST = 1
 
 
 class SleepsOnce:
-    def __init__(self, publisher: Publisher, place: str) -> None:
+    def __init__(self, publisher: PlanPublisher, place: str) -> None:
         self._publisher, self._place = publisher, place
         self._batches = 0
         if place == "told":
-            send = publisher._send
-            publisher._send = lambda progress: (send(progress), self._sleep())
+            send = publisher.send_progress
+            publisher.send_progress = lambda progress: (send(progress), self._sleep())
 
     async def publish(self, records, progress):
         self._batches += bool(records)
@@ -40,7 +40,7 @@ class SleepsOnce:
 
 def main() -> int:
     configure_logs(service="planner", form="json")
-    return run(read_settings(), Parts(publisher=lambda publisher: SleepsOnce(publisher, sys.argv[1])))
+    return run(read_settings(), Overrides(publisher=lambda publisher: SleepsOnce(publisher, sys.argv[1])))
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@ import asyncio
 import sys
 
 from planner.command import run
-from planner.kafka.publisher import Publisher
+from planner.kafka.publisher import PlanPublisher
 from planner.settings import read_settings
-from planner.wiring import Parts
+from planner.wiring import Overrides
 from runtime.logs import configure_logs
 
 
 class SlowPublisher:
-    def __init__(self, publisher: Publisher, seconds: float) -> None:
+    def __init__(self, publisher: PlanPublisher, seconds: float) -> None:
         self._publisher, self._seconds = publisher, seconds
 
     async def publish(self, records, progress):
@@ -24,7 +24,7 @@ class SlowPublisher:
 
 def main() -> int:
     configure_logs(service="planner", form="json")
-    return run(read_settings(), Parts(publisher=lambda publisher: SlowPublisher(publisher, float(sys.argv[1]))))
+    return run(read_settings(), Overrides(publisher=lambda publisher: SlowPublisher(publisher, float(sys.argv[1]))))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from confluent_kafka import Consumer
 
+from planner.core.fence import Membership
+from planner.core.outgoing import OutgoingRecord, Progress
 from planner.errors import Abandoned
-from planner.kafka.fence import Membership
-from planner.kafka.publisher import Progress, Publisher, Record
+from planner.kafka.publisher import PlanPublisher
 from runtime.connection import BrokerSettings
 from tests.integration.planner.harness import read
 
@@ -15,7 +16,7 @@ from tests.integration.planner.harness import read
 @pytest.fixture
 def publisher(kafka):
     settings = BrokerSettings(bootstrap_servers=kafka.bootstrap, check_topic_policies=False)
-    publisher = Publisher(
+    publisher = PlanPublisher(
         settings, transactional_id=kafka.unique("planner"), delivery_timeout_s=20, max_message_bytes=64_000_000
     )
     publisher.open()
@@ -32,7 +33,7 @@ def noise(size: int, seed: int = 1) -> bytes:
 
 def test_P6_records_that_are_too_large_only_together_all_stand(kafka, publisher):
     topic = kafka.create_topic(kafka.unique("planned"), 1, {"max.message.bytes": "20000"})
-    records = [Record(topic, 0, b"s%d" % each, noise(8_000, each)) for each in range(6)]
+    records = [OutgoingRecord(topic, 0, b"s%d" % each, noise(8_000, each)) for each in range(6)]
     assert asyncio.run(publisher.publish(records)) == []
     assert [each.key() for each in read(kafka.bootstrap, topic)] == [each.key for each in records]
 
@@ -40,10 +41,10 @@ def test_P6_records_that_are_too_large_only_together_all_stand(kafka, publisher)
 def test_P6_a_record_that_is_too_large_alone_is_replaced_and_the_others_stand_once(kafka, publisher):
     topic = kafka.create_topic(kafka.unique("planned"), 1, {"max.message.bytes": "20000"})
     rejected = kafka.create_topic(kafka.unique("rejected"), 1, {"max.message.bytes": "20000"})
-    smallest = Record(rejected, 0, b"large", b"reason")
-    smaller = Record(rejected, 0, b"large", noise(30_000), smaller=lambda: smallest)
-    large = Record(topic, 0, b"large", noise(50_000), smaller=lambda: smaller)
-    small = [Record(topic, 0, b"s%d" % each, b"plan") for each in range(4)]
+    smallest = OutgoingRecord(rejected, 0, b"large", b"reason")
+    smaller = OutgoingRecord(rejected, 0, b"large", noise(30_000), smaller=lambda: smallest)
+    large = OutgoingRecord(topic, 0, b"large", noise(50_000), smaller=lambda: smaller)
+    small = [OutgoingRecord(topic, 0, b"s%d" % each, b"plan") for each in range(4)]
     assert asyncio.run(publisher.publish([*small[:2], large, *small[2:]])) == [large]
     assert [each.key() for each in read(kafka.bootstrap, topic)] == [each.key for each in small]
     assert [each.value() for each in read(kafka.bootstrap, rejected)] == [b"reason"]
@@ -70,7 +71,7 @@ def test_P5_progress_of_a_member_stands_with_the_records(kafka, publisher, membe
     membership, outcomes = member
     topic = kafka.create_topic(kafka.unique("planned"), 1)
     progress = Progress(outcomes, {0: 17}, membership)
-    asyncio.run(publisher.publish([Record(topic, 0, b"s", b"plan")], progress))
+    asyncio.run(publisher.publish([OutgoingRecord(topic, 0, b"s", b"plan")], progress))
     assert [each.value() for each in read(kafka.bootstrap, topic)] == [b"plan"]
     assert kafka.committed(membership.group_id, outcomes)[0].offset == 17
 
@@ -81,8 +82,8 @@ def test_P1_who_is_no_member_of_that_generation_has_said_nothing(kafka, publishe
     topic = kafka.create_topic(kafka.unique("planned"), 1)
     stranger = Membership(**{"group_id": membership.group_id, "generation": membership.generation,
                              "member_id": membership.member_id} | change)  # fmt: skip
-    with pytest.raises(Abandoned, match="changed hands"):
-        asyncio.run(publisher.publish([Record(topic, 0, b"s", b"late")], Progress(outcomes, {0: 17}, stranger)))
-    asyncio.run(publisher.publish([Record(topic, 0, b"t", b"plan")]))
+    with pytest.raises(Abandoned, match="were reassigned"):
+        asyncio.run(publisher.publish([OutgoingRecord(topic, 0, b"s", b"late")], Progress(outcomes, {0: 17}, stranger)))
+    asyncio.run(publisher.publish([OutgoingRecord(topic, 0, b"t", b"plan")]))
     assert [each.value() for each in read(kafka.bootstrap, topic)] == [b"plan"]
     assert kafka.committed(membership.group_id, outcomes) == {}

@@ -1,6 +1,7 @@
 """Outcomes and plans that were written in transactions: only what was committed counts, for each of our readers."""
 
 import re
+import time
 
 import pytest
 from confluent_kafka import Producer
@@ -19,6 +20,7 @@ def in_a_transaction(kafka, topic: str, records: dict[bytes, bytes]) -> Producer
             "bootstrap.servers": kafka.bootstrap,
             "transactional.id": kafka.unique("another"),
             "partitioner": "murmur2_random",
+            "transaction.timeout.ms": 600_000,
         }
     )
     producer.init_transactions(30)
@@ -33,10 +35,12 @@ def by_key(given: list[CallOutcome]) -> dict[bytes, bytes]:
     return {each.queue_item_id.encode(): CODEC.encode(each) for each in given}
 
 
+def gauge(planner, name: str) -> float:
+    return float(re.search(rf"^{name} (.*)$", ask(planner, "/metrics"), re.MULTILINE)[1])
+
+
 def pins_of(planner) -> int:
-    if not planner.has_written('"endpoint.listening"'):
-        return -1
-    return round(float(re.search(r"^planner_pins (.*)$", ask(planner, "/metrics"), re.MULTILINE)[1]))
+    return round(gauge(planner, "planner_pins")) if planner.has_written('"endpoint.listening"') else -1
 
 
 def sessions(given: list[CallOutcome]) -> set[str]:
@@ -63,6 +67,25 @@ def test_P5_only_outcomes_of_committed_transactions_are_planned(kafka, start_pla
     everything = sessions(kept) | sessions(still_open) | sessions(behind)
     wait_until(lambda: planned() >= everything, what="what was open is planned")
     assert planned() == everything
+
+
+CAUGHT_UP, HEARD = "planner_caught_up_timestamp_seconds", "planner_broker_heard_timestamp_seconds"
+
+
+def test_caught_up_stays_before_an_open_transaction_and_goes_on_after_one_that_was_rolled_back(kafka, start_planner):
+    prefix = make_topics(kafka, partitions=1)
+    planner = start_planner(prefix, PLANNER_LOOK_EVERY_S="0.5")
+    planner.wait_for(lambda: gauge(planner, CAUGHT_UP) > 0, what="it knows that nothing waits")
+    producer = in_a_transaction(kafka, prefix + "call-outcomes", by_key(outcomes(3)))
+    appended_by = time.time()
+    planner.wait_for(lambda: gauge(planner, HEARD) > appended_by + 2, what="it has heard the broker since")
+    assert gauge(planner, CAUGHT_UP) <= appended_by
+    assert gauge(planner, "planner_waiting_outcomes") == 3
+    producer.abort_transaction(30)
+    ended_by = time.time()
+    planner.wait_for(lambda: gauge(planner, CAUGHT_UP) > ended_by + 2, what="nothing waits any more, and none ages")
+    assert gauge(planner, "planner_waiting_outcomes") == 0
+    assert plans(kafka.bootstrap, prefix=prefix) == {}
 
 
 @pytest.mark.parametrize("store", ["memory", "disk"])

@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka.schema_registry import Schema
 
 from ops.demo.waiting import HANGS_AFTER_S, wait_until
-from planner.errors import EX_CONFIG
 from runtime.connection import RegistrySettings
+from runtime.exit_codes import Exit
 from runtime.registry import Registry, RegistryUnavailable, SchemaRefused
 from schemas.codec import Undecodable, UnknownSchema, known_schemas, single_object
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
@@ -68,7 +68,7 @@ def test_a_refusal_says_clearly_which_subject_and_why(schema_registry, open_regi
     topic = schema_registry.unique("topic")
     schema_registry.client.register_schema(f"{topic}-value", incompatible())
     schema_registry.set_compatibility(f"{topic}-value")
-    with pytest.raises(SchemaRefused, match=rf"refuses {topic}-value: not compatible with a version it holds"):
+    with pytest.raises(SchemaRefused, match=rf"refuses {topic}-value: it is not compatible with a version"):
         open_registry().codec(CallOutcome, topic)
 
 
@@ -109,5 +109,5 @@ def test_a_planner_whose_schema_the_registry_refuses_does_not_start_and_says_why
     env = planner_env(kafka.bootstrap, prefix=prefix, PLANNER_REGISTRY__URL=schema_registry.url)
     command = [sys.executable, "-m", "planner", "check", "--json"]
     run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANGS_AFTER_S)
-    assert run.returncode == EX_CONFIG
+    assert run.returncode == Exit.MISCONFIGURED
     assert f"the schema registry refuses {subject}" in json.loads(run.stdout)["problems"][0]

@@ -11,7 +11,7 @@ import trustme
 from typer.testing import CliRunner
 
 from ops import cli
-from ops.exits import Exit
+from runtime.exit_codes import Exit
 from tests.broker.security.conftest import Start, refusal
 from tests.brokers.guarded import GuardedUser, new_user
 from tests.brokers.kafka import RealKafka
@@ -31,7 +31,7 @@ CAUSES: dict[str, tuple[Change, int, str, str]] = {
     ),
     "TLS against a plain port": (
         lambda kafka, folder: {"BOOTSTRAP_SERVERS": kafka.bootstrap},
-        MISCONFIGURED, "speaks no TLS", "BROKER__TLS=false",
+        MISCONFIGURED, "does not speak TLS", "BROKER__TLS=false",
     ),
     "plain against a TLS port": (
         lambda kafka, folder: {"TLS": "false", "CA_FILE": None},
@@ -39,15 +39,15 @@ CAUSES: dict[str, tuple[Change, int, str, str]] = {
     ),
     "sign-in against a port that takes none": (
         lambda kafka, folder: {"BOOTSTRAP_SERVERS": kafka.bootstrap, "TLS": "false", "CA_FILE": None},
-        MISCONFIGURED, "takes no sign-in", "BROKER__SASL__",
+        MISCONFIGURED, "accepts no sign-in", "BROKER__SASL__",
     ),
     "no sign-in against a port that wants one": (
         lambda kafka, folder: {"SASL__MECHANISM": None, "SASL__USERNAME": None, "SASL__PASSWORD": None},
-        MISCONFIGURED, "wants a sign-in", "BROKER__SASL__USERNAME",
+        MISCONFIGURED, "needs a sign-in", "BROKER__SASL__USERNAME",
     ),
     "unknown authority": (
         lambda kafka, folder: {"CA_FILE": other_authority(folder)},
-        MISCONFIGURED, "not signed by an authority", "BROKER__CA_FILE",
+        MISCONFIGURED, "does not trust the authority", "BROKER__CA_FILE",
     ),
     "missing CA file": (
         lambda kafka, folder: {"CA_FILE": str(folder / "missing.pem")},
@@ -55,7 +55,7 @@ CAUSES: dict[str, tuple[Change, int, str, str]] = {
     ),
     "unknown host": (
         lambda kafka, folder: {"BOOTSTRAP_SERVERS": "no-such-broker.invalid:9092"},
-        UNAVAILABLE, "the host name is not known here", "BROKER__BOOTSTRAP_SERVERS",
+        UNAVAILABLE, "cannot resolve the host name", "BROKER__BOOTSTRAP_SERVERS",
     ),
     "nothing listens": (
         lambda kafka, folder: {"BOOTSTRAP_SERVERS": f"127.0.0.1:{free_ports(1)[0]}"},

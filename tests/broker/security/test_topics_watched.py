@@ -16,6 +16,7 @@ from schemas.topics import Topics
 from tests.broker.security.conftest import PARTITIONS, Start, started, wait_for_readiness
 from tests.brokers.kafka import RealKafka
 from tests.integration.planner.harness import lost, outcomes, publish, published
+from tests.integration.planner.test_planner_process import ask
 from tests.processes import Service
 
 MISCONFIGURED = 78
@@ -38,6 +39,13 @@ def alter(kafka: RealKafka, topic: str, key: str, value: str) -> None:
         done.result()
 
 
+def misfits(running: Service, service: str) -> float:
+    """What alerts are made of."""
+    name = {"planner": "planner_topic_misfits", "writer": "writeback_topic_misfits"}[service]
+    (line,) = (line for line in ask(running, "/metrics").splitlines() if line.startswith(f"{name} "))
+    return float(line.split()[1])
+
+
 @services
 def test_P5_a_setting_that_no_longer_fits_makes_the_service_not_ready_until_it_fits_again(
     kafka: RealKafka, prefix: str, running: Service, service: str
@@ -47,11 +55,13 @@ def test_P5_a_setting_that_no_longer_fits_makes_the_service_not_ready_until_it_f
     alter(kafka, topic, key, "1000")
     body = wait_for_readiness(running, 503)
     assert [each.partition(";")[0] for each in body["topics"]] == [f"topic {topic} has {key}=1000"]
+    assert misfits(running, service) == 1
     (said,) = running.events(event="topics.unfit", level="error")
     assert f"--add-config {key}=" in said["problem"]
     alter(kafka, topic, key, str(8 * 86_400_000))
     wait_for_readiness(running, 200)
     assert len(running.events(event="topics.fit")) == 1
+    assert misfits(running, service) == 0
     assert running.stop() == 0
 
 

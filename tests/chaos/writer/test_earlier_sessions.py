@@ -20,6 +20,7 @@ from tests.integration.writer.kit import QUEUE_ITEMS, Desk, Topic, baseline_of, 
 
 Writers = Callable[..., Service]
 D = Disposition
+UUID = str(uuid.uuid4())
 RECORDING = {"path": r"\$batch", "body": "PATCH .*phonecalls"}
 
 
@@ -108,6 +109,21 @@ def test_W1_a_conflict_whose_answer_was_lost_is_told(case: Case) -> None:
     case.check()
 
 
+def test_R6_a_conflict_whose_answer_was_lost_while_a_person_put_the_row_right_lands(case: Case) -> None:
+    """Its call stands, and no result says so: it is not taken for the call of another queue item."""
+    before = case.baseline()
+    case.land(case.plan(baseline=before))
+    case.edit(medx_notes="by hand")
+    conflict = case.plan(D.NOT_INTERESTED, baseline=before)
+    put_right = {"kind": "edit", "set": QUEUE_ITEMS, "id": case.item, "values": {"medx_notes": None}, "moment": "after"}
+    case.simulator.fault(when=RECORDING, times=1, do=[put_right, {"kind": "cut", "moment": "applied"}])
+    case.land(conflict)
+    assert case.result(conflict).status is ResultStatus.COMPLETED
+    assert case.result(conflict).steps[0].outcome is StepOutcome.ALREADY_THERE
+    assert (case.row["medx_lastsessionid"], case.row["medx_attemptcount"]) == (conflict.session_id, 2)
+    assert len(case.simulator.rows("phonecalls")) == 2
+
+
 @pytest.mark.parametrize(("corrected", "ends_at"), [(0, 1), (47, 48)])
 def test_W7_a_corrected_attempt_count_stays_and_is_counted_on(case: Case, corrected: int, ends_at: int) -> None:
     for _ in range(4):
@@ -145,10 +161,14 @@ def test_W7_an_opt_out_nine_calls_and_an_opt_out_on_one_baseline_never_conflict(
     case.check()
 
 
-def test_W2_two_session_ids_that_are_one_uuid_in_two_cases_are_two_calls(case: Case) -> None:
-    session = str(uuid.uuid4())
-    case.land(case.plan(session_id=session))
-    case.land(case.plan(session_id=session.upper()))
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(UUID, UUID.upper()), ("2026-11-20T12:00:00Z", "2026-11-20T13:00:00+01:00")],
+    ids=["one UUID in two cases", "one instant in two forms"],
+)
+def test_W2_two_session_ids_that_a_crm_takes_for_one_are_two_calls(case: Case, one: str, other: str) -> None:
+    case.land(case.plan(session_id=one))
+    case.land(case.plan(session_id=other))
     assert len(case.simulator.rows("phonecalls")) == 2
     assert case.row["medx_attemptcount"] == 2
     case.check()

@@ -164,3 +164,43 @@ def test_a_metadata_query_of_another_shape_is_400(client, query):
 @pytest.mark.parametrize("condition", ["ObjectTypeCode gt 'x'", "DisplayName lt 5"])
 def test_metadata_compared_with_what_it_cannot_be_compared_with(client, condition):
     assert error_of(client.get("EntityDefinitions", params={"$filter": condition}))[0] == 400
+
+
+def _option(value, text):
+    return {"Value": value, "Label": {"LocalizedLabels": [{"Label": text, "LanguageCode": 1033}]}}
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted"),
+    [
+        (column("new_Share", "Decimal", Precision=0, MinValue=0, MaxValue=100), {"precision": 0, "default": None}),
+        (
+            column(
+                "new_Urgency", "Picklist", DefaultFormValue=2,
+                OptionSet={"Options": [_option(1, "Low"), _option(2, "High")]},
+            ),
+            {"default": 2},
+        ),
+        (
+            column(
+                "new_Paid", "Boolean", DefaultValue=True,
+                OptionSet={"TrueOption": _option(1, "Paid"), "FalseOption": _option(0, "Open")},
+            ),
+            {"default": True},
+        ),
+    ],
+)  # fmt: skip
+def test_nothing_that_a_new_column_says_is_ignored(simulator, client, made, wanted):
+    assert client.post(f"{ITEM}/Attributes", json=made).status_code == 204
+    name = made["SchemaName"].lower()
+    held = simulator.call(lambda core: core.organization.schema.by_name["medx_callqueueitem"].columns[name])
+    assert {key: getattr(held, key) for key in wanted} == wanted
+    assert [option.label for option in held.options] == {
+        "new_urgency": ["Low", "High"],
+        "new_paid": ["Paid", "Open"],
+    }.get(name, [])
+
+
+def test_an_unknown_behavior_of_a_new_time_is_refused(client):
+    made = column("new_Due", "DateTime", DateTimeBehavior={"Value": "LunarTime"})
+    assert client.post(f"{ITEM}/Attributes", json=made).status_code == 400

@@ -11,12 +11,12 @@ import sys
 import threading
 import time
 
-from planner.batch import Desk
+from planner.batch import BatchDecider
 from planner.command import run
-from planner.kafka.publisher import Publisher
-from planner.pins.memory import Pins
+from planner.kafka.publisher import PlanPublisher
+from planner.pins.index import PinIndex
 from planner.settings import read_settings
-from planner.wiring import Parts
+from planner.wiring import Overrides
 from runtime.logs import configure_logs
 from tests.integration.planner.harness import committed
 
@@ -53,7 +53,7 @@ class Trap:
 
 
 class TrappedPins:
-    def __init__(self, pins: Pins, trap: Trap) -> None:
+    def __init__(self, pins: PinIndex, trap: Trap) -> None:
         self._pins, self._trap = pins, trap
 
     def pin(self, partition, pins):
@@ -72,20 +72,20 @@ class TrappedPins:
         return getattr(self._pins, name)
 
 
-class TrappedDesk:
-    def __init__(self, desk: Desk, trap: Trap) -> None:
-        self._desk, self._trap = desk, trap
+class TrappedDecider:
+    def __init__(self, decider: BatchDecider, trap: Trap) -> None:
+        self._decider, self._trap = decider, trap
 
-    async def first_verdicts(self, batch):
+    async def first_decisions(self, batch):
         self._trap.batches += 1
         self._trap.at("taken")
-        found = await self._desk.first_verdicts(batch)
+        found = await self._decider.first_decisions(batch)
         self._trap.at("decided")
         return found
 
 
 class TrappedPublisher:
-    def __init__(self, publisher: Publisher, trap: Trap) -> None:
+    def __init__(self, publisher: PlanPublisher, trap: Trap) -> None:
         self._publisher, self._trap = publisher, trap
 
     async def publish(self, records, progress):
@@ -116,9 +116,9 @@ def main() -> int:
     settings = read_settings()
     return run(
         settings,
-        Parts(
+        Overrides(
             pins=lambda pins: TrappedPins(pins, trap),
-            desk=lambda desk: TrappedDesk(desk, trap),
+            decider=lambda decider: TrappedDecider(decider, trap),
             publisher=lambda publisher: TrappedPublisher(publisher, trap),
             handle=lambda handle: trapped(handle, trap, settings.broker.bootstrap_servers),
         ),

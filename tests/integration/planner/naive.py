@@ -15,10 +15,11 @@ import sys
 
 import faust
 
-from planner.batch import Desk, Placement, Planned
+from planner.batch import BatchDecider
+from planner.core.deciding import Decider, Placement, Planned
 from planner.pins.memory import MemoryPins
 from planner.settings import read_settings
-from planner.stream.app import _RAW, _incoming
+from planner.stream.app import RAW, incoming_of
 from planner.wiring import prepare
 from tests.integration.planner.faulty import Trap
 
@@ -54,17 +55,19 @@ def main() -> None:
         producer_request_timeout=settings.delivery_timeout_s,
     )
     app.sensors.add(Failures())
-    outcomes = app.topic(topics.call_outcomes.name, **_RAW)
-    planned = app.topic(topics.planned_writebacks.name, **_RAW)
+    outcomes = app.topic(topics.call_outcomes.name, **RAW)
+    planned = app.topic(topics.planned_writebacks.name, **RAW)
     pins = _table(app, trap) if "NAIVE_PINS" in os.environ else {}
     slowness_s = float(os.environ.get("NAIVE_SLOWNESS_S", "0"))
-    desk = Desk(
-        outcomes=prepared.outcomes,
-        plans=prepared.plans,
-        crm=prepared.crm,
-        policy=settings.policy(version="naive"),
-        pins=MemoryPins(),
-        placement=Placement(prepared.partitions),
+    decider = BatchDecider(
+        prepared.outcomes,
+        Decider(
+            mapping=prepared.mapping,
+            policy=settings.policy(version="naive"),
+            pins=MemoryPins(),
+            placement=Placement(prepared.partitions),
+            encode=prepared.plans.encode,
+        ),
     )
 
     @app.agent(outcomes)
@@ -73,11 +76,11 @@ def main() -> None:
             trap.batches += 1
             trap.at("taken")
             await asyncio.sleep(slowness_s * (trap.sprung or point == "slow"))
-            (verdict,) = await asyncio.to_thread(desk.verdicts, [_incoming(event.message)])
+            (decision,) = await asyncio.to_thread(decider.decisions, [incoming_of(event.message)])
             trap.at("decided")
             await asyncio.sleep(slowness_s * (trap.sprung or point == "slow"))
-            if isinstance(verdict, Planned) and (session := verdict.plan.session_id) not in pins:
-                planned.send_soon(key=session.encode(), value=verdict.value, partition=event.message.partition)
+            if isinstance(decision, Planned) and (session := decision.plan.session_id) not in pins:
+                planned.send_soon(key=session.encode(), value=decision.value, partition=event.message.partition)
                 pins[session] = True
             trap.handed_back(settings.broker.bootstrap_servers)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from ops.demo.embedded_broker import ApiKey, EmbeddedBroker, Fault
+from planner.core.outgoing import OutgoingRecord
 from planner.errors import NotPublished
-from planner.kafka.publisher import Publisher, Record
+from planner.kafka.publisher import PlanPublisher
 from runtime.connection import BrokerSettings
 from runtime.environment import Misconfigured
 from tests.integration.planner.harness import read
@@ -16,10 +17,10 @@ TOPIC = "planned-writebacks"
 
 
 @pytest.fixture(params=[20])
-def publisher(embedded_kafka: EmbeddedBroker, request: pytest.FixtureRequest) -> Iterator[Publisher]:
+def publisher(embedded_kafka: EmbeddedBroker, request: pytest.FixtureRequest) -> Iterator[PlanPublisher]:
     """Its parameter is the delivery timeout, in seconds."""
     settings = BrokerSettings(bootstrap_servers=embedded_kafka.bootstrap, check_topic_policies=False)
-    publisher = Publisher(
+    publisher = PlanPublisher(
         settings, transactional_id="planner-0", delivery_timeout_s=request.param, max_message_bytes=100_000
     )
     publisher.open()
@@ -30,8 +31,8 @@ def publisher(embedded_kafka: EmbeddedBroker, request: pytest.FixtureRequest) ->
 short_of_patience = pytest.mark.parametrize("publisher", [1], indirect=True)
 
 
-def records(count: int) -> list[Record]:
-    return [Record(TOPIC, number % 2, b"s%d" % number, b"plan %d" % number) for number in range(count)]
+def records(count: int) -> list[OutgoingRecord]:
+    return [OutgoingRecord(TOPIC, number % 2, b"s%d" % number, b"plan %d" % number) for number in range(count)]
 
 
 def test_P5_when_publish_returns_the_broker_has_every_record(embedded_kafka, publisher):
@@ -58,8 +59,8 @@ def test_P5_without_a_broker_nothing_is_reported_as_published(embedded_kafka, pu
 
 
 def test_P6_a_record_that_is_too_large_is_replaced_by_its_smaller_one_alone(embedded_kafka, publisher):
-    small = Record(TOPIC, 0, b"large", b"reason")
-    large = Record(TOPIC, 0, b"large", bytes(200_000), smaller=lambda: small)
+    small = OutgoingRecord(TOPIC, 0, b"large", b"reason")
+    large = OutgoingRecord(TOPIC, 0, b"large", bytes(200_000), smaller=lambda: small)
     assert asyncio.run(publisher.publish([*records(4), large])) == [large]
     found = {record.key(): record.value() for record in read(embedded_kafka.bootstrap, TOPIC)}
     assert found == {b"large": b"reason", **{record.key: record.value for record in records(4)}}
@@ -67,4 +68,4 @@ def test_P6_a_record_that_is_too_large_is_replaced_by_its_smaller_one_alone(embe
 
 def test_P6_a_record_that_is_too_large_and_has_no_smaller_one_is_not_reported_as_published(publisher):
     with pytest.raises(NotPublished, match=r"max\.message\.bytes"):
-        asyncio.run(publisher.publish([Record(TOPIC, 0, b"large", bytes(200_000))]))
+        asyncio.run(publisher.publish([OutgoingRecord(TOPIC, 0, b"large", bytes(200_000))]))

@@ -161,7 +161,7 @@ class Topic:
         found: list[Any] = []
         read_to_end(
             config, topic, range(self.partitions), log=logging.getLogger("test"),
-            heard=found.extend, at_end=lambda _: None, wanted=lambda _: True,
+            on_records=found.extend, at_end=lambda _: None, wanted=lambda _: True,
         )  # fmt: skip
         return sorted(found, key=lambda message: (message.partition(), message.offset()))
 

@@ -11,12 +11,13 @@ from ops.demo.waiting import wait_until
 from planner.core.retirement import mark_of
 from schemas.codec import single_object
 from schemas.placement import partition_of
-from schemas.records import Decision, Disposition, PlannedWriteback, ResultStatus, WritebackResult
+from schemas.records import BlockReason, Decision, Disposition, PlannedWriteback, ResultStatus, WritebackResult
 from simulator.testing import RunningSimulator
 from tests.checker import writes
 from tests.factories import NOON, make_result
 from tests.integration.writer.inprocess import RunningWriter, running_writer
 from tests.integration.writer.kit import DISPOSITIONS, Desk, Topic, seed_item, writer_env
+from tests.integration.writer.test_drift import broken
 
 FIRST, AGAIN = "writeback-writer", "writeback-again"
 
@@ -88,6 +89,22 @@ def test_W2_resume_needed_does_not_follow_a_final_result_when_a_topic_is_replaye
         simulator.call(lambda core: core.rules.remove(away))
         topic.wait_for_committed(1, group=AGAIN)
     assert [result.status for result in topic.results()] == [ResultStatus.BLOCKED] * 2
+
+
+def test_W2_a_replay_that_metadata_blocks_does_not_deny_the_call_that_a_conflict_had_recorded(
+    simulator: RunningSimulator, desk: Desk, topic: Topic
+) -> None:
+    item = seed_item(simulator)
+    plan = desk.plan(item, Disposition.NO_ANSWER)
+    simulator.edit("medx_callqueueitems", item, {"medx_notes": "a person was faster"})
+    topic.publish(plan)
+    with running_writer(env(simulator, topic)):
+        topic.wait_for_committed(1)
+        topic.publish(broken(plan))
+        topic.wait_for_committed(2)
+    conflict, blocked = topic.results()
+    assert (conflict.block_reason, blocked.block_reason) == (BlockReason.CONFLICT_DETECTED, BlockReason.METADATA)
+    assert str(blocked.message).startswith("Nothing more was written (the call itself is recorded")
 
 
 def _trouble_told(writer: RunningWriter) -> bool:

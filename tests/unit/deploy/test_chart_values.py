@@ -87,7 +87,7 @@ def test_what_has_no_default_must_be_given() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--set=mapping.existingConfigMap=",), "there is no mapping"),
+        (("--set=mapping.existingConfigMap=",), "the mapping is missing"),
         (("--set=mapping.content=x",), "both given"),
         (("--set-json=writer.identities=[]",), "cannot sign in"),
         (("--set=writer.identitiesSecret.name=users",), "both given"),

@@ -121,8 +121,8 @@ def test_the_build_context_holds_all_that_the_wheel_is_made_of(tmp_path: Path) -
     inside = set(ZipFile(wheel).namelist())
     missing = {
         str(path.relative_to(ROOT))
-        for room in ("schemas", "runtime", "planner", "writer", "ops", "simulator")
-        for path in (ROOT / room).rglob("*")
+        for package in ("schemas", "runtime", "planner", "writer", "ops", "simulator")
+        for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     } - inside
     assert not missing

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from ops import cli
-from ops.exits import Exit
+from runtime.exit_codes import Exit
+from runtime.version import VERSION
 
 CLI = CliRunner()
 
 
-@pytest.mark.parametrize("command", [[], ["topics"], ["topics", "create"], ["topics", "check"], ["demo"]])
-def test_every_command_explains_itself(command: list[str]) -> None:
-    shown = CLI.invoke(cli.app, [*command, "--help"])
+@pytest.mark.parametrize(
+    "command", ["", "topics", "topics create", "topics check", "demo", "status", "list", "watch", "settings"]
+)
+def test_every_command_explains_itself(command: str) -> None:
+    shown = CLI.invoke(cli.app, [*command.split(), "--help"])
     assert shown.exit_code == 0
     assert "Usage" in shown.stdout
 
@@ -44,3 +48,76 @@ def test_every_wrong_setting_is_named_by_its_variable(
     said = capsys.readouterr().err
     assert "WRITEBACK_BROKER__TOPIC_PREFIX" in said
     assert "WRITEBACK_BROKER__TLS" in said
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["lst"], "writeback: no such command 'lst'. Did you mean 'list'?; see: writeback --help"),
+        (
+            ["list", "--statsu", "x"],
+            "writeback list: no such option: --statsu (Possible options: --status); see: ",
+        ),
+        (["list", "--status", "bloked"], "writeback list: invalid value for '--status': "),
+        (["list", "--since", "soon"], "writeback list: invalid value for --since: give a time such as "),
+        (["watch", "--every", "0"], "writeback watch: invalid value for '--every': "),
+        (["topics", "create", "--partitions", "x"], "writeback topics create: invalid value for '--partitions': "),
+    ],
+)
+def test_bad_usage_is_exit_64_with_one_helpful_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == Exit.USAGE
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(said)
+    assert told.err.count("\n") == 1
+
+
+def test_a_bare_group_shows_its_help_and_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("topics") == Exit.USAGE
+    assert "create" in capsys.readouterr().out
+
+
+def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == Exit.OK
+    assert capsys.readouterr().out == f"writeback {VERSION}\n"
+
+
+def test_settings_lists_every_variable_and_no_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WRITEBACK_BROKER__SASL__PASSWORD", "hunter2")
+    assert run("settings", "--json") == Exit.OK
+    out = capsys.readouterr().out
+    names = {json.loads(line)["name"] for line in out.splitlines()}
+    assert {"WRITEBACK_MAPPING_FILE", "WRITEBACK_DATAVERSE__URL", "WRITEBACK_REGISTRY__URL"} <= names
+    assert "hunter2" not in out
+
+
+@pytest.mark.parametrize("command", [["status"], ["list"], ["watch", "--times", "1"]])
+def test_a_broker_that_is_away_is_exit_69_for_every_command(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("WRITEBACK_BROKER__BOOTSTRAP_SERVERS", f"127.0.0.1:{closed.getsockname()[1]}")
+    monkeypatch.setenv("WRITEBACK_VIEW_FOLDER", str(tmp_path))
+    monkeypatch.setattr("ops.view.logs.ASK_S", 0.5)
+    assert run(*command, "--json") == Exit.UNAVAILABLE
+    assert json.loads(capsys.readouterr().out)["exit_code"] == Exit.UNAVAILABLE
+
+
+def test_a_wrong_setting_is_exit_78_and_names_the_nearest_real_one_as_json_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WRITEBACK_BROKER__BOOTSTRAP_SERVER", "kafka:9092")
+    assert run("status", "--json") == Exit.MISCONFIGURED
+    [problem] = json.loads(capsys.readouterr().out)["problems"]
+    assert problem.endswith("did you mean WRITEBACK_BROKER__BOOTSTRAP_SERVERS?")

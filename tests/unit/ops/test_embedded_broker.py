@@ -1,4 +1,3 @@
-import asyncio
 import os
 import signal
 import subprocess
@@ -92,20 +91,17 @@ def test_records_offsets_and_commit_metadata_come_back(broker, protocol):
     assert (committed.offset, committed.metadata) == (2, "settled: 5")
 
 
-def test_aiokafka_joins_as_faust_does(broker):
-    async def round_trip() -> bytes | None:
-        producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", enable_idempotence=True)
-        async with producer:
-            await producer.send_and_wait("calls", b"outcome", key=b"item", partition=2)
-        consumer = AIOKafkaConsumer(
-            "calls", bootstrap_servers=broker.bootstrap, group_id="faust", auto_offset_reset="earliest"
-        )
-        async with consumer:
-            record = await consumer.getone()
-            await consumer.commit()
-            return record.value
-
-    assert asyncio.run(round_trip()) == b"outcome"
+async def test_aiokafka_joins_as_faust_does(broker):
+    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", enable_idempotence=True)
+    async with producer:
+        await producer.send_and_wait("calls", b"outcome", key=b"item", partition=2)
+    consumer = AIOKafkaConsumer(
+        "calls", bootstrap_servers=broker.bootstrap, group_id="faust", auto_offset_reset="earliest"
+    )
+    async with consumer:
+        record = await consumer.getone()
+        await consumer.commit()
+    assert record.value == b"outcome"
 
 
 def test_an_injected_error_fails_that_many_requests_and_no_more(broker):
@@ -194,12 +190,12 @@ def test_what_falls_to_the_size_limit_is_counted_and_compression_stretches_it(br
 
 
 def test_a_library_without_the_functions_is_named_with_the_mend():
-    with pytest.raises(EmbeddedBrokerError, match=r"no function rd_kafka_mock_time_travel\. Mend: install"):
+    with pytest.raises(EmbeddedBrokerError, match=r"no function rd_kafka_mock_time_travel\. Remedy: install"):
         load_library(cimpl.__file__, {"rd_kafka_mock_time_travel": (None, [])})
 
 
 def test_a_library_that_is_not_there_is_named_with_the_mend():
-    with pytest.raises(EmbeddedBrokerError, match=r"through librdkafka-missing\.so.*Mend: install"):
+    with pytest.raises(EmbeddedBrokerError, match=r"through librdkafka-missing\.so.*Remedy: install"):
         load_library("librdkafka-missing.so", {})
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from planner.core import normalisation
 from planner.core.planning import Policy
 from planner.core.preceding import EarlierPlan, History, history
-from planner.core.resolution import Crm
+from planner.core.resolution import ResolvedMapping
 from planner.core.times import milliseconds
 from planner.mapping import load
 from schemas.records import (
@@ -31,7 +31,7 @@ from tests.factories import NOON
 EXAMPLE = Path(__file__).parents[3] / "ops" / "demo" / "mapping.json"
 
 
-def example_crm() -> Crm:
+def example_crm() -> ResolvedMapping:
     return load(EXAMPLE, next_attempt=True)
 
 

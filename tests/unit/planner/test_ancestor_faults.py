@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from planner.batch import Planned, Refused
+from planner.core.deciding import Planned, Refused
 from planner.core.planning import Policy, own_columns
 from planner.core.validation import reasons
 from planner.errors import NotPublished
@@ -13,7 +13,7 @@ from planner.pins.memory import MemoryPins
 from schemas.records import Disposition, Operation, OwnerKind, Precondition
 from schemas.records import Warning as Notice
 from tests.factories import an_id, make_baseline, make_outcome
-from tests.unit.planner.test_batch import a_desk, incoming
+from tests.unit.planner.test_batch import a_decider, incoming
 from tests.unit.planner.test_planning import EXPECTED, outcome_of, planned, step, update_of
 from tests.unit.planner.test_service import MEMBER, FakePublisher, a_service
 
@@ -98,12 +98,12 @@ def test_fault_11_the_baseline_is_the_plans_own_and_not_read_again_later():
 
 def test_fault_12_a_bad_payload_is_rejected_whole_and_consumes_no_attempt():
     bad = make_outcome(session_id="bad", captured_email_verified=True, queue_item_id="17")
-    verdicts = a_desk().verdicts([incoming(bad), incoming(make_outcome(session_id="good"), 1)])
-    assert isinstance(verdicts[0], Refused)
-    assert len(verdicts[0].reasons) == len(reasons(bad)) == 2
-    assert isinstance(verdicts[1], Planned)
-    assert update_of(verdicts[1].plan).increments == {"medx_attemptcount": 1}
-    assert verdicts[1].plan.preceding == ()
+    decisions = a_decider().decisions([incoming(bad), incoming(make_outcome(session_id="good"), 1)])
+    assert isinstance(decisions[0], Refused)
+    assert len(decisions[0].reasons) == len(reasons(bad)) == 2
+    assert isinstance(decisions[1], Planned)
+    assert update_of(decisions[1].plan).increments == {"medx_attemptcount": 1}
+    assert decisions[1].plan.preceding == ()
 
 
 def test_fault_13_activities_and_tasks_regard_the_account_and_the_call_names_its_number():

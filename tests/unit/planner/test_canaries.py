@@ -17,16 +17,13 @@ import pytest
 import structlog
 from prometheus_client import generate_latest
 
-from planner.batch import Desk, Placement
+from planner.core.fence import Membership
 from planner.core.planning import Policy
-from planner.kafka.fence import Membership
-from planner.pins.memory import MemoryPins
 from schemas.codec import single_object
 from schemas.records import Account, CallOutcome, Disposition, PlannedWriteback, Utterance
 from schemas.records import Warning as Notice
 from tests.factories import an_id
-from tests.unit.planner.strategies import example_crm
-from tests.unit.planner.test_batch import incoming
+from tests.unit.planner.test_batch import a_decider, incoming
 from tests.unit.planner.test_planning import outcome_of
 from tests.unit.planner.test_service import FakePublisher, a_service
 
@@ -128,18 +125,11 @@ def found_in(text: str, canaries: list[str], marks: list[str]) -> list[str]:
 @pytest.mark.parametrize("part", range(PARTS))
 def test_P7_no_canary_is_found_in_any_plan(part):
     dice, leaked = random.Random(part), []
-    desk = Desk(
-        outcomes=single_object(CallOutcome),
-        plans=single_object(PlannedWriteback),
-        crm=example_crm(),
-        policy=Policy(transcript="full"),
-        pins=MemoryPins(),
-        placement=Placement(1),
-    )
+    decider = a_decider(policy=Policy(transcript="full"))
     for number in range(CANARIES // PER_OUTCOME // PARTS):
         outcome, canaries, marks = planted(dice, number)
-        (verdict,) = desk.verdicts([incoming(outcome)])
-        leaked += [(each, free_texts(verdict.plan)) for each in found_in(free_texts(verdict.plan), canaries, marks)]
+        (decision,) = decider.decisions([incoming(outcome)])
+        leaked += [(each, free_texts(decision.plan)) for each in found_in(free_texts(decision.plan), canaries, marks)]
     assert leaked == []
 
 
@@ -173,16 +163,9 @@ def test_B1_no_canary_is_found_in_logs_headers_metrics_or_errors(monkeypatch):
 
 def test_a_canary_that_leaked_would_be_seen():
     dice, seen = random.Random(1), 0
-    desk = Desk(
-        outcomes=single_object(CallOutcome),
-        plans=single_object(PlannedWriteback),
-        crm=example_crm(),
-        policy=Policy(redaction="none"),
-        pins=MemoryPins(),
-        placement=Placement(1),
-    )
+    decider = a_decider(policy=Policy(redaction="none"))
     for number in range(50):
         outcome, canaries, marks = planted(dice, number)
-        (verdict,) = desk.verdicts([incoming(outcome)])
-        seen += bool(found_in(free_texts(verdict.plan), canaries, marks))
+        (decision,) = decider.decisions([incoming(outcome)])
+        seen += bool(found_in(free_texts(decision.plan), canaries, marks))
     assert seen == 50

@@ -1,6 +1,7 @@
 """Which membership a batch may be published under."""
 
-from planner.kafka.fence import Fence, Membership
+from planner.core.fence import Fence, Membership
+from planner.kafka.fence import packed as packed_membership
 
 ONE, TWO = Membership("g", 1, "m"), Membership("g", 2, "m")
 
@@ -25,7 +26,7 @@ def test_P5_nothing_that_came_behind_an_abandoned_batch_is_admitted_before_the_n
     """Its progress would be committed past the batch."""
     fence = Fence()
     fence.joined(ONE)
-    fence.give_up(1)
+    fence.abandon(1)
     assert admitted(fence, 1) is None
     assert fence.waits_for_rebalance
     fence.joined(TWO)
@@ -36,13 +37,13 @@ def test_P5_nothing_that_came_behind_an_abandoned_batch_is_admitted_before_the_n
 def test_P5_news_of_a_batch_of_an_earlier_generation_holds_up_nobody():
     fence = Fence()
     fence.joined(TWO)
-    fence.give_up(1)
+    fence.abandon(1)
     assert admitted(fence, 2) == (TWO, [2])
 
 
 def test_a_membership_is_packed_as_confluent_kafkas_own_consumer_packs_it():
-    packed = Membership("the group", 7, "a member", None).packed()
+    packed = packed_membership(Membership("the group", 7, "a member", None))
     assert packed == b"CGMDv2:\x07\x00\x00\x00the group\x00a member\x00\x01"
-    static = Membership("the group", 7, "a member", "planner-0").packed()
+    static = packed_membership(Membership("the group", 7, "a member", "planner-0"))
     assert static.startswith(packed[:-1])
     assert b"planner-0" in static

@@ -1,4 +1,4 @@
-"""P6: a hundred thousand inputs, real ones mutated and made-up ones: none crashes or stalls, each has a verdict."""
+"""P6: a hundred thousand inputs, real ones mutated and made-up ones: none crashes or stalls, each has a decision."""
 
 import random
 import time
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.batch import AlreadyPlanned, Planned, Refused
+from planner.core.deciding import AlreadyPlanned, Planned, Refused
 from planner.kafka.rejections import rejection
 from planner.pins.memory import MemoryPins
 from schemas.codec import single_object
@@ -17,7 +17,7 @@ from schemas.records import CallOutcome, Disposition, Utterance
 from schemas.records import Warning as Notice
 from tests.factories import make_baseline, make_outcome
 from tests.unit.planner.strategies import outcomes
-from tests.unit.planner.test_batch import a_desk, incoming
+from tests.unit.planner.test_batch import a_decider, incoming
 from tests.unit.planner.test_planning import EXPECTED, outcome_of
 
 CODEC = single_object(CallOutcome)
@@ -69,8 +69,8 @@ def of_its_own(dice: random.Random, messages: list[bytes]) -> bytes:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_P6_mutated_messages_are_planned_or_rejected(part):
-    dice, messages, verdicts = random.Random(part), real_messages(), Counter()
-    desk, slowest = a_desk(MemoryPins()), 0.0
+    dice, messages, decisions = random.Random(part), real_messages(), Counter()
+    decider, slowest = a_decider(MemoryPins()), 0.0
     key = make_outcome().queue_item_id.encode()
     for start in range(0, MUTANTS // PARTS, 500):
         batch = [
@@ -78,23 +78,23 @@ def test_P6_mutated_messages_are_planned_or_rejected(part):
             for number in range(500)
         ]
         began = time.process_time()
-        found = desk.verdicts(batch)
+        found = decider.decisions(batch)
         slowest = max(slowest, time.process_time() - began)
         assert len(found) == len(batch)
         for each in found:
             assert isinstance(each, Planned | AlreadyPlanned | Refused)
             if isinstance(each, Refused):
                 assert reasons(rejection(each, topic="t", by="v").headers)
-        verdicts.update(type(each).__name__ for each in found)
-    assert verdicts["Planned"] > 500
-    assert verdicts["Refused"] > 5_000
+        decisions.update(type(each).__name__ for each in found)
+    assert decisions["Planned"] > 500
+    assert decisions["Refused"] > 5_000
     assert slowest < _STALLED_S * 10
 
 
 @settings(max_examples=300)
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: CODEC.encode(make_outcome())[:10] + tail))
 def test_P6_any_bytes_are_planned_or_rejected(value):
-    (found,) = a_desk().verdicts([incoming(make_outcome(), value=value)])
+    (found,) = a_decider().decisions([incoming(make_outcome(), value=value)])
     assert isinstance(found, Planned | Refused)
 
 
@@ -102,5 +102,5 @@ def test_P6_any_bytes_are_planned_or_rejected(value):
 @given(outcomes(), st.booleans(), st.none() | st.binary(max_size=40))
 def test_P6_any_outcome_under_any_key_is_planned_or_rejected(outcome, right, other):
     key = outcome.queue_item_id.encode() if right else other
-    (found,) = a_desk().verdicts([incoming(outcome, key=key, received_at=None)])
+    (found,) = a_decider().decisions([incoming(outcome, key=key, received_at=None)])
     assert isinstance(found, Planned if right else Refused)

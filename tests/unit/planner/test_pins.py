@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner.core.pin import Pin, pin_of
 from planner.core.retirement import mark_of
 from planner.pins.disk import DiskPins
-from planner.pins.memory import MemoryPins, Pin, Pins, pin_of
-from planner.pins.recovery import PinStore
+from planner.pins.index import PinIndex
+from planner.pins.memory import MemoryPins
+from planner.pins.recovery import PinRecovery
 from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, NoSchemaRegistry, UnknownSchema, single_object
 from schemas.records import CallOutcome, Disposition, PlannedWriteback, Source
@@ -32,12 +34,12 @@ def a_mark(session: str, item: str = "item", offset: int = 0) -> Pin:
     return replace(pin, plan=replace(pin.plan, retired=True, columns={}))
 
 
-def earlier(pins: Pins, partition: int = 0, item: str = "item"):
+def earlier(pins: PinIndex, partition: int = 0, item: str = "item"):
     """Oldest first."""
     return pins.earlier(partition, item, lambda plans: list(plans)[::-1])
 
 
-def sessions(pins: Pins, partition: int = 0, item: str = "item"):
+def sessions(pins: PinIndex, partition: int = 0, item: str = "item"):
     return [each.session_id for each in earlier(pins, partition, item)]
 
 
@@ -51,27 +53,27 @@ def pins(request, tmp_path: Path):
         held.close()
 
 
-def test_P1_a_session_is_known_again_after_it_was_pinned(pins: Pins):
+def test_P1_a_session_is_known_again_after_it_was_pinned(pins: PinIndex):
     assert pins.digest(0, "a") is None
     pins.pin(0, [a_pin("a")])
     assert pins.digest(0, "a") == a_pin("a").digest
     assert len(pins) == 1
 
 
-def test_P1_the_first_plan_of_a_session_stays(pins: Pins):
+def test_P1_the_first_plan_of_a_session_stays(pins: PinIndex):
     pins.pin(0, [a_pin("a", offset=1, note="first")])
     pins.pin(0, [a_pin("a", offset=9, digest=b"x" * 16, note="second")])
     assert pins.digest(0, "a") == a_pin("a").digest
     assert [each.columns["note"] for each in earlier(pins)] == ["first"]
 
 
-def test_partitions_are_apart(pins: Pins):
+def test_partitions_are_apart(pins: PinIndex):
     pins.pin(0, [a_pin("a")])
     assert pins.digest(1, "a") is None
     assert earlier(pins, 1) == []
 
 
-def test_the_plans_of_a_queue_item_come_newest_first_all_of_them_whatever_order_they_were_read_in(pins: Pins):
+def test_the_plans_of_a_queue_item_come_newest_first_all_of_them_whatever_order_they_were_read_in(pins: PinIndex):
     offsets = [5, 1, 9, 3, 7, 11, 2, 4, 6, 8, *range(12, 100)]
     pins.pin(0, [a_pin(f"s{offset}", offset=offset) for offset in offsets])
     newest_first = pins.earlier(0, "item", list)
@@ -79,20 +81,20 @@ def test_the_plans_of_a_queue_item_come_newest_first_all_of_them_whatever_order_
     assert newest_first[0] == a_pin("s99", offset=99).plan
 
 
-def test_plans_are_ordered_by_time_and_offset_together(pins: Pins):
+def test_plans_are_ordered_by_time_and_offset_together(pins: PinIndex):
     """A topic that was created anew counts from 0 again."""
     pins.pin(0, [a_pin("new", offset=0, time=2_000), a_pin("old", offset=900, time=1_000), a_pin("none", offset=950)])
     pins.pin(0, [a_pin("newer", offset=1, time=2_000)])
     assert sessions(pins) == ["none", "old", "new", "newer"]
 
 
-def test_a_reader_takes_no_more_than_it_needs(pins: Pins):
+def test_a_reader_takes_no_more_than_it_needs(pins: PinIndex):
     pins.pin(0, [a_pin(f"s{offset}", offset=offset) for offset in range(5)])
     assert pins.earlier(0, "item", lambda plans: next(iter(plans)).session_id) == "s4"
     assert pins.earlier(0, "another", list) == []
 
 
-def test_the_mark_of_a_retired_session_takes_the_place_of_its_plan_and_lists_no_columns(pins: Pins):
+def test_the_mark_of_a_retired_session_takes_the_place_of_its_plan_and_lists_no_columns(pins: PinIndex):
     pins.pin(0, [a_pin("a"), a_pin("b", offset=1)])
     pins.recover(0, [("a", a_mark("a")), ("a", a_mark("a")), ("a", a_pin("a"))], 12)
     assert [(each.session_id, each.retired, dict(each.columns)) for each in earlier(pins)] == [
@@ -105,7 +107,7 @@ def test_the_mark_of_a_retired_session_takes_the_place_of_its_plan_and_lists_no_
     assert (pins.digest(0, "a"), sessions(pins), len(pins)) == (None, ["b"], 1)
 
 
-def test_a_tombstone_forgets_the_session(pins: Pins):
+def test_a_tombstone_forgets_the_session(pins: PinIndex):
     pins.pin(0, [a_pin("a"), a_pin("b", offset=1)])
     pins.recover(0, [("a", None), ("never", None)], 12)
     assert pins.digest(0, "a") is None
@@ -115,35 +117,35 @@ def test_a_tombstone_forgets_the_session(pins: Pins):
     assert len(pins) == 0
 
 
-def test_partitions_that_went_elsewhere_are_let_go(pins: Pins):
+def test_partitions_that_went_elsewhere_are_let_go(pins: PinIndex):
     pins.pin(0, [a_pin("a")])
     pins.pin(1, [a_pin("b")])
-    pins.keep_only({1})
-    pins.turned({1})
-    pins.turned({1})
+    pins.assigned({1})
+    pins.batch_done({1})
+    pins.batch_done({1})
     assert len(pins) == 1
-    pins.turned({1})
+    pins.batch_done({1})
     assert pins.digest(1, "b")
 
 
-def test_P1_outcomes_still_in_hand_when_their_partition_went_are_planned_with_its_pins(pins: Pins):
+def test_P1_outcomes_still_in_hand_when_their_partition_went_are_planned_with_its_pins(pins: PinIndex):
     pins.pin(0, [a_pin("a")])
-    pins.keep_only({1})
+    pins.assigned({1})
     for partitions in ({0, 1}, {1}, {0}, {1}):
-        pins.turned(partitions)
+        pins.batch_done(partitions)
         assert pins.digest(0, "a") == a_pin("a").digest
-    pins.turned(set())
+    pins.batch_done(set())
     assert len(pins) == 0
 
 
-def test_P1_a_partition_that_comes_back_keeps_its_pins_and_gets_the_others_plans_once(pins: Pins):
+def test_P1_a_partition_that_comes_back_keeps_its_pins_and_gets_the_others_plans_once(pins: PinIndex):
     pins.pin(0, [a_pin("a")])
-    pins.keep_only(set())
-    pins.turned(set())
-    pins.keep_only({0})
+    pins.assigned(set())
+    pins.batch_done(set())
+    pins.assigned({0})
     pins.recover(0, [("a", a_pin("a")), ("b", a_pin("b", offset=1))], 1)
     for _ in range(3):
-        pins.turned(set())
+        pins.batch_done(set())
     assert len(pins) == 2
     assert [each.session_id for each in earlier(pins)] == ["a", "b"]
 
@@ -165,19 +167,6 @@ def test_memory_remembers_no_offset():
     pins = MemoryPins()
     pins.recover(0, [("a", a_pin("a"))], 17)
     assert pins.read_up_to(0) is None
-
-
-def test_B3_memory_of_forgotten_sessions_is_given_back():
-    pins = MemoryPins()
-    for start in range(0, 20_000, 1_000):
-        names = [f"s{number}" for number in range(start, start + 1_000)]
-        pins.pin(0, [a_pin(name, item=name) for name in names])
-        pins.recover(0, [(name, None) for name in names], start)
-    pins.pin(0, [a_pin("kept")])
-    block = pins._of(0)._block
-    assert len(block) < 400_000
-    assert pins.digest(0, "kept") == a_pin("kept").digest
-    assert len(pins) == 1
 
 
 _ACTIONS = st.lists(
@@ -220,13 +209,13 @@ def test_P1_a_pin_that_was_read_back_from_the_topic_is_the_one_that_was_set(over
     pins = MemoryPins()
     pins.recover = lambda partition, changes, read_up_to: held.extend(changes)
     codec = single_object(PlannedWriteback)
-    PinStore(pins, codec, lambda *_: None).apply([Message(b"k", codec.encode(made))])
+    PinRecovery(pins, codec, lambda *_: None).apply([Message(b"k", codec.encode(made))])
     assert held == [(made.session_id, pin_of(made))]
 
 
 def recovered(*messages, codec: Codec | None = None):
     pins, unreadable = MemoryPins(), []
-    store = PinStore(pins, codec or single_object(PlannedWriteback), lambda *place: unreadable.append(place))
+    store = PinRecovery(pins, codec or single_object(PlannedWriteback), lambda *place: unreadable.append(place))
     store.apply(messages)
     return pins, unreadable
 
@@ -263,7 +252,7 @@ def test_P6_a_record_that_is_no_plan_is_counted_and_recovery_goes_on(value):
 
 def test_P1_a_plan_that_a_newer_planner_wrote_is_not_passed_over():
     good = single_object(PlannedWriteback).encode(make_plan(session_id="a"))
-    store = PinStore(pins := MemoryPins(), single_object(PlannedWriteback), lambda *_: None)
+    store = PinRecovery(pins := MemoryPins(), single_object(PlannedWriteback), lambda *_: None)
     with pytest.raises(UnknownSchema, match="is its writer newer"):
         store.apply([Message(b"a", good), Message(b"x", b"\xc3\x01" + b"\0" * 8, offset=1)])
     assert (len(pins), store.records_read) == (0, 0), "all of a batch, or nothing"
@@ -285,17 +274,17 @@ def test_P1_recovery_does_not_go_on_without_a_registry_that_it_needs():
 def test_a_plan_with_an_impossible_place_does_not_end_the_recovery():
     codec, told = single_object(PlannedWriteback), []
     bad = codec.encode(make_plan(source=Source(topic="call-outcomes", partition=0, offset=-1)))
-    store = PinStore(pins := MemoryPins(), codec, lambda *place: told.append(place))
+    store = PinRecovery(pins := MemoryPins(), codec, lambda *place: told.append(place))
     store.apply([Message(b"a", bad, offset=4), Message(b"b", codec.encode(make_plan(session_id="b")), offset=5)])
     assert (told, len(pins)) == ([(0, 4)], 1)
 
 
 def test_recovery_asks_the_store_how_far_it_is_and_tells_it_what_to_keep():
     pins = MemoryPins()
-    store = PinStore(pins, single_object(PlannedWriteback), lambda *_: None)
+    store = PinRecovery(pins, single_object(PlannedWriteback), lambda *_: None)
     pins.pin(1, [a_pin("a")])
     assert store.read_up_to(1) is None
-    store.keep_only(set())
-    pins.turned(set())
-    pins.turned(set())
+    store.assigned(set())
+    pins.batch_done(set())
+    pins.batch_done(set())
     assert len(pins) == 0

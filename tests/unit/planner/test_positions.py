@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CollectorRegistry
 
+from planner.core.positions import LostOutcomes
 from planner.kafka.positions import Positions
 from planner.metrics import Metrics
 from planner.waiting import Waits
@@ -16,24 +17,39 @@ from runtime.connection import BrokerSettings
 
 
 class Broker:
-    """Stands for the client: partitions with their first and next offset, and what is committed."""
+    """Partitions with their first and next offset, what is committed, and when which outcome was appended."""
 
     def __init__(self) -> None:
         self.marks = {0: (0, 0), 1: (0, 0)}
         self.progress: dict[int, int] = {}
         self.appended: dict[tuple[int, int], float] = {}
-        self.silent = False
+        self.open_from: dict[int, int] = {}
+        """Partition to the first offset of a transaction that is open."""
+        self.silent = self.gives_nothing = False
         self.fetches = 0
+
+
+class Client:
+    """Stands for a consumer: one that reads what is decided, or everything."""
+
+    def __init__(self, broker: Broker, *, decided: bool) -> None:
+        self._broker, self._decided = broker, decided
         self._assigned = None
 
     def get_watermark_offsets(self, place, timeout):
-        if self.silent:
+        if self._broker.silent:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return self.marks[place.partition]
+        first, _ = self._broker.marks[place.partition]
+        return first, self._end(place.partition)
+
+    def _end(self, partition: int) -> int:
+        _, end = self._broker.marks[partition]
+        return self._broker.open_from.get(partition, end) if self._decided else end
 
     def committed(self, places, timeout):
+        progress = self._broker.progress
         return [
-            SimpleNamespace(partition=each.partition, offset=self.progress.get(each.partition, -1001), error=None)
+            SimpleNamespace(partition=each.partition, offset=progress.get(each.partition, -1001), error=None)
             for each in places
         ]
 
@@ -44,9 +60,15 @@ class Broker:
         self._assigned = None
 
     def poll(self, timeout):
-        self.fetches += 1
-        at = self.appended.get((self._assigned.partition, self._assigned.offset))
-        return at and SimpleNamespace(error=lambda: None, timestamp=lambda: (1, round(at * 1000)))
+        self._broker.fetches += 1
+        if self._broker.gives_nothing:
+            return None
+        partition, end = self._assigned.partition, self._end(self._assigned.partition)
+        for offset in range(self._assigned.offset, end):
+            if at := self._broker.appended.get((partition, offset)):
+                return SimpleNamespace(error=lambda: None, timestamp=lambda at=at: (1, round(at * 1000)))
+        eof = KafkaError(KafkaError._PARTITION_EOF)
+        return SimpleNamespace(error=lambda: eof, offset=lambda: end)
 
 
 class Watched:
@@ -67,7 +89,7 @@ class Watched:
 
     def look(self, now: float) -> None:
         self.now = now
-        self.positions.look(self.broker)
+        self.positions.look(Client(self.broker, decided=True), Client(self.broker, decided=False))
 
     def gauge(self, name: str) -> float:
         found = self.registry.get_sample_value(name)
@@ -111,11 +133,46 @@ def test_a_partition_of_which_nothing_is_committed_waits_from_its_first_outcome_
     assert (watched.gauge(AGE), watched.gauge("planner_waiting_outcomes")) == (10, 3)
 
 
-def test_marks_of_transactions_at_the_end_do_not_age(watched):
+def test_marks_of_transactions_at_the_end_do_not_age_and_do_not_wait(watched):
     watched.broker.marks[1] = (0, 8)
     watched.broker.progress = {1: 7}
+    for now in (1000, 1005, 1300):
+        watched.look(now)
+        assert (watched.gauge(AGE), watched.gauge("planner_waiting_outcomes")) == (0, 0)
+    assert watched.broker.fetches == 1
+    watched.broker.marks[1], watched.broker.appended[1, 8] = (0, 9), 1290.0
+    watched.look(1301)
+    assert (watched.gauge(AGE), watched.gauge("planner_waiting_outcomes")) == (11, 1)
+
+
+def test_an_outcome_in_an_open_transaction_was_appended_and_is_not_planned(watched):
+    watched.broker.marks[1] = (0, 8)
+    watched.broker.progress = {1: 5}
+    watched.broker.open_from = {1: 5}
+    watched.broker.appended = {(1, 6): 980.0}
+    for now in (1000, 1005):
+        watched.look(now)
+        assert watched.gauge("planner_caught_up_timestamp_seconds") == 980
+        assert watched.gauge("planner_waiting_outcomes") == 3
+
+
+def test_an_outcome_that_was_rolled_back_does_not_age(watched):
+    watched.broker.marks[1] = (0, 8)
+    watched.broker.progress = {1: 5}
+    watched.broker.open_from = {1: 5}
+    watched.broker.appended = {(1, 6): 980.0}
     watched.look(1000)
-    assert watched.gauge(AGE) == 0
+    watched.broker.open_from, watched.broker.appended = {}, {}
+    watched.look(1005)
+    assert (watched.gauge(AGE), watched.gauge("planner_waiting_outcomes")) == (0, 0)
+
+
+def test_a_broker_that_gives_no_outcome_though_some_wait_is_not_heard(watched):
+    watched.look(1000)
+    watched.broker.marks[1], watched.broker.gives_nothing = (0, 8), True
+    watched.look(1005)
+    assert watched.waits.causes == ["broker"]
+    assert watched.gauge("planner_caught_up_timestamp_seconds") == 1000
 
 
 def test_a_broker_that_says_nothing_is_told_once_and_the_figures_stay_at_what_was_heard(watched):
@@ -128,7 +185,7 @@ def test_a_broker_that_says_nothing_is_told_once_and_the_figures_stay_at_what_wa
         assert (watched.gauge(AGE), watched.gauge("planner_broker_heard_timestamp_seconds")) == (300, 1000)
         watched.broker.silent = False
         watched.look(1301)
-    assert [line["event"] for line in logs] == ["planner.waiting", "planner.goes_on"]
+    assert [line["event"] for line in logs] == ["planner.waiting", "planner.resumed"]
     assert (watched.gauge(AGE), watched.waits.causes) == (0, [])
 
 
@@ -180,3 +237,11 @@ def test_it_ends_when_it_is_told_to(watched):
     thread.join(30)
     assert isinstance(thread, threading.Thread)
     assert not thread.is_alive()
+
+
+def test_outcomes_that_are_lost_are_reported_once_however_the_loss_shows():
+    lost = LostOutcomes()
+    assert lost.news(0, 3, 9) == (3, 9)
+    assert lost.news(0, 3, 9) is None
+    assert lost.news(0, 8, 12) == (10, 12)
+    assert lost.news(1, 8, 9) == (8, 9), "partitions are apart"

@@ -3,7 +3,7 @@ import asyncio
 from faust.types import TP
 from mode.utils.queues import ThrowableQueue
 
-from planner.stream.reading import KeepingFlow, Reading
+from planner.stream.reading import NonDroppingFlow, Reading
 
 PLACE = TP("call-outcomes", 0)
 
@@ -24,7 +24,7 @@ def fetch(reading: Reading, *offsets: int, assignment: object = ONE, dropped: bo
 
 def test_P5_records_that_wait_are_still_there_when_flow_goes_on_and_gone_when_partitions_go():
     async def scenario():
-        flow = KeepingFlow()
+        flow = NonDroppingFlow()
         queue = ThrowableQueue(flow_control=flow, clear_on_resume=True)
         queue.force_put_nowait("an outcome")
         flow.resume()

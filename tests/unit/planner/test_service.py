@@ -5,16 +5,16 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
-from planner.batch import Placement
-from planner.command import Rarely
+from planner.core.deciding import Placement
+from planner.core.fence import Membership
+from planner.core.outgoing import Progress
 from planner.errors import Abandoned, NotPublished
-from planner.kafka.fence import Membership
-from planner.kafka.publisher import Progress
 from planner.kafka.traces import Traces
 from planner.metrics import Metrics
 from planner.pins.memory import MemoryPins
-from planner.service import Service
+from planner.service import PlannerService
 from planner.stream.app import finish
+from planner.stream.stream import Rarely
 from planner.waiting import Waits
 from runtime.registry import RegistryUnavailable
 from schemas.codec import single_object
@@ -22,7 +22,7 @@ from schemas.headers import OPT_OUT, TRACEPARENT, last, reasons
 from schemas.records import PlannedWriteback
 from schemas.topics import Topics
 from tests.factories import make_baseline, make_outcome
-from tests.unit.planner.test_batch import a_desk, incoming
+from tests.unit.planner.test_batch import a_decider, incoming
 
 MEMBER = Membership("writeback-planner", 3, "member")
 TRACE = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
@@ -44,12 +44,12 @@ class FakePublisher:
         return too_large
 
 
-def a_service(*, pins=None, publisher=None, desk=None, stopping=lambda: False, tracing=False):
+def a_service(*, pins=None, publisher=None, decider=None, stopping=lambda: False, tracing=False):
     pins = MemoryPins() if pins is None else pins
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    service = Service(
-        desk=desk or a_desk(pins, placement=Placement(1, strict=False)),
+    service = PlannerService(
+        decider=decider or a_decider(pins, placement=Placement(1, strict=False)),
         pins=pins,
         publisher=publisher or FakePublisher(),
         topics=Topics(),
@@ -83,7 +83,7 @@ def test_P1_the_pins_are_told_which_partitions_a_batch_was_of_once_it_is_seen_th
             super().__init__()
             self.told = []
 
-        def turned(self, partitions):
+        def batch_done(self, partitions):
             self.told.append((partitions, len(self)))
 
     service, _ = a_service(pins=(pins := Pins()))
@@ -164,29 +164,29 @@ def test_outcomes_that_are_misplaced_and_planned_are_counted_and_told_once(capsy
 
 
 class UnavailableAtFirst:
-    def __init__(self, desk, times: int) -> None:
-        self._desk, self.times = desk, times
+    def __init__(self, decider, times: int) -> None:
+        self._decider, self.times = decider, times
 
-    async def first_verdicts(self, batch):
+    async def first_decisions(self, batch):
         if self.times:
             self.times -= 1
             raise RegistryUnavailable("the schema registry cannot be reached")
-        return await self._desk.first_verdicts(batch)
+        return await self._decider.first_decisions(batch)
 
 
 def test_a_registry_that_comes_back_costs_no_outcome(monkeypatch):
-    monkeypatch.setattr("planner.service._REGISTRY_PAUSE_S", 0.0)
+    monkeypatch.setattr("planner.service.REGISTRY_PAUSE_S", 0.0)
     publisher = FakePublisher()
-    service, _ = a_service(publisher=publisher, desk=UnavailableAtFirst(a_desk(), 3))
+    service, _ = a_service(publisher=publisher, decider=UnavailableAtFirst(a_decider(), 3))
     asyncio.run(service.handle([incoming(make_outcome())], MEMBER))
     assert len(publisher.published) == 1
 
 
 def test_a_registry_that_stays_away_rejects_nothing_and_is_waited_for_until_the_planner_stops(monkeypatch):
-    monkeypatch.setattr("planner.service._REGISTRY_PAUSE_S", 0.0)
+    monkeypatch.setattr("planner.service.REGISTRY_PAUSE_S", 0.0)
     publisher, turns = FakePublisher(), iter([False] * 50 + [True])
     service, registry = a_service(
-        publisher=publisher, desk=UnavailableAtFirst(a_desk(), 1000), stopping=lambda: next(turns)
+        publisher=publisher, decider=UnavailableAtFirst(a_decider(), 1000), stopping=lambda: next(turns)
     )
     with pytest.raises(Abandoned):
         asyncio.run(service.handle([incoming(make_outcome())], MEMBER))
@@ -216,8 +216,8 @@ def test_P6_what_a_large_plan_becomes_is_known_before_the_next_is_planned_from_i
 
 
 def test_the_loop_turns_while_a_batch_is_decided_and_a_second_of_work_is_published_at_once(monkeypatch):
-    monkeypatch.setattr("planner.batch._AT_A_STRETCH_S", 0.0)
-    monkeypatch.setattr("planner.batch._BEFORE_PUBLISHING_S", 0.0)
+    monkeypatch.setattr("planner.batch.AT_A_STRETCH_S", 0.0)
+    monkeypatch.setattr("planner.batch.BEFORE_PUBLISHING_S", 0.0)
     pins, turns, published = MemoryPins(), [], []
 
     class Counting(FakePublisher):
@@ -236,7 +236,7 @@ def test_the_loop_turns_while_a_batch_is_decided_and_a_second_of_work_is_publish
         ticking = asyncio.ensure_future(turn())
         await service.handle(batch, MEMBER)
         assert published == [1] * 5
-        monkeypatch.setattr("planner.batch._BEFORE_PUBLISHING_S", 60.0)
+        monkeypatch.setattr("planner.batch.BEFORE_PUBLISHING_S", 60.0)
         before = len(turns)
         await service.handle(
             [incoming(make_outcome(session_id=f"t{number}"), number) for number in range(5, 15)], MEMBER

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from planner.__main__ import main
-from planner.errors import EX_CONFIG
+from planner.command import main
 from planner.settings import describe, read_settings
 from runtime.environment import Misconfigured
+from runtime.exit_codes import Exit
 from schemas.records import Disposition
 
 
@@ -89,7 +89,7 @@ def test_help_explains_itself(capsys):
 
 def test_a_misconfigured_planner_says_why_and_ends_with_78(environ, capsys):
     environ(BATCH_SIZE="many")
-    assert main(["run"]) == EX_CONFIG
+    assert main(["run"]) == Exit.MISCONFIGURED
     assert "PLANNER_BATCH_SIZE" in capsys.readouterr().out  # a line of its log
-    assert main(["check", "--json"]) == EX_CONFIG
+    assert main(["check", "--json"]) == Exit.MISCONFIGURED
     assert json.loads(capsys.readouterr().out)["ok"] is False

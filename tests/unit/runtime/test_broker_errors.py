@@ -22,11 +22,11 @@ RIGHTS = planner_rights(Topics(), Groups.usual().planner)
         (KafkaError.GROUP_AUTHORIZATION_FAILED, Kind.FORBIDDEN),
         (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, Kind.FORBIDDEN),
         (KafkaError.CLUSTER_AUTHORIZATION_FAILED, Kind.FORBIDDEN),
-        (KafkaError._TRANSPORT, Kind.PASSES),
-        (KafkaError.NOT_ENOUGH_REPLICAS, Kind.PASSES),
-        (KafkaError.UNKNOWN_TOPIC_OR_PART, Kind.PASSES),
-        (KafkaError._UNKNOWN_PARTITION, Kind.REFUSED),
-        (KafkaError.INVALID_PRODUCER_EPOCH, Kind.REFUSED),
+        (KafkaError._TRANSPORT, Kind.TRANSIENT),
+        (KafkaError.NOT_ENOUGH_REPLICAS, Kind.TRANSIENT),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, Kind.TRANSIENT),
+        (KafkaError._UNKNOWN_PARTITION, Kind.PERMANENT),
+        (KafkaError.INVALID_PRODUCER_EPOCH, Kind.PERMANENT),
     ],
 )
 def test_every_error_has_a_kind_and_what_nobody_thought_of_is_refused(code: int, kind: Kind) -> None:
@@ -34,12 +34,12 @@ def test_every_error_has_a_kind_and_what_nobody_thought_of_is_refused(code: int,
 
 
 def test_what_is_fatal_never_passes_but_a_missing_right_stays_one() -> None:
-    assert kind_of(KafkaError(KafkaError._TRANSPORT, "text", True)) is Kind.REFUSED
+    assert kind_of(KafkaError(KafkaError._TRANSPORT, "text", True)) is Kind.PERMANENT
     assert kind_of(KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "text", True)) is Kind.FORBIDDEN
 
 
 def test_what_the_client_calls_retriable_passes() -> None:
-    assert kind_of(KafkaError(KafkaError.REBALANCE_IN_PROGRESS, "text", False, True)) is Kind.PASSES
+    assert kind_of(KafkaError(KafkaError.REBALANCE_IN_PROGRESS, "text", False, True)) is Kind.TRANSIENT
 
 
 def test_a_missing_right_is_named_by_what_was_tried() -> None:
@@ -69,17 +69,21 @@ CLOSED = "127.0.0.1:9093/bootstrap: Disconnected: connection closed by peer: rec
         (["b: SASL authentication error: Authentication failed"], "refuses the user name or the password", True),
         (
             ["b: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener? (after 2ms)"],
-            "speaks no TLS",
+            "does not speak TLS",
             True,
         ),
-        (["b: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed"], "not signed by", True),
+        (
+            ["b: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed"],
+            "does not trust the authority",
+            True,
+        ),
         (["b: SSL handshake failed: certificate verify failed: hostname mismatch"], "another host name", True),
         ([CLOSED.format(state="APIVERSION_QUERY")] * 3, "as a TLS port does", True),
-        ([CLOSED.format(state="UP")] * 3, "wants a sign-in", True),
+        ([CLOSED.format(state="UP")] * 3, "needs a sign-in", True),
         # once or twice, it may be a broker that is going down
         ([CLOSED.format(state="UP")] * 2, "does not answer", False),
         ([*[CLOSED.format(state="UP")] * 3, "Connect to b failed: Connection refused"], "nothing listens", False),
-        (["Failed to resolve 'b:9092'"], "not known here", False),
+        (["Failed to resolve 'b:9092'"], "cannot resolve the host name", False),
         ([], "does not answer", False),
     ],
 )

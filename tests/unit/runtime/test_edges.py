@@ -81,7 +81,7 @@ def test_with_a_registry_records_carry_its_schema_id_and_the_schema_is_looked_up
 def test_a_schema_id_of_something_that_is_no_avro_is_unknown(text: str) -> None:
     with answering((200, {"schema": text})) as url:
         registry = Registry(RegistrySettings(url=url))
-        with pytest.raises(UnknownSchema, match="schema id 7, which is no Avro schema"):
+        with pytest.raises(UnknownSchema, match="schema id 7, which is not an Avro schema"):
             registry.schema_by_id(7)
 
 
@@ -133,10 +133,10 @@ NOT_THE_REGISTRY = {
 def test_only_the_registrys_own_words_count_as_its_words(reply: tuple[int, Any]) -> None:
     with answering((200, {"id": 1}), reply) as url:
         ours = codec(CallOutcome, "call-outcomes", RegistrySettings(url=url))
-        with pytest.raises(RegistryUnavailable, match="is its URL right, path included, and what stands in front"):
+        with pytest.raises(RegistryUnavailable, match="does not come from a schema registry; check the registry's URL"):
             ours.decode(frame(SchemaId(7), b""))
     for register in (True, False):
-        with answering(reply) as url, pytest.raises(RegistryUnavailable, match="is its URL right"):
+        with answering(reply) as url, pytest.raises(RegistryUnavailable, match="does not come from a schema registry"):
             Registry(RegistrySettings(url=url, register_schemas=register)).codec(CallOutcome, "call-outcomes")
 
 

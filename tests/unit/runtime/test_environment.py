@@ -72,7 +72,7 @@ def test_every_setting_is_described_and_groups_are_spread_out() -> None:
         ("EXAMPLE_GROUP__SIZE", "3"),
         ("EXAMPLE_MEMBERS", "()"),
         ("EXAMPLE_STRICT", "true"),
-        ("EXAMPLE_NAME", "the host's name"),
+        ("EXAMPLE_NAME", "the host name"),
         ("EXAMPLE_PASSWORD", ""),
     ]
 
@@ -205,6 +205,6 @@ def test_files_of_certificates_are_looked_at_when_asked_for_and_named_by_their_v
     assert unreadable_files(Larger(server=Server(host="h"), kinds=(Other(kind="other"),))) == []
     assert found(tmp_path / "none") == ["LARGER_SERVER__CA_FILE: the file cannot be read: No such file or directory"]
     (tmp_path / "text").write_text("not a certificate")
-    assert found(tmp_path / "text") == ["LARGER_SERVER__CA_FILE: the file holds no certificate in PEM form"]
+    assert found(tmp_path / "text") == ["LARGER_SERVER__CA_FILE: the file contains no certificate in PEM format"]
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     assert found(tmp_path / "ca.pem") == []

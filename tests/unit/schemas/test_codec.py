@@ -88,7 +88,7 @@ def test_a_record_written_with_an_older_registered_schema_is_read_with_todays() 
         '{"name": "session_id", "type": "string"}, {"name": "gone_since", "type": "string"}]}'
     )
     codec = Codec(CallOutcome, SchemaId(1), schema_by_id={1: older}.__getitem__)
-    with pytest.raises(Undecodable, match="is no CallOutcome"):
+    with pytest.raises(Undecodable, match="is not a CallOutcome"):
         codec.decode(frame(SchemaId(1), b"\x02s\x02x"))
 
 
@@ -102,7 +102,7 @@ def test_P6_a_time_that_is_no_moment_is_undecodable(time: str) -> None:
     body = io.BytesIO()
     fastavro.schemaless_writer(body, theirs, plain)
     codec = Codec(CallOutcome, SchemaId(1), schema_by_id={1: theirs}.__getitem__)
-    with pytest.raises(Undecodable, match="is no CallOutcome: TypeError"):
+    with pytest.raises(Undecodable, match="is not a CallOutcome: TypeError"):
         codec.decode(frame(SchemaId(1), body.getvalue()))
 
 

@@ -1,7 +1,9 @@
 """The simulator needs nothing of Kafka's and nothing of the services: people without either run it."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 FOREIGN = (
     "confluent_kafka",
@@ -40,4 +42,6 @@ def test_it_starts_without_what_it_does_not_need():
 def test_the_call_system_says_what_it_needs():
     result = run("calls", "--bootstrap", "x:1")
     assert result.returncode == 2
-    assert "pip install 'dataverse-writeback[calls]'" in result.stderr
+    lock = re.search(r"pip install --no-deps -r (\S+)", result.stderr)
+    assert lock, result.stderr
+    assert "confluent-kafka==" in (Path(__file__).parents[3] / lock[1]).read_text(encoding="utf-8")

@@ -16,8 +16,7 @@ def health(*, now: float = 100.0, **overrides: Any) -> Health:
     given |= {"heard_at": time.time()} | overrides
     service = SimpleNamespace(
         turned_at=given["loop"],
-        joined=given["joined"],
-        consumer=SimpleNamespace(turned_at=given["consumer"], heard_at=given["heard_at"]),
+        consumer=SimpleNamespace(turned_at=given["consumer"], heard_at=given["heard_at"], is_member=given["joined"]),
     )
     channels = [
         SimpleNamespace(signed_in=ok, dataverse=SimpleNamespace(name=f"none-{n}"))
@@ -39,7 +38,7 @@ def test_not_live_when_loop_or_consumer_have_not_turned_for_long(stuck: str) -> 
 @pytest.mark.parametrize(
     "lacking", [{"joined": False}, {"signed_in": (False, False)}, {"reachable": False}, {"heard_at": 0.0}]
 )
-def test_not_ready_before_assigned_signed_in_metadata_verified_and_while_the_broker_is_silent(
+def test_not_ready_before_it_is_a_member_signed_in_metadata_verified_and_while_the_broker_is_silent(
     lacking: dict[str, Any],
 ) -> None:
     verdict = health(**lacking).ready()

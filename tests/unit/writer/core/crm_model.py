@@ -167,11 +167,13 @@ def write(plan: PlannedWriteback, crm: Crm, history: History, *, read_first: boo
     row = None if read_first else baseline_row(plan)
     emission = None if row is None else full(plan, {}, row)
     found: Finding | None = None
+    unanswered: Finding | None = None
     for _ in range(60):
         if emission is not None:
             reply_lost = yield "send"
             judgement = crm.execute(emission, plan.session_id)
-            judgement = lost() if reply_lost else judgement
+            if reply_lost:
+                judgement, unanswered = lost(), found or unanswered
             if judgement.kind is Kind.DONE:
                 return result_of(plan, found, {step.step_index for step in emission.steps})
             assert judgement.kind is Kind.AMBIGUOUS, judgement
@@ -179,7 +181,7 @@ def write(plan: PlannedWriteback, crm: Crm, history: History, *, read_first: boo
         for read in reads(plan):
             yield "read"
             observed[read.step_index] = crm.read(f"{read.entity_set}({read.record_id})")
-        found = reconcile(plan, observed, history)
+        found = reconcile(plan, observed, history, unanswered)
         if (emission := to_send(plan, found)) is None:
             return result_of(plan, found, ())
     raise Endless(plan.session_id)

@@ -44,11 +44,12 @@ def found(
     etag: str = FRESH,
     plan: PlannedWriteback = PLAN,
     known: Known | None = None,
+    unanswered: Finding | None = None,
 ) -> Finding:
     seen: dict[int, Row | None] = {0: call, 2: row, 3: task}
     wanted = {read.step_index for read in reads(plan)}
     observed = {i: None if c is None else Observed(etag, c) for i, c in seen.items() if i in wanted}
-    return reconcile(plan, observed, known or Known())
+    return reconcile(plan, observed, known or Known(), unanswered)
 
 
 def missing(row: Row, *steps: int, etag: str = FRESH) -> Missing:
@@ -250,10 +251,38 @@ def test_R5_whatever_its_result_a_session_that_is_no_earlier_one_is_a_later_one(
 def test_R5_a_call_that_stands_was_counted_when_it_was_recorded() -> None:
     row = Observed(FRESH, LATER)
 
-    assert found(LATER, call=CALL, known=SECOND_LANDED) == Late((3,), row, counts=False, sets_do_not_call=False)
-    assert found(LATER, call=CALL, task=TASK, known=SECOND_LANDED) == Late(
-        (), row, counts=False, sets_do_not_call=False
+    assert found(LATER, call=CALL, known=SECOND_LANDED) == Late(
+        (3,), row, counts=False, sets_do_not_call=False, found_call=True
     )
+    assert found(LATER, call=CALL, task=TASK, known=SECOND_LANDED) == Late(
+        (), row, counts=False, sets_do_not_call=False, found_call=True
+    )
+
+
+def test_R5_a_late_call_is_known_to_be_ours_from_a_result_or_from_an_unanswered_request() -> None:
+    sent = Late((0, 1, 3), Observed(FRESH, LATER), counts=True, sets_do_not_call=False)
+    in_conflict = SECOND_LANDED | {"sess-000001": Settled.CALL_ONLY}
+    left = Late((3,), Observed(FRESH, LATER), counts=False, sets_do_not_call=False)
+
+    assert found(LATER, call=CALL, known=SECOND_LANDED, unanswered=sent) == left
+    assert found(LATER, call=CALL, known=Known(in_conflict)) == left
+
+
+@pytest.mark.parametrize(
+    ("read", "now", "later"),
+    [('W/"1001"', 'W/"1000"', False), ('W/"1001"', 'W/"1002"', True), (None, 'W/"1"', True), ("opaque", 'W/"1"', True)],
+)
+def test_R5_an_older_version_of_the_row_than_was_read_shows_no_later_session(
+    read: str | None, now: str, later: bool
+) -> None:
+    """The CRM was restored from a copy: an older session of ours is back on the row, which a person must see."""
+    plan = plan_for(3, read, baseline=BEFORE | {SESSION: "sess-000002"})
+    known = Known({"sess-000001": Settled.LANDED, "sess-000002": Settled.LANDED})
+    restored = AFTER | {SESSION: "sess-000001"}
+
+    judged = found(restored, etag=now, plan=plan, known=known)
+    assert isinstance(judged, Late if later else Conflict)
+    assert later or SESSION in judged.columns
 
 
 def test_R5_a_late_opt_out_still_sets_do_not_call() -> None:
@@ -263,7 +292,7 @@ def test_R5_a_late_opt_out_still_sets_do_not_call() -> None:
         (0, 1), Observed(FRESH, LATER), counts=True, sets_do_not_call=True
     )
     assert found(set_already, call=CALL, plan=plan, known=SECOND_LANDED) == Late(
-        (), Observed(FRESH, set_already), counts=False, sets_do_not_call=False
+        (), Observed(FRESH, set_already), counts=False, sets_do_not_call=False, found_call=True
     )
 
 
@@ -320,6 +349,17 @@ def test_R6_after_a_conflict_was_set_right_the_rest_is_sent(settled: Settled) ->
     assert found(BEFORE, call=CALL, known=Known({"sess-000001": settled})) == missing(BEFORE, 2, 3)
 
 
+@pytest.mark.parametrize("row", [Observed(FRESH, BEFORE), None])
+def test_R6_a_call_that_an_unanswered_request_may_have_recorded_in_a_conflict_is_ours(row: Observed | None) -> None:
+    """Its answer was lost, and a person put the row right before it was read back."""
+    assert found(BEFORE, call=CALL, unanswered=Conflict(("medx_notes",), (0, 1), row)) == missing(BEFORE, 2, 3)
+
+
+def test_R6_a_request_that_was_not_to_record_the_call_alone_proves_nothing() -> None:
+    for unanswered in (None, Conflict(("medx_notes",), ()), Missing((0, 1, 2, 3), Observed(FRESH, BEFORE))):
+        assert found(BEFORE, call=CALL, unanswered=unanswered) == ForeignRecord(0)
+
+
 def test_W3_in_a_conflict_the_call_alone_is_recorded() -> None:
     changed = BEFORE | {"medx_notes": "by hand"}
 
@@ -345,11 +385,12 @@ def test_W3_a_call_that_a_person_cancelled_or_opened_again_is_left_as_it_is() ->
 
 def test_W7_a_queue_item_that_is_gone_is_never_created() -> None:
     assert found(None) == NoQueueItem((0, 1))
-    assert found(None, call=CALL) == NoQueueItem(())
+    assert found(None, call=CALL) == NoQueueItem((), call_stands=True)
 
 
 def test_W7_no_call_is_recorded_for_a_queue_item_that_nobody_read() -> None:
     assert found(None, plan=plan_for(1, None)) == NoQueueItem(())
+    assert found(None, call=CALL, plan=plan_for(1, None)) == NoQueueItem((), call_stands=True)
 
 
 def test_W7_a_change_during_an_outage_is_judged_by_the_plans_own_baseline() -> None:

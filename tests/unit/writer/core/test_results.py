@@ -126,7 +126,8 @@ def test_a_conflict_without_a_call_does_not_say_that_one_is_recorded() -> None:
     ("etag", "found", "sent", "steps", "words"),
     [
         ('W/"1"', NoQueueItem((0, 1)), {0, 1}, [C, U, B, S], "deleted after the call was taken, or its id is wrong"),
-        ('W/"1"', NoQueueItem(()), (), [A, A, B, S], "The call itself is recorded"),
+        ('W/"1"', NoQueueItem((), call_stands=True), (), [A, A, B, S], "The call itself is recorded"),
+        (None, NoQueueItem((), call_stands=True), (), [A, A, B, S], "The call itself is recorded"),
         (None, NoQueueItem(()), (), [S, S, B, S], "Nothing was recorded"),
     ],
 )
@@ -147,6 +148,50 @@ def test_R5_a_late_plan_is_told_as_superseded() -> None:
     assert (result.status, outcomes(result)) == (ResultStatus.COMPLETED, [C, U, StepOutcome.SUPERSEDED, C])
     assert "recorded and counted" in str(result.message)
     assert settled_as(result) is Settled.SUPERSEDED
+
+
+def test_R5_a_late_plan_at_the_counters_maximum_does_not_say_that_it_was_counted() -> None:
+    found = Late((0, 1, 3), Observed('W/"2"', {}), counts=True, sets_do_not_call=False)
+    told = str(late(replace(TELLING, warnings=(at_maximum("medx_attemptcount"),)), found, {0, 1, 2, 3}, DONE).message)
+
+    assert "recorded, but not counted (medx_attemptcount is at its maximum)" in told
+    assert "recorded and counted" not in told
+
+
+def test_R5_a_late_plan_whose_call_stood_already_says_what_that_may_mean() -> None:
+    """With nothing known of it, it may be the call of another queue item: one session id was used twice."""
+    found = Late((3,), Observed('W/"2"', {}), counts=False, sets_do_not_call=False, found_call=True)
+    told = str(late(TELLING, found, {3}, DONE).message)
+
+    assert "stood already, so none was recorded or counted now" in told
+    assert "used this session id for two queue items" in told
+    known = str(late(TELLING, replace(found, found_call=False), {3}, DONE).message)
+    assert "this call is recorded, and" in known
+    assert known.endswith("Nothing to do.")
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (None, "Nothing was written"),
+        (Settled.NOT_WRITTEN, "Nothing was written"),
+        (Settled.CALL_ONLY, "the call itself is recorded, since an earlier attempt"),
+        (Settled.OPT_OUT_ONLY, "the call is recorded and do-not-call is set"),
+    ],
+)
+def test_W2_a_replay_that_writes_nothing_does_not_deny_what_a_conflict_had_recorded(
+    before: Settled | None, words: str
+) -> None:
+    telling, gap = replace(TELLING, before=before), Gap(2, "items", "a", "a column that exists")
+
+    for result in (metadata(telling, [gap]), foreign_record(telling, 3)):
+        assert words in str(result.message)
+        assert settled_as(result) is Settled.NOT_WRITTEN
+    kept = str(refused(telling, Judgement(Kind.PERMANENT, Meaning.INVALID, 400), 2).message)
+    assert ("The call itself is recorded, since an earlier attempt." in kept) is (before in _RECORDED)
+
+
+_RECORDED = (Settled.CALL_ONLY, Settled.OPT_OUT_ONLY)
 
 
 def test_R5_a_late_opt_out_says_that_do_not_call_is_set() -> None:

@@ -1,6 +1,6 @@
 """The diagram of a plan's states in docs/architecture.md is drawn from the table.
 
-    python -m tests.unit.writer.core.test_state_diagram     draws it anew
+python -m tests.unit.writer.core.test_state_diagram     draws it anew
 """
 
 from __future__ import annotations

@@ -1,0 +1,318 @@
+"""The local view as a SQLite file: one row for each session, from its newest plan and its last result.
+
+- Rows and the offsets that they come from are kept in one transaction: a reading that is cut short goes on from there.
+- A file that is damaged, of another layout, cluster or topic is thrown away and made anew: it holds nothing of its own.
+- It holds ids, states and messages, and no value that is written to the CRM (B1); only its owner may read it.
+- What a newer record of a session replaces is kept in `earlier`, in short: that is the session's story.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+from ops.core.rows import Row
+from ops.core.selectors import ORDER, Selectors, Sort
+from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_of
+from schemas.records import ResultStatus
+from writer.core.history import Settled
+
+LAYOUT = "1"
+"""Raise it with every change of the tables: older files are made anew."""
+
+_TABLES = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE positions (topic TEXT, partition INTEGER, next INTEGER NOT NULL, PRIMARY KEY (topic, partition))
+    WITHOUT ROWID;
+CREATE TABLE frontiers (partition INTEGER PRIMARY KEY, offset INTEGER, complete INTEGER NOT NULL);
+CREATE TABLE beyond (partition INTEGER, first INTEGER, behind INTEGER NOT NULL, PRIMARY KEY (partition, first))
+    WITHOUT ROWID;
+CREATE TABLE sessions (
+    session TEXT PRIMARY KEY, queue_item TEXT, campaign TEXT, disposition TEXT, opt_out INTEGER, mapping TEXT,
+    started_ms INTEGER, ended_ms INTEGER,
+    plan_partition INTEGER, plan_offset INTEGER, plan_ms INTEGER, planned_ms INTEGER, requeues INTEGER,
+    not_before_ms INTEGER, asked TEXT, digest TEXT, source TEXT, retired_ms INTEGER,
+    result_partition INTEGER, result_offset INTEGER, result_ms INTEGER, result_status TEXT, reason TEXT, message TEXT,
+    conflicts TEXT, gaps TEXT, attempts INTEGER, settled_ms INTEGER, settled_as TEXT, about_partition INTEGER,
+    about_offset INTEGER, written_by TEXT,
+    status TEXT, unsettled INTEGER, opt_out_open INTEGER, dirty INTEGER
+);
+CREATE INDEX by_place ON sessions (plan_partition, plan_offset);
+CREATE INDEX by_item ON sessions (queue_item);
+CREATE INDEX by_status ON sessions (status, reason, disposition, opt_out_open, unsettled);
+CREATE INDEX unsettled_ones ON sessions (planned_ms) WHERE unsettled = 1;
+CREATE INDEX open_opt_outs ON sessions (planned_ms) WHERE opt_out_open = 1;
+CREATE INDEX dirty_ones ON sessions (dirty) WHERE dirty = 1;
+CREATE TABLE earlier (
+    session TEXT, kind TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, what TEXT,
+    PRIMARY KEY (session, kind, partition, offset)
+) WITHOUT ROWID;
+CREATE TRIGGER plan_replaced AFTER UPDATE OF plan_offset ON sessions
+    WHEN old.plan_offset IS NOT NULL AND old.plan_offset IS NOT new.plan_offset BEGIN
+    INSERT OR REPLACE INTO earlier VALUES (
+        old.session, 'plan', old.plan_partition, old.plan_offset, old.plan_ms,
+        CASE WHEN old.requeues > 0 THEN 'requeued ' || old.requeues || '×' ELSE coalesce(old.asked, 'planned') END);
+END;
+CREATE TRIGGER result_replaced AFTER UPDATE OF result_offset ON sessions
+    WHEN old.result_offset IS NOT NULL AND old.result_offset IS NOT new.result_offset BEGIN
+    INSERT OR REPLACE INTO earlier VALUES (
+        old.session, 'result', old.result_partition, old.result_offset, old.settled_ms,
+        old.result_status || coalesce(' ' || old.reason, '') || coalesce(': ' || old.message, ''));
+END;
+CREATE TABLE rejected (
+    topic TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, key TEXT, session TEXT, codes TEXT, reasons TEXT,
+    rejected_by TEXT, source TEXT, opt_out INTEGER, size INTEGER, PRIMARY KEY (topic, partition, offset)
+) WITHOUT ROWID;
+CREATE INDEX rejected_sessions ON rejected (session);
+CREATE TABLE dry_runs (session TEXT PRIMARY KEY, partition INTEGER, offset INTEGER) WITHOUT ROWID;
+"""
+_AT_ONCE = 5_000
+
+Row_ = sqlite3.Row
+
+
+class Unusable(Exception):
+    """The file is damaged, or of something else."""
+
+
+class Store:
+    """One process at a time may write; `ops.view.view` holds the lock."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises Unusable."""
+        self.path = path
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=60)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = OFF")  # a torn file is noticed and made anew
+            self._db.execute("PRAGMA cache_size = -65536")
+            self._made()
+        except sqlite3.DatabaseError:
+            raise Unusable from None
+
+    def _made(self) -> None:
+        if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            self._db.executescript(_TABLES)
+            self._db.execute("INSERT INTO facts VALUES ('layout', ?)", (LAYOUT,))
+        if self.facts().get("layout") != LAYOUT:
+            raise sqlite3.DatabaseError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """All of it, or nothing. Raises Unusable."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.DatabaseError:
+            raise Unusable from None
+
+    def facts(self) -> dict[str, str]:
+        return dict(self._db.execute("SELECT name, value FROM facts").fetchall())
+
+    def keep_facts(self, facts: Mapping[str, str]) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
+
+    def positions(self, topic: str) -> dict[int, int]:
+        """Partition to the next offset to read."""
+        found = self._db.execute("SELECT partition, next FROM positions WHERE topic = ?", (topic,))
+        return dict(found.fetchall())
+
+    def keep_positions(self, topic: str, positions: Mapping[int, int]) -> None:
+        rows = [(topic, partition, offset) for partition, offset in positions.items()]
+        self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", rows)
+
+    def keep_sessions(self, rows: Sequence[Row]) -> None:
+        """Rows of one kind, in their order."""
+        if rows:
+            names = list(rows[0])
+            changed = ", ".join(f"{name} = excluded.{name}" for name in names if name != "session")
+            self._db.executemany(
+                f"INSERT INTO sessions ({', '.join(names)}, dirty) VALUES ({', '.join('?' * len(names))}, 1) "  # noqa: S608  our own names
+                f"ON CONFLICT (session) DO UPDATE SET {changed}, dirty = 1",
+                [tuple(row.values()) for row in rows],
+            )
+
+    def forget_plan(self, session: str) -> None:
+        """Its plan was tombstoned."""
+        self._forget(session, "plan")
+
+    def forget_result(self, session: str) -> None:
+        self._forget(session, "result")
+
+    def _forget(self, session: str, kind: str) -> None:
+        other = "result" if kind == "plan" else "plan"
+        gone = f"DELETE FROM sessions WHERE session = ? AND {other}_offset IS NULL"  # noqa: S608  our own names
+        self._db.execute(gone, (session,))
+        emptied = ", ".join(f"{name} = NULL" for name in _COLUMNS_OF[kind])
+        self._db.execute(f"UPDATE sessions SET {emptied}, dirty = 1 WHERE session = ?", (session,))  # noqa: S608
+
+    def keep_rejected(self, rows: Sequence[Row]) -> None:
+        if rows:
+            names = ", ".join(rows[0])
+            marks = ", ".join("?" * len(rows[0]))
+            self._db.executemany(
+                f"INSERT OR REPLACE INTO rejected ({names}) VALUES ({marks})",  # noqa: S608  our own names
+                [tuple(row.values()) for row in rows],
+            )
+
+    def forget_rejected(self, topic: str, first: Mapping[int, int]) -> None:
+        """What the topic no longer holds. `first`: partition to the offset of its oldest record."""
+        rows = [(topic, partition, offset) for partition, offset in first.items()]
+        self._db.executemany("DELETE FROM rejected WHERE topic = ? AND partition = ? AND offset < ?", rows)
+
+    def keep_dry_runs(self, places: Sequence[tuple[str, int, int]]) -> None:
+        """Session, partition and offset of its last result in a dry run."""
+        self._db.executemany("INSERT OR REPLACE INTO dry_runs VALUES (?, ?, ?)", places)
+
+    def dry_run(self, session: str) -> tuple[int, int] | None:
+        """Partition and offset."""
+        found = self._db.execute("SELECT partition, offset FROM dry_runs WHERE session = ?", (session,)).fetchone()
+        return None if found is None else (found[0], found[1])
+
+    def keep_frontiers(self, frontiers: Mapping[int, Frontier]) -> None:
+        """Marks every session whose state may follow from it to be judged anew."""
+        before = dict(self._db.execute("SELECT partition, offset FROM frontiers").fetchall())
+        self._db.execute("UPDATE sessions SET dirty = 1 WHERE unsettled = 1")
+        for partition, frontier in frontiers.items():
+            lower = min(frontier.offset or 0, before.get(partition) or 0)
+            self._db.execute(
+                "UPDATE sessions SET dirty = 1 WHERE plan_partition = ? AND plan_offset >= ?", (partition, lower)
+            )
+        self._db.execute("DELETE FROM frontiers")
+        self._db.execute("DELETE FROM beyond")
+        self._db.executemany(
+            "INSERT INTO frontiers VALUES (?, ?, ?)",
+            [(partition, each.offset, int(each.complete)) for partition, each in frontiers.items()],
+        )
+        self._db.executemany(
+            "INSERT INTO beyond VALUES (?, ?, ?)",
+            [(partition, *each) for partition, frontier in frontiers.items() for each in frontier.settled_beyond],
+        )
+
+    def judge(self) -> None:
+        """States of all sessions that were touched. In bounded memory, however many."""
+        self._db.create_function("judged", 11, _judged, deterministic=True)
+        while self._db.execute("SELECT 1 FROM sessions WHERE dirty = 1 LIMIT 1").fetchone():
+            self._db.execute(_JUDGE, (_AT_ONCE,))
+
+    def count(self, selectors: Selectors) -> int:
+        where, values = selectors.where()
+        return int(self._db.execute(f"SELECT count(*) FROM sessions WHERE {where}", values).fetchone()[0])  # noqa: S608
+
+    def counts(self, selectors: Selectors) -> list[Row]:
+        """By status and reason."""
+        where, values = selectors.where()
+        return self._rows(
+            "SELECT status, reason, count(*) AS sessions, sum(opt_out_open) AS opt_outs_open, "  # noqa: S608
+            "sum(unsettled) AS unsettled, min(planned_ms) AS oldest_ms FROM sessions "
+            f"WHERE {where} GROUP BY status, reason ORDER BY status, reason",
+            values,
+        )
+
+    def oldest_unsettled_ms(self, selectors: Selectors) -> int | None:
+        where, values = selectors.where()
+        query = f"SELECT min(planned_ms) FROM sessions WHERE unsettled = 1 AND {where}"  # noqa: S608  our own words
+        found = self._db.execute(query, values).fetchone()[0]
+        return None if found is None else int(found)
+
+    def sessions(self, selectors: Selectors, *, sort: Sort = Sort.URGENT, limit: int | None = None) -> Iterator[Row]:
+        where, values = selectors.where()
+        query = f"SELECT * FROM sessions WHERE {where} ORDER BY {ORDER[sort]} LIMIT ?"  # noqa: S608  our own words
+        yield from map(dict, self._db.execute(query, [*values, -1 if limit is None else limit]))
+
+    def session(self, session: str) -> Row | None:
+        found = self._rows("SELECT * FROM sessions WHERE session = ?", [session])
+        return found[0] if found else None
+
+    def earlier(self, session: str) -> list[Row]:
+        return self._rows("SELECT * FROM earlier WHERE session = ? ORDER BY at_ms, offset", [session])
+
+    def rejected(self, where: str = "1", values: Sequence[Any] = (), *, limit: int | None = None) -> list[Row]:
+        query = f"SELECT * FROM rejected WHERE {where} ORDER BY opt_out DESC, at_ms, topic, partition, offset LIMIT ?"  # noqa: S608
+        return self._rows(query, [*values, -1 if limit is None else limit])
+
+    def rejected_counts(self) -> list[Row]:
+        return self._rows(
+            "SELECT topic, codes, rejected_by, count(*) AS records, sum(opt_out) AS opt_outs, min(at_ms) AS first_ms, "
+            "max(at_ms) AS last_ms FROM rejected GROUP BY topic, codes, rejected_by "
+            "ORDER BY opt_outs > 0 DESC, records DESC, codes",
+            [],
+        )
+
+    def _rows(self, query: str, values: Sequence[Any]) -> list[Row]:
+        return [dict(each) for each in self._db.execute(query, values)]
+
+
+def remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).unlink()
+
+
+def in_pieces(rows: Iterable[Row], size: int = _AT_ONCE) -> Iterator[list[Row]]:
+    left = iter(rows)
+    while piece := list(islice(left, size)):
+        yield piece
+
+
+_COLUMNS_OF = {
+    "plan": ("plan_partition", "plan_offset", "plan_ms", "requeues", "not_before_ms", "asked", "digest", "retired_ms"),
+    "result": (
+        "result_partition", "result_offset", "result_ms", "result_status", "reason", "message", "conflicts", "gaps",
+        "attempts", "settled_ms", "settled_as", "about_partition", "about_offset", "written_by",
+    ),
+}  # fmt: skip
+
+_COMMITTED = """
+CASE
+    WHEN (SELECT offset FROM frontiers WHERE partition = s.plan_partition) > s.plan_offset THEN 'settled'
+    WHEN (SELECT behind FROM beyond WHERE partition = s.plan_partition AND first <= s.plan_offset
+          ORDER BY first DESC LIMIT 1) > s.plan_offset THEN 'settled'
+    WHEN (SELECT complete FROM frontiers WHERE partition = s.plan_partition) = 0 THEN 'not said'
+    ELSE 'unsettled'
+END
+"""
+_JUDGE = f"""
+WITH found AS (
+    SELECT s.session, judged(s.plan_partition, s.plan_offset, s.retired_ms IS NOT NULL, s.result_status, s.settled_as,
+                             s.about_partition, s.about_offset, s.opt_out, {_COMMITTED}, s.plan_offset IS NOT NULL,
+                             s.result_offset IS NOT NULL) AS state
+    FROM sessions s WHERE s.dirty = 1 LIMIT ?
+)
+UPDATE sessions SET status = substr(state, 3), unsettled = substr(state, 1, 1) = '1',
+    opt_out_open = substr(state, 2, 1) = '1', dirty = 0
+FROM found WHERE sessions.session = found.session
+"""  # noqa: S608  our own words
+
+
+def _judged(
+    partition: int, offset: int, retired: int, result_status: str | None, settled_as: str | None,
+    about_partition: int, about_offset: int, opt_out: int, committed: str, planned: int, told: int,
+) -> str:  # fmt: skip
+    """`core.sessions.state_of` for SQL."""
+    plan = PlanSeen(partition, offset, bool(retired)) if planned else None
+    settled = None if settled_as is None else Settled(settled_as)
+    result = ResultSeen(ResultStatus(str(result_status)), settled, about_partition, about_offset) if told else None
+    state = state_of(plan, result, Committed(committed), opt_out=bool(opt_out))
+    return f"{int(state.unsettled)}{int(state.opt_out_open)}{state.status}"

@@ -1,0 +1,210 @@
+"""What becomes of each outcome: planned, known already, or rejected. No I/O: reads the pins, changes nothing.
+
+P1 One session, one plan: the first is pinned; the same outcome again changes nothing; another one is rejected.
+P6 Every record gets a decision, with all reasons at once.
+
+A decision counts for later records of the same batch as if it had been pinned already.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from heapq import merge
+
+from planner.core.digests import digest
+from planner.core.dispositions import opts_out
+from planner.core.normalisation import crm_id, identifier, normalised
+from planner.core.pin import KnownPlans, Pin, pin_of
+from planner.core.planning import Policy, Rejected, plan
+from planner.core.preceding import NO_HISTORY, EarlierPlan, History, history
+from planner.core.resolution import ResolvedMapping
+from planner.core.validation import Envelope, key_reasons, reasons
+from schemas.headers import Headers, Reason
+from schemas.placement import partition_of
+from schemas.records import CallOutcome, Disposition, PlannedWriteback, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A record of the outcomes topic.
+
+    `appended_at` is the broker's own time for it (LogAppendTime), None on a topic that keeps the senders' stamps.
+    `received_at` is a time at which it was certainly on the topic, if any is known.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    received_at: datetime | None = None
+    appended_at: datetime | None = None
+
+    def source(self) -> Source:
+        return Source(topic=self.topic, partition=self.partition, offset=self.offset, timestamp=self.appended_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Publish `value` under the session's id to the planned topic, then pin. `misplaced`: the outcome is in another
+    partition than its key belongs to, and the settings allow that."""
+
+    incoming: Incoming
+    plan: PlannedWriteback
+    pin: Pin
+    value: bytes
+    misplaced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyPlanned:
+    """The same outcome was planned before. Nothing to do."""
+
+    incoming: Incoming
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Publish the original bytes to the rejected topic. `opt_out`: the contact asked not to be called, and the CRM does
+    not learn of it unless a person acts."""
+
+    incoming: Incoming
+    reasons: tuple[Reason, ...]
+    opt_out: bool = False
+
+
+Decision = Planned | AlreadyPlanned | Refused
+
+MISMATCH = Reason("mismatch", "session_id", "the outcome that this session was planned with; a session has one plan")
+MISMATCH_THAT_OPTS_OUT = Reason(
+    MISMATCH.code,
+    MISMATCH.field,
+    f"{MISMATCH.expected}. Publish the opt-out as a session of its own: disposition blocked, failing rule d, opt_out",
+)
+KNOWN_SCHEMA = "a call outcome with a schema that this planner can find; once it can, publish the outcome again"
+TOMBSTONE = Reason("tombstone", "value", "a call outcome")
+NOT_PLANNABLE = Reason(
+    "cannot_be_planned", "value", "an outcome that the planner can decide about; its log has the error"
+)
+PLAN_TOO_LARGE = Reason("plan_too_large", "value", "a plan of less than the planned topic's max.message.bytes")
+
+
+def tombstone(incoming: Incoming) -> Refused:
+    return Refused(incoming, (TOMBSTONE,))
+
+
+def unknown_schema(incoming: Incoming, problem: str) -> Refused:
+    return Refused(incoming, (Reason("unknown_schema", "value", f"{KNOWN_SCHEMA}, but it {problem}"),))
+
+
+def undecodable(incoming: Incoming, problem: str) -> Refused:
+    return Refused(incoming, (Reason("undecodable", "value", f"a call outcome, but it {problem}"),))
+
+
+def not_plannable(incoming: Incoming, outcome: CallOutcome | None = None) -> Refused:
+    """Deciding about the record raised an unforeseen error: one record must not stop its partition (P6)."""
+    return Refused(incoming, (NOT_PLANNABLE,), opt_out=outcome is not None and opts_out(outcome))
+
+
+def too_large(planned: Planned) -> Refused:
+    """The planned topic does not take the plan."""
+    return Refused(planned.incoming, (PLAN_TOO_LARGE,), opt_out=planned.plan.disposition is Disposition.DO_NOT_CALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How many partitions there are, and whether an outcome is rejected in another one than murmur2 of its key gives.
+
+    Two producers that place differently put one queue item into two partitions: its order is lost, and a session that
+    goes through both is planned twice.
+    """
+
+    partitions: int
+    strict: bool = True
+
+    def misplaces(self, incoming: Incoming) -> bool:
+        key = incoming.key or b""
+        return key != b"" and partition_of(key, self.partitions) != incoming.partition
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What earlier plans say about an outcome: the pinned digest of its session, and the history of its queue item
+    (read only if the session has no pin)."""
+
+    digest: bytes | None
+    history: History
+
+
+class BatchPins:
+    """The pins of the batch that is being decided, which no store has yet."""
+
+    def __init__(self) -> None:
+        self._digests: dict[tuple[int, str], bytes] = {}
+        self._earlier: dict[tuple[int, str], list[EarlierPlan]] = defaultdict(list)
+
+    def digest(self, partition: int, session_id: str) -> bytes | None:
+        return self._digests.get((partition, session_id))
+
+    def earlier(self, partition: int, queue_item_id: str) -> Iterable[EarlierPlan]:
+        """Newest first."""
+        return reversed(self._earlier.get((partition, queue_item_id), ()))
+
+    def add(self, partition: int, pin: Pin) -> None:
+        self._digests[partition, pin.plan.session_id] = pin.digest
+        insort(self._earlier[partition, pin.queue_item_id], pin.plan, key=lambda each: each.order)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decider:
+    """P1 for one mapping and policy. `encode` gives the bytes of a plan as they will be published."""
+
+    mapping: ResolvedMapping
+    policy: Policy
+    pins: KnownPlans
+    placement: Placement
+    encode: Callable[[PlannedWriteback], bytes]
+
+    def known(self, incoming: Incoming, outcome: CallOutcome, batch: BatchPins) -> Known:
+        """Raises what the pins raise when they cannot be read: no outcome is at fault then."""
+        session_id = identifier(outcome.session_id)
+        pinned = batch.digest(incoming.partition, session_id) or self.pins.digest(incoming.partition, session_id)
+        return Known(pinned, NO_HISTORY if pinned else self._history(incoming, outcome, batch))
+
+    def decide(self, incoming: Incoming, outcome: CallOutcome, known: Known, batch: BatchPins) -> Decision:
+        """A plan is added to `batch`."""
+        misplaced = self.placement.misplaces(incoming)
+        envelope = Envelope(incoming.key, incoming.received_at, misplaced=misplaced and self.placement.strict)
+        if known.digest is None:
+            decision = self._planned(incoming, outcome, envelope, known.history, batch)
+            return replace(decision, misplaced=True) if misplaced and isinstance(decision, Planned) else decision
+        meant = normalised(outcome)
+        same = known.digest == bytes.fromhex(digest(outcome))[: len(known.digest)]
+        if same and not key_reasons(meant, envelope):
+            return AlreadyPlanned(incoming)
+        mismatch = MISMATCH_THAT_OPTS_OUT if opts_out(outcome) else MISMATCH
+        return Refused(incoming, (mismatch, *reasons(meant, envelope)), opt_out=opts_out(outcome))
+
+    def _history(self, incoming: Incoming, outcome: CallOutcome, batch: BatchPins) -> History:
+        place = incoming.partition, crm_id(outcome.queue_item_id)
+
+        def read(pinned: Iterable[EarlierPlan]) -> History:
+            newest_first = merge(batch.earlier(*place), pinned, key=lambda each: each.order, reverse=True)
+            return history(outcome, incoming.source(), newest_first, status_column=self.mapping.queue_item.status)
+
+        return self.pins.earlier(*place, read)
+
+    def _planned(
+        self, incoming: Incoming, outcome: CallOutcome, envelope: Envelope, earlier: History, batch: BatchPins
+    ) -> Planned | Refused:
+        planned = plan(outcome, incoming.source(), self.mapping, self.policy, earlier, envelope)
+        if isinstance(planned, Rejected):
+            return Refused(incoming, planned.reasons, opt_out=opts_out(outcome))
+        pin, value = pin_of(planned), self.encode(planned)
+        batch.add(incoming.partition, pin)
+        return Planned(incoming, planned, pin, value)

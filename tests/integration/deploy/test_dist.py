@@ -1,0 +1,25 @@
+"""What a release is made of: wheel and chart take one version from one place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+from runtime.version import VERSION
+from tests.unit.deploy.chart import helm_binary
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_wheel_and_chart_carry_the_version_of_pyproject(tmp_path: Path) -> None:
+    tools = f"{Path(helm_binary()).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "DIST": str(tmp_path / "dist"), "HOME": str(tmp_path), "PATH": tools}
+    env.pop("TAG", None)
+    subprocess.run(["bash", ".ci/dist"], cwd=ROOT, env=env, check=True, capture_output=True)
+    made = {path.name: path for path in (tmp_path / "dist").iterdir()}
+    wheel, chart = f"dataverse_writeback-{VERSION}-py3-none-any.whl", f"writeback-{VERSION}.tgz"
+    assert made.keys() == {wheel, chart, "SHA256SUMS"}
+    sums = dict(reversed(line.split()) for line in made["SHA256SUMS"].read_text().splitlines())
+    assert sums == {name: hashlib.sha256(made[name].read_bytes()).hexdigest() for name in (wheel, chart)}

@@ -1,0 +1,125 @@
+"""The workflows run the same `make` words as a laptop, on the versions of Python that the project names."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.deploy.chart import helm
+from tests.unit.deploy.images import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SCRIPTS = sorted(path for path in (ROOT / ".ci").rglob("*") if path.is_file() and not path.suffix)
+MAKE_WORDS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def workflow(name: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows" / name).read_text())
+    return parsed
+
+
+def make_words(script: str) -> list[str]:
+    return re.findall(r"\bmake ([a-z]+)", script)
+
+
+def runs(jobs: dict[str, Any]) -> list[str]:
+    return [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_every_make_word_of_a_workflow_exists(path) -> None:
+    words = [word for script in runs(workflow(path.name)["jobs"]) for word in make_words(script)]
+    assert words
+    assert [word for word in words if word not in MAKE_WORDS] == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_asks_for_no_more_rights_than_it_uses(path) -> None:
+    assert workflow(path.name)["permissions"] == {"contents": "read"}
+
+
+@pytest.mark.parametrize("job", ["tests", "tests-without-java"])
+def test_the_tests_run_on_every_python_that_the_project_names(job: str) -> None:
+    prefix = "Programming Language :: Python :: "
+    named = [each.removeprefix(prefix) for each in PROJECT["classifiers"] if each.startswith(f"{prefix}3.")]
+    assert workflow("ci.yml")["jobs"][job]["strategy"]["matrix"]["python"] == named
+
+
+def test_the_broker_tier_must_run_where_java_is_and_may_be_skipped_where_not() -> None:
+    jobs = workflow("ci.yml")["jobs"]
+    assert any("setup-java" in step.get("uses", "") for step in jobs["tests"]["steps"])
+    assert "env" not in jobs["tests"]
+    assert not any("setup-java" in step.get("uses", "") for step in jobs["tests-without-java"]["steps"])
+    assert jobs["tests-without-java"]["env"] == {"CI": "false"}
+
+
+def test_a_release_checks_its_tag_before_anything_is_published() -> None:
+    job = workflow("release.yml")["jobs"]["release"]
+    scripts = runs({"release": job})
+    assert job["env"]["TAG"] == "${{ github.ref_name }}"
+    assert scripts.index("make dist") < scripts.index("make ci") < scripts.index("make images")
+
+
+@pytest.mark.parametrize("hook", ["fix", "types", "contracts", "architecture"])
+def test_a_hook_before_the_commit_runs_what_exists(hook: str) -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    (entry,) = [each["entry"] for each in repository["hooks"] if each["id"] == hook]
+    program, *arguments = entry.split()
+    assert program == "make" or program.startswith(".venv/bin/")
+    assert [word for word in make_words(entry) if word not in MAKE_WORDS] == []
+    assert [path for path in arguments if path.startswith("tests/") and not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_make_word_that_a_page_names_exists(page) -> None:
+    code = re.findall(r"`([^`\n]+)`|^ {4,}(\S.*)$", page.read_text(), re.MULTILINE)
+    words = [word for pair in code for word in make_words("".join(pair))]
+    assert [word for word in words if word not in MAKE_WORDS] == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_script_of_the_workflows_is_valid_and_stops_at_the_first_failure(script) -> None:
+    assert "set -euo pipefail" in script.read_text()
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_the_trial_installation_of_the_chart_renders_with_images_of_the_version() -> None:
+    values = str(ROOT / ".ci/kind/values.yaml")
+    mapping = str(ROOT / "ops/demo/mapping.json")
+    chart = str(ROOT / "helm/writeback")
+    text = helm("template", "calls", chart, "--values", values, "--set-file", f"mapping.content={mapping}")
+    manifests = [each for each in yaml.safe_load_all(text) if each]
+    names = {(each["kind"], each["metadata"]["name"]) for each in manifests}
+    assert {("StatefulSet", "calls-writeback-planner"), ("StatefulSet", "calls-writeback-writer")} <= names
+    assert ("Job", "calls-writeback-topics-check") in names
+    images = set(re.findall(r"image: \"?([\w./:-]+)", text))
+    assert images == {f"dataverse-writeback-{target}:{PROJECT['version']}" for target in ("planner", "writer", "ops")}
+
+
+def test_the_trial_installation_runs_the_broker_as_compose_does() -> None:
+    manifests = list(yaml.safe_load_all((ROOT / ".ci/kind/kafka.yaml").read_text()))
+    (container,) = manifests[1]["spec"]["template"]["spec"]["containers"]
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["kafka"]
+    in_kind = {each["name"]: each["value"] for each in container["env"]}
+    listeners = {name for name in in_kind if "LISTENER" in name and "NAME" not in name}
+    assert container["image"] == compose["image"]
+    assert in_kind.keys() == compose["environment"].keys()
+    assert {name: value for name, value in in_kind.items() if name not in listeners} == {
+        name: value for name, value in compose["environment"].items() if name not in listeners
+    }
+
+
+@pytest.mark.parametrize(("tag", "code"), [("", 0), (f"v{PROJECT['version']}", 0), ("v99.0.0", 1)])
+def test_a_tag_that_is_not_the_version_is_refused(tag: str, code: int) -> None:
+    ran = subprocess.run(
+        ["bash", ".ci/version"], cwd=ROOT, env={"PATH": "/usr/bin:/bin", "TAG": tag}, capture_output=True, text=True
+    )
+    assert ran.returncode == code
+    assert (ran.stdout.strip() or ran.stderr).count(PROJECT["version"]) == 1 + code
