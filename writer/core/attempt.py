@@ -343,7 +343,8 @@ def parts_of(ask: Ask, metadata: Metadata) -> list[Part]:
             return _gets(wanted, metadata)
         case Writing(emission=emission, ahead=ahead):
             return [emission.change_set, *(_gets(reads(ahead.plan), metadata) if ahead else ())]
-    assert_never(ask)
+        case _:
+            assert_never(ask)
 
 
 def _gets(wanted: Sequence[Read], metadata: Metadata) -> list[Part]:
@@ -368,7 +369,8 @@ def next_step(plan: PlanInFlight, ask: Ask, replies: Sequence[PartReply], around
         case Writing():
             _prefetch(ask, replies, around)
             return _written(plan, ask, replies[0], around)
-    assert_never(ask)
+        case _:
+            assert_never(ask)
 
 
 def _may_be_the_company(reply: PartReply) -> bool:
@@ -499,7 +501,8 @@ def _result(
             return results.no_queue_item(context, found, sent, reply)
         case ForeignRecord(step_index):
             return results.foreign_record(context, step_index)
-    assert_never(found)
+        case _:
+            assert_never(found)
 
 
 def in_dry_run(plan: PlanInFlight, step: Step, around: Around) -> Step:
@@ -530,7 +533,8 @@ def _dry_run(context: Telling, found: Finding) -> WritebackResult:
             return results.would_be_blocked(_result(context, found, steps))
         case ForeignRecord():
             return results.would_be_blocked(_result(context, found, ()))
-    assert_never(found)
+        case _:
+            assert_never(found)
 
 
 FIGHT = Judgement(

@@ -443,7 +443,7 @@ class Engine:
                 self._flow.follow(plan, Decided(results.metadata(self._flow.context(plan), gaps)))
             case Cleared() if plan.state is State.VERIFYING:
                 self._flow.cleared(plan)
-            case Cleared():
+            case _:
                 plan.clear(verdict)
                 self._flow.follow(plan, first_step(plan, self._flow.around(plan)))
 

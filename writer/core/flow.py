@@ -271,7 +271,7 @@ class Flow:
                 self._settled_before(plan, known)
             case RetryLater(counted=False):
                 self._again(plan)
-            case RetryLater():
+            case _:
                 self._retry_later(plan, step)
 
     def _in_this_mode(self, plan: PlanInFlight, step: Step, around: Around) -> Step:
@@ -343,7 +343,7 @@ class Flow:
                 self._fail(plan, at)
             case ToTheBack(seconds) if self._signature.write:
                 self._requeue(plan, seconds)
-            case ToTheBack():
+            case _:
                 self._publish_outcome(plan, self._resume_needed(plan))
 
     def _fail(self, plan: PlanInFlight, until: float) -> None:

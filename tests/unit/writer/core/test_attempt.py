@@ -116,6 +116,50 @@ class Bench:
         self.crm.before = lambda request: handler(request) if self.requests == n else None
 
 
+def test_the_plan_takes_the_form_that_the_crm_keeps() -> None:
+    bench = Bench()
+    plan = bench.plan()
+    work = make_in_flight(replace(plan, session_id="sess-9"))
+    assert work.clear(Cleared({}, plan=plan))
+    assert work.plan is plan
+    assert not work.clear(None)
+    assert (work.owners, work.limits) == ({}, {})
+
+
+def test_W2_a_record_of_another_session_under_the_plans_id_blocks_it() -> None:
+    bench = Bench()
+    plan = bench.plan()
+    foreign = {**plan.steps[0].attributes, "medx_idempotencykey": "another"}
+    bench.crm.seed(CALLS, plan.steps[0].record_id, **foreign)
+    assert bench.one(plan).block_reason is BlockReason.PERMANENT_OTHER
+    dry = Bench(write=False)
+    plan = dry.plan()
+    dry.crm.seed(CALLS, plan.steps[0].record_id, **foreign)
+    result = dry.one(plan)
+    assert (result.block_reason, dry.requests) == (BlockReason.PERMANENT_OTHER, 1)
+
+
+def test_W8_a_dry_run_says_of_a_landed_plan_and_of_a_deleted_row_what_it_finds() -> None:
+    bench = Bench(write=False)
+    landed, deleted = bench.plan(1), bench.plan(2)
+    bench.crm.seed(ITEMS, landed.queue_item_id, **{**landed.baseline.columns, "medx_lastsessionid": "sess-1"})
+    del bench.crm.rows[ITEMS][deleted.queue_item_id]
+    first, second = (verdict.result for verdict in bench.emit(landed, deleted) if isinstance(verdict, Decided))
+    assert {step.outcome for step in first.steps} == {A}
+    assert second.block_reason is BlockReason.CONFLICT_DETECTED
+
+
+def test_nothing_is_kept_of_a_plan_behind_whose_records_could_not_be_read() -> None:
+    bench = Bench()
+    first, second = lane_of_two(bench)
+    bench.crm.rows[ITEMS][first.plan.queue_item_id]["@odata.etag"] = first.plan.baseline.etag
+    bench.crm.refused_sets.add(CALLS)
+    plan = replace(first.plan, steps=first.plan.steps[2:])
+    first.plan = plan
+    bench.emit_works(first)
+    assert second.prefetched is None
+
+
 def applied_then_lost(bench: Bench) -> Handler:
     def handler(request: httpx2.Request) -> httpx2.Response | None:
         bench.crm._batch(request)

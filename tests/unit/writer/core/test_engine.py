@@ -708,6 +708,114 @@ def test_the_gap_behind_the_frontier_is_shown() -> None:
     assert world.engine.gauges(world.now).gap == 2
 
 
+def test_the_end_of_a_partition_that_nothing_was_said_of_is_not_known() -> None:
+    world = a_world()
+    world.assign(1)
+    world.tell(messages.EndOffsets({1: 0}, NOON.timestamp()))
+    assert world.engine.gauges(world.now).caught_up_ms == 0
+
+
+def test_W1_without_transactions_a_record_that_is_too_large_does_not_keep_the_others() -> None:
+    world = a_world(transactions=False)
+    world.hold_batches = True
+    world.arrive(JUNK, JUNK)
+    world.open_batches.clear()
+    world.hold_batches = False
+    world.tell(messages.Published([None, 7]))
+    world.wait(1)
+    assert world.counts["rejected", ()] == 2
+    assert [one.bare for one in world.published if isinstance(one, RejectionOf)] == [True]
+    assert world.frontier() == 2
+
+
+def test_W1_an_answer_about_another_offset_is_not_one_to_this_commit() -> None:
+    world = a_world(transactions=False)
+    world.hold_commits = True
+    world.arrive(a_plan(world, 1))
+    world.wait(1)
+    world.tell(messages.OffsetsCommitted({0: 0}))
+    world.wait(1)
+    assert len(world.commits) == 2
+
+
+def test_W2_a_plan_that_the_prefetched_records_show_landed_needs_no_request() -> None:
+    world = a_world()
+    first, second = a_lane(world, 1, 2)
+    row = {**second.baseline.columns, "medx_lastsessionid": "sess-2"}
+
+    world.hold_requests = True
+    world.arrive(first, second)
+    [send] = world.open_requests
+    world.open_requests.clear()
+    exchange = world._answered(send)
+    world.crm.seed(ITEMS, second.queue_item_id, **row)
+    reads = world._answered(replace(send, parts=send.parts[1:]))
+    world.tell(messages.Replied(send.number, replace(exchange, parts=(exchange.parts[0], *reads.parts))))
+    assert world.outcomes == [("sess-1", "completed"), ("sess-2", "completed")]
+    assert len(world.requests) == 1
+    assert "plans.decided" in world.events()
+
+
+def test_W6_metadata_that_must_not_be_read_is_reported_once_and_is_no_outage() -> None:
+    from writer.core.replies import Privilege
+
+    world = a_world()
+    denied = Judgement(
+        Kind.PERMANENT, Meaning.NOT_ALLOWED, 403, by_the_crm=True, privilege=Privilege("prvReadUser", "systemuser")
+    )
+    world.metadata.answer = denied
+    world.arrive(a_plan(world, 1), a_plan(world, 2))
+    world.wait(3)
+    assert world.events().count("plans.held") == 1
+    assert world.engine.gauges(world.now).held == {"unverifiable": 2}
+
+
+def test_W2_a_plan_that_awaits_earlier_results_is_dropped_when_its_partition_is_being_given_up() -> None:
+    world = a_world()
+    world.hold_requests = True
+    world.index.read = False
+    world.arrive(a_plan(world, 1))
+    world.arrive(a_plan(world, 2), offset=1, headers=[("replay", b"1")])
+    world.tell(messages.Revoking((0,)))
+    world.index.read = True
+    world.tell(messages.ResultsRead(0))
+    world.answer()
+    world.wait(1)
+    assert world.outcomes == [("sess-1", "completed")]
+
+
+def test_a_follow_up_waits_for_a_place() -> None:
+    world = a_world(start=1)
+    plan = a_plan(world, 1)
+    world.crm.seed(ITEMS, plan.queue_item_id, **plan.baseline.columns)
+    question = object()
+    world.hold_requests = True
+    world.arrive(plan)
+    world.identities.ask(question)
+    world.answer()
+    assert len(world.requests) == 1, "a question goes first"
+    world.identities.withdraw(question)
+    world.identities.withdraw(question)
+    world.wait(1)
+    assert len(world.requests) == 2
+
+
+def test_an_identity_that_is_not_signed_in_is_said_once_and_rests_while_the_others_work() -> None:
+    from writer.core.replies import not_signed_in
+    from writer.core.sign_in import SignInFault, SignInTrouble
+
+    world = a_world(identities=2)
+    refused = not_signed_in(SignInFault(SignInTrouble.SECRET_EXPIRED, "AADSTS7000222"))
+    world.instead = lambda send: answers(refused)(send) if send.place.identity.name == "none-0" else None
+    for number in range(4):
+        world.arrive(a_plan(world, number), offset=number)
+        world.wait(20)
+    assert len(landed(world)) == 4
+    assert world.events().count("identity.not_signed_in") == 1
+    assert world.counts["sign_in_failures", ("none-0", "secret_expired", "AADSTS7000222")] > 1
+    assert world.shown["signed_in", ("none-0",)] == 0
+
+
 # A crash at every effect.
 
 
