@@ -13,7 +13,7 @@ from schemas import headers
 from schemas.codec import single_object
 from schemas.records import BlockReason, ResultStatus, WritebackResult
 from schemas.topics import Topics
-from tests.factories import NOON, make_plan, make_result
+from tests.support.factories import NOON, make_plan, make_result
 from tests.unit.writer.workbench import make_assignment, make_in_flight, make_record
 from writer.core.history import Settled
 from writer.core.publishing import CopyOf, RejectionOf, ResultOf

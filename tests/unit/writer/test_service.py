@@ -13,7 +13,7 @@ from schemas.codec import single_object
 from schemas.records import PlannedWriteback, WritebackResult
 from schemas.topics import Topics
 from tests.contract.writer.fake_dataverse import FakeDataverse
-from tests.factories import make_plan
+from tests.support.factories import make_plan
 from tests.unit.writer.workbench import SureFacts, make_pool, make_record
 from writer.core import messages
 from writer.core.assignment import AssignedPartition, OffsetAndMetadata

@@ -19,7 +19,7 @@ import httpx2
 from schemas.headers import Reason
 from schemas.records import PlannedWriteback, PlanPosition, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
-from tests.factories import NOON
+from tests.support.factories import NOON
 from writer.core import messages, results
 from writer.core.assignment import AssignedPartition, Assignment, ConsumerRecord, OffsetAndMetadata
 from writer.core.attempt import Around, Decided, PlanInFlight, Recheck, Verdict, first_step, next_step, parts_of

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from schemas.records import PlannedWriteback, PrecedingPlan
-from tests.factories import an_id, make_plan
+from tests.support.factories import an_id, make_plan
 from tests.unit.writer.workbench import World
 from writer.core import messages
 from writer.core.emission import update_step

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.headers import Reason
 from schemas.records import OwnerCandidate, OwnerKind
-from tests.factories import NOON, make_plan
+from tests.support.factories import NOON, make_plan
 from tests.unit.writer.core.engine_kit import (
     CALLS,
     ITEMS,
