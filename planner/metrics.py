@@ -13,6 +13,8 @@ Cause = Literal["registry", "schema", "broker"]
 
 
 class Metrics:
+    """All metrics of the process, registered once. Others set and count; nothing here reads."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         self.outcomes = Counter(
             "planner_outcomes", "Outcomes by result: planned, duplicate or rejected.", ["outcome"], registry=registry
@@ -60,7 +62,7 @@ class Metrics:
             "Offsets between what is planned and the end of the topic, as the broker last said.",
             registry=registry,
         )
-        self.heard = Gauge(
+        self.broker_heard = Gauge(
             "planner_broker_heard_timestamp_seconds",
             "Unix time at which the broker last answered where the outcomes topic ends.",
             registry=registry,

@@ -41,6 +41,7 @@ PLANTED = {
         ("writer.reporting", "writer.service"),
         ("writer.dataverse.identity", "writer.kafka.consumer"),
     ],
+    "layers of the operators' commands": [("ops.output", "ops.status"), ("ops.groups", "ops.trace")],
     "cores decide without clock, dice, network or logging": [
         ("planner.core.digests", "random"),
         ("planner.core.summary", "runtime.registry"),
