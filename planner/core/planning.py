@@ -196,8 +196,8 @@ def earlier_plan(planned: PlannedWriteback) -> EarlierPlan:
 
 def _case(outcome: CallOutcome, crm: ResolvedMapping, policy: Policy, history: History, *, skew: bool) -> _Case:
     disposition, wanted = decide(outcome)
-    stands = standing(outcome.baseline, history, crm.queue_item.status, crm.queue_item.statuses)
-    kept = stands.keeps(outcome, wanted)
+    current = standing(outcome.baseline, history, crm.queue_item.status, crm.queue_item.statuses)
+    kept = current.keeps(outcome, wanted)
     effect = restrained(wanted, kept)
     said = notices(outcome, effect, policy.redacted, overrides_mapped=crm.owner_overrides)
     own = [*([CLOCK_SKEW] if skew else ()), *([status_kept(kept)] if kept else ())]

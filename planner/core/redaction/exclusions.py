@@ -43,7 +43,7 @@ _ELSE = re.compile(
 
 
 def walled(view: View) -> View:
-    """Put a barrier in the place of everything that is no number of a person."""
+    """Put a barrier in the place of everything that is not a number of a person."""
     return rewrite(view, _elsewise(view.text))
 
 

@@ -1,4 +1,4 @@
-"""Phone, payment card and social security numbers, told from times, dates, prices, quantities and ids.
+"""Phone, payment card and social security numbers, distinguished from times, dates, prices, quantities and ids.
 
 1. What plainly is something else becomes a barrier (`exclusions`).
 2. Groups of digits with little between them form a chain (`chains`): `(530) 555-0101`, `530, that's 555, 0101`.

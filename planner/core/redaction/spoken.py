@@ -25,7 +25,7 @@ _TENS = {
 }  # fmt: skip
 _REPEATS = {"double": 2, "triple": 3, "treble": 3, "quadruple": 4}
 
-# A word stands for three digits at most ("five hundred", "triple five"), and seven are the fewest that matter.
+# A word means three digits at most ("five hundred", "triple five"), and seven are the fewest that matter.
 _DIGITS_A_WORD, _FEWEST_DIGITS = 3, 7
 
 
