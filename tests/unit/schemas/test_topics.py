@@ -39,7 +39,7 @@ def test_every_mismatch_is_named_at_once() -> None:
         (
             "topics must have the same number of partitions, which never changes after the first record: "
             "call-outcomes has 12, planned-writebacks has 8, writeback-results has 12, "
-            "planned-writebacks-rejected has 12, writeback-dry-run has 12"
+            "planned-writebacks-rejected has 12, writeback-dry-run has 12, operator-actions has 12"
         ),
         "topic planned-writebacks has cleanup.policy=delete",
         f"topic planned-writebacks has delete.retention.ms={DAY_MS}",
