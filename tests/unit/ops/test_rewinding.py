@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +36,15 @@ def test_undoing_puts_offsets_and_notes_back_but_for_partitions_that_got_further
 
 def test_the_rewind_that_is_undone_is_the_last_one_that_was_not_undone_yet() -> None:
     move = back_to([Offset(0, 10, "note")], {0: 4}, {})
-    common = {"group": "g", "topic": "t", "to": "4", "rewind": move, "who": "kim@host", "why": "x", "at": "now"}
+    common: dict[str, Any] = {
+        "group": "g",
+        "topic": "t",
+        "to": "4",
+        "rewind": move,
+        "who": "kim@host",
+        "why": "x",
+        "at": "now",
+    }
     first, second = (
         {"action": each.action, "about": each.about, "details": each.details, "place": place, "at": each.at}
         for place, each in (("0/1", rewind_action(**common)), ("0/2", rewind_action(**common)))
