@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from planner.core.rejection_reasons import REASONS
 
-Cause = Literal["registry", "schema", "broker"]
+Cause = Literal["registry", "schema", "broker", "publish"]
 """What the planner may wait for."""
 
 
@@ -89,7 +89,7 @@ class Metrics:
         self.waiting = Gauge(
             "planner_waiting",
             "1 while the planner plans nothing because of this: registry (it does not answer in its own words), schema "
-            "(of a plan that this version cannot read), broker (not heard of).",
+            "(of a plan that this version cannot read), broker (not heard of), publish (it acknowledges no plans).",
             ["cause"],
             registry=registry,
         )

@@ -70,7 +70,10 @@ class PlannerSettings(Environment):
     )
     batch_wait_s: float = Field(0.02, gt=0, le=5, description="Longest wait for a batch to fill: added latency.")
     delivery_timeout_s: float = Field(
-        30.0, ge=1, description="How long the broker may take to acknowledge a plan before the process exits."
+        30.0,
+        ge=1,
+        description="How long the broker may take to acknowledge a plan before the batch is published again with a new "
+        "client. A killed planner's open transaction holds its readers up for as long.",
     )
     max_message_bytes: int = Field(
         64 * 1024 * 1024,

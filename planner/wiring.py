@@ -347,7 +347,8 @@ class Health:
     def _end_if_stuck(self, *, ready: bool) -> None:
         """Faust's consumer can end up without partitions and without an error; only a new process gets out of that."""
         now, read = time.monotonic(), self._store.records_read
-        on_its_way = (ready or bool(self._waits.causes)) and not self._fence.waits_for_rebalance
+        causes = self._waits.causes
+        on_its_way = "broker" in causes or ((ready or bool(causes)) and not self._fence.waits_for_rebalance)
         if on_its_way or read > self._read_then:
             self._progressed_at, self._read_then = now, read
         elif now - self._progressed_at > LONGEST_STANDSTILL_S:
