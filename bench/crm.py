@@ -21,7 +21,8 @@ class Crm:
     base_url: str
 
     def counters(self) -> dict[str, Any]:
-        return self._call("GET", "counters")
+        counted: dict[str, Any] = self._call("GET", "counters")
+        return counted
 
     def landed(self) -> int:
         """How many sessions have landed, as every one of ours leaves a phone call."""
@@ -31,7 +32,7 @@ class Crm:
         return int(self.counters()["requests"])
 
     def limits(self) -> dict[str, Any]:
-        """Use of the limits by whoever used them most."""
+        """Use of the limits by the identity that used them most."""
         used: list[dict[str, Any]] = self.counters()["limits"]
         return max(used, key=lambda one: int(one["admitted"]))
 

@@ -22,7 +22,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """What one module measured in one run. `setting` says on what, for whoever reads the table alone."""
+    """What one module measured in one run. `setting` describes machine and load, for a reader of the table alone."""
 
     title: str
     setting: str

@@ -22,7 +22,7 @@ def _option(help_: str, *names: str, metavar: str | None = None) -> Any:
     return typer.Option(*names, help=help_, metavar=metavar, rich_help_panel=_PANEL, show_default=False)
 
 
-def _moment(option: str, text: str | None) -> datetime | None:
+def moment_option(option: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
@@ -61,7 +61,7 @@ def with_selectors(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def called(**given: Any) -> None:
         chosen = {name: given.pop(name) for name in _OPTIONS}
-        chosen |= {name: _moment(name, chosen[name]) for name in ("since", "until")}
+        chosen |= {name: moment_option(name, chosen[name]) for name in ("since", "until")}
         command(selectors=Selectors(**{name: value for name, value in chosen.items() if value is not None}), **given)
 
     own = inspect.signature(command, eval_str=True)

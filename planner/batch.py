@@ -31,8 +31,8 @@ from schemas.records import CallOutcome
 
 log: Any = structlog.get_logger("planner")
 
-_AT_A_STRETCH_S = 0.005
-_BEFORE_PUBLISHING_S = 1.0
+AT_A_STRETCH_S = 0.005
+BEFORE_PUBLISHING_S = 1.0
 _LONG_RECORD = 4_000
 """Bytes: text made to be slow takes the redactor 11 µs a character, and a text may be redacted twice."""
 LARGE_PLAN = 500_000
@@ -58,9 +58,9 @@ class BatchDecider:
         for incoming in batch:
             found.append(await self._decision_beside(incoming, pins))
             now = time.monotonic()
-            if now - began > _BEFORE_PUBLISHING_S or _is_large(found[-1]):
+            if now - began > BEFORE_PUBLISHING_S or _is_large(found[-1]):
                 break
-            if now - yielded_at > _AT_A_STRETCH_S:
+            if now - yielded_at > AT_A_STRETCH_S:
                 await asyncio.sleep(0)
                 yielded_at = time.monotonic()
         return found

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from planner.core.dispositions import TaskKind
 from planner.core.resolution import Lookup, PhoneCallColumns, QueueItemColumns, ResolvedMapping, TaskColumns, TextColumn
+from planner.errors import MappingUnfit
 from schemas.records import OwnerKind, QueueStatus
 
 FieldType = Literal["string", "integer", "boolean", "optionset", "lookup", "datetime"]
@@ -25,14 +26,6 @@ LogicalName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,127}
 Guid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 SCHEMA_VERSION: Final = "1"
-
-
-class MappingUnfit(Exception):
-    """The mapping cannot be used; `problems` names every gap."""
-
-    def __init__(self, problems: Collection[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = tuple(problems)
 
 
 class _Strict(BaseModel):
@@ -182,9 +175,9 @@ def load(path: Path, *, next_attempt: bool = False) -> ResolvedMapping:
 
 
 def read(path: Path, *, next_attempt: bool = False) -> MappingFile:
-    """The file as it stands, approved or not, complete or not.
+    """The file as it is, approved or not, complete or not.
 
-    Raises MappingUnfit if it is no mapping at all, with the gaps of those parts that are in order.
+    Raises MappingUnfit if it does not have the shape of a mapping, with the gaps of all other parts.
     """
     try:
         text = path.read_text(encoding="utf-8")

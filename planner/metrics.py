@@ -1,4 +1,4 @@
-"""What Prometheus is told. Labels are reasons and outcomes, never ids."""
+"""What Prometheus scrapes. Labels are reasons and outcomes, never ids."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ Cause = Literal["registry", "schema", "broker", "publish"]
 
 class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.outcomes = Counter("planner_outcomes", "Outcomes by what became of them.", ["outcome"], registry=registry)
+        self.outcomes = Counter(
+            "planner_outcomes", "Outcomes by result: planned, duplicate or rejected.", ["outcome"], registry=registry
+        )
         self.rejections = Counter(
             "planner_rejections",
-            "Reasons of rejected outcomes; one outcome may have several.",
+            "Rejection reasons. One outcome may have several.",
             ["reason"],
             registry=registry,
         )
         self.rejected_opt_outs = Counter(
             "planner_rejected_opt_outs",
-            "Rejected outcomes in which the contact asked not to be called. Alert on any increase: a person must see "
-            "to it that the contact is not called again.",
+            "Rejected outcomes in which the contact asked not to be called. Alert on any increase: a person must make "
+            "sure that nobody calls the contact again.",
             registry=registry,
         )
         self.misplaced = Counter(
             "planner_misplaced",
-            "Outcomes in another partition than their key belongs to that were planned since PLANNER_MISPLACED=warn.",
+            "Outcomes that were planned in the wrong partition for their key, because of PLANNER_MISPLACED=warn.",
             registry=registry,
         )
         self.batch_seconds = Histogram(
-            "planner_batch_seconds", "From taking a batch to the broker's acknowledgement.", registry=registry
+            "planner_batch_seconds", "Seconds from taking a batch to the broker's acknowledgement.", registry=registry
         )
         self.batch_size = Histogram(
             "planner_batch_size",
@@ -43,53 +45,53 @@ class Metrics:
         )
         self.oldest_outcome_age = Gauge(
             "planner_oldest_outcome_age_seconds",
-            "Age of the oldest outcome that is not planned, as far as was heard of the broker: it grows while nothing "
-            "is planned and while nothing is heard. NaN without partitions.",
+            "Age of the oldest outcome that is not planned, as the broker last said. It grows while nothing is planned "
+            "and while the broker does not answer. NaN: no partitions.",
             registry=registry,
         )
         self.caught_up = Gauge(
             "planner_caught_up_timestamp_seconds",
-            "Every outcome appended to the partitions of this process before this moment is planned or rejected, Unix "
-            "time. The least of all planners counts.",
+            "All outcomes appended to the partitions of this process before this Unix time are planned or rejected. "
+            "NaN: no partitions. Alert on min() over planners.",
             registry=registry,
         )
         self.waiting_outcomes = Gauge(
             "planner_waiting_outcomes",
-            "Offsets between what is planned and the end of the topic, as last heard.",
+            "Offsets between what is planned and the end of the topic, as the broker last said.",
             registry=registry,
         )
         self.heard = Gauge(
             "planner_broker_heard_timestamp_seconds",
-            "When the broker last said where outcomes stand, Unix time.",
+            "Unix time at which the broker last answered where the outcomes topic ends.",
             registry=registry,
         )
         self.lost_outcomes = Counter(
             "planner_lost_outcomes",
-            "Offsets of outcomes that the topic's retention took before they were planned.",
+            "Offsets that the topic's retention deleted before they were planned.",
             registry=registry,
         )
-        self.assigned = Gauge("planner_assigned_partitions", "Partitions that are ours now.", registry=registry)
-        self.rebalances = Counter(
-            "planner_rebalances", "Times that this planner was given partitions anew.", registry=registry
+        self.assigned = Gauge(
+            "planner_assigned_partitions", "Partitions that are assigned to this process.", registry=registry
         )
+        self.rebalances = Counter("planner_rebalances", "Rebalances that this process has seen.", registry=registry)
         self.abandoned = Counter(
             "planner_abandoned_batches",
-            "Batches that were given up since their partitions had changed hands; they are planned elsewhere.",
+            "Batches that were given up because their partitions were reassigned. Another planner plans them.",
             registry=registry,
         )
-        self.pins = Gauge("planner_pins", "Sessions that are known to be planned.", registry=registry)
+        self.pins = Gauge("planner_pins", "Sessions that the planner knows to be planned.", registry=registry)
         self.recovery_remaining = Gauge(
             "planner_recovery_remaining", "Planned records that recovery still has to read.", registry=registry
         )
         self.unreadable_plans = Counter(
             "planner_unreadable_plans",
-            "Records on the planned topic that are no plans; the writer rejects them.",
+            "Records on the planned topic that are not plans. The writer rejects them.",
             registry=registry,
         )
         self.waiting = Gauge(
             "planner_waiting",
-            "1 while the planner plans nothing because of this: registry (it does not answer in its own words), schema "
-            "(of a plan that this version cannot read), broker (not heard of), publish (it acknowledges no plans).",
+            "1 while this cause stops planning. registry: the schema registry does not answer. schema: this version "
+            "cannot read a plan. broker: the broker does not answer. publish: the broker acknowledges no plans.",
             ["cause"],
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""One batch after the other: decide, publish, pin, say what happened. And when the process must end at once."""
+"""One batch after the other: decide, publish, pin, report. And how the process ends at once."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ import structlog
 from planner.batch import BatchDecider
 from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused, too_large
 from planner.core.fence import Membership
+from planner.core.outgoing import OutgoingRecord, Progress
 from planner.core.pin import Pin
-from planner.errors import Abandoned, BrokerAway
-from planner.kafka.publisher import OutgoingRecord, PlanPublisher, Progress
+from planner.errors import Abandoned, BrokerAway, exit_code
+from planner.kafka.publisher import PlanPublisher
 from planner.kafka.rejections import rejection
 from planner.kafka.traces import Traces
 from planner.metrics import Metrics
 from planner.pins.index import PinIndex
 from planner.waiting import Waits
 from runtime.environment import Misconfigured
-from runtime.exit_codes import Exit
 from runtime.registry import RegistryUnavailable
 from schemas.topics import Topics
 
 log: Any = structlog.get_logger("planner")
 
-_REGISTRY_PAUSE_S = 1.0
-_BROKER_PAUSE_S = 0.5
+REGISTRY_PAUSE_S = 1.0
+BROKER_PAUSE_S = 0.5
 
 
 class PlannerService:
+    """Takes each batch from decision to pin. Holds no outcome longer than its batch."""
+
     def __init__(
         self,
         *,
@@ -58,22 +60,22 @@ class PlannerService:
         self._traces = traces
         self._waits = waits
         self._stopping = stopping
-        self._told_misplaced = False
+        self._reported_misplaced = False
 
     async def handle(self, batch: Sequence[Incoming], membership: Membership) -> None:
-        """Returns when every plan and rejection of the batch is acknowledged and pinned; raises if one is not (P5):
-        Abandoned if nothing is wrong with it but it is not for this planner to see it through."""
+        """Returns when every plan and rejection of the batch is acknowledged and pinned. Raises if one is not (P5):
+        Abandoned if the batch is sound but another planner has to publish it."""
         left = batch
         while left:
             began = time.monotonic()
             decisions = await self._acknowledged(await self._decisions(left), membership)
             self._pin(decisions)
-            self._tell(decisions, time.monotonic() - began)
+            self._report(decisions, time.monotonic() - began)
             left = left[len(decisions) :]
         self._pins.batch_done({incoming.partition for incoming in batch})
 
     async def _acknowledged(self, decisions: list[Decision], membership: Membership) -> list[Decision]:
-        """The decisions as they stand on the topics: a plan that its topic does not take is a rejection (P6)."""
+        """The decisions as published: a plan that its topic does not take has become a rejection (P6)."""
         records = {place: record for place, decision in enumerate(decisions) if (record := self._record(decision))}
         progress = Progress(
             self._topics.call_outcomes.name,
@@ -87,8 +89,8 @@ class PlannerService:
         ]
 
     async def _published(self, records: Sequence[OutgoingRecord], progress: Progress) -> list[OutgoingRecord]:
-        """Waits for a broker that takes nothing, however long: a new process would wait for the same, and could not be
-        asked meanwhile how old the oldest outcome is. Raises Abandoned if the planner stops meanwhile."""
+        """Waits without a time limit for a broker that acknowledges nothing: a new process would wait for the same, and
+        its metrics would be gone meanwhile. Raises Abandoned if the planner stops meanwhile."""
         with self._waits.until_over("publish"):
             while True:
                 try:
@@ -97,11 +99,11 @@ class PlannerService:
                     self._waits.begin("publish", f"the broker does not acknowledge plans: {error}")
                 if self._stopping():
                     raise Abandoned("told to stop while the broker does not acknowledge plans")
-                await asyncio.sleep(_BROKER_PAUSE_S)
+                await asyncio.sleep(BROKER_PAUSE_S)
 
     async def _decisions(self, batch: Sequence[Incoming]) -> list[Decision]:
-        """Of the first records. Waits for a schema registry that does not answer, however long: no outcome is at fault,
-        and what it would be rejected for may be over in an hour. Raises Abandoned if the planner stops meanwhile."""
+        """Of the first records. Waits without a time limit for a schema registry that does not answer: no outcome is
+        at fault. Raises Abandoned if the planner stops meanwhile."""
         with self._waits.until_over("registry"):
             while True:
                 try:
@@ -109,8 +111,8 @@ class PlannerService:
                 except RegistryUnavailable as error:
                     self._waits.begin("registry", str(error))
                 if self._stopping():
-                    raise Abandoned("told to stop while the schema registry does not answer")
-                await asyncio.sleep(_REGISTRY_PAUSE_S)
+                    raise Abandoned("the planner stops, and the schema registry does not answer")
+                await asyncio.sleep(REGISTRY_PAUSE_S)
 
     def _record(self, decision: Decision) -> OutgoingRecord | None:
         match decision:
@@ -141,7 +143,7 @@ class PlannerService:
         for partition, of_partition in pins.items():
             self._pins.pin(partition, of_partition)
 
-    def _tell(self, decisions: Sequence[Decision], seconds: float) -> None:
+    def _report(self, decisions: Sequence[Decision], seconds: float) -> None:
         planned = [decision for decision in decisions if isinstance(decision, Planned)]
         refused = [decision for decision in decisions if isinstance(decision, Refused)]
         reasons = Counter(reason.code for decision in refused for reason in decision.reasons)
@@ -150,10 +152,10 @@ class PlannerService:
             self._metrics.outcomes.labels(name).inc(count)
         for code, count in reasons.items():
             self._metrics.rejections.labels(code).inc(count)
-        self._tell_misplaced(sum(decision.misplaced for decision in planned))
+        self._report_misplaced(sum(decision.misplaced for decision in planned))
         for decision in refused:
             if decision.opt_out:
-                self._tell_lost_opt_out(decision)
+                self._report_lost_opt_out(decision)
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_size.observe(len(decisions))
         log.info(
@@ -165,14 +167,14 @@ class PlannerService:
             ms=round(seconds * 1000),
         )
 
-    def _tell_misplaced(self, count: int) -> None:
-        """Once in the log; how many it are is what the counter is for."""
+    def _report_misplaced(self, count: int) -> None:
+        """Logs once. The counter says how many."""
         self._metrics.misplaced.inc(count)
-        if count and not self._told_misplaced:
-            self._told_misplaced = True
-            log.warning("outcome.misplaced", count=count, remedy="let every producer place by murmur2 of the key")
+        if count and not self._reported_misplaced:
+            self._reported_misplaced = True
+            log.warning("outcome.misplaced", count=count, remedy="make every producer place by murmur2 of the key")
 
-    def _tell_lost_opt_out(self, refused: Refused) -> None:
+    def _report_lost_opt_out(self, refused: Refused) -> None:
         self._metrics.rejected_opt_outs.inc()
         log.error(
             "outcome.opt_out_rejected",
@@ -184,8 +186,8 @@ class PlannerService:
 
 
 def hard_exit(error: BaseException) -> NoReturn:
-    """End the process at once: nothing more is committed, and everything that was not is delivered again."""
-    code = Exit.MISCONFIGURED if isinstance(error, Misconfigured) else Exit.SOFTWARE
+    """End the process at once. Nothing more is committed; the broker delivers again what was not committed."""
+    code = exit_code(error)
     if isinstance(error, Misconfigured):
         for problem in error.problems:
             log.error("planner.misconfigured", problem=problem)
@@ -195,7 +197,7 @@ def hard_exit(error: BaseException) -> NoReturn:
 
 
 def _safe_text(error: BaseException) -> str:
-    """Texts of our own errors name codes and places; a library's may quote the record it failed on (B1)."""
+    """Our own errors name codes and places. A library's text may quote the record it failed on (B1)."""
     return (
         str(error) if type(error).__module__.startswith(("planner.", "runtime.", "schemas.")) else type(error).__name__
     )

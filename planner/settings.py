@@ -27,7 +27,7 @@ PREFIX = "PLANNER_"
 
 
 class PlannerSettings(Environment):
-    """Everything `python -m planner` can be told."""
+    """The settings of `python -m planner`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -43,14 +43,16 @@ class PlannerSettings(Environment):
         default_factory=lambda: BrokerSettings.model_validate({}),
         description="Connection to Kafka and the names of the topics.",
     )
-    registry: RegistrySettings | None = Field(None, description="Schema registry; Avro single-object encoding if none.")
+    registry: RegistrySettings | None = Field(
+        None, description="Schema registry. Without one, records use Avro single-object encoding."
+    )
     redaction: Literal["redact", "none"] = Field(
-        "redact", description="Take personal data out of free text. `none` lets it through to the CRM."
+        "redact", description="`redact` removes personal data from free text; `none` lets it through to the CRM."
     )
     redaction_regions: tuple[str, ...] = Field(
         ("US",),
         min_length=1,
-        description='JSON list of the countries whose phone formats are known, e.g. ["US", "DE"].',
+        description='JSON list of the countries whose phone formats the redactor recognises, e.g. ["US", "DE"].',
     )
     transcript: Literal["summary-only", "full"] = Field(
         "summary-only", description="`full` puts the redacted transcript into the phone call's description."
@@ -58,72 +60,90 @@ class PlannerSettings(Environment):
     next_attempt_after_s: dict[Disposition, int] = Field(
         default_factory=dict,
         description='JSON object of retryable dispositions to seconds until the next attempt: {"no_answer": 14400}. '
-        "One that is not there leaves the column alone.",
+        "The planner leaves the column alone for a disposition that is not listed.",
     )
     group: str = Field("writeback-planner", min_length=1, description="Consumer group.")
     session_timeout_s: float = Field(
-        6.0, ge=1, description="A planner that went silent is replaced after this; so long its partitions stand still."
+        6.0,
+        ge=1,
+        description="How long a silent planner keeps its partitions before the group reassigns them; nothing is "
+        "planned there meanwhile.",
     )
-    heartbeat_interval_s: float = Field(1.5, gt=0, description="How often a planner reports to its group.")
+    heartbeat_interval_s: float = Field(
+        1.5,
+        gt=0,
+        description="How often a planner sends a heartbeat to its group: at most a third of the session timeout.",
+    )
     batch_size: int = Field(
-        500, ge=1, le=10_000, description="Most outcomes that are planned and acknowledged together."
+        500, ge=1, le=10_000, description="Largest number of outcomes that are planned and published together."
     )
-    batch_wait_s: float = Field(0.02, gt=0, le=5, description="Longest wait for a batch to fill: added latency.")
+    batch_wait_s: float = Field(
+        0.02, gt=0, le=5, description="Longest wait for a batch to fill. It adds to the latency."
+    )
     delivery_timeout_s: float = Field(
         30.0,
         ge=1,
-        description="How long the broker may take to acknowledge a plan before the batch is published again with a new "
-        "client. A killed planner's open transaction holds its readers up for as long.",
+        description="How long the broker may take to acknowledge a plan. After that the planner publishes the batch "
+        "again, with a new client. Other planners wait as long for a transaction that a killed planner left open.",
     )
     max_message_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1_000_000,
-        description="Largest record to publish: rejected records keep their original bytes, however many.",
+        description="Largest record to publish. Rejected records keep all of their original bytes.",
     )
     pin_store: str = Field(
         "memory://",
         pattern=r"^(memory://|rocksdb://.+)$",
-        description="Where pins are kept: memory://, or rocksdb:///a/folder to recover only what is new after a start.",
+        description="Where pins are kept: memory://, or rocksdb:///a/folder. On disk, a restart reads only new plans.",
     )
     look_every_s: float = Field(
-        5.0, gt=0, le=60, description="How often the broker is asked where outcomes stand, for the figures and alerts."
+        5.0,
+        gt=0,
+        le=60,
+        description="How often the planner asks the broker for its position on the topic, for metrics and alerts.",
     )
     follow_every_s: float = Field(
         600.0,
         gt=0,
-        description="How often the pins follow what others appended to the planned topic, above all tombstones: "
-        "more often frees memory sooner and costs time.",
+        description="How often the planner reads what others appended to the planned topic, above all tombstones. "
+        "A shorter time frees memory sooner and costs processor time.",
     )
     misplaced: Literal["reject", "warn"] = Field(
         "reject",
-        description="What becomes of an outcome in another partition than Kafka's murmur2 of its key gives. `warn` "
-        "plans it: only where one producer alone publishes and always places the same way, or order and opt-outs get "
-        "lost.",
+        description="What happens to an outcome in another partition than Kafka's murmur2 of its key gives. `warn` "
+        "plans it. Use it only if a single producer publishes and always places the same way; otherwise order and "
+        "opt-outs get lost.",
     )
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[A-Za-z0-9._-]{1,200}$",
-        description="Name of this replica, stable across restarts, so that a restart is no rebalance.",
+        description="Name of this replica. Keep it the same across restarts, so that a restart causes no rebalance.",
     )
-    endpoint_host: str = Field("0.0.0.0", description="Address that metrics and health listen on.")  # noqa: S104  scraped from outside the pod
-    endpoint_port: int = Field(9101, ge=0, le=65_535, description="Their port; 0 takes any free one, which is logged.")
+    endpoint_host: str = Field("0.0.0.0", description="Address on which metrics and health are served.")  # noqa: S104  scraped from outside the pod
+    endpoint_port: int = Field(
+        9101, ge=0, le=65_535, description="Port of metrics and health. 0 takes any free port and logs it."
+    )
     log_format: LogFormat = Field("auto", description="json, console, or auto: coloured on a terminal, JSON elsewhere.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest severity that is logged."
+    )
 
     @field_validator("redaction_regions")
     @classmethod
     def _known_regions(cls, regions: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := sorted(set(regions) - phonenumbers.SUPPORTED_REGIONS):
-            raise ValueError(f"not ISO 3166 country codes with phone numbers: {', '.join(unknown)}")
+            raise ValueError(f"these are not ISO 3166 country codes with phone numbers: {', '.join(unknown)}")
         return regions
 
     @field_validator("next_attempt_after_s")
     @classmethod
     def _only_retryable(cls, delays: dict[Disposition, int]) -> dict[Disposition, int]:
         if wrong := sorted(name for name in delays if not EFFECTS[name].retryable):
-            raise ValueError(f"never called again, so they have no next attempt: {', '.join(wrong)}")
+            raise ValueError(
+                f"these dispositions are never called again, so they have no next attempt: {', '.join(wrong)}"
+            )
         if any(not 0 < delay <= 366 * 86_400 for delay in delays.values()):
-            raise ValueError("each must be between a second and a year")
+            raise ValueError("each delay must be between a second and a year")
         return delays
 
     @field_validator("heartbeat_interval_s")

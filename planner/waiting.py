@@ -1,4 +1,4 @@
-"""What the planner waits for: said once when it begins and once when it ends, and a gauge and readiness meanwhile."""
+"""What the planner waits for: one log line when it begins, one when it ends, a gauge and readiness meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Waits:
         return sorted(self._since)
 
     def begin(self, cause: Cause, problem: str) -> None:
-        """Says the problem, unless it waits for the same thing already."""
+        """Logs the problem, unless the planner waits for the same thing already."""
         if cause not in self._since:
             self._since[cause] = self._clock()
             self._gauge.labels(cause).set(1)
@@ -36,11 +36,11 @@ class Waits:
     def end(self, cause: Cause) -> None:
         if (since := self._since.pop(cause, None)) is not None:
             self._gauge.labels(cause).set(0)
-            log.info("planner.goes_on", cause=cause, waited_s=round(self._clock() - since, 1))
+            log.info("planner.resumed", cause=cause, waited_s=round(self._clock() - since, 1))
 
     @contextmanager
     def until_over(self, *causes: Cause) -> Iterator[None]:
-        """Whatever of these has begun inside is over at the end."""
+        """Ends, on leaving, those of these causes that have begun."""
         try:
             yield
         finally:

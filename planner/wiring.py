@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import faust
 import structlog
-from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
 from planner.batch import BatchDecider
 from planner.core.deciding import Decider, Placement
 from planner.core.fence import Fence
 from planner.core.resolution import ResolvedMapping
-from planner.errors import Stuck
+from planner.errors import MappingUnfit
+from planner.health import LONGEST_SILENCE_S, Health
 from planner.kafka.positions import Positions
 from planner.kafka.publisher import PlanPublisher
 from planner.kafka.traces import Traces
-from planner.mapping import MappingUnfit, load
+from planner.mapping import load
 from planner.metrics import Metrics
+from planner.pins.bulk import BulkReader
 from planner.pins.index import PinIndex
 from planner.pins.memory import MemoryPins
-from planner.pins.recovery import PinStore
+from planner.pins.recovery import PinRecovery
 from planner.service import PlannerService, hard_exit
 from planner.settings import PlannerSettings
 from planner.stream.app import Handle, make_app
-from planner.stream.bulk_recovery import BulkReader
+from planner.stream.stream import OutcomeStream
 from planner.waiting import Waits
 from runtime import environment
 from runtime.broker import BrokerUnavailable, BrokerView
-from runtime.endpoint import Endpoint, Verdict
+from runtime.endpoint import Endpoint
 from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.placement_check import check_placement
@@ -46,13 +45,6 @@ from schemas.records import CallOutcome, PlannedWriteback
 from schemas.topics import TopicFacts
 
 log: Any = structlog.get_logger("planner")
-
-LONGEST_SILENCE_S = 30.0
-"""A loop that has not turned for so long is taken for dead; nothing that it does should take a second."""
-
-
-LONGEST_STANDSTILL_S = 120.0
-"""So long a planner may be without partitions, or recover nothing, before it starts again from nothing."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +105,7 @@ def prepare(settings: PlannerSettings) -> Prepared:
 
 @dataclass(frozen=True)
 class Planner:
-    app: faust.App
+    stream: OutcomeStream
     endpoint: Endpoint
     publisher: PlanPublisher
     positions: Positions
@@ -121,7 +113,7 @@ class Planner:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a test replaces to see the planner fail."""
+    """What a test wraps to make the planner fail."""
 
     pins: Callable[[PinIndex], PinIndex] = lambda pins: pins
     decider: Callable[[BatchDecider], BatchDecider] = lambda decider: decider
@@ -130,7 +122,7 @@ class Overrides:
 
 
 def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool = False) -> Planner:
-    """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, begin to publish."""
+    """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, start publishing."""
     settings = prepared.settings
     planned_by = VERSION
     registry = CollectorRegistry()
@@ -175,41 +167,42 @@ def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool =
         planned_by=planned_by,
         traces=Traces(on=tracing),
         waits=waits,
-        stopping=lambda: bool(app.should_stop),
+        stopping=lambda: stream.stopping,
     )
 
     def unreadable(partition: int, offset: int) -> None:
         metrics.unreadable_plans.inc()
         log.warning("recovery.unreadable_plan", partition=partition, offset=offset)
 
-    store = PinStore(pins, prepared.plans, unreadable)
-    reader = BulkReader(settings.broker, store, waits, group_id=settings.group_id)
+    recovery = PinRecovery(pins, prepared.plans, unreadable)
+    reader = BulkReader(settings.broker, recovery, waits, group_id=settings.group_id)
     positions = Positions(
         settings.broker,
         metrics,
         waits,
         group_id=settings.group_id,
-        ours=lambda: assigned_to(app, settings.broker.topics.call_outcomes.name),
+        ours=lambda: stream.assigned(),
         every_s=settings.look_every_s,
     )
     app = make_app(
         settings,
         partitions=prepared.partitions,
-        pins=store,
+        pins=recovery,
         reader=reader,
         fence=fence,
         jumped=positions.jumped,
         handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )
+    stream = OutcomeStream(app, settings.broker.topics.call_outcomes.name)
     watch = TopicWatch(
         prepared.broker, prepared.topics, service="planner", every_s=settings.broker.check_topics_every_s
     )
     metrics.topic_misfits.set_function(lambda: len(watch.problems))
-    health = Health(app, metrics, store, reader, waits, fence, watch)
-    app.task(health.watch)
-    app.task(ended_by(watch.run))
-    app.task(health.follow(reader, settings.follow_every_s))
+    health = Health(stream, metrics, recovery, reader, waits, fence, watch)
+    stream.task(health.watch)
+    stream.task(ended_by(watch.run))
+    stream.task(lambda: health.follow(settings.follow_every_s))
     endpoint = Endpoint(
         host=settings.endpoint_host,
         port=settings.endpoint_port,
@@ -217,11 +210,7 @@ def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool =
         live=health.live,
         ready=health.ready,
     )
-    return Planner(app, endpoint, publisher, positions)
-
-
-def assigned_to(app: faust.App, topic: str) -> list[int]:
-    return [tp.partition for tp in app.assignor.assigned_actives() if tp.topic == topic]
+    return Planner(stream, endpoint, publisher, positions)
 
 
 def ended_by(duty: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
@@ -242,117 +231,3 @@ def _pins(settings: PlannerSettings) -> PinIndex:
     from planner.pins.disk import DiskPins  # RocksDB's library takes 10 MB, and most do without
 
     return DiskPins(Path(settings.pin_store.removeprefix("rocksdb://")) / settings.group_id)
-
-
-class Health:
-    """Live: the loop turned lately. Ready: assigned, recovered, and waiting for nobody. The mapping was loaded before
-    there was a loop."""
-
-    def __init__(
-        self,
-        app: faust.App,
-        metrics: Metrics,
-        store: PinStore,
-        reader: BulkReader,
-        waits: Waits,
-        fence: Fence,
-        topics: TopicWatch | None = None,
-    ) -> None:
-        self._topics = topics
-        self._app = app
-        self._metrics = metrics
-        self._store = store
-        self._reader = reader
-        self._waits = waits
-        self._fence = fence
-        self._progressed_at = time.monotonic()
-        self._read_then = 0
-        self._turned_at = time.monotonic()
-        self._was_ready = False
-        self._generation = self._abandoned = 0
-
-    async def watch(self) -> None:
-        while not self._app.should_stop:
-            self._turned_at = time.monotonic()
-            self._say()
-            await self._app.sleep(1.0)
-        self._reader.stopped.set()
-
-    def follow(self, reader: BulkReader, every_s: float) -> Callable[[], Awaitable[None]]:
-        """A task that keeps the pins up with the planned topic, once recovery is over."""
-
-        async def follow() -> None:
-            while not self._app.should_stop:
-                await self._app.sleep(every_s)
-                if self.ready().ok:
-                    await self._follow_once(reader)
-
-        return follow
-
-    async def _follow_once(self, reader: BulkReader) -> None:
-        """A broker that goes away meanwhile is no reason to end: there is another time."""
-        try:
-            await reader.follow()
-        except KafkaException as error:
-            log.warning("pins.not_followed", error=error.args[0].name())
-
-    def live(self) -> Verdict:
-        silence = time.monotonic() - self._turned_at
-        return Verdict(silence < LONGEST_SILENCE_S, {"loop_silent_s": round(silence, 1)})
-
-    def ready(self) -> Verdict:
-        remaining = self._remaining()
-        recovered = bool(self._app.tables.actives_ready)
-        assigned = self._assigned()
-        waiting_for = self._waits.causes
-        misfits = list(self._topics.problems) if self._topics else []
-        return Verdict(
-            recovered and not waiting_for and not misfits,
-            {
-                "mapping": True,
-                "recovered": recovered,
-                "recovery_remaining": remaining,
-                "partitions": assigned,
-                "waiting_for": waiting_for,
-                **({"topics": misfits} if misfits else {}),
-            },
-        )
-
-    def _assigned(self) -> int:
-        changelogs = self._app.tables.changelog_topics
-        return sum(tp.topic not in changelogs for tp in self._app.assignor.assigned_actives())
-
-    def _remaining(self) -> int:
-        recovery = cast("Any", self._app.tables).recovery
-        rest = max(0, sum(recovery.active_remaining().values())) if recovery.in_recovery else 0
-        return max(rest, self._reader.remaining)
-
-    def _say(self) -> None:
-        remaining, ready = self._remaining(), self.ready().ok
-        self._metrics.recovery_remaining.set(remaining)
-        if remaining:
-            log.info("recovery.progress", remaining=remaining, read=self._store.records_read)
-        if ready and not self._was_ready:
-            log.info("planner.ready", partitions=self._assigned(), recovered=self._store.records_read)
-        self._was_ready = ready
-        self._count()
-        self._end_if_stuck(ready=ready)
-
-    def _count(self) -> None:
-        self._metrics.assigned.set(self._assigned())
-        self._metrics.rebalances.inc(max(0, self._fence.generation - self._generation))
-        self._metrics.abandoned.inc(self._fence.abandoned - self._abandoned)
-        self._generation, self._abandoned = self._fence.generation, self._fence.abandoned
-
-    def _end_if_stuck(self, *, ready: bool) -> None:
-        """Faust's consumer can end up without partitions and without an error; only a new process gets out of that."""
-        now, read = time.monotonic(), self._store.records_read
-        causes = self._waits.causes
-        on_its_way = "broker" in causes or ((ready or bool(causes)) and not self._fence.waits_for_rebalance)
-        if on_its_way or read > self._read_then:
-            self._progressed_at, self._read_then = now, read
-        elif now - self._progressed_at > LONGEST_STANDSTILL_S:
-            hard_exit(Stuck(f"neither assigned nor recovering nor planning for {LONGEST_STANDSTILL_S:.0f} s"))
-
-
-STARTUP_ERRORS = (BrokerUnavailable, RegistryUnavailable)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Pins the newest versions again, with hashes and for every platform; the files name no registry.
+# Pins the newest versions again, with hashes and for every platform. The files name no registry.
 #   sh requirements/lock.sh            every file
 #   sh requirements/lock.sh pip peer   these alone
 set -eu

@@ -6,6 +6,7 @@ there, it waits until the broker has committed or aborted it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from logging import Logger
 
@@ -15,7 +16,8 @@ from runtime.connection import ClientConfig
 
 _AT_ONCE = 1_000
 _POLL_S = 0.1
-_ASK_S = 15.0
+_ASK_S = 30.0
+_ANSWERS_WITHIN_S = 2.0
 _GOES_ON = {
     KafkaError._TRANSPORT,  # noqa: SLF001  its public name
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
@@ -52,13 +54,13 @@ def read_to_end(
     or does not report the ends of the logs.
     """
     starts = starts or {}
-    ends = _ends(config, topic, partitions, log) if ends is None else ends
+    ends = ask_ends(config, topic, partitions, log=log, wanted=wanted) if ends is None else ends
     left = {partition for partition, end in ends.items() if end > starts.get(partition, 0)}
     for partition in ends.keys() - left:
         at_end(partition)
     if not left:
         return
-    consumer = Consumer(_config(config, "read_committed"), logger=log)
+    consumer = Consumer(reader_config(config, "read_committed"), logger=log)
     try:
         consumer.assign([TopicPartition(topic, each, starts.get(each, OFFSET_BEGINNING)) for each in left])
         while left := {partition for partition in left if wanted(partition)}:
@@ -71,18 +73,32 @@ def read_to_end(
         consumer.close()
 
 
-def _ends(config: ClientConfig, topic: str, partitions: Collection[int], log: Logger) -> dict[int, int]:
-    """The ends of the logs, open transactions included: one may be committed in a moment."""
-    consumer = Consumer(_config(config, "read_uncommitted"), logger=log)
+def ask_ends(
+    config: ClientConfig, topic: str, partitions: Collection[int], *, log: Logger, wanted: Callable[[int], bool]
+) -> dict[int, int]:
+    """The ends of the logs, open transactions included: one may be committed in a moment.
+
+    Raises KafkaException if the broker does not answer in half a minute, or sooner if the partition is not wanted any
+    more.
+    """
+    consumer = Consumer(reader_config(config, "read_uncommitted"), logger=log)
     try:
-        return {each: _end(consumer, TopicPartition(topic, each)) for each in partitions}
+        return {each: _end(consumer, TopicPartition(topic, each), wanted) for each in partitions}
     finally:
         consumer.close()
 
 
-def _end(consumer: Consumer, of: TopicPartition) -> int:
-    low, high = consumer.get_watermark_offsets(of, timeout=_ASK_S)
-    return 0 if low >= high else int(high)
+def _end(consumer: Consumer, of: TopicPartition, wanted: Callable[[int], bool]) -> int:
+    """Asks in short turns, so that a stop need not wait for a broker that is down."""
+    until = time.monotonic() + _ASK_S
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(of, timeout=_ANSWERS_WITHIN_S)
+        except KafkaException:
+            if not wanted(of.partition) or time.monotonic() > until:
+                raise
+        else:
+            return 0 if low >= high else int(high)
 
 
 def _split(messages: Sequence[Message], ends: Mapping[int, int]) -> tuple[list[Message], set[int]]:
@@ -100,7 +116,8 @@ def _split(messages: Sequence[Message], ends: Mapping[int, int]) -> tuple[list[M
     return records, finished
 
 
-def _config(config: ClientConfig, isolation: str) -> dict[str, str | int | float | bool]:
+def reader_config(config: ClientConfig, isolation: str) -> ClientConfig:
+    """`config` with what such a reader needs of its own."""
     return {
         **config,
         **_BUFFERS,

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.core.times import milliseconds
+from planner.core.normalisation import identifier, is_phone_number
 from schemas import headers as names
 from schemas.headers import Headers
-from schemas.records import PlannedWriteback, WritebackResult
+from schemas.records import Disposition, PlannedWriteback, WritebackResult
 from writer.core.history import Settled, settled_as
 
 Row = dict[str, Any]
@@ -38,7 +39,7 @@ def plan_row(plan: PlannedWriteback, place: Place, headers: Headers) -> Row:
         "queue_item": plan.queue_item_id,
         "campaign": plan.campaign_id,
         "disposition": plan.disposition.value,
-        "opt_out": int(plan.opt_out),
+        "opt_out": int(plan.opt_out or plan.disposition is Disposition.DO_NOT_CALL),
         "mapping": plan.mapping_fingerprint,
         "started_ms": milliseconds(plan.started_at),
         "ended_ms": milliseconds(plan.outcome_at),
@@ -92,7 +93,9 @@ def _settled(result: WritebackResult, headers: Headers) -> str | None:
     return None if found is None else found.value
 
 
-def rejected_row(topic: str, place: Place, key: bytes | None, value: bytes | None, headers: Headers) -> Row:
+def rejected_row(
+    topic: str, place: Place, key: bytes | None, value: bytes | None, headers: Headers, session: str | None = None
+) -> Row:
     reasons = _reasons(headers)
     return {
         "topic": topic,
@@ -100,6 +103,7 @@ def rejected_row(topic: str, place: Place, key: bytes | None, value: bytes | Non
         "offset": place.offset,
         "at_ms": place.at_ms,
         "key": shown_key(key),
+        "session": shown_session(session),
         "codes": " ".join(sorted({str(each["code"]) for each in reasons})) or "unknown",
         "reasons": json.dumps(reasons),
         "rejected_by": _text(names.last(headers, names.REJECTED_BY)),
@@ -123,6 +127,15 @@ def shown_key(key: bytes | None) -> str | None:
     """A queue item's id. None for any other key: nobody checked what was rejected, it may be a phone number (B1)."""
     text = (key or b"").decode("ascii", "replace")
     return text if _UUID.fullmatch(text) else None
+
+
+_SESSION = re.compile(r"[!-~]{1,200}")
+
+
+def shown_session(session: str | None) -> str | None:
+    """None for what cannot be a session's id, or may be a phone number or an address (B1)."""
+    text = identifier(session or "")
+    return text if _SESSION.fullmatch(text) and not is_phone_number(text) and "@" not in text else None
 
 
 def _text(raw: bytes | None) -> str | None:

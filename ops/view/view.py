@@ -7,6 +7,7 @@ settled has its result in the view (W1).
 from __future__ import annotations
 
 import fcntl
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from ops.output import Told, progress
 from ops.settings import Settings
 from ops.view.logs import Logs, Marks
 from ops.view.store import Store, Unusable, remove
-from runtime.registry import Registry
+from runtime.registry import Registry, RegistryUnavailable
 from schemas.codec import Codec, Undecodable, single_object
 from schemas.headers import Headers
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
@@ -144,9 +145,13 @@ def _read_all(view: View, facts: _Facts, told: Told) -> None:
         topics.planned_writebacks.name: _Records(view, plans, plan_row, store.forget_plan),
         topics.writeback_results.name: _Records(view, results, result_row, store.forget_result),
         topics.writeback_dry_run.name: _DryRuns(view),
+        topics.operator_actions.name: _Actions(view),
         **{
-            topic.name: _Rejected(view, topic.name)
-            for topic in (topics.call_outcomes_rejected, topics.planned_writebacks_rejected)
+            topic.name: _Rejected(view, topic.name, reader_of(kind, settings))
+            for topic, kind in (
+                (topics.call_outcomes_rejected, CallOutcome),
+                (topics.planned_writebacks_rejected, PlannedWriteback),
+            )
         },
     }
     marks = {topic: view.logs.marks(topic, every) for topic in readers}
@@ -233,14 +238,24 @@ class _Records:
 
 
 class _Rejected:
-    def __init__(self, view: View, topic: str) -> None:
+    def __init__(self, view: View, topic: str, records: Codec[Any]) -> None:
         self._view = view
         self._topic = topic
+        self._records = records
 
     def __call__(self, messages: Sequence[Message]) -> None:
-        self._view.store.keep_rejected(
-            [rejected_row(self._topic, _place(each), each.key(), each.value(), headers_of(each)) for each in messages]
-        )
+        self._view.store.keep_rejected([self._row(each) for each in messages])
+
+    def _row(self, message: Message) -> Row:
+        key, value = message.key(), message.value()
+        return rejected_row(self._topic, _place(message), key, value, headers_of(message), self._session(value))
+
+    def _session(self, value: bytes | None) -> str | None:
+        """None if that cannot be read, which may be why it was rejected."""
+        try:
+            return None if value is None else str(self._records.decode(value).session_id)
+        except (Undecodable, RegistryUnavailable):
+            return None
 
 
 class _DryRuns:
@@ -253,6 +268,29 @@ class _DryRuns:
         self._view.store.keep_dry_runs(
             [((each.key() or b"").decode("ascii", "replace"), _partition(each), _offset(each)) for each in messages]
         )
+
+
+class _Actions:
+    """What operators did; a record that is none of ours is left."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __call__(self, messages: Sequence[Message]) -> None:
+        rows = [
+            (_partition(each), _offset(each), each.timestamp()[1], text) for each in messages if (text := _json(each))
+        ]
+        self._view.store.keep_actions(rows)
+
+
+def _json(message: Message) -> str | None:
+    try:
+        content: Any = json.loads(message.value() or b"")
+    except ValueError:
+        return None
+    return (
+        json.dumps(content) if isinstance(content, dict) and {"action", "about", "details"} <= content.keys() else None
+    )
 
 
 def _place(message: Message) -> Place:

@@ -99,7 +99,7 @@ def code(text: str) -> str:
 
 
 def email(text: str) -> str:
-    """The address alone, of whatever somebody put around it."""
+    """The address alone, without what was put around it."""
     return _settled(_email, text)
 
 

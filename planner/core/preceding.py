@@ -19,8 +19,8 @@ from planner.core.times import milliseconds
 from schemas.records import Baseline, CallOutcome, PrecedingPlan, QueueStatus, Source, Value
 
 MOST_PRECEDING = 1_000
-"""Earlier plans that one plan lists. A queue item is called a handful of times; this many means a baseline that nobody
-refreshes."""
+"""Earlier plans that one plan lists. A queue item is called a handful of times; this many means a baseline that is not
+refreshed."""
 LARGEST_PRECEDING = 400_000
 """Characters of all that one plan lists: well below the broker's default for the largest record (1 MB)."""
 

@@ -1,4 +1,4 @@
-"""Ids of the records that a session creates. Pure, and stable for ever: a golden test holds them.
+"""Ids of the records that a session creates. Pure, and never changed: a golden test holds them.
 
 They depend on the session and the operation alone. An outcome of the same session that comes again with another content
 (a later end, another disposition) must never get other ids: the CRM would then hold two records of one call.

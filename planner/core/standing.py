@@ -4,7 +4,7 @@ Automation never leaves `dnc`. It leaves `completed` and `blocked` only for a se
 them was over. Calls overlap and analyses come late, so the order on the topic says nothing about that: the sessions'
 own times decide. The call is recorded and counted all the same; the status stays, and a warning says why.
 
-What stands is what the baseline says, with our plans laid over it that the baseline does not include:
+The row is expected to say what the baseline says, overlaid by our plans that the baseline does not include:
 
 - A row whose baseline says do-not-call, by its flag or by its status, has opted out. So has one for which an earlier
   plan of ours is an opt-out, until a later baseline shows that a person has lifted it: another status, the flag false.
@@ -36,7 +36,7 @@ class Kept(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the row is expected to say. `setter` is the plan of ours that set the status, None if nobody knows."""
+    """What the row is expected to say. `setter` is the plan of ours that set the status, None if that is not known."""
 
     opted_out: bool
     status: QueueStatus | None

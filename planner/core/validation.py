@@ -76,7 +76,7 @@ class Envelope:
     """What the topic says of a record, beside its value. `received_at` is a time at which it was certainly on the
     topic, None if none is known.
 
-    `misplaced`: it stands in another partition than its key belongs to.
+    `misplaced`: it is in another partition than its key belongs to.
     """
 
     key: bytes | None

@@ -1,8 +1,8 @@
-"""Where the planner stands on the outcomes topic: asked of the broker every few seconds, in a thread of its own.
+"""The planner's position on the outcomes topic, asked of the broker every few seconds in a thread of its own.
 
-No gauge says more than was heard: everything here is what the broker said last, and when. A planner that is stuck,
-lags, or hears nothing shows an age that grows; a broker that does not answer is waited for and told. An outcome in a
-transaction that is still open was appended and counts; one that was rolled back does not, nor do a transaction's marks.
+The gauges show only what the broker said last, and when. If a planner is stuck, lags, or gets no answer, its age grows.
+A broker that does not answer is a named wait. An outcome in a transaction that is still open was appended and counts;
+one that was rolled back does not, nor do a transaction's marks.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from planner.core.positions import Heard, LostOutcomes
 from planner.metrics import Metrics
 from planner.waiting import Waits
 from runtime.connection import BrokerSettings
@@ -29,39 +30,8 @@ log: Any = structlog.get_logger("planner")
 _ANSWERS_WITHIN_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What the broker said at `at` (Unix time) of our partitions: first and next offset, and what is committed."""
-
-    at: float
-    first: Mapping[int, int] = field(default_factory=dict)
-    end: Mapping[int, int] = field(default_factory=dict)
-    committed: Mapping[int, int] = field(default_factory=dict)
-    empty_to: Mapping[int, int] = field(default_factory=dict)
-    """Up to there a partition holds no outcome behind what is planned: marks, and what was rolled back."""
-    oldest_at: Mapping[int, float] = field(default_factory=dict)
-    """When the first outcome that is not planned was appended, for partitions that have one."""
-
-    @property
-    def waiting(self) -> int:
-        """Offsets between what is planned and the end."""
-        return sum(max(0, end - self.planned_to(each)) for each, end in self.end.items())
-
-    @property
-    def caught_up(self) -> float:
-        """Every outcome that was appended before this moment is planned. NaN without partitions."""
-        if not self.end:
-            return math.nan
-        return min((at for at in self.oldest_at.values()), default=self.at)
-
-    def planned_to(self, partition: int) -> int:
-        """Its next outcome to be planned, among those that the topic still has."""
-        first = self.first[partition]
-        return max(first, self.committed.get(partition, first), self.empty_to.get(partition, first))
-
-
 class Positions:
-    """`ours` gives the partitions of this planner. `run` ends when `stop` is set."""
+    """Knows what the broker said last. `ours` gives the partitions of this planner; `run` ends when `stop` is set."""
 
     def __init__(
         self,
@@ -91,8 +61,7 @@ class Positions:
         self._known: dict[tuple[int, int], float] = {}
         """(partition, offset) to when the outcome there was appended."""
         self._empty_to: dict[int, int] = {}
-        self._told: dict[int, int] = {}
-        """Partition to the offset up to which lost outcomes were told."""
+        self._lost = LostOutcomes()
         self._jumps: deque[tuple[int, int, int]] = deque()
         self.stop = threading.Event()
         metrics.oldest_outcome_age.set_function(self._age)
@@ -102,7 +71,7 @@ class Positions:
 
     def jumped(self, partition: int, expected: int, offset: int) -> None:
         """Reading went on at `offset` where `expected` was next: marks of transactions, or outcomes that are gone. The
-        next look tells."""
+        next look finds out which."""
         self._jumps.append((partition, expected, offset))
 
     def start(self) -> threading.Thread:
@@ -127,11 +96,11 @@ class Positions:
         try:
             heard = self._ask(decided, everything, sorted(self._ours()))
         except KafkaException as error:
-            self._waits.begin("broker", f"the broker does not say where outcomes stand: {error.args[0].name()}")
+            self._waits.begin("broker", f"the broker does not say where the topic ends: {error.args[0].name()}")
             return
         self._waits.end("broker")
         self._heard = heard
-        self._tell_what_is_gone(heard)
+        self._report_what_is_gone(heard)
 
     def _ask(self, decided: Any, everything: Any, ours: Collection[int]) -> Heard:
         at = self._clock()
@@ -190,28 +159,28 @@ class Positions:
         age = self._clock() - self._heard.caught_up
         return age if math.isnan(age) else max(0.0, age)
 
-    def _tell_what_is_gone(self, heard: Heard) -> None:
+    def _report_what_is_gone(self, heard: Heard) -> None:
         """By what is committed, and by where reading jumped: either may be seen first."""
         for gap in taken(heard.committed, heard.first):
-            self._tell(gap)
+            self._report(gap)
         for _ in range(len(self._jumps)):
             partition, expected, offset = self._jumps.popleft()
             for gap in taken({partition: expected}, {partition: min(offset, heard.first.get(partition, expected))}):
-                self._tell(gap)
+                self._report(gap)
 
-    def _tell(self, gap: Gap) -> None:
-        first = max(gap.first, self._told.get(gap.partition, 0))
-        if first > gap.last:
+    def _report(self, gap: Gap) -> None:
+        news = self._lost.news(gap.partition, gap.first, gap.last)
+        if news is None:
             return
-        self._told[gap.partition] = gap.last + 1
-        self._metrics.lost_outcomes.inc(gap.last + 1 - first)
+        first, last = news
+        self._metrics.lost_outcomes.inc(last + 1 - first)
         log.error(
             "outcomes.lost",
             topic=self._topic,
             partition=gap.partition,
             first=first,
-            last=gap.last,
-            problem="the topic's retention took these offsets before they were planned",
+            last=last,
+            problem="the topic's retention deleted these offsets before they were planned",
             remedy="let the call system publish the outcomes of that time again, and raise retention.ms",
         )
 

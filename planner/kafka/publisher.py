@@ -1,5 +1,5 @@
 """The edge that publishes. P5: `publish` returns only when all in-sync replicas have acknowledged every record. Records
-and progress go in one transaction, so that a planner whose partitions have changed hands has said nothing: `fence`.
+and progress go in one transaction, so that a planner whose partitions were reassigned publishes nothing: `core/fence`.
 
 confluent-kafka's producer, driven from one thread of its own: producing and waiting there leaves Faust's loop free, and
 is almost twice as fast as Faust's own producer.
@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from planner.core.fence import Membership
+from planner.core.outgoing import Attempts, OutgoingRecord, Progress
 from planner.errors import Abandoned, BrokerAway, NotPublished
 from planner.kafka.fence import packed
 from runtime.broker import BrokerUnavailable
@@ -26,7 +25,6 @@ from runtime.connection import BrokerSettings
 from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.rights import Operation, Right
-from schemas.headers import Headers
 
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  its public name
 _PURGED = {"_PURGE_QUEUE", "_PURGE_INFLIGHT", "OUT_OF_ORDER_SEQUENCE_NUMBER"}
@@ -41,30 +39,8 @@ _NOT_A_MEMBER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingRecord:
-    """A record to publish. What `smaller` gives is published in its place if the broker finds it too large; it is made
-    only then, since that takes as long as the plan itself."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
-    smaller: Callable[[], OutgoingRecord] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Partition of the outcomes topic to the offset of its next outcome, once the records stand; and as whom."""
-
-    topic: str
-    offsets: Mapping[int, int]
-    membership: Membership
-
-
 class PlanPublisher:
-    """Not to be shared by two batches at a time."""
+    """Publishes one batch at a time, from one thread of its own."""
 
     def __init__(
         self,
@@ -105,12 +81,12 @@ class PlanPublisher:
         return Producer(self._config, logger=client_log("planner"))
 
     def open(self) -> None:
-        """Ends whatever a planner of this name has left open. To be called before the pins are recovered: that waits
-        for open transactions. Raises Misconfigured and BrokerUnavailable."""
+        """Ends the transactions that an earlier planner of this name has left open. Call it before the pins are
+        recovered, because recovery waits for open transactions. Raises Misconfigured and BrokerUnavailable."""
         try:
             self._open(self._delivery_timeout_s)
         except NotPublished as error:
-            raise BrokerUnavailable(f"the broker does not let the planner begin to publish: {error}") from None
+            raise BrokerUnavailable(f"the broker does not let the planner start publishing: {error}") from None
 
     def _open(self, within_s: float) -> None:
         try:
@@ -118,19 +94,19 @@ class PlanPublisher:
         except KafkaException as error:
             if kind_of(error.args[0]) is Kind.FORBIDDEN:
                 raise Misconfigured([self._lacks(error.args[0])]) from None
-            raise self._failure("begin to publish", error.args[0]) from None
+            raise self._failure("start", error.args[0]) from None
         self._opened = True
 
     async def publish(
         self, records: Sequence[OutgoingRecord], progress: Progress | None = None
     ) -> list[OutgoingRecord]:
-        """Those that were too large, in whose place the smaller ones stand. Records and progress stand together or not
-        at all; without records the progress is not committed.
+        """The records that were too large and that smaller ones have replaced. Records and progress are committed
+        together or not at all; without records the progress is not committed.
 
         Raises NotPublished, naming the broker's errors, if any record was not acknowledged. It is BrokerAway if that
-        passes by itself: then all of it may stand or nothing, and the same may be published again. Raises Misconfigured
-        if a right is missing, and Abandoned if the broker does not take the progress from this member: then nothing
-        stands.
+        passes by itself: then all of it is committed or nothing, and the same may be published again. Raises
+        Misconfigured if a right is missing, and Abandoned if the broker does not take the progress from this member:
+        then nothing is committed.
         """
         if not records:
             return []
@@ -138,7 +114,7 @@ class PlanPublisher:
         try:
             return await asyncio.wait_for(publishing, 10 * self._delivery_timeout_s)
         except TimeoutError:
-            raise NotPublished("no answer from the broker, and the client does not give up either") from None
+            raise NotPublished("no answer from the broker, and the client did not time out either") from None
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -153,16 +129,15 @@ class PlanPublisher:
             raise
 
     def _begin_anew(self) -> None:
-        """A new client under the same name. Once it is open, nothing of the old one's can begin to stand any more."""
+        """A new client under the same name. Once it is open, the broker commits nothing of the old one any more."""
         old = [self._producer]
         self._producer, self._opened = self._client(), False
         old[0].purge()
         threading.Thread(target=old.clear, name="old-publisher", daemon=True).start()  # its end may take a while
 
     def _publish(self, records: Sequence[OutgoingRecord], progress: Progress | None) -> list[OutgoingRecord]:
-        """A transaction that met a record which is too large is rolled back and tried again: with that record alone,
-        since it may have been too large only together with others, and then with a smaller one in its place."""
-        attempts, aftermath = [_Attempt(record) for record in records], 0
+        """A transaction with a record that is too large is rolled back and tried again, as `Attempts` says."""
+        attempts, aftermath = Attempts(records), 0
         while True:
             self._began_at = time.monotonic()
             with self._translated("begin a transaction"):
@@ -177,21 +152,15 @@ class PlanPublisher:
                 continue
             if not too_large:
                 self._commit(progress)
-                return [each.original for each in attempts if each.replaced]
+                return attempts.replaced()
             self._abort()
             aftermath = 0
-            for each in attempts:
-                if id(each.record) in too_large:
-                    each.shrink()
+            if not attempts.shrink(too_large):
+                raise NotPublished("a record is larger than its topic's max.message.bytes")
 
-    def _delivered(self, attempts: Sequence[_Attempt]) -> set[int]:
-        """All acknowledged, but for those whose identities are returned: they were too large."""
-        companies = [[each.record for each in attempts if not each.alone]]
-        companies += [[each.record] for each in attempts if each.alone]
-        for company in companies:
-            if company and (too_large := self._deliver(company)):
-                return {id(record) for record in too_large}
-        return set()
+    def _delivered(self, attempts: Attempts) -> list[OutgoingRecord]:
+        """The records that were too large; if there are none, all are acknowledged."""
+        return next((too_large for group in attempts.groups() if (too_large := self._deliver(group))), [])
 
     def _deliver(self, records: Sequence[OutgoingRecord]) -> list[OutgoingRecord]:
         """The records that were too large; all others are acknowledged."""
@@ -204,7 +173,7 @@ class PlanPublisher:
         if delivery.too_large:  # the others may have been given up for its sake
             return delivery.too_large
         if delivery.errors and delivery.errors <= _PURGED:
-            self._tell_if_forbidden(records)
+            self._raise_if_forbidden(records)
             raise _Aftermath(", ".join(sorted(delivery.errors)))
         if delivery.errors or delivery.acknowledged < len(records):
             passes = delivery.errors <= delivery.transient | _PURGED
@@ -213,9 +182,9 @@ class PlanPublisher:
             )
         return []
 
-    def _tell_if_forbidden(self, records: Sequence[OutgoingRecord]) -> None:
-        """Why a transaction has failed is told by an attempt to commit it; its records say that they were given up.
-        Raises Misconfigured."""
+    def _raise_if_forbidden(self, records: Sequence[OutgoingRecord]) -> None:
+        """An attempt to commit says why a transaction has failed; its records only say that they were purged. Raises
+        Misconfigured."""
         try:
             self._producer.commit_transaction(self._delivery_timeout_s)
         except KafkaException as error:
@@ -228,11 +197,12 @@ class PlanPublisher:
 
     def _commit(self, progress: Progress | None) -> None:
         if progress:
-            self._send(progress)
+            self.send_progress(progress)
         with self._translated("commit a transaction"):
             self._producer.commit_transaction(self._delivery_timeout_s)
 
-    def _send(self, progress: Progress) -> None:
+    def send_progress(self, progress: Progress) -> None:
+        """Adds the progress to the open transaction. Raises Abandoned, rolled back, if the membership is over."""
         places = [TopicPartition(progress.topic, *each) for each in progress.offsets.items()]
         try:
             self._producer.send_offsets_to_transaction(places, packed(progress.membership), self._delivery_timeout_s)
@@ -240,7 +210,7 @@ class PlanPublisher:
             if error.args[0].code() not in _NOT_A_MEMBER:
                 raise self._failure("commit its progress", error.args[0]) from None
             self._abort()
-            raise Abandoned(f"its partitions have changed hands: {error.args[0].name()}") from None
+            raise Abandoned(f"its partitions were reassigned: {error.args[0].name()}") from None
 
     def _abort(self) -> None:
         with self._translated("roll a transaction back"):
@@ -288,30 +258,8 @@ class PlanPublisher:
 
 
 class _Aftermath(Exception):
-    """librdkafka goes on counting from a record that was refused for its size, as if the broker had it. The broker
-    refuses what comes next as out of order, and only the transaction after that is in step again."""
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """A record as it is tried now."""
-
-    original: OutgoingRecord
-    alone: bool = False
-    replaced: bool = False
-    smaller: OutgoingRecord | None = None
-
-    @property
-    def record(self) -> OutgoingRecord:
-        return self.smaller or self.original
-
-    def shrink(self) -> None:
-        """First to be tried alone, then smaller. Raises NotPublished if it is as small as it gets."""
-        if self.alone:
-            if self.record.smaller is None:
-                raise NotPublished("a record is larger than its topic's max.message.bytes")
-            self.smaller, self.replaced = self.record.smaller(), True
-        self.alone = True
+    """librdkafka counts a record that the broker refused for its size as if the broker had it. The broker then refuses
+    the next ones as out of order, and only the transaction after that is in step again."""
 
 
 class _Delivery:

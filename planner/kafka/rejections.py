@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.core.deciding import Refused
-from planner.kafka.publisher import OutgoingRecord
+from planner.core.outgoing import OutgoingRecord
 from planner.kafka.traces import kept_headers
 from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, Reason, reasons_header
 
@@ -12,10 +12,10 @@ _MOST_REASONS = 50
 
 
 def rejection(refused: Refused, *, topic: str, by: str) -> OutgoingRecord:
-    """Headers of the original are not copied, but for its trace: nobody knows what a call system put there.
+    """Headers of the original are not copied, except its trace: a call system may put anything there (B1).
 
     If even that is larger than the topic allows, a record without the value goes in its place: REJECTED_FROM says
-    where the original stands, and everything behind it goes on.
+    where the original is, and everything behind it goes on.
     """
     incoming = refused.incoming
     place = f"{incoming.topic}/{incoming.partition}/{incoming.offset}".encode()

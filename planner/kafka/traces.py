@@ -25,7 +25,7 @@ class Traces:
         self._tracer = trace.get_tracer("planner") if on else None
 
     def of_plan(self, headers: Headers, *, partition: int, offset: int) -> list[tuple[str, bytes]]:
-        """The headers of a plan. The span names where the outcome stood, and nobody."""
+        """The headers of a plan. The span names the place of the outcome, and no person."""
         kept = kept_headers(headers)
         if self._tracer is None:
             return kept

@@ -1,4 +1,4 @@
-"""Pins in RocksDB: a restart recovers only what the planned topic has got since. One folder per replica.
+"""Pins in RocksDB: a restart recovers only what was appended to the planned topic since. One folder per replica.
 
 Unlike Faust's own RocksDB store it keeps of a plan what `Pin` says, and its mark of how far the topic was read is moved
 by recovery alone: what others append in between (tombstones, plans that the writer sent to the back) is read too.
@@ -23,10 +23,11 @@ _MEBIBYTE = 1024 * 1024
 
 
 class DiskPins(PinIndex):
-    """Keys: `s` + session id; `q` + queue item + order + session id, so that a queue item's plans stand side by side in
-    their order. A batch is written whole or not at all.
+    """Keys: `s` + session id; `q` + queue item + order + session id, so that a queue item's plans are neighbours, in
+    order. A batch is written whole or not at all.
 
-    What belongs to another planner stays on disk, closed: it may come back, and then only the rest is read.
+    The pins of a partition that went to another planner stay on disk, closed: it may come back, and then recovery reads
+    only the rest.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,7 +94,7 @@ class DiskPins(PinIndex):
 
 
 class _Change:
-    """Changes to one partition, seen by later ones of the same batch before they are written."""
+    """Collects changes to one partition. Later changes of the same batch see earlier ones before they are written."""
 
     def __init__(self, pins: DiskPins, partition: int) -> None:
         self._pins = pins

@@ -70,9 +70,9 @@ _HEAD = struct.Struct("<BQqQqq16s16sHII")
 session, digest, queue item, shape, two lengths."""
 
 _OLDER = struct.Struct("<Q")
-"""The second field by itself; it stands behind the byte of the flags."""
+"""The second field by itself; it follows the byte of the flags."""
 _ALIVE, _OPT_OUT, _RETIRED = 1, 2, 4
-_SESSION = ...  # stands for the session's own id among a pin's values
+_SESSION = ...  # marks the session's own id among a pin's values
 
 
 @dataclass(slots=True)
@@ -197,8 +197,8 @@ class _Partition:
         session = self._block[start : start + session_length].decode()
         held = self._block[start + session_length : start + session_length + values_length]
         values = marshal.loads(held)  # noqa: S302  bytes of our own, from this process
-        told = zip(self._names[shape], values, strict=True)
-        columns = {name: session if value is _SESSION else value for name, value in told}
+        named = zip(self._names[shape], values, strict=True)
+        columns = {name: session if value is _SESSION else value for name, value in named}
         size = _HEAD.size + session_length + values_length
         return _Record(flags, older, (time, offset), started_ms, ended_ms, digest, item, columns, session, size)
 

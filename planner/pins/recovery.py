@@ -17,9 +17,9 @@ from schemas.codec import Codec, UnknownSchema
 from schemas.records import Disposition, PlannedWriteback
 from schemas.wire import unframe
 
-UNTOLD = (RegistryUnavailable, UnknownSchema)
-"""Nobody knows what a record on the planned topic says. It may be a plan of ours, and to pass over it could plan its
-session again (P1): so the registry is waited for, or a version of this planner that knows the schema."""
+SCHEMA_UNKNOWN = (RegistryUnavailable, UnknownSchema)
+"""A record on the planned topic cannot be decoded now. It may be a plan, and to skip it could plan its session again
+(P1). So recovery waits for the registry, or for a version of this planner that knows the schema."""
 
 Unreadable = Callable[[int, int], None]
 
@@ -37,8 +37,8 @@ class Message(Protocol):
     def offset(self) -> int: ...
 
 
-class PinStore:
-    """Applies records in the order of the topic. `unreadable(partition, offset)` is told of those that are no plans:
+class PinRecovery:
+    """Applies records in the order of the topic. Calls `unreadable(partition, offset)` for records that are not plans:
     the writer rejects them too, so such a session has no plan and may be planned."""
 
     def __init__(self, pins: PinIndex, codec: Codec[PlannedWriteback], unreadable: Unreadable) -> None:
@@ -48,7 +48,7 @@ class PinStore:
         self.records_read = 0
 
     def apply(self, messages: Iterable[Message]) -> None:
-        """All of them, or none: raises UNTOLD if nobody knows what one of them says."""
+        """All of them, or none: raises SCHEMA_UNKNOWN if one of them cannot be decoded now."""
         changes: dict[int, list[tuple[str, Pin | None]]] = {}
         last: dict[int, int] = {}
         count = 0
@@ -81,7 +81,7 @@ class PinStore:
                 io.BytesIO(body), written_with, None if written_with is today else today
             )
             return pin_of_plain(plain)
-        except UNTOLD:
+        except SCHEMA_UNKNOWN:
             raise
         except Exception:  # noqa: BLE001  hostile bytes raise anything
             self._unreadable(message.partition, message.offset)

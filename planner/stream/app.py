@@ -3,15 +3,15 @@
 P5 An outcome's offset is committed only after its plan, or its rejection, was acknowledged by all in-sync replicas.
 P1 The pins are a table whose changelog is the planned topic itself.
 
-1. One agent, one at a time, in batches. The loop acknowledges a batch when it was seen through: Faust would do so when
+1. One agent, one at a time, in batches. The loop acknowledges a batch when it is done: Faust would do so when
    the loop asks for the next, and at a stop while the batch is still in hand.
 2. The plans of a batch are published and acknowledged before the loop goes on, in one transaction with its progress
-   (`planner.kafka.fence`). If they cannot be, the process ends at once: nothing of the batch is committed, all of it is
-   delivered again. If the partitions have changed hands, the batch is abandoned.
+   (`planner.core.fence`). If they cannot be, the process ends at once: nothing of the batch is committed, all of it is
+   delivered again. If the partitions were reassigned, the batch is abandoned.
 3. No exception leaves the loop, for Faust would acknowledge the event that raised it. Being cancelled (SIGTERM) is one:
    the batch in hand is finished first. A batch that is abandoned is not acknowledged.
 4. Setting a pin sends nothing, since the plan was just published; recovery reads the planned topic.
-5. An error while recovering ends the process too: Faust would log it and try the same for ever, or go on without pins.
+5. An error while recovering ends the process too: Faust would log it and repeat it without end, or go on without pins.
 6. Nothing that was read is thrown away or jumped over while partitions come and go: `planner.stream.reading`.
 """
 
@@ -31,10 +31,11 @@ from faust.types import TP
 from planner.core.deciding import Incoming
 from planner.core.fence import Fence, Membership
 from planner.errors import Abandoned
-from planner.pins.recovery import PinStore
+from planner.pins.bulk import BulkReader
+from planner.pins.recovery import PinRecovery
 from planner.settings import PlannerSettings
-from planner.stream.bulk_recovery import BulkReader, BulkRecovery
 from planner.stream.reading import Jumped, install
+from planner.stream.recovery import BulkRecovery
 from runtime import clients
 
 Handle = Callable[[Sequence[Incoming], Membership], Awaitable[None]]
@@ -43,14 +44,14 @@ HardExit = Callable[[BaseException], NoReturn]
 log: Any = structlog.get_logger("planner")
 
 _LOG_APPEND_TIME = 1
-_RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+RAW: Mapping[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
 
 class PinTable(faust.Table[bytes, bytes]):
-    """Faust's view of the pins: it is told what the planned topic holds, and is never asked to send anything."""
+    """Faust's view of the pins: it applies what the planned topic holds, and never sends anything."""
 
     logger = logging.getLogger("faust.tables")
-    store_of_pins: PinStore
+    store_of_pins: PinRecovery
     hard_exit: HardExit
 
     def on_key_set(self, key: Any, value: Any) -> None:
@@ -62,7 +63,7 @@ class PinTable(faust.Table[bytes, bytes]):
     def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
         try:
             self.store_of_pins.apply(each.message for each in batch)
-        except BaseException as error:  # noqa: BLE001  Faust would log it and try the same for ever
+        except BaseException as error:  # noqa: BLE001  Faust would log it and repeat it without end
             self.hard_exit(error)
 
     def persisted_offset(self, tp: TP) -> int | None:
@@ -80,16 +81,16 @@ def make_app(
     settings: PlannerSettings,
     *,
     partitions: int,
-    pins: PinStore,
+    pins: PinRecovery,
     reader: BulkReader,
     fence: Fence,
     jumped: Jumped,
     handle: Handle,
     hard_exit: HardExit,
 ) -> faust.App:
-    """An application that hands batches to `handle`, and ends through `hard_exit` if that raises."""
+    """Hands batches to `handle`, and ends through `hard_exit` if that raises."""
     broker, topics = settings.broker, settings.broker.topics
-    told = clients.aiokafka_consumer()
+    client = clients.aiokafka_consumer()
     app = faust.App(
         settings.group_id,
         broker=[f"kafka://{server}" for server in broker.bootstrap_servers.split(",")],
@@ -100,12 +101,12 @@ def make_app(
         broker_commit_interval=1.0,
         broker_client_id=f"{settings.group_id}-{settings.instance_id}",
         consumer_group_instance_id=f"{settings.group_id}-{settings.instance_id}",
-        broker_request_timeout=told["request_timeout_ms"] / 1000,
-        broker_check_crcs=told["check_crcs"],
-        consumer_auto_offset_reset=told["auto_offset_reset"],
-        consumer_max_fetch_size=told["max_partition_fetch_bytes"],
-        consumer_metadata_max_age_ms=told["metadata_max_age_ms"],
-        consumer_connections_max_idle_ms=told["connections_max_idle_ms"],
+        broker_request_timeout=client["request_timeout_ms"] / 1000,
+        broker_check_crcs=client["check_crcs"],
+        consumer_auto_offset_reset=client["auto_offset_reset"],
+        consumer_max_fetch_size=client["max_partition_fetch_bytes"],
+        consumer_metadata_max_age_ms=client["metadata_max_age_ms"],
+        consumer_connections_max_idle_ms=client["connections_max_idle_ms"],
         Table=PinTable,
         store="memory://",
         table_standby_replicas=0,
@@ -119,8 +120,8 @@ def make_app(
         loghandlers=[],
     )
     install(app, fence, jumped)
-    outcomes = app.topic(topics.call_outcomes.name, **_RAW)
-    planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **_RAW)
+    outcomes = app.topic(topics.call_outcomes.name, **RAW)
+    planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **RAW)
     table = cast(
         "PinTable",
         app.Table("pins", partitions=partitions, changelog_topic=planned, key_type=bytes, value_type=bytes),
@@ -144,14 +145,14 @@ def make_app(
 
 
 async def _planned(events: Sequence[Any], membership: Membership, handle: Handle) -> None:
-    await handle([_incoming(event.message) for event in events], membership)
+    await handle([incoming_of(event.message) for event in events], membership)
 
 
 async def finish(batch: Awaitable[None], hard_exit: HardExit) -> bool:
-    """See a batch through: if it fails the process ends, and being cancelled does not stop it half-way.
+    """Await a batch to its end: if it fails the process ends, and being cancelled does not stop it half-way.
 
-    False for one that was abandoned on purpose: it is not acknowledged, and delivered again to whoever its partitions
-    belong to then.
+    False for one that was abandoned on purpose. It is not acknowledged, and the broker delivers it again to the planner
+    that has its partitions then.
     """
     work = asyncio.ensure_future(batch)
     cancelled: asyncio.CancelledError | None = None
@@ -171,14 +172,14 @@ async def finish(batch: Awaitable[None], hard_exit: HardExit) -> bool:
 
 
 def acknowledge(events: Sequence[Any]) -> None:
-    """What was seen through, and only that: `reading` keeps Faust from acknowledging anything by itself."""
+    """Acknowledges a batch that is done. `reading` keeps Faust from acknowledging anything by itself."""
     for event in events:
         event.message.acked = False
         event.ack()
 
 
-def _incoming(message: Any) -> Incoming:
-    """The stamp of a sender (CreateTime) says nothing that anybody could rely on; our own clock takes its place."""
+def incoming_of(message: Any) -> Incoming:
+    """A sender's timestamp (CreateTime) cannot be relied on; our own clock replaces it."""
     headers = message.headers or ()
     appended_at = _moment(message.timestamp) if message.timestamp_type == _LOG_APPEND_TIME else None
     return Incoming(

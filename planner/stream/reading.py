@@ -13,15 +13,15 @@ When partitions come and go while there is a backlog, Faust by itself loses outc
 
 So this reader hands over every record of an assignment once and in order (`Reading`): what was fetched but not handed
 over is fetched again, and only what the broker itself left out between two records is acknowledged as a gap. Such gaps
-are real: markers of transactions, batches that were rolled back, records that went by retention. Not to acknowledge
-them would hold up the commit for ever.
+are real: markers of transactions, batches that were rolled back, records that went by retention. Without acknowledging
+them the commit would never move on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -30,77 +30,21 @@ from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
 from planner.core.fence import Fence, Membership
+from planner.core.reading import Reading
 from runtime import clients
 
 Jumped = Callable[[int, int, int], None]
-"""Told of a partition, the offset that it was read up to, and the next one that there was."""
+"""Called with a partition, the offset that it was read up to, and the next one that there was."""
 
 _STOPS_WITHIN_S = 5.0
 
 
 class NonDroppingFlow(FlowControlEvent):
-    """Lets records flow again without throwing away those that are waiting."""
+    """Lets records flow again and keeps those that are waiting."""
 
     def resume(self) -> None:
         self._suspend.clear()
         self._resume.set()
-
-
-class Reading:
-    """What of one assignment was fetched, and what of that was handed over."""
-
-    def __init__(self) -> None:
-        self.assignment: object = None
-        self.first: dict[TP, int] = {}
-        """The first record of the partition; what lies before it was committed, or is not in the topic."""
-        self._next: dict[TP, int] = {}
-        self._fetched_to: dict[TP, int] = {}
-        self._after_gap: dict[tuple[TP, int], int] = {}
-        self._begun: set[TP] = set()
-        """Partitions of which the batch holds the first record of the assignment."""
-
-    def fetched(self, assignment: object, offsets: Mapping[TP, Sequence[int]]) -> None:
-        """A batch, after the one before was dealt with. Records come in order from where the assignment began; one that
-        comes again, since somebody sought back to what is committed, was handed over already."""
-        if assignment is not self.assignment:
-            self.assignment = assignment
-            self.first, self._next, self._fetched_to = {}, {}, {}
-        self._after_gap = {}
-        self._begun = {tp for tp, of_partition in offsets.items() if of_partition and tp not in self.first}
-        for tp, of_partition in offsets.items():
-            for offset in of_partition:
-                expected = self._fetched_to.get(tp, offset)
-                if offset > expected:
-                    self._after_gap[tp, offset] = expected
-                self.first.setdefault(tp, offset)
-                self._next.setdefault(tp, offset)
-                self._fetched_to[tp] = offset + 1
-
-    def jumps(self, committed: Mapping[TP, int | None]) -> list[tuple[TP, int, int]]:
-        """In the batch that was just fetched: where it would have gone on, and where it did. What lies between is not
-        in the topic, for whatever reason."""
-        found = [(tp, expected, offset) for (tp, offset), expected in self._after_gap.items()]
-        for tp in self._begun:
-            progress = committed.get(tp)
-            if progress is not None and progress < self.first[tp]:
-                found.append((tp, progress, self.first[tp]))
-        return found
-
-    def is_next(self, tp: TP, offset: int) -> bool:
-        """Whether it was not handed over yet, and everything before it was."""
-        return self._after_gap.get((tp, offset), offset) <= self._next[tp] <= offset
-
-    def handed_over(self, tp: TP, offset: int) -> tuple[int, int] | None:
-        """First and last of the offsets before it that the topic does not hold."""
-        gap = (self._next[tp], offset - 1) if self._next[tp] < offset else None
-        self._next[tp] = offset + 1
-        return gap
-
-    def left_out(self) -> dict[TP, int]:
-        """Where to go on reading partitions of which something was fetched but not handed over."""
-        found = {tp: self._next[tp] for tp, end in self._fetched_to.items() if self._next[tp] < end}
-        self._fetched_to |= found
-        return found
 
 
 class _Joining(ConsumerRebalanceListener):
@@ -120,7 +64,7 @@ class LosslessConsumer(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.reading = Reading()
+        self.reading: Reading[TP] = Reading()
         self._read_offset = _GuardedOffsets(self._is_changelog_tp)
         self._hand_over: Any = self.callback
         self.callback = self._hand_over_in_order
@@ -179,15 +123,15 @@ class LosslessConsumer(Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Says nothing. Faust would watch the planned topic as if an agent read it, and take every partition that is
-        idle for one that hangs: an error per partition every 2.5 s from the fifth minute on. What really stands still
-        is told by our own figures and `wiring.Health`."""
+        idle for one that hangs: an error per partition every 2.5 s from the fifth minute on. A real stop
+        shows in the planner's own metrics and `planner.health`."""
 
     def verify_recovery_event_path(self, now: float, tp: TP) -> None:
         """Says nothing either, for the same reason."""
 
 
 class _GuardedOffsets(dict[TP, int | None]):
-    """Reading positions as far as Faust may have them: it drops records by them, and makes up gaps."""
+    """Hides reading positions from Faust, which would drop records by them and invent gaps."""
 
     def __init__(self, may_have: Any) -> None:
         super().__init__()
@@ -202,7 +146,7 @@ class _Fetched(dict[TP, Any]):
 
 
 class _LosslessThread(AIOKafkaConsumerThread):
-    """Where the client lives. What is asked here cannot be cut in two by a new assignment."""
+    """Where the client lives. No new assignment comes between two statements here."""
 
     logger = logging.getLogger("faust.transport")
 
@@ -227,12 +171,12 @@ class _LosslessThread(AIOKafkaConsumerThread):
         )
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        """With what Faust decides for itself as `clients` says, above all: records of open and rolled back transactions
-        are no outcomes and no plans. All other settings come through the app's."""
+        """With the settings of `clients` where Faust would choose its own. Above all: records of open and rolled back
+        transactions are neither outcomes nor plans. All other settings come through the app's."""
         consumer = super()._create_worker_consumer(transport)
-        told = clients.aiokafka_consumer()
-        consumer._isolation_level = told["isolation_level"]  # noqa: SLF001  read once, when the client starts
-        consumer._fetch_max_wait_ms = told["fetch_max_wait_ms"]  # noqa: SLF001  the same
+        client = clients.aiokafka_consumer()
+        consumer._isolation_level = client["isolation_level"]  # noqa: SLF001  read once, when the client starts
+        consumer._fetch_max_wait_ms = client["fetch_max_wait_ms"]  # noqa: SLF001  the same
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:

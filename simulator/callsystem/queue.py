@@ -29,7 +29,7 @@ _TRIES = 8
 
 
 class CrmUnavailable(Exception):
-    """The CRM did not answer sensibly, after several tries. The run ends; what was published stands in the ledger."""
+    """The CRM did not answer sensibly, after several tries. The run ends; the ledger has what was published."""
 
 
 class UnknownCampaign(Exception):

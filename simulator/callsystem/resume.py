@@ -1,7 +1,7 @@
 """Where an earlier run of the same seed ended, from what it published. Pure.
 
 C3 A call system that was killed and is started again publishes what is left, and lists all of it in the ledger: a
-session's id follows from seed, item and number, so the topic says which sessions were told.
+session's id follows from seed, item and number, so the topic says which sessions were published.
 """
 
 from collections import Counter
@@ -21,9 +21,9 @@ Stories = Mapping[str, tuple[Session, ...]]
 
 @dataclass
 class Past:
-    """`told`: sessions published, by item. `lines`: the ledger of it. `owed`: duplicates that were not sent yet."""
+    """`published`: sessions, by item. `lines`: the ledger of them. `owed`: duplicates that were not sent yet."""
 
-    told: dict[str, int] = field(default_factory=dict)
+    published: dict[str, int] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     owed: list[tuple[Session, str, bytes]] = field(default_factory=list)
 
@@ -37,7 +37,7 @@ def past(
     times: Counter[str] = Counter()
     first: dict[str, bytes] = {}
     for event in events:
-        session, identity = _session_of(event, decode, stories, known, found.told)
+        session, identity = _session_of(event, decode, stories, known, found.published)
         if session is None:
             continue
         kind: Kind = "malformed"
@@ -45,7 +45,7 @@ def past(
             kind = "duplicate" if times[identity] else "outcome"
             times[identity] += 1
             first.setdefault(identity, event.value)
-            found.told[event.key] = max(found.told.get(event.key, 0), session.sequence)
+            found.published[event.key] = max(found.published.get(event.key, 0), session.sequence)
         trouble = fate(session, seed, shares)
         found.lines.append(line_of(session, session_id(seed, session), kind, trouble, event.place))
     found.owed = [
@@ -61,7 +61,7 @@ def _session_of(
     decode: Callable[[bytes], CallOutcome],
     stories: Stories,
     known: Mapping[str, Session],
-    told: Mapping[str, int],
+    published: Mapping[str, int],
 ) -> tuple[Session | None, str]:
     """The session of an event, and its id; bytes that are no event belong to the session that was next."""
     story = stories.get(event.key)
@@ -70,6 +70,6 @@ def _session_of(
     try:
         identity = decode(event.value).session_id
     except Undecodable:
-        upcoming = told.get(event.key, 0)
+        upcoming = published.get(event.key, 0)
         return (story[upcoming] if upcoming < len(story) else None), ""
     return known.get(identity), identity

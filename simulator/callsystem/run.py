@@ -73,7 +73,7 @@ class CallSystem:
             self._list(line)
             if line.conflict and line.kind == "outcome":
                 self._end_story(line.queue_item_id, line.sequence)
-        self._next |= past.told
+        self._next |= past.published
         now = asyncio.get_running_loop().time()
         for session, session_id, value in past.owed:
             self._owe(now, session, session_id, value)

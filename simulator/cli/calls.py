@@ -200,7 +200,7 @@ def _report(book: Ledger) -> None:
 
 
 def _run(main: Coroutine[None, None, None]) -> None:
-    """Run until done or told to stop; exit 0 in both cases, 1 with the reason when it cannot go on."""
+    """Run until done or stopped by a signal; exit 0 in both cases, 1 with the reason when it cannot go on."""
 
     async def guarded() -> None:
         task = asyncio.current_task()

@@ -45,7 +45,7 @@ def _owner_of(table: Table, name: str) -> bool:
 
 
 def wants(annotations: str, name: str) -> bool:
-    """Whether `odata.include-annotations` asks for an annotation; `*` stands for any text, a later `-name` for none."""
+    """Whether `odata.include-annotations` asks for an annotation; `*` matches any, a later `-name` excludes one."""
     wanted = False
     for part in annotations.strip('"').split(","):
         pattern = part.strip()
@@ -176,7 +176,7 @@ class Shaper:
 
 
 def annotate(shown: Json, organization: Organization, annotations: str, held: tuple[str, Column, Row]) -> None:
-    """Add to a shown row what was asked to be told about one of its columns, which is shown under a name."""
+    """Add to a shown row the requested annotations of one of its columns, which is shown under a name."""
     name, column, row = held
     value = row.values.get(column.wire)
     if value is None:

@@ -38,7 +38,7 @@ class Rule(BaseModel):
     id: str = ""
     when: When = When()
     skip: int = Field(default=0, ge=0, description="how many matching requests pass before the first fault")
-    times: int | None = Field(1, ge=1, description="how often it fires; null for ever")
+    times: int | None = Field(1, ge=1, description="how often it fires; null: always")
     probability: float = Field(default=1.0, ge=0, le=1)
     do: list[Action] = Field(min_length=1)
 

@@ -1,8 +1,8 @@
 """Requests, execution time and concurrency per (user, web server), as the service counts them.
 
 L1 A request over a limit is answered 429 with `Retry-After` in whole seconds, and is not executed.
-L2 Whoever keeps sending while told to wait waits longer: a little for each request, and with `strict` what is left
-   doubles, up to the window. With `strict`, too many requests at a time are told to wait as well.
+L2 A client that sends before its wait is over waits longer: a little for each request, and with `strict` the rest
+   doubles, up to the window. With `strict`, too many requests at a time have to wait as well.
 L3 Users do not share limits, servers do not share limits.
 No clock and no sockets here: the caller passes the time.
 """

@@ -155,7 +155,7 @@ def add_relationship(organization: Organization, payload: Json) -> str:
     if kind == "ManyToManyRelationshipMetadata":
         return _add_many_to_many(organization, payload)
     if kind != "OneToManyRelationshipMetadata":
-        raise _invalid(f"'{kind}' is no kind of relationship.")
+        raise _invalid(f"'{kind}' is not a kind of relationship.")
     schema = organization.schema
     name, lookup = str(payload["SchemaName"]), payload["Lookup"]
     table = schema.by_name.get(str(payload["ReferencingEntity"]).lower())

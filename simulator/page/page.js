@@ -124,7 +124,7 @@ function showLimits(limits) {
     }
     return block;
   }, (block, one) => {
-    const early = one.early ? `, ${number(one.early)} of them sent while told to wait` : "";
+    const early = one.early ? `, ${number(one.early)} of them sent before a wait was over` : "";
     const blocked = one.blocked_seconds ? ` · throttled for ${one.blocked_seconds.toFixed(1)} s` : "";
     say(block.firstChild, `user ${one.user.slice(0, 8)}…${one.user.slice(-4)} on server ${one.server} · refused ${number(one.throttled)}${early}${blocked}`);
     bars(one).forEach(([label, used, limit, unit], at) => {

@@ -46,7 +46,7 @@ class Lines:
 
 
 def run(organization: Organization, table: Table, options: Options) -> Lines:
-    """Raises a refusal for what is no transformation, or for an option that does not go with `$apply`."""
+    """Refuses an unknown transformation, and an option that does not go with `$apply`."""
     if options.select or options.expand or options.filter or options.count or options.skip_token:
         raise errors.bad_query("$apply goes with $orderby and $top alone: filter inside it.")
     compiler = Compiler(organization, table)

@@ -36,7 +36,7 @@ def _year(now: datetime) -> datetime:
 
 
 def months(moment: datetime, number: int) -> datetime:
-    """The same day so many months later; the last of the month where there is no such day."""
+    """The same day that many months later; the last of the month where there is no such day."""
     year, month = divmod(moment.year * _MONTHS + moment.month - 1 + number, _MONTHS)
     if not MINYEAR <= year <= MAXYEAR:
         raise OverflowError(number)

@@ -86,7 +86,7 @@ def parameters(query: str) -> dict[str, str]:
 
 
 def _replaced(text: str, given: Mapping[str, str]) -> str:
-    """A literal stays as it is; an alias becomes its value (as a name where it stands for one)."""
+    """A literal stays as it is; an alias becomes its value (as a name where it names something)."""
     return given.get(text, "null") if text.startswith("@") else text
 
 

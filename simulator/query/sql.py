@@ -27,7 +27,7 @@ _TOKEN = re.compile(
 )
 _COMPARE = {"=": "eq", "<>": "ne", "!=": "ne", ">": "gt", ">=": "ge", "<": "lt", "<=": "le"}
 _FUNCTIONS = {"count": "count", "sum": "sum", "avg": "avg", "min": "min", "max": "max"}
-# Words that end a name where an alias could stand.
+# Words that end a name where an alias could follow.
 _RESERVED = frozenset(
     {
         "as", "from", "where", "group", "order", "inner", "left", "right", "full", "cross", "outer", "join", "on",
@@ -94,7 +94,7 @@ class _Parser:
         return self.tokens[at] if at < len(self.tokens) else ("end", "")
 
     def word(self) -> str:
-        """The next word in lower case, without taking it; empty for what is no word."""
+        """The next word in lower case, without taking it; empty if it is not a word."""
         kind, text = self.peek()
         return text.lower() if kind == "word" else ""
 

@@ -53,7 +53,7 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class Lambda:
-    """`collection/any(o:condition)` or `all`; `variable` stands in the condition's paths."""
+    """`collection/any(o:condition)` or `all`; the condition's paths begin with `variable`."""
 
     path: Path
     quantifier: str

@@ -385,10 +385,12 @@ def check_lookups(schema: Schema, table: Table) -> None:
     known = {*schema.by_name, table.logical_name}
     ends = (table.intersect.first, table.intersect.second) if table.intersect else ()
     wrong = [
-        f"{table.logical_name} relates '{end.table}', which is no table here" for end in ends if end.table not in known
+        f"{table.logical_name} relates '{end.table}', which is not a table here"
+        for end in ends
+        if end.table not in known
     ]
     wrong += [
-        f"{table.logical_name}.{column.name} points to '{lookup.target}', which is no table here"
+        f"{table.logical_name}.{column.name} points to '{lookup.target}', which is not a table here"
         for column in table.columns.values()
         for lookup in column.lookups
         if lookup.target not in known

@@ -164,12 +164,12 @@ def _port(site: web.TCPSite) -> int:
 
 
 def _public_host(host: str) -> str:
-    """The name that stands in the certificate."""
+    """The name in the certificate."""
     return "localhost" if host in {"127.0.0.1", "::1", *_ANY_ADDRESS} else host
 
 
 def _names(settings: Settings) -> tuple[str, ...]:
-    """Under which names clients reach this server: they stand in the certificate, and tokens may be for them."""
+    """The names by which clients reach this server: the certificate has them, and tokens may be for them."""
     own = () if settings.host in _ANY_ADDRESS else (settings.host,)
     return tuple(dict.fromkeys(("localhost", "127.0.0.1", "::1", *own, *settings.names)))
 

@@ -22,7 +22,7 @@ class AssertionError_(Exception):  # noqa: N801 - AssertionError is taken
 
 @dataclass(frozen=True)
 class Federation:
-    """Tokens of `issuer` about `subject` (a Kubernetes service account, say) stand for an application."""
+    """Tokens of `issuer` about `subject` (a Kubernetes service account, say) identify an application."""
 
     issuer: str
     subject: str

@@ -52,7 +52,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def from_json(plain: dict[str, Any]) -> Snapshot:
-    """Raises KeyError, TypeError or ValueError for data that is no snapshot."""
+    """Raises KeyError, TypeError or ValueError for data that is not a snapshot."""
     if not isinstance(plain["rows"], dict):
         raise TypeError("a snapshot holds rows by table")
     rows = {
@@ -186,7 +186,7 @@ class SqliteFile:
         return int(row[0]) if row else 0
 
     def fetch(self, place: int) -> tuple[Values, dict[str, str]]:
-        """Values and targets of the row at a place. Whoever reads rows in their order gets the next ones with it."""
+        """Values and targets of the row at a place. A reader in order gets the next rows with it."""
         found = self._ahead.get(place)
         if found is None:
             count = _AHEAD if self._fetched < place <= self._fetched + _AHEAD else 1

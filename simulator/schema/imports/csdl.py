@@ -27,7 +27,7 @@ _ACTIVITY = "activitypointer"
 
 
 def read(text: bytes, found: Found) -> None:
-    """Raises ValueError for what is no CSDL document."""
+    """Raises ValueError for anything but a CSDL document."""
     try:
         root = ET.fromstring(text)  # noqa: S314 - the file is the caller's own, and expat stops entity bombs
     except ET.ParseError as error:

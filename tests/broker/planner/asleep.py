@@ -20,8 +20,8 @@ class SleepsOnce:
         self._publisher, self._place = publisher, place
         self._batches = 0
         if place == "told":
-            send = publisher._send
-            publisher._send = lambda progress: (send(progress), self._sleep())
+            send = publisher.send_progress
+            publisher.send_progress = lambda progress: (send(progress), self._sleep())
 
     async def publish(self, records, progress):
         self._batches += bool(records)

@@ -6,8 +6,9 @@ import pytest
 from confluent_kafka import Consumer
 
 from planner.core.fence import Membership
+from planner.core.outgoing import OutgoingRecord, Progress
 from planner.errors import Abandoned
-from planner.kafka.publisher import OutgoingRecord, PlanPublisher, Progress
+from planner.kafka.publisher import PlanPublisher
 from runtime.connection import BrokerSettings
 from tests.integration.planner.harness import read
 
@@ -81,7 +82,7 @@ def test_P1_who_is_no_member_of_that_generation_has_said_nothing(kafka, publishe
     topic = kafka.create_topic(kafka.unique("planned"), 1)
     stranger = Membership(**{"group_id": membership.group_id, "generation": membership.generation,
                              "member_id": membership.member_id} | change)  # fmt: skip
-    with pytest.raises(Abandoned, match="changed hands"):
+    with pytest.raises(Abandoned, match="were reassigned"):
         asyncio.run(publisher.publish([OutgoingRecord(topic, 0, b"s", b"late")], Progress(outcomes, {0: 17}, stranger)))
     asyncio.run(publisher.publish([OutgoingRecord(topic, 0, b"t", b"plan")]))
     assert [each.value() for each in read(kafka.bootstrap, topic)] == [b"plan"]

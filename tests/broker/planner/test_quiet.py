@@ -32,9 +32,9 @@ def test_a_healthy_planner_says_nothing_above_info_with_traffic_and_without(kafk
         if time.monotonic() - began >= looks * max(2.5, _LONG / 8):
             looks += 1
             if looks in (3, 4):
-                batch_pins = outcomes(5, start=1000 * looks, items=1)  # one partition; the others stay idle
-                given.extend(batch_pins)
-                publish(kafka.bootstrap, batch_pins, topic=topic)
+                fresh = outcomes(5, start=1000 * looks, items=1)  # one partition; the others stay idle
+                given.extend(fresh)
+                publish(kafka.bootstrap, fresh, topic=topic)
         return looks > 8
 
     planner.wait_for(looked_at_often_enough, what="it has been looked at", seconds=max(120, 2 * _LONG))

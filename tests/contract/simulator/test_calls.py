@@ -117,7 +117,7 @@ class WriteBack:
                 self.crm.edit("medx_callqueueitems", outcome.queue_item_id, values)
 
 
-def test_P8_an_item_is_ready_by_its_status_and_by_its_do_not_call_flag(crm):
+async def test_P8_an_item_is_ready_by_its_status_and_by_its_do_not_call_flag(crm):
     """A person may have set one and not the other."""
     row = {"medx_name": "one", "medx_callstatus": 0, "medx_CampaignId@odata.bind": f"/campaigns({tenant.CAMPAIGN})"}
     states = [
@@ -129,12 +129,8 @@ def test_P8_an_item_is_ready_by_its_status_and_by_its_do_not_call_flag(crm):
     for state in states:
         crm.seed("medx_callqueueitems", row | state)
     ids = {each["medx_callqueueitemid"]: each["medx_externalid"] for each in crm.rows("medx_callqueueitems")}
-
-    async def ready():
-        async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
-            return {ids[item.id] async for item in queue.ready(tenant.CAMPAIGN)}
-
-    assert asyncio.run(ready()) == {"free", "nobody said"}
+    async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
+        assert {ids[item.id] async for item in queue.ready(tenant.CAMPAIGN)} == {"free", "nobody said"}
 
 
 def test_every_planned_session_is_published_once_and_in_order(crm, broker, tmp_path):
@@ -274,28 +270,22 @@ def test_a_file_without_the_columns_is_refused(crm, broker, tmp_path):
     assert "has no column campaign, contact, deposit, duration, poutcome" in log[-1]["reason"]
 
 
-def test_a_campaign_that_is_not_there_is_an_error(crm):
-    async def ask():
-        async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
+async def test_a_campaign_that_is_not_there_is_an_error(crm):
+    async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
+        with pytest.raises(UnknownCampaign):
             await queue.check_campaign("00000000-0000-4000-8000-00000000dead")
 
-    with pytest.raises(UnknownCampaign):
-        asyncio.run(ask())
 
-
-def test_two_callers_never_get_the_same_item(crm):
+async def test_two_callers_never_get_the_same_item(crm):
     row = prospects.made_up(items=1, seed=0, most_sessions=3)
-
-    async def race():
-        async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
-            await queue.seed(row, tenant.CAMPAIGN)
-            items = [item async for item in queue.ready(tenant.CAMPAIGN)]
-            return await asyncio.gather(*(queue.claim(items[0]) for _ in range(5)))
-
-    assert sum(claimed is not None for claimed in asyncio.run(race())) == 1
+    async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
+        await queue.seed(row, tenant.CAMPAIGN)
+        items = [item async for item in queue.ready(tenant.CAMPAIGN)]
+        race = await asyncio.gather(*(queue.claim(items[0]) for _ in range(5)))
+    assert sum(claimed is not None for claimed in race) == 1
 
 
-def test_ready_items_come_in_the_order_of_the_queue(crm):
+async def test_ready_items_come_in_the_order_of_the_queue(crm):
     times = ("2020-01-02T00:00:00Z", None, "2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z")
     rows = [
         {
@@ -307,12 +297,9 @@ def test_ready_items_come_in_the_order_of_the_queue(crm):
     ]
     random.Random(1).shuffle(rows)
     ids = dict(zip([row["medx_name"] for row in rows], crm.seed("medx_callqueueitems", *rows), strict=True))
-
-    async def ask():
-        async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
-            return [item.id async for item in queue.ready(tenant.CAMPAIGN)]
-
-    assert asyncio.run(ask()) == [ids[name] for name in ("1", "2", "0")]
+    async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
+        found = [item.id async for item in queue.ready(tenant.CAMPAIGN)]
+    assert found == [ids[name] for name in ("1", "2", "0")]
 
 
 TROUBLED = ("--seed", "3", "--duplicates", "0.3", "--malformed", "0.2", "--conflicts", "0.1")
@@ -375,14 +362,14 @@ def test_C3_once_all_calls_were_made_nothing_more_is_published_unless_asked_for(
     assert places(anew).isdisjoint(places(lines))
 
 
-def test_C3_a_call_that_was_begun_when_the_process_was_killed_is_told(crm, broker, tmp_path):
+def test_C3_a_call_that_was_begun_when_the_process_was_killed_is_published(crm, broker, tmp_path):
     async def take():
         async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
             await queue.seed(prospects.made_up(items=4, seed=5, most_sessions=63), tenant.CAMPAIGN)
             items = [item async for item in queue.ready(tenant.CAMPAIGN)]
             assert await queue.claim(items[0])
 
-    asyncio.run(take())
+    asyncio.run(take())  # not this test's own loop: the command has one
     with WriteBack(crm, broker):
         code, log, ledger = calls(crm, broker, tmp_path, "--items", "4", "--seed", "5", "--patience", "60")
     assert code == 0, log

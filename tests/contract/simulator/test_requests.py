@@ -189,7 +189,7 @@ def render() -> str:
         "# What the simulator answers",
         "",
         "Every option, header, preference and FetchXML attribute of the documented requests is built, has no effect",
-        'for a reason, or is refused; and so is what stands in no list. `501` and "The simulator has not built" say',
+        'for a reason, or is refused; and so is what is in no list. `501` and "The simulator has not built" say',
         "that Dataverse has something and the simulator does not; every other refusal is one that Dataverse gives. The",
         "lists below are the tables in the code, and each request is a test.",
         "",

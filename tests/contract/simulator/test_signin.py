@@ -93,10 +93,8 @@ class TestClientSecret:
         ) as signed_in:
             return (await signed_in.get_token(f"{entra.base_url}/.default")).token
 
-    def test_the_async_client_too(self, entra):
-        import asyncio
-
-        assert who_am_i(entra, asyncio.run(self._async_token(entra))).status_code == 200
+    async def test_the_async_client_too(self, entra):
+        assert who_am_i(entra, await self._async_token(entra)).status_code == 200
 
     def test_a_wrong_secret(self, entra):
         with pytest.raises(ClientAuthenticationError, match="AADSTS7000215"):

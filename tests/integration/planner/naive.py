@@ -19,7 +19,7 @@ from planner.batch import BatchDecider
 from planner.core.deciding import Decider, Placement, Planned
 from planner.pins.memory import MemoryPins
 from planner.settings import read_settings
-from planner.stream.app import _RAW, _incoming
+from planner.stream.app import RAW, incoming_of
 from planner.wiring import prepare
 from tests.integration.planner.faulty import Trap
 
@@ -55,8 +55,8 @@ def main() -> None:
         producer_request_timeout=settings.delivery_timeout_s,
     )
     app.sensors.add(Failures())
-    outcomes = app.topic(topics.call_outcomes.name, **_RAW)
-    planned = app.topic(topics.planned_writebacks.name, **_RAW)
+    outcomes = app.topic(topics.call_outcomes.name, **RAW)
+    planned = app.topic(topics.planned_writebacks.name, **RAW)
     pins = _table(app, trap) if "NAIVE_PINS" in os.environ else {}
     slowness_s = float(os.environ.get("NAIVE_SLOWNESS_S", "0"))
     decider = BatchDecider(
@@ -76,7 +76,7 @@ def main() -> None:
             trap.batches += 1
             trap.at("taken")
             await asyncio.sleep(slowness_s * (trap.sprung or point == "slow"))
-            (decision,) = await asyncio.to_thread(decider.decisions, [_incoming(event.message)])
+            (decision,) = await asyncio.to_thread(decider.decisions, [incoming_of(event.message)])
             trap.at("decided")
             await asyncio.sleep(slowness_s * (trap.sprung or point == "slow"))
             if isinstance(decision, Planned) and (session := decision.plan.session_id) not in pins:

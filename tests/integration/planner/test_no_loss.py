@@ -17,7 +17,7 @@ from ops.demo.processes import Service
 from schemas.topics import Topics
 from tests.integration.planner.faulty import POINTS
 from tests.integration.planner.harness import committed, lost, outcomes, planner_env, plans, publish, published, read
-from tests.ports import free_ports
+from tests.support.ports import free_ports
 
 PACKAGE = "tests.integration.planner"
 EXIT = {"SIGKILL": -9, "SIGTERM": 0, "exception": 70}
@@ -115,9 +115,9 @@ def test_P5_nothing_is_lost_at_any_point_between_taking_and_committing(
     if agent is NAIVE:
         embedded_kafka.delay_answers(ApiKey.PRODUCE, *[500] * 50)
     for number, point in enumerate(points):
-        given += (batch_pins := outcomes(60, start=number * 60, items=1 if agent is NAIVE else 10))
+        given += (fresh := outcomes(60, start=number * 60, items=1 if agent is NAIVE else 10))
         service = start(agent, point, signal)
-        publish(bootstrap, batch_pins)
+        publish(bootstrap, fresh)
         goes_on = signal == "exception" and agent is not OURS
         until_it_is_over(service, bootstrap, ends=None if goes_on else EXIT[signal])
     embedded_kafka.clear_errors(ApiKey.PRODUCE)

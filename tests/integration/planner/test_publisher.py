@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from ops.demo.embedded_broker import ApiKey, EmbeddedBroker, Fault
+from planner.core.outgoing import OutgoingRecord
 from planner.errors import NotPublished
-from planner.kafka.publisher import OutgoingRecord, PlanPublisher
+from planner.kafka.publisher import PlanPublisher
 from runtime.connection import BrokerSettings
 from runtime.environment import Misconfigured
 from tests.integration.planner.harness import read

@@ -21,8 +21,16 @@ PLANTED = {
     "layers of the planner": [
         ("planner.core.planning", "planner.pins.memory"),
         ("planner.core.times", "planner.errors"),
-        ("planner.pins.tenure", "planner.service"),
+        ("planner.core.deciding", "planner.pins.index"),
+        ("planner.core.fence", "planner.kafka.fence"),
+        ("planner.pins.index", "planner.service"),
         ("planner.stream.app", "planner.service"),
+        ("planner.service", "planner.health"),
+    ],
+    "Faust lives in one package": [
+        ("planner.health", "faust"),
+        ("planner.pins.bulk", "mode"),
+        ("planner.kafka.fence", "aiokafka"),
     ],
     "layers of the writer": [
         ("writer.core.batching", "writer.backlog"),
@@ -33,6 +41,7 @@ PLANTED = {
     "cores decide without clock, dice, network or logging": [
         ("planner.core.digests", "random"),
         ("planner.core.summary", "runtime.registry"),
+        ("planner.core.deciding", "runtime.retention"),
         ("writer.core.batching", "asyncio"),
         ("writer.core.gate", "subprocess"),
     ],

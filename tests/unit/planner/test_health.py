@@ -5,14 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 import structlog
+from faust.types import TP
 from prometheus_client import CollectorRegistry, generate_latest
 
-from planner import wiring
+from planner import health
 from planner.core.fence import Fence, Membership
 from planner.errors import Stuck
+from planner.health import LONGEST_STANDSTILL_S, Health
 from planner.metrics import Metrics
+from planner.stream.stream import OutcomeStream
 from planner.waiting import Waits
-from planner.wiring import LONGEST_STANDSTILL_S, Health
 
 
 class Clock:
@@ -26,7 +28,7 @@ class Clock:
 @pytest.fixture
 def parts(monkeypatch):
     """A planner that is recovering, as far as its health can see it."""
-    outcomes, planned = SimpleNamespace(topic="call-outcomes"), SimpleNamespace(topic="planned-writebacks")
+    outcomes, planned = TP("call-outcomes", 0), TP("planned-writebacks", 0)
     tables = SimpleNamespace(
         actives_ready=False,
         changelog_topics={"planned-writebacks"},
@@ -42,12 +44,13 @@ def parts(monkeypatch):
         ended=[],
         told=structlog.testing.CapturingLogger(),
     )
-    monkeypatch.setattr(wiring, "time", parts.clock)
-    monkeypatch.setattr(wiring, "hard_exit", parts.ended.append)
-    monkeypatch.setattr(wiring, "log", parts.told)
+    monkeypatch.setattr(health, "time", parts.clock)
+    monkeypatch.setattr(health, "hard_exit", parts.ended.append)
+    monkeypatch.setattr(health, "log", parts.told)
     metrics = Metrics(parts.registry)
     parts.waits, parts.fence = Waits(metrics), Fence()
-    parts.health = Health(parts.app, metrics, parts.store, parts.reader, parts.waits, parts.fence)
+    stream = OutcomeStream(parts.app, "call-outcomes")
+    parts.health = Health(stream, metrics, parts.store, parts.reader, parts.waits, parts.fence)
     return parts
 
 
@@ -157,7 +160,7 @@ def test_a_planner_that_waits_for_somebody_is_not_ready_says_so_once_and_does_no
         turn(parts)
         parts.waits.end("registry")
         parts.waits.end("registry")
-    assert [line["event"] for line in logs] == ["planner.waiting", "planner.goes_on"]
+    assert [line["event"] for line in logs] == ["planner.waiting", "planner.resumed"]
     assert 'planner_waiting{cause="registry"} 0.0' in generate_latest(parts.registry).decode()
     assert parts.health.ready().ok
     assert parts.ended == []

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from planner import mapping as planner_mapping
 from planner.core.dispositions import TaskKind
-from planner.mapping import CONCEPTS, OPTIONS, MappingFile, MappingUnfit, environment_mark, gaps, load, read, resolve
+from planner.errors import MappingUnfit
+from planner.mapping import CONCEPTS, OPTIONS, MappingFile, environment_mark, gaps, load, read, resolve
 from schemas.records import OwnerKind, QueueStatus
 from tests.unit.planner.strategies import EXAMPLE
 

@@ -10,12 +10,12 @@ from planner.core.retirement import mark_of
 from planner.pins.disk import DiskPins
 from planner.pins.index import PinIndex
 from planner.pins.memory import MemoryPins
-from planner.pins.recovery import PinStore
+from planner.pins.recovery import PinRecovery
 from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, NoSchemaRegistry, UnknownSchema, single_object
 from schemas.records import CallOutcome, Disposition, PlannedWriteback, Source
 from schemas.wire import SchemaId
-from tests.factories import NOON, make_outcome, make_plan
+from tests.support.factories import NOON, make_outcome, make_plan
 from tests.unit.planner.strategies import an_earlier
 
 
@@ -169,19 +169,6 @@ def test_memory_remembers_no_offset():
     assert pins.read_up_to(0) is None
 
 
-def test_B3_memory_of_forgotten_sessions_is_given_back():
-    pins = MemoryPins()
-    for start in range(0, 20_000, 1_000):
-        names = [f"s{number}" for number in range(start, start + 1_000)]
-        pins.pin(0, [a_pin(name, item=name) for name in names])
-        pins.recover(0, [(name, None) for name in names], start)
-    pins.pin(0, [a_pin("kept")])
-    block = pins._of(0)._block
-    assert len(block) < 400_000
-    assert pins.digest(0, "kept") == a_pin("kept").digest
-    assert len(pins) == 1
-
-
 _ACTIONS = st.lists(
     st.tuples(st.sampled_from(["pin", "forget"]), st.integers(0, 30), st.integers(0, 3), st.integers(0, 60)),
     max_size=120,
@@ -222,13 +209,13 @@ def test_P1_a_pin_that_was_read_back_from_the_topic_is_the_one_that_was_set(over
     pins = MemoryPins()
     pins.recover = lambda partition, changes, read_up_to: held.extend(changes)
     codec = single_object(PlannedWriteback)
-    PinStore(pins, codec, lambda *_: None).apply([Message(b"k", codec.encode(made))])
+    PinRecovery(pins, codec, lambda *_: None).apply([Message(b"k", codec.encode(made))])
     assert held == [(made.session_id, pin_of(made))]
 
 
 def recovered(*messages, codec: Codec | None = None):
     pins, unreadable = MemoryPins(), []
-    store = PinStore(pins, codec or single_object(PlannedWriteback), lambda *place: unreadable.append(place))
+    store = PinRecovery(pins, codec or single_object(PlannedWriteback), lambda *place: unreadable.append(place))
     store.apply(messages)
     return pins, unreadable
 
@@ -265,7 +252,7 @@ def test_P6_a_record_that_is_no_plan_is_counted_and_recovery_goes_on(value):
 
 def test_P1_a_plan_that_a_newer_planner_wrote_is_not_passed_over():
     good = single_object(PlannedWriteback).encode(make_plan(session_id="a"))
-    store = PinStore(pins := MemoryPins(), single_object(PlannedWriteback), lambda *_: None)
+    store = PinRecovery(pins := MemoryPins(), single_object(PlannedWriteback), lambda *_: None)
     with pytest.raises(UnknownSchema, match="is its writer newer"):
         store.apply([Message(b"a", good), Message(b"x", b"\xc3\x01" + b"\0" * 8, offset=1)])
     assert (len(pins), store.records_read) == (0, 0), "all of a batch, or nothing"
@@ -287,14 +274,14 @@ def test_P1_recovery_does_not_go_on_without_a_registry_that_it_needs():
 def test_a_plan_with_an_impossible_place_does_not_end_the_recovery():
     codec, told = single_object(PlannedWriteback), []
     bad = codec.encode(make_plan(source=Source(topic="call-outcomes", partition=0, offset=-1)))
-    store = PinStore(pins := MemoryPins(), codec, lambda *place: told.append(place))
+    store = PinRecovery(pins := MemoryPins(), codec, lambda *place: told.append(place))
     store.apply([Message(b"a", bad, offset=4), Message(b"b", codec.encode(make_plan(session_id="b")), offset=5)])
     assert (told, len(pins)) == ([(0, 4)], 1)
 
 
 def test_recovery_asks_the_store_how_far_it_is_and_tells_it_what_to_keep():
     pins = MemoryPins()
-    store = PinStore(pins, single_object(PlannedWriteback), lambda *_: None)
+    store = PinRecovery(pins, single_object(PlannedWriteback), lambda *_: None)
     pins.pin(1, [a_pin("a")])
     assert store.read_up_to(1) is None
     store.assigned(set())

@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CollectorRegistry
 
+from planner.core.positions import LostOutcomes
 from planner.kafka.positions import Positions
 from planner.metrics import Metrics
 from planner.waiting import Waits
@@ -184,7 +185,7 @@ def test_a_broker_that_says_nothing_is_told_once_and_the_figures_stay_at_what_wa
         assert (watched.gauge(AGE), watched.gauge("planner_broker_heard_timestamp_seconds")) == (300, 1000)
         watched.broker.silent = False
         watched.look(1301)
-    assert [line["event"] for line in logs] == ["planner.waiting", "planner.goes_on"]
+    assert [line["event"] for line in logs] == ["planner.waiting", "planner.resumed"]
     assert (watched.gauge(AGE), watched.waits.causes) == (0, [])
 
 
@@ -236,3 +237,11 @@ def test_it_ends_when_it_is_told_to(watched):
     thread.join(30)
     assert isinstance(thread, threading.Thread)
     assert not thread.is_alive()
+
+
+def test_outcomes_that_are_lost_are_reported_once_however_the_loss_shows():
+    lost = LostOutcomes()
+    assert lost.news(0, 3, 9) == (3, 9)
+    assert lost.news(0, 3, 9) is None
+    assert lost.news(0, 8, 12) == (10, 12)
+    assert lost.news(1, 8, 9) == (8, 9), "partitions are apart"

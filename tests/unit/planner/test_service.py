@@ -5,23 +5,23 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
-from planner.command import Rarely
 from planner.core.deciding import Placement
 from planner.core.fence import Membership
+from planner.core.outgoing import Progress
 from planner.errors import Abandoned, BrokerAway, NotPublished
-from planner.kafka.publisher import Progress
 from planner.kafka.traces import Traces
 from planner.metrics import Metrics
 from planner.pins.memory import MemoryPins
 from planner.service import PlannerService
 from planner.stream.app import finish
+from planner.stream.stream import Rarely
 from planner.waiting import Waits
 from runtime.registry import RegistryUnavailable
 from schemas.codec import single_object
 from schemas.headers import OPT_OUT, TRACEPARENT, last, reasons
 from schemas.records import PlannedWriteback
 from schemas.topics import Topics
-from tests.factories import make_baseline, make_outcome
+from tests.support.factories import make_baseline, make_outcome
 from tests.unit.planner.test_batch import a_decider, incoming
 
 MEMBER = Membership("writeback-planner", 3, "member")
@@ -175,7 +175,7 @@ class UnavailableAtFirst:
 
 
 def test_a_registry_that_comes_back_costs_no_outcome(monkeypatch):
-    monkeypatch.setattr("planner.service._REGISTRY_PAUSE_S", 0.0)
+    monkeypatch.setattr("planner.service.REGISTRY_PAUSE_S", 0.0)
     publisher = FakePublisher()
     service, _ = a_service(publisher=publisher, decider=UnavailableAtFirst(a_decider(), 3))
     asyncio.run(service.handle([incoming(make_outcome())], MEMBER))
@@ -183,7 +183,7 @@ def test_a_registry_that_comes_back_costs_no_outcome(monkeypatch):
 
 
 def test_a_registry_that_stays_away_rejects_nothing_and_is_waited_for_until_the_planner_stops(monkeypatch):
-    monkeypatch.setattr("planner.service._REGISTRY_PAUSE_S", 0.0)
+    monkeypatch.setattr("planner.service.REGISTRY_PAUSE_S", 0.0)
     publisher, turns = FakePublisher(), iter([False] * 50 + [True])
     service, registry = a_service(
         publisher=publisher, decider=UnavailableAtFirst(a_decider(), 1000), stopping=lambda: next(turns)
@@ -208,7 +208,7 @@ class SilentAtFirst(FakePublisher):
 
 
 def test_P5_a_broker_that_comes_back_gets_the_same_batch_again(monkeypatch):
-    monkeypatch.setattr("planner.service._BROKER_PAUSE_S", 0.0)
+    monkeypatch.setattr("planner.service.BROKER_PAUSE_S", 0.0)
     pins, publisher = MemoryPins(), SilentAtFirst(3)
     service, registry = a_service(pins=pins, publisher=publisher)
     asyncio.run(service.handle([incoming(make_outcome())], MEMBER))
@@ -217,7 +217,7 @@ def test_P5_a_broker_that_comes_back_gets_the_same_batch_again(monkeypatch):
 
 
 def test_P5_a_broker_that_stays_away_is_waited_for_until_the_planner_stops(monkeypatch):
-    monkeypatch.setattr("planner.service._BROKER_PAUSE_S", 0.0)
+    monkeypatch.setattr("planner.service.BROKER_PAUSE_S", 0.0)
     pins, turns = MemoryPins(), iter([False] * 50 + [True])
     service, _ = a_service(pins=pins, publisher=SilentAtFirst(1000), stopping=lambda: next(turns))
     with pytest.raises(Abandoned):
@@ -247,8 +247,8 @@ def test_P6_what_a_large_plan_becomes_is_known_before_the_next_is_planned_from_i
 
 
 def test_the_loop_turns_while_a_batch_is_decided_and_a_second_of_work_is_published_at_once(monkeypatch):
-    monkeypatch.setattr("planner.batch._AT_A_STRETCH_S", 0.0)
-    monkeypatch.setattr("planner.batch._BEFORE_PUBLISHING_S", 0.0)
+    monkeypatch.setattr("planner.batch.AT_A_STRETCH_S", 0.0)
+    monkeypatch.setattr("planner.batch.BEFORE_PUBLISHING_S", 0.0)
     pins, turns, published = MemoryPins(), [], []
 
     class Counting(FakePublisher):
@@ -267,7 +267,7 @@ def test_the_loop_turns_while_a_batch_is_decided_and_a_second_of_work_is_publish
         ticking = asyncio.ensure_future(turn())
         await service.handle(batch, MEMBER)
         assert published == [1] * 5
-        monkeypatch.setattr("planner.batch._BEFORE_PUBLISHING_S", 60.0)
+        monkeypatch.setattr("planner.batch.BEFORE_PUBLISHING_S", 60.0)
         before = len(turns)
         await service.handle(
             [incoming(make_outcome(session_id=f"t{number}"), number) for number in range(5, 15)], MEMBER

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from planner.__main__ import main
+from planner.command import main
 from planner.settings import describe, read_settings
 from runtime.environment import Misconfigured
 from runtime.exit_codes import Exit

@@ -20,7 +20,7 @@ Answer = tuple[TopicFacts, list[str]] | Exception
 
 
 class Scripted:
-    """A broker that answers as it is told to, from a thread."""
+    """A broker that gives the answers of a list, from a thread."""
 
     def __init__(self, *answers: Answer) -> None:
         self.left = list(answers)
@@ -37,31 +37,27 @@ class Scripted:
         return changes(REQUIRED, at_start, now)
 
 
-def watched(*answers: Answer) -> tuple[TopicWatch, list[tuple[tuple[str, ...], bool]], list[dict[str, Any]]]:
+async def watched(*answers: Answer) -> tuple[TopicWatch, list[tuple[tuple[str, ...], bool]], list[dict[str, Any]]]:
     """The watch after all answers, what it said of the topics after each, and its log."""
     view = Scripted(*answers)
     watch = TopicWatch(view, AT_START, service="planner", every_s=0.001)
     after: list[tuple[tuple[str, ...], bool]] = []
-
-    async def ask_all() -> None:
+    with structlog.testing.capture_logs() as log:
+        watch._log = structlog.get_logger("planner")
         for _ in answers:
             await watch.ask()
             after.append((watch.problems, watch.fit))
-
-    with structlog.testing.capture_logs() as log:
-        watch._log = structlog.get_logger("planner")
-        asyncio.run(ask_all())
     assert set(view.asked_in) == {"topic-check"}
     return watch, after, [dict(line) for line in log]
 
 
-def test_topics_that_stay_fit_are_not_worth_a_line() -> None:
-    watch, _, log = watched((AT_START, []), (AT_START, []))
+async def test_topics_that_stay_fit_are_not_worth_a_line() -> None:
+    watch, _, log = await watched((AT_START, []), (AT_START, []))
     assert (watch.fit, log) == (True, [])
 
 
-def test_what_no_longer_fits_is_said_once_for_each_problem_and_holds_until_it_is_over() -> None:
-    _, after, log = watched((AT_START, ["a"]), (AT_START, ["a", "b"]), (AT_START, ["b"]), (AT_START, []))
+async def test_each_problem_is_logged_once_and_holds_until_it_is_over() -> None:
+    _, after, log = await watched((AT_START, ["a"]), (AT_START, ["a", "b"]), (AT_START, ["b"]), (AT_START, []))
     assert after == [(("a",), False), (("a", "b"), False), (("b",), False), ((), True)]
     assert [(line["event"], line.get("problem")) for line in log] == [
         ("topics.unfit", "a"),
@@ -70,9 +66,9 @@ def test_what_no_longer_fits_is_said_once_for_each_problem_and_holds_until_it_is
     ]
 
 
-def test_a_broker_that_does_not_answer_says_nothing_about_its_topics() -> None:
+async def test_a_broker_that_does_not_answer_says_nothing_about_its_topics() -> None:
     away = BrokerUnavailable("gone")
-    _, after, log = watched((AT_START, ["a"]), away, Misconfigured(["refused"]), (AT_START, ["a"]), away)
+    _, after, log = await watched((AT_START, ["a"]), away, Misconfigured(["refused"]), (AT_START, ["a"]), away)
     assert {problems for problems, _ in after} == {("a",)}
     assert [line["event"] for line in log] == ["topics.unfit", "topics.not_asked", "topics.not_asked"]
 
@@ -80,16 +76,17 @@ def test_a_broker_that_does_not_answer_says_nothing_about_its_topics() -> None:
 @pytest.mark.parametrize(
     ("now", "says"), [(FoundTopic(6, None, 1, "id"), "has 6 partitions"), (FoundTopic(3, None, 1, "new"), "again")]
 )
-def test_P5_what_cannot_be_gone_on_with_ends_the_service(now: FoundTopic, says: str) -> None:
+async def test_P5_what_cannot_be_gone_on_with_ends_the_service(now: FoundTopic, says: str) -> None:
     watch = TopicWatch(
         Scripted((AT_START, []), (TopicFacts({"call-outcomes": now}), [])), AT_START, service="planner", every_s=0.001
     )
     with pytest.raises(UnfitTopics, match=says):
-        asyncio.run(watch.run())
+        await watch.run()
     assert not watch.fit
 
 
 def test_B2_a_stop_does_not_wait_for_a_broker_that_does_not_answer() -> None:
+    """The end of the loop is part of it: a thread of the loop's own pool would hold it up."""
     released = threading.Event()
 
     class Silent(Scripted):
@@ -108,7 +105,7 @@ def test_B2_a_stop_does_not_wait_for_a_broker_that_does_not_answer() -> None:
     released.set()
 
 
-def test_an_answer_that_comes_when_nobody_waits_any_more_does_no_harm() -> None:
+async def test_an_answer_that_comes_when_nobody_waits_any_more_does_no_harm() -> None:
     released, answered = threading.Event(), threading.Event()
 
     class Late(Scripted):
@@ -117,12 +114,9 @@ def test_an_answer_that_comes_when_nobody_waits_any_more_does_no_harm() -> None:
             answered.set()
             return AT_START, []
 
-    async def cancel_and_stay() -> None:
-        asking = asyncio.ensure_future(TopicWatch(Late(), AT_START, service="planner", every_s=1).ask())
-        await asyncio.sleep(0.01)
-        asking.cancel()
-        released.set()
-        await asyncio.to_thread(answered.wait)
-        await asyncio.sleep(0.05)
-
-    asyncio.run(cancel_and_stay())
+    asking = asyncio.ensure_future(TopicWatch(Late(), AT_START, service="planner", every_s=1).ask())
+    await asyncio.sleep(0.01)
+    asking.cancel()
+    released.set()
+    await asyncio.to_thread(answered.wait)
+    await asyncio.sleep(0.05)

@@ -200,7 +200,7 @@ refuses("callFunction that is not built", "501: only WhoAmI, RetrieveVersion and
   crm.callFunction({ name: "RetrieveDeploymentLicenseType" }));
 refuses("callFunction bound to a record", "501: no bound function is built", "has not built the message", () =>
   crm.callFunction({ collection: "systemusers", key: person, name: `${CRM}RetrieveUserPrivileges` }));
-refuses("callAction that is not built", "404: WinOpportunity is no action here", "Resource not found", () =>
+refuses("callAction that is not built", "404: WinOpportunity is not an action here", "Resource not found", () =>
   crm.callAction({ actionName: "WinOpportunity", action: { Status: 3 } }));
 works("callAction CreateMultiple", async () => {
   const made = await crm.callAction({ collection: "medx_callqueueitems", actionName: `${CRM}CreateMultiple`, action: { Targets: [{ "@odata.type": `${CRM}medx_callqueueitem`, medx_name: "one" }] } });

@@ -120,10 +120,6 @@ def test_P7_the_example_numbers_of_every_region_go(region: str) -> None:
             assert redact(f"It is {written}.", regions=(region,)) == f"It is {MARKER}."
 
 
-def test_P7_a_text_that_never_becomes_stable_goes_as_a_whole() -> None:
-    assert redaction._until_stable("x", lambda text: text + "x") == MARKER
-
-
 # Cost
 
 HOSTILE = (

@@ -4,8 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.core import redaction
-from planner.core.redaction import MARKER
 from planner.core.redaction.escapes import unescaped
 from planner.core.redaction.spoken import digits_spoken
 from planner.core.redaction.view import View, folded, rewrite
@@ -53,17 +51,3 @@ def test_P7_a_view_without_edits_is_its_parent() -> None:
 )
 def test_P7_number_words_read_as_digits(said: str, digits: str) -> None:
     assert digits_spoken(View(said)).text == digits
-
-
-@pytest.mark.parametrize(
-    ("spans", "left"),
-    [
-        ([], "abcdef"),
-        ([(0, 6)], MARKER),
-        ([(0, 6), (1, 3)], MARKER),
-        ([(1, 3), (2, 4)], f"a{MARKER}ef"),
-        ([(1, 2), (3, 4)], f"a{MARKER}c{MARKER}ef"),
-    ],
-)
-def test_P7_findings_that_overlap_leave_one_marker_and_nothing_between(spans: list[tuple[int, int]], left: str) -> None:
-    assert redaction._cut_out("abcdef", spans) == left

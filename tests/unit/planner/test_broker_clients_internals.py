@@ -11,10 +11,11 @@ import aiokafka
 import pytest
 import trustme
 
+from planner.pins.bulk import BulkReader
 from planner.settings import read_settings
 from planner.stream.app import make_app
-from planner.stream.bulk_recovery import BulkReader
 from runtime import clients
+from runtime.log_reader import reader_config
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_fausts_client_gets_the_same_connection(secured: Any, monkeypatch: pytes
 
 
 def test_the_reader_of_pins_gets_every_setting_of_the_table_but_the_size_of_its_fetches(secured: Any) -> None:
-    config = BulkReader(secured.broker, None, None, group_id="g")._config  # type: ignore[arg-type]
+    config = reader_config(BulkReader(secured.broker, None, None, group_id="g").config, "read_committed")  # type: ignore[arg-type]
     smaller = {"fetch.message.max.bytes", "fetch.max.bytes"}
     different = {name for name, value in secured.broker.consumer_config().items() if config[name] != value}
     assert different == smaller

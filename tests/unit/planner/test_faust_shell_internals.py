@@ -11,13 +11,13 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from planner.core.fence import Fence
+from planner.pins.bulk import BulkReader
 from planner.pins.disk import DiskPins
 from planner.pins.memory import MemoryPins
 from planner.settings import read_settings
-from planner.stream.app import _incoming, acknowledge, make_app
-from planner.stream.bulk_recovery import BulkReader
+from planner.stream.app import acknowledge, incoming_of, make_app
 from planner.stream.reading import LosslessConsumer, NonDroppingFlow
-from tests.factories import NOON
+from tests.support.factories import NOON
 
 OUTCOMES, PLANNED = TP("call-outcomes", 0), TP("planned-writebacks", 0)
 ONE, TWO = object(), object()
@@ -272,7 +272,7 @@ def test_P1_following_ends_before_a_recovery_begins():
             return {}
 
     async def scenario():
-        reader = Reader(SETTINGS.broker, store=SimpleNamespace(apply=None), waits=None, group_id=SETTINGS.group_id)
+        reader = Reader(SETTINGS.broker, recovery=SimpleNamespace(apply=None), waits=None, group_id=SETTINGS.group_id)
         follows = asyncio.ensure_future(reader.follow())
         await asyncio.to_thread(reader.following.wait, 10)
         assert await reader.read({0: -1}) == {0: 9, 1: True}
@@ -321,11 +321,11 @@ class Stamped:
 
 def test_times_are_the_brokers_own_and_a_senders_stamp_decides_nothing():
     """A producer may stamp its records with the time of the event, or with nonsense."""
-    appended = _incoming(Stamped(NOON.timestamp(), 1))
+    appended = incoming_of(Stamped(NOON.timestamp(), 1))
     assert (appended.appended_at, appended.received_at, appended.source().timestamp) == (NOON, NOON, NOON)
     before = datetime.now(UTC)
     for stamp in (0.0, NOON.timestamp(), 1e18, -1.0, None):
-        sent = _incoming(Stamped(stamp, 0))
+        sent = incoming_of(Stamped(stamp, 0))
         assert sent.appended_at is None
         assert sent.source().timestamp is None
         assert before <= sent.received_at <= datetime.now(UTC)

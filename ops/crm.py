@@ -1,0 +1,112 @@
+"""The edge to Dataverse for commands: signs in as the writer does, and reads single records."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ops.settings import Settings
+from runtime.environment import Misconfigured
+from writer.core.sign_in import SignInFault
+from writer.dataverse.client import DataverseClient, NeverSent, Reply, Request, Unanswered
+from writer.dataverse.identity import SignInFailed, SignInRefused, token_source
+
+_FOUND, _NOT_FOUND, _NOT_SIGNED_IN, _FORBIDDEN = 200, 404, 401, 403
+
+_NO_SUCH_RECORD = b"0x80040217"
+"""The code of a record that is not there; another 404 is about the table."""
+
+Place = tuple[str, str]
+"""Entity set and record id."""
+
+
+class CrmUnavailable(Exception):
+    """Dataverse or its token service cannot be reached, or answers with trouble of its own. Try again later."""
+
+
+class CrmRefuses(Exception):
+    """Dataverse or its token service says no: a person must change something. The text says who and what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What was found; None for a record that is not there."""
+
+    rows: Mapping[Place, Mapping[str, Any] | None]
+
+
+def is_configured(settings: Settings) -> bool:
+    return settings.dataverse is not None and bool(settings.identities)
+
+
+NOT_CONFIGURED = "set WRITEBACK_DATAVERSE__URL and WRITEBACK_IDENTITIES to look into the CRM too"
+
+
+def read_records(settings: Settings, places: Sequence[Place]) -> Records:
+    """Raises Misconfigured, CrmUnavailable, CrmRefuses."""
+    return asyncio.run(_read(settings, places))
+
+
+async def _read(settings: Settings, places: Sequence[Place]) -> Records:
+    client = client_of(settings)
+    try:
+        return Records({place: await _record(client, place) for place in dict.fromkeys(places)})
+    finally:
+        await client.close()
+
+
+def client_of(settings: Settings) -> DataverseClient:
+    """Of the first identity. Raises Misconfigured."""
+    if settings.dataverse is None or not settings.identities:
+        raise Misconfigured([NOT_CONFIGURED])
+    scope = f"{settings.dataverse.url}/.default"
+    try:
+        return DataverseClient(
+            settings.dataverse, token_source(settings.identities[0], 0, scope=scope, sign_in=settings.sign_in)
+        )
+    except (ValueError, OSError) as error:
+        why = f"its secret, certificate or file cannot be used ({type(error).__name__})"
+        raise Misconfigured([f"WRITEBACK_IDENTITIES: {why}"]) from None
+
+
+async def _record(client: DataverseClient, place: Place) -> Mapping[str, Any] | None:
+    entity_set, record_id = place
+    reply = await asked(client, f"{entity_set}({record_id})")
+    if reply.status == _NOT_FOUND and _NO_SUCH_RECORD in reply.body:
+        return None
+    if reply.status == _NOT_FOUND:
+        raise CrmRefuses(
+            f"Dataverse has no table {entity_set}; `python -m writer check --mapping FILE` lists every gap"
+        )
+    if reply.status == _FOUND:
+        try:
+            found: Any = json.loads(reply.body)
+        except ValueError:
+            raise CrmUnavailable("what answers at Dataverse's address does not answer as Dataverse does") from None
+        return found if isinstance(found, dict) else None
+    if reply.status in (_NOT_SIGNED_IN, _FORBIDDEN):
+        raise CrmRefuses(
+            f"Dataverse answers {reply.status} for {entity_set}: the application user is not known there, or its "
+            "security role may not read this table"
+        )
+    raise CrmUnavailable(f"Dataverse answers {reply.status} for {entity_set}")
+
+
+async def asked(client: DataverseClient, path: str) -> Reply:
+    """Raises CrmUnavailable, CrmRefuses."""
+    try:
+        return await client.send(Request("GET", path))
+    except SignInFailed as failure:
+        raise (CrmRefuses if isinstance(failure, SignInRefused) else CrmUnavailable)(_sentence(failure.fault)) from None
+    except NeverSent as failure:
+        what = failure.advice.replace("WRITER_", "WRITEBACK_")
+        raise CrmUnavailable(what or f"Dataverse cannot be reached ({failure})") from None
+    except Unanswered as failure:
+        raise CrmUnavailable(f"Dataverse does not answer ({failure})") from None
+
+
+def _sentence(fault: SignInFault) -> str:
+    return f"the sign-in fails: {fault}".replace("WRITER_", "WRITEBACK_")

@@ -1,0 +1,210 @@
+"""`writeback rejected list | show`: what planner and writer turned away, why, and what helps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from ops.core.remedies import Again, remedies
+from ops.core.rendering import URGENT
+from ops.core.rows import shown_session
+from ops.core.tables import table
+from ops.core.times import HOW, age, iso, milliseconds
+from ops.options import moment_option
+from ops.output import Json, console, json_line
+from ops.settings import read_settings
+from ops.view.view import View, headers_of, opened, reader_of
+from runtime.exit_codes import Exit
+from schemas import headers as names
+from schemas.codec import Undecodable
+from schemas.records import CallOutcome, PlannedWriteback
+
+app = typer.Typer(no_args_is_help=True, help="Look at what planner and writer turned away.")
+
+Reason = Annotated[
+    list[str] | None, typer.Option("--reason", metavar="CODE", help="Records with this reason; give it several times.")
+]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help=f"Rejected then or later: {HOW}.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Rejected before that.")]
+OptOuts = Annotated[bool, typer.Option("--opt-out", help="Only outcomes in which the contact opted out.")]
+
+
+@app.command("list", epilog="Example: writeback rejected list --opt-out --since 7d")
+def list_(
+    reason: Reason = None,
+    opt_out: OptOuts = False,
+    since: Since = None,
+    until: Until = None,
+    records: Annotated[bool, typer.Option("--records", help="Each record, not groups.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="Most records to show; 0: all.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """List rejected records, grouped by their reasons and who rejected them; rejected opt-outs first and in red.
+
+    Says of each group whether publishing the same record again can help, and what does. Exit code 1 if an outcome in
+    which a contact opted out is among them: nothing of it reaches the CRM unless a person sees to it.
+    """
+    with opened(read_settings()) as view:
+        found = [each for each in view.store.rejected(*_where(opt_out, since, until)) if _has(each, reason or ())]
+        now_ms = view.at_ms
+    if records:
+        _show_records(found[: limit or None], as_json=as_json)
+    else:
+        _show_groups(found, now_ms, as_json=as_json)
+    raise typer.Exit(Exit.ACT if any(each["opt_out"] for each in found) else Exit.OK)
+
+
+@app.command(epilog="Example: writeback rejected show call-outcomes-rejected/3/117")
+def show(
+    place: Annotated[
+        str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="As `rejected list --records` names it.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Show one rejected record: every reason, its headers, what it says without its texts, and what helps.
+
+    Exit code 1 if the record is not on its topic any more.
+    """
+    topic, partition, offset = _parsed(place)
+    with opened(read_settings()) as view:
+        if topic not in _topics(view):
+            raise typer.BadParameter(f"{topic} is no topic of rejected records: {', '.join(_topics(view))}")
+        found = _record(view, topic, partition, offset)
+    if found is None:
+        typer.echo(f"{place} is not there: retention has taken it, or it never was", err=True)
+        raise typer.Exit(Exit.ACT)
+    if as_json:
+        json_line(found)
+        return
+    out = console()
+    out.print(Text(f"{place}, appended {found['at']}, {found['size']:,} bytes, rejected by {found['rejected_by']}"))
+    if found["opt_out"]:
+        out.print(Text("the contact opted out in it", style=URGENT))
+    rows = [(each["code"], each["field"] or "", each["expected"]) for each in found["reasons"]]
+    out.print(table(("reason", "field", "expected"), rows))
+    out.print(table(("field", "value"), [(name, str(value)) for name, value in found["record"].items()]))
+    out.print(Text(f"its original: {found['source']}; header names: {', '.join(found['headers']) or 'none'}"))
+    out.print(Text(f"publishing it again helps: {found['again']}. {'; '.join(found['remedies'])}"))
+
+
+def _where(opt_out: bool, since: str | None, until: str | None) -> tuple[str, list[int]]:
+    conditions, values = ["1"], list[int]()
+    if opt_out:
+        conditions.append("opt_out = 1")
+    for condition, name, text in (("at_ms >= ?", "since", since), ("at_ms < ?", "until", until)):
+        if (at := moment_option(name, text)) is not None:
+            conditions.append(condition)
+            values.append(milliseconds(at))
+    return " AND ".join(conditions), values
+
+
+def _has(row: Mapping[str, Any], wanted: Any) -> bool:
+    return not wanted or not set(wanted).isdisjoint(row["codes"].split())
+
+
+def _show_groups(found: list[dict[str, Any]], now_ms: int, *, as_json: bool) -> None:
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in found:
+        groups.setdefault((row["topic"], row["codes"], row["rejected_by"] or ""), []).append(row)
+    listed = sorted(groups.items(), key=lambda each: (not _opt_outs(each[1]), -len(each[1]), each[0]))
+    rows = []
+    for (topic, codes, by), records in listed:
+        again, what = remedies(codes.split())
+        first, last = min(each["at_ms"] for each in records), max(each["at_ms"] for each in records)
+        if as_json:
+            json_line(
+                {
+                    "topic": topic, "reasons": codes.split(), "rejected_by": by, "records": len(records),
+                    "opt_outs": _opt_outs(records), "first_at": iso(first), "last_at": iso(last), "again": again,
+                    "remedies": what,
+                }
+            )  # fmt: skip
+        opt_outs = Text(str(_opt_outs(records)), style=URGENT if _opt_outs(records) else "")
+        when = f"{age((now_ms - last) / 1000)} ago"
+        rows.append(
+            (codes, f"{len(records):,}", opt_outs, when, by, Text(again, style=_STYLES[again]), "; ".join(what))
+        )
+    if not as_json and rows:
+        headings = ("reasons", "records", "opt-outs", "last", "rejected by", "again?", "what helps")
+        console().print(table(headings, rows))
+    if not as_json:
+        console().print(f"{len(found):,} rejected records")
+
+
+_STYLES = {Again.YES: "green", Again.OTHER_KEY: "cyan", Again.NO: ""}
+
+
+def _opt_outs(records: list[dict[str, Any]]) -> int:
+    return sum(each["opt_out"] for each in records)
+
+
+def _show_records(found: list[dict[str, Any]], *, as_json: bool) -> None:
+    rows = []
+    for row in found:
+        place = f"{row['topic']}/{row['partition']}/{row['offset']}"
+        if as_json:
+            json_line(
+                {
+                    "place": place, "at": iso(row["at_ms"]), "session_id": row["session"], "queue_item_id": row["key"],
+                    "reasons": json.loads(row["reasons"]), "opt_out": bool(row["opt_out"]), "source": row["source"],
+                }
+            )  # fmt: skip
+        style = URGENT if row["opt_out"] else ""
+        rows.append((Text(place, style=style), iso(row["at_ms"]) or "", row["session"] or "", row["codes"]))
+    if not as_json:
+        console().print(table(("record", "appended", "session", "reasons"), rows))
+
+
+def _parsed(place: str) -> tuple[str, int, int]:
+    topic, _, rest = place.partition("/")
+    partition, _, offset = rest.partition("/")
+    if not (topic and partition.isdigit() and offset.isdigit()):
+        raise typer.BadParameter(
+            f"give TOPIC/PARTITION/OFFSET, as `writeback rejected list --records` does, not {place}"
+        )
+    return topic, int(partition), int(offset)
+
+
+def _topics(view: View) -> dict[str, Any]:
+    topics = view.settings.broker.topics
+    return {topics.call_outcomes_rejected.name: CallOutcome, topics.planned_writebacks_rejected.name: PlannedWriteback}
+
+
+def _record(view: View, topic: str, partition: int, offset: int) -> dict[str, Any] | None:
+    message = view.logs.record(topic, partition, offset) if partition < view.partitions else None
+    rows = view.store.rejected("topic = ? AND partition = ? AND offset = ?", [topic, partition, offset])
+    if message is None or not rows:
+        return None
+    [row] = rows
+    again, what = remedies(row["codes"].split())
+    return {
+        "place": f"{topic}/{partition}/{offset}",
+        "at": iso(row["at_ms"]),
+        "size": row["size"],
+        "rejected_by": row["rejected_by"],
+        "source": row["source"],
+        "opt_out": bool(row["opt_out"]),
+        "reasons": json.loads(row["reasons"]),
+        "headers": sorted({name for name, _ in headers_of(message)} - _OURS),
+        "record": _said(view, _topics(view)[topic], message.value()),
+        "again": again,
+        "remedies": what,
+    }
+
+
+_OURS = {names.REJECTION_REASONS, names.REJECTED_BY, names.REJECTED_FROM, names.OPT_OUT}
+
+
+def _said(view: View, cls: Any, value: bytes | None) -> dict[str, Any]:
+    """What is no personal data and was decoded; nobody checked the rest."""
+    try:
+        record = reader_of(cls, view.settings).decode(value or b"")
+    except Undecodable as error:
+        return {"value": f"cannot be read: {error}"}
+    times = {name: at for name in ("started_at", "ended_at", "outcome_at") if (at := getattr(record, name, None))}
+    said = {"session_id": shown_session(record.session_id) or "(not shown)", "disposition": record.disposition.value}
+    return said | {name: iso(milliseconds(at)) for name, at in times.items()}
