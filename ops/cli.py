@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import outcome, rejected, status, topics, trace
+from ops import outcome, rejected, rewind, status, topics, trace
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
@@ -68,6 +68,9 @@ app.command("watch", epilog="Example: writeback watch --every 5")(status.watch)
 app.command("trace", epilog="Example: writeback trace sess-000001; writeback trace --queue-item ID --json")(trace.trace)
 app.add_typer(outcome.app, name="outcome")
 app.add_typer(rejected.app, name="rejected")
+app.command("rewind", epilog="Example: writeback rewind writer --to-time 2h --for-real --reason 'mapping corrected'")(
+    rewind.rewind
+)
 app.add_typer(topics.app, name="topics")
 app.command(epilog="Example: writeback demo --calls bank-marketing.csv --items 500")(demo)
 app.command(

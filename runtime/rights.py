@@ -19,6 +19,7 @@ class Role(StrEnum):
     PLANNER = "planner"
     WRITER = "writer"
     DRY_RUN = "writer, dry run"
+    OPERATOR = "operator"
     CHECK = "topics check"
     CREATE = "topics create"
 
@@ -166,6 +167,23 @@ def create_rights(topics: Topics) -> tuple[Right, ...]:
     )
 
 
+def operator_rights(topics: Topics, groups: Groups) -> tuple[Right, ...]:
+    """The rights of a person with `writeback`: reads every topic, records what was changed, moves a group back."""
+    read = {Operation.READ: "the commands cannot show what is on the topic"}
+    record = {Operation.WRITE: "no change can be recorded, and so none is made"}
+    return (
+        *(
+            right
+            for spec in topics.all()
+            for right in _on(Role.OPERATOR, spec, read | (record if spec == topics.operator_actions else {}))
+        ),
+        *(
+            Right(Role.OPERATOR, Resource.GROUP, name, Operation.READ, "the commands cannot see or move its offsets")
+            for name in (groups.planner, groups.writer, groups.dry_run)
+        ),
+    )
+
+
 def call_system_rights(topics: Topics) -> tuple[Right, ...]:
     """The rights of a call system, which publishes outcomes."""
     name = topics.call_outcomes.name
@@ -179,6 +197,7 @@ def all_rights(topics: Topics, groups: Groups) -> tuple[Right, ...]:
         *planner_rights(topics, groups.planner),
         *writer_rights(topics, groups.writer, write=True),
         *writer_rights(topics, groups.dry_run, write=False),
+        *operator_rights(topics, groups),
         *check_rights(topics),
         *create_rights(topics),
     )

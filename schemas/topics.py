@@ -86,6 +86,7 @@ class Topics:
     writeback_dry_run: TopicSpec = TopicSpec(
         "writeback-dry-run", "delete", min_retention_ms=DAY_MS, largest_bytes=2 * MIB
     )
+    operator_actions: TopicSpec = TopicSpec("operator-actions", "delete", min_retention_ms=400 * DAY_MS)
 
     def all(self) -> tuple[TopicSpec, ...]:
         return tuple(getattr(self, f.name) for f in fields(self))

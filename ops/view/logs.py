@@ -91,6 +91,11 @@ class Logs:
                 wanted=wanted, starts=starts, ends=ends,
             )  # fmt: skip
 
+    def offsets_for_times(self, asked: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """`asked` has Unix milliseconds in the place of offsets."""
+        with self._consumer(self._reading_group()) as consumer:
+            return list(consumer.offsets_for_times(list(asked), timeout=ASK_S))
+
     def waiting(self, group: str, topic: str, partitions: Collection[int]) -> tuple[int, int | None]:
         """How many offsets a group has before it, and when the oldest record of them was appended."""
         committed, marks = self.committed(group, topic, partitions), self.marks(topic, partitions)

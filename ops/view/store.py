@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_o
 from schemas.records import ResultStatus
 from writer.core.history import Settled
 
-LAYOUT = "1"
+LAYOUT = "2"
 """Raise it with every change of the tables: older files are made anew."""
 
 _TABLES = """
@@ -68,6 +69,8 @@ CREATE TABLE rejected (
     rejected_by TEXT, source TEXT, opt_out INTEGER, size INTEGER, PRIMARY KEY (topic, partition, offset)
 ) WITHOUT ROWID;
 CREATE INDEX rejected_sessions ON rejected (session);
+CREATE TABLE actions (partition INTEGER, offset INTEGER, at_ms INTEGER, content TEXT, PRIMARY KEY (partition, offset))
+    WITHOUT ROWID;
 CREATE TABLE dry_runs (session TEXT PRIMARY KEY, partition INTEGER, offset INTEGER) WITHOUT ROWID;
 """
 _AT_ONCE = 5_000
@@ -189,6 +192,27 @@ class Store:
         """Partition and offset."""
         found = self._db.execute("SELECT partition, offset FROM dry_runs WHERE session = ?", (session,)).fetchone()
         return None if found is None else (found[0], found[1])
+
+    def keep_actions(self, rows: Sequence[tuple[int, int, int, str]]) -> None:
+        """Partition, offset, time and JSON of what operators did."""
+        self._db.executemany("INSERT OR REPLACE INTO actions VALUES (?, ?, ?, ?)", rows)
+
+    def actions(self) -> list[Row]:
+        """In the order in which they were recorded, each with its place."""
+        found = self._db.execute("SELECT * FROM actions ORDER BY at_ms, partition, offset")
+        return [
+            {**json.loads(each["content"]), "place": f"{each['partition']}/{each['offset']}", "at_ms": each["at_ms"]}
+            for each in found
+        ]
+
+    def counts_between(self, partition: int, first: int, behind: int) -> dict[str, int]:
+        """Status to how many sessions have their newest plan among these offsets."""
+        found = self._db.execute(
+            "SELECT status, count(*) FROM sessions WHERE plan_partition = ? AND plan_offset >= ? AND plan_offset < ? "
+            "GROUP BY status",
+            (partition, first, behind),
+        )
+        return {row[0]: row[1] for row in found}
 
     def keep_frontiers(self, frontiers: Mapping[int, Frontier]) -> None:
         """Marks every session whose state may follow from it to be judged anew."""

@@ -7,6 +7,7 @@ settled has its result in the view (W1).
 from __future__ import annotations
 
 import fcntl
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -144,6 +145,7 @@ def _read_all(view: View, facts: _Facts, told: Told) -> None:
         topics.planned_writebacks.name: _Records(view, plans, plan_row, store.forget_plan),
         topics.writeback_results.name: _Records(view, results, result_row, store.forget_result),
         topics.writeback_dry_run.name: _DryRuns(view),
+        topics.operator_actions.name: _Actions(view),
         **{
             topic.name: _Rejected(view, topic.name, reader_of(kind, settings))
             for topic, kind in (
@@ -266,6 +268,29 @@ class _DryRuns:
         self._view.store.keep_dry_runs(
             [((each.key() or b"").decode("ascii", "replace"), _partition(each), _offset(each)) for each in messages]
         )
+
+
+class _Actions:
+    """What operators did; a record that is none of ours is left."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __call__(self, messages: Sequence[Message]) -> None:
+        rows = [
+            (_partition(each), _offset(each), each.timestamp()[1], text) for each in messages if (text := _json(each))
+        ]
+        self._view.store.keep_actions(rows)
+
+
+def _json(message: Message) -> str | None:
+    try:
+        content: Any = json.loads(message.value() or b"")
+    except ValueError:
+        return None
+    return (
+        json.dumps(content) if isinstance(content, dict) and {"action", "about", "details"} <= content.keys() else None
+    )
 
 
 def _place(message: Message) -> Place:

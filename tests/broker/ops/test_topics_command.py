@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from ops.cli import app
 from runtime.exit_codes import Exit
-from tests.brokers.kafka import RealKafka
+from tests.support.brokers.kafka import RealKafka
 
 CLI = CliRunner()
 
@@ -27,7 +27,7 @@ def test_topics_are_created_once_and_then_found_fit(prefix: str) -> None:
     assert (before.exit_code, json.loads(before.stdout)["fit"]) == (Exit.ACT, False)
     created = CLI.invoke(app, ["topics", "create", "--partitions", "3", "--replication", "1", "--json"])
     assert created.exit_code == Exit.OK
-    assert len(json.loads(created.stdout)["created"]) == 6
+    assert len(json.loads(created.stdout)["created"]) == 7
     assert json.loads(CLI.invoke(app, ["topics", "create", "--replication", "1", "--json"]).stdout) == {"created": []}
     after = CLI.invoke(app, ["topics", "check", "--json"])
     assert (after.exit_code, json.loads(after.stdout)) == (Exit.OK, {"fit": True, "partitions": 3})

@@ -17,7 +17,7 @@ from ops.core.sessions import Frontier
 from ops.view.store import Store, Unusable, remove
 from schemas import headers
 from schemas.records import BlockReason, MetadataGap, PlanPosition, ResultStatus
-from tests.factories import NOON, make_plan, make_result
+from tests.support.factories import NOON, make_plan, make_result
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""Where a consumer group is set back to, and how that is undone. No I/O.
+
+- A group is only ever set back: to set it ahead would skip plans that nobody has settled.
+- The note of what was settled beyond an offset goes with it: behind the new offset everything is read again.
+- Undoing puts back the old offsets with their notes, but for partitions that have got further since.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """What a group has committed for a partition, as the broker keeps it."""
+
+    partition: int
+    offset: int
+    metadata: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """`before` and `after` are of the same partitions: those that move."""
+
+    before: tuple[Offset, ...]
+    after: tuple[Offset, ...]
+
+    @property
+    def records(self) -> int:
+        """Offsets that are read again; compaction may have taken some."""
+        return sum(old.offset - new.offset for old, new in zip(self.before, self.after, strict=True))
+
+
+def back_to(committed: Sequence[Offset], wanted: Mapping[int, int], first: Mapping[int, int]) -> Rewind:
+    """`wanted`: partition to the offset to read next; `first`: to the oldest one that there is."""
+    before, after = [], []
+    for each in committed:
+        target = max(wanted.get(each.partition, each.offset), first.get(each.partition, 0))
+        if target < each.offset:
+            before.append(each)
+            after.append(Offset(each.partition, target))
+    return Rewind(tuple(before), tuple(after))
+
+
+def undone(before: Sequence[Offset], now: Sequence[Offset]) -> Rewind:
+    """What puts `before` back, given where the group is now."""
+    at = {each.partition: each for each in now}
+    behind = [each for each in before if each.partition in at and at[each.partition].offset < each.offset]
+    return Rewind(tuple(at[each.partition] for each in behind), tuple(behind))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """A change that a person made, as `operator-actions` keeps it: JSON, its key the group or session it is about."""
+
+    action: str
+    about: str
+    who: str
+    why: str
+    at: str
+    count: int
+    details: Mapping[str, Any]
+
+    def encoded(self) -> bytes:
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True).encode()
+
+
+def rewind_action(
+    *, group: str, topic: str, to: str, rewind: Rewind, who: str, why: str, at: str, undoes: str | None = None
+) -> Action:
+    details: dict[str, Any] = {
+        "topic": topic,
+        "to": to,
+        "before": [asdict(each) for each in rewind.before],
+        "after": [asdict(each) for each in rewind.after],
+    }
+    return Action(
+        action="rewind" if undoes is None else "rewind undone",
+        about=group,
+        who=who,
+        why=why,
+        at=at,
+        count=abs(rewind.records),
+        details=details if undoes is None else {**details, "undoes": undoes},
+    )
+
+
+def last_rewind(actions: Sequence[Mapping[str, Any]], group: str) -> Mapping[str, Any] | None:
+    """The newest one of the group that was not undone yet. `actions` in the order in which they were recorded."""
+    open_ones: list[Mapping[str, Any]] = []
+    for each in actions:
+        if each["about"] == group and each["action"] == "rewind":
+            open_ones.append(each)
+        elif each["about"] == group and each["action"] == "rewind undone":
+            open_ones = [one for one in open_ones if one["place"] != each["details"].get("undoes")]
+    return open_ones[-1] if open_ones else None
+
+
+def offsets_of(action: Mapping[str, Any], when: str) -> tuple[Offset, ...]:
+    """`when`: "before" or "after"."""
+    return tuple(Offset(**each) for each in action["details"][when])

@@ -1,0 +1,205 @@
+"""`writeback rewind`: sets a consumer group back, and undoes that."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from ops.core.rewinding import Rewind, back_to, last_rewind, offsets_of, rewind_action, undone
+from ops.core.sessions import Status
+from ops.core.tables import table
+from ops.core.times import HOW
+from ops.groups import GroupActive, Groups
+from ops.options import moment_option
+from ops.output import Json, console, json_line
+from ops.settings import Settings, read_settings
+from ops.view.view import View, opened
+from runtime.exit_codes import Exit
+
+
+class Group(StrEnum):
+    WRITER = "writer"
+    PLANNER = "planner"
+    DRY_RUN = "dry-run"
+
+
+def rewind(
+    group: Annotated[Group, typer.Argument(help="Whose consumer group.")],
+    to_time: Annotated[
+        str | None, typer.Option("--to-time", metavar="TIME", help=f"To what was appended then or later: {HOW}.")
+    ] = None,
+    to_offset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to-offset", metavar="PARTITION:OFFSET", help="To an offset of one partition; give it several times."
+        ),
+    ] = None,
+    to_start: Annotated[bool, typer.Option("--to-start", help="To the oldest record of every partition.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Put back the offsets from before the last rewind.")] = False,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Also write the offsets from before to this file.")
+    ] = None,
+    for_real: Annotated[bool, typer.Option("--for-real", help="Do it; without this, only show it.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with your name on operator-actions.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Set a consumer group back to a time, an offset or the start; only shown, unless --for-real is given.
+
+    Refuses while the group has members. The offsets from before are recorded first, so that --undo puts them back. A
+    group is never set ahead: that would skip plans. What landed or was closed is recognised and not sent again; what
+    was blocked is tried again.
+    """
+    if sum((to_time is not None, bool(to_offset), to_start, undo)) != 1:
+        raise typer.BadParameter("give one of --to-time, --to-offset, --to-start and --undo")
+    if for_real and not reason:
+        raise typer.BadParameter("say why: it is kept beside your name", param_hint="--reason")
+    asked = _Asked(moment_option("to-time", to_time), _places(to_offset or ()), to_start, undo)
+    settings = read_settings()
+    groups = Groups(settings)
+    with opened(settings) as view:
+        name, topic = _group(settings, group)
+        move = _move(view, groups, name, topic, asked)
+        cost = _cost(view, move.offsets) if group is Group.WRITER else {}
+    active = groups.is_active(name)
+    doing = for_real and not active and bool(move.offsets.after)
+    if as_json:
+        json_line(_as_json(name, topic, move, cost) | {"active": active, "moved": doing})
+    else:
+        _show(name, move, cost)
+    if active:
+        typer.echo(str(GroupActive(name)), err=True)
+        raise typer.Exit(Exit.ACT)
+    if doing:
+        _do(groups, name, topic, move, reason, export)
+    if not as_json and move.offsets.after:
+        typer.echo(_next(group, undo=undo) if doing else "nothing was moved: --for-real --reason WHY does it", err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    at: datetime | None
+    places: Mapping[int, int]
+    start: bool
+    undo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    offsets: Rewind
+    to: str
+    undoes: str | None = None
+    """Place of the recorded rewind."""
+
+
+def _move(view: View, groups: Groups, group: str, topic: str, asked: _Asked) -> _Move:
+    partitions = range(view.partitions)
+    committed = groups.committed(group, topic, partitions)
+    if asked.undo:
+        last = last_rewind(view.store.actions(), group)
+        if last is None:
+            typer.echo(f"there is no rewind of {group} on operator-actions to undo", err=True)
+            raise typer.Exit(Exit.ACT)
+        back = undone(offsets_of(last, "before"), committed)
+        return _Move(back, f"where it was before the rewind of {last['at']}", str(last["place"]))
+    first = {each: low for each, (low, _) in view.logs.marks(topic, partitions).items()}
+    if asked.start:
+        return _Move(back_to(committed, first, first), "the start")
+    if asked.at is None:
+        wanted, to = asked.places, ", ".join(f"{each}:{offset}" for each, offset in asked.places.items())
+    else:
+        wanted, to = groups.offsets_at(view.logs, topic, partitions, asked.at), asked.at.isoformat()
+    return _Move(back_to(committed, wanted, first), to)
+
+
+def _do(groups: Groups, group: str, topic: str, move: _Move, reason: str, export: Path | None) -> None:
+    """Offsets from before are kept first: a move that was begun can always be undone."""
+    at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    action = rewind_action(
+        group=group, topic=topic, to=move.to, rewind=move.offsets, who=_who(), why=reason, at=at, undoes=move.undoes
+    )
+    if export is not None:
+        export.write_text(json.dumps(action.details, indent=2))
+    groups.record(action)
+    try:
+        groups.move(group, topic, move.offsets.after)
+    except GroupActive as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(Exit.ACT) from None
+
+
+def _next(group: Group, *, undo: bool) -> str:
+    return "moved; start the service again" + ("" if undo else f". To put it back: writeback rewind {group} --undo")
+
+
+def _group(settings: Settings, group: Group) -> tuple[str, str]:
+    topics = settings.broker.topics
+    name, topic = {
+        Group.WRITER: (settings.writer_group, topics.planned_writebacks),
+        Group.PLANNER: (settings.planner_group, topics.call_outcomes),
+        Group.DRY_RUN: (settings.dry_run_group, topics.planned_writebacks),
+    }[group]
+    return settings.group_id(name), topic.name
+
+
+def _places(given: Sequence[str]) -> dict[int, int]:
+    places = {}
+    for each in given:
+        partition, _, offset = each.partition(":")
+        if not (partition.isdigit() and offset.isdigit()):
+            raise typer.BadParameter("give PARTITION:OFFSET, such as 3:1170", param_hint="--to-offset")
+        places[int(partition)] = int(offset)
+    return places
+
+
+def _cost(view: View, found: Rewind) -> dict[str, int]:
+    """What a writer will do about the sessions whose plans it reads again."""
+    counts: dict[str, int] = {"recognised": 0, "tried_again": 0}
+    for old, new in zip(found.before, found.after, strict=True):
+        for status, sessions in view.store.counts_between(old.partition, new.offset, old.offset).items():
+            recognised = status in (Status.COMPLETED, Status.CLOSED, Status.RETIRED)
+            counts["recognised" if recognised else "tried_again"] += sessions
+    return counts
+
+
+def _as_json(group: str, topic: str, move: _Move, cost: Mapping[str, int]) -> dict[str, Any]:
+    found = move.offsets
+    return {
+        "group": group, "topic": topic, "to": move.to, "records": abs(found.records), "cost": cost,
+        "partitions": _listed(found),
+    }  # fmt: skip
+
+
+def _listed(found: Rewind) -> list[dict[str, int]]:
+    return [
+        {"partition": old.partition, "from": old.offset, "to": new.offset}
+        for old, new in zip(found.before, found.after, strict=True)
+    ]
+
+
+def _show(group: str, move: _Move, cost: Mapping[str, int]) -> None:
+    out, found = console(), move.offsets
+    if not found.after:
+        out.print(Text(f"{group}: nothing to move ({move.to}); it is not ahead of that anywhere"))
+        return
+    rows = [tuple(map(str, each.values())) for each in _listed(found)]
+    out.print(table(("partition", "from", "to"), rows, title=f"{group} to {move.to}"))
+    if found.records > 0:
+        out.print(Text(f"{found.records:,} offsets are read again"))
+    if cost:
+        out.print(Text(f"{cost['recognised']:,} sessions are recognised and cost no request"))
+        out.print(Text(f"{cost['tried_again']:,} sessions are tried again, with a request to the CRM each"))
+
+
+def _who() -> str:
+    """As the machine knows this person; never a secret."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
