@@ -36,7 +36,7 @@ def main() -> int:
         for section in [measured] if isinstance(measured, Section) else measured:
             sections.append(section)
             console.print(_table(section))
-    content = {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine()}
+    content: dict[str, object] = {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine()}
     content["sections"] = [asdict(section) for section in sections]
     OUT.mkdir(exist_ok=True)
     file = OUT / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"

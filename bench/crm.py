@@ -21,7 +21,8 @@ class Crm:
     base_url: str
 
     def counters(self) -> dict[str, Any]:
-        return self._call("GET", "counters")
+        counted: dict[str, Any] = self._call("GET", "counters")
+        return counted
 
     def landed(self) -> int:
         """How many sessions have landed, as every one of ours leaves a phone call."""

@@ -24,11 +24,11 @@ from planner.mapping import load
 from schemas.codec import single_object
 from schemas.records import CallOutcome, PlannedWriteback, Source
 from tests.broker.planner.kit import make_topics
-from tests.brokers import shared
-from tests.brokers.kafka import RealKafka
-from tests.factories import an_id, make_baseline, make_outcome
 from tests.integration.planner.harness import EXAMPLE, planner_env, publish, published, ready
-from tests.ports import free_ports
+from tests.support.brokers import shared
+from tests.support.brokers.kafka import RealKafka
+from tests.support.factories import an_id, make_baseline, make_outcome
+from tests.support.ports import free_ports
 
 OUTCOMES = int(os.environ.get("BENCH_PLANNER_OUTCOMES", "60000"))
 PINS = int(os.environ.get("BENCH_PLANNER_PINS", "1000000"))
@@ -203,7 +203,7 @@ def _after_a_kill(kafka: RealKafka, folder: Path) -> Figure:
 
 @contextmanager
 def _planner(kafka: RealKafka, prefix: str, output: Path, **settings: str) -> Iterator[Service]:
-    service = Service(module("planner"), env=planner_env(kafka.bootstrap, prefix=prefix, **settings), output=output)
+    service = Service(module("planner"), env=planner_env(kafka.bootstrap, prefix=prefix) | settings, output=output)
     try:
         yield service.start(ready, seconds=600)
     finally:

@@ -73,7 +73,7 @@ def bare_loop() -> None:
             continue
         watch = watch or Stopwatch()
         for each in batch:
-            producer.produce(os.environ["PEER_TARGET"], each.value(), each.key(), each.partition())
+            producer.produce(os.environ["PEER_TARGET"], each.value(), each.key(), each.partition() or 0)
         producer.flush()
         consumer.commit(asynchronous=False)
         seen += len(batch)

@@ -185,10 +185,11 @@ def _core() -> tuple[float, float]:
     from simulator.settings import Settings
     from simulator.webapi import Request, handle
     from simulator.webapi.batch.run import Batch
+    from simulator.webapi.messages import Headers
 
     core = Simulator(Settings())
     user = "33333333-aaaa-4bbb-8ccc-000000000001"
-    headers = {"content-type": "multipart/mixed; boundary=b"}
+    headers = Headers({"content-type": "multipart/mixed; boundary=b"})
     bodies = [_batch(PER_BATCH) for _ in range(200)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()

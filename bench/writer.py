@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -23,7 +24,7 @@ from bench.crm import Crm, simulated
 from bench.figures import Figure, Section
 from bench.writer_load import Queue, plans
 from ops.demo.processes import Service, module
-from tests.brokers import servers, source
+from tests.support.brokers import servers, source
 
 LATENCY_S = 0.05
 NO_LIMITS = {"requests": 1_000_000, "execution": 1_000_000, "window": 300}
@@ -67,7 +68,7 @@ def idle(bootstrap: str) -> list[Figure]:
             for number, one in enumerate(made[1:], 2):
                 started = time.monotonic()
                 queue.publish([one])
-                wait(lambda number=number: crm.landed() == number, "the session has landed", every=0.002)
+                wait(partial(_has_landed, crm, number), "the session has landed", every=0.002)
                 took.append(time.monotonic() - started)
             time.sleep(2 * LATENCY_S)
             requests = (crm.requests() - before) / len(took)
@@ -343,6 +344,10 @@ def peer_installation(python: Path, project: Path) -> list[str]:
     """The command that installs exactly what is locked, whatever newer versions a registry offers."""
     lock = project / "requirements" / "peer.txt"
     return [str(python), "-m", "pip", "--quiet", "install", "--no-deps", "--require-hashes", "-r", str(lock)]
+
+
+def _has_landed(crm: Crm, number: int) -> bool:
+    return crm.landed() == number
 
 
 def _is_new(python: str) -> bool:

@@ -18,8 +18,8 @@ from schemas.codec import single_object
 from schemas.records import Account, Disposition, PlannedWriteback, Source
 from schemas.topics import Topics
 from simulator import tenant
-from tests.factories import NOON, make_outcome
 from tests.integration.writer.kit import CRM, POLICY, QUEUE_ITEMS, baseline_of
+from tests.support.factories import NOON, make_outcome
 
 _PLANS = single_object(PlannedWriteback)
 
@@ -51,8 +51,8 @@ def plans(crm: Crm, sessions: int, *, items: int) -> list[PlannedWriteback]:
         )
         known = earlier.setdefault(outcome.queue_item_id, [])
         source = Source(topic="call-outcomes", partition=0, offset=number)
-        before = history(outcome, source, reversed(known), status_column=CRM.queue_item.status)
-        one = plan(outcome, source, CRM, POLICY, before)
+        earlier_plans = history(outcome, source, reversed(known), status_column=CRM.queue_item.status)
+        one = plan(outcome, source, CRM, POLICY, earlier_plans)
         if isinstance(one, Rejected):
             raise TypeError(f"the planner rejects the benchmark's own outcome: {one}")
         known.append(earlier_plan(one))

@@ -49,9 +49,9 @@ def loop(bootstrap: str, topic: str, url: str) -> None:
             message = consumer.poll(1.0)
             if message is None or message.error():
                 continue
-            for method, path, body in calls(message.value()):
+            for method, path, body in calls(message.value() or b""):
                 client.request(method, path, json=body).raise_for_status()
-            consumer.commit(message, asynchronous=False)
+            consumer.commit(message=message, asynchronous=False)
 
 
 async def pyrallel(bootstrap: str, topic: str, url: str, most: int) -> None:
@@ -77,8 +77,8 @@ async def pyrallel(bootstrap: str, topic: str, url: str, most: int) -> None:
 
 
 if __name__ == "__main__":
-    _, which, *arguments, in_flight = sys.argv
+    _, which, bootstrap, topic, url, in_flight = sys.argv
     if which == "loop":
-        loop(*arguments)
+        loop(bootstrap, topic, url)
     else:
-        asyncio.run(pyrallel(*arguments, int(in_flight)))
+        asyncio.run(pyrallel(bootstrap, topic, url, int(in_flight)))

@@ -10,12 +10,12 @@ import pytest
 
 from ops.demo.embedded_broker import EmbeddedBroker
 from schemas.topics import Topics
-from tests.brokers import shared
-from tests.brokers.kafka import RealKafka
-from tests.brokers.registry import RealRegistry
-from tests.brokers.servers import SecureListener
-from tests.gate import pytest_runtest_protocol  # noqa: F401 - pytest takes the hook from here
-from tests.processes import Service
+from tests.support.brokers import shared
+from tests.support.brokers.kafka import RealKafka
+from tests.support.brokers.registry import RealRegistry
+from tests.support.brokers.servers import SecureListener
+from tests.support.gate import pytest_runtest_protocol  # noqa: F401 - pytest takes the hook from here
+from tests.support.processes import Service
 
 _TIERS_BY_FOLDER = {"broker", "chaos"}
 EMBEDDED_PARTITIONS = 6

@@ -17,7 +17,8 @@ from schemas.records import Disposition, Operation, PlannedStep, Value
 _LINK = re.compile(r"/[a-z_]+\([0-9a-f-]{36}\)")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z")
 _TRANSITION = re.compile(r"blocked_by_eligibility: [a-f](,[a-f])*")
-_BIND = "@odata.bind"
+_LINKS = "@"
+"""A column of a plan that holds a link has an annotation behind its name."""
 
 
 def shown(value: object, *, session_id: str) -> str:
@@ -80,10 +81,10 @@ def _column(name: str, planned: Value, row: Row | None, session_id: str) -> Colu
     said = shown(planned, session_id=session_id)
     if row is None:
         return Column(name, said, None, None)
-    if name.endswith(_BIND):
+    if _LINKS in name:
         linked = str(planned).partition("(")[2].rstrip(")").lower()
         same = any(key.endswith("_value") and str(value).lower() == linked for key, value in row.items())
-        return Column(name.removesuffix(_BIND), said, said if same else "(another record, or none)", same)
+        return Column(name.partition(_LINKS)[0], said, said if same else "(another record, or none)", same)
     found = row.get(name)
     return Column(name, said, shown(found, session_id=session_id), _same(planned, found))
 

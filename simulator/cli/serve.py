@@ -21,6 +21,8 @@ from simulator.settings import Settings, static_tokens
 from simulator.switches import Switches
 from simulator.webapi.canned import Message
 
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
+
 
 def register(app: typer.Typer) -> None:
     app.command("serve")(serve)
@@ -161,6 +163,8 @@ async def _serve(settings: Settings, port_file: Path | None, info_file: Path | N
         # What is there now stays: the collector need not look at it, however much it is.
         gc.collect()
         gc.freeze()
+        # What comes is rows and log entries, which stay as well: to look through them more often finds no more garbage.
+        gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20)
         await stop.wait()
 
 

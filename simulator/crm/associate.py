@@ -38,7 +38,7 @@ def associate(organization: Organization, call: Call, held: Association, pair: P
         raise errors.duplicate()
     record_id = organization.ids()
     values = {
-        **table.template, **table.defaults, table.primary_id: record_id, held.own.column: pair[0],
+        **table.template, table.primary_id: record_id, held.own.column: pair[0],
         held.other.column: pair[1],
     }  # fmt: skip
     targets: dict[str, str] = {}

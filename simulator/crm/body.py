@@ -6,11 +6,14 @@ from typing import Any
 from simulator import errors
 from simulator.crm import keys, literals
 from simulator.crm.call import Call
+from simulator.crm.fields import Field
 from simulator.crm.organization import Organization
-from simulator.schema import Column, Kind, Lookup, Table
-from simulator.schema.model import LOOKUPS, Association
+from simulator.schema import Column, Lookup, Table
+from simulator.schema.model import Association
 
 _BIND = "@odata.bind"
+_Collection = tuple[Table, Column] | Association
+_Declared = tuple[str, list[tuple[Column, Lookup]], Any]
 
 
 @dataclass(slots=True)
@@ -29,12 +32,9 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
     """Raises the first refusal the service would give: unknown property, wrong type, beyond limits, dangling bind."""
     wanted = Wanted()
     plain, binds = _sorted(organization, wanted, table, body, creating=creating)
-    # Most bodies bind nothing to a collection, and most tables secure nothing: neither is gone through then.
-    many = [bind for bind in binds if isinstance(bind[1], list)]
-    declared = [(name, _bind_target(table, name), value) for name, value in binds if not isinstance(value, list)]
-    collections = [(_collection(organization, table, name, creating=creating), value) for name, value in many]
+    declared, collections = _bound(organization, table, binds, creating=creating) if binds else ([], [])
     if table.secured:
-        touched = [column for column, _ in plain] + [lookups[0][0] for _, lookups, _ in declared]
+        touched = [item.column for item, _ in plain] + [lookups[0][0] for _, lookups, _ in declared]
         _check_security(organization, call, table, touched, wanted, creating=creating)
     _check_values(table, wanted, plain)
     for name, lookups, value in declared:
@@ -48,22 +48,28 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
 
 def _sorted(
     organization: Organization, wanted: Wanted, table: Table, body: dict[str, Any], *, creating: bool
-) -> tuple[list[tuple[Column, Any]], list[tuple[str, Any]]]:
+) -> tuple[list[tuple[Field, Any]], list[tuple[str, Any]]]:
     """Plain columns with their converted values, and what is bound; navigation properties go into `wanted`."""
-    plain: list[tuple[Column, Any]] = []
+    plain: list[tuple[Field, Any]] = []
     binds: list[tuple[str, Any]] = []
-    columns, switches = table.by_wire, organization.switches
-    _check_type(table, body)
+    fields = organization.fields(table, creating=creating)
+    if "@odata.type" in body:
+        _check_type(table, body["@odata.type"])
     for name, value in body.items():
-        column = columns.get(name)
-        if column is not None and column.kind not in LOOKUPS:
-            converted = literals.convert(table, column, value, switches)
-            if _settable(organization, table, column, creating=creating):
-                plain.append((column, converted))
+        item = fields.get(name)
+        if item is not None:
+            try:
+                converted = value if value is None else item.convert(value)
+            except (TypeError, ValueError):
+                raise literals.wrong_type(table, item.column, value) from None
+            if item.taken:
+                plain.append((item, converted))
+            elif organization.switches.read_only_columns == "refuse":
+                raise _not_settable(table, item.column, creating=creating)
         elif "@" in name:
             if name.endswith(_BIND):
                 binds.append((name.removesuffix(_BIND), value))
-        elif column is not None:
+        elif name in table.by_wire:
             raise errors.payload(
                 table.entity_set,
                 "Microsoft.Crm.CrmException: CRM do not support direct update of Entity Reference properties, Use"
@@ -74,9 +80,17 @@ def _sorted(
     return plain, binds
 
 
-def _check_type(table: Table, body: dict[str, Any]) -> None:
+def _bound(
+    organization: Organization, table: Table, binds: list[tuple[str, Any]], *, creating: bool
+) -> tuple[list[_Declared], list[tuple[_Collection, list[Any]]]]:
+    """What is bound to single lookups, and what to collections. Raises the refusal of a name that is neither."""
+    single = [(name, _bind_target(table, name), value) for name, value in binds if not isinstance(value, list)]
+    many = [bind for bind in binds if isinstance(bind[1], list)]
+    return single, [(_collection(organization, table, name, creating=creating), value) for name, value in many]
+
+
+def _check_type(table: Table, given: Any) -> None:
     """Raises the refusal of an entity that says it is one of another table."""
-    given = body.get("@odata.type")
     if given is None:
         return
     if not isinstance(given, str) or given.rpartition(".")[2] != table.logical_name:
@@ -97,25 +111,20 @@ def _check_security(
         raise errors.secured(verb)
 
 
-def _check_values(table: Table, wanted: Wanted, plain: list[tuple[Column, Any]]) -> None:
-    for column, value in plain:
-        literals.check_limits(table, column, value)
-        if value is None and column.required == "SystemRequired":
-            raise errors.required(table.logical_name, column.name)
-        wanted.values[column.wire] = value
+def _check_values(table: Table, wanted: Wanted, plain: list[tuple[Field, Any]]) -> None:
+    values = wanted.values
+    for item, value in plain:
+        if value is None:
+            if item.needed:
+                raise errors.required(table.logical_name, item.column.name)
+        elif item.check is not None:
+            item.check(value)
+        values[item.wire] = value
 
 
-def _settable(organization: Organization, table: Table, column: Column, *, creating: bool) -> bool:
-    if column.creatable if creating else column.updatable:
-        return True
-    if column.kind is Kind.STATE or (column.kind is Kind.GUID and column.name == table.primary_id):
-        return True  # the state rule and the key rule have their own say
-    if organization.switches.read_only_columns == "refuse":
-        verb = "create" if creating else "update"
-        raise errors.invalid_argument(
-            f"The property '{column.name}' of '{table.logical_name}' is not valid for {verb}."
-        )
-    return False
+def _not_settable(table: Table, column: Column, *, creating: bool) -> errors.Refusal:
+    verb = "create" if creating else "update"
+    return errors.invalid_argument(f"The property '{column.name}' of '{table.logical_name}' is not valid for {verb}.")
 
 
 def _navigation(
@@ -156,9 +165,7 @@ def _bind_target(table: Table, name: str) -> list[tuple[Column, Lookup]]:
     return lookups
 
 
-def _collection(
-    organization: Organization, table: Table, name: str, *, creating: bool
-) -> tuple[Table, Column] | Association:
+def _collection(organization: Organization, table: Table, name: str, *, creating: bool) -> _Collection:
     """What `collection@odata.bind` binds to: the rows that point here, or those that are associated.
 
     Refuses a name that is not a collection, and an update, which binds no collections.
@@ -179,7 +186,7 @@ def _bind_members(
     call: Call,
     wanted: Wanted,
     table: Table,
-    bind: tuple[tuple[Table, Column] | Association, list[Any]],
+    bind: tuple[_Collection, list[Any]],
 ) -> None:
     place, references = bind
     for reference in references:
@@ -201,7 +208,7 @@ def _bind(
     call: Call,
     wanted: Wanted,
     table: Table,
-    bind: tuple[str, list[tuple[Column, Lookup]], Any],
+    bind: _Declared,
 ) -> None:
     name, lookups, value = bind
     column = lookups[0][0]

@@ -34,18 +34,17 @@ class Preconditions:
 
     if_match: str | None = None
     if_none_match: str | None = None
+    # How the operation log names it.
+    label: str = ""
 
     @staticmethod
     @lru_cache(maxsize=1024)
     def of(if_match: str | None, if_none_match: str | None) -> "Preconditions":
-        return Preconditions(_meant(if_match), _meant(if_none_match))
-
-    @property
-    def label(self) -> str:
-        """How the operation log names it."""
-        if self.if_none_match:
-            return f"if-none-match {self.if_none_match}"
-        return f"if-match {self.if_match}" if self.if_match else ""
+        match, none_match = _meant(if_match), _meant(if_none_match)
+        if match is None and none_match is None:
+            return NO_PRECONDITIONS
+        label = f"if-none-match {none_match}" if none_match else f"if-match {match}" if match else ""
+        return Preconditions(match, none_match, label)
 
 
 def _meant(header: str | None) -> str | None:

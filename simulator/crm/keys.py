@@ -1,8 +1,7 @@
 """Which row a key names: `(guid)`, `(column='value',…)`, and the entity references that bodies and `$ref` carry."""
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from simulator import errors
@@ -15,8 +14,7 @@ _PAIR = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*('(?:[^']|'')*'|[^,']*)\s*(?:,|$)")
 _REFERENCE = re.compile(r"^([A-Za-z_]\w*)\((.*)\)$", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """A parsed key: either a record id, or the values of an alternate key."""
 
     record_id: str | None
@@ -25,11 +23,10 @@ class Key:
 
 def parse(table: Table, text: str, switches: Switches) -> Key:
     """The key inside the parentheses. Raises the refusal for a key that the table does not have."""
+    if literals.GUID.match(text):
+        return Key(text.lower(), {})
     if len(text) == 36 and "=" not in text:
-        try:
-            return Key(literals.guid(text), {})
-        except ValueError:
-            raise errors.unknown_key(table.logical_name) from None
+        raise errors.unknown_key(table.logical_name)
     values = _pairs(table, text, switches)
     if list(values) == [table.primary_id]:
         return Key(values[table.primary_id], {})
@@ -99,10 +96,8 @@ def _same(row: Row, name: str, value: Any) -> bool:
 
 def reference(schema: Schema, text: str) -> tuple[Table, str]:
     """Table and key text of an entity reference: `/accounts(…)`, `accounts(…)` or a full URL."""
-    path = text
-    if "://" in text:
-        path = text.split("/api/data/", 1)[-1].split("/", 1)[-1]
-    match = _REFERENCE.match(unquote(path).strip("/"))
+    path = text.split("/api/data/", 1)[-1].split("/", 1)[-1] if "://" in text else text
+    match = _REFERENCE.match((unquote(path) if "%" in path else path).strip("/"))
     table = schema.by_set.get(match[1]) if match else None
     if match is None or table is None:
         raise errors.odata("", f"Resource not found for the segment '{match[1] if match else text}'.")

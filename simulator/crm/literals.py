@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from simulator import errors
@@ -79,7 +79,8 @@ def text(value: Any) -> str | None:
     """Empty text and null are the same to the service."""
     if not isinstance(value, str):
         raise TypeError(value)
-    value.encode()  # JSON can spell half a character, which no answer could carry
+    if not value.isascii():
+        value.encode()  # JSON can spell half a character, which no answer could carry
     return value or None
 
 
@@ -129,40 +130,77 @@ CONVERT: dict[Kind, Callable[[Any], Any]] = {
 }
 
 
+def converter(column: Column, switches: Switches) -> Callable[[Any], Any]:
+    """From a JSON value other than null to the stored form. What it gives raises TypeError or ValueError."""
+    if column.kind is not Kind.DATETIME:
+        return CONVERT[column.kind]
+    if column.behavior == "DateOnly":
+        return day
+    if column.behavior == "TimeZoneIndependent":
+        return partial(wall_clock, offset=switches.time_zone_independent_offset)
+    return partial(instant, zone_needed=switches.time_without_zone == "refuse")
+
+
 def convert(table: Table, column: Column, value: Any, switches: Switches) -> Any:
     """The stored form. Raises the OData layer's refusal for a value of the wrong type."""
     if value is None:
         return None
     try:
-        return _time(column, value, switches) if column.kind is Kind.DATETIME else CONVERT[column.kind](value)
+        return converter(column, switches)(value)
     except (TypeError, ValueError):
-        raise errors.literal(table.entity_set, value, column.edm) from None
+        raise wrong_type(table, column, value) from None
 
 
-def _time(column: Column, value: Any, switches: Switches) -> str:
-    if column.behavior == "DateOnly":
-        return day(value)
-    if column.behavior == "TimeZoneIndependent":
-        return wall_clock(value, offset=switches.time_zone_independent_offset)
-    return instant(value, zone_needed=switches.time_without_zone == "refuse")
+def wrong_type(table: Table, column: Column, value: Any) -> errors.Refusal:
+    return errors.literal(table.entity_set, value, column.edm)
 
 
-def check_limits(table: Table, column: Column, value: Any) -> None:
-    """Raises the platform's refusal for a text too long, a number out of range, or a value that is not an option."""
-    if value is None:
-        return
+def checker(table: Table, column: Column) -> Callable[[Any], None] | None:
+    """What raises the platform's refusal for a text too long, a number out of range, or a value that is not an option.
+
+    None for a column without limits.
+    """
     if column.max_length:
-        if length(value) > column.max_length:
-            raise errors.too_long(table.logical_name, column.name, column.max_length)
-    elif column.kind is Kind.PICKLIST:
-        if value not in column.values:
+        return _text_checker(table, column)
+    if column.kind is Kind.PICKLIST:
+        return _option_checker(table, column)
+    if column.kind in RANGED and (column.minimum is not None or column.maximum is not None):
+        return _range_checker(table, column)
+    return None
+
+
+def _text_checker(table: Table, column: Column) -> Callable[[Any], None]:
+    most = column.max_length
+    surely = most // 2  # so many characters are never more than `most` units
+
+    def check(value: Any) -> None:
+        if len(value) > surely and length(value) > most:
+            raise errors.too_long(table.logical_name, column.name, most)
+
+    return check
+
+
+def _option_checker(table: Table, column: Column) -> Callable[[Any], None]:
+    values = column.values
+
+    def check(value: Any) -> None:
+        if value not in values:
             accepted = ",".join(str(option.value) for option in column.options)
             raise errors.not_an_option(table.logical_name, column.name, value, accepted)
-    elif column.kind in RANGED:
-        low, high = column.minimum, column.maximum
-        if (low is not None and value < low) or (high is not None and value > high):
-            refuse = errors.integer_out_of_range if column.kind is Kind.INTEGER else errors.decimal_out_of_range
+
+    return check
+
+
+def _range_checker(table: Table, column: Column) -> Callable[[Any], None]:
+    low = -math.inf if column.minimum is None else column.minimum
+    high = math.inf if column.maximum is None else column.maximum
+    refuse = errors.integer_out_of_range if column.kind is Kind.INTEGER else errors.decimal_out_of_range
+
+    def check(value: Any) -> None:
+        if value < low or value > high:
             raise refuse(table.logical_name, column.name, value)
+
+    return check
 
 
 RANGED = frozenset({Kind.INTEGER, Kind.BIGINT, Kind.DECIMAL, Kind.MONEY, Kind.DOUBLE})

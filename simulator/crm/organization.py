@@ -8,6 +8,7 @@ from typing import Any
 from simulator import errors, tenant
 from simulator.crm import keys
 from simulator.crm.call import APPLICATION, Call
+from simulator.crm.fields import Fields, fields_of
 from simulator.ids import SequentialIds
 from simulator.oplog import COMMITTED, REFUSED, Entry, OperationLog
 from simulator.schema import Column, Schema, Table, default_schema
@@ -15,22 +16,30 @@ from simulator.store import Row, Store
 from simulator.switches import Switches
 
 Clock = Callable[[], float]
+_NO_KEYS: Mapping[str, tuple[str, ...]] = {}
 
 
 class _Transaction:
-    """A block of `begin` and `end`. A class, because a generator costs more than all it would do here."""
+    """All or nothing, maybe inside another one. A class, because a generator costs more than all it would do here."""
 
-    __slots__ = ("_begun", "_organization")
+    __slots__ = ("_entry", "_mark", "_organization")
 
     def __init__(self, organization: "Organization") -> None:
         self._organization = organization
-        self._begun = (0, 0)
 
     def __enter__(self) -> None:
-        self._begun = self._organization.begin()
+        organization = self._organization
+        organization.depth += 1
+        self._mark, self._entry = organization.store.mark(), organization.log.last
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._organization.end(self._begun, undo=kind is not None)
+        organization = self._organization
+        if kind is not None:
+            organization.store.rollback(self._mark)
+            organization.log.rolled_back_since(self._entry)
+        organization.depth -= 1
+        if not organization.depth:
+            organization.store.commit()
 
 
 class Organization:
@@ -54,7 +63,8 @@ class Organization:
         self.permitted: dict[tuple[str, str], Mapping[str, frozenset[str]]] = {}
         self._reader: Call | None = None
         self._now: tuple[int, str] = (0, "")
-        self._depth = 0
+        self.depth = 0  # of transactions in transactions
+        self._fields: dict[tuple[str, bool], tuple[Table, Switches, Fields]] = {}
 
     def now(self) -> str:
         """The current second, as rows show it."""
@@ -67,9 +77,17 @@ class Organization:
     def activity_keys(self) -> bool:
         return self.switches.activity_keys == "yes"
 
-    def keys_of(self, table: Table) -> dict[str, tuple[str, ...]]:
+    def keys_of(self, table: Table) -> Mapping[str, tuple[str, ...]]:
         """Alternate keys that are in force."""
-        return dict(table.keys) if self.activity_keys or not table.activity else {}
+        return table.keys if table.keys and (not table.activity or self.activity_keys) else _NO_KEYS
+
+    def fields(self, table: Table, *, creating: bool) -> Fields:
+        """What a body may say of the columns of a table, as the table and the switches are now."""
+        held = self._fields.get((table.logical_name, creating))
+        if held is None or held[0] is not table or held[1] is not self.switches:
+            held = table, self.switches, fields_of(table, self.switches, creating=creating)
+            self._fields[table.logical_name, creating] = held
+        return held[2]
 
     def key(self, table: Table, text: str) -> keys.Key:
         return keys.parse(table, text, self.switches)
@@ -162,20 +180,6 @@ class Organization:
         """All or nothing, in the store and in the log. May be nested; only the outermost one commits."""
         return _Transaction(self)
 
-    def begin(self) -> tuple[int, int]:
-        """Start a transaction, maybe inside another one; what it returns is for `end`."""
-        self._depth += 1
-        return self.store.mark(), self.log.last
-
-    def end(self, begun: tuple[int, int], *, undo: bool) -> None:
-        """End the transaction that `begin` started."""
-        if undo:
-            self.store.rollback(begun[0])
-            self.log.rolled_back_since(begun[1])
-        self._depth -= 1
-        if self._depth == 0:
-            self.store.commit()
-
     def record(
         self,
         call: Call,
@@ -216,8 +220,7 @@ class Organization:
         entry.code = code
         entry.precondition = precondition
         entry.answer = call.answer
-        entry.before = before
-        entry.after = after
+        entry.before, entry.after = before, after
         self.log.append(entry)
 
     def user_of_application(self, client_id: str) -> str:

@@ -14,14 +14,11 @@ _FULL_NAME = {"firstname", "lastname", "fullname"}
 
 
 def stamp_new(organization: Organization, call: Call, table: Table, values: Json, targets: dict[str, str]) -> None:
-    now = organization.now()
-    values["createdon"] = values.get("overriddencreatedon") or now
+    values["createdon"] = values["modifiedon"] = now = organization.now()
     if values.get("overriddencreatedon"):
-        values["overriddencreatedon"] = now
-    values["modifiedon"] = now
-    for name in ("createdby", "modifiedby"):
-        values[f"_{name}_value"] = call.user
-        targets[f"_{name}_value"] = "systemuser"
+        values["createdon"], values["overriddencreatedon"] = values["overriddencreatedon"], now
+    values["_createdby_value"] = values["_modifiedby_value"] = call.user
+    targets["_createdby_value"] = targets["_modifiedby_value"] = "systemuser"
     if call.on_behalf_of:
         values["_createdonbehalfby_value"] = call.on_behalf_of
         targets["_createdonbehalfby_value"] = "systemuser"
@@ -48,7 +45,7 @@ def stamp_owner(organization: Organization, values: Json, targets: dict[str, str
 
 
 def derive(table: Table, values: Json) -> None:
-    if values.keys() >= _FULL_NAME:
+    if "fullname" in values and values.keys() >= _FULL_NAME:
         values["fullname"] = " ".join(part for part in (values["firstname"], values["lastname"]) if part) or None
     if table.activity and values["statecode"] == 1 and values.get("actualend") is None and "actualend" in values:
         values["actualend"] = values["modifiedon"]
@@ -57,7 +54,7 @@ def derive(table: Table, values: Json) -> None:
 def check_keys(organization: Organization, table: Table, values: Json, record_id: str) -> None:
     """Alternate keys are unique among rows that have a value in every column of the key."""
     for key, names in organization.keys_of(table).items():
-        wanted = {table.columns[name].wire: values[table.columns[name].wire] for name in names}
+        wanted = {wire: values[wire] for wire in table.key_columns[key]}
         if None in wanted.values():
             continue
         holder = keys.find(organization.store, table, wanted)

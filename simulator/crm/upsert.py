@@ -22,12 +22,13 @@ def patch(
     conditions: Preconditions = NO_PRECONDITIONS,
 ) -> tuple[str, bool]:
     """Update, or create what is not there, as the preconditions allow. Returns the id and whether it was created."""
-    record_id = organization.locate(table, key)
+    record_id = key.record_id or organization.locate(table, key)
     row = organization.row(table, record_id) if record_id else None
     if record_id is not None and row is not None:
         if conditions.if_none_match == "*":
             raise _exists(organization)
-        check_version(table, row, conditions)
+        if conditions.if_match is not None:
+            check_version(table, row, conditions)
         update(organization, call, table, record_id, _without_key(key, body), precondition=conditions.label)
         return record_id, False
     if conditions.if_match is not None:
@@ -36,7 +37,7 @@ def patch(
         organization,
         call,
         table,
-        {**_key_columns(organization, table, key), **body},
+        {**_key_columns(organization, table, key), **body} if key.values else body,
         record_id,
         precondition=conditions.label,
     )

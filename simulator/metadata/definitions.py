@@ -4,6 +4,7 @@ Option sets are under navigation properties: they are in the object here, and sh
 """
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from simulator.schema import Column, Kind, Lookup, Option, Schema, Table
@@ -280,7 +281,7 @@ def _two_options(table: Table, column: Column) -> Json:
     }
 
 
-def keys(table: Table, in_force: dict[str, tuple[str, ...]]) -> list[Json]:
+def keys(table: Table, in_force: Mapping[str, tuple[str, ...]]) -> list[Json]:
     return [
         {
             "MetadataId": metadata_id(table.logical_name, "key", name),

@@ -15,16 +15,17 @@ _ORDER = {"gt": operators.gt, "ge": operators.ge, "lt": operators.lt, "le": oper
 _ALWAYS = ("@odata.type", "MetadataId")
 
 
-_METADATA = frozenset({"$select", "$filter", "$expand", "$top", "$count", "LabelLanguages"})
+ONE = frozenset({"$select", "$expand"})
+LISTED = ONE | {"$filter", "$top", "$count"}
 
 
-def read_options(text: str) -> Options:
+def read_options(text: str, allowed: frozenset[str] = LISTED) -> Options:
     """Metadata has no pages and no order. Raises 400 for what else it is asked with."""
     given = query.parameters(text)
     language = given.pop("LabelLanguages", "1033")
     if language != "1033":
         raise errors.not_built(f"labels in the language {language}: 1033 is the only one")
-    return query.read(given, {}, _METADATA, "metadata")
+    return query.read(given, {}, allowed, "metadata")
 
 
 def matches(item: Json, node: syntax.Node) -> bool:
@@ -120,13 +121,16 @@ def _expanded(item: Json, expand: Expand, collections: Collections) -> Any:
 def listed(
     items: list[Json], options: Options, collections: Collections | None = None, hidden: frozenset[str] = frozenset()
 ) -> list[Json]:
-    """Objects under all options."""
+    """Objects under all options. A property that none of them has is refused, whether a filter leaves any or not."""
+    found = items
     if options.filter:
         node = syntax.parse(options.filter)
-        items = [item for item in items if matches(item, node)]
+        found = [item for item in items if matches(item, node)]
     if options.top is not None:
-        items = items[: options.top]
-    return [shown(item, options, collections or {}, hidden) for item in items]
+        found = found[: options.top]
+    if items and not found:
+        shown({name: value for item in items for name, value in item.items()}, options, collections or {}, hidden)
+    return [shown(item, options, collections or {}, hidden) for item in found]
 
 
 def counted(body: Json, items: list[Json], options: Options) -> Json:

@@ -45,5 +45,5 @@ def relationship(organization: Organization, call: Call, request: Request) -> Re
         edit.drop_relationship(organization, found["SchemaName"])
         return no_content()
     get_only(request)
-    item = objects.shown(found, objects.read_options(request.query), {})
+    item = objects.shown(found, objects.read_options(request.query, objects.ONE), {})
     return show({"@odata.context": f"{call.base}/$metadata#RelationshipDefinitions/$entity", **item})

@@ -91,25 +91,27 @@ def _entity(organization: Organization, call: Call, request: Request) -> Reply:
     table = table_of(organization, match[1])
     if request.method != "GET":
         return changes.change(organization, call, request, (table, match[2] or ""))
-    options = objects.read_options(request.query)
-    collections = _collections(organization, table)
     if match[2]:
-        return _member(organization, call, (table, match[2]), options)
-    item = objects.shown(definitions.entity(table), options, collections)
+        return _member(organization, call, request, (table, match[2]))
+    options = objects.read_options(request.query, objects.ONE)
+    item = objects.shown(definitions.entity(table), options, _collections(organization, table))
     return show({"@odata.context": f"{call.base}/$metadata#EntityDefinitions/$entity", **item})
 
 
-def _member(organization: Organization, call: Call, target: tuple[Table, str], options: query.Options) -> Reply:
+def _member(organization: Organization, call: Call, request: Request, target: tuple[Table, str]) -> Reply:
     table, rest = target
     match = MEMBER.match(rest)
     if match is None:
         raise errors.no_such_segment(rest)
     name, key, cast, inner = match.groups()
+    collections = _collections(organization, table)
+    listed = name in collections and not key
+    takes = objects.LISTED if listed else objects.ONE if key else query.NOTHING
+    options = objects.read_options(request.query, takes)
     if inner:
         return _option_set(call, table, match, options)
     if name == "Attributes":
         return _attributes(call, table, (key, cast), options)
-    collections = _collections(organization, table)
     if name in collections:
         items = collections[name]()
         if key:

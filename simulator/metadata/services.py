@@ -8,6 +8,7 @@ from simulator.crm import Call, Organization, write
 from simulator.metadata import definitions, objects
 from simulator.metadata.lookup import get_only
 from simulator.query import options as query
+from simulator.schema import Table
 from simulator.webapi.actions import BULK, supports
 from simulator.webapi.messages import Reply, Request, show
 
@@ -35,34 +36,47 @@ def message_filters(organization: Organization, call: Call, request: Request) ->
 
 
 def metadata_changes(organization: Organization, call: Call, request: Request) -> Reply:
-    """`RetrieveMetadataChanges(Query=@p1)`: chosen properties of chosen columns, whatever their type."""
+    """`RetrieveMetadataChanges(Query=@p1)`: chosen properties of chosen tables and columns, whatever their type."""
     get_only(request)
-    asked = json.loads(query.parameters(request.query).get("@p1", "{}"))
-    tables = [table for table in organization.schema if _meets(definitions.entity(table), asked)]
+    given = query.parameters(request.query)
+    query.only(given, query.NOTHING, "RetrieveMetadataChanges")
+    asked = json.loads(given.get("@p1", "{}"))
+    _only(asked, {"Criteria", "Properties", "AttributeQuery"}, "the query of RetrieveMetadataChanges")
     wanted = asked.get("AttributeQuery", {})
-    names = {"@odata.type", "MetadataId", "LogicalName", *wanted.get("Properties", {}).get("PropertyNames", [])}
+    _only(wanted, {"Criteria", "Properties"}, "AttributeQuery")
     found = []
-    for table in tables:
-        columns = [definitions.attribute(table, column) for column in table.columns.values()]
-        chosen = [
-            {name: value for name, value in item.items() if name in names} for item in columns if _meets(item, wanted)
-        ]
-        found.append(
-            {
-                "MetadataId": definitions.metadata_id(table.logical_name),
-                "LogicalName": table.logical_name,
-                "Attributes": chosen,
-            }
-        )
+    for table in organization.schema:
+        entity = definitions.entity(table)
+        if _meets(entity, asked):
+            columns = [definitions.attribute(table, column) for column in table.columns.values()]
+            chosen = [_chosen(item, wanted) for item in columns if _meets(item, wanted)]
+            found.append(_chosen(entity, asked) | {"Attributes": chosen})
     context = f"{call.base}/$metadata#Microsoft.Dynamics.CRM.RetrieveMetadataChangesResponse"
     return show({"@odata.context": context, "EntityMetadata": found})
+
+
+def _only(given: Json, known: set[str], where: str) -> None:
+    """Raises a refusal for what nobody reads, unless it says nothing."""
+    more = next((name for name, value in given.items() if value and name not in known and "@" not in name), None)
+    if more:
+        raise errors.not_built(f"'{more}' in {where}")
+
+
+def _chosen(item: Json, asked: Json) -> Json:
+    """What tells an object from others, and the properties that were asked for."""
+    properties = asked.get("Properties", {})
+    _only(properties, {"AllProperties", "PropertyNames"}, "Properties")
+    names = {"@odata.type", "MetadataId", "LogicalName", *properties.get("PropertyNames", [])}
+    return {name: value for name, value in item.items() if properties.get("AllProperties") or name in names}
 
 
 def _meets(item: Json, asked: Json) -> bool:
     """Whether an object has the values of the criteria. Raises a refusal for more than equality."""
     criteria = asked.get("Criteria", {})
+    _only(criteria, {"Conditions", "FilterOperator"}, "Criteria")
     conditions = criteria.get("Conditions", [])
-    if criteria.get("Filters") or any(each.get("ConditionOperator", "Equals") != "Equals" for each in conditions):
+    either = criteria.get("FilterOperator", "And") != "And" and len(conditions) > 1
+    if either or any(each.get("ConditionOperator", "Equals") != "Equals" for each in conditions):
         raise errors.not_built("criteria of RetrieveMetadataChanges beyond equality")
     return all(item.get(each.get("PropertyName")) == each.get("Value", {}).get("Value") for each in conditions)
 
@@ -72,22 +86,33 @@ def bulk_delete(organization: Organization, call: Call, request: Request) -> Rep
     if request.method != "POST":
         raise errors.verb_not_allowed(request.method)
     given = request.json("")
-    if given.get("RecurrencePattern") or given.get("SendEmailNotification"):
-        raise errors.not_built("a BulkDelete that recurs or sends mail")
+    # The job's name and start are nobody's business once it has ended.
+    _only(given, {"QuerySet", "JobName", "StartDateTime"}, "a BulkDelete: here it neither recurs nor sends mail")
     for wanted in given.get("QuerySet", []):
         table = organization.schema.by_name.get(wanted["EntityName"])
         if table is None:
             raise errors.no_such_segment(wanted["EntityName"])
-        for condition in wanted["Criteria"]["Conditions"]:
-            if condition.get("AttributeName") != table.primary_id or condition.get("Operator") not in {"In", "Equal"}:
-                raise errors.not_built("a BulkDelete by anything but ids (Operator In or Equal)")
-            ids = [str(value["Value"]).lower() for value in condition["Values"]]
-            for record_id in ids:
-                if organization.row(table, record_id) is not None:
-                    write.delete(organization, call, table, record_id)
+        for record_id in _named(table, wanted):
+            if organization.row(table, record_id) is not None:
+                write.delete(organization, call, table, record_id)
     return show(
         {
             "@odata.context": f"{call.base}/$metadata#Microsoft.Dynamics.CRM.BulkDeleteResponse",
             "JobId": organization.ids(),
         }
     )
+
+
+def _named(table: Table, wanted: Json) -> list[str]:
+    """The ids that a query of a BulkDelete names. Raises a refusal for one that chooses rows in another way."""
+    _only(wanted, {"EntityName", "Criteria", "ColumnSet", "Distinct", "NoLock"}, "the query of a BulkDelete")
+    _only(wanted["Criteria"], {"Conditions", "FilterOperator"}, "the criteria of a BulkDelete")
+    conditions = wanted["Criteria"]["Conditions"]
+    by_id = [
+        each
+        for each in conditions
+        if each.get("AttributeName") == table.primary_id and each.get("Operator") in {"In", "Equal"}
+    ]
+    if len(conditions) != 1 or not by_id:
+        raise errors.not_built("a BulkDelete by anything but one list of ids (Operator In or Equal)")
+    return [str(value["Value"]).lower() for value in by_id[0]["Values"]]

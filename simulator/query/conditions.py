@@ -63,6 +63,8 @@ def test(organization: Organization, column: Column, operator: str, values: Sequ
         _count(operator, values, 1)
         return like(column, _TEXT[operator].format(values[0]), wanted=not operator.startswith("not"))
     if operator in {"in", "not-in"}:
+        if not values:
+            raise errors.bad_query(f"The condition operator '{operator}' takes at least one value.")
         members = {fold(from_text(column, value)) for value in values}
         return lambda value: (fold(value) in members) == (operator == "in")
     if operator in {"between", "not-between"}:
@@ -71,6 +73,7 @@ def test(organization: Organization, column: Column, operator: str, values: Sequ
         wanted = operator == "between"
         return lambda value: (value is not None and low <= fold(value) <= high) == wanted
     if operator in _ID:
+        _count(operator, values, 0)
         return _of_the_caller(organization, column, operator)
     return _of_time(organization, column, operator, values)
 

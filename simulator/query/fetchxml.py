@@ -7,7 +7,7 @@ refused in plain words. One that is not in these tables is refused.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from xml.etree import ElementTree
 
 from simulator import errors
@@ -47,7 +47,8 @@ _OF_FORMS = "no effect: only a designer's forms show it"
 DECISIONS: dict[str, dict[str, str]] = {
     "fetch": {
         "aggregate": "built", "aggregatelimit": "built", "count": "built", "distinct": "built", "page": "built",
-        "paging-cookie": "built", "returntotalrecordcount": "built", "top": "built",
+        "paging-cookie": "built: has to be one that was given; page says which", "top": "built",
+        "returntotalrecordcount": "built",
         "mapping": "built: logical, the only mapping that there is", "no-lock": _NO_LOCKS, "options": _HINT,
         "latematerialize": _HINT, "useraworderby": "built", "version": "no effect: there is one version",
         "output-format": "no effect: the Web API answers in JSON whatever it says",
@@ -169,6 +170,7 @@ class Fetch:
         if root.get("mapping", "logical") != "logical":
             raise bad_query("The mapping attribute is logical.")
         self.page = positive("page", root.get("page", "1"))
+        _check_cookie(root.get("paging-cookie", ""))
         self.count = min(positive("count", root.get("count", str(MAX_PAGE))), MAX_PAGE)
         self.counted = truth(root, "returntotalrecordcount")
         self.aggregate = truth(root, "aggregate")
@@ -209,6 +211,8 @@ class Fetch:
             if self.aggregate:
                 raise bad_query("all-attributes cannot be part of an aggregate query.")
             scope.everything = True
+            if any("alias" in item.attrib for item in element.findall("attribute")):
+                raise errors.not_built("an alias of an attribute beside all-attributes")
         chosen = [self._attribute(item, scope) for item in element.findall("attribute")]
         if scope.everything and scope.alias:
             chosen = [self._shown(scope, column) for column in scope.table.columns.values()]
@@ -294,6 +298,8 @@ class Fetch:
         operator = required(element, "operator")
         get = asked_of(self.organization, scope.table, scope.alias, column)
         if "valueof" in element.attrib:
+            if "value" in element.attrib or element.find("value") is not None:
+                raise bad_query("A condition has a value or a valueof.")
             return self._columns_compared(element, scope, (operator, column, get))
         values = [item.text or "" for item in element.findall("value")]
         if "value" in element.attrib:
@@ -334,6 +340,8 @@ class Fetch:
         for order in element.findall("order"):
             descending = truth(order, "descending")
             if "alias" in order.attrib:
+                if {"attribute", "entityname"} & order.attrib.keys():
+                    raise bad_query("An order names an alias or an attribute.")
                 known = {output.name for scope in self._scopes.values() for output in scope.outputs if output.renamed}
                 if order.attrib["alias"] not in known:
                     raise bad_query(f"No attribute has the alias '{order.attrib['alias']}'.")
@@ -349,6 +357,18 @@ class Fetch:
         """What the caller sends back for the next page, encoded twice as the service does."""
         inner = quote(quote(f'<cookie page="{self.page}"></cookie>', safe=""), safe="")
         return f'<cookie pagenumber="{self.page + 1}" pagingcookie="{inner}" istracking="False" />'
+
+
+def _check_cookie(text: str) -> None:
+    """A cookie has to be one that an answer gave; which page it is follows from the page number beside it."""
+    if not text:
+        return
+    try:
+        cookie = ElementTree.fromstring(unquote(unquote(text)))  # noqa: S314 - as below
+    except ElementTree.ParseError:
+        cookie = None
+    if cookie is None or cookie.tag != "cookie" or "page" not in cookie.attrib:
+        raise bad_query("Malformed XML in the Paging Cookie.")
 
 
 def _parse(text: str) -> Element:

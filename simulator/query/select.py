@@ -35,9 +35,12 @@ def run(organization: Organization, table: Table, options: Options, within: Iter
     found = list(rows)
     if options.orderby:
         found = _ordered(organization, compiler, options, found)
+    bookmark = _Bookmark.of(options.skip_token) if options.skip_token else None
     if options.top is not None and not _pages(organization, options):
+        if bookmark is not None:
+            raise errors.bad_query("$skiptoken cannot be used together with $top, which has no pages.")
         return found[: options.top], min(len(found), MAX_PAGE), ""
-    start = _Bookmark.of(options.skip_token).find(table, found) if options.skip_token else 0
+    start = bookmark.find(table, found) if bookmark else 0
     end = start + options.page_size
     token = _Bookmark.between(table, found, end).token if end < len(found) else ""
     return found[start:end], min(len(found), MAX_PAGE), token

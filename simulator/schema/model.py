@@ -183,13 +183,14 @@ class Table:
         return frozenset(column.wire for column in self.columns.values() if column.secured)
 
     @cached_property
-    def template(self) -> dict[str, Any]:
-        """A row of nulls, in the order in which columns are shown."""
-        return dict.fromkeys(self.by_wire)
+    def key_columns(self) -> dict[str, tuple[str, ...]]:
+        """For each alternate key, the names under which its columns are read."""
+        return {key: tuple(self.columns[name].wire for name in names) for key, names in self.keys.items()}
 
     @cached_property
-    def defaults(self) -> dict[str, Any]:
-        return {column.wire: column.default for column in self.columns.values() if column.default is not None}
+    def template(self) -> dict[str, Any]:
+        """A row of defaults and nulls, in the order in which columns are shown."""
+        return {wire: column.default for wire, column in self.by_wire.items()}
 
     @cached_property
     def state_labels(self) -> dict[int, str]:

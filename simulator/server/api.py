@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from functools import partial
 
 from aiohttp import web
 
@@ -17,8 +18,8 @@ from simulator.server import wire
 from simulator.service import Seen, Simulator
 from simulator.signin.gate import Unauthorized
 from simulator.webapi import Reply, Request, handle
-from simulator.webapi.batch.run import Batch
-from simulator.webapi.messages import refuse
+from simulator.webapi.batch.run import Batch, Operation
+from simulator.webapi.messages import Headers, refuse
 
 ROOT = re.compile(r"^/api/data/v\d+\.\d+(?:/|$)")
 _AFFINITY = re.compile(r"ARRAffinity=([0-9a-f]+)")
@@ -61,7 +62,7 @@ class Api:
 class _Exchange:
     """The state of one request while it is answered."""
 
-    def __init__(self, api: Api, http: web.BaseRequest, headers: dict[str, str], body: bytes, number: int) -> None:
+    def __init__(self, api: Api, http: web.BaseRequest, headers: Headers, body: bytes, number: int) -> None:
         path, _, query = http.raw_path.partition("?")
         root = ROOT.match(path)
         self.api = api
@@ -184,7 +185,7 @@ class _Exchange:
     def _carry_out(self, behalf: str | None) -> Reply:
         simulator = self.simulator
         call = Call(self.user, self.base, self.number, on_behalf_of=behalf, answer=self.answer)
-        operation = self._operation if simulator.rules.has("operation") else self._handle
+        operation = self._operation if simulator.rules.has("operation") else self._handler()
         if not self.found:
             return refuse(errors.no_such_resource(self.resource))
         if self.path == "$batch":
@@ -207,8 +208,9 @@ class _Exchange:
         }
         return self.simulator.gate.identify({**own, **impersonation})
 
-    def _handle(self, organization: Organization, call: Call, request: Request) -> Reply:
-        return handle(organization, call, request, self.simulator.messages)
+    def _handler(self) -> Operation:
+        messages = self.simulator.messages
+        return partial(handle, canned=messages) if messages else handle
 
     def _operation(self, organization: Organization, call: Call, request: Request) -> Reply:
         """One operation under the faults that strike single operations."""
@@ -228,7 +230,7 @@ class _Exchange:
                 case faults.Known():
                     instead, applied = self._known(action), action.applied
         answer, call.answer = call.answer, call.answer or _lost(None, instead if applied else None)
-        reply = self._handle(organization, call, request) if applied else None
+        reply = self._handler()(organization, call, request) if applied else None
         call.answer = answer
         for action, groups in actions:
             if isinstance(action, faults.Edit) and action.moment == "after":

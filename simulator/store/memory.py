@@ -87,7 +87,9 @@ class Store:
 
     def put(self, table: str, record_id: str, row: Row) -> None:
         """Insert or replace."""
-        rows = self.table(table)
+        rows = self._rows.get(table)
+        if rows is None:
+            rows = self._rows[table] = {}
         before = rows.get(record_id)
         rows[record_id] = row
         self._journal.append((table, record_id, before, row))
@@ -152,12 +154,14 @@ class Store:
 
     def _reindex(self, table: str, record_id: str, before: Row | None, after: Row | None) -> None:
         for column, index in self._indexes[table].items():
-            old = fold(before.values.get(column)) if before else None
-            new = fold(after.values.get(column)) if after else None
-            if before is not None and (after is None or old != new):
-                _leave(index, old, record_id)
-            if after is not None and (before is None or old != new):
-                _enter(index, new, record_id)
+            old = before.values.get(column) if before is not None else None
+            new = after.values.get(column) if after is not None else None
+            if before is not None and after is not None and (old is new or fold(old) == fold(new)):
+                continue
+            if before is not None:
+                _leave(index, fold(old), record_id)
+            if after is not None:
+                _enter(index, fold(new), record_id)
 
     def snapshot(self) -> Snapshot:
         return Snapshot({table: dict(rows) for table, rows in self._rows.items()}, self.version)

@@ -101,15 +101,11 @@ _OURS = ("mscrm", "odata-")
 
 def admit(request: Request, *, body: bool = True) -> None:
     """Raises a refusal for the first header or preference that cannot be honoured. A batch reads its `body` itself."""
-    _admit_headers(tuple(request.headers.items()), body=body and bool(request.body))
-    if "prefer" in request.headers:
-        preferences(request.prefer)
-
-
-@lru_cache(maxsize=4096)
-def _admit_headers(headers: tuple[tuple[str, str], ...], *, body: bool) -> None:
-    """Most requests have the very same headers, so what was admitted once is remembered; a refusal is not."""
-    for name, value in headers:
+    headers = request.headers
+    body = body and bool(request.body)
+    if body in headers.admitted:
+        return
+    for name, value in headers.items():
         known = HEADERS.get(name)
         if known is not None:
             decision, refuses = known
@@ -117,6 +113,9 @@ def _admit_headers(headers: tuple[tuple[str, str], ...], *, body: bool) -> None:
                 raise _refused(name, value, decision)
         elif name.startswith(_OURS):
             raise errors.not_built(f"the header '{name}'")
+    if headers.prefer:
+        preferences(headers.prefer)
+    headers.admitted.add(body)
 
 
 def _refused(name: str, value: str, decision: str) -> errors.Refusal:

@@ -9,13 +9,15 @@ from simulator.query import select
 from simulator.query.options import MAX_PAGE, Options
 from simulator.schema import Table
 from simulator.store import Row
-from simulator.webapi.messages import Reply, Request, next_link, no_content, show
+from simulator.webapi.messages import Reply, Request, next_link, show
+
+_NO_OPTIONS = Options()
 
 
 def read_options(request: Request, where: str = "one record") -> Options:
     """What one record may be asked with."""
-    if not request.query and "prefer" not in request.headers:
-        return Options()
+    if not request.query and not request.prefer:
+        return _NO_OPTIONS
     return query.read(query.parameters(request.query), request.prefer, query.ONE, where)
 
 
@@ -68,9 +70,7 @@ def representation(
 
 
 def written(url: str) -> Reply:
-    reply = no_content({"Location": url, "OData-EntityId": url})
-    reply.entity = url
-    return reply
+    return Reply(204, {"OData-Version": "4.0", "Location": url, "OData-EntityId": url}, entity=url)
 
 
 def create(

@@ -47,28 +47,29 @@ def route(organization: Organization, call: Call, request: Request, canned: Mess
     if answer is not None:
         return answer
     match = _RECORD.match(path)
-    # Most requests are about a record, and no table's set has the name of anything else.
-    if match is None or match[1] not in organization.schema.by_set:
-        special = functions.find(path) or metadata.find(path)
-        if special is not None:
-            return special(organization, call, request)
     if match is not None:
-        table = _table(organization, match[1], match[2])
-        key = organization.key(table, match[2])
-        return records.one(organization, call, request, (table, key, match[3] or ""))
+        # Most requests are about a record, and no table's set has the name of anything else.
+        name, text, rest = match.groups("")
+        table = organization.schema.by_set.get(name)
+        if table is not None:
+            return records.one(organization, call, request, (table, organization.key(table, text), rest))
+    special = functions.find(path) or metadata.find(path)
+    if special is not None:
+        return special(organization, call, request)
+    if match is not None:
+        raise _no_set(match[1], match[2])
     match = _SET.match(path)
     if match is None:
         raise errors.no_such_resource(f"{call.base}/{path}")
-    table = _table(organization, match[1])
+    table = organization.schema.by_set.get(match[1])
+    if table is None:
+        raise _no_set(match[1])
     if match[2]:
         return actions.bound(organization, call, request, (table, match[2]))
     return records.many(organization, call, request, table)
 
 
-def _table(organization: Organization, name: str, arguments: str | None = None) -> records.Table:
-    table = organization.schema.by_set.get(name)
-    if table is None:
-        if arguments is not None and ("=" in arguments or not arguments):
-            raise errors.no_message(f"the function '{name}'")
-        raise errors.no_such_segment(name)
-    return table
+def _no_set(name: str, arguments: str | None = None) -> errors.Refusal:
+    if arguments is not None and ("=" in arguments or not arguments):
+        return errors.no_message(f"the function '{name}'")
+    return errors.no_such_segment(name)

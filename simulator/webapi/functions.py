@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from simulator import errors
 from simulator.crm import Call, Organization
 from simulator.query import options as query
+from simulator.webapi.admission import without_conditions
 from simulator.webapi.messages import Reply, Request, show
 
 Handler = Callable[[Organization, Call, Request], Reply]
@@ -40,6 +41,7 @@ def total_record_count(organization: Organization, call: Call, request: Request)
     """`RetrieveTotalRecordCount(EntityNames=…)`: of whole tables, today's and not yesterday's."""
     if request.method != "GET":
         raise errors.no_such_resource(f"{call.base}/{request.path}")
+    without_conditions(request)
     given = query.parameters(request.query)
     query.only(given, query.NOTHING, "RetrieveTotalRecordCount")
     found = _COUNTED.match(unquote(request.path))
@@ -63,6 +65,7 @@ _COUNTED = re.compile(r"^RetrieveTotalRecordCount\(EntityNames=(.+)\)$")
 def _only_get(call: Call, request: Request) -> None:
     if request.method != "GET":
         raise errors.no_such_resource(f"{call.base}/{request.path}")
+    without_conditions(request)
     query.only(query.parameters(request.query), query.NOTHING, request.path or "the service document")
 
 

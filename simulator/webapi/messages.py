@@ -1,24 +1,58 @@
 """Requests and replies as values, and the bodies that every reply shares."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulator.crm.call import Call
+from simulator.crm.call import Call, Preconditions
 from simulator.errors import Refusal, odata
 
 JSON = "application/json; odata.metadata=minimal"
+FAILED = 400  # and every status above
+_NO_PREFERENCES: Mapping[str, str] = {}
+_BLANKS = " \t\r\n"
+
+
+class Headers(dict[str, str]):
+    """Headers of a request, names in lower case, and what follows from them. Nobody changes them once they are read.
+
+    Operations of a batch that have the very same header lines share one object, so that what follows is worked out
+    once. `admitted` says whether admission found nothing to refuse: without a body (`False`), with one (`True`).
+    """
+
+    __slots__ = ("_conditions", "_prefer", "admitted")
+
+    def __init__(self, lines: Mapping[str, str] | None = None) -> None:
+        super().__init__(lines or {})
+        self.admitted: set[bool] = set()
+        self._prefer: Mapping[str, str] | None = None
+        self._conditions: Preconditions | None = None
+
+    @property
+    def prefer(self) -> Mapping[str, str]:
+        """`Prefer` as names and values."""
+        if self._prefer is None:
+            header = self.get("prefer")
+            self._prefer = preferences(header) if header else _NO_PREFERENCES
+        return self._prefer
+
+    @property
+    def conditions(self) -> Preconditions:
+        """`If-Match` and `If-None-Match`."""
+        if self._conditions is None:
+            self._conditions = Preconditions.of(self.get("if-match"), self.get("if-none-match"))
+        return self._conditions
 
 
 @dataclass(slots=True)
 class Request:
-    """One operation. `path` is what follows the service root, still percent-encoded; header names in lower case."""
+    """One operation. `path` is what follows the service root, still percent-encoded."""
 
     method: str
     path: str
     query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Headers = field(default_factory=Headers)
     body: bytes = b""
     # What the operation turned out to write, for the log of refusals: table, record id, precondition.
     place: tuple[str, str, str] = ("", "", "")
@@ -26,7 +60,7 @@ class Request:
     def json(self, entity_set: str) -> dict[str, Any]:
         """The body as an object. Raises the OData layer's refusal for anything else."""
         try:
-            parsed = json.loads(self.body.decode())
+            parsed = _parsed(self.body.decode())
         except ValueError as error:
             raise odata(entity_set, f"Invalid JSON. {error}") from None
         except RecursionError:
@@ -36,10 +70,8 @@ class Request:
         return parsed
 
     @property
-    def prefer(self) -> dict[str, str]:
-        """`Prefer` as names and values."""
-        header = self.headers.get("prefer")
-        return preferences(header) if header else {}
+    def prefer(self) -> Mapping[str, str]:
+        return self.headers.prefer
 
 
 @dataclass(slots=True)
@@ -53,7 +85,7 @@ class Reply:
 
     @property
     def failed(self) -> bool:
-        return self.status >= 400
+        return self.status >= FAILED
 
 
 def next_link(call: Call, request: Request, token: str) -> str:
@@ -77,6 +109,18 @@ def preferences(header: str) -> dict[str, str]:
                 found.setdefault(name.strip().lower(), value.strip().strip('"'))
             start = at + 1
     return found
+
+
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined] # C's own
+
+
+def _parsed(text: str) -> Any:
+    """What `json.loads` gives. Most bodies are one object without blanks around it, and for them this takes half."""
+    try:
+        parsed, end = _scan(text, 0)
+    except StopIteration:
+        return json.loads(text)  # blanks in front; or it says where the mistake is
+    return parsed if end == len(text) or not text[end:].strip(_BLANKS) else json.loads(text)
 
 
 def no_content(headers: dict[str, str] | None = None) -> Reply:

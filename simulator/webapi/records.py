@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from simulator import errors
 from simulator.crm import Call, Organization, Preconditions, keys, write
-from simulator.crm.call import names_version
+from simulator.crm.call import NO_PRECONDITIONS, names_version
 from simulator.query import options as query
 from simulator.schema import Table
 from simulator.webapi import lines, properties
@@ -28,10 +28,12 @@ Target = tuple[Table, keys.Key, str]
 def one(organization: Organization, call: Call, request: Request, target: Target) -> Reply:
     """GET, PATCH and DELETE of one record; everything behind a slash belongs to `properties`."""
     table, key, rest = target
-    conditions = Preconditions.of(request.headers.get("if-match"), request.headers.get("if-none-match"))
+    conditions = request.headers.conditions
     if request.method != "GET":
-        request.place = (table.logical_name, organization.locate(table, key) or "", conditions.label)
-    _check_conditions(request, conditions, rest)
+        place = key.record_id or organization.locate(table, key) or ""
+        request.place = (table.logical_name, place, conditions.label)
+    if conditions is not NO_PRECONDITIONS:
+        _check_conditions(request, conditions, rest)
     if rest:
         if request.method != "GET" and conditions.if_match:
             write.check_version(table, organization.existing(table, key)[1], conditions)
@@ -55,6 +57,8 @@ def _check_conditions(request: Request, conditions: Preconditions, rest: str) ->
     wrong = ""
     if request.method == "GET" and conditions.if_match:
         wrong = "If-Match"
+    elif request.method == "GET" and conditions.if_none_match == "*":
+        wrong = "If-None-Match with *"
     elif conditions.if_none_match and (rest or request.method not in {"GET", "PATCH"}):
         wrong = "If-None-Match"
     elif request.method == "PATCH" and conditions.if_none_match not in (None, "*"):
@@ -85,10 +89,7 @@ def _patch(
     record_id, created = write.patch(organization, call, table, key, request.json(table.entity_set), conditions)
     if request.prefer.get("return") == "representation":
         return representation(organization, call, request, (table, record_id, options), created=created)
-    url = (
-        f"{call.base}/{table.entity_set}({key_text(table, key)})" if key.values else entity_url(call, table, record_id)
-    )
-    return written(url)
+    return written(entity_url(call, table, key_text(table, key) if key.values else record_id))
 
 
 def key_text(table: Table, key: keys.Key) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -9,8 +10,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.schema_registry import Schema
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
+from ops.demo.embedded_broker import EmbeddedBroker
 from ops.demo.waiting import HANGS_AFTER_S, wait_until
-from tests.brokers.kafka import RealKafka
+from tests.support.brokers.kafka import RealKafka
+from tests.support.brokers.registry import RealRegistry
 
 SESSIONS, VERSIONS = 1_000, 5
 CLEANED_FAST = {
@@ -40,7 +43,7 @@ def publish(kafka: RealKafka, topic: str, *records: tuple[bytes, bytes | None]) 
     assert producer.flush(30) == 0
 
 
-def test_a_compacted_topic_is_really_cleaned_and_loses_its_tombstones(kafka):
+def test_a_compacted_topic_is_really_cleaned_and_loses_its_tombstones(kafka: RealKafka) -> None:
     topic = kafka.create_topic(kafka.unique("cleaned"), config=CLEANED_FAST)
     versions = [(b"session-%d" % key, b"plan %d" % version) for version in range(VERSIONS) for key in range(SESSIONS)]
     publish(kafka, topic, *versions, (b"forgotten", b"personal"), (b"forgotten", None))
@@ -58,7 +61,7 @@ def test_a_compacted_topic_is_really_cleaned_and_loses_its_tombstones(kafka):
     assert offsets[0] == SESSIONS * (VERSIONS - 1)  # order and offsets stay, and there are gaps
 
 
-def test_two_members_of_a_consumer_protocol_group_share_the_partitions(kafka):
+def test_two_members_of_a_consumer_protocol_group_share_the_partitions(kafka: RealKafka) -> None:
     topic = kafka.create_topic(kafka.unique("shared"), partitions=6)
     group = kafka.unique("group")
     settings = {"group.protocol": "consumer"}
@@ -74,7 +77,7 @@ def polled(consumer: Consumer) -> int:
     return len(consumer.assignment())
 
 
-def test_commit_metadata_survives_up_to_its_limit(kafka):
+def test_commit_metadata_survives_up_to_its_limit(kafka: RealKafka) -> None:
     topic = kafka.create_topic(kafka.unique("committed"))
     group = kafka.unique("group")
     publish(kafka, topic, *[(b"k", b"v")] * 10)
@@ -90,7 +93,7 @@ def test_commit_metadata_survives_up_to_its_limit(kafka):
     assert kafka.lag(group, topic) == 3
 
 
-def test_an_operator_sees_settings_and_offsets_and_deletes_records(kafka):
+def test_an_operator_sees_settings_and_offsets_and_deletes_records(kafka: RealKafka) -> None:
     topic = kafka.create_topic(kafka.unique("seen"), partitions=2, config={"cleanup.policy": "compact,delete"})
     publish(kafka, topic, *[(b"%d" % number, b"v") for number in range(10)])
     kafka.delete_records(topic, 0, before=4)
@@ -100,7 +103,7 @@ def test_an_operator_sees_settings_and_offsets_and_deletes_records(kafka):
     assert kafka.lag("nobody", topic) == 6
 
 
-def test_topics_come_into_being_only_when_somebody_creates_them(kafka):
+def test_topics_come_into_being_only_when_somebody_creates_them(kafka: RealKafka) -> None:
     topic = kafka.unique("never")
     with consumer_of(kafka, kafka.unique("group"), **{"allow.auto.create.topics": True}) as consumer:
         consumer.subscribe([topic])
@@ -110,7 +113,7 @@ def test_topics_come_into_being_only_when_somebody_creates_them(kafka):
 
 
 @pytest.fixture
-def secure(kafka):
+def secure(kafka: RealKafka) -> Any:
     if kafka.secure is None:
         pytest.skip("the broker was given by address, so there is no listener with TLS and sign-in to test")
     return kafka.secure
@@ -127,7 +130,7 @@ def deliver(settings: dict[str, str], topic: str) -> list[KafkaError | None]:
     return seen
 
 
-def test_with_the_right_credentials_records_go_through_tls_and_sign_in(kafka, secure):
+def test_with_the_right_credentials_records_go_through_tls_and_sign_in(kafka: RealKafka, secure: Any) -> None:
     topic = kafka.create_topic(kafka.unique("secure"))
     assert deliver(secure.client_config(), topic) == [None]
     assert [record.value() for record in kafka.records(topic)] == [b"x"]
@@ -143,7 +146,9 @@ def test_with_the_right_credentials_records_go_through_tls_and_sign_in(kafka, se
     ],
     ids=["wrong password", "unknown user", "unknown certificate authority"],
 )
-def test_with_anything_wrong_the_client_is_told_what(kafka, secure, overrides, codes, text):
+def test_with_anything_wrong_the_client_is_told_what(
+    kafka: RealKafka, secure: Any, overrides: Any, codes: Any, text: str
+) -> None:
     topic = kafka.create_topic(kafka.unique("secure"))
     settings = {key: value for key, value in {**secure.client_config(), **overrides}.items() if value}
     first = deliver(settings, topic)[0]
@@ -158,7 +163,7 @@ def record_schema(*fields: str) -> Schema:
     return Schema(f'{{"type": "record", "name": "Plan", "fields": [{text}]}}', "AVRO")
 
 
-def test_the_registry_keeps_schemas_and_refuses_incompatible_ones(schema_registry):
+def test_the_registry_keeps_schemas_and_refuses_incompatible_ones(schema_registry: RealRegistry) -> None:
     subject = schema_registry.unique("plans-value")
     client = schema_registry.client
     schema_id = client.register_schema(subject, record_schema("session_id"))
@@ -169,12 +174,12 @@ def test_the_registry_keeps_schemas_and_refuses_incompatible_ones(schema_registr
     assert (refusal.value.http_status_code, refusal.value.error_code) == (409, 409)
 
 
-def test_the_embedded_broker_of_a_test_has_the_projects_topics(embedded_kafka):
+def test_the_embedded_broker_of_a_test_has_the_projects_topics(embedded_kafka: EmbeddedBroker) -> None:
     topics = AdminClient({"bootstrap.servers": embedded_kafka.bootstrap}).list_topics(timeout=HANGS_AFTER_S).topics
     assert len(topics) == 6
     assert {len(topic.partitions) for topic in topics.values()} == {6}
 
 
-def test_a_test_may_start_embedded_brokers_as_it_likes(start_embedded_kafka):
+def test_a_test_may_start_embedded_brokers_as_it_likes(start_embedded_kafka: Any) -> None:
     broker = start_embedded_kafka({"calls": 1}, brokers=3)
     assert len(broker.bootstrap.split(",")) == 3

@@ -4,19 +4,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from ops.demo.waiting import wait_until
-from tests.brokers.supervisor import is_alive
+from tests.support.brokers.kafka import RealKafka
+from tests.support.brokers.supervisor import is_alive
 
 ROOT = Path(__file__).parents[2]
 # Says where everything is once Kafka runs, and waits to be killed.
 NESTED = """
 import pathlib, sys, threading
-from tests.brokers import shared
+from tests.support.brokers import shared
 
 def test_holds_kafka(kafka):
     pathlib.Path({report!r}).with_suffix(".draft").write_text(str(shared.run_folder()))
@@ -26,7 +29,7 @@ def test_holds_kafka(kafka):
 
 
 @pytest.fixture
-def held_run(tmp_path):
+def held_run(tmp_path: Path) -> Iterator[Any]:
     """A pytest run of its own, in which a test holds Kafka: (controller process, the run's folder)."""
     report = tmp_path / "report"
     (tmp_path / "test_nested.py").write_text(NESTED.format(report=str(report)))
@@ -54,13 +57,13 @@ def servers_of(folder: Path) -> list[int]:
 
 
 @pytest.fixture(autouse=True)
-def _only_with_maven(kafka):
+def _only_with_maven(kafka: RealKafka) -> None:
     if kafka.source != "maven":
         pytest.skip("the shared server is not a process of ours")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_when_the_controller_ends_the_server_ends_and_its_files_go(held_run, number):
+def test_when_the_controller_ends_the_server_ends_and_its_files_go(held_run: Any, number: Any) -> None:
     controller, folder = held_run
     servers = servers_of(folder)
     assert len(servers) == 2
@@ -70,7 +73,7 @@ def test_when_the_controller_ends_the_server_ends_and_its_files_go(held_run, num
     wait_until(lambda: not folder.exists(), what="the files are gone")
 
 
-def test_when_the_supervisor_is_killed_the_server_is(held_run):
+def test_when_the_supervisor_is_killed_the_server_is(held_run: Any) -> None:
     _controller, folder = held_run
     servers = servers_of(folder)
     os.kill(servers[0], signal.SIGKILL)

@@ -29,15 +29,15 @@ from schemas.records import CallOutcome, PlannedWriteback, ResultStatus, Writeba
 from schemas.topics import Topics
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
-from tests.brokers.guarded import create_topics, new_user
-from tests.brokers.kafka import RealKafka
-from tests.brokers.servers import Kafka, ServerFailedError, registry_from_maven
-from tests.checker import findings
 from tests.integration.planner.harness import AN_HOUR_AGO, planner_env
 from tests.integration.writer.kit import Desk, baseline_of, seed_item, writer_env
-from tests.ports import free_ports
 from tests.soak.judge import Appended, Reading, Snapshot
 from tests.soak.proxy import Proxy
+from tests.support.brokers.guarded import create_topics, new_user
+from tests.support.brokers.kafka import RealKafka
+from tests.support.brokers.servers import Kafka, ServerFailedError, registry_from_maven
+from tests.support.checker import findings
+from tests.support.ports import free_ports
 
 PARTITIONS = 3
 _PREFIXES = ("planner_", "writeback_")
@@ -365,8 +365,8 @@ class System:
         planned = real.records(self.topics.planned_writebacks.name)
         told = real.records(self.topics.writeback_results.name)
         outcomes = real.records(self.topics.call_outcomes.name)
-        plans = [plan_codec.decode(each.value()) for each in planned]
-        results = [result_codec.decode(each.value()) for each in told]
+        plans = [plan_codec.decode(each.value() or b"") for each in planned]
+        results = [result_codec.decode(each.value() or b"") for each in told]
         first: dict[str, PlannedWriteback] = {}
         for plan in plans:
             first.setdefault(plan.session_id, plan)

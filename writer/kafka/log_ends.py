@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from runtime.connection import ClientConfig
 from runtime.librdkafka_log import client_log

@@ -5,24 +5,26 @@ remedy, and clients send it.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from simulator import errors
+from simulator.webapi.messages import Headers
 
 CRLF = b"\r\n"
-_NONE: Mapping[str, str] = {}
+_END_OF_HEAD = CRLF + CRLF
+_NONE = Headers()
 _FIRST_SET = re.compile(rb"^(?:GET|POST|PATCH|PUT|DELETE) \S*?/api/data/v[\d.]+/([A-Za-z_]\w*)", re.MULTILINE)
 
 
 @dataclass(slots=True)
 class Part:
-    """One request of the batch. Header names in lower case."""
+    """One request of the batch."""
 
     method: str
     url: str
-    headers: Mapping[str, str]
+    headers: Headers
     body: bytes
     content_id: str | None = None
 
@@ -36,6 +38,14 @@ class ChangeSet:
 Item = Part | ChangeSet
 
 
+class _Frame(NamedTuple):
+    """What the header lines of a piece say: the boundary inside a change set, or the Content-ID of an operation."""
+
+    boundary: bytes | None
+    content_id: str | None
+
+
+@lru_cache(maxsize=256)
 def boundary_of(content_type: str) -> bytes:
     """The boundary of a multipart content type. Raises a refusal when there is none."""
     kind, *parameters = content_type.split(";")
@@ -56,14 +66,14 @@ def read(content_type: str, body: bytes, *, lenient: bool = False) -> list[Item]
         body += CRLF
     if CRLF not in body and body.endswith(b"\n\n"):
         body = body.replace(b"\n", CRLF)
-    return [_item(headers, content) for headers, content in _split(body, boundary_of(content_type))]
+    return [_item(frame, content) for frame, content in _split(body, boundary_of(content_type))]
 
 
-def _split(body: bytes, boundary: bytes) -> list[tuple[Mapping[str, str], bytes]]:
+def _split(body: bytes, boundary: bytes) -> list[tuple[_Frame, bytes]]:
     pieces = (CRLF + body).split(CRLF + b"--" + boundary)
     if len(pieces) < 2 or not pieces[-1].startswith(b"--" + CRLF):
         raise errors.not_crlf(_set_of(body))
-    return [_headed(piece) for piece in pieces[1:-1]]
+    return [_framed(piece) for piece in pieces[1:-1]]
 
 
 def _set_of(body: bytes) -> str:
@@ -72,19 +82,31 @@ def _set_of(body: bytes) -> str:
     return found[1].decode() if found else ""
 
 
-def _headed(piece: bytes) -> tuple[Mapping[str, str], bytes]:
+def _framed(piece: bytes) -> tuple[_Frame, bytes]:
     if not piece.startswith(CRLF):
         raise errors.not_crlf("")
-    head, blank, content = piece[2:].partition(CRLF + CRLF)
+    head, blank, content = piece[2:].partition(_END_OF_HEAD)
     if not blank:
         raise errors.not_crlf("")
-    return _headers(head), content
+    return _frame(head), content
 
 
 @lru_cache(maxsize=4096)
-def _headers(head: bytes) -> Mapping[str, str]:
-    """Most parts of a batch have the very same header lines, so they are read once. Nobody changes the result."""
-    found: dict[str, str] = {}
+def _frame(head: bytes) -> _Frame:
+    headers = _headers(head)
+    content_type = headers.get("content-type", "")
+    kind = content_type.lower()
+    if kind.startswith("multipart/mixed"):
+        return _Frame(boundary_of(content_type), None)
+    if not kind.startswith("application/http"):
+        raise errors.batch(f"Invalid Content-Type '{content_type}' of a batch part: application/http was expected.")
+    return _Frame(None, headers.get("content-id"))
+
+
+@lru_cache(maxsize=4096)
+def _headers(head: bytes) -> Headers:
+    """Most parts of a batch have the very same header lines, so they are read once."""
+    found = Headers()
     for line in head.split(CRLF):
         if b"\n" in line:
             raise errors.not_crlf("")
@@ -98,24 +120,17 @@ def _headers(head: bytes) -> Mapping[str, str]:
     return found
 
 
-def _item(headers: Mapping[str, str], content: bytes) -> Item:
-    content_type = headers.get("content-type", "")
-    if content_type.lower().startswith("multipart/mixed"):
-        boundary = boundary_of(content_type)
-        change_set = ChangeSet(boundary.decode())
-        for inner_headers, inner in _split(content + CRLF, boundary):
-            part = _item(inner_headers, inner)
-            if isinstance(part, ChangeSet):
-                raise errors.batch("A change set cannot hold another change set.")
-            change_set.parts.append(part)
-        return change_set
-    if not content_type.lower().startswith("application/http"):
-        raise errors.batch(f"Invalid Content-Type '{content_type}' of a batch part: application/http was expected.")
-    return _request(headers, content)
+def _item(frame: _Frame, content: bytes) -> Item:
+    if frame.boundary is None:
+        return _request(frame, content)
+    parts = _split(content + CRLF, frame.boundary)
+    if any(inner.boundary is not None for inner, _ in parts):
+        raise errors.batch("A change set cannot hold another change set.")
+    return ChangeSet(frame.boundary.decode(), [_request(inner, operation) for inner, operation in parts])
 
 
-def _request(headers: Mapping[str, str], content: bytes) -> Part:
-    head, _, body = content.partition(CRLF + CRLF)
+def _request(frame: _Frame, content: bytes) -> Part:
+    head, _, body = content.partition(_END_OF_HEAD)
     line, _, rest = head.partition(CRLF)
     # Microsoft's own client leaves blanks in the URLs of a batch, so the URL is all between method and version.
     method, _, rest_of_line = line.decode("utf-8", "replace").partition(" ")
@@ -123,4 +138,4 @@ def _request(headers: Mapping[str, str], content: bytes) -> Part:
     if not url or not version.startswith("HTTP/"):
         raise errors.batch(f"Invalid request line '{line.decode('latin-1')}' in a batch part.")
     inner = _headers(rest.removesuffix(CRLF)) if rest else _NONE
-    return Part(method.upper(), url, inner, body, headers.get("content-id") or inner.get("content-id"))
+    return Part(method.upper(), url, inner, body, frame.content_id or inner.get("content-id"))

@@ -10,16 +10,18 @@ from simulator.switches import Switches
 from simulator.webapi import admission
 from simulator.webapi.batch import reader, writer
 from simulator.webapi.batch.reader import ChangeSet, Part
-from simulator.webapi.messages import Reply, Request, refuse
+from simulator.webapi.messages import FAILED, Reply, Request, refuse
 
 MAX_OPERATIONS = 1000
 MAX_URL = 65_536
 _ROOT = re.compile(r"^/?api/data/v\d+\.\d+/")
+# Path and query of nearly every operation, whether its URL names the server or not.
+_USUAL = re.compile(r"^(?:https?://[\w.:-]+)?/?api/data/v\d+\.\d+/([A-Za-z][^?#]*)(?:\?([^#]*))?$", re.ASCII)
 _REFERENCE = re.compile(r"^/?\$([\w.-]+)(/.*)?$")
 
 Operation = Callable[[Organization, Call, Request], Reply]
 Caller = Callable[[Mapping[str, str]], tuple[str, str | None]]
-_IMPERSONATION = ("mscrmcallerid", "callerobjectid")
+_IMPERSONATION = frozenset({"mscrmcallerid", "callerobjectid"})
 
 
 class _RolledBackError(Exception):
@@ -106,11 +108,10 @@ class Batch:
         """Its part of the response, and the failing status or 0. All of it lands, or nothing does."""
         boundary = f"changesetresponse_{self.organization.ids()}"
         self.call.change_set, self.call.references = item.boundary, {}
-        answers: list[writer.Answer] = []
         first = self.count
         try:
             with self.organization.atomic():
-                answers.extend(self._in_change_set(part) for part in item.parts)
+                answers = [self._in_change_set(part) for part in item.parts]
         except _RolledBackError as failure:
             self.undone(first)
             status = failure.answer[0].status
@@ -126,25 +127,28 @@ class Batch:
             reply = refuse(errors.batch("GET requests are not allowed inside a change set."))
         else:
             reply = self._run_part(part)
-        if reply.failed:
-            raise _RolledBackError((reply, part.content_id))
-        referable = reply.status == 204 or self.organization.switches.reference_after_representation == "take"
-        if part.content_id and reply.entity and referable:
-            self.call.references[part.content_id] = reply.entity
-        return reply, part.content_id
+        named = part.content_id
+        if reply.status >= FAILED:
+            raise _RolledBackError((reply, named))
+        if named and reply.entity:
+            referable = reply.status == 204 or self.organization.switches.reference_after_representation == "take"
+            if referable:
+                self.call.references[named] = reply.entity
+        return reply, named
 
     def _run_part(self, part: Part) -> Reply:
-        self.call.position = self.count
+        call = self.call
+        call.position = self.count
         self.count += 1
-        self.call.user, self.call.on_behalf_of = self.user
+        call.user, call.on_behalf_of = self.user
         try:
             request = self._request(part)
-            if self.caller is not None and any(name in part.headers for name in _IMPERSONATION):
-                self.call.user, self.call.on_behalf_of = self.caller(part.headers)
+            if self.caller is not None and not _IMPERSONATION.isdisjoint(part.headers):
+                call.user, call.on_behalf_of = self.caller(part.headers)
         except errors.Refusal as refusal:
             return self._identified(refuse(refusal))
-        reply = self.operation(self.organization, self.call, request)
-        return self._identified(reply) if reply.failed else reply
+        reply = self.operation(self.organization, call, request)
+        return self._identified(reply) if reply.status >= FAILED else reply
 
     def _identified(self, reply: Reply) -> Reply:
         reply.headers = {"REQ_ID": self.organization.ids(), **reply.headers}
@@ -154,6 +158,9 @@ class Batch:
         url = part.url
         if len(url) > MAX_URL:
             raise errors.batch("The length of the URL exceeds the limit of 65536 characters.")
+        usual = _USUAL.match(url)
+        if usual is not None:
+            return Request(part.method, usual[1], usual[2] or "", part.headers, part.body)
         reference = _REFERENCE.match(url) if "$" in url[:2] else None
         if reference is not None and reference[1] != "batch":
             entity = self.call.references.get(reference[1])

@@ -26,11 +26,19 @@ def part(answer: Answer) -> bytes:
 
 def wrap(parts: list[bytes], boundary: str) -> bytes:
     """Parts between delimiters, closed."""
-    delimiter = f"--{boundary}\r\n".encode()
-    return b"".join(delimiter + content + b"\r\n" for content in parts) + f"--{boundary}--\r\n".encode()
+    return _enclosed(b"", parts, boundary, b"\r\n")
 
 
 def change_set(answers: list[Answer], boundary: str) -> bytes:
     """A change set's answers as one part of the batch."""
     head = f"Content-Type: multipart/mixed; boundary={boundary}\r\n\r\n".encode()
-    return head + wrap([part(answer) for answer in answers], boundary).removesuffix(b"\r\n")
+    return _enclosed(head, [part(answer) for answer in answers], boundary, b"")
+
+
+def _enclosed(head: bytes, parts: list[bytes], boundary: str, end: bytes) -> bytes:
+    delimiter = f"--{boundary}".encode()
+    pieces = [head]
+    for content in parts:
+        pieces += (delimiter, b"\r\n", content, b"\r\n")
+    pieces += (delimiter, b"--", end)
+    return b"".join(pieces)

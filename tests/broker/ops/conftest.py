@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker.writer.conftest import simulator, topic, writers
-from tests.brokers.kafka import RealKafka
+from tests.support.brokers.kafka import RealKafka
 
 __all__ = ["simulator", "topic", "writers"]
 

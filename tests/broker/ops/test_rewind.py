@@ -13,10 +13,10 @@ from ops.demo.waiting import wait_until
 from schemas.records import ResultStatus
 from simulator.testing import RunningSimulator
 from tests.broker.writer.conftest import Writers, prefix_of
-from tests.brokers.kafka import RealKafka
-from tests.checker import writes
 from tests.integration.ops.kit import writeback
 from tests.integration.writer.kit import Desk, Topic, seed_item
+from tests.support.brokers.kafka import RealKafka
+from tests.support.checker import writes
 
 WHY = ("--for-real", "--reason", "the row was put right")
 

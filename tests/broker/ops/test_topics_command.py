@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from ops.cli import app
 from runtime.exit_codes import Exit
-from tests.brokers.kafka import RealKafka
+from tests.support.brokers.kafka import RealKafka
 
 CLI = CliRunner()
 

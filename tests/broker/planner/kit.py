@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from confluent_kafka import Producer
 
 from schemas.topics import Topics
-from tests.brokers.kafka import RealKafka
+from tests.support.brokers.kafka import RealKafka
 
 CLEANED_FAST = {
     "segment.bytes": "1048576",

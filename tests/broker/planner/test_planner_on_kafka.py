@@ -25,7 +25,7 @@ from tests.integration.planner.harness import (
     ready,
     rejected,
 )
-from tests.ports import free_ports
+from tests.support.ports import free_ports
 
 PLANNER = [sys.executable, "-m", "planner"]
 

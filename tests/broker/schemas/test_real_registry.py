@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from confluent_kafka.schema_registry import Schema
@@ -14,25 +16,27 @@ from runtime.registry import Registry, RegistryUnavailable, SchemaRefused
 from schemas.codec import Undecodable, UnknownSchema, known_schemas, single_object
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from tests.broker.planner.kit import make_topics
-from tests.factories import make_outcome, make_plan, make_result
 from tests.integration.planner.harness import lost, outcomes, planner_env, publish, read, ready
-from tests.ports import free_ports
+from tests.support.brokers.kafka import RealKafka
+from tests.support.brokers.registry import RealRegistry
+from tests.support.factories import make_outcome, make_plan, make_result
+from tests.support.ports import free_ports
 
 RECORDS = {CallOutcome: make_outcome(), PlannedWriteback: make_plan(), WritebackResult: make_result()}
 
 
 @pytest.fixture
-def open_registry(schema_registry):
+def open_registry(schema_registry: RealRegistry) -> Iterator[Any]:
     """Opens ours; the connections are closed when the test ends."""
     opened = []
 
-    def open_registry(**settings) -> Registry:
+    def open_registry(**settings: Any) -> Registry:
         opened.append(Registry(RegistrySettings(url=schema_registry.url, **settings)))
         return opened[-1]
 
     yield open_registry
     for each in opened:
-        each._client.__exit__(None, None, None)
+        each._client.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
 
 def incompatible() -> Schema:
@@ -43,7 +47,9 @@ def incompatible() -> Schema:
 
 
 @pytest.mark.parametrize("cls", RECORDS)
-def test_both_framings_are_read_back_by_either_reader(schema_registry, cls, open_registry):
+def test_both_framings_are_read_back_by_either_reader(
+    schema_registry: RealRegistry, cls: Any, open_registry: Any
+) -> None:
     registered = open_registry().codec(cls, schema_registry.unique("topic"))
     another = open_registry().codec(cls, schema_registry.unique("topic"))
     framed = registered.encode(RECORDS[cls])
@@ -54,7 +60,7 @@ def test_both_framings_are_read_back_by_either_reader(schema_registry, cls, open
         single_object(cls).decode(framed)
 
 
-def test_an_older_registered_schema_is_resolved_to_todays(schema_registry, open_registry):
+def test_an_older_registered_schema_is_resolved_to_todays(schema_registry: RealRegistry, open_registry: Any) -> None:
     subject = schema_registry.unique("topic")
     older = json.loads(known_schemas("call_outcome").text)
     older["fields"] = [each for each in older["fields"] if each["name"] != "warnings"]
@@ -64,7 +70,7 @@ def test_an_older_registered_schema_is_resolved_to_todays(schema_registry, open_
     assert codec.decode(b"\0" + schema_id.to_bytes(4, "big") + body[:-1]) == make_outcome()
 
 
-def test_a_refusal_says_clearly_which_subject_and_why(schema_registry, open_registry):
+def test_a_refusal_says_clearly_which_subject_and_why(schema_registry: RealRegistry, open_registry: Any) -> None:
     topic = schema_registry.unique("topic")
     schema_registry.client.register_schema(f"{topic}-value", incompatible())
     schema_registry.set_compatibility(f"{topic}-value")
@@ -72,25 +78,29 @@ def test_a_refusal_says_clearly_which_subject_and_why(schema_registry, open_regi
         open_registry().codec(CallOutcome, topic)
 
 
-def test_a_schema_that_must_be_there_already_and_is_not_is_named(schema_registry, open_registry):
+def test_a_schema_that_must_be_there_already_and_is_not_is_named(
+    schema_registry: RealRegistry, open_registry: Any
+) -> None:
     topic = schema_registry.unique("topic")
     with pytest.raises(SchemaRefused, match=rf"does not hold {topic}-value; register it"):
         open_registry(register_schemas=False).codec(CallOutcome, topic)
 
 
-def test_an_id_that_nobody_registered_is_unknown(schema_registry, open_registry):
+def test_an_id_that_nobody_registered_is_unknown(schema_registry: RealRegistry, open_registry: Any) -> None:
     codec = open_registry().codec(CallOutcome, schema_registry.unique("topic"))
     with pytest.raises(UnknownSchema, match="which the registry does not know"):
         codec.decode(b"\0" + (2**31 - 7).to_bytes(4, "big") + b"body")
 
 
-def test_a_registry_that_is_not_there_is_nobodys_fault():
+def test_a_registry_that_is_not_there_is_nobodys_fault() -> None:
     settings = RegistrySettings(url=f"http://127.0.0.1:{free_ports(1)[0]}")
     with pytest.raises(RegistryUnavailable):
         Registry(settings).codec(CallOutcome, "topic")
 
 
-def test_a_planner_with_a_registry_plans_outcomes_of_both_framings(kafka, schema_registry, make_service, open_registry):
+def test_a_planner_with_a_registry_plans_outcomes_of_both_framings(
+    kafka: RealKafka, schema_registry: RealRegistry, make_service: Any, open_registry: Any
+) -> None:
     prefix, given = make_topics(kafka), outcomes(20)
     codec = open_registry().codec(CallOutcome, prefix + "call-outcomes")
     env = planner_env(kafka.bootstrap, prefix=prefix, PLANNER_REGISTRY__URL=schema_registry.url)
@@ -98,10 +108,12 @@ def test_a_planner_with_a_registry_plans_outcomes_of_both_framings(kafka, schema
     publish(kafka.bootstrap, given[:10], topic=prefix + "call-outcomes")
     publish(kafka.bootstrap, given[10:], topic=prefix + "call-outcomes", codec=codec)
     wait_until(lambda: not lost(kafka.bootstrap, given, prefix=prefix), what="all are planned", every=0.3)
-    assert {each.value()[:1] for each in read(kafka.bootstrap, prefix + "planned-writebacks")} == {b"\0"}
+    assert {(each.value() or b"")[:1] for each in read(kafka.bootstrap, prefix + "planned-writebacks")} == {b"\0"}
 
 
-def test_a_planner_whose_schema_the_registry_refuses_does_not_start_and_says_why(kafka, schema_registry):
+def test_a_planner_whose_schema_the_registry_refuses_does_not_start_and_says_why(
+    kafka: RealKafka, schema_registry: RealRegistry
+) -> None:
     prefix = make_topics(kafka)
     subject = f"{prefix}call-outcomes-value"
     schema_registry.client.register_schema(subject, incompatible())

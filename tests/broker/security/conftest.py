@@ -13,10 +13,10 @@ import pytest
 from ops.demo.processes import Service, module
 from ops.demo.waiting import wait_until
 from simulator.testing import RunningSimulator, running_simulator
-from tests.brokers.guarded import GuardedUser, create_topics
-from tests.brokers.kafka import RealKafka
 from tests.integration.planner.harness import planner_env
 from tests.integration.writer.kit import writer_env
+from tests.support.brokers.guarded import GuardedUser, create_topics
+from tests.support.brokers.kafka import RealKafka
 
 PARTITIONS = 2
 READY = {"planner": '"planner.ready"', "writer": '"partitions.assigned"'}

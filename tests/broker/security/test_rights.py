@@ -12,11 +12,11 @@ from runtime.rights import Groups, Operation, Resource, Right, Role, all_rights,
 from schemas.topics import Topics
 from simulator.testing import RunningSimulator
 from tests.broker.security.conftest import PARTITIONS, Start, refusal, started, wait_for_readiness
-from tests.brokers.guarded import new_user
-from tests.brokers.kafka import RealKafka
 from tests.integration.planner.harness import lost, outcomes, publish
 from tests.integration.writer.kit import Desk, Topic, seed_item
-from tests.processes import Service
+from tests.support.brokers.guarded import new_user
+from tests.support.brokers.kafka import RealKafka
+from tests.support.processes import Service
 
 MISCONFIGURED = 78
 SERVICES = ["planner", "writer", "dry run"]

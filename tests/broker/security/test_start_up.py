@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from ops import cli
 from runtime.exit_codes import Exit
 from tests.broker.security.conftest import Start, refusal
-from tests.brokers.guarded import GuardedUser, new_user
-from tests.brokers.kafka import RealKafka
-from tests.ports import free_ports
+from tests.support.brokers.guarded import GuardedUser, new_user
+from tests.support.brokers.kafka import RealKafka
+from tests.support.ports import free_ports
 
 UNAVAILABLE, MISCONFIGURED = 69, 78
 Change = Callable[[RealKafka, Path], Mapping[str, str | None]]

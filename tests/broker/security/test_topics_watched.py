@@ -14,10 +14,10 @@ from confluent_kafka.admin import (
 from ops.demo.waiting import wait_until
 from schemas.topics import Topics
 from tests.broker.security.conftest import PARTITIONS, Start, started, wait_for_readiness
-from tests.brokers.kafka import RealKafka
 from tests.integration.planner.harness import lost, outcomes, publish, published
 from tests.integration.planner.test_planner_process import ask
-from tests.processes import Service
+from tests.support.brokers.kafka import RealKafka
+from tests.support.processes import Service
 
 MISCONFIGURED = 78
 WATCHED = {"planner": "call-outcomes", "writer": "writeback-results"}

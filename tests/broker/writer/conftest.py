@@ -11,8 +11,8 @@ import pytest
 from ops.demo.processes import Service, module
 from schemas.topics import Topics
 from simulator.testing import RunningSimulator, running_simulator
-from tests.brokers.kafka import RealKafka
 from tests.integration.writer.kit import Topic, writer_env
+from tests.support.brokers.kafka import RealKafka
 
 PARTITIONS = 2
 Writers = Callable[..., Service]

@@ -11,10 +11,10 @@ from ops.demo.waiting import wait_until
 from simulator.testing import RunningSimulator
 from tests.broker.security.conftest import wait_for_readiness
 from tests.broker.writer.conftest import Writers, create
-from tests.brokers.kafka import RealKafka
-from tests.brokers.servers import Kafka
-from tests.checker import findings
 from tests.integration.writer.kit import Desk, Topic, seed_item
+from tests.support.brokers.kafka import RealKafka
+from tests.support.brokers.servers import Kafka
+from tests.support.checker import findings
 
 PREFIX = "mortal."
 

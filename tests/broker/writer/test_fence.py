@@ -14,8 +14,8 @@ from ops.demo.waiting import wait_until
 from schemas.records import Disposition, PlannedWriteback, ResultStatus
 from simulator.testing import RunningSimulator
 from tests.broker.writer.conftest import Writers, prefix_of
-from tests.checker import findings, writes
 from tests.integration.writer.kit import Desk, Topic, seed_item
+from tests.support.checker import findings, writes
 
 AWAY = {"when": {"path": r"\$batch", "body": "PATCH "}, "times": None, "do": [{"kind": "status", "status": 503}]}
 SLOW = {"when": {"path": r"\$batch"}, "times": None, "do": [{"kind": "latency", "seconds": 0.05}]}

@@ -11,9 +11,9 @@ from schemas.codec import single_object
 from schemas.records import PlannedWriteback
 from simulator.testing import RunningSimulator
 from tests.broker.writer.conftest import Writers, prefix_of
-from tests.brokers.kafka import RealKafka
 from tests.integration.planner.test_planner_process import ask
 from tests.integration.writer.kit import Desk, Topic, seed_item
+from tests.support.brokers.kafka import RealKafka
 
 CAUGHT_UP, HEARD = "writeback_caught_up_timestamp_seconds", "writeback_broker_heard_timestamp_seconds"
 

@@ -8,9 +8,9 @@ from ops.demo.waiting import wait_until
 from schemas.records import Disposition
 from simulator.testing import RunningSimulator
 from tests.broker.writer.conftest import Writers, create
-from tests.brokers.kafka import RealKafka
-from tests.checker import findings, writes
 from tests.integration.writer.kit import Desk, Topic, seed_item
+from tests.support.brokers.kafka import RealKafka
+from tests.support.checker import findings, writes
 
 ITEMS, ROUNDS = 30, 2
 MISCONFIGURED = 78

@@ -16,7 +16,7 @@ from ops.demo.waiting import wait_until
 from ops.topics import create_missing
 from planner.mapping import MappingFile
 from runtime.connection import BrokerSettings
-from tests.brokers.kafka import RealKafka
+from tests.support.brokers.kafka import RealKafka
 
 ROOT = Path(__file__).parents[3]
 MAPPING_FILE = ROOT / "ops" / "demo" / "mapping.json"

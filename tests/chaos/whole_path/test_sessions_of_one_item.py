@@ -24,11 +24,11 @@ from schemas.codec import single_object
 from schemas.records import BlockReason, CallOutcome, Disposition, PlannedWriteback, ResultStatus, WritebackResult
 from simulator.testing import RunningSimulator
 from tests.chaos.writer.conftest import desk, embedded, simulator, topic
-from tests.checker import writes
-from tests.factories import NOON, an_id
 from tests.integration.planner.harness import AN_HOUR_AGO, CODEC, planner_env, ready
 from tests.integration.planner.test_planner_process import ask
 from tests.integration.writer.kit import Desk, Topic, baseline_of, seed_item, writer_env
+from tests.support.checker import writes
+from tests.support.factories import NOON, an_id
 
 __all__ = ["desk", "embedded", "simulator", "topic"]
 

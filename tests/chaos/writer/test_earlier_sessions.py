@@ -15,8 +15,8 @@ import pytest
 from ops.demo.processes import Service
 from schemas.records import BlockReason, Disposition, PlannedWriteback, ResultStatus, StepOutcome, WritebackResult
 from simulator.testing import RunningSimulator
-from tests.checker import findings
 from tests.integration.writer.kit import QUEUE_ITEMS, Desk, Topic, baseline_of, seed_item
+from tests.support.checker import findings
 
 Writers = Callable[..., Service]
 D = Disposition

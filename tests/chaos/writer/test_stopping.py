@@ -15,8 +15,8 @@ from ops.demo.processes import Service
 from ops.demo.waiting import wait_until
 from schemas.records import Disposition, PlannedWriteback
 from simulator.testing import RunningSimulator
-from tests.checker import findings, writes
 from tests.integration.writer.kit import Desk, Topic, seed_item
+from tests.support.checker import findings, writes
 
 ITEMS, ROUNDS = 40, 3
 SLOW = {"when": {"path": r"\$batch"}, "times": None, "do": [{"kind": "latency", "seconds": 0.05}]}

@@ -1,7 +1,10 @@
 """Tables, columns, keys and relationships made over the Web API: what is refused."""
 
+import json
+
 import pytest
 
+from simulator import tenant
 from tests.contract.simulator.support import error_of
 
 ITEM = "EntityDefinitions(LogicalName='medx_callqueueitem')"
@@ -159,6 +162,57 @@ def test_a_payload_of_another_shape_is_400_and_changes_nothing(client, method, p
 def test_a_metadata_query_of_another_shape_is_400(client, query):
     answer = client.get("RetrieveMetadataChanges(Query=@p1)", params={"@p1": query})
     assert error_of(answer) == (400, "0x80048d19")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"RelationshipQuery": {"Properties": {"AllProperties": True}}},
+        {"AttributeQuery": {"LabelQuery": {"FilterLanguages": [1033]}}},
+        {"Criteria": {"Filters": [{"Conditions": []}]}},
+        {"Criteria": {"FilterOperator": "Or", "Conditions": [{"PropertyName": "x"}, {"PropertyName": "y"}]}},
+        {"Properties": {"Nosuch": True}},
+    ],
+    ids=str,
+)
+def test_nothing_of_a_metadata_query_is_ignored(client, query):
+    answer = client.get("RetrieveMetadataChanges(Query=@p1)", params={"@p1": json.dumps(query)})
+    assert answer.status_code == 501
+
+
+def test_a_metadata_query_gets_the_properties_of_tables_that_it_asks_for(client):
+    query = {
+        "Criteria": {"Conditions": [{"PropertyName": "LogicalName", "Value": {"Value": "account"}}]},
+        "Properties": {"PropertyNames": ["EntitySetName", "Attributes"]},
+        "AttributeQuery": {"Properties": {"PropertyNames": ["MaxLength"]}},
+    }
+    (found,) = client.get("RetrieveMetadataChanges(Query=@p1)", params={"@p1": json.dumps(query)}).json()[
+        "EntityMetadata"
+    ]
+    assert found["EntitySetName"] == "accounts"
+    assert {item["LogicalName"]: item.get("MaxLength") for item in found["Attributes"]}["name"] == 160
+
+
+ID = {"AttributeName": "accountid", "Operator": "In", "Values": [{"Value": tenant.ACCOUNTS[0]}]}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"LinkEntities": [{"LinkToEntityName": "contact"}]},
+        {"TopCount": 1},
+        {"Criteria": {"Conditions": [ID], "Filters": [{"Conditions": [ID]}]}},
+        {"Criteria": {"Conditions": [ID, {**ID, "Operator": "Equal"}]}},
+        {"Criteria": {"Conditions": []}},
+        {"Criteria": {"Conditions": [{**ID, "AttributeName": "name"}]}},
+    ],
+    ids=str,
+)
+def test_a_bulk_delete_that_chooses_in_another_way_than_it_says_deletes_nothing(client, simulator, more):
+    before = simulator.rows("accounts")
+    body = {"QuerySet": [{"EntityName": "account", "Criteria": {"Conditions": [ID]}, **more}]}
+    assert client.post("BulkDelete", json=body).status_code == 501
+    assert simulator.rows("accounts") == before
 
 
 @pytest.mark.parametrize("condition", ["ObjectTypeCode gt 'x'", "DisplayName lt 5"])

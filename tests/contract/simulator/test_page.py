@@ -15,8 +15,8 @@ import pytest
 from ops.demo.waiting import HANGS_AFTER_S
 from simulator import tenant
 from simulator.oplog import OperationLog
-from tests.brokers.source import runs_under_ci
 from tests.contract.simulator.support import RECORD
+from tests.support.brokers.source import runs_under_ci
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (

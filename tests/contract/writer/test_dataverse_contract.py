@@ -11,7 +11,7 @@ import pytest
 
 from simulator.testing import running_simulator
 from tests.contract.writer.fake_dataverse import FakeDataverse
-from tests.factories import an_id
+from tests.support.factories import an_id
 from writer.core.batch import ChangeSet, Request, Succeeded
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.replies import Kind, Meaning

@@ -21,5 +21,6 @@ def test_wheel_and_chart_carry_the_version_of_pyproject(tmp_path: Path) -> None:
     made = {path.name: path for path in (tmp_path / "dist").iterdir()}
     wheel, chart = f"dataverse_writeback-{VERSION}-py3-none-any.whl", f"writeback-{VERSION}.tgz"
     assert made.keys() == {wheel, chart, "SHA256SUMS"}
-    sums = dict(reversed(line.split()) for line in made["SHA256SUMS"].read_text().splitlines())
+    lines = [line.split() for line in made["SHA256SUMS"].read_text().splitlines()]
+    sums = {name: digest for digest, name in lines}
     assert sums == {name: hashlib.sha256(made[name].read_bytes()).hexdigest() for name in (wheel, chart)}

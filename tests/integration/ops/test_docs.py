@@ -14,9 +14,9 @@ from schemas import headers
 from schemas.codec import single_object
 from schemas.conversion import to_plain
 from schemas.records import CallOutcome
-from tests.factories import an_id, make_outcome, make_plan
 from tests.integration.ops.kit import writeback
 from tests.integration.writer.kit import Topic
+from tests.support.factories import an_id, make_outcome, make_plan
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "operators.md"

@@ -16,7 +16,7 @@ from planner.mapping import environment_mark
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
 from tests.integration.ops.kit import Ran, writeback
-from tests.ports import free_ports
+from tests.support.ports import free_ports
 from writer.core.sign_in import SENTENCES, SignInTrouble
 
 ROOT = Path(__file__).parents[3]

@@ -15,10 +15,10 @@ from schemas import headers
 from schemas.codec import single_object
 from schemas.records import BlockReason, Disposition, PlanPosition, ResultStatus, WritebackResult
 from simulator.testing import RunningSimulator
-from tests.factories import make_plan, make_result
 from tests.integration.ops.kit import writeback
 from tests.integration.writer.inprocess import running_writer
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
+from tests.support.factories import make_plan, make_result
 
 
 @pytest.fixture

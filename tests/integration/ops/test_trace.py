@@ -14,10 +14,10 @@ from schemas import headers
 from schemas.codec import single_object
 from schemas.records import CallOutcome, Disposition, Source
 from simulator.testing import RunningSimulator
-from tests.factories import make_outcome, make_plan
 from tests.integration.ops.kit import writeback
 from tests.integration.writer.inprocess import running_writer
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
+from tests.support.factories import make_outcome, make_plan
 
 ITEMS = "medx_callqueueitems"
 EMAIL, PHONE = "kim@example.com", "5305550123"

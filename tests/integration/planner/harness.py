@@ -12,7 +12,7 @@ from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from schemas.codec import Codec, single_object
 from schemas.records import CallOutcome
 from schemas.topics import Topics
-from tests.factories import an_id, make_baseline, make_outcome
+from tests.support.factories import an_id, make_baseline, make_outcome
 
 EXAMPLE = Path(__file__).parents[3] / "ops" / "demo" / "mapping.json"
 CODEC = single_object(CallOutcome)

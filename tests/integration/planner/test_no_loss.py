@@ -17,7 +17,7 @@ from ops.demo.processes import Service
 from schemas.topics import Topics
 from tests.integration.planner.faulty import POINTS
 from tests.integration.planner.harness import committed, lost, outcomes, planner_env, plans, publish, published, read
-from tests.ports import free_ports
+from tests.support.ports import free_ports
 
 PACKAGE = "tests.integration.planner"
 EXIT = {"SIGKILL": -9, "SIGTERM": 0, "exception": 70}

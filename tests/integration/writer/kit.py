@@ -34,7 +34,7 @@ from schemas.records import (
 from schemas.topics import Topics
 from simulator import tenant
 from simulator.testing import RunningSimulator
-from tests.factories import NOON, make_outcome
+from tests.support.factories import NOON, make_outcome
 from writer.core.ledger import decode_settled
 
 QUEUE_ITEMS = "medx_callqueueitems"

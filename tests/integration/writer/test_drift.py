@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from schemas.records import BlockReason, PlannedWriteback, ResultStatus
 from simulator.testing import RunningSimulator
-from tests.checker import findings, writes
-from tests.factories import make_step
 from tests.integration.writer.inprocess import running_writer
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
+from tests.support.checker import findings, writes
+from tests.support.factories import make_step
 
 WRITE = {"path": r"\$batch", "body": "PATCH "}
 TOO_LONG = {"kind": "status", "status": 400, "code": "0x80044331", "message": "too long"}

@@ -11,9 +11,9 @@ from ops.demo.waiting import wait_until
 from schemas.records import BlockReason, Disposition, OwnerKind, PlannedWriteback, ResultStatus
 from simulator import tenant
 from simulator.testing import RunningSimulator
-from tests.checker import findings, writes
 from tests.integration.writer.inprocess import RunningWriter, running_writer
 from tests.integration.writer.kit import DISPOSITIONS, QUEUE_ITEMS, Desk, Topic, seed_item, writer_env
+from tests.support.checker import findings, writes
 
 BATCH = {"path": r"\$batch"}
 WRITE = {"path": r"\$batch", "body": "PATCH "}

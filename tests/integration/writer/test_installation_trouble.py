@@ -16,9 +16,9 @@ from ops.demo.waiting import wait_until
 from schemas.records import Disposition, Operation, PlannedStep, ResultStatus
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
-from tests.checker import findings
 from tests.integration.writer.inprocess import RunningWriter, running_writer
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
+from tests.support.checker import findings
 from writer.core.refusals import HANDFUL
 
 WRITE = {"path": r"\$batch", "body": "PATCH "}

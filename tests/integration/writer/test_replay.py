@@ -13,11 +13,11 @@ from schemas.codec import single_object
 from schemas.placement import partition_of
 from schemas.records import BlockReason, Decision, Disposition, PlannedWriteback, ResultStatus, WritebackResult
 from simulator.testing import RunningSimulator
-from tests.checker import writes
-from tests.factories import NOON, make_result
 from tests.integration.writer.inprocess import RunningWriter, running_writer
 from tests.integration.writer.kit import DISPOSITIONS, Desk, Topic, seed_item, writer_env
 from tests.integration.writer.test_drift import broken
+from tests.support.checker import writes
+from tests.support.factories import NOON, make_result
 
 FIRST, AGAIN = "writeback-writer", "writeback-again"
 

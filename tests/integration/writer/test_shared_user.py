@@ -11,8 +11,8 @@ import pytest
 from ops.demo.processes import Service, module
 from simulator.limits import Limits
 from simulator.testing import RunningSimulator, running_simulator
-from tests.checker import findings
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
+from tests.support.checker import findings
 
 STRICT = Limits(requests=80, window_seconds=10, dop_hint=4)
 """The strictest the simulator has: every request while told to wait lengthens the wait of all."""

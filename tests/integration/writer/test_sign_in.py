@@ -14,9 +14,9 @@ from ops.demo.processes import Service, module
 from ops.demo.waiting import wait_until
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
-from tests.checker import findings
 from tests.integration.writer.inprocess import running_writer
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
+from tests.support.checker import findings
 from writer.dataverse.identity import SignInRefused, token_source
 from writer.settings import ClientSecretIdentity, SignInSettings
 

@@ -15,10 +15,10 @@ from ops.demo.processes import Service, module
 from ops.demo.waiting import wait_until
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
-from tests.checker import findings
 from tests.integration.writer.inprocess import running_writer
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
-from tests.ports import free_ports
+from tests.support.checker import findings
+from tests.support.ports import free_ports
 from writer.core.sign_in import SENTENCES, SignInTrouble
 
 SECRET = {"kind": "client_secret", "tenant_id": tenant.TENANT_ID, "client_id": tenant.CLIENT_ID}

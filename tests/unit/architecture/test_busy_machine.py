@@ -23,7 +23,7 @@ SHORT_ON_PURPOSE = {
     "unit/writer/test_pool.py": "something that never comes is given up",
     "unit/writer/test_emitter.py": "nothing is waited for: it looks whether something is under way",
     "unit/planner/test_faust_shell_internals.py": "a time-out that must not count is over at once",
-    "ports.py": "asks once whether something answers; who waits asks again",
+    "support/ports.py": "asks once whether something answers; who waits asks again",
     "unit/deploy/chart.py": "helm, which has no clock of ours",
 }
 

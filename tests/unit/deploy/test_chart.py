@@ -78,7 +78,7 @@ def test_the_planner_takes_its_settings(values: str, monkeypatch: pytest.MonkeyP
 @every_value_set
 def test_the_writer_takes_its_settings(values: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, pods(rendered(values))["writer"])
-    assert writer.settings.read_settings()
+    assert writer.settings.read_settings() is not None
 
 
 @every_value_set
@@ -225,8 +225,8 @@ def test_identities_are_written_as_the_writer_reads_them(monkeypatch: pytest.Mon
         monkeypatch, pods(rendered("minimal", f"--set-json=writer.identities={json.dumps(given)}"))["writer"]
     )
     first, second = writer.settings.read_settings().identities
-    assert (first.kind, first.client_id, first.tenant_id) == ("workload", "one", "two")
-    assert (second.kind, second.client_id) == ("managed", "three")
+    assert first == writer.settings.WorkloadIdentity(kind="workload", client_id="one", tenant_id="two")
+    assert second == writer.settings.ManagedIdentity(kind="managed", client_id="three")
 
 
 def test_the_mapping_arrives_as_it_was_reviewed_and_restarts_the_planner_when_it_changes(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_the_mapping_arrives_as_it_was_reviewed_and_restarts_the_planner_when_it
     content = of_kind(manifests, "ConfigMap")["planner"]["data"]["mapping.json"]
     assert content == example.read_text()
     (tmp_path / "mapping.json").write_text(content)
-    assert load(tmp_path / "mapping.json")
+    assert load(tmp_path / "mapping.json") is not None
     assert mapping_checksum(manifests) != mapping_checksum(rendered("full"))
 
 

@@ -43,7 +43,7 @@ def test_the_gate_counts_what_unit_tests_reach_and_nothing_else(tmp_path: Path, 
     for name, text in HALVES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib -p tests.gate\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib -p tests.support.gate\n")
     asked = [sys.executable, "-m", "pytest", "-n", workers, "--cov=thing", "--cov-report=term-missing", "tests"]
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
     env["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"

@@ -40,7 +40,7 @@ def test_the_planner_takes_its_settings(monkeypatch: pytest.MonkeyPatch) -> None
     settings = planner.settings.read_settings()
     source, target, _ = OURS["planner"]["volumes"][0].split(":")
     assert str(settings.mapping_file) == target
-    assert load(ROOT / source)
+    assert load(ROOT / source) is not None
     assert probed(OURS["planner"]) == settings.endpoint_port
 
 

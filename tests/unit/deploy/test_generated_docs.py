@@ -65,11 +65,15 @@ def test_a_table_in_the_docs_says_what_the_code_does(name: str) -> None:
     assert found[0] == expected, "write it anew with: python -m tests.unit.deploy.test_generated_docs"
 
 
+def filled(name: str, content: str, text: str) -> str:
+    """The page with this content in its place of that name."""
+    return block(name).sub(lambda found: f"{found[1]}{content}\n{found[2]}", text)
+
+
 def main() -> None:
     text = PAGE.read_text()
     for name, made in TABLES.items():
-        content = made()
-        text = block(name).sub(lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text)
+        text = filled(name, made(), text)
     PAGE.write_text(text)
 
 

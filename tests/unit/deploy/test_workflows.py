@@ -34,14 +34,14 @@ def runs(jobs: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_every_make_word_of_a_workflow_exists(path) -> None:
+def test_every_make_word_of_a_workflow_exists(path: Any) -> None:
     words = [word for script in runs(workflow(path.name)["jobs"]) for word in make_words(script)]
     assert words
     assert [word for word in words if word not in MAKE_WORDS] == []
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_asks_for_no_more_rights_than_it_uses(path) -> None:
+def test_a_workflow_asks_for_no_more_rights_than_it_uses(path: Any) -> None:
     assert workflow(path.name)["permissions"] == {"contents": "read"}
 
 
@@ -78,14 +78,14 @@ def test_a_hook_before_the_commit_runs_what_exists(hook: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_every_make_word_that_a_page_names_exists(page) -> None:
+def test_every_make_word_that_a_page_names_exists(page: Any) -> None:
     code = re.findall(r"`([^`\n]+)`|^ {4,}(\S.*)$", page.read_text(), re.MULTILINE)
     words = [word for pair in code for word in make_words("".join(pair))]
     assert [word for word in words if word not in MAKE_WORDS] == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_a_script_of_the_workflows_is_valid_and_stops_at_the_first_failure(script) -> None:
+def test_a_script_of_the_workflows_is_valid_and_stops_at_the_first_failure(script: Any) -> None:
     assert "set -euo pipefail" in script.read_text()
     subprocess.run(["bash", "-n", str(script)], check=True)
 

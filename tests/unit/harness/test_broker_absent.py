@@ -26,13 +26,13 @@ def run_without_servers(folder: Path, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("title", ["Apache Kafka", "schema registry"])
-def test_the_tier_is_skipped_with_one_line_that_names_what_is_missing(tmp_path, title):
+def test_the_tier_is_skipped_with_one_line_that_names_what_is_missing(tmp_path: Path, title: str) -> None:
     output = run_without_servers(tmp_path)
     assert "2 skipped" in output
     assert len([line for line in output.splitlines() if f"no {title} for the broker tier" in line]) == 1
 
 
-def test_the_tier_fails_under_ci(tmp_path):
+def test_the_tier_fails_under_ci(tmp_path: Path) -> None:
     output = run_without_servers(tmp_path, CI="true")
     assert "2 errors" in output
     assert "Java 17 or later is needed and none is here" in output

@@ -1,13 +1,14 @@
 import re
+from typing import Any
 
 import pytest
 
-from tests.brokers.config import Identity, Ports, broker_properties, container_environment, properties_text
-from tests.brokers.source import Absent, Facts, Source, choose, gather, java_major
+from tests.support.brokers.config import Identity, Ports, broker_properties, container_environment, properties_text
+from tests.support.brokers.source import Absent, Facts, Source, choose, gather, java_major
 
 
-def make_facts(**overrides: object) -> Facts:
-    nothing = {"given": None, "docker": False, "java": None, "mvn": False, "ci": False}
+def make_facts(**overrides: Any) -> Facts:
+    nothing: dict[str, Any] = {"given": None, "docker": False, "java": None, "mvn": False, "ci": False}
     return Facts(variable="WRITEBACK_TEST_BOOTSTRAP", **{**nothing, **overrides})
 
 
@@ -20,12 +21,12 @@ def make_facts(**overrides: object) -> Facts:
     ],
 )
 @pytest.mark.parametrize("ci", [True, False])
-def test_the_given_broker_goes_before_docker_and_docker_before_maven(facts, source, ci):
+def test_the_given_broker_goes_before_docker_and_docker_before_maven(facts: Any, source: Any, ci: bool) -> None:
     assert choose("Apache Kafka", Facts(**{**vars(facts), "ci": ci})) is source
 
 
 @pytest.mark.parametrize("ci", [True, False])
-def test_without_any_the_tier_fails_under_ci_and_is_skipped_elsewhere(ci):
+def test_without_any_the_tier_fails_under_ci_and_is_skipped_elsewhere(ci: bool) -> None:
     absent = choose("Apache Kafka", make_facts(ci=ci))
     assert isinstance(absent, Absent)
     assert absent.fails is ci
@@ -39,7 +40,7 @@ def test_without_any_the_tier_fails_under_ci_and_is_skipped_elsewhere(ci):
         ({"mvn": True, "java": 11}, "Java 17 or later is needed and 11 is here"),
     ],
 )
-def test_the_reason_is_one_line_that_names_everything_that_is_missing(overrides, lack):
+def test_the_reason_is_one_line_that_names_everything_that_is_missing(overrides: Any, lack: str) -> None:
     absent = choose("Apache Kafka", make_facts(**overrides))
     assert isinstance(absent, Absent)
     expected = "no Apache Kafka for the broker tier: WRITEBACK_TEST_BOOTSTRAP is not set; no Docker engine answers; "
@@ -55,17 +56,17 @@ def test_the_reason_is_one_line_that_names_everything_that_is_missing(overrides,
         ("java: command not found", None),
     ],
 )
-def test_java_versions_are_read_old_style_and_new(text, major):
+def test_java_versions_are_read_old_style_and_new(text: str, major: int | None) -> None:
     assert java_major(text) == major
 
 
 @pytest.mark.parametrize(("value", "ci"), [("true", True), ("1", True), ("false", False), ("", False)])
-def test_nothing_is_asked_of_this_machine_when_an_address_is_given(value, ci):
+def test_nothing_is_asked_of_this_machine_when_an_address_is_given(value: str, ci: bool) -> None:
     facts = gather("ADDRESS", {"ADDRESS": "kafka:9092", "CI": value})
     assert (facts.given, facts.docker, facts.java, facts.ci) == ("kafka:9092", False, None, ci)
 
 
-def test_a_container_gets_the_settings_of_the_maven_broker_under_the_names_of_its_image():
+def test_a_container_gets_the_settings_of_the_maven_broker_under_the_names_of_its_image() -> None:
     properties = broker_properties(
         Ports(1, 2, 3), Identity("-----BEGIN\nA\n", "-----BEGIN\nB\n"), superuser="test", data="/data"
     )
@@ -75,7 +76,7 @@ def test_a_container_gets_the_settings_of_the_maven_broker_under_the_names_of_it
     assert len(environment) == len(properties)
 
 
-def test_a_properties_file_has_one_line_for_each_setting_even_for_certificates():
+def test_a_properties_file_has_one_line_for_each_setting_even_for_certificates() -> None:
     properties = broker_properties(
         Ports(1, 2, 3), Identity("-----BEGIN\nA\n", "-----BEGIN\nB\n"), superuser="test", data="/data"
     )

@@ -16,13 +16,13 @@ def run_without_browser(empty: Path, **environment: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False).stdout
 
 
-def test_without_a_browser_the_pages_tests_are_skipped_and_say_what_to_install(tmp_path):
+def test_without_a_browser_the_pages_tests_are_skipped_and_say_what_to_install(tmp_path: Path) -> None:
     output = run_without_browser(tmp_path)
     assert "1 skipped" in output
     assert "no browser: install Debian's packages chromium and chromium-driver" in output
 
 
-def test_without_a_browser_the_pages_tests_fail_under_ci(tmp_path):
+def test_without_a_browser_the_pages_tests_fail_under_ci(tmp_path: Path) -> None:
     output = run_without_browser(tmp_path, CI="true")
     assert "1 error" in output
     assert "no browser: install Debian's packages chromium and chromium-driver" in output

@@ -13,8 +13,8 @@ from ops.settings import chosen_profile
 from schemas.codec import single_object
 from schemas.conversion import to_plain
 from schemas.records import CallOutcome, PlannedWriteback
-from tests.factories import NOON, an_id, make_baseline, make_outcome, make_plan
 from tests.integration.ops.kit import Ran, writeback
+from tests.support.factories import NOON, an_id, make_baseline, make_outcome, make_plan
 
 MAPPING = str(Path(__file__).parents[3] / "ops" / "demo" / "mapping.json")
 FULL = make_baseline(
@@ -32,7 +32,8 @@ def _nobody_elses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def as_json(outcome: CallOutcome, **changed: Any) -> dict[str, Any]:
-    return json.loads(json.dumps(to_plain(outcome) | changed, default=lambda at: at.isoformat()))
+    content: dict[str, Any] = json.loads(json.dumps(to_plain(outcome) | changed, default=lambda at: at.isoformat()))
+    return content
 
 
 def checked(tmp_path: Path, content: Any, *more: str) -> Ran:

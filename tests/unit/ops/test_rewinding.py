@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,12 +36,12 @@ def test_undoing_puts_offsets_and_notes_back_but_for_partitions_that_got_further
 
 def test_the_rewind_that_is_undone_is_the_last_one_that_was_not_undone_yet() -> None:
     move = back_to([Offset(0, 10, "note")], {0: 4}, {})
-    common = {"group": "g", "topic": "t", "to": "4", "rewind": move, "who": "kim@host", "why": "x", "at": "now"}
+    made = partial(rewind_action, group="g", topic="t", to="4", rewind=move, who="kim@host", why="x", at="now")
     first, second = (
         {"action": each.action, "about": each.about, "details": each.details, "place": place, "at": each.at}
-        for place, each in (("0/1", rewind_action(**common)), ("0/2", rewind_action(**common)))
+        for place, each in (("0/1", made()), ("0/2", made()))
     )
-    back = rewind_action(**common, undoes="0/2")
+    back = made(undoes="0/2")
     undoing = {"action": back.action, "about": "g", "details": back.details, "place": "0/3"}
     assert last_rewind([first, second], "g") == second
     assert last_rewind([first, second, undoing], "g") == first

@@ -19,7 +19,7 @@ from ops.view.store import Store, Unusable, remove
 from schemas import headers
 from schemas.codec import Undecodable, single_object
 from schemas.records import BlockReason, MetadataGap, PlannedWriteback, PlanPosition, ResultStatus
-from tests.factories import NOON, make_plan, make_result
+from tests.support.factories import NOON, make_plan, make_result
 
 
 @pytest.fixture
@@ -175,9 +175,10 @@ def test_a_plans_head_gives_the_row_that_the_whole_plan_gives() -> None:
     assert plan_row(PlanHeads(codec).decode(codec.encode(plan)), place, ()) == plan_row(plan, place, ())
 
 
-@pytest.mark.parametrize(
-    "framed", [b"", b"\xc3\x01" + b"\x00" * 20, single_object(PlannedWriteback).encode(make_plan())[:40]]
-)
+CUT = single_object(PlannedWriteback).encode(make_plan())[:40]
+
+
+@pytest.mark.parametrize("framed", [b"", b"\xc3\x01" + b"\x00" * 20, CUT])
 def test_P6_hostile_bytes_are_no_plan_and_stop_nothing(framed: bytes) -> None:
     with pytest.raises(Undecodable):
         PlanHeads(single_object(PlannedWriteback)).decode(framed)

@@ -26,7 +26,7 @@ from schemas.records import (
     Utterance,
 )
 from schemas.records import Warning as Notice
-from tests.factories import NOON
+from tests.support.factories import NOON
 
 EXAMPLE = Path(__file__).parents[3] / "ops" / "demo" / "mapping.json"
 

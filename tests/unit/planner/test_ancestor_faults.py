@@ -12,7 +12,7 @@ from planner.errors import NotPublished
 from planner.pins.memory import MemoryPins
 from schemas.records import Disposition, Operation, OwnerKind, Precondition
 from schemas.records import Warning as Notice
-from tests.factories import an_id, make_baseline, make_outcome
+from tests.support.factories import an_id, make_baseline, make_outcome
 from tests.unit.planner.test_batch import a_decider, incoming
 from tests.unit.planner.test_planning import EXPECTED, outcome_of, planned, step, update_of
 from tests.unit.planner.test_service import MEMBER, FakePublisher, a_service

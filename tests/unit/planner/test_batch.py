@@ -24,7 +24,7 @@ from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, TRACEPARENT, la
 from schemas.placement import partition_of
 from schemas.records import CallOutcome, Disposition, EligibilityRule, PlannedWriteback
 from schemas.wire import SchemaId
-from tests.factories import NOON, an_id, make_baseline, make_outcome
+from tests.support.factories import NOON, an_id, make_baseline, make_outcome
 from tests.unit.planner.strategies import example_crm
 
 CODEC = single_object(CallOutcome)

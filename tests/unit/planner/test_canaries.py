@@ -22,7 +22,7 @@ from planner.core.planning import Policy
 from schemas.codec import single_object
 from schemas.records import Account, CallOutcome, Disposition, PlannedWriteback, Utterance
 from schemas.records import Warning as Notice
-from tests.factories import an_id
+from tests.support.factories import an_id
 from tests.unit.planner.test_batch import a_decider, incoming
 from tests.unit.planner.test_planning import outcome_of
 from tests.unit.planner.test_service import FakePublisher, a_service

@@ -17,7 +17,7 @@ from planner.pins.memory import MemoryPins
 from planner.settings import read_settings
 from planner.stream.app import acknowledge, incoming_of, make_app
 from planner.stream.reading import LosslessConsumer, NonDroppingFlow
-from tests.factories import NOON
+from tests.support.factories import NOON
 
 OUTCOMES, PLANNED = TP("call-outcomes", 0), TP("planned-writebacks", 0)
 ONE, TWO = object(), object()

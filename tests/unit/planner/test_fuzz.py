@@ -15,7 +15,7 @@ from schemas.codec import single_object
 from schemas.headers import reasons
 from schemas.records import CallOutcome, Disposition, Utterance
 from schemas.records import Warning as Notice
-from tests.factories import make_baseline, make_outcome
+from tests.support.factories import make_baseline, make_outcome
 from tests.unit.planner.strategies import outcomes
 from tests.unit.planner.test_batch import a_decider, incoming
 from tests.unit.planner.test_planning import EXPECTED, outcome_of

@@ -15,7 +15,7 @@ from planner.core.planning import Policy, plan
 from planner.core.record_ids import record_id
 from planner.core.times import iso
 from schemas.records import Baseline, Disposition, Operation
-from tests.factories import NOON, make_baseline, make_outcome
+from tests.support.factories import NOON, make_baseline, make_outcome
 from tests.unit.planner.strategies import a_source, example_crm, outcomes
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "planner" / "ids.json"

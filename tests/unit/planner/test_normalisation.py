@@ -13,7 +13,7 @@ from planner.core.planning import Policy, Rejected, own_columns, plan
 from planner.core.validation import Envelope
 from schemas.records import Account, Disposition, Operation
 from schemas.records import Warning as Notice
-from tests.factories import NOON, an_id, make_outcome
+from tests.support.factories import NOON, an_id, make_outcome
 from tests.unit.planner.strategies import a_source, example_crm, outcomes
 
 CRM = example_crm()

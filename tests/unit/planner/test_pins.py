@@ -15,7 +15,7 @@ from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, NoSchemaRegistry, UnknownSchema, single_object
 from schemas.records import CallOutcome, Disposition, PlannedWriteback, Source
 from schemas.wire import SchemaId
-from tests.factories import NOON, make_outcome, make_plan
+from tests.support.factories import NOON, make_outcome, make_plan
 from tests.unit.planner.strategies import an_earlier
 
 

@@ -29,7 +29,7 @@ from schemas.records import (
     Utterance,
 )
 from schemas.records import Warning as Notice
-from tests.factories import NOON, an_id, make_baseline, make_outcome
+from tests.support.factories import NOON, an_id, make_baseline, make_outcome
 from tests.unit.planner.strategies import POLICIES, a_source, an_earlier, example_crm, is_uuid, known, outcomes
 
 CRM = example_crm()

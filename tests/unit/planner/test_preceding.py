@@ -9,7 +9,7 @@ from planner.core.preceding import LARGEST_PRECEDING, MOST_PRECEDING, history
 from planner.core.retirement import mark_of
 from planner.core.times import milliseconds
 from schemas.records import Source
-from tests.factories import NOON, make_baseline, make_outcome
+from tests.support.factories import NOON, make_baseline, make_outcome
 from tests.unit.planner.strategies import a_source, an_earlier, example_crm, known
 
 CRM = example_crm()

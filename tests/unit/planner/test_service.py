@@ -21,7 +21,7 @@ from schemas.codec import single_object
 from schemas.headers import OPT_OUT, TRACEPARENT, last, reasons
 from schemas.records import PlannedWriteback
 from schemas.topics import Topics
-from tests.factories import make_baseline, make_outcome
+from tests.support.factories import make_baseline, make_outcome
 from tests.unit.planner.test_batch import a_decider, incoming
 
 MEMBER = Membership("writeback-planner", 3, "member")

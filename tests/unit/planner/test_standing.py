@@ -12,7 +12,7 @@ from planner.core.dispositions import EFFECTS
 from planner.core.planning import Policy, earlier_plan, own_columns, plan
 from planner.core.retirement import mark_of
 from schemas.records import Disposition, EligibilityRule, HumanReviewReason, Operation, PlannedWriteback, QueueStatus
-from tests.factories import NOON, make_baseline, make_outcome
+from tests.support.factories import NOON, make_baseline, make_outcome
 from tests.unit.planner.strategies import a_source, example_crm, known
 
 CRM = example_crm()

@@ -11,7 +11,7 @@ from planner.core.summary import LONGEST_TRANSCRIPT, call_texts, compose, task_t
 from planner.core.text import clean, cut, one_line
 from schemas.records import Disposition, EligibilityRule, HumanReviewReason, Utterance
 from schemas.records import Warning as Notice
-from tests.factories import make_outcome
+from tests.support.factories import make_outcome
 
 
 def unredacted(text: str) -> str:

@@ -11,7 +11,7 @@ from planner.core.next_attempt import next_attempt
 from planner.core.validation import Envelope, reasons
 from schemas.records import Account, Disposition, EligibilityRule, HumanReviewReason, Utterance
 from schemas.records import Warning as Notice
-from tests.factories import NOON, an_id, make_baseline, make_outcome
+from tests.support.factories import NOON, an_id, make_baseline, make_outcome
 from tests.unit.planner.strategies import outcomes
 
 ANCIENT = datetime(1899, 1, 1, tzinfo=UTC)

@@ -86,7 +86,7 @@ def librdkafkas_defaults() -> dict[str, str]:
 
 
 def parameters(client: type) -> dict[str, Any]:
-    given = inspect.signature(client.__init__).parameters
+    given = inspect.signature(vars(client)["__init__"]).parameters
     return {name: each.default for name, each in given.items() if name != "self"}
 
 

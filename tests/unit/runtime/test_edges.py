@@ -23,7 +23,7 @@ from schemas.codec import UnknownSchema, known_schemas, single_object
 from schemas.records import CallOutcome
 from schemas.topics import Topics
 from schemas.wire import Fingerprint, SchemaId, frame
-from tests.factories import make_outcome
+from tests.support.factories import make_outcome
 
 
 @contextmanager

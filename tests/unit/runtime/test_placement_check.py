@@ -18,8 +18,8 @@ from runtime.placement_check import check_placement
 from schemas.codec import single_object
 from schemas.placement import count_before, partition_of
 from schemas.records import PlannedWriteback, Source
-from tests.factories import an_id, make_outcome
 from tests.integration.planner.harness import EXAMPLE
+from tests.support.factories import an_id, make_outcome
 
 PLANS = single_object(PlannedWriteback)
 TOPIC = "planned-writebacks"

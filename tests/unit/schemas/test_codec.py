@@ -16,7 +16,7 @@ from schemas.codec import Codec, NoSchemaRegistry, Undecodable, UnknownSchema, p
 from schemas.conversion import to_plain
 from schemas.records import CallOutcome, Disposition, PlannedWriteback
 from schemas.wire import Fingerprint, NotFramed, SchemaId, frame, unframe
-from tests.factories import make_outcome, make_plan
+from tests.support.factories import make_outcome, make_plan
 
 CODEC = single_object(CallOutcome)
 GOOD = CODEC.encode(make_outcome(summary="canary-text"))

@@ -34,7 +34,7 @@ from schemas.records import (
     WritebackResult,
 )
 from schemas.records import Warning as Notice
-from tests.factories import NOON, an_id, make_baseline, make_outcome, make_plan, make_result, make_step
+from tests.support.factories import NOON, an_id, make_baseline, make_outcome, make_plan, make_result, make_step
 
 ROOT = Path(__file__).parents[3]
 RELEASED = ROOT / "schemas" / "released"
@@ -50,19 +50,20 @@ def text_of(kind: str, version: str) -> str:
 
 def pairs() -> list[tuple[str, str, str]]:
     versions = [*RELEASES, TODAY]
-    return [(kind, *pair) for kind in KINDS for pair in itertools.product(versions, repeat=2)]
+    return list(itertools.product(KINDS, versions, versions))
 
 
 @pytest.mark.parametrize(("kind", "reader", "writer"), pairs())
-def test_every_schema_reads_what_every_other_wrote(kind, reader, writer):
-    verdict = ReaderWriterCompatibilityChecker().get_compatibility(
+def test_every_schema_reads_what_every_other_wrote(kind: Any, reader: Any, writer: Any) -> None:
+    checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
+    verdict = checker.get_compatibility(
         avro.schema.parse(text_of(kind, reader)), avro.schema.parse(text_of(kind, writer))
     )
     assert verdict.compatibility is SchemaCompatibilityType.compatible, verdict.messages
 
 
 @pytest.mark.parametrize(("kind", "reader", "writer"), pairs())
-def test_logical_types_never_change_which_the_checker_would_not_notice(kind, reader, writer):
+def test_logical_types_never_change_which_the_checker_would_not_notice(kind: Any, reader: Any, writer: Any) -> None:
     assert changed_logical_types(json.loads(text_of(kind, reader)), json.loads(text_of(kind, writer))) == []
 
 
@@ -91,7 +92,7 @@ def changed_logical_types(one: Any, other: Any) -> list[str]:
     return sorted(path for path in ours.keys() & theirs.keys() if ours[path] != theirs[path])
 
 
-def test_a_changed_logical_type_would_be_noticed():
+def test_a_changed_logical_type_would_be_noticed() -> None:
     old = json.loads(text_of("call_outcome", TODAY))
     new = copy.deepcopy(old)
     next(each for each in new["fields"] if each["name"] == "started_at")["type"]["logicalType"] = "timestamp-micros"
@@ -101,17 +102,18 @@ def test_a_changed_logical_type_would_be_noticed():
     assert changed_logical_types(decimal, scaled) == [".f:bytes"]
 
 
-def test_an_incompatible_schema_would_be_noticed():
+def test_an_incompatible_schema_would_be_noticed() -> None:
     new = json.loads(text_of("call_outcome", TODAY))
     new["fields"].append({"name": "added", "type": "string"})
-    verdict = ReaderWriterCompatibilityChecker().get_compatibility(
+    checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
+    verdict = checker.get_compatibility(
         avro.schema.parse(json.dumps(new)), avro.schema.parse(text_of("call_outcome", TODAY))
     )
     assert verdict.compatibility is SchemaCompatibilityType.incompatible
 
 
 @pytest.mark.parametrize(("release", "kind"), list(itertools.product(RELEASES, KINDS)))
-def test_golden_bytes_of_every_release_are_decoded_by_todays_code(release, kind):
+def test_golden_bytes_of_every_release_are_decoded_by_todays_code(release: Any, kind: Any) -> None:
     golden = json.loads((GOLDEN / release / f"{kind}.json").read_text())
     for example in golden:
         record = single_object(KINDS[kind]).decode(bytes.fromhex(example["framed"]))
@@ -119,7 +121,7 @@ def test_golden_bytes_of_every_release_are_decoded_by_todays_code(release, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_todays_bytes_are_decoded_by_the_last_releases_schema(kind):
+def test_todays_bytes_are_decoded_by_the_last_releases_schema(kind: Any) -> None:
     last = parse(text_of(kind, RELEASES[-1]))
     for record in examples(KINDS[kind]):
         framed = single_object(KINDS[kind]).encode(record)
@@ -139,7 +141,7 @@ def as_json(record: Any) -> Any:
     return json.loads(json.dumps(plain, default=datetime.isoformat))
 
 
-def examples(cls: type) -> list[Any]:
+def examples(cls: type[Any]) -> list[Any]:
     """Two records of a kind: one with as little as allowed, one with everything in it."""
     if cls is CallOutcome:
         full = make_outcome(
@@ -169,17 +171,18 @@ def examples(cls: type) -> list[Any]:
         return [make_outcome(account=None, phone_number=None, ended_at=datetime(2026, 11, 20, 12, 1, tzinfo=UTC)), full]
     if cls is PlannedWriteback:
         owner = OwnerCandidate(kind=OwnerKind.TEAM, record_id=an_id("t"), column="c", value="/teams(x)", override=True)
-        full = make_plan(
+        full_plan = make_plan(
             preceding=(PrecedingPlan(session_id="p", columns={"a": 1, "b": None}),),
             steps=(*make_plan().steps, make_step(step_index=3, owner_candidates=(owner,))),
             warnings=(Notice(code="c", message="m"),),
         )
-        return [make_plan(), full]
+        return [make_plan(), full_plan]
     return [make_result(), make_result(conflicts=("a", "b"), message="m", warnings=(Notice(code="c", message="m"),))]
 
 
 def write_golden(release: str) -> None:
-    for cls in (CallOutcome, PlannedWriteback, WritebackResult):
+    kinds: tuple[type[Any], ...] = (CallOutcome, PlannedWriteback, WritebackResult)
+    for cls in kinds:
         content = [{"framed": single_object(cls).encode(each).hex(), "record": as_json(each)} for each in examples(cls)]
         file = GOLDEN / release / f"{KIND_OF[cls]}.json"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.codec import KIND_OF, Codec, known_schemas, single_object
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from schemas.wire import SchemaId
-from tests.factories import make_outcome, make_plan, make_result
+from tests.support.factories import make_outcome, make_plan, make_result
 
 KINDS = [CallOutcome, PlannedWriteback, WritebackResult]
 PERSONAL = {

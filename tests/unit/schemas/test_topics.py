@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from schemas.topics import DAY_MS, KAFKAS_LARGEST, FoundTopic, TopicFacts, Topics, changes, mismatches
@@ -61,11 +63,10 @@ def test_a_prefix_moves_every_topic_and_those_that_are_copied() -> None:
     assert moved[3].copies_of == "eu.call-outcomes"
 
 
-def unfit(name: str, replicas: int = 3, **config: str) -> list[str]:
-    """The problems of one topic some settings of which are others; dots are written as underscores."""
+def unfit(name: str, config: Mapping[str, str], replicas: int = 3) -> list[str]:
+    """The problems of one topic in which some settings differ."""
     spec = getattr(TOPICS, name)
-    changed = {key.replace("_", "."): value for key, value in config.items()}
-    found = FoundTopic(12, spec.creation_config(3) | changed, replicas, "id")
+    found = FoundTopic(12, spec.creation_config(3) | dict(config), replicas, "id")
     return mismatches(TOPICS.all(), fit(**{name: found}))
 
 
@@ -86,7 +87,7 @@ def test_P5_a_setting_that_would_lose_records_is_named_with_the_command_that_set
     name: str, key: str, value: str, remedy: str
 ) -> None:
     topic = getattr(TOPICS, name).name
-    problems = unfit(name, **{key.replace(".", "_"): value})
+    problems = unfit(name, {key: value})
     assert problems
     for problem in problems[:1]:
         assert problem.startswith(f"topic {topic} has {key}={value}; it must be ")
@@ -96,18 +97,18 @@ def test_P5_a_setting_that_would_lose_records_is_named_with_the_command_that_set
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("retention_bytes", "1000"),  # where compaction alone decides, no size takes anything away
-        ("message_timestamp_type", "LogAppendTime"),
-        ("min_insync_replicas", "3"),
-        ("max_message_bytes", "2097153"),
+        ("retention.bytes", "1000"),  # where compaction alone decides, no size takes anything away
+        ("message.timestamp.type", "LogAppendTime"),
+        ("min.insync.replicas", "3"),
+        ("max.message.bytes", "2097153"),
     ],
 )
 def test_a_setting_that_loses_nothing_is_nobodys_business(key: str, value: str) -> None:
-    assert unfit("planned_writebacks", **{key: value}) == []
+    assert unfit("planned_writebacks", {key: value}) == []
 
 
 def test_what_one_topic_takes_the_topic_of_its_rejected_records_takes_too() -> None:
-    (problem,) = unfit("call_outcomes", max_message_bytes="8000000")
+    (problem,) = unfit("call_outcomes", {"max.message.bytes": "8000000"})
     assert problem.startswith("topic call-outcomes-rejected has max.message.bytes=2097152; it must be at least 8000000")
 
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 FOREIGN = (
     "confluent_kafka",
@@ -29,17 +30,17 @@ app(sys.argv[1:])
 """
 
 
-def run(*arguments):
+def run(*arguments: Any) -> Any:
     return subprocess.run([sys.executable, "-c", WITHOUT, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_it_starts_without_what_it_does_not_need():
+def test_it_starts_without_what_it_does_not_need() -> None:
     result = run("serve", "--help")
     assert result.returncode == 0, result.stderr
     assert "--tls-dir" in result.stdout
 
 
-def test_the_call_system_says_what_it_needs():
+def test_the_call_system_says_what_it_needs() -> None:
     result = run("calls", "--bootstrap", "x:1")
     assert result.returncode == 2
     lock = re.search(r"pip install --no-deps -r (\S+)", result.stderr)

@@ -1,5 +1,7 @@
 """The multipart reader: what it reads back, and that nothing makes it fail in any other way than by refusing."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ OPERATION = st.tuples(st.sampled_from(["POST", "PATCH", "DELETE"]), st.sampled_f
 
 
 @given(st.lists(st.one_of(OPERATION, st.lists(OPERATION, min_size=1, max_size=3)), min_size=1, max_size=4))
-def test_what_was_written_is_what_is_read(items):
+def test_what_was_written_is_what_is_read(items: Any) -> None:
     body = BatchBody()
     for item in items:
         if isinstance(item, list):
@@ -31,7 +33,7 @@ def test_what_was_written_is_what_is_read(items):
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_are_read_or_refused(content):
+def test_any_bytes_are_read_or_refused(content: Any) -> None:
     try:
         read(TYPE, content)
     except Refusal as refusal:
@@ -39,7 +41,7 @@ def test_any_bytes_are_read_or_refused(content):
 
 
 @given(st.data())
-def test_a_damaged_batch_is_read_or_refused(data):
+def test_a_damaged_batch_is_read_or_refused(data: Any) -> None:
     whole = bytearray(BatchBody().change_set(("POST", "tasks", {"a": "b"})).bare("GET", "accounts").encode())
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(whole) - 1))
@@ -64,5 +66,5 @@ def test_a_damaged_batch_is_read_or_refused(data):
         ("Multipart/Mixed;charset=utf-8;BOUNDARY=x", b"x"),
     ],
 )
-def test_boundaries(content_type, boundary):
+def test_boundaries(content_type: str, boundary: bytes) -> None:
     assert boundary_of(content_type) == boundary

@@ -1,5 +1,7 @@
 """`$filter` texts of any shape: parsed or refused, never anything else."""
 
+from typing import Any
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -19,7 +21,7 @@ ACCOUNT = ORGANIZATION.schema.by_name["account"]
 
 @given(st.lists(WORDS, max_size=12).map(" ".join))
 @example("contains(name,'a') and not (revenue gt 5 or name eq null)")
-def test_a_filter_is_run_or_refused(text):
+def test_a_filter_is_run_or_refused(text: Any) -> None:
     try:
         select.run(ORGANIZATION, ACCOUNT, Options(filter=text))
     except Refusal as refusal:
@@ -27,7 +29,7 @@ def test_a_filter_is_run_or_refused(text):
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_parsed_or_refused(text):
+def test_any_text_is_parsed_or_refused(text: Any) -> None:
     try:
         syntax.parse(text)
     except Refusal as refusal:
@@ -36,7 +38,7 @@ def test_any_text_is_parsed_or_refused(text):
 
 @given(st.text(max_size=80))
 @example("SELECT TOP 5 name FROM account WHERE name LIKE 'a%' AND revenue BETWEEN 1 AND 2 ORDER BY name DESC")
-def test_any_sql_is_read_or_refused(text):
+def test_any_sql_is_read_or_refused(text: Any) -> None:
     try:
         read_sql(ORGANIZATION, ACCOUNT, text)
     except Refusal as refusal:
@@ -59,14 +61,14 @@ ELEMENTS = st.recursive(
 )
 
 
-def written(element):
+def written(element: Any) -> str:
     tag, attributes, inner = element
     shown = "".join(f" {name}='{value}'" for name, value in attributes.items())
     return f"<{tag}{shown}>{''.join(map(written, inner))}</{tag}>"
 
 
 @given(st.lists(ELEMENTS, max_size=3), ATTRIBUTES)
-def test_any_fetchxml_is_run_or_refused(inner, attributes):
+def test_any_fetchxml_is_run_or_refused(inner: Any, attributes: Any) -> None:
     shown = "".join(f" {name}='{value}'" for name, value in attributes.items())
     text = f"<fetch{shown}><entity name='account'>{''.join(map(written, inner))}</entity></fetch>"
     try:
@@ -77,7 +79,7 @@ def test_any_fetchxml_is_run_or_refused(inner, attributes):
 
 @given(st.lists(TRANSFORMATIONS, max_size=10).map(" ".join))
 @example("groupby((name),aggregate(revenue with sum as n))")
-def test_any_apply_is_run_or_refused(text):
+def test_any_apply_is_run_or_refused(text: Any) -> None:
     try:
         apply.run(ORGANIZATION, ACCOUNT, Options(apply=text))
     except Refusal as refusal:
@@ -85,12 +87,12 @@ def test_any_apply_is_run_or_refused(text):
 
 
 @given(st.text(max_size=60))
-def test_query_strings_never_fail(text):
+def test_query_strings_never_fail(text: Any) -> None:
     try:
         parameters(text)
     except Refusal as refusal:
         assert refusal.status == 400
 
 
-def test_split_respects_brackets_and_quotes():
+def test_split_respects_brackets_and_quotes() -> None:
     assert split("a($select=b,c;$expand=d(x,y)),e,'f,g'", ",") == ["a($select=b,c;$expand=d(x,y))", "e", "'f,g'"]

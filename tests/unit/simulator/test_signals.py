@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -9,12 +11,12 @@ from simulator.cli.signals import on_signals
 
 
 class LoopWithoutSignals(asyncio.SelectorEventLoop):
-    def add_signal_handler(self, *_):
+    def add_signal_handler(self, *_: Any) -> None:  # type: ignore[override]
         raise NotImplementedError
 
 
 @pytest.fixture
-def handlers():
+def handlers() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
@@ -23,8 +25,8 @@ def handlers():
 
 @pytest.mark.parametrize("loop_type", [asyncio.SelectorEventLoop, LoopWithoutSignals])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_stops(handlers, loop_type, number):
-    async def serve():
+def test_it_stops(handlers: Any, loop_type: Any, number: Any) -> None:
+    async def serve() -> bool:
         stop = asyncio.Event()
         on_signals(asyncio.get_running_loop(), stop.set)
         signal.raise_signal(number)
@@ -35,7 +37,7 @@ def test_it_stops(handlers, loop_type, number):
         assert runner.run(serve())
 
 
-def test_a_signal_after_the_end_is_harmless(handlers):
+def test_a_signal_after_the_end_is_harmless(handlers: Any) -> None:
     loop = LoopWithoutSignals()
     on_signals(loop, lambda: None)
     loop.close()

@@ -2,8 +2,10 @@
 
 import sqlite3
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,53 +22,53 @@ NAMES = st.sampled_from(["Anna", "anna", "Bert", None, 1, 2])
 
 
 class StoreAgainstModel(RuleBasedStateMachine):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.store = Store()
-        self.model = {}
-        self.marks = []
+        self.model: dict[Any, Any] = {}
+        self.marks: list[Any] = []
 
     @rule(record_id=IDS, name=NAMES)
-    def put(self, record_id, name):
+    def put(self, record_id: Any, name: Any) -> None:
         self.store.put("t", record_id, Row({"name": name}, {}, self.store.next_version()))
         self.model[record_id] = name
 
     @rule(record_id=IDS)
-    def remove(self, record_id):
+    def remove(self, record_id: Any) -> None:
         if record_id in self.model:
             self.store.remove("t", record_id)
             del self.model[record_id]
 
     @rule()
-    def mark(self):
+    def mark(self) -> None:
         self.marks.append((self.store.mark(), dict(self.model)))
 
     @precondition(lambda self: self.marks)
     @rule()
-    def rollback(self):
+    def rollback(self) -> None:
         mark, self.model = self.marks.pop()
         self.store.rollback(mark)
 
     @rule()
-    def commit(self):
+    def commit(self) -> None:
         self.store.commit()
         self.marks.clear()
 
     @rule()
-    def there_and_back(self):
+    def there_and_back(self) -> None:
         snapshot = self.store.snapshot()
         self.store.put("t", "a", Row({"name": "gone"}, {}, self.store.next_version()))
         self.store.restore(snapshot)
         self.marks.clear()
 
     @rule(name=NAMES)
-    def question(self, name):
+    def question(self, name: Any) -> None:
         """The first one builds the index, later ones rely on its upkeep."""
         found = set(self.store.matching("t", "name", name))
         assert found == {key for key, held in self.model.items() if fold(held) == fold(name)}
 
     @invariant()
-    def same_rows(self):
+    def same_rows(self) -> None:
         assert {key: row.values["name"] for key, row in self.store.table("t").items()} == self.model
 
 
@@ -74,7 +76,7 @@ TestStoreAgainstModel = StoreAgainstModel.TestCase
 
 
 @given(st.dictionaries(IDS, NAMES))
-def test_a_snapshot_survives_json(rows):
+def test_a_snapshot_survives_json(rows: Any) -> None:
     store = Store()
     for record_id, name in rows.items():
         store.put("t", record_id, Row({"name": name}, {"x": "y"}, store.next_version()))
@@ -87,33 +89,33 @@ def test_a_snapshot_survives_json(rows):
 class StoreOnFile(StoreAgainstModel):
     """The same with a file that keeps one row in memory, with restarts, and with snapshots older than many changes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.snapshots = []
+        self.snapshots: list[Any] = []
         self.open()
-        self.committed = {}
+        self.committed: dict[Any, Any] = {}
 
-    def open(self):
+    def open(self) -> None:
         self.file = SqliteFile(Path(self.folder.name) / "rows.sqlite", most_held=1)
         self.store = Store()
         self.store.restore(self.file.load())
         self.store.columns = self.file
         self.store.on_commit = self.save
 
-    def save(self, changes):
+    def save(self, changes: Any) -> None:
         for table, record_id, row in self.file.save(changes, (), {"version": self.store.version, "log": 0}, 10):
             self.store.hold(table, record_id, row)
         self.committed = dict(self.model)
 
     @rule()
-    def there_and_back(self):
+    def there_and_back(self) -> None:
         self.commit()
         self.snapshots.append((self.store.snapshot(), dict(self.model)))
 
     @precondition(lambda self: self.snapshots)
     @rule(data=st.data())
-    def back(self, data):
+    def back(self, data: Any) -> None:
         """To any snapshot that was taken since the start, whatever was overwritten meanwhile."""
         self.commit()
         snapshot, self.model = data.draw(st.sampled_from(self.snapshots))
@@ -122,13 +124,13 @@ class StoreOnFile(StoreAgainstModel):
         self.committed = dict(self.model)
 
     @rule()
-    def start_again(self):
+    def start_again(self) -> None:
         """What was not committed is gone."""
         self.file.close()
         self.marks, self.snapshots, self.model = [], [], dict(self.committed)
         self.open()
 
-    def teardown(self):
+    def teardown(self) -> None:
         self.file.close()
         self.folder.cleanup()
 
@@ -139,12 +141,12 @@ TestStoreOnFile.settings = settings(max_examples=15, stateful_step_count=25, dea
 
 
 @pytest.fixture
-def file(tmp_path):
+def file(tmp_path: Path) -> Iterator[Any]:
     with closing(SqliteFile(tmp_path / "rows.sqlite", most_held=10)) as file:
         yield file
 
 
-def filled(file, count):
+def filled(file: Any, count: Any) -> Any:
     store = Store()
     for number in range(count):
         values = {"name": f"N{number}", "empty": None, "yes": True, "sum": 1.5}
@@ -154,7 +156,7 @@ def filled(file, count):
     return store
 
 
-def test_S1_a_start_reads_where_the_rows_are_and_not_the_rows(file):
+def test_S1_a_start_reads_where_the_rows_are_and_not_the_rows(file: Any) -> None:
     filled(file, 500)
     rows = file.load().rows["t"]
     assert len(rows) == 500
@@ -163,14 +165,14 @@ def test_S1_a_start_reads_where_the_rows_are_and_not_the_rows(file):
     assert rows["id7"].targets == {"name": "x"}
 
 
-def test_S2_memory_holds_no_more_rows_than_it_may_however_many_are_looked_at(file):
+def test_S2_memory_holds_no_more_rows_than_it_may_however_many_are_looked_at(file: Any) -> None:
     filled(file, 500)
     rows = file.load().rows["t"]
     assert sum(row.values["sum"] for row in rows.values()) == 750
     assert sum(holds_values(row) for row in rows.values()) == 10
 
 
-def test_S2_an_index_reads_no_row(file):
+def test_S2_an_index_reads_no_row(file: Any) -> None:
     filled(file, 500)
     store = Store(columns=file)
     store.restore(file.load())
@@ -180,7 +182,7 @@ def test_S2_an_index_reads_no_row(file):
     assert not any(holds_values(row) for row in store.table("t").values())
 
 
-def test_S3_what_the_file_forgets_a_snapshot_still_shows(file):
+def test_S3_what_the_file_forgets_a_snapshot_still_shows(file: Any) -> None:
     filled(file, 50)
     store = Store()
     store.restore(file.load())
@@ -192,7 +194,7 @@ def test_S3_what_the_file_forgets_a_snapshot_still_shows(file):
     assert (before.rows["t"]["id3"].values["name"], before.rows["t"]["id4"].values["name"]) == ("N3", "N4")
 
 
-def holds_values(row):
+def holds_values(row: Any) -> bool:
     """Without looking at them, which would fetch them."""
     try:
         object.__getattribute__(row, "values")
@@ -201,7 +203,7 @@ def holds_values(row):
     return True
 
 
-def test_rows_are_found_in_the_order_in_which_they_were_made_after_a_restart_too(file):
+def test_rows_are_found_in_the_order_in_which_they_were_made_after_a_restart_too(file: Any) -> None:
     store = filled(file, 5)
     store.on_commit = None
     store.restore(file.load())
@@ -211,7 +213,7 @@ def test_rows_are_found_in_the_order_in_which_they_were_made_after_a_restart_too
     assert list(file.load().rows["t"]) == [f"id{number}" for number in range(5)]
 
 
-def test_a_file_of_another_version_is_refused_by_name(tmp_path):
+def test_a_file_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "old.sqlite"
     with closing(sqlite3.connect(path)) as old:
         old.execute("CREATE TABLE rows (id TEXT)")
@@ -220,7 +222,7 @@ def test_a_file_of_another_version_is_refused_by_name(tmp_path):
         SqliteFile(path)
 
 
-def test_ids_are_unique_in_order_and_the_same_for_the_same_seed():
+def test_ids_are_unique_in_order_and_the_same_for_the_same_seed() -> None:
     first, second = SequentialIds(7), SequentialIds(7)
     made = [first() for _ in range(1000)]
     assert made == [second() for _ in range(1000)] == sorted(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pytest
 
@@ -34,10 +35,10 @@ def values(**samples: float) -> dict[Key, float]:
     return {(name, frozenset()): value for name, value in samples.items()}
 
 
-def reading(at: float, kind: str = "writer", **samples: float) -> Reading:
+def reading(at: float, samples: Mapping[str, float] | None = None, *, kind: str = "writer") -> Reading:
     """Of a process that lost the broker at WENT and says so; `samples` on top."""
     true = {HEARD[kind]: WENT, CAUGHT_UP[kind]: WENT - 1, OLDEST[kind]: at - WENT}
-    return Reading(f"{kind}-0", at, at + 0.1, values(**true | samples), ready=True)
+    return Reading(f"{kind}-0", at, at + 0.1, values(**true | dict(samples or {})), ready=True)
 
 
 def snapshot(*readings: Reading) -> Snapshot:
@@ -66,7 +67,7 @@ def test_J1_a_system_that_does_not_become_healthy_again_is_told() -> None:
 
 
 def test_J2_true_gauges_of_an_outage_are_no_lies() -> None:
-    rounds = [snapshot(reading(at), reading(at, "planner")) for at in (1006.0, 1050.0, 1099.0)]
+    rounds = [snapshot(reading(at), reading(at, kind="planner")) for at in (1006.0, 1050.0, 1099.0)]
     assert list(lies(rounds, [outage()])) == []
 
 
@@ -82,24 +83,24 @@ def test_J2_true_gauges_of_an_outage_are_no_lies() -> None:
 def test_J2_a_gauge_that_says_more_than_was_heard_is_told(
     kind: str, gauge: dict[str, str], claim: float, says: str
 ) -> None:
-    [told] = lies([snapshot(reading(1050.0, kind, **{gauge[kind]: claim}))], [outage()])
+    [told] = lies([snapshot(reading(1050.0, {gauge[kind]: claim}, kind=kind))], [outage()])
     assert told.startswith(f"J2 away: {kind}-0: ")
     assert says in told
 
 
 def test_J2_nothing_is_claimed_by_not_a_number_and_a_short_silence_makes_nothing_old() -> None:
-    unknown = reading(1050.0, **{CAUGHT_UP["writer"]: math.nan})
-    soon = reading(WENT + SILENT_S, **{OLDEST["writer"]: 0.0})
+    unknown = reading(1050.0, {CAUGHT_UP["writer"]: math.nan})
+    soon = reading(WENT + SILENT_S, {OLDEST["writer"]: 0.0})
     assert list(lies([snapshot(unknown), snapshot(soon)], [outage()])) == []
 
 
 def test_J2_what_is_said_after_healing_is_judged_by_it_no_more() -> None:
-    after = reading(HEALED, **{CAUGHT_UP["writer"]: HEALED, OLDEST["writer"]: 0.0})
+    after = reading(HEALED, {CAUGHT_UP["writer"]: HEALED, OLDEST["writer"]: 0.0})
     assert list(lies([snapshot(after)], [outage()])) == []
 
 
 def test_J2_a_time_in_the_future_is_told_whenever_it_is_said() -> None:
-    [told] = lies([snapshot(reading(500.0, **{CAUGHT_UP["writer"]: 600.0, HEARD["writer"]: 400.0}))], [])
+    [told] = lies([snapshot(reading(500.0, {CAUGHT_UP["writer"]: 600.0, HEARD["writer"]: 400.0}))], [])
     assert "is in the future" in told
 
 
@@ -149,9 +150,9 @@ def test_healthy_is_from_where_all_was_well_to_where_the_next_thing_was_broken()
 
 
 def test_a_counter_of_a_process_that_started_anew_counts_from_zero() -> None:
-    before, again = reading(1.0, requeues=5.0), reading(2.0, requeues=2.0)
+    before, again = reading(1.0, {"requeues": 5.0}), reading(2.0, {"requeues": 2.0})
     assert view(before, again).increase("requeues") == 2.0
-    assert view(before, reading(2.0, requeues=9.0)).increase("requeues") == 4.0
+    assert view(before, reading(2.0, {"requeues": 9.0})).increase("requeues") == 4.0
     assert view(before, Reading("writer-0", 2.0, 2.1)).increase("requeues") == 0.0
 
 

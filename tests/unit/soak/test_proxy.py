@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from ops.demo.waiting import HANGS_AFTER_S, wait_until
-from tests.ports import free_ports
 from tests.soak.proxy import Proxy
+from tests.support.ports import free_ports
 
 
 @pytest.fixture

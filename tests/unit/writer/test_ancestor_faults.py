@@ -13,7 +13,7 @@ import pytest
 
 from schemas.codec import single_object
 from schemas.records import Operation, PlannedWriteback, PlanPosition, Precondition, ResultStatus, WritebackResult
-from tests.factories import NOON
+from tests.support.factories import NOON
 from tests.unit.writer.core.crm_model import (
     ATTEMPTS,
     BEFORE,

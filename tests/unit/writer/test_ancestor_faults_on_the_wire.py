@@ -14,8 +14,8 @@ import pytest
 from schemas.records import BlockReason, Disposition, PlannedWriteback, ResultStatus
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
-from tests.factories import NOON
 from tests.integration.writer.kit import Desk, seed_item
+from tests.support.factories import NOON
 from tests.unit.writer.core.crm_model import MemoryHistory
 from tests.unit.writer.workbench import Tasks
 from writer.core.gate import Blocked, Cleared

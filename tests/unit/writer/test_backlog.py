@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from ops.demo.waiting import HANGS_AFTER_S
-from tests.factories import an_id, make_plan
+from tests.support.factories import an_id, make_plan
 from tests.unit.writer.workbench import make_work
 from writer.backlog import Backlog
 from writer.work import Work

@@ -15,8 +15,8 @@ from schemas.records import (
     StepOutcome,
     StepResult,
 )
-from tests.checker import findings, writes
-from tests.factories import an_id, make_plan, make_result, make_step
+from tests.support.checker import findings, writes
+from tests.support.factories import an_id, make_plan, make_result, make_step
 
 ITEM = an_id("queue item 1")
 

@@ -13,7 +13,7 @@ import pytest
 from ops.demo.waiting import HANGS_AFTER_S
 from schemas.records import PlannedWriteback
 from tests.contract.writer.fake_dataverse import FakeDataverse
-from tests.factories import an_id, make_plan
+from tests.support.factories import an_id, make_plan
 from tests.unit.writer.workbench import FakeIndex, FakeOutbox, SureFacts, Tasks, make_pool, make_record
 from writer.backlog import Backlog
 from writer.core.gate import Blocked, Cleared, Gap

@@ -22,7 +22,7 @@ from schemas.records import (
     WritebackResult,
 )
 from tests.contract.writer.fake_dataverse import FakeDataverse
-from tests.factories import an_id, make_plan, make_result
+from tests.support.factories import an_id, make_plan, make_result
 from tests.unit.writer.core.crm_model import MemoryHistory
 from tests.unit.writer.workbench import SureFacts, Tasks, make_pool, make_work, telling
 from writer.core.gate import Blocked, Cleared, Gap
@@ -490,7 +490,7 @@ def test_a_plan_that_cannot_be_put_into_a_request_is_blocked_alone() -> None:
 
 def test_the_owner_that_the_gate_chose_is_set() -> None:
     from schemas.records import OwnerCandidate, OwnerKind, Precondition
-    from tests.factories import make_step
+    from tests.support.factories import make_step
 
     bench = Bench()
     owner = OwnerCandidate(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.contract.writer.fake_dataverse import FakeDataverse
-from tests.factories import make_plan
+from tests.support.factories import make_plan
 from tests.unit.writer.workbench import make_pool
 from writer.core.emission import Read
 from writer.dataverse.metadata_cache import Facts, FactsUnavailable

@@ -17,7 +17,7 @@ from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, ParsedSchema, UnknownSchema, single_object
 from schemas.records import CallOutcome, PlannedWriteback, Precondition
 from schemas.wire import SchemaId
-from tests.factories import NOON, make_outcome, make_plan
+from tests.support.factories import NOON, make_outcome, make_plan
 from tests.unit.writer.workbench import FakeOutbox, make_record
 from writer.core.lanes import WindowLimits
 from writer.core.ledger import encode_settled

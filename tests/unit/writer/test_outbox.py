@@ -12,7 +12,7 @@ from schemas import headers
 from schemas.codec import single_object
 from schemas.records import BlockReason, ResultStatus, WritebackResult
 from schemas.topics import Topics
-from tests.factories import make_plan, make_result
+from tests.support.factories import make_plan, make_result
 from tests.unit.writer.workbench import make_record, make_work
 from writer.core.history import Settled
 from writer.errors import RecordTooLarge

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from ops.demo.waiting import HANGS_AFTER_S
 from tests.contract.writer.fake_dataverse import FakeDataverse
-from tests.factories import an_id
+from tests.support.factories import an_id
 from tests.unit.writer.workbench import make_pool
 from writer.core.batch import ChangeSet, Request
 from writer.core.replies import Kind, Meaning

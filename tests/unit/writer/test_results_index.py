@@ -18,7 +18,7 @@ from ops.demo.waiting import HANGS_AFTER_S
 from runtime.registry import RegistryUnavailable
 from schemas.codec import single_object
 from schemas.records import Operation, ResultStatus, StepOutcome, StepResult, WritebackResult
-from tests.factories import make_result
+from tests.support.factories import make_result
 from writer.core.history import Settled
 from writer.errors import MustRestart
 from writer.kafka import results_index

@@ -12,7 +12,7 @@ from ops.demo.waiting import HANGS_AFTER_S
 from schemas.codec import single_object
 from schemas.records import PlannedWriteback, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
-from tests.factories import an_id, make_plan
+from tests.support.factories import an_id, make_plan
 from tests.unit.writer.workbench import FakeOutbox, SureFacts, make_pool, make_record
 from writer.core.lanes import WindowLimits
 from writer.dataverse.pool import Pool

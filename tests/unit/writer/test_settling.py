@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from ops.demo.waiting import HANGS_AFTER_S
 from schemas.records import Operation, PlannedWriteback, ResultStatus, StepOutcome, StepResult
-from tests.factories import an_id, make_plan, make_result
+from tests.support.factories import an_id, make_plan, make_result
 from tests.unit.writer.workbench import FakeIndex, FakeOutbox, make_record
 from writer.backlog import Backlog
 from writer.core import results

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tests.factories import make_plan
+from tests.support.factories import make_plan
 from tests.unit.writer.workbench import make_record
 from writer import work
 from writer.work import begin

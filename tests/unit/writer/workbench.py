@@ -10,7 +10,7 @@ from typing import Any
 
 from schemas.records import PlannedWriteback, PlanPosition, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
-from tests.factories import NOON
+from tests.support.factories import NOON
 from writer.core.gate import Blocked, Cleared
 from writer.core.history import History, Settled
 from writer.core.pacing import Pacer, ServiceLimits

@@ -22,7 +22,7 @@ from schemas.records import (
     Value,
     WritebackResult,
 )
-from tests.factories import NOON, an_id, make_plan, make_step
+from tests.support.factories import NOON, an_id, make_plan, make_step
 from writer.core.emission import Emission, Observed, baseline_row, call_activity, full, late, of_steps, reads
 from writer.core.history import History, Settled, settled_as
 from writer.core.reconcile import Conflict, Finding, ForeignRecord, Landed, Late, Missing, NoQueueItem, reconcile

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.records import OwnerCandidate, OwnerKind, Value
-from tests.factories import an_id
+from tests.support.factories import an_id
 from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, FLAG, ITEM, plan_for
 from writer.core.batch import Request
 from writer.core.emission import (

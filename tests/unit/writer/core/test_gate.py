@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, PrecedingPlan, Value
-from tests.factories import an_id
+from tests.support.factories import an_id
 from tests.unit.writer.core.crm_model import plan_for
 from writer.core.gate import (
     OVERRIDE_UNVERIFIABLE,

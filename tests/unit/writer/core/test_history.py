@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from schemas.records import BlockReason, Operation, ResultStatus, StepOutcome, StepResult, WritebackResult
-from tests.factories import make_result
+from tests.support.factories import make_result
 from tests.unit.writer.core.crm_model import MemoryHistory
 from writer.core.history import Settled, latest, settled_as
 

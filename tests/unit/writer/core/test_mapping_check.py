@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from schemas.records import OwnerCandidate, OwnerKind
-from tests.factories import an_id
+from tests.support.factories import an_id
 from writer.core.gate import Column, ColumnType, Snapshot, Table
 from writer.core.mapping_check import (
     MappedColumn,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from schemas.records import Disposition, PlannedWriteback, ResolvedBaseline, Value
-from tests.factories import an_id
+from tests.support.factories import an_id
 from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, FLAG, SESSION, plan_for, update_of
 from writer.core.emission import Observed, reads
 from writer.core.history import Settled

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.records import BlockReason, Operation, PlannedWriteback, PlanPosition, ResultStatus, StepOutcome
-from tests.factories import NOON, an_id, make_plan, make_step
+from tests.support.factories import NOON, an_id, make_plan, make_step
 from writer.core import results
 from writer.core.emission import Observed
 from writer.core.gate import Gap

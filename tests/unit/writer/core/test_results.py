@@ -8,7 +8,7 @@ import pytest
 
 from schemas import records
 from schemas.records import BlockReason, Disposition, PlanPosition, ResultStatus, StepOutcome, WritebackResult
-from tests.factories import NOON
+from tests.support.factories import NOON
 from tests.unit.writer.core.crm_model import plan_for
 from writer.core.emission import Observed
 from writer.core.gate import Gap

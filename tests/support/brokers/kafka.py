@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Top
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from ops.demo.waiting import wait_until
-from tests.brokers.servers import SecureListener
+from tests.support.brokers.servers import SecureListener
 
 _SECONDS = 20
 
@@ -56,11 +56,11 @@ class RealKafka:
 
     def end_offsets(self, name: str) -> dict[int, int]:
         """Partition to the offset that its next record will get."""
-        return self._offsets(name, OffsetSpec.latest())
+        return self._offsets(name, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
     def first_offsets(self, name: str) -> dict[int, int]:
         """Partition to the offset of its oldest record that may still be read."""
-        return self._offsets(name, OffsetSpec.earliest())
+        return self._offsets(name, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
 
     def committed(self, group: str, name: str) -> dict[int, TopicPartition]:
         """Partition to what the group has committed there: `offset` and `metadata`. Uncommitted ones are left out."""
@@ -128,4 +128,4 @@ def _read_partition(consumer: Consumer, part: TopicPartition) -> list[Message]:
 
     wait_until(at_the_end, what=f"the end of {part.topic}[{part.partition}]")
     consumer.unassign()
-    return [record for record in records if record.offset() < end]
+    return [record for record in records if (record.offset() or 0) < end]

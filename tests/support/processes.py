@@ -1,7 +1,7 @@
 """Our services as real processes in tests: what the demo uses, and readiness by an address."""
 
 from ops.demo.processes import Ready, Service, ServiceEndedError, module, when_written
-from tests.ports import answers
+from tests.support.ports import answers
 
 __all__ = ["Ready", "Service", "ServiceEndedError", "module", "when_answers", "when_written"]
 

@@ -74,12 +74,12 @@ def stop_supervisor(pid: int, folder: Path) -> None:
 
 
 def _start_supervisor(server: str, folder: Path) -> None:
-    command = [sys.executable, "-m", "tests.brokers.supervisor", server, str(folder), str(owner())]
+    command = [sys.executable, "-m", "tests.support.brokers.supervisor", server, str(folder), str(owner())]
     with (folder / f"{server}.log").open("wb") as log:
         # A session of its own: Ctrl-C reaches pytest, which then stops it in order.
         process = subprocess.Popen(
             command,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

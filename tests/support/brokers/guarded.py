@@ -22,8 +22,8 @@ from confluent_kafka.admin import (
 from ops.demo.waiting import wait_until
 from runtime.rights import Operation, Resource, Right
 from schemas.topics import Topics
-from tests.brokers.config import SCRAM
-from tests.brokers.kafka import RealKafka
+from tests.support.brokers.config import SCRAM
+from tests.support.brokers.kafka import RealKafka
 
 _SECONDS = 20
 _OPERATIONS = {

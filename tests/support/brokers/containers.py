@@ -9,8 +9,8 @@ import trustme
 from testcontainers.core.container import DockerContainer
 
 from ops.demo.waiting import wait_until
-from tests.brokers.config import Ports, broker_properties, container_environment
-from tests.brokers.servers import (
+from tests.support.brokers.config import Ports, broker_properties, container_environment
+from tests.support.brokers.servers import (
     PASSWORD,
     POM,
     USER,
@@ -19,7 +19,7 @@ from tests.brokers.servers import (
     facts_of,
     issue,
 )
-from tests.ports import answers, free_ports, listens
+from tests.support.ports import answers, free_ports, listens
 
 _START_SECONDS = 120
 

@@ -22,10 +22,10 @@ from filelock import FileLock
 
 from ops.demo.lifetime import tied
 from ops.demo.waiting import wait_until
-from tests.brokers.config import SCRAM, Identity, Ports, broker_properties, properties_text
-from tests.ports import answers, free_ports, listens
+from tests.support.brokers.config import SCRAM, Identity, Ports, broker_properties, properties_text
+from tests.support.ports import answers, free_ports, listens
 
-CACHE = Path(__file__).parents[2] / ".cache"
+CACHE = Path(__file__).parents[3] / ".cache"
 POM = Path(__file__).with_name("pom.xml")
 _GOALS = {"kafka": "dependency:copy-dependencies", "registry": "dependency:unpack"}
 _LEAN_JAVA = ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]

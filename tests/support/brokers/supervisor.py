@@ -18,8 +18,8 @@ from typing import Any
 
 import psutil
 
-from tests.brokers import containers, servers
-from tests.brokers.source import Absent, Source, choose, gather
+from tests.support.brokers import containers, servers
+from tests.support.brokers.source import Absent, Source, choose, gather
 
 Start = Callable[[Path], AbstractContextManager[dict[str, object]]]
 
@@ -76,7 +76,7 @@ def end_with(owner: int) -> None:
 
 def is_alive(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
