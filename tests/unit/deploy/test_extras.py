@@ -81,13 +81,13 @@ def alone(extra: str, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("extra", COMMANDS)
-def test_an_extra_alone_is_enough_for_its_command(extra):
+def test_an_extra_alone_is_enough_for_its_command(extra: str) -> None:
     ran = alone(extra, *COMMANDS[extra])
     assert ran.returncode == 0, ran.stderr
     assert "--help" in ran.stdout or "usage" in ran.stdout.lower()
 
 
-def test_the_command_line_without_its_extra_names_the_lock_that_has_what_is_missing():
+def test_the_command_line_without_its_extra_names_the_lock_that_has_what_is_missing() -> None:
     ran = alone("simulator", "ops.start", "--help")
     assert ran.returncode == 78
     lock = re.search(r"-r (\S+)", ran.stderr)
