@@ -98,7 +98,7 @@ class PlannerService:
                 except BrokerAway as error:
                     self._waits.begin("publish", f"the broker does not acknowledge plans: {error}")
                 if self._stopping():
-                    raise Abandoned("told to stop while the broker does not acknowledge plans")
+                    raise Abandoned("asked to stop while the broker does not acknowledge plans")
                 await asyncio.sleep(BROKER_PAUSE_S)
 
     async def _decisions(self, batch: Sequence[Incoming]) -> list[Decision]:

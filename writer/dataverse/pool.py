@@ -17,7 +17,7 @@ from writer.core.exchanges import Exchange, Part, dop_hint, exchange_of, same_fo
 from writer.core.identities import Identities, Identity, Place
 from writer.core.pacing import Pacer
 from writer.core.replies import Judgement, Kind, Meaning, judge, lost, never_sent, not_signed_in
-from writer.dataverse.client import Dataverse, NeverSent, Reply, Request, Unanswered
+from writer.dataverse.client import WHO_AM_I, Dataverse, NeverSent, Reply, Request, Unanswered
 from writer.dataverse.identity import SignInFailed
 from writer.metrics import Metrics
 from writer.reporting import Reporter
@@ -125,7 +125,7 @@ class Pool:
         """Signs in and asks who we are: says whether this identity may work, and how much the service suggests."""
         place = Place(channel.identity, self._clock())
         channel.pacer.sent(place.started)
-        answered, hint = await self._answered(channel, Request("GET", "WhoAmI")), None
+        answered, hint = await self._answered(channel, WHO_AM_I), None
         if isinstance(answered, Judgement):
             judgement = never_sent(answered.advice) if answered.kind is Kind.AMBIGUOUS else answered
         else:

@@ -69,14 +69,18 @@ def installed_with(extra: str) -> set[str]:
     return {name for name, _ in found}
 
 
-def alone(extra: str, *command: str) -> subprocess.CompletedProcess[str]:
+def hidden_with(extra: str) -> set[str]:
+    """The modules of this machine that nothing of the extra brings."""
     there = installed_with(extra)
-    hidden = {
+    return {
         module
         for module, names in packages_distributions().items()
         if re.fullmatch(r"[A-Za-z]\w*", module) and not {canonicalize_name(name) for name in names} & there
     }
-    arguments = [sys.executable, "-c", ALONE, ",".join(hidden), *command]
+
+
+def alone(extra: str, *command: str) -> subprocess.CompletedProcess[str]:
+    arguments = [sys.executable, "-c", ALONE, ",".join(hidden_with(extra)), *command]
     return subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
