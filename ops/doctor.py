@@ -101,13 +101,8 @@ def _as_wrong(findings: Sequence[Finding]) -> list[Finding]:
 
 def _broker(settings: Settings) -> list[Finding]:
     broker = settings.broker
-    groups = rights.Groups(
-        planner=settings.group_id(settings.planner_group),
-        writer=settings.group_id(settings.writer_group),
-        dry_run=settings.group_id(settings.dry_run_group),
-    )
     try:
-        wanted = rights.operator_rights(broker.topics, groups)
+        wanted = rights.operator_rights(broker.topics, settings.groups)
         facts, problems = BrokerView(broker, broker.topics.all(), wanted).look(timeout_s=ASK_S)
     except Misconfigured as error:
         return wrong(Part.BROKER, error.problems)
