@@ -58,15 +58,14 @@ async def _read(settings: Settings, places: Sequence[Place]) -> Records:
         await client.close()
 
 
-def client_of(settings: Settings) -> DataverseClient:
-    """Of the first identity. Raises Misconfigured."""
+def client_of(settings: Settings, index: int = 0) -> DataverseClient:
+    """Of one identity. Raises Misconfigured."""
     if settings.dataverse is None or not settings.identities:
         raise Misconfigured([NOT_CONFIGURED])
     scope = f"{settings.dataverse.url}/.default"
     try:
-        return DataverseClient(
-            settings.dataverse, token_source(settings.identities[0], 0, scope=scope, sign_in=settings.sign_in)
-        )
+        tokens = token_source(settings.identities[index], index, scope=scope, sign_in=settings.sign_in)
+        return DataverseClient(settings.dataverse, tokens)
     except (ValueError, OSError) as error:
         why = f"its secret, certificate or file cannot be used ({type(error).__name__})"
         raise Misconfigured([f"WRITEBACK_IDENTITIES: {why}"]) from None

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from planner.core.rejection_reasons import REASONS
 
-Cause = Literal["registry", "schema", "broker"]
+Cause = Literal["registry", "schema", "broker", "publish"]
 """What the planner may wait for."""
 
 
@@ -93,7 +93,7 @@ class Metrics:
         self.waiting = Gauge(
             "planner_waiting",
             "1 while this cause stops planning. registry: the schema registry does not answer. schema: this version "
-            "cannot read a plan. broker: the broker does not answer.",
+            "cannot read a plan. broker: the broker does not answer. publish: the broker acknowledges no plans.",
             ["cause"],
             registry=registry,
         )

@@ -196,8 +196,8 @@ def earlier_plan(planned: PlannedWriteback) -> EarlierPlan:
 
 def _case(outcome: CallOutcome, mapping: ResolvedMapping, policy: Policy, history: History, *, skew: bool) -> _Case:
     disposition, wanted = decide(outcome)
-    expected = standing(outcome.baseline, history, mapping.queue_item.status, mapping.queue_item.statuses)
-    kept = expected.keeps(outcome, wanted)
+    current = standing(outcome.baseline, history, mapping.queue_item.status, mapping.queue_item.statuses)
+    kept = current.keeps(outcome, wanted)
     effect = restrained(wanted, kept)
     noticed = notices(outcome, effect, policy.redacted, overrides_mapped=mapping.owner_overrides)
     own = [*([CLOCK_SKEW] if skew else ()), *([status_kept(kept)] if kept else ())]
