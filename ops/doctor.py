@@ -28,6 +28,7 @@ from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from writer.core import results
 from writer.core.replies import Kind
 from writer.core.sign_in import SENTENCES, SignInTrouble
+from writer.dataverse.client import WHO_AM_I
 from writer.dataverse.mapping import read_mapping
 from writer.dataverse.mapping_verification import verify
 from writer.dataverse.metadata_cache import FactsUnavailable
@@ -169,7 +170,7 @@ async def _who_am_i(settings: Settings) -> list[Finding]:
         client = crm.client_of(settings, index)
         try:
             before = time.time()
-            reply = await crm.asked(client, "WhoAmI")
+            reply = await crm.asked(client, WHO_AM_I.path)
             after = time.time()
         except (crm.CrmUnavailable, crm.CrmRefuses) as error:
             found += wrong(Part.SIGN_IN, [f"identity {index} ({identity.kind}): {error}"])

@@ -1,20 +1,20 @@
-"""Entry point of the `writeback` script: an installation without the extra `ops` says so, and how to get it."""
+"""The console command `writeback`: says what to install where the extra `ops` was left out."""
 
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
 
 from runtime.exit_codes import Exit
 
 
-def main() -> NoReturn:
+def main() -> None:
     try:
         from ops.cli import main as run  # not before: what it needs may not be installed
-    except ModuleNotFoundError as error:
+    except ModuleNotFoundError as missing:
         sys.stderr.write(
-            f"writeback: {error.name} is not installed, since this installation is without the operators' commands; "
-            "install the extra `ops`: pip install 'dataverse-writeback[ops]', or use the image `ops`\n"
+            f"The library {missing.name} is not installed: this installation is without the operators' commands."
+            " Use the image `ops`, or in a checkout:"
+            " pip install --no-deps --require-hashes -r requirements/ops.txt\n"
         )
         sys.exit(Exit.MISCONFIGURED)
     run()

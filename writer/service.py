@@ -1,17 +1,14 @@
-"""The writer at work: who owns what, and how it stops.
+"""The writer at work: the shell around the engine, and how it stops.
 
-The event loop owns every decision and all state: `Partitions` (what is ours, and how far it is settled), `Backlog`
-(what waits), patience and pacing. The consumer's thread owns the consumer, the producer's thread its delivery reports;
-both talk to the loop by `call_soon_threadsafe`. Tasks are children of one task group: if one fails in a way nobody
-foresaw, all end, the process ends non-zero, and nothing unsettled was committed.
+The engine (`core/engine`) owns every decision and all state of plans. The consumer's thread and the producer's thread
+post what happened; one loop hands it to the engine, in order, and performs what the engine asks for. What takes time is
+a task with a name. Tasks are children of one task group: if one fails in a way nobody foresaw, all end, the process
+ends non-zero, and nothing unsettled was committed.
 
-The way of a plan: `Intake` (record to lane) → `Dispatcher` (gate, slot, request, verdict) → `Settling` (result, ledger)
-→ committed here.
-
-Stopping, in this order: (1) partitions pause and no request is begun; (2) what is under way may settle, within
-`stop_within_s`; (3) the consumer gives its partitions up, which commits what is settled, and leaves its group; (4)
-tasks are cancelled; (5) the producer delivers what is queued and closes; (6) connections and endpoint close. SIGKILL
-anywhere leaves the same state, with more to look at again.
+Stopping, in this order: (1) partitions pause and no plan begins; (2) what is in flight may settle, within
+`stop_within_s`; (3) the consumer gives its partitions up, once what is settled is committed, and leaves its group; (4)
+tasks are cancelled; (5) the producer closes; (6) connections and endpoint close. SIGKILL anywhere leaves the same
+state, with more to look at again.
 
 Paused past its session (SIGSTOP), the process wakes up to lost partitions: all it holds is forgotten. What it was about
 to send, or had sent, is refused by create-only preconditions and etags if another writer was faster.
@@ -21,9 +18,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine, Mapping, Sequence, Sized
+from collections import deque
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -31,29 +30,26 @@ import structlog
 from runtime.topic_watch import TopicWatch
 from schemas.codec import Codec
 from schemas.records import PlannedWriteback, WritebackResult
-from writer.backlog import Backlog
-from writer.committing import Committing
-from writer.core import results
+from writer.core import messages, results
+from writer.core.assignment import AssignedPartition, ConsumerRecord, OffsetAndMetadata
+from writer.core.engine import Engine, Options
+from writer.core.flow import Signature
+from writer.core.messages import Effect, Input, Now
 from writer.core.replies import Kind
-from writer.core.retry import Patience, PatienceLimits
 from writer.dataverse.metadata_cache import Facts, FactsUnavailable
 from writer.dataverse.pool import Pool
-from writer.dispatcher import Dispatcher
-from writer.intake import Intake
-from writer.kafka.consumer import Assigned, ConsumerThread, Gap, Position, Taken
+from writer.errors import RecordTooLarge
+from writer.kafka import records
+from writer.kafka.consumer import ConsumerThread, Gap
+from writer.kafka.producer import Committed, PublisherThread
 from writer.kafka.results_index import Read, ResultsIndex
-from writer.kafka.topics import Outbox
+from writer.kafka.topics import WriterTopics
 from writer.metrics import Metrics
-from writer.partitions import Partitions
-from writer.settings import FlowSettings
-from writer.settling import Settling
-from writer.work import Work
+from writer.reporting import Reporter
 
 _TICK_S = 0.5
 _GREET_AGAIN_S = 2.0
-_COMMIT_S = 5.0
-"""After this, a commit without an answer is repeated."""
-_COMMIT_AGAIN_S = 1.0
+_INPUTS_PER_TURN = 500
 BROKER_SILENT_S = 30.0
 """A broker that was not heard of for so long is out of reach: it is asked every second."""
 
@@ -64,24 +60,14 @@ class Parts:
 
     pool: Pool
     facts: Facts
-    outbox: Outbox
+    publisher: PublisherThread
+    topics: WriterTopics
     codec: Codec[PlannedWriteback]
     topic: str
     """Where plans come from."""
-    partitions: Partitions
-    committing: Committing | None
-    """None for a broker without transactions: then results and offsets go each by themselves."""
     read_results: Read
     result_codec: Codec[WritebackResult]
     metrics: Metrics
-    name: str
-
-
-@dataclass(frozen=True)
-class Timing:
-    commit_interval_s: float
-    release_within_s: float
-    stop_within_s: float
 
 
 class Service:
@@ -90,49 +76,22 @@ class Service:
     consumer: ConsumerThread
 
     def __init__(
-        self, parts: Parts, flow: FlowSettings, timing: Timing, *, write: bool, watch: TopicWatch | None = None
+        self, parts: Parts, signature: Signature, options: Options, *, watch: TopicWatch | None = None
     ) -> None:
         self.parts = parts
-        self._timing = timing
         self._watch = watch
-        self._partitions = parts.partitions
         self._index = ResultsIndex(parts.read_results, parts.result_codec, loaded=self._results_were_read)
-        self._backlog = Backlog(lambda work: self._settling.may_start(work))
-        self._patience = Patience(PatienceLimits(longest_pause=flow.max_pause_s, back_of_topic=flow.back_of_topic_s))
-        self._settling = Settling(
-            self._partitions,
-            self._backlog,
-            self._patience,
-            parts.outbox,
-            parts.metrics,
-            self._index,
-            name=parts.name,
-            write=write,
-        )
-        self._dispatcher = Dispatcher(
-            parts.pool,
-            parts.facts,
-            self._backlog,
-            self._patience,
-            self._settling,
-            parts.metrics,
-            most=flow.max_plans_per_request,
-            write=write,
-            spawn=self._spawn,
-        )
-        self._intake = Intake(
-            parts.codec,
-            self._partitions,
-            parts.outbox,
-            parts.metrics,
-            queue_up=self._settling.queue_up,
-            spawn=self._spawn,
-        )
+        self.engine = Engine(parts.pool.identities, parts.facts, self._index, signature, options)
+        self._reporter = Reporter(parts.metrics)
+        self._inbox: deque[Input] = deque()
+        self._wake = asyncio.Event()
+        self._wake_at = 0.0
+        parts.pool.on_free = self._wake.set
+        self._releases: dict[tuple[int, ...], asyncio.Future[Mapping[int, OffsetAndMetadata]]] = {}
         self._stop = asyncio.Event()
-        self._stopping = False
+        self._engine_stopped = asyncio.Event()
         self._failed = False
         self._tasks: asyncio.TaskGroup | None = None
-        self._commit_ended: asyncio.Future[bool] | None = None
         self._running: set[asyncio.Task[None]] = set()
         self.turned_at = time.monotonic()
         self._log = structlog.get_logger("writer")
@@ -145,21 +104,14 @@ class Service:
         """Until `stop`. Raises MustRestart (in an ExceptionGroup) if the broker refuses to go on with us."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._tasks, parts = tasks, self.parts
-                for duty in (
-                    self._index.run(),
-                    self._intake.run(),
-                    self._dispatcher.run(),
-                    self._settling.run_appends(),
-                    self._commit() if parts.committing is None else parts.committing.run(self.consumer.fence),
-                    self._tick(),
-                    self._tell_overdue(),
-                    self._greet(),
-                    self._watch_consumer(),
-                ):
-                    self._spawn(duty)
+                self._tasks = tasks
+                self._spawn("engine", self._run_engine())
+                self._spawn("results", self._index.run())
+                self._spawn("tick", self._tick())
+                self._spawn("greet", self._greet())
+                self._spawn("watch consumer", self._watch_consumer())
                 if self._watch:
-                    self._spawn(self._watch.run())
+                    self._spawn("watch topics", self._watch.run())
                 self.consumer.start()
                 await self._stop.wait()
                 await self._wind_down()
@@ -167,79 +119,161 @@ class Service:
                     task.cancel()
         except BaseExceptionGroup:
             self._failed = True
+            self._give_up_releases()
             with suppress(Exception):
                 await self.consumer.close()
             raise
 
     async def _wind_down(self) -> None:
-        self._log.info("service.stopping", in_flight=self._partitions.in_work())
-        self._stopping = True
-        self._dispatcher.stop()
-        self._pause()
-        await self._backlog.quiet_within(self._partitions.numbers, self._timing.stop_within_s)
+        self._log.info("service.stopping", in_flight=self.engine.gauges(_now()).in_flight)
+        self.post(messages.Stop())
+        await self._engine_stopped.wait()
         await self.consumer.close()
+
+    def _give_up_releases(self) -> None:
+        """The consumer's thread may be waiting, and nobody answers any more."""
+        for release in self._releases.values():
+            if not release.done():
+                release.set_result({})
 
     async def _watch_consumer(self) -> None:
         await asyncio.shield(self.consumer.failed)
 
-    def _spawn(self, duty: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, name: str, duty: Coroutine[Any, Any, None]) -> None:
         assert self._tasks is not None  # noqa: S101  set by run, before anything can arrive
-        task = self._tasks.create_task(duty)
+        task = self._tasks.create_task(duty, name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    # What the consumer's thread tells, in order.
+    # The engine's loop.
 
-    def assigned(self, partitions: Sequence[Assigned]) -> None:
-        self._rebalanced("assigned", partitions)
-        for one in partitions:
-            self._partitions.assign(one)
-        self._index.assigned([one.partition for one in partitions])
-        self.parts.metrics.partitions.set(len(self._partitions.numbers))
+    def post(self, happened: Input) -> None:
+        self._inbox.append(happened)
+        self._wake.set()
+
+    async def _run_engine(self) -> None:
+        """Raises RecordTooLarge."""
+        while True:
+            self._wake.clear()
+            for _ in range(_INPUTS_PER_TURN):
+                if not self._inbox:
+                    break
+                self._perform(self.engine.handle(self._inbox.popleft(), _now()))
+            self._perform(self.engine.turn(_now(), self.consumer.fence()))
+            self.turned_at = time.monotonic()
+            self.parts.pool.freed()
+            if self._inbox:
+                await asyncio.sleep(0)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._wake_at - time.monotonic())):
+                    await self._wake.wait()
+
+    def _perform(self, effects: Iterable[Effect]) -> None:  # noqa: C901  one line for each effect
+        for effect in effects:
+            match effect:
+                case messages.Decode(record):
+                    self._decode(record)
+                case messages.ReadResults(partitions):
+                    self._index.assigned(partitions)
+                case messages.ForgetResults(partitions):
+                    self._index.dropped(partitions)
+                case messages.Verify():
+                    self._spawn("verify", self._verify(effect))
+                case messages.Send(number):
+                    self._spawn(f"request {number}", self._send(effect))
+                case messages.Publish():
+                    self._spawn("publish", self._publish(effect))
+                case messages.CommitOffsets(positions):
+                    self.consumer.commit(positions)
+                case messages.Pause(partitions):
+                    self.consumer.pause_only(partitions)
+                case messages.Released(partitions, positions):
+                    self._release(partitions, positions)
+                case messages.Ended(trace, outcome):
+                    records.end(trace, outcome)
+                case messages.Fail(why):
+                    raise RecordTooLarge(why)
+                case messages.Stopped():
+                    self._engine_stopped.set()
+                case messages.WakeAt(at):
+                    self._wake_at = at
+                case _:
+                    self._reporter.report([effect])
+
+    def _decode(self, record: ConsumerRecord) -> None:
+        if self.parts.codec.asks_nobody(record.value or b""):
+            self.post(records.decoded(record, self.parts.codec))
+        else:
+            self._spawn("decode", self._decode_elsewhere(record))
+
+    async def _decode_elsewhere(self, record: ConsumerRecord) -> None:
+        """A new schema is asked for over HTTP."""
+        self.post(await asyncio.to_thread(records.decoded, record, self.parts.codec))
+
+    async def _verify(self, effect: messages.Verify) -> None:
+        try:
+            verdict = await self.parts.facts.verdict(effect.plan.plan, suspect=effect.anew)
+        except FactsUnavailable as failure:
+            self.post(messages.Verified(effect.plan, failure.judgement))
+        else:
+            self.post(messages.Verified(effect.plan, verdict))
+
+    async def _send(self, effect: messages.Send) -> None:
+        traceparent = records.traceparent(effect.trace)
+        exchange = await self.parts.pool.send(effect.place, effect.parts, traceparent=traceparent)
+        self.post(messages.Replied(effect.number, exchange))
+
+    async def _publish(self, effect: messages.Publish) -> None:
+        """Raises MustRestart, Misconfigured."""
+        outgoing = [self.parts.topics.outgoing(one) for one in effect.publications]
+        ended = await self.parts.publisher.publish(outgoing, effect.positions, effect.group)
+        if isinstance(ended, Committed):
+            self.post(messages.Published(ended.offsets))
+        else:
+            self.post(messages.NotPublished(ended.code, ended.too_large))
+
+    def _release(self, partitions: Collection[int], positions: Mapping[int, OffsetAndMetadata]) -> None:
+        if partitions:
+            self._log.info("partitions.released", partitions=sorted(partitions))
+        self._releases[tuple(partitions)].set_result(positions)
+
+    # What the consumer's thread reports, in order.
+
+    def assigned(self, partitions: Sequence[AssignedPartition]) -> None:
+        self.post(messages.Assigned(partitions))
         if partitions:
             numbers = sorted(one.partition for one in partitions)
             self._log.info("partitions.assigned", partitions=numbers, protocol=self.consumer.protocol)
 
-    def _rebalanced(self, what: str, partitions: Sized) -> None:
-        if partitions:
-            self.parts.metrics.rebalances.labels(what).inc()
-
-    def received(self, records: Sequence[Taken]) -> None:
-        self._intake.add(records)
-        self._pause()
+    def received(self, records: Sequence[ConsumerRecord]) -> None:
+        self.post(messages.Received(records))
 
     def lost(self, partitions: Collection[int]) -> None:
-        self._rebalanced("lost", partitions)
-        self._log.warning("partitions.lost", partitions=sorted(partitions))
-        self._forget(partitions)
+        self.post(messages.Lost(partitions))
 
-    async def release(self, partitions: Collection[int]) -> Mapping[int, Position]:
-        """Plans under way may settle within the bound; what only waits is dropped at once."""
-        self._partitions.close(partitions)
-        self._be_patient_no_more(self._backlog.drop_waiting(partitions))
-        if not self._stopping:
-            await self._backlog.quiet_within(partitions, self._timing.release_within_s)
-        progress = {} if self._failed else await self._last_progress(partitions)
-        self._forget(partitions)
-        self._rebalanced("released", partitions)
-        if partitions:
-            self._log.info("partitions.released", partitions=sorted(partitions))
-        return progress
+    async def release(self, partitions: Collection[int]) -> Mapping[int, OffsetAndMetadata]:
+        """Plans in flight may settle within the bound; what only waits is dropped at once."""
+        if self._failed:
+            return {}
+        asked = tuple(partitions)
+        self._releases[asked] = asyncio.get_running_loop().create_future()
+        self.post(messages.Revoking(asked))
+        try:
+            return await self._releases[asked]
+        finally:
+            del self._releases[asked]
 
-    async def _last_progress(self, partitions: Collection[int]) -> Mapping[int, Position]:
-        """What is left to commit, if it was not committed with what it is about."""
-        if (committing := self.parts.committing) is None:
-            return self._partitions.progress(partitions)
-        if not await committing.finish(partitions, _COMMIT_S):
-            self._log.warning("partitions.released_unfinished", partitions=sorted(partitions))
-        return {}
+    def committed(self, offsets: Mapping[int, int]) -> None:
+        self.post(messages.OffsetsCommitted(offsets))
 
-    def committed(self, positions: Mapping[int, int]) -> None:
-        self._partitions.committed(positions)
-        self._end_commit(well=True)
+    def commit_failed(self, code: str) -> None:
+        self.post(messages.CommitFailed(code))
+        self.parts.metrics.commit_failures.labels(code).inc()
+        self._log.warning("commit.failed", code=code)
 
-    def ends(self, offsets: Mapping[int, int], asked_at: float) -> None:
-        self._partitions.ends(offsets, asked_at)
+    def end_offsets(self, offsets: Mapping[int, int], asked_at: float) -> None:
+        self.post(messages.EndOffsets(offsets, asked_at))
 
     def missed(self, gap: Gap) -> None:
         """Retention, or somebody, took them away: no plan of theirs is ever made true, and nobody else will say so."""
@@ -248,29 +282,8 @@ class Service:
             "plans.missed", topic=self.parts.topic, partition=gap.partition, first=gap.first, behind_last=gap.end
         )
 
-    def commit_failed(self, code: str) -> None:
-        self._end_commit(well=False)
-        self.parts.metrics.commit_failures.labels(code).inc()
-        self._log.warning("commit.failed", code=code)
-
     def _results_were_read(self, partition: int) -> None:
-        self._backlog.look_again(partition)
-
-    def _forget(self, partitions: Collection[int]) -> None:
-        self._be_patient_no_more(self._backlog.drop(partitions))
-        for partition in partitions:
-            self._partitions.forget(partition)
-        self._index.dropped(partitions)
-        self.parts.metrics.partitions.set(len(self._partitions.numbers))
-        self._pause()
-
-    def _be_patient_no_more(self, dropped: Sequence[Work]) -> None:
-        for work in dropped:
-            self._patience.forget(work.session_id)
-
-    def _pause(self) -> None:
-        """A full window pauses partitions; so does stopping. Polling goes on."""
-        self.consumer.pause_only(self._partitions.numbers if self._stopping else self._partitions.to_pause())
+        self.post(messages.ResultsRead(partition))
 
     # In the background.
 
@@ -280,7 +293,7 @@ class Service:
         while not (facts.reachable and all(channel.signed_in for channel in pool.channels)):
             for channel in pool.channels:
                 if channel.signed_in or channel.pacer.held_until > time.monotonic():
-                    continue  # who was told to wait is not even asked who it is
+                    continue  # an identity that has to wait is not even asked who it is
                 if (judgement := await pool.greet(channel)).kind is not Kind.DONE:
                     why = results.why_it_waits(judgement)
                     self._log.warning("identity.not_ready", identity=channel.dataverse.name, why=why)
@@ -292,59 +305,35 @@ class Service:
             await asyncio.sleep(_GREET_AGAIN_S)
         self._log.info("service.ready")
 
-    async def _commit(self) -> None:
-        """Soon, since whatever settled after the last commit is looked at again after a crash; one at a time."""
-        while True:
-            await asyncio.sleep(self._timing.commit_interval_s)
-            if positions := self._partitions.to_commit():
-                self._commit_ended = asyncio.get_running_loop().create_future()
-                self.consumer.commit(positions)
-                if not await self._ended_well(self._commit_ended):
-                    await asyncio.sleep(_COMMIT_AGAIN_S)
-
-    @staticmethod
-    async def _ended_well(commit: asyncio.Future[bool]) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_COMMIT_S):
-                return await commit
-        return False
-
-    def _end_commit(self, *, well: bool) -> None:
-        if self._commit_ended and not self._commit_ended.done():
-            self._commit_ended.set_result(well)
-
     async def _tick(self) -> None:
         while True:
-            self.turned_at = time.monotonic()
-            self._pause()
             self._measure()
-            self._backlog.wake.set()
+            self._wake.set()
             await asyncio.sleep(_TICK_S)
 
-    async def _tell_overdue(self) -> None:
-        """Beside the tick, which waits for nothing out of this process: a broker may take its time."""
-        while True:
-            await self._settling.tell_overdue()
-            await asyncio.sleep(_TICK_S)
-
-    def _oldest_age(self, oldest_ms: int | None) -> float:
+    def _oldest_age(self, oldest_ms: int | None, partitions: int) -> float:
         """Of what was taken; and as long as the broker is silent, something may wait that was appended since."""
         now = time.time()
-        silent = now - self.consumer.heard_at if self._partitions.numbers and self.consumer.heard_at else 0.0
+        silent = now - self.consumer.heard_at if partitions and self.consumer.heard_at else 0.0
         known = 0.0 if oldest_ms is None else max(0.0, now - oldest_ms / 1000)
         return max(known, silent if silent > BROKER_SILENT_S else 0.0)
 
     def _measure(self) -> None:
-        metrics, oldest = self.parts.metrics, self._partitions.oldest_ms()
+        metrics, gauges = self.parts.metrics, self.engine.gauges(_now())
         metrics.heard.set(self.consumer.heard_at)
-        metrics.oldest_unsettled_age.set(self._oldest_age(oldest))
-        metrics.in_flight.set(self._partitions.in_work())
-        metrics.frontier_gap.set(self._partitions.gap())
-        metrics.waiting.set(self._patience.outage)
-        metrics.tell_held(self._patience.held(time.monotonic()))
-        metrics.caught_up.set(self._partitions.caught_up_ms(time.time() * 1000) / 1000)
-        metrics.first_blocked.set(metrics.first_blocked_at)
+        metrics.oldest_unsettled_age.set(self._oldest_age(gauges.oldest_ms, gauges.partitions))
+        metrics.in_flight.set(gauges.in_flight)
+        metrics.frontier_gap.set(gauges.gap)
+        metrics.waiting.set(gauges.outage)
+        metrics.tell_held(gauges.held)
+        metrics.caught_up.set(gauges.caught_up_ms / 1000)
+        metrics.first_blocked.set(gauges.first_blocked_at)
+        metrics.unreadable_partitions.set(gauges.unreadable)
         for channel in self.parts.pool.channels:
             metrics.token_expiry.labels(channel.dataverse.name).set(channel.dataverse.token_expires_at or 0)
             if (expires_at := channel.dataverse.credential_expires_at) is not None:
                 metrics.credential_expiry.labels(channel.dataverse.name).set(expires_at)
+
+
+def _now() -> Now:
+    return Now(time.monotonic(), datetime.now(UTC))

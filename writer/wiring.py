@@ -25,10 +25,12 @@ from runtime.topic_watch import TopicWatch
 from runtime.version import VERSION
 from schemas.records import PlannedWriteback, WritebackResult
 from schemas.topics import TopicSpec
-from writer.committing import Committing
+from writer.core.engine import Options
+from writer.core.flow import Signature
 from writer.core.lanes import WindowLimits
 from writer.core.mapping_check import MappingToCheck, is_of
 from writer.core.pacing import Pacer, ServiceLimits
+from writer.core.retry import PatienceLimits
 from writer.dataverse.client import DataverseClient
 from writer.dataverse.identity import token_source
 from writer.dataverse.mapping import read_mapping
@@ -38,13 +40,12 @@ from writer.dataverse.pool import Channel, Pool
 from writer.health import Health
 from writer.kafka.consumer import ConsumerOptions, ConsumerThread
 from writer.kafka.log_ends import LogEnds
-from writer.kafka.producer import BrokerPublisher
+from writer.kafka.producer import BatchProducer, PlainProducer, PublisherThread
 from writer.kafka.results_index import Read, reading
-from writer.kafka.topics import Outbox
+from writer.kafka.topics import WriterTopics
 from writer.kafka.transactions import TransactionalProducer
 from writer.metrics import Metrics
-from writer.partitions import Partitions
-from writer.service import Parts, Service, Timing
+from writer.service import Parts, Service
 from writer.settings import DataverseSettings, WriterSettings
 
 _SAY_AGAIN_S = 10.0
@@ -148,36 +149,28 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
         verifying = MappingWatch(mapping, facts, metrics, url=settings.dataverse.url) if mapping else None
         if verifying:
             closing.callback(asyncio.create_task(verifying.run(), name="mapping").cancel)
-        window = settings.flow.window
-        partitions = Partitions(WindowLimits(plans=window, plans_per_partition=max(1, window // 2)))
-        publisher = _publisher(settings, partitions, metrics)
+        publisher = PublisherThread(_producer(settings, metrics))
         closing.push_async_callback(publisher.close)
-        name = f"{VERSION} {settings.instance_id}"
+        signature = Signature(f"{VERSION} {settings.instance_id}", settings.write)
         results_topic = topics.writeback_results if settings.write else topics.writeback_dry_run
         plan_codec, result_codec = await asyncio.gather(
             asyncio.to_thread(codec, PlannedWriteback, topics.planned_writebacks.name, settings.registry),
             asyncio.to_thread(codec, WritebackResult, results_topic.name, settings.registry),
         )
-        outbox = Outbox(publisher, topics, result_codec, name=name, write=settings.write)
         service = Service(
             Parts(
                 pool=pool,
                 facts=facts,
-                outbox=outbox,
+                publisher=publisher,
+                topics=WriterTopics(topics, result_codec, name=signature.name, write=settings.write),
                 codec=plan_codec,
                 topic=topics.planned_writebacks.name,
-                partitions=partitions,
-                committing=publisher if isinstance(publisher, Committing) else None,
                 read_results=_read_results(settings),
                 result_codec=result_codec,
                 metrics=metrics,
-                name=name,
             ),
-            settings.flow,
-            Timing(
-                settings.consumer.commit_interval_s, settings.consumer.release_within_s, settings.flow.stop_within_s
-            ),
-            write=settings.write,
+            signature,
+            _engine_options(settings),
             watch=watch,
         )
         options = _consumer_options(settings)
@@ -208,18 +201,30 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
     log.info("service.stopped")
 
 
-def _publisher(settings: WriterSettings, partitions: Partitions, metrics: Metrics) -> BrokerPublisher | Committing:
+def _engine_options(settings: WriterSettings) -> Options:
+    flow = settings.flow
+    return Options(
+        transactions=settings.transactions,
+        most_plans_per_request=flow.max_plans_per_request,
+        window=WindowLimits(plans=flow.window, plans_per_partition=max(1, flow.window // 2)),
+        retry=PatienceLimits(longest_pause=flow.max_pause_s, back_of_topic=flow.back_of_topic_s),
+        commit_interval_s=settings.consumer.commit_interval_s,
+        release_within_s=settings.consumer.release_within_s,
+        stop_within_s=flow.stop_within_s,
+    )
+
+
+def _producer(settings: WriterSettings, metrics: Metrics) -> BatchProducer:
     waits = BrokerWaits(metrics)
     if not settings.transactions:
-        return BrokerPublisher(settings.broker.producer_config(), on_wait=waits.waited)
-    producer = TransactionalProducer(
+        return PlainProducer(settings.broker.producer_config(), on_wait=waits.waited)
+    return TransactionalProducer(
         settings.broker.producer_config(),
         f"{settings.group}-{settings.instance_id}-{uuid.uuid4().hex[:8]}",
         settings.broker.topics.planned_writebacks.name,
         writer_rights(settings.broker.topics, settings.group, write=settings.write),
         on_wait=waits.waited,
     )
-    return Committing(producer, partitions, interval_s=settings.consumer.commit_interval_s, aborted=waits.aborted)
 
 
 class BrokerWaits:
@@ -236,11 +241,6 @@ class BrokerWaits:
         if self._clock() - self._said_at >= _SAY_AGAIN_S:
             self._said_at = self._clock()
             self._log.warning("broker.waiting", code=code)
-
-    def aborted(self, code: str) -> None:
-        """A transaction came to nothing; what was in it goes out again, as far as it is ours."""
-        self._metrics.commit_failures.labels(code).inc()
-        self._log.warning("transaction.aborted", code=code)
 
 
 def _read_results(settings: WriterSettings) -> Read:

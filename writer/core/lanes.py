@@ -1,4 +1,4 @@
-"""Who may start: W4 and W5. Pure.
+"""Who may start: W4 and W5. No I/O.
 
 A lane is a queue item. It works on one plan at a time, in the order in which they came; lanes know nothing of each
 other. The window bounds how much is held, per process and per partition, and says which partitions to pause.
@@ -8,74 +8,65 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class _Lane(Generic[T]):
-    partition: int
-    waiting: deque[T] = field(default_factory=deque)
-    """Behind the running one."""
-
-
 class Lanes(Generic[T]):
-    """The lane of a plan is told by its queue item. What a plan is does not matter here."""
+    """Lanes are keyed by queue item; T is opaque."""
 
     def __init__(self) -> None:
-        self._lanes: dict[str, _Lane[T]] = {}
+        self._heads: dict[str, T] = {}
+        """From when it may start until it is settled or requeued."""
+        self._waiting: dict[str, deque[T]] = {}
 
-    def offer(self, partition: int, key: str, plan: T) -> bool:
+    def offer(self, key: str, plan: T) -> bool:
         """Takes a plan in. True if it is to start now; otherwise it waits for the one before it."""
-        lane = self._lanes.get(key)
-        if lane is None:
-            self._lanes[key] = _Lane(partition)
-            return True
-        if lane.partition != partition:
-            lane.partition = partition
-        lane.waiting.append(plan)
-        return False
+        if key in self._heads:
+            self._waiting.setdefault(key, deque()).append(plan)
+            return False
+        self._heads[key] = plan
+        return True
 
     def finished(self, key: str) -> T | None:
-        """The running plan of this lane is done with; the next one, which is to start now, or None."""
-        lane = self._lanes[key]
-        if lane.waiting:
-            return lane.waiting.popleft()
-        del self._lanes[key]
-        return None
+        """The head of this lane is done with; the next one, which is to start now, or None."""
+        del self._heads[key]
+        if not (waiting := self._waiting.get(key)):
+            return None
+        self._heads[key] = following = waiting.popleft()
+        if not waiting:
+            del self._waiting[key]
+        return following
+
+    def head(self, key: str) -> T | None:
+        return self._heads.get(key)
 
     def following(self, key: str) -> T | None:
-        """The plan right behind the running one."""
-        lane = self._lanes.get(key)
-        return lane.waiting[0] if lane and lane.waiting else None
+        """The plan right behind the head."""
+        waiting = self._waiting.get(key)
+        return waiting[0] if waiting else None
 
     def take_waiting(self, key: str) -> list[T]:
-        """Empties the lane behind its running plan, in order, for plans that go to the back of the topic with it."""
-        lane = self._lanes[key]
-        taken = list(lane.waiting)
-        lane.waiting.clear()
-        return taken
+        """Empties the lane behind its head, in order, for plans that are requeued with it."""
+        return list(self._waiting.pop(key, ()))
 
-    def drop(self, partition: int) -> list[T]:
-        """Forgets what waits in the lanes of a revoked partition, and returns it.
-
-        A running plan keeps its lane until `finished`, so that a new assignment never works beside it.
-        """
-        dropped: list[T] = []
-        for lane in self._lanes.values():
-            if lane.partition == partition:
-                dropped += lane.waiting
-                lane.waiting.clear()
+    def drop_waiting(self) -> list[T]:
+        """Forgets all that wait behind a head, and returns them."""
+        dropped = [plan for waiting in self._waiting.values() for plan in waiting]
+        self._waiting.clear()
         return dropped
+
+    def heads(self) -> Collection[T]:
+        return self._heads.values()
 
     def running(self) -> int:
         """How many lanes are at work."""
-        return len(self._lanes)
+        return len(self._heads)
 
     def waiting(self) -> int:
-        return sum(len(lane.waiting) for lane in self._lanes.values())
+        return sum(len(waiting) for waiting in self._waiting.values())
 
 
 @dataclass(frozen=True, slots=True)

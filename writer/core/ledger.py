@@ -1,9 +1,8 @@
-"""Offsets in, commit frontiers out. Pure; one ledger per consumer.
+"""Offsets in, commit frontiers out. No I/O; one ledger for each assignment of a partition.
 
 - W1 The frontier never passes an unsettled offset.
 - W4 Plans of one lane that went to the back of the topic are passed in one step, or a crash would start again from a
   later one: until the frontier can jump over all of them, none of them counts as settled.
-- News of an earlier assignment is dropped: every assignment of a partition has an epoch of its own.
 - Offsets have gaps (compaction, control records): the frontier is the next offset to read, never the last one plus one
   by assumption.
 - B3 Only what is not settled is held. What lies settled beyond it costs nothing, however much that is.
@@ -17,7 +16,7 @@ import base64
 import binascii
 import zlib
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 METADATA_LIMIT = 4096
@@ -50,7 +49,6 @@ class _Unsettled:
 
 @dataclass(slots=True)
 class _Partition:
-    epoch: int
     frontier: int | None
     position: int = 0
     arrived: int = 0
@@ -69,39 +67,37 @@ class _Partition:
     """Settled beyond the frontier by an earlier run, and not seen yet."""
     begun: bool = False
     """Something was read in this assignment."""
-    committed: Commit | None = None
     latest: Commit | None = None
     """What is to be committed; None when something has changed since it was put together."""
 
 
 class Ledger:
-    def __init__(self, *, metadata_limit: int = METADATA_LIMIT) -> None:
-        self._partitions: dict[int, _Partition] = {}
-        self._epochs = 0
+    """`committed` is None if the group has no offset for this partition."""
+
+    def __init__(
+        self,
+        partition: int,
+        committed: int | None = None,
+        metadata: str | None = None,
+        *,
+        metadata_limit: int = METADATA_LIMIT,
+    ) -> None:
+        self._partition = partition
         self._metadata_limit = metadata_limit
-
-    def assign(self, partition: int, committed: int | None = None, metadata: str | None = None) -> int:
-        """Starts a partition anew and returns its epoch. `committed` is None if the group has no offset there."""
-        self._epochs += 1
-        of = _Partition(self._epochs, committed, committed or 0)
-        self._partitions[partition] = of
+        self._of = _Partition(committed, committed or 0)
+        self._committed: Commit | None = None
         if committed is not None:
-            of.remembered.extend(decode_settled(metadata, committed))
-            of.committed = of.latest = Commit(partition, committed, metadata or "")
-        return self._epochs
+            self._of.remembered.extend(decode_settled(metadata, committed))
+            self._committed = self._of.latest = Commit(partition, committed, metadata or "")
 
-    def revoke(self, partition: int) -> None:
-        """Forgets the partition; later news of this assignment changes nothing."""
-        self._partitions.pop(partition, None)
-
-    def arrived(self, partition: int, offset: int, at: int = 0) -> bool:
-        """Whether the record has to be worked on: False if it was settled before, or seen already in this epoch.
+    def arrived(self, offset: int, at: int = 0) -> bool:
+        """Whether the record has to be worked on: False if it was settled before, or seen already.
 
         `at` is a time; `oldest` gives the earliest back. Offsets arrive in rising order; one that comes twice changes
         nothing. Only the first of an assignment may lie below what was committed: then the log was begun anew, and so
-        is the ledger, from there. Raises KeyError for a partition that is not assigned.
+        is the ledger, from there.
         """
-        of = self._partitions[partition]
+        of = self._of
         anew = not of.begun and offset < of.position
         of.begun = True
         if anew:
@@ -122,77 +118,65 @@ class Ledger:
         _advance(of)
         return not known
 
-    def remembers(self, partition: int, offset: int) -> bool:
+    def remembers(self, offset: int) -> bool:
         """Whether an earlier run has settled it. For offsets not below the position."""
-        return _known(self._partitions[partition], offset)
+        return _known(self._of, offset)
 
-    def settle(self, partition: int, offset: int, epoch: int) -> bool:
-        """Notes that a record needs no more work. False if the news is of an earlier epoch, and was dropped."""
-        of = self._partitions.get(partition)
-        if of is None or of.epoch != epoch:
-            return False
-        if _settle(of, offset):
-            _advance(of)
-        return True
+    def settle(self, offset: int) -> None:
+        """The record needs no more work."""
+        if _settle(self._of, offset):
+            _advance(self._of)
 
-    def settle_together(self, partition: int, offsets: Sequence[int], epoch: int) -> None:
-        """The same for one lane that went to the back of the topic: they are passed together, or not yet."""
-        of = self._partitions.get(partition)
-        if of is None or of.epoch != epoch:
-            return
+    def settle_together(self, offsets: Sequence[int]) -> None:
+        """The same for one lane that was requeued: its plans are passed together, or not yet."""
+        of = self._of
         of.together |= dict.fromkeys((offset for offset in offsets if offset in of.unsettled), max(offsets))
         _advance(of)
 
-    def commits(
-        self, settling: Mapping[int, Collection[int]] | None = None, *, always: Collection[int] = ()
-    ) -> list[Commit]:
-        """What has changed since `committed` was last called, one for each partition that has news; for partitions in
-        `always` without news too. `settling`: offsets, by partition, as if they were settled: they are, once the commit
-        is acknowledged.
+    def commit(self, settling: Collection[int] = (), *, always: bool = False) -> Commit | None:
+        """What has changed since `committed` was last called, or None; without news too if `always`. `settling`:
+        offsets as if they were settled: they are, once the commit is acknowledged.
         """
-        as_if = {number: _with(of, (settling or {}).get(number, ())) for number, of in self._partitions.items()}
-        found = [self._commit(number, of) for number, of in as_if.items() if of.frontier is not None]
-        return [c for c in found if c.partition in always or c != self._partitions[c.partition].committed]
+        of = _with(self._of, settling)
+        if of.frontier is None:
+            return None
+        if of.latest is None:
+            settled = [*_settled(of), *_beyond(of.remembered, of.position)]
+            note = encode_settled(of.frontier, settled, limit=self._metadata_limit)
+            of.latest = Commit(self._partition, of.frontier, note)
+        return of.latest if always or of.latest != self._committed else None
 
     def committed(self, commit: Commit) -> None:
         """The broker has acknowledged this commit."""
-        if (of := self._partitions.get(commit.partition)) is not None:
-            of.committed = commit
+        self._committed = commit
 
-    def frontier(self, partition: int) -> int | None:
+    @property
+    def frontier(self) -> int | None:
         """The next offset to commit; None if nothing was read or committed yet."""
-        return self._partitions[partition].frontier
+        return self._of.frontier
 
-    def position(self, partition: int) -> int:
+    @property
+    def position(self) -> int:
         """The next offset to be read, as far as seen."""
-        return self._partitions[partition].position
+        return self._of.position
 
-    def oldest(self, partition: int) -> int | None:
+    @property
+    def oldest(self) -> int | None:
         """The earliest time of an unsettled record; None if nothing is unsettled."""
-        of = self._partitions[partition]
-        first = next(iter(of.unsettled.values()), None)
-        return None if first is None else min(first.at, *of.early.values(), first.at)
+        first = next(iter(self._of.unsettled.values()), None)
+        return None if first is None else min(first.at, *self._of.early.values(), first.at)
 
-    def epoch(self, partition: int) -> int | None:
-        of = self._partitions.get(partition)
-        return None if of is None else of.epoch
-
-    def unsettled(self, partition: int) -> int:
+    @property
+    def unsettled(self) -> int:
         """How many records of the partition are in work."""
-        return len(self._partitions[partition].unsettled)
+        return len(self._of.unsettled)
 
-    def gap(self, partition: int) -> int:
+    @property
+    def gap(self) -> int:
         """How many records are settled beyond the frontier: what a crash would have to look at again."""
-        of = self._partitions[partition]
+        of = self._of
         first = next(iter(of.unsettled.values()), None)
         return 0 if first is None else of.arrived - first.number - len(of.unsettled)
-
-    def _commit(self, number: int, of: _Partition) -> Commit:
-        if of.latest is None:
-            frontier = of.frontier or 0
-            settled = [*_settled(of), *_beyond(of.remembered, of.position)]
-            of.latest = Commit(number, frontier, encode_settled(frontier, settled, limit=self._metadata_limit))
-        return of.latest
 
 
 def _settle(of: _Partition, offset: int) -> bool:

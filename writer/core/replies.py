@@ -110,6 +110,8 @@ class Judgement:
     """What the application user lacks, if the service named it."""
     advice: str = ""
     """What is wrong and what a person must do, in our words, where more is known than the meaning says."""
+    sign_in: SignInFault | None = None
+    """Why there was no token to send it with."""
 
 
 _DRIFT = (Kind.PERMANENT, Meaning.DRIFT)
@@ -240,7 +242,7 @@ def never_sent(advice: str = "") -> Judgement:
 
 def not_signed_in(fault: SignInFault) -> Judgement:
     """There was no token to send it with, or the CRM does not accept the one there was."""
-    return Judgement(Kind.TRANSIENT, Meaning.SIGN_IN, code=fault.code, advice=str(fault))
+    return Judgement(Kind.TRANSIENT, Meaning.SIGN_IN, code=fault.code, advice=str(fault), sign_in=fault)
 
 
 def sent_with(request: Request) -> Sent:

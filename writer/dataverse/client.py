@@ -57,6 +57,10 @@ class Request:
     traceparent: bytes | None = None
 
 
+WHO_AM_I = Request("GET", "WhoAmI")
+"""Shows that the sign-in is accepted, and costs the service next to nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One HTTP answer. Header names are in lower case; `request_id` is the service's own, for Microsoft's support."""

@@ -19,6 +19,7 @@ from typing import Any
 from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, Value
 from writer.core.batch import Reply, Request, Succeeded
 from writer.core.emission import ETAG, Observed, Read
+from writer.core.exchanges import PartReply
 from writer.core.gate import Blocked, Cleared, Column, OwnerFacts, Snapshot, check, named_sets, normal
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse.metadata import (
@@ -30,7 +31,7 @@ from writer.dataverse.metadata import (
     table_facts,
     without_concurrency,
 )
-from writer.dataverse.pool import PartReply, Pool
+from writer.dataverse.pool import Pool
 
 _OWNER_LINK = re.compile(r"/?[A-Za-z_]\w*\([0-9a-fA-F-]{36}\)")
 _OWNERS_PER_REQUEST = 50
@@ -101,27 +102,25 @@ class Facts:
         await self._learn(sets, owners, _JUST_NOW_S, _JUST_NOW_S, strong=True)
         return self._check(plan)
 
-    def shown_as(self, entity_set: str) -> Mapping[str, str]:
+    def read_property_of(self, entity_set: str) -> Mapping[str, str]:
         """Binding name or lookup column to the property that shows the link; empty for a table not verified."""
         kept = self._tables.get(entity_set)
         return kept.facts.shown_as if kept and kept.facts else {}
 
-    def observed(self, read: Read, planned: Mapping[str, Value], reply: PartReply) -> Observed | None:
-        """The record in the plan's own words; None if it is not there. Raises FactsUnavailable if the read failed.
+    def observed(self, read: Read, planned: Mapping[str, Value], reply: PartReply) -> Observed | Judgement | None:
+        """The record in the plan's own words; None if it is not there; a judgement if the read failed.
 
         A link is read as an id only; for a binding name, the table it leads to is taken from the plan, or from the
         relationship.
         """
         match reply.answer:
             case Succeeded((one,)):
-                body = _json(one)
-            case _ if _is_absent(reply.judgement):
-                return None
+                body = one.json()
             case _:
-                raise FactsUnavailable(reply.judgement)
-        if not ETAG.fullmatch(etag := str(body.get("@odata.etag", ""))):
-            raise FactsUnavailable(_NONSENSE)
-        shown = self.shown_as(read.entity_set)
+                return None if _is_absent(reply.judgement) else reply.judgement
+        if not isinstance(body, dict) or not ETAG.fullmatch(etag := str(body.get("@odata.etag", ""))):
+            return _NONSENSE
+        shown = self.read_property_of(read.entity_set)
         columns: dict[str, Value] = {}
         for name in read.columns:
             value = body.get(shown.get(name, name))

@@ -39,6 +39,8 @@ from runtime.connection import ClientConfig
 from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.rights import Operation, Right
+from writer.core.assignment import AssignedPartition, ConsumerRecord, OffsetAndMetadata
+from writer.core.publishing import Fence
 from writer.errors import MustRestart
 from writer.kafka.log_ends import Ends
 
@@ -55,23 +57,6 @@ GroupProtocol = Literal["consumer", "classic"]
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """What is committed for a partition: the next offset, and the ledger's note on what is settled beyond it."""
-
-    offset: int
-    metadata: str
-
-
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """A partition that is ours from now on; `committed` is None if nobody ever committed."""
-
-    partition: int
-    epoch: int
-    committed: Position | None
-
-
-@dataclass(frozen=True, slots=True)
 class Gap:
     """Offsets that were taken away before anybody read them: from `first` on, up to (not including) `end`."""
 
@@ -80,39 +65,16 @@ class Gap:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A record as it came. `timestamp_ms` is when it was appended."""
-
-    partition: int
-    epoch: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-    timestamp_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fence:
-    """The consumer group's generation, for a transaction, and the epochs of the partitions that are ours at least since
-    then. If one was taken away since, the broker refuses the generation.
-    """
-
-    group: Any
-    epochs: Mapping[int, int]
-
-
 class Listener(Protocol):
     """What the consumer thread tells the event loop; called on the loop, in order."""
 
-    def assigned(self, partitions: Sequence[Assigned]) -> None: ...
+    def assigned(self, partitions: Sequence[AssignedPartition]) -> None: ...
 
-    def received(self, records: Sequence[Taken]) -> None: ...
+    def received(self, records: Sequence[ConsumerRecord]) -> None: ...
 
     def lost(self, partitions: Collection[int]) -> None: ...
 
-    async def release(self, partitions: Collection[int]) -> Mapping[int, Position]:
+    async def release(self, partitions: Collection[int]) -> Mapping[int, OffsetAndMetadata]:
         """Settle or drop what is in flight, within the listener's own bound; the progress to commit."""
         ...
 
@@ -122,7 +84,7 @@ class Listener(Protocol):
 
     def commit_failed(self, code: str) -> None: ...
 
-    def ends(self, offsets: Mapping[int, int], asked_at: float) -> None:
+    def end_offsets(self, offsets: Mapping[int, int], asked_at: float) -> None:
         """Where the logs of our partitions end, and when the broker was asked for that, Unix time."""
         ...
 
@@ -234,7 +196,7 @@ class ConsumerThread:
         """These partitions are paused from now on, the others are not."""
         self._want_paused = frozenset(partitions)
 
-    def commit(self, positions: Mapping[int, Position]) -> None:
+    def commit(self, positions: Mapping[int, OffsetAndMetadata]) -> None:
         """Commit in the background. A failure is told to the listener; the next commit covers it."""
         self._orders.put(lambda consumer: self._commit_in_background(consumer, positions))
 
@@ -328,7 +290,7 @@ class ConsumerThread:
     def _tell_ends(self, ends: Mapping[int, int], asked_at: float) -> None:
         self.heard_at = asked_at
         ours = {p: self._last_record(p, end) for p, end in ends.items() if p in self._epochs}
-        self._loop.call_soon_threadsafe(self._listener.ends, ours, asked_at)
+        self._loop.call_soon_threadsafe(self._listener.end_offsets, ours, asked_at)
 
     def _tell_gap(self, consumer: Consumer, partition: int, read: int | None) -> None:
         """Offsets that are not there any more and were never read. On a compacted topic most gaps are none: only what
@@ -373,8 +335,8 @@ class ConsumerThread:
         )
         return consumer
 
-    def _split(self, messages: Sequence[Message], consumer: Consumer) -> tuple[list[Taken], list[KafkaError]]:
-        records: list[Taken] = []
+    def _split(self, messages: Sequence[Message], consumer: Consumer) -> tuple[list[ConsumerRecord], list[KafkaError]]:
+        records: list[ConsumerRecord] = []
         errors: list[KafkaError] = []
         for message in messages:
             partition = _partition(message)
@@ -405,7 +367,7 @@ class ConsumerThread:
             consumer.resume([self._at(p) for p in to_resume])
         self._paused = frozenset(wanted)
 
-    def _commit_in_background(self, consumer: Consumer, positions: Mapping[int, Position]) -> None:
+    def _commit_in_background(self, consumer: Consumer, positions: Mapping[int, OffsetAndMetadata]) -> None:
         if ours := {p: at for p, at in positions.items() if p in self._epochs}:
             try:
                 consumer.commit(offsets=self._offsets(ours), asynchronous=True)
@@ -459,8 +421,8 @@ class ConsumerThread:
             self._expected.pop(part.partition, None)
             if part.offset >= 0:
                 self._expected[part.partition] = part.offset
-            known = Position(part.offset, part.metadata or "") if part.offset >= 0 else None
-            assigned.append(Assigned(part.partition, self._epoch, known))
+            known = OffsetAndMetadata(part.offset, part.metadata or "") if part.offset >= 0 else None
+            assigned.append(AssignedPartition(part.partition, self._epoch, known))
         self._paused -= self._epochs.keys() & {a.partition for a in assigned}
         self._tell(self._listener.assigned, assigned)
         consumer.incremental_assign(
@@ -476,7 +438,7 @@ class ConsumerThread:
         self._forget(taken_away)
         consumer.incremental_unassign(partitions)
 
-    def _commit_at_last(self, consumer: Consumer, positions: Mapping[int, Position]) -> None:
+    def _commit_at_last(self, consumer: Consumer, positions: Mapping[int, OffsetAndMetadata]) -> None:
         """What is refused here is taken from the last commit by whoever has the partition next."""
         try:
             answered = consumer.commit(offsets=self._offsets(positions), asynchronous=False)
@@ -503,13 +465,13 @@ class ConsumerThread:
     def _tell(self, heard: Callable[[Any], None], what: Any) -> None:
         self._loop.call_soon_threadsafe(heard, what)
 
-    def _ask(self, answer: Awaitable[Mapping[int, Position]]) -> Any:
+    def _ask(self, answer: Awaitable[Mapping[int, OffsetAndMetadata]]) -> Any:
         return asyncio.run_coroutine_threadsafe(_awaited(answer), self._loop)
 
     def _at(self, partition: int, offset: int = -1001) -> TopicPartition:
         return TopicPartition(self._options.topic, partition, offset)
 
-    def _offsets(self, positions: Mapping[int, Position]) -> list[TopicPartition]:
+    def _offsets(self, positions: Mapping[int, OffsetAndMetadata]) -> list[TopicPartition]:
         return [
             TopicPartition(self._options.topic, p, at.offset, "" if p in self._without_notes else at.metadata)
             for p, at in positions.items()
@@ -520,7 +482,7 @@ def _consumer(config: dict[str, Any]) -> Consumer:
     return Consumer(config, logger=client_log("writer"))
 
 
-async def _awaited(answer: Awaitable[Mapping[int, Position]]) -> Mapping[int, Position]:
+async def _awaited(answer: Awaitable[Mapping[int, OffsetAndMetadata]]) -> Mapping[int, OffsetAndMetadata]:
     return await answer
 
 
@@ -548,8 +510,8 @@ def _offset(message: Message) -> int:
     return offset
 
 
-def _taken(message: Message, epoch: int) -> Taken:
+def _taken(message: Message, epoch: int) -> ConsumerRecord:
     _, timestamp_ms = message.timestamp()
     offset = _offset(message)
     headers = [(name, value) for name, value in cast("RawHeaders", message.headers() or []) if value is not None]
-    return Taken(_partition(message), epoch, offset, message.key(), message.value(), headers, timestamp_ms)
+    return ConsumerRecord(_partition(message), epoch, offset, message.key(), message.value(), headers, timestamp_ms)

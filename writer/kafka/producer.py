@@ -1,8 +1,9 @@
-"""Results, requeued plans and rejected records on their way to the broker, each by itself: for a broker without
-transactions (`kafka_transactions` is the other way). Delivery is awaited before anything settles (W1).
+"""The thread that publishes: batches of results, requeued plans and rejected records, one after the other.
 
-A broker that is gone is waited for, without limit: the window fills, partitions pause, nothing is committed. A broker
-that refuses a record (too large, not authorised, fenced) would refuse it for ever: that ends the process.
+`TransactionalProducer` in `transactions` is the usual way. `PlainProducer`, for a broker without transactions,
+publishes each record by itself, and leaves offsets to the consumer. A broker that is gone is waited for, without limit:
+the window fills, partitions pause, nothing is committed. A broker that refuses records (not authorized, fenced) would
+go on doing so: that ends the process.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -20,11 +22,10 @@ from runtime.connection import ClientConfig
 from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.rights import Operation
-from writer.errors import MustRestart, RecordTooLarge
-from writer.kafka.consumer import Taken
+from writer.core.ledger import Commit
+from writer.errors import MustRestart
 
-_POLL_S = 0.1
-_QUEUE_FULL_S = 0.02
+_FLUSH_S = 0.5
 LARGEST = 64 * 1024 * 1024
 """Before compression, so that the broker's own limit decides: it holds for what is compressed."""
 
@@ -33,31 +34,71 @@ Headers = Sequence[tuple[str, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record on its way out. It is `about` one that was taken, and may settle it."""
+    """A record on its way out."""
 
     topic: str
     partition: int
     key: bytes | None
     value: bytes | None
     headers: Headers
-    about: Taken
-    settles: bool
 
 
-class PartitionLost(Exception):
-    """What the record is about belongs to another writer now: nothing is said about it any more."""
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The offset of each record; None for one that the broker does not take for its size, while it took the others."""
+
+    offsets: tuple[int | None, ...]
 
 
-class Publisher(Protocol):
-    async def publish(self, record: Outgoing) -> int:
-        """The record's offset, once it counts for everybody. Raises MustRestart if it never will, and
-        Misconfigured if a right is missing; PartitionLost.
-        """
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """Nothing of it counts. `too_large`: which records the broker does not take, whatever is done."""
+
+    code: str
+    too_large: frozenset[int] = frozenset()
+
+
+class GivenUp(Exception):
+    """The process stops: whether the batch was published is not known, and nothing of it was settled."""
+
+
+class BatchProducer(Protocol):
+    """Blocking; one thread at a time, but for `stop`."""
+
+    def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Committed | Aborted:
+        """Raises MustRestart, Misconfigured, GivenUp; then nothing is settled."""
         ...
 
+    def stop(self) -> None:
+        """A call that is in flight is not made again."""
+        ...
 
-class BrokerPublisher:
-    """Owns the producer and the thread that serves its delivery reports, from construction to `close`."""
+    def close(self) -> None: ...
+
+
+class PublisherThread:
+    """Owns the producer, from construction to `close`."""
+
+    def __init__(self, producer: BatchProducer) -> None:
+        self._producer = producer
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="producer")
+
+    async def publish(
+        self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any
+    ) -> Committed | Aborted:
+        """Raises MustRestart, Misconfigured."""
+        transact, loop = self._producer.transact, asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, transact, records, positions, group)
+
+    async def close(self) -> None:
+        """A transaction that is open is aborted, within some seconds; whoever waits for it has not settled it."""
+        self._producer.stop()
+        await asyncio.to_thread(self._thread.shutdown)
+        await asyncio.to_thread(self._producer.close)
+
+
+class PlainProducer:
+    """`on_wait` hears, in the producer's thread, of every record that has to be sent again."""
 
     def __init__(
         self,
@@ -69,33 +110,34 @@ class BrokerPublisher:
         self._producer = (connect or _producer)(
             config | {"linger.ms": 2, "compression.type": "gzip", "message.max.bytes": LARGEST}
         )
-        self._loop = asyncio.get_running_loop()
         self._on_wait = on_wait
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="producer", daemon=True)
-        self._thread.start()
 
-    async def publish(self, record: Outgoing) -> int:
-        while True:
-            told = await self._once(record)
-            if isinstance(told, int):
-                return told
-            match kind_of(told):
-                case Kind.TRANSIENT:
+    def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Committed:
+        """Returns when the broker has all that it takes."""
+        del positions, group
+        offsets: dict[int, int | None] = {}
+        while waiting := [number for number in range(len(records)) if number not in offsets]:
+            reports = [self._produce(records[number]) for number in waiting]
+            while self._producer.flush(_FLUSH_S):
+                self._go_on()
+            for number, [told] in zip(waiting, reports, strict=True):
+                if isinstance(told, int):
+                    offsets[number] = told
+                elif self._is_too_large(told, records[number]):
+                    offsets[number] = None
+                else:
+                    self._go_on()
                     self._on_wait(told.name())
-                case Kind.TOO_LARGE:
-                    raise RecordTooLarge(f"the broker refuses a record for {record.topic}: {told.name()}")
-                case Kind.FORBIDDEN:
-                    raise Misconfigured([missing_right(told, (), doing=Operation.WRITE, name=record.topic)])
-                case Kind.PERMANENT:
-                    raise MustRestart(f"the broker refuses a record for {record.topic}: {told.name()}")
+        return Committed(tuple(offsets[number] for number in range(len(records))))
 
-    async def _once(self, record: Outgoing) -> int | KafkaError:
-        delivered: asyncio.Future[int | KafkaError] = self._loop.create_future()
+    def _produce(self, record: Outgoing) -> list[int | KafkaError]:
+        """Its report, once it was flushed."""
+        report: list[int | KafkaError] = []
 
-        def report(error: KafkaError | None, message: Message) -> None:
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
             offset = message.offset()
-            self._loop.call_soon_threadsafe(_resolve, delivered, error or (-1 if offset is None else offset))
+            report.append(error or (-1 if offset is None else offset))
 
         while True:
             try:
@@ -104,31 +146,40 @@ class BrokerPublisher:
                     record.value,
                     record.key,
                     record.partition,
-                    on_delivery=report,
+                    on_delivery=on_delivery,
                     headers=list(record.headers),
                 )
             except BufferError:
-                await asyncio.sleep(_QUEUE_FULL_S)
-            except KafkaException as error:
-                return cast("KafkaError", error.args[0])
+                self._producer.poll(_FLUSH_S)
+                self._go_on()
+            except KafkaException as failure:
+                return [cast("KafkaError", failure.args[0])]
             else:
-                return await delivered
+                return report
 
-    def _serve(self) -> None:
-        while not self._stopping.is_set():
-            self._producer.poll(_POLL_S)
+    @staticmethod
+    def _is_too_large(told: KafkaError, record: Outgoing) -> bool:
+        """False if it may be sent again."""
+        match kind_of(told):
+            case Kind.TRANSIENT:
+                return False
+            case Kind.TOO_LARGE:
+                return True
+            case Kind.FORBIDDEN:
+                raise Misconfigured([missing_right(told, (), doing=Operation.WRITE, name=record.topic)])
+            case Kind.PERMANENT:
+                raise MustRestart(f"the broker refuses a record for {record.topic}: {told.name()}")
 
-    async def close(self, *, within_s: float = 5.0) -> None:
-        """Deliver what is queued, as far as that goes within the time; whoever awaits the rest has not settled it."""
-        await asyncio.to_thread(self._producer.flush, within_s)
+    def _go_on(self) -> None:
+        if self._stopping.is_set():
+            raise GivenUp
+
+    def stop(self) -> None:
         self._stopping.set()
-        await asyncio.to_thread(self._thread.join)
+
+    def close(self) -> None:
+        """What was not delivered is not settled."""
 
 
 def _producer(config: ClientConfig) -> Producer:
     return Producer(config, logger=client_log("writer"))
-
-
-def _resolve(future: asyncio.Future[int | KafkaError], told: int | KafkaError) -> None:
-    if not future.done():
-        future.set_result(told)

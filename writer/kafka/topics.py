@@ -1,99 +1,70 @@
-"""What the writer publishes: results, plans that go to the back of their topic, records that are no plans.
+"""The topics that the writer publishes to, and what its records look like there.
 
 Every record goes to the partition it came from, so that everything of one queue item stays in one partition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from typing import assert_never
 
 from schemas import headers
 from schemas.codec import Codec
 from schemas.records import WritebackResult
 from schemas.topics import Topics
-from writer.core.history import Settled, latest, settled_as
-from writer.errors import RecordTooLarge
-from writer.kafka.consumer import Taken
-from writer.kafka.producer import Headers, Outgoing, Publisher
+from writer.core.history import latest, settled_as
+from writer.core.publishing import CopyOf, Publication, RejectionOf, ResultOf
+from writer.kafka.producer import Outgoing
+from writer.kafka.records import traceparent
 from writer.kafka.results_index import NOT_FINAL
-from writer.work import Work
 
 
-class Outbox:
-    """`write` off: results go to the topic of dry runs, and nothing else is published (W8)."""
+class WriterTopics:
+    """`write` off: results go to the topic of dry runs (W8)."""
 
-    def __init__(
-        self, publisher: Publisher, topics: Topics, codec: Codec[WritebackResult], *, name: str, write: bool
-    ) -> None:
-        self._publisher = publisher
-        self._topics = topics
+    def __init__(self, topics: Topics, codec: Codec[WritebackResult], *, name: str, write: bool) -> None:
+        self._planned = topics.planned_writebacks.name
+        self._rejected = topics.planned_writebacks_rejected.name
+        self._results = (topics.writeback_results if write else topics.writeback_dry_run).name
         self._codec = codec
         self._name = name
-        self._write = write
 
-    async def result(
-        self, work: Work, result: WritebackResult, *, settles: bool, before: Settled | None = None
-    ) -> None:
-        """Returns when the result is acknowledged. Raises MustRestart, PartitionLost.
+    def outgoing(self, publication: Publication) -> Outgoing:
+        match publication:
+            case ResultOf():
+                return self._result(publication)
+            case CopyOf():
+                return self._copy(publication)
+            case RejectionOf():
+                return self._rejection(publication)
+        assert_never(publication)
 
-        `before` is how the session had settled, if it had: the header says what holds of both, since a compacted topic
-        keeps the last result only.
-        """
-        topic = self._topics.writeback_results if self._write else self._topics.writeback_dry_run
-        settled = settled_as(result)
-        holds = latest(before, settled) if before and settled else settled
+    def _result(self, one: ResultOf) -> Outgoing:
+        """The header says what holds of this result and the one before: a compacted topic keeps the last one only."""
+        settled = settled_as(one.result)
+        holds = latest(one.before, settled) if one.before and settled else settled
         beside = [(headers.SETTLED_AS, (holds or NOT_FINAL).encode())]
-        if work.traceparent:
-            beside.append((headers.TRACEPARENT, work.traceparent))
-        await self._publisher.publish(
-            Outgoing(
-                topic.name,
-                work.partition,
-                work.session_id.encode(),
-                self._codec.encode(result),
-                beside,
-                about=work.record,
-                settles=settles,
-            )
-        )
+        if (trace := traceparent(one.plan.trace)) is not None:
+            beside.append((headers.TRACEPARENT, trace))
+        key, value = one.plan.session_id.encode(), self._codec.encode(one.result)
+        return Outgoing(self._results, one.record.partition, key, value, beside)
 
-    async def again(self, work: Work, *, count: int, at: datetime) -> int:
-        """The plan's own bytes behind everything else; returns the copy's offset. Raises MustRestart, PartitionLost."""
-        return await self._publisher.publish(
-            Outgoing(
-                self._topics.planned_writebacks.name,
-                work.partition,
-                work.record.key,
-                work.record.value,
-                headers.requeued(work.record.headers, count=count, at=at, first_ms=work.first_appended_ms),
-                about=work.record,
-                settles=False,  # it is passed when the copy has been read
-            )
-        )
+    def _copy(self, one: CopyOf) -> Outgoing:
+        """The plan's own bytes."""
+        record = one.record
+        marked = headers.requeued(record.headers, count=one.count, at=one.at, first_ms=record.first_appended_ms)
+        return Outgoing(self._planned, record.partition, record.key, record.value, marked)
 
-    async def rejected(self, record: Taken, reasons: Sequence[headers.Reason]) -> None:
-        """The original bytes, with the reasons beside them; the reasons alone if the broker does not take so much.
-
-        Raises MustRestart, PartitionLost.
-        """
-        if not self._write:
-            return
-        topic = self._topics.planned_writebacks
-        where = f"{topic.name}/{record.partition}/{record.offset}".encode()
+    def _rejection(self, one: RejectionOf) -> Outgoing:
+        """The original bytes, with the reasons beside them; the reasons alone if the broker does not take so much."""
+        record = one.record
+        where = f"{self._planned}/{record.partition}/{record.offset}".encode()
         signed = [(headers.REJECTED_BY, self._name.encode()), (headers.REJECTED_FROM, where)]
-        beside = [headers.reasons_header(reasons), *signed]
-        rejected = self._topics.planned_writebacks_rejected.name
-
-        def aside(key: bytes | None, value: bytes | None, headers: Headers) -> Outgoing:
-            return Outgoing(rejected, record.partition, key, value, headers, about=record, settles=True)
-
-        try:
-            await self._publisher.publish(aside(record.key, record.value, [*record.headers, *beside]))
-        except RecordTooLarge:
+        if one.bare:
             key = record.key if len(record.key or b"") <= _LONGEST_KEY else None
-            beside = [headers.reasons_header([*reasons, _TOO_LARGE]), *signed]
-            await self._publisher.publish(aside(key, b"", beside))
+            beside = [headers.reasons_header([*one.reasons, _TOO_LARGE]), *signed]
+            return Outgoing(self._rejected, record.partition, key, b"", beside)
+        beside = [*record.headers, headers.reasons_header(one.reasons), *signed]
+        return Outgoing(self._rejected, record.partition, record.key, record.value, beside)
 
 
 _LONGEST_KEY = 1024

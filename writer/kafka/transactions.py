@@ -28,10 +28,11 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any, cast
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from runtime.broker_errors import Kind, kind_of, missing_right
@@ -41,7 +42,7 @@ from runtime.librdkafka_log import client_log
 from runtime.rights import Operation, Right
 from writer.core.ledger import Commit
 from writer.errors import MustRestart
-from writer.kafka.producer import LARGEST, Outgoing
+from writer.kafka.producer import LARGEST, Aborted, Committed, GivenUp, Outgoing
 
 TIMEOUT_MS = 10_000
 """How long the broker lets a transaction stay open. Long enough for a broker that fails over; short, since whoever gets
@@ -100,25 +101,6 @@ def ending_of(error: KafkaError) -> Ending:
             return Ending.END
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """The offset of each record."""
-
-    offsets: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Aborted:
-    """Nothing of it counts. `too_large`: which records the broker does not take, whatever is done."""
-
-    code: str
-    too_large: frozenset[int] = frozenset()
-
-
-class GivenUp(Exception):
-    """The process stops: whether the transaction was committed is not known, and nothing of it was settled."""
-
-
 class _Failed(Exception):
     def __init__(self, error: KafkaError, ending: Ending) -> None:
         super().__init__(error.name())
@@ -163,10 +145,19 @@ class TransactionalProducer:
         self._connect = connect or _producer
         self._on_wait = on_wait
         self._producer: Producer | None = None
+        self._with_notes = True
         self._stopping = threading.Event()
 
     def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Committed | Aborted:
         """`group` is the consumer's metadata. Raises MustRestart, Misconfigured, GivenUp; then nothing is settled."""
+        ended = self._transacted(records, positions if self._with_notes else _without_notes(positions), group)
+        if isinstance(ended, Aborted) and ended.code == NOTE_TOO_LONG and self._with_notes:
+            # The broker takes fewer bytes than are usual. Without notes a crash costs work, and nothing else.
+            self._with_notes = False
+            structlog.get_logger("writer").warning("commit.without_metadata")
+        return ended
+
+    def _transacted(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Committed | Aborted:
         reports: list[KafkaError | int | None] = [None] * len(records)
         offsets = [TopicPartition(self._topic, at.partition, at.offset, at.metadata) for at in positions]
         try:
@@ -297,6 +288,10 @@ class TransactionalProducer:
                 producer.abort_transaction(_CALL_S)
             except KafkaException:
                 return  # nothing is open, or the broker is away
+
+
+def _without_notes(positions: Sequence[Commit]) -> Sequence[Commit]:
+    return [replace(at, metadata="") for at in positions]
 
 
 def _into(ended: queue.SimpleQueue[BaseException | None], call: Callable[[], None]) -> None:

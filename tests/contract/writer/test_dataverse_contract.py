@@ -13,11 +13,12 @@ from simulator.testing import running_simulator
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.support.factories import an_id
 from writer.core.batch import ChangeSet, Request, Succeeded
+from writer.core.exchanges import Exchange, Part
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.replies import Kind, Meaning
 from writer.dataverse.client import DataverseClient
 from writer.dataverse.identity import NoSignIn
-from writer.dataverse.pool import Channel, Exchange, Part, Pool
+from writer.dataverse.pool import Channel, Pool
 from writer.metrics import Metrics
 from writer.settings import DataverseSettings
 

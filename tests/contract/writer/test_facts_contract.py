@@ -15,6 +15,7 @@ from simulator.testing import RunningSimulator, running_simulator
 from tests.integration.writer.kit import Desk, seed_item
 from tests.unit.writer.core.crm_model import MemoryHistory
 from writer.core.emission import get, reads
+from writer.core.exchanges import Exchange
 from writer.core.gate import Blocked, Cleared, ColumnType, TimeBehavior
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.reconcile import changed_columns
@@ -22,7 +23,7 @@ from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse.client import DataverseClient
 from writer.dataverse.identity import NoSignIn
 from writer.dataverse.metadata_cache import Facts, FactsUnavailable
-from writer.dataverse.pool import Channel, Exchange, Pool
+from writer.dataverse.pool import Channel, Pool
 from writer.metrics import Metrics
 from writer.settings import DataverseSettings
 
@@ -168,7 +169,8 @@ def test_what_metadata_says_of_columns_and_links(simulator: RunningSimulator, pl
         assert call.links["regardingobjectid_account_phonecall@odata.bind"] == {"accounts"}
         assert call.links["ownerid@odata.bind"] == {"systemusers", "teams"}
         assert (
-            facts.shown_as("phonecalls")["regardingobjectid_account_phonecall@odata.bind"] == "_regardingobjectid_value"
+            facts.read_property_of("phonecalls")["regardingobjectid_account_phonecall@odata.bind"]
+            == "_regardingobjectid_value"
         )
 
     run(simulator, scenario)
@@ -208,7 +210,7 @@ def test_records_are_read_in_the_plans_own_words(simulator: RunningSimulator, pl
         columns = (*update.attributes, "medx_AccountId@odata.bind")
         wanted = [replace(read, columns=columns) for read in reads(plan) if read.step_index == 2]
         exchange = await pool.exchange(
-            [get(read, facts.shown_as(read.entity_set)) for read in wanted], operation="read"
+            [get(read, facts.read_property_of(read.entity_set)) for read in wanted], operation="read"
         )
         seen = facts.observed(wanted[0], update.attributes, exchange.parts[0])
         assert seen is not None
@@ -216,7 +218,7 @@ def test_records_are_read_in_the_plans_own_words(simulator: RunningSimulator, pl
         assert seen.columns["medx_AccountId@odata.bind"] == f"/accounts({tenant.ACCOUNTS[0]})"
         assert seen.columns["medx_callstatus"] == 1
         call = next(read for read in reads(plan) if read.step_index == 0)
-        gone = await pool.exchange([get(call, facts.shown_as(call.entity_set))], operation="read")
+        gone = await pool.exchange([get(call, facts.read_property_of(call.entity_set))], operation="read")
         assert facts.observed(call, plan.steps[0].attributes, gone.parts[0]) is None
 
     run(simulator, scenario)
@@ -226,7 +228,7 @@ async def conflicts(facts: Facts, pool: CountingPool, plan: PlannedWriteback) ->
     """The columns that a read-back finds changed."""
     await facts.verdict(plan)
     [read] = [read for read in reads(plan) if read.step_index == 2]
-    exchange = await pool.exchange([get(read, facts.shown_as(read.entity_set))], operation="read")
+    exchange = await pool.exchange([get(read, facts.read_property_of(read.entity_set))], operation="read")
     row = facts.observed(read, plan.steps[2].attributes, exchange.parts[0])
     assert row is not None
     return changed_columns(plan, row, MemoryHistory())

@@ -13,8 +13,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ops.demo.embedded_broker import ApiKey, EmbeddedBroker
 from ops.demo.waiting import HANGS_AFTER_S
+from writer.core.assignment import AssignedPartition, ConsumerRecord, OffsetAndMetadata
 from writer.errors import MustRestart
-from writer.kafka.consumer import Assigned, ConsumerOptions, ConsumerThread, Gap, Position, Taken
+from writer.kafka.consumer import ConsumerOptions, ConsumerThread, Gap
 from writer.kafka.log_ends import LogEnds
 
 TOPIC = "plans"
@@ -24,27 +25,27 @@ UNSUPPORTED_VERSION = 35
 
 class Recorder:
     def __init__(self) -> None:
-        self.assignments: list[Assigned] = []
-        self.records: list[Taken] = []
+        self.assignments: list[AssignedPartition] = []
+        self.records: list[ConsumerRecord] = []
         self.released: list[int] = []
         self.gone: list[int] = []
         self.failed_commits: list[str] = []
         self.log_ends: dict[int, int] = {}
         self.acknowledged: list[dict[int, int]] = []
-        self.progress: dict[int, Position] = {}
+        self.progress: dict[int, OffsetAndMetadata] = {}
         self.asked_at = 0.0
         self.gaps: list[Gap] = []
 
-    def assigned(self, partitions: Sequence[Assigned]) -> None:
+    def assigned(self, partitions: Sequence[AssignedPartition]) -> None:
         self.assignments += partitions
 
-    def received(self, records: Sequence[Taken]) -> None:
+    def received(self, records: Sequence[ConsumerRecord]) -> None:
         self.records += records
 
     def lost(self, partitions: Collection[int]) -> None:
         self.gone += partitions
 
-    async def release(self, partitions: Collection[int]) -> Mapping[int, Position]:
+    async def release(self, partitions: Collection[int]) -> Mapping[int, OffsetAndMetadata]:
         self.released += partitions
         return {p: at for p, at in self.progress.items() if p in partitions}
 
@@ -54,7 +55,7 @@ class Recorder:
     def commit_failed(self, code: str) -> None:
         self.failed_commits.append(code)
 
-    def ends(self, offsets: Mapping[int, int], asked_at: float) -> None:
+    def end_offsets(self, offsets: Mapping[int, int], asked_at: float) -> None:
         self.log_ends |= offsets
         self.asked_at = asked_at
 
@@ -176,15 +177,15 @@ def test_W1_only_what_the_loop_hands_over_is_committed(broker: EmbeddedBroker) -
         heard = Recorder()
         async with running(broker, heard) as thread:
             await until(lambda: len(heard.records) == 20)
-            thread.commit({0: Position(7, "settled beyond: 9")})
+            thread.commit({0: OffsetAndMetadata(7, "settled beyond: 9")})
             await until(lambda: committed(broker, 0) == (7, "settled beyond: 9"))
             await until(lambda: {0: 7} in heard.acknowledged)
-            heard.progress = {0: Position(12, "")}
+            heard.progress = {0: OffsetAndMetadata(12, "")}
         assert committed(broker, 0)[0] == 12
         heard = Recorder()
         async with running(broker, heard):
             await until(lambda: len(heard.records) == 8)
-        assert [a.committed for a in heard.assignments if a.partition == 0] == [Position(12, "")]
+        assert [a.committed for a in heard.assignments if a.partition == 0] == [OffsetAndMetadata(12, "")]
         assert heard.records[0].offset == 12
 
     produce(broker, 20)
@@ -231,11 +232,11 @@ def test_a_second_member_takes_over_where_the_first_released(broker: EmbeddedBro
         patient = {"protocol": protocol, "session_timeout_ms": 4_000}  # a busy machine must not cost a membership
         async with running(broker, first, **patient):
             await until(lambda: len(first.records) == 40)
-            first.progress = {p: Position(6, "") for p in range(PARTITIONS)}
+            first.progress = {p: OffsetAndMetadata(6, "") for p in range(PARTITIONS)}
             async with running(broker, second, **patient):
                 await until(lambda: len(second.assignments) == 2, within_s=20)
                 assert sorted(first.released) == sorted(a.partition for a in second.assignments)
-                assert {a.committed for a in second.assignments} == {Position(6, "")}
+                assert {a.committed for a in second.assignments} == {OffsetAndMetadata(6, "")}
                 await until(lambda: len(second.records) == 8)
 
     for partition in range(PARTITIONS):
@@ -304,7 +305,7 @@ def test_P5_plans_that_were_taken_away_unread_are_named_by_partition_and_range(b
         produce(broker, 3)
         async with running(broker, heard) as thread:
             await until(lambda: len(heard.records) == 3)
-            thread.commit({0: Position(3, "")})
+            thread.commit({0: OffsetAndMetadata(3, "")})
             await until(lambda: bool(heard.acknowledged))
         producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0})
         for _ in range(12):

@@ -6,8 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
 
@@ -16,21 +15,18 @@ from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
 from tests.integration.writer.kit import Desk, seed_item
 from tests.support.factories import NOON
-from tests.unit.writer.core.crm_model import MemoryHistory
-from tests.unit.writer.workbench import Tasks
+from tests.unit.writer.workbench import attempt, make_in_flight, telling
+from writer.core.attempt import Decided, RetryLater, Verdict
 from writer.core.gate import Blocked, Cleared
 from writer.core.pacing import Pacer, ServiceLimits
-from writer.core.results import Telling, metadata
+from writer.core.results import metadata
 from writer.dataverse.client import DataverseClient
 from writer.dataverse.identity import NoSignIn, TokenSource
 from writer.dataverse.metadata import questions
 from writer.dataverse.metadata_cache import Facts
 from writer.dataverse.pool import Channel, Pool
-from writer.emitter import Done, Emitter, Later, Verdict
-from writer.kafka.consumer import Taken
 from writer.metrics import Metrics
 from writer.settings import DataverseSettings
-from writer.work import Work
 
 
 @pytest.fixture
@@ -42,15 +38,6 @@ def simulator() -> Iterator[RunningSimulator]:
 @pytest.fixture
 def desk(simulator: RunningSimulator) -> Desk:
     return Desk(simulator)
-
-
-def work(plan: PlannedWriteback) -> Work:
-    record: Any = Taken(0, 0, plan.session_id.encode(), b"", (), 0, 1)
-    return Work(plan, record, 1)
-
-
-def telling(one: Work) -> Telling:
-    return Telling(one.plan, one.position, 1, datetime.now(UTC), "test")
 
 
 class OneTokenAfterTheOther:
@@ -82,19 +69,17 @@ def emitted(
         client = DataverseClient(settings, tokens or NoSignIn("nobody"))
         pool = Pool([Channel(client, Pacer(ServiceLimits()))], Metrics(), api_path="/api/data/v9.2/")
         facts = Facts(pool, metadata_ttl_s=60, owner_ttl_s=60)
-        tasks, one = Tasks(), work(plan)
-        emitter = Emitter(pool, facts, telling, write=True, spawn=tasks.spawn, history=lambda _: MemoryHistory())
+        one = make_in_flight(plan)
         try:
             for _ in range(tries):
                 verdict = await facts.verdict(plan)
                 if isinstance(verdict, Blocked):
-                    return Done(metadata(telling(one), verdict.gaps))
+                    return Decided(metadata(telling(one), verdict.gaps))
                 one.cleared = verdict
-                await emitter.emit([one], await pool.slot(), tasks.rounds.append)
-                await tasks.ended()
-                if isinstance(tasks.verdicts[one], Done):
+                attempted = await attempt(pool, facts, one)
+                if isinstance(attempted, Decided):
                     break
-            return tasks.verdicts[one]
+            return attempted
         finally:
             await pool.close()
 
@@ -115,7 +100,7 @@ def test_fault_07_option_sets_are_asked_for_with_expand_and_known(simulator: Run
 
     verdict = emitted(simulator, replace(plan, steps=tuple(steps)))
 
-    assert isinstance(verdict, Done)
+    assert isinstance(verdict, Decided)
     assert verdict.result.block_reason is BlockReason.METADATA
     assert "medx_callstatus: one of the options [0, 1, 2, 3, 4]" in str(verdict.result.message)
 
@@ -130,7 +115,7 @@ def test_fault_09_without_a_valid_owner_nothing_at_all_is_written(simulator: Run
 
     verdict = emitted(simulator, replace(plan, steps=tuple(disabled)))
 
-    assert isinstance(verdict, Done)
+    assert isinstance(verdict, Decided)
     assert verdict.result.block_reason is BlockReason.METADATA
     assert writes(simulator) == 0
     assert desk.row(plan.queue_item_id)["medx_lastsessionid"] is None
@@ -146,7 +131,7 @@ def test_fault_10_a_business_rule_that_says_no_is_blocked(simulator: RunningSimu
 
     verdict = emitted(simulator, plan)
 
-    assert isinstance(verdict, Done)
+    assert isinstance(verdict, Decided)
     assert (verdict.result.status, verdict.result.block_reason) == (ResultStatus.BLOCKED, BlockReason.PERMANENT_OTHER)
     assert writes(simulator) == 0, "the change set was rolled back"
 
@@ -156,7 +141,7 @@ def test_fault_13_activities_and_tasks_are_linked_and_carry_the_phone_number(
 ) -> None:
     plan = desk.plan(seed_item(simulator), Disposition.CALL_BACK_LATER)
 
-    assert isinstance(emitted(simulator, plan), Done)
+    assert isinstance(emitted(simulator, plan), Decided)
 
     [call], [task] = simulator.rows("phonecalls"), simulator.rows("tasks")
     assert call["phonenumber"] == "+15305550123"
@@ -167,7 +152,7 @@ def test_fault_13_activities_and_tasks_are_linked_and_carry_the_phone_number(
 def test_fault_15_a_last_error_that_is_over_is_cleared_in_the_crm(simulator: RunningSimulator, desk: Desk) -> None:
     plan = desk.plan(seed_item(simulator, medx_lasterror="non_e164_phone:bad"))
 
-    assert isinstance(emitted(simulator, plan), Done)
+    assert isinstance(emitted(simulator, plan), Decided)
 
     assert desk.row(plan.queue_item_id)["medx_lasterror"] is None
 
@@ -181,7 +166,7 @@ def test_fault_17_with_01_and_02_a_connection_cut_anywhere_ends_landed_once(
 
     verdict = emitted(simulator, plan, tries=3)
 
-    assert isinstance(verdict, Done), verdict
+    assert isinstance(verdict, Decided), verdict
     assert verdict.result.status is ResultStatus.COMPLETED
     assert writes(simulator) == 2
     assert desk.row(plan.queue_item_id)["medx_attemptcount"] == 1
@@ -190,14 +175,14 @@ def test_fault_17_with_01_and_02_a_connection_cut_anywhere_ends_landed_once(
 def test_fault_11_every_attempt_is_verified_anew(simulator: RunningSimulator, desk: Desk) -> None:
     plan = desk.plan(seed_item(simulator), Disposition.CALL_BACK_LATER)
     simulator.fault(when={"path": "batch", "body": "PATCH"}, times=1, do=[{"kind": "error", "name": "unavailable"}])
-    assert isinstance(emitted(simulator, plan), Later)
+    assert isinstance(emitted(simulator, plan), RetryLater)
     owners = {o.value.strip("/") for s in plan.steps for o in s.owner_candidates}
     for owner in owners:
         simulator.edit("systemusers", owner.partition("(")[2].rstrip(")"), {"isdisabled": True})
 
     verdict = emitted(simulator, plan)
 
-    assert isinstance(verdict, Done)
+    assert isinstance(verdict, Decided)
     assert verdict.result.block_reason is BlockReason.METADATA
     assert writes(simulator) == 0
 
@@ -237,7 +222,7 @@ def test_fault_17_a_401_costs_one_new_token_and_no_plan(simulator: RunningSimula
 
     verdict = emitted(simulator, plan, tokens=tokens)
 
-    assert isinstance(verdict, Done), verdict
+    assert isinstance(verdict, Decided), verdict
     assert verdict.result.status is ResultStatus.COMPLETED
     assert tokens.renewals == 1
     assert writes(simulator) == 2
@@ -249,7 +234,7 @@ def test_fault_18_a_queue_item_that_was_deleted_is_not_created_again(simulator: 
 
     verdict = emitted(simulator, plan)
 
-    assert isinstance(verdict, Done)
+    assert isinstance(verdict, Decided)
     assert verdict.result.block_reason is BlockReason.CONFLICT_DETECTED
     assert simulator.rows("medx_callqueueitems") == []
 
@@ -259,11 +244,11 @@ def test_W2_one_session_used_for_two_queue_items_blocks_the_second(simulator: Ru
     second_account = {"medx_AccountId@odata.bind": f"/accounts({tenant.ACCOUNTS[1]})"}
     first, second = seed_item(simulator), seed_item(simulator, **second_account)
     at_the_same_time = {"session_id": session, "ended_at": NOON + timedelta(hours=1)}
-    assert isinstance(emitted(simulator, desk.plan(first, **at_the_same_time)), Done)
+    assert isinstance(emitted(simulator, desk.plan(first, **at_the_same_time)), Decided)
 
     other = desk.plan(second, phone_number="+15305550142", **at_the_same_time)
     verdict = emitted(simulator, other)
 
-    assert isinstance(verdict, Done)
+    assert isinstance(verdict, Decided)
     assert verdict.result.block_reason is BlockReason.PERMANENT_OTHER
     assert desk.row(second)["medx_lastsessionid"] is None

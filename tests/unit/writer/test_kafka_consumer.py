@@ -11,7 +11,8 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from structlog.testing import capture_logs
 
-from writer.kafka.consumer import ConsumerOptions, ConsumerThread, Gap, Position
+from writer.core.assignment import OffsetAndMetadata
+from writer.kafka.consumer import ConsumerOptions, ConsumerThread, Gap
 
 OPTIONS = ConsumerOptions(
     config={}, group="g", topic="plans", protocol="consumer", session_timeout_ms=1, heartbeat_interval_ms=1,
@@ -67,13 +68,13 @@ class Deaf:
     def commit_failed(self, code: str) -> None:
         self.story.append(code)
 
-    def ends(self, offsets: dict[int, int], asked_at: float) -> None:
+    def end_offsets(self, offsets: dict[int, int], asked_at: float) -> None:
         self.story.append((offsets, asked_at))
 
     def missed(self, gap: Gap) -> None:
         self.story.append(gap)
 
-    async def release(self, partitions: list[int]) -> dict[int, Position]:
+    async def release(self, partitions: list[int]) -> dict[int, OffsetAndMetadata]:
         return dict.fromkeys(partitions, AT)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
@@ -122,7 +123,7 @@ def on_a_loop(scenario: Callable[[ConsumerThread, Any], None]) -> None:
     asyncio.run(run())
 
 
-AT = Position(5, "note")
+AT = OffsetAndMetadata(5, "note")
 
 
 def test_W1_only_partitions_that_are_ours_are_committed() -> None:

@@ -1,4 +1,4 @@
-"""The producer's edge: wait for a broker that is gone, end when it refuses."""
+"""The plain producer's edge: wait for a broker that is gone, end when it refuses."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from runtime.environment import Misconfigured
-from tests.unit.writer.workbench import make_record
-from writer.errors import MustRestart, RecordTooLarge
-from writer.kafka.producer import BrokerPublisher, Outgoing
+from writer.errors import MustRestart
+from writer.kafka.producer import Committed, GivenUp, Outgoing, PlainProducer, PublisherThread
 
-RECORD = Outgoing("results", 3, b"k", b"v", [("traceparent", b"00")], about=make_record(), settles=True)
+RECORD = Outgoing("results", 3, b"k", b"v", [("traceparent", b"00")])
 
 
 class FakeMessage:
@@ -41,49 +40,51 @@ class FakeProducer:
         while self.reports:
             self.reports.pop()()
 
-    def flush(self, _seconds: float) -> int:
+    def flush(self, seconds: float) -> int:
+        self.poll(seconds)
         return 0
 
 
-def publish(*fates: Any) -> tuple[int, list[str], FakeProducer]:
+def publish(*fates: Any, records: int = 1) -> tuple[tuple[int | None, ...], list[str], FakeProducer]:
     waited: list[str] = []
     producer = FakeProducer(list(fates))
 
-    async def run() -> int:
-        publisher = BrokerPublisher({}, on_wait=waited.append, connect=lambda _: producer)  # type: ignore[arg-type,return-value]
+    async def run() -> tuple[int | None, ...]:
+        plain = PlainProducer({}, on_wait=waited.append, connect=lambda _: producer)  # type: ignore[arg-type,return-value]
+        thread = PublisherThread(plain)
         try:
-            return await publisher.publish(RECORD)
+            ended = await thread.publish([RECORD] * records, [], None)
+            assert isinstance(ended, Committed)
+            return ended.offsets
         finally:
-            await publisher.close(within_s=1)
+            await thread.close()
 
     return asyncio.run(run()), waited, producer
 
 
 def test_a_record_is_placed_where_it_is_told_and_its_offset_returned() -> None:
-    offset, waited, producer = publish(None)
-    assert offset == 42
+    offsets, waited, producer = publish(None)
+    assert offsets == (42,)
     assert waited == []
     assert producer.sent == [("results", b"v", b"k", 3, [("traceparent", b"00")])]
 
 
 def test_W1_a_broker_that_is_gone_is_waited_for() -> None:
     timed_out = KafkaError(KafkaError._MSG_TIMED_OUT)
-    offset, waited, producer = publish(timed_out, timed_out, None)
-    assert offset == 42
+    offsets, waited, producer = publish(timed_out, timed_out, None)
+    assert offsets == (42,)
     assert waited == ["_MSG_TIMED_OUT", "_MSG_TIMED_OUT"]
     assert len(producer.sent) == 3
 
 
 def test_a_full_queue_is_waited_for() -> None:
-    assert publish(BufferError("full"), None)[0] == 42
+    assert publish(BufferError("full"), None)[0] == (42,)
 
 
 @pytest.mark.parametrize(
     ("fate", "end"),
     [
         (KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), Misconfigured),
-        (KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), RecordTooLarge),
-        (KafkaError(KafkaError.RECORD_LIST_TOO_LARGE), RecordTooLarge),
         (KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION)), MustRestart),
         (KafkaError(KafkaError._FENCED, "fenced", True), MustRestart),
     ],
@@ -91,3 +92,19 @@ def test_a_full_queue_is_waited_for() -> None:
 def test_W1_a_broker_that_refuses_ends_the_process(fate: Any, end: type[Exception]) -> None:
     with pytest.raises(end):
         publish(fate)
+
+
+@pytest.mark.parametrize("code", [KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE])
+@pytest.mark.parametrize("raised", [False, True])
+def test_a_record_that_is_too_large_is_named_and_the_others_are_delivered(code: int, raised: bool) -> None:
+    error = KafkaError(code)
+    fate: Any = KafkaException(error) if raised else error
+    assert publish(None, fate, None, records=3)[0] == (42, None, 42)
+
+
+def test_B2_a_producer_that_stops_waits_for_no_broker() -> None:
+    producer = FakeProducer([KafkaError(KafkaError._MSG_TIMED_OUT)])
+    plain = PlainProducer({}, on_wait=lambda _: None, connect=lambda _: producer)  # type: ignore[arg-type,return-value]
+    plain.stop()
+    with pytest.raises(GivenUp):
+        plain.transact([RECORD], [], None)

@@ -14,11 +14,10 @@ from runtime.connection import BrokerSettings
 from runtime.environment import Misconfigured
 from runtime.rights import writer_rights
 from schemas.topics import Topics
-from tests.unit.writer.workbench import make_record
 from writer.core.ledger import Commit
 from writer.errors import MustRestart
-from writer.kafka.producer import Outgoing
-from writer.kafka.transactions import Aborted, Committed, Ending, GivenUp, TransactionalProducer, ending_of
+from writer.kafka.producer import Aborted, Committed, GivenUp, Outgoing
+from writer.kafka.transactions import Ending, TransactionalProducer, ending_of
 
 POSITIONS = [Commit(0, 7, "wb2:7:")]
 
@@ -108,7 +107,7 @@ class Bench:
         return self.made[-1]
 
     def transact(self, records: int = 2) -> Committed | Aborted:
-        out = [Outgoing("results", 0, b"k", b"v", [], about=make_record(n), settles=True) for n in range(records)]
+        out = [Outgoing("results", 0, b"k", b"v", []) for _ in range(records)]
         return self.producer.transact(out, POSITIONS, "generation 3")
 
 

@@ -11,7 +11,6 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from ops.demo.waiting import HANGS_AFTER_S
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.support.factories import an_id
 from tests.unit.writer.workbench import make_pool
@@ -42,7 +41,7 @@ def run(scenario: Coroutine[Any, Any, Any]) -> Any:
 
 
 def sent(pool: Pool, fake: FakeDataverse, *parts: Request | ChangeSet) -> Any:
-    return run(pool.exchange(parts or (READ,), operation="test"))
+    return run(pool.exchange(parts or (READ,), operation="read"))
 
 
 def test_a_retry_after_holds_up_whoever_was_told_and_nobody_else() -> None:
@@ -51,7 +50,7 @@ def test_a_retry_after_holds_up_whoever_was_told_and_nobody_else() -> None:
     async def scenario() -> None:
         pool = make_pool(busy, free, metrics=metrics)
         for _ in range(10):
-            await pool.exchange([READ], operation="test")
+            await pool.exchange([READ], operation="read")
 
     metrics = Metrics()
     run(scenario())
@@ -68,7 +67,7 @@ def test_W6_being_told_to_wait_for_no_time_is_waited_for_all_the_same(header: st
         clock = Clock()
         pool = make_pool(busy, clock=clock)
         for _ in range(3):
-            await pool.exchange([READ], operation="test")
+            await pool.exchange([READ], operation="read")
             clock.now = pool.channels[0].pacer.held_until
         return clock.now
 
@@ -83,7 +82,7 @@ def test_W6_a_server_in_trouble_that_names_a_day_holds_up_its_identity_only_and_
         pool = make_pool(down, fine)
         with capture_logs() as lines:
             for _ in range(10):
-                await pool.exchange([READ], operation="test")
+                await pool.exchange([READ], operation="read")
         return pool.channels[0].pacer.held_until - time.monotonic(), lines
 
     waits, lines = run(scenario())
@@ -100,33 +99,20 @@ def test_W6_a_day_that_the_crm_itself_names_is_obeyed_in_full() -> None:
 
     async def scenario() -> float:
         pool = make_pool(down)
-        await pool.exchange([READ], operation="test")
+        await pool.exchange([READ], operation="read")
         return pool.channels[0].pacer.held_until - time.monotonic()
 
     assert run(scenario()) == pytest.approx(86_400, abs=5)
 
 
-def test_W6_with_everybody_throttled_a_slot_is_waited_for() -> None:
+def test_W6_with_everybody_throttled_a_place_is_waited_for() -> None:
     async def scenario() -> None:
         pool = make_pool(FakeDataverse(before=throttled))
-        await pool.exchange([READ], operation="test")
+        await pool.exchange([READ], operation="read")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await pool.slot()
-
-    run(scenario())
-
-
-def test_the_load_is_spread_over_identities_that_have_room() -> None:
-    fakes = [FakeDataverse(), FakeDataverse()]
-
-    async def scenario() -> None:
-        pool = make_pool(*fakes)
-        slots = [await pool.slot() for _ in range(4)]
-        assert [slot.channel.dataverse.name for slot in slots].count("none-0") == 2
-        for slot in slots:
-            pool.give_back(slot)
-        assert all(channel.pacer.in_flight == 0 for channel in pool.channels)
+                await pool.exchange([READ], operation="read")
+        assert pool.identities.questions == 0, "it does not wait any more"
 
     run(scenario())
 
@@ -135,7 +121,7 @@ def test_a_request_that_is_cancelled_gives_its_slot_back() -> None:
     async def scenario() -> None:
         pool = make_pool(fake)
         with pytest.raises(asyncio.CancelledError):
-            await pool.exchange([READ], operation="test")
+            await pool.exchange([READ], operation="read")
         assert pool.channels[0].pacer.in_flight == 0
 
     def cancelled(request: httpx2.Request) -> None:
@@ -175,7 +161,7 @@ def test_an_identity_whose_sign_in_fails_rests_and_the_others_work() -> None:
         assert first.meaning is Meaning.SIGN_IN
         assert not broken.signed_in
         for _ in range(5):
-            exchange = await pool.exchange([READ], operation="test")
+            exchange = await pool.exchange([READ], operation="read")
             assert exchange.whole.kind is Kind.DONE
 
     good = FakeDataverse()
@@ -188,7 +174,7 @@ def test_the_services_hint_limits_how_many_requests_go_out_at_once() -> None:
         pool = make_pool(FakeDataverse(before=hint))
         await pool.greet(pool.channels[0])
         assert pool.channels[0].signed_in
-        assert pool.room() == 2
+        assert pool.identities.room(time.monotonic()) == 2
 
     def hint(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers={"x-ms-dop-hint": "2"}, json={"UserId": "1"})
@@ -207,39 +193,6 @@ def test_W6_parts_after_the_one_where_the_service_stopped_were_not_tried() -> No
     first, second = sent(make_pool(fake), fake, WRITE, WRITE).parts
     assert first.judgement.kind is Kind.PERMANENT
     assert second.not_tried
-
-
-def test_W5_what_a_plan_still_asks_is_not_overtaken_by_requests_that_others_begin() -> None:
-    """Whoever begins requests asks for the next slot before anybody else has run, as the dispatcher does."""
-
-    async def scenario() -> None:
-        pool = make_pool(FakeDataverse())
-        begun, asked_at = 0, 0
-        running: set[asyncio.Task[Any]] = set()
-
-        async def begin_for_ever() -> None:
-            nonlocal begun
-            while True:
-                slot = await pool.slot()
-                begun += 1
-                running.add(asyncio.create_task(pool.exchange([READ], operation="first", slot=slot)))
-
-        async def follow_up() -> int:
-            nonlocal asked_at
-            asked_at = begun
-            await pool.exchange([READ], operation="follow-up")
-            return begun
-
-        greedy = asyncio.create_task(begin_for_ever())
-        while begun < 20:  # noqa: ASYNC110  lets it run until every place is taken
-            await asyncio.sleep(0)
-        async with asyncio.timeout(HANGS_AFTER_S):
-            answered_at = await follow_up()
-        greedy.cancel()
-        assert answered_at - asked_at <= pool.channels[0].pacer.concurrency + 1
-        await asyncio.gather(*running)
-
-    run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -281,4 +234,4 @@ def test_requests_are_counted_by_operation_and_class_of_reply() -> None:
     pool = make_pool(fake, metrics=metrics)
     sent(pool, fake)
     value = metrics.registry.get_sample_value
-    assert value("writeback_requests_total", {"operation": "test", "class": "done"}) == 1
+    assert value("writeback_requests_total", {"operation": "read", "class": "done"}) == 1

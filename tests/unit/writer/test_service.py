@@ -1,4 +1,4 @@
-"""Giving partitions up: what is under way may settle, what only waits is not begun any more."""
+"""The shell around the engine: what it does in the background, and what it hands over."""
 
 from __future__ import annotations
 
@@ -11,33 +11,62 @@ import pytest
 from ops.demo.waiting import HANGS_AFTER_S
 from schemas.codec import single_object
 from schemas.records import PlannedWriteback, WritebackResult
+from schemas.topics import Topics
 from tests.contract.writer.fake_dataverse import FakeDataverse
-from tests.support.factories import an_id, make_plan
-from tests.unit.writer.workbench import FakeOutbox, SureFacts, make_pool, make_record
-from writer.core.lanes import WindowLimits
+from tests.support.factories import make_plan
+from tests.unit.writer.workbench import SureFacts, make_pool, make_record
+from writer.core import messages
+from writer.core.assignment import AssignedPartition, OffsetAndMetadata
+from writer.core.engine import Options
+from writer.core.flow import Signature
+from writer.core.publishing import Fence
 from writer.dataverse.pool import Pool
-from writer.kafka.consumer import Assigned, Position
+from writer.errors import RecordTooLarge
+from writer.kafka.producer import Aborted, Committed, PublisherThread
+from writer.kafka.topics import WriterTopics
 from writer.metrics import Metrics
-from writer.partitions import Partitions
-from writer.service import Parts, Service, Timing
-from writer.settings import FlowSettings
-from writer.work import Work
+from writer.service import Parts, Service
+
+CODEC = single_object(PlannedWriteback)
 
 
 class StillConsumer:
-    """Remembers what is paused, and what was to be committed."""
+    """Remembers what is paused; every partition is ours."""
 
     protocol = "consumer"
+    heard_at = 0.0
     paused: frozenset[int] = frozenset()
 
     def __init__(self) -> None:
-        self.commits: list[dict[int, Position]] = []
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.closed = False
 
-    def commit(self, positions: dict[int, Position]) -> None:
-        self.commits.append(positions)
+    def start(self) -> None: ...
+
+    def fence(self) -> Fence:
+        return Fence("generation", {0: 1})
 
     def pause_only(self, partitions: Any) -> None:
         self.paused = frozenset(partitions)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class FakeProducer:
+    """Keeps what was published; `endings` first."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[list[Any], list[Any]]] = []
+        self.endings: list[Any] = []
+
+    def transact(self, records: Any, positions: Any, group: Any) -> Any:
+        self.batches.append((list(records), list(positions)))
+        return self.endings.pop(0) if self.endings else Committed(tuple(range(len(records))))
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def nothing_to_read(partitions: Any, *, at_end: Any, **_: Any) -> None:
@@ -45,123 +74,100 @@ def nothing_to_read(partitions: Any, *, at_end: Any, **_: Any) -> None:
         at_end(partition)
 
 
-def a_service(*, release_within_s: float = 5.0, commit_interval_s: float = 0.2, pool: Pool | None = None) -> Service:
+def a_service(*, pool: Pool | None = None, producer: FakeProducer | None = None) -> Service:
     pool = pool or make_pool(FakeDataverse())
+    results = single_object(WritebackResult)
+    facts = SureFacts(pool)
+    facts.reachable = True
     parts = Parts(
-        pool,
-        SureFacts(pool),
-        FakeOutbox(),  # type: ignore[arg-type]
-        single_object(PlannedWriteback),
-        "planned-writebacks",
-        Partitions(WindowLimits()),
-        None,
-        nothing_to_read,
-        single_object(WritebackResult),
-        Metrics(),
-        "test",
+        pool=pool,
+        facts=facts,
+        publisher=PublisherThread(producer or FakeProducer()),
+        topics=WriterTopics(Topics(), results, name="test", write=True),
+        codec=CODEC,
+        topic="planned-writebacks",
+        read_results=nothing_to_read,
+        result_codec=results,
+        metrics=Metrics(),
     )
-    service = Service(
-        parts,
-        FlowSettings.model_validate({}),
-        Timing(commit_interval_s, release_within_s, stop_within_s=1.0),
-        write=True,
-    )
+    service = Service(parts, Signature("test", write=True), Options(transactions=True))
     service.consumer = StillConsumer()  # type: ignore[assignment]
-    service.assigned([Assigned(0, 1, None)])
     return service
 
 
-def offer(service: Service, offset: int) -> Work:
-    record = make_record(offset)
-    service._partitions.entered(record)
-    service._partitions.arrived(record)
-    plan = make_plan(session_id=f"sess-{offset}", queue_item_id=an_id(f"item {offset}"))
-    work = Work(plan, record, 1)
-    service._backlog.offer(work)
-    return work
+async def until(holds: Any) -> None:
+    async with asyncio.timeout(HANGS_AFTER_S):
+        while not holds():  # noqa: ASYNC110  what is waited for happens in other tasks
+            await asyncio.sleep(0.001)
+
+
+def test_W1_a_plan_goes_from_its_record_to_its_result_and_the_partition_is_given_up_behind_it() -> None:
+    async def scenario() -> None:
+        crm, producer = FakeDataverse(), FakeProducer()
+        producer.endings = [Aborted("STALE_MEMBER_EPOCH")]
+        plan = make_plan()
+        crm.seed("medx_callqueueitems", plan.queue_item_id, **plan.baseline.columns)
+        service = a_service(pool=make_pool(crm), producer=producer)
+        running = asyncio.create_task(service.run())
+        service.assigned([AssignedPartition(0, 1, OffsetAndMetadata(0, "wb2:0:"))])
+        service.received([make_record(0, key=plan.session_id.encode(), value=CODEC.encode(plan))])
+        await until(lambda: len(producer.batches) > 1)
+        assert await service.release([0]) == {}
+        [last] = [positions for records, positions in producer.batches if records][-1:]
+        assert [(at.partition, at.offset) for at in last] == [(0, 1)]
+        assert (
+            service.parts.metrics.registry.get_sample_value(
+                "writeback_outcomes_total", {"status": "completed", "reason": ""}
+            )
+            == 1
+        )
+        service.stop()
+        await running
+        assert service.consumer.closed  # type: ignore[attr-defined]
+        await service.parts.publisher.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_the_engine_cannot_go_on_with_ends_the_process() -> None:
+    async def scenario() -> None:
+        service = a_service()
+        with pytest.raises(RecordTooLarge):
+            service._perform([messages.Fail("the broker refuses a record for its size")])
+
+    asyncio.run(scenario())
+
+
+def test_B2_a_service_that_failed_gives_its_partitions_up_without_progress() -> None:
+    async def scenario() -> None:
+        service = a_service()
+        waiting = asyncio.create_task(service.release([0]))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        service._failed = True
+        service._give_up_releases()
+        assert await waiting == {}
+        assert await service.release([1]) == {}
+
+    asyncio.run(scenario())
+
+
+def test_every_background_task_has_a_name() -> None:
+    async def scenario() -> None:
+        service = a_service()
+        running = asyncio.create_task(service.run(), name="run")
+        await until(lambda: len(service._running) >= 5)
+        names = {task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+        assert {"engine", "results", "tick", "greet", "watch consumer"} <= names
+        assert not [name for name in names if name.startswith("Task-")]
+        service.stop()
+        await running
+
+    asyncio.run(scenario())
 
 
 async def turns(count: int = 5) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
-
-
-def test_W2_a_partition_is_given_up_when_what_is_under_way_has_settled_and_with_that_committed() -> None:
-    async def scenario() -> None:
-        service = a_service()
-        first, second = offer(service, 0), offer(service, 1)
-        assert service._backlog.take(1, lambda _: True) == [first]
-        releasing = asyncio.create_task(service.release([0]))  # type: ignore[arg-type]
-        await turns()
-
-        assert not releasing.done(), "the first is under way"
-        assert second.dropped
-        assert service._backlog.first() is None, "nothing is begun that somebody else will begin"
-        service._settling._settled(first, "completed")
-
-        assert await releasing == {0: Position(1, "wb2:1:")}
-        assert service._partitions.numbers == frozenset()
-
-    asyncio.run(scenario())
-
-
-def test_B2_what_is_under_way_for_too_long_does_not_hold_up_a_rebalance() -> None:
-    async def scenario() -> None:
-        service = a_service(release_within_s=0.01)
-        first = offer(service, 0)
-        service._backlog.take(1, lambda _: True)
-
-        assert await service.release([0]) == {0: Position(0, "wb2:0:")}
-        assert first.dropped
-        service._settling._settled(first, "completed")
-        assert service._partitions.to_commit() == {}, "late news"
-
-    asyncio.run(scenario())
-
-
-def test_B2_what_settled_is_committed_soon_one_commit_at_a_time() -> None:
-    async def scenario() -> None:
-        service = a_service(commit_interval_s=0.0)
-        commits = service.consumer.commits  # type: ignore[attr-defined]
-        first, second = offer(service, 0), offer(service, 1)
-        service._backlog.take(2, lambda _: True)
-        committing = asyncio.create_task(service._commit())
-        service._settling._settled(first, "completed")
-        await turns(20)
-        assert commits == [{0: Position(1, "wb2:1:")}]
-        service._settling._settled(second, "completed")
-        await turns(20)
-        assert len(commits) == 1, "the first is not acknowledged"
-
-        service.committed({0: 1})
-        await turns(20)
-        assert commits[1:] == [{0: Position(2, "wb2:2:")}]
-        service.committed({0: 2})
-        await turns(20)
-        assert len(commits) == 2, "there is no news"
-        committing.cancel()
-
-    asyncio.run(scenario())
-
-
-def test_W1_a_commit_that_failed_is_made_again_and_not_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        service = a_service(commit_interval_s=0.0)
-        commits = service.consumer.commits  # type: ignore[attr-defined]
-        service._settling._settled(offer(service, 0), "completed")
-        committing = asyncio.create_task(service._commit())
-        await turns(20)
-        service.commit_failed("REBALANCE_IN_PROGRESS")
-        await turns(20)
-        assert len(commits) == 1
-        async with asyncio.timeout(HANGS_AFTER_S):
-            while len(commits) < 2:  # noqa: ASYNC110  a pause of the service itself
-                await asyncio.sleep(0.001)
-        assert commits[0] == commits[1]
-        committing.cancel()
-
-    monkeypatch.setattr("writer.service._COMMIT_AGAIN_S", 0.02)
-    asyncio.run(scenario())
 
 
 def test_W6_an_identity_that_was_told_to_wait_is_not_asked_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

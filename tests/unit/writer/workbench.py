@@ -1,29 +1,48 @@
-"""Parts of the writer around a fake Dataverse, for unit tests."""
+"""Parts of the writer around a fake Dataverse, for unit tests; and the engine alone, with a world that the test holds.
+
+`World` performs the engine's effects without a broker, a socket or a clock: time passes when the test says so, and the
+test may hold back requests and acknowledgements.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
+import httpx2
+
+from schemas.headers import Reason
 from schemas.records import PlannedWriteback, PlanPosition, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.support.factories import NOON
+from writer.core import messages, results
+from writer.core.assignment import AssignedPartition, Assignment, ConsumerRecord, OffsetAndMetadata
+from writer.core.attempt import Around, Decided, PlanInFlight, Recheck, Verdict, first_step, next_step, parts_of
+from writer.core.batch import encode
+from writer.core.engine import Engine, Options
+from writer.core.exchanges import Exchange, Part, exchange_of, same_for_all, unencodable
+from writer.core.flow import Signature
 from writer.core.gate import Blocked, Cleared
 from writer.core.history import History, Settled
+from writer.core.identities import Identities, Identity
+from writer.core.lanes import Window, WindowLimits
+from writer.core.messages import Effect, Input, Now
 from writer.core.pacing import Pacer, ServiceLimits
+from writer.core.publishing import CopyOf, Fence, Publication, RejectionOf, ResultOf
+from writer.core.replies import Judgement, lost, never_sent
+from writer.core.reports import Count, Log, Observe, Show
 from writer.core.results import Telling
 from writer.dataverse.client import DataverseClient
 from writer.dataverse.identity import NoSignIn
-from writer.dataverse.metadata_cache import Facts
+from writer.dataverse.metadata_cache import Facts, FactsUnavailable
 from writer.dataverse.pool import Channel, Pool
-from writer.emitter import Round, Verdict
-from writer.kafka.consumer import Taken
 from writer.metrics import Metrics
 from writer.settings import DataverseSettings
-from writer.work import Work
 
 
 def make_pool(
@@ -45,72 +64,50 @@ def make_pool(
 
 
 class SureFacts(Facts):
-    """Clears everything, unless told otherwise; counts how often it was asked to doubt."""
+    """Clears everything, unless it is given another answer; counts how often it was asked to doubt."""
 
-    def __init__(self, pool: Pool, verdict: Cleared | Blocked | None = None) -> None:
+    def __init__(self, pool: Any = None, verdict: Cleared | Blocked | None = None) -> None:
         super().__init__(pool, metadata_ttl_s=60, owner_ttl_s=60)
-        self.answer: Cleared | Blocked | Exception = verdict or Cleared({})
+        self.answer: Cleared | Blocked | Judgement = verdict or Cleared({})
         self.doubts = 0
 
     def cached_verdict(self, plan: PlannedWriteback) -> Cleared | None:
         return self.answer if isinstance(self.answer, Cleared) else None
 
     async def verdict(self, plan: PlannedWriteback, *, suspect: bool = False) -> Cleared | Blocked:
-        self.doubts += suspect
-        if isinstance(self.answer, Exception):
-            raise self.answer
+        answer = self.answered(anew=suspect)
+        if isinstance(answer, Judgement):
+            raise FactsUnavailable(answer)
+        return answer
+
+    def answered(self, *, anew: bool) -> Cleared | Blocked | Judgement:
+        self.doubts += anew
         return self.answer
 
 
-def make_record(offset: int = 0, partition: int = 0, **overrides: Any) -> Taken:
+def make_record(offset: int = 0, partition: int = 0, **overrides: Any) -> ConsumerRecord:
     given: dict[str, Any] = {
         "partition": partition, "epoch": 1, "offset": offset, "key": b"sess", "value": b"plan", "headers": [],
         "timestamp_ms": round(NOON.timestamp() * 1000),
     }  # fmt: skip
-    return Taken(**given | overrides)
+    return ConsumerRecord(**given | overrides)
 
 
-def make_work(plan: PlannedWriteback, offset: int = 0, **record: Any) -> Work:
-    work = Work(plan, make_record(offset, **record), epoch=1)
-    work.cleared = Cleared({})
-    return work
+def make_assignment(partition: int = 0) -> Assignment:
+    return Assignment(AssignedPartition(partition, 1, None), Window(WindowLimits()))
 
 
-def telling(work: Work) -> Telling:
+def make_in_flight(plan: PlannedWriteback, offset: int = 0, **record: Any) -> PlanInFlight:
+    one = PlanInFlight(plan, make_record(offset, **record), make_assignment())
+    one.cleared = Cleared({})
+    return one
+
+
+def telling(one: PlanInFlight) -> Telling:
     return Telling(
-        plan=work.plan, position=PlanPosition(partition=0, offset=work.offset, digest=work.plan.digest), attempts=1,
-        settled_at=NOON, written_by="test",
+        plan=one.plan, position=PlanPosition(partition=0, offset=one.record.offset, digest=one.plan.digest), attempts=1,
+        settled_at=NOON, written_by="test", warnings=one.cleared.warnings if one.cleared else (),
     )  # fmt: skip
-
-
-class Tasks:
-    """What was spawned, and what an emitter told of."""
-
-    def __init__(self) -> None:
-        self.rounds: list[Round] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def spawn(self, duty: Coroutine[Any, Any, None]) -> None:
-        self._tasks.add(asyncio.create_task(duty))
-
-    async def ended(self) -> None:
-        """Until all have; raises what they raised."""
-        while self._tasks:
-            done, self._tasks = self._tasks, set()
-            await asyncio.gather(*done)
-
-    @property
-    def verdicts(self) -> dict[Work, Verdict]:
-        return {work: verdict for one in self.rounds for work, verdict in one.verdicts.items()}
-
-
-@dataclass
-class Published:
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
 
 
 @dataclass
@@ -136,29 +133,295 @@ class _Known:
         return self.known.get(session_id)
 
 
-@dataclass
-class FakeOutbox:
-    """Keeps what was published, in order; `refusal` is raised instead."""
+def exchange_with(crm: FakeDataverse, parts: Sequence[Part], seconds: float = 0.0) -> Exchange:
+    """One `$batch`, as the client would send it, without a client."""
+    try:
+        content_type, body = encode(parts, boundary="batch_1")
+    except ValueError:
+        return unencodable(parts)
+    request = httpx2.Request(
+        "POST", "http://localhost/api/data/v9.2/$batch", headers={"content-type": content_type}, content=body
+    )
+    try:
+        reply = crm._answer(request)
+    except (httpx2.ConnectError, httpx2.ConnectTimeout):
+        return same_for_all(parts, never_sent(), seconds)
+    except httpx2.HTTPError:
+        return same_for_all(parts, lost(), seconds)
+    headers = {name.lower(): value for name, value in reply.headers.multi_items()}
+    return exchange_of(parts, reply.status_code, headers, reply.content, seconds=seconds, now=NOON.timestamp())
 
-    story: list[str] = field(default_factory=list)
-    results: list[WritebackResult] = field(default_factory=list)
-    before: list[Settled | None] = field(default_factory=list)
-    again_offsets: int = 100
-    refusal: Exception | None = None
 
-    async def result(
-        self, work: Work, result: WritebackResult, *, settles: bool, before: Settled | None = None
+async def attempt(pool: Pool, facts: Facts, one: PlanInFlight, known: dict[str, Settled] | None = None) -> Verdict:
+    """One attempt of one plan through a real pool; without lanes and waiting."""
+
+    def around() -> Around:
+        return Around(facts, _Known(known or {}), telling(one), time.monotonic())
+
+    step = first_step(one, around())
+    while not isinstance(step, Verdict):
+        if isinstance(step, Recheck):
+            one.rechecked = True
+            verdict = await facts.verdict(one.plan, suspect=True)
+            if isinstance(verdict, Blocked):
+                return Decided(results.metadata(telling(one), verdict.gaps))
+            one.clear(verdict)
+            step = first_step(one, around())
+            continue
+        exchange = await pool.exchange(parts_of(step, facts), operation="write")
+        step = next_step(one, step, exchange.parts, around(), shared=False)
+    return step
+
+
+AT_THE_START = OffsetAndMetadata(0, "wb2:0:")
+
+
+class World:
+    """Everything around one engine. Partitions are ours once they are assigned; records have the plans they stand for.
+
+    `hold_requests` and `hold_batches`: they wait until `answer` and `acknowledge`.
+    """
+
+    def __init__(
+        self,
+        crm: FakeDataverse | None = None,
+        *,
+        write: bool = True,
+        transactions: bool = True,
+        start: int = 4,
+        identities: int = 1,
+        limits: ServiceLimits | None = None,
+        **options: Any,
     ) -> None:
-        if self.refusal:
-            raise self.refusal
-        self.story.append(f"result {result.status} {work.session_id}")
-        self.results.append(result)
-        self.before.append(before)
+        self.crm = crm or FakeDataverse()
+        self.metadata = SureFacts()
+        self.index = FakeIndex()
+        self.now = Now(1_000.0, NOON)
+        self.identities = Identities(
+            [Identity(f"none-{n}", Pacer(limits or ServiceLimits(), start=start)) for n in range(identities)]
+        )
+        self.options = Options(transactions=transactions, **options)
+        self.signature = Signature("test", write)
+        self.engine = self.an_engine()
+        self.plans: dict[tuple[int, int], PlannedWriteback | Sequence[Reason] | messages.Unreadable] = {}
+        self.epochs: dict[int, int] = {}
+        self.epoch = 0
+        self.inbox: list[Input] = []
+        self.wake_at = math.inf
+        self.hold_requests = self.hold_batches = self.hold_verifying = False
+        self.instead: Callable[[messages.Send], Exchange | None] = lambda _: None
+        """Answers a request in the CRM's stead."""
+        self.requests: list[messages.Send] = []
+        """All that were sent."""
+        self.open_requests: list[messages.Send] = []
+        self.open_batches: list[messages.Publish] = []
+        self.batches: list[messages.Publish] = []
+        self.verifying: list[messages.Verify] = []
+        self.decoded: list[ConsumerRecord] = []
+        self.published: list[Publication] = []
+        self.next_offset = 100
+        """That of the next copy."""
+        self.too_large: Callable[[Publication], bool] = lambda _: False
+        self.endings: list[messages.NotPublished] = []
+        """What becomes of the next batches; after that all are acknowledged."""
+        self.committed: dict[int, OffsetAndMetadata] = {}
+        self.commits: list[dict[int, OffsetAndMetadata]] = []
+        self.hold_commits = False
+        self.paused: set[int] = set()
+        self.released: dict[tuple[int, ...], dict[int, OffsetAndMetadata]] = {}
+        self.results_wanted: list[int] = []
+        self.results_forgotten: list[int] = []
+        self.failure: str | None = None
+        self.stopped = False
+        self.ended: list[str] = []
+        self.logs: list[Log] = []
+        self.counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
+        self.observed: list[Observe] = []
+        self.shown: dict[tuple[str, tuple[str, ...]], float] = {}
 
-    async def again(self, work: Work, *, count: int, at: object) -> int:
-        self.story.append(f"again {work.session_id} {count}")
-        self.again_offsets += 1
-        return self.again_offsets
+    def an_engine(self) -> Engine:
+        return Engine(self.identities, self.metadata, self.index, self.signature, self.options)
 
-    async def rejected(self, record: Taken, reasons: Sequence[object]) -> None:
-        self.story.append(f"rejected {record.offset}")
+    # What the test does.
+
+    def assign(self, *partitions: int, committed: OffsetAndMetadata | None = AT_THE_START) -> None:
+        assigned = []
+        for partition in partitions:
+            self.epoch += 1
+            self.epochs[partition] = self.epoch
+            assigned.append(AssignedPartition(partition, self.epoch, committed))
+        self.tell(messages.Assigned(assigned))
+
+    def record(self, offset: int, partition: int = 0, **overrides: Any) -> ConsumerRecord:
+        return make_record(offset, partition, **{"epoch": self.epochs.get(partition, 0), **overrides})
+
+    def arrive(
+        self, *plans: PlannedWriteback | Sequence[Reason], offset: int = 0, partition: int = 0, **record: Any
+    ) -> None:
+        """At offsets that rise from `offset`."""
+        records = []
+        for number, plan in enumerate(plans, offset):
+            self.plans[partition, number] = plan
+            key = plan.session_id.encode() if isinstance(plan, PlannedWriteback) else b"junk"
+            records.append(self.record(number, partition, **{"key": key, **record}))
+        self.tell(messages.Received(records))
+
+    def tell(self, *happened: Input) -> None:
+        self.inbox += happened
+        self.run()
+
+    def run(self) -> None:
+        """Until nothing is left to do at this time."""
+        for _ in range(100_000):
+            if self.inbox:
+                self._perform(self.engine.handle(self.inbox.pop(0), self.now))
+                continue
+            effects = self.engine.turn(self.now, Fence("generation", dict(self.epochs)))
+            self._perform(effects)
+            if not self.inbox and len(effects) == 1 and self.wake_at > self.now.s:
+                return
+            if not self.inbox and len(effects) == 1:
+                self._pass(0.001)
+        raise AssertionError("it never comes to rest")
+
+    def _pass(self, seconds: float) -> None:
+        self.now = Now(self.now.s + seconds, self.now.utc + timedelta(seconds=seconds))
+
+    def wait(self, seconds: float) -> None:
+        """Lets time pass, with everything that is due meanwhile."""
+        until = self.now.s + seconds
+        while self.now.s < until:
+            self._pass(max(0.0, min(self.wake_at, until) - self.now.s))
+            self.run()
+
+    def answer(self, exchange: Callable[[messages.Send], Exchange] | None = None, *, first: int = 1000) -> None:
+        """The requests that were held back."""
+        held, self.open_requests = self.open_requests[:first], self.open_requests[first:]
+        for send in held:
+            answered = exchange(send) if exchange else self._answered(send)
+            self.inbox.append(messages.Replied(send.number, answered))
+        self.run()
+
+    def _answered(self, send: messages.Send) -> Exchange:
+        return self.instead(send) or exchange_with(self.crm, send.parts)
+
+    def acknowledge(self) -> None:
+        """The batch that was held back."""
+        self._end(self.open_batches.pop(0))
+        self.run()
+
+    # What came of it.
+
+    @property
+    def results(self) -> list[WritebackResult]:
+        return [one.result for one in self.published if isinstance(one, ResultOf)]
+
+    @property
+    def outcomes(self) -> list[tuple[str, str]]:
+        return [(result.session_id, str(result.status)) for result in self.results]
+
+    @property
+    def story(self) -> list[str]:
+        return [_told(one) for one in self.published]
+
+    def frontier(self, partition: int = 0) -> int:
+        at = self.committed.get(partition)
+        return 0 if at is None else at.offset
+
+    def events(self) -> list[str]:
+        return [line.event for line in self.logs]
+
+    def sessions_of(self, send: messages.Send) -> list[str]:
+        request, _ = self.engine._sent[send.number]
+        return [plan.session_id for plan in request.plans]
+
+    # What the shell does.
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            self.perform(effect)
+
+    def perform(self, effect: Effect) -> None:  # noqa: C901  one line for each
+        match effect:
+            case messages.Decode(record):
+                self.decoded.append(record)
+                plan = self.plans[record.partition, record.offset]
+                read = plan if isinstance(plan, messages.Unreadable) else messages.Decoded(record, plan)
+                self.inbox.append(read)
+            case messages.ReadResults(partitions):
+                self.results_wanted += partitions
+            case messages.ForgetResults(partitions):
+                self.results_forgotten += partitions
+            case messages.Verify(plan, anew):
+                self.verifying.append(effect)
+                if not self.hold_verifying:
+                    self.inbox.append(messages.Verified(plan, self.metadata.answered(anew=anew)))
+            case messages.Send():
+                self._send(effect)
+            case messages.Publish():
+                self.batches.append(effect)
+                if self.hold_batches:
+                    self.open_batches.append(effect)
+                else:
+                    self._end(effect)
+            case messages.CommitOffsets(positions):
+                self.commits.append(dict(positions))
+                if not self.hold_commits:
+                    self.committed |= positions
+                    self.inbox.append(messages.OffsetsCommitted({p: at.offset for p, at in positions.items()}))
+            case messages.Pause(partitions):
+                self.paused = set(partitions)
+            case messages.Released(partitions, positions):
+                self.committed |= positions
+                self.released[tuple(partitions)] = dict(positions)
+                for partition in partitions:
+                    self.epochs.pop(partition, None)
+            case messages.Fail(why):
+                self.failure = why
+            case messages.Stopped():
+                self.stopped = True
+            case messages.Ended(_, outcome):
+                self.ended.append(outcome)
+            case messages.WakeAt(at):
+                self.wake_at = at
+            case Log():
+                self.logs.append(effect)
+            case Count(metric, labels, amount):
+                self.counts[metric, labels] += amount  # type: ignore[assignment]
+            case Observe():
+                self.observed.append(effect)
+            case Show(metric, value, labels):
+                self.shown[metric, labels] = value
+
+    def _send(self, send: messages.Send) -> None:
+        self.requests.append(send)
+        if self.hold_requests:
+            self.open_requests.append(send)
+        else:
+            self.inbox.append(messages.Replied(send.number, self._answered(send)))
+
+    def _end(self, batch: messages.Publish) -> None:
+        if self.endings:
+            self.inbox.append(self.endings.pop(0))
+            return
+        too_large = {number for number, one in enumerate(batch.publications) if self.too_large(one)}
+        if too_large:
+            self.inbox.append(messages.NotPublished("MSG_SIZE_TOO_LARGE", too_large))
+            return
+        offsets = []
+        for one in batch.publications:
+            self.published.append(one)
+            offsets.append(self.next_offset)
+            self.next_offset += isinstance(one, CopyOf)
+        self.committed |= {at.partition: OffsetAndMetadata(at.offset, at.metadata) for at in batch.positions}
+        self.inbox.append(messages.Published(offsets))
+
+
+def _told(one: Publication) -> str:
+    match one:
+        case ResultOf(plan, result):
+            return f"result {result.status} {plan.session_id}"
+        case CopyOf(plan, count):
+            return f"copy {plan.session_id} {count}"
+        case RejectionOf(record):
+            return f"rejected {record.offset}"

@@ -24,7 +24,7 @@ def test_W4_W5_each_lane_works_on_one_plan_at_a_time_in_order_and_none_waits_for
         move = moves.pop() if moves else 0
         if todo and (move % 2 or not running):
             number, key = todo.pop(0)
-            starts = lanes.offer(0, key, number)
+            starts = lanes.offer(key, number)
             assert starts == (key not in running), "a free lane starts at once, a busy one never"
             if starts:
                 running[key] = number
@@ -41,7 +41,7 @@ def test_W4_W5_each_lane_works_on_one_plan_at_a_time_in_order_and_none_waits_for
 def test_W4_hundreds_of_queue_items_of_one_partition_are_at_work_at_once() -> None:
     lanes: Lanes[int] = Lanes()
 
-    starts = [lanes.offer(0, f"item {number % 500}", number) for number in range(1500)]
+    starts = [lanes.offer(f"item {number % 500}", number) for number in range(1500)]
 
     assert starts.count(True) == lanes.running() == 500
     assert lanes.waiting() == 1000
@@ -50,32 +50,22 @@ def test_W4_hundreds_of_queue_items_of_one_partition_are_at_work_at_once() -> No
 def test_W4_a_lane_can_be_emptied_behind_its_running_plan() -> None:
     lanes: Lanes[int] = Lanes()
     for number in range(3):
-        lanes.offer(0, "a", number)
+        lanes.offer("a", number)
 
     assert lanes.take_waiting("a") == [1, 2]
     assert lanes.finished("a") is None
     assert lanes.running() == 0
 
 
-def test_W4_a_revoked_partition_keeps_its_running_plans_lane_until_that_is_done() -> None:
+def test_W4_what_waits_behind_the_heads_is_dropped_together() -> None:
     lanes: Lanes[str] = Lanes()
-    lanes.offer(0, "a", "running")
-    lanes.offer(0, "a", "waiting")
-    lanes.offer(1, "b", "other")
+    for plan in ("running", "waiting"):
+        lanes.offer("a", plan)
+    lanes.offer("b", "other")
 
-    assert lanes.drop(0) == ["waiting"]
-    assert not lanes.offer(0, "a", "again"), "the old run is still on its way"
-    assert lanes.finished("a") == "again"
-    assert lanes.finished("b") is None
-
-
-def test_a_queue_items_lane_follows_its_partition() -> None:
-    lanes: Lanes[str] = Lanes()
-    lanes.offer(0, "a", "running")
-    lanes.offer(4, "a", "rehearsed elsewhere")
-
-    assert lanes.drop(0) == []
-    assert lanes.drop(4) == ["rehearsed elsewhere"]
+    assert lanes.drop_waiting() == ["waiting"]
+    assert list(lanes.heads()) == ["running", "other"]
+    assert lanes.finished("a") is None
 
 
 LIMITS = WindowLimits(plans=8, plans_per_partition=4, size=1000, resume_at=0.5)
@@ -156,9 +146,9 @@ def test_B3_a_reader_that_obeys_never_holds_more_than_the_window(moves: list[tup
 
 def test_W4_the_plan_that_follows_the_running_one_is_the_next_of_its_lane_and_of_no_other() -> None:
     lanes: Lanes[int] = Lanes()
-    lanes.offer(0, "a", 1)
+    lanes.offer("a", 1)
     assert lanes.following("a") is None
-    lanes.offer(0, "a", 2)
-    lanes.offer(0, "a", 3)
+    lanes.offer("a", 2)
+    lanes.offer("a", 3)
     assert lanes.following("a") == 2
     assert lanes.following("b") is None

@@ -31,6 +31,12 @@ def remembered(text: str | None, committed: int) -> set[int]:
     return {offset for start, end in decode_settled(text, committed) for offset in range(start, end)}
 
 
+def note(ledger: Ledger) -> str:
+    commit = ledger.commit()
+    assert commit is not None
+    return commit.metadata
+
+
 gaps = st.lists(st.integers(1, 5), min_size=1, max_size=40)
 
 
@@ -45,140 +51,113 @@ def offsets(start: int, steps: list[int]) -> list[int]:
 @given(gaps, st.lists(st.integers(0, 99), max_size=120))
 def test_W1_the_frontier_never_passes_an_unsettled_offset(steps: list[int], moves: list[int]) -> None:
     todo = offsets(100, steps)
-    ledger, unsettled, beyond = Ledger(), list[int](), set[int]()
-    epoch, seen = ledger.assign(0, 101), 101
+    ledger, unsettled, beyond = Ledger(0, 101), list[int](), set[int]()
+    seen = 101
     for move in moves:
         if move % 2 and todo:
             unsettled.append(offset := todo.pop(0))
             seen = offset + 1
-            assert ledger.arrived(0, offset)
+            assert ledger.arrived(offset)
         elif unsettled:
             beyond.add(offset := unsettled.pop(move % len(unsettled)))
-            assert ledger.settle(0, offset, epoch)
+            ledger.settle(offset)
         expected = min(unsettled, default=seen)
-        assert ledger.frontier(0) == expected
-        assert ledger.unsettled(0) == len(unsettled)
-        assert ledger.gap(0) == len([offset for offset in beyond if offset > expected])
+        assert ledger.frontier == expected
+        assert ledger.unsettled == len(unsettled)
+        assert ledger.gap == len([offset for offset in beyond if offset > expected])
 
 
 @given(gaps, st.data())
 def test_W1_after_a_crash_exactly_what_was_not_settled_is_worked_on(steps: list[int], data: st.DataObject) -> None:
     there = offsets(100, steps)
-    before, after = Ledger(), Ledger()
-    epoch = before.assign(3, 101)
+    before = Ledger(3, 101)
     settled = set(data.draw(st.lists(st.sampled_from(there), unique=True)))
     for offset in there:
-        before.arrived(3, offset)
+        before.arrived(offset)
     for offset in settled:
-        before.settle(3, offset, epoch)
-    for commit in before.commits():
+        before.settle(offset)
+    if (commit := before.commit()) is not None:
         before.committed(commit)
-    frontier = before.frontier(3)
+    frontier = before.frontier
     assert frontier is not None
 
-    after.assign(3, frontier, encode_settled(frontier, ranges(o for o in settled if o > frontier)))
-    again = [offset for offset in there if offset >= frontier and after.arrived(3, offset)]
+    after = Ledger(3, frontier, encode_settled(frontier, ranges(o for o in settled if o > frontier)))
+    again = [offset for offset in there if offset >= frontier and after.arrived(offset)]
 
     assert again == [offset for offset in there if offset not in settled and offset >= frontier]
-    assert after.frontier(3) == (again[0] if again else there[-1] + 1)
+    assert after.frontier == (again[0] if again else there[-1] + 1)
 
 
 def test_W1_what_is_remembered_is_remembered_until_it_was_read() -> None:
-    ledger = Ledger()
-    epoch = ledger.assign(0, 10, encode_settled(10, ranges([12, 15])))
+    ledger = Ledger(0, 10, encode_settled(10, ranges([12, 15])))
 
-    assert ledger.commits() == []
-    assert [ledger.remembers(0, offset) for offset in (10, 11, 12)] == [False, False, True]
-    assert ledger.arrived(0, 10)
-    assert not ledger.arrived(0, 12)
-    assert ledger.commits() == [], "frontier and settled offsets are those that were committed"
-    assert ledger.arrived(0, 13)
-    ledger.settle(0, 13, epoch)
-    assert remembered(ledger.commits()[0].metadata, 10) == {11, 12, 13, 15}, "there is no 11: it is as good as settled"
-    assert ledger.arrived(0, 16), "15 was cleaned away"
-    assert not ledger.arrived(0, 15), "behind us"
-
-
-def test_W1_late_news_of_an_earlier_assignment_changes_nothing() -> None:
-    ledger = Ledger()
-    old = ledger.assign(0, 5)
-    ledger.arrived(0, 5)
-    new = ledger.assign(0, 5)
-    ledger.arrived(0, 5)
-
-    assert not ledger.settle(0, 5, old)
-    assert ledger.frontier(0) == 5
-    assert ledger.settle(0, 5, new)
-    assert ledger.frontier(0) == 6
-    ledger.revoke(0)
-    ledger.revoke(0)
-    assert not ledger.settle(0, 5, new)
-    assert ledger.epoch(0) is None
+    assert ledger.commit() is None
+    assert [ledger.remembers(offset) for offset in (10, 11, 12)] == [False, False, True]
+    assert ledger.arrived(10)
+    assert not ledger.arrived(12)
+    assert ledger.commit() is None, "frontier and settled offsets are those that were committed"
+    assert ledger.arrived(13)
+    ledger.settle(13)
+    assert remembered(note(ledger), 10) == {11, 12, 13, 15}, "there is no 11: it is as good as settled"
+    assert ledger.arrived(16), "15 was cleaned away"
+    assert not ledger.arrived(15), "behind us"
 
 
 def test_W2_a_log_that_was_begun_anew_is_worked_on_from_its_first_record() -> None:
-    ledger = Ledger()
-    epoch = ledger.assign(0, 500, encode_settled(500, ranges([502])))
+    ledger = Ledger(0, 500, encode_settled(500, ranges([502])))
 
-    assert ledger.arrived(0, 3)
-    assert ledger.frontier(0) == 3
-    assert not ledger.arrived(0, 3), "seen already"
-    assert ledger.arrived(0, 4)
-    assert ledger.settle(0, 3, epoch)
-    assert ledger.commits() == [Commit(0, 4, "wb2:4:")]
-    assert ledger.arrived(0, 502), "what was remembered was of the old log"
+    assert ledger.arrived(3)
+    assert ledger.frontier == 3
+    assert not ledger.arrived(3), "seen already"
+    assert ledger.arrived(4)
+    ledger.settle(3)
+    assert ledger.commit() == Commit(0, 4, "wb2:4:")
+    assert ledger.arrived(502), "what was remembered was of the old log"
 
 
 def test_W1_news_of_offsets_that_never_arrived_changes_nothing() -> None:
-    ledger = Ledger()
-    epoch = ledger.assign(0)
-    assert ledger.settle(0, 5, epoch)
-    ledger.arrived(0, 5)
-    ledger.settle(0, 6, epoch)
-    ledger.settle(0, 4, epoch)
+    ledger = Ledger(0)
+    ledger.settle(5)
+    ledger.arrived(5)
+    ledger.settle(6)
+    ledger.settle(4)
 
-    assert ledger.frontier(0) == 5
-    assert ledger.gap(0) == 0
+    assert ledger.frontier == 5
+    assert ledger.gap == 0
 
 
 def test_a_partition_without_a_committed_offset_starts_with_the_first_record() -> None:
-    ledger = Ledger()
-    epoch = ledger.assign(7)
+    ledger = Ledger(7)
 
-    assert ledger.frontier(7) is None
-    assert ledger.commits() == []
-    assert ledger.arrived(7, 42)
-    assert not ledger.arrived(7, 42)
-    assert ledger.epoch(7) == epoch
-    assert ledger.commits() == [Commit(7, 42, "wb2:42:")]
+    assert ledger.frontier is None
+    assert ledger.commit() is None
+    assert ledger.arrived(42)
+    assert not ledger.arrived(42)
+    assert ledger.commit() == Commit(7, 42, "wb2:42:")
 
 
 def test_only_news_is_committed() -> None:
-    ledger = Ledger()
-    epoch = ledger.assign(0, 10)
-    ledger.arrived(0, 10)
-    ledger.arrived(0, 11)
-    assert ledger.commits() == []
-    ledger.settle(0, 11, epoch)
+    ledger = Ledger(0, 10)
+    ledger.arrived(10)
+    ledger.arrived(11)
+    assert ledger.commit() is None
+    ledger.settle(11)
 
-    (commit,) = ledger.commits()
+    commit = ledger.commit()
+    assert commit is not None
     ledger.committed(commit)
 
     assert (commit.offset, remembered(commit.metadata, 10)) == (10, {11})
-    assert ledger.commits() == []
-    ledger.revoke(0)
-    ledger.committed(commit)
-    assert ledger.commits() == []
+    assert ledger.commit() is None
 
 
 def test_settling_from_the_bitmap_moves_the_frontier_over_it() -> None:
-    ledger = Ledger()
-    epoch = ledger.assign(0, 10, encode_settled(10, ranges([11, 12])))
-    assert [ledger.arrived(0, offset) for offset in (10, 11, 12)] == [True, False, False]
+    ledger = Ledger(0, 10, encode_settled(10, ranges([11, 12])))
+    assert [ledger.arrived(offset) for offset in (10, 11, 12)] == [True, False, False]
 
-    ledger.settle(0, 10, epoch)
+    ledger.settle(10)
 
-    assert ledger.frontier(0) == ledger.position(0) == 13
+    assert ledger.frontier == ledger.position == 13
 
 
 @given(st.integers(0, 1 << 40), st.sets(st.integers(0, 20_000), max_size=300))
@@ -229,18 +208,17 @@ def test_a_bomb_in_the_metadata_is_not_unpacked(runs: bytes) -> None:
 
 def cost_of(in_flight: int) -> float:
     """Processor seconds in which so many arrive and settle in any order."""
-    ledger = Ledger()
-    epoch = ledger.assign(0, 0)
+    ledger = Ledger(0, 0)
     there = list(range(in_flight))
     shuffled = random.Random(1).sample(there, len(there))
     started = time.process_time()
     for offset in there:
-        ledger.arrived(0, offset)
+        ledger.arrived(offset)
     for offset in shuffled:
-        ledger.settle(0, offset, epoch)
+        ledger.settle(offset)
     cost = time.process_time() - started
-    assert ledger.frontier(0) == in_flight
-    assert (ledger.unsettled(0), ledger.gap(0)) == (0, 0)
+    assert ledger.frontier == in_flight
+    assert (ledger.unsettled, ledger.gap) == (0, 0)
     return cost
 
 
@@ -250,52 +228,49 @@ def test_B3_ten_times_as_many_in_flight_cost_about_ten_times_as_much_in_any_orde
 
 
 def test_B3_what_is_settled_behind_a_stuck_plan_costs_neither_memory_nor_time() -> None:
-    ledger = Ledger()
-    epoch = ledger.assign(0, 0)
-    ledger.arrived(0, 0)
+    ledger = Ledger(0, 0)
+    ledger.arrived(0)
     tracemalloc.start()
     try:
         for offset in range(1, 50_001):
-            ledger.arrived(0, offset)
-            ledger.settle(0, offset, epoch)
+            ledger.arrived(offset)
+            ledger.settle(offset)
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert (ledger.frontier(0), ledger.gap(0)) == (0, 50_000)
+    assert (ledger.frontier, ledger.gap) == (0, 50_000)
     assert held < 50_000, "bytes; a byte for each would be more"
-    assert remembered(ledger.commits()[0].metadata, 0) == set(range(1, 50_001))
-    assert len(ledger.commits()[0].metadata) < 60, "so it is not put together offset by offset"
+    assert remembered(note(ledger), 0) == set(range(1, 50_001))
+    assert len(note(ledger)) < 60, "so it is not put together offset by offset"
 
 
 def test_B3_what_is_to_be_committed_is_put_together_only_when_it_changed() -> None:
-    ledger = Ledger()
-    epoch = ledger.assign(0, 0)
+    ledger = Ledger(0, 0)
     for offset in range(3):
-        ledger.arrived(0, offset)
-    ledger.settle(0, 1, epoch)
-    (first,) = ledger.commits()
-    (again,) = ledger.commits()
+        ledger.arrived(offset)
+    ledger.settle(1)
+    first = ledger.commit()
+    again = ledger.commit()
 
     assert again is first
-    ledger.settle(0, 2, epoch)
-    assert ledger.commits()[0] is not first
+    ledger.settle(2)
+    assert ledger.commit() is not first
 
 
 def test_the_time_of_the_oldest_unsettled_record_is_known() -> None:
-    ledger = Ledger()
-    epoch = ledger.assign(0, 0)
-    assert ledger.oldest(0) is None
+    ledger = Ledger(0, 0)
+    assert ledger.oldest is None
     for offset, at in enumerate((1_000, 900, 1_100, 950)):  # the second and the last are copies of requeued plans
-        ledger.arrived(0, offset, at)
+        ledger.arrived(offset, at)
 
-    assert ledger.oldest(0) == 900
-    ledger.settle(0, 1, epoch)
-    assert ledger.oldest(0) == 950
-    ledger.settle(0, 0, epoch)
-    assert ledger.oldest(0) == 950
-    ledger.settle_together(0, [2, 3], epoch)
-    assert ledger.oldest(0) is None
+    assert ledger.oldest == 900
+    ledger.settle(1)
+    assert ledger.oldest == 950
+    ledger.settle(0)
+    assert ledger.oldest == 950
+    ledger.settle_together([2, 3])
+    assert ledger.oldest is None
 
 
 def test_a_note_says_whether_it_holds_all_that_was_settled() -> None:
@@ -311,53 +286,48 @@ def test_a_note_says_whether_it_holds_all_that_was_settled() -> None:
 
 
 def test_W4_lanes_that_went_to_the_back_are_passed_when_nothing_else_lies_between() -> None:
-    ledger = Ledger()
-    epoch = ledger.assign(0, 0)
+    ledger = Ledger(0, 0)
     for offset in range(8):
-        ledger.arrived(0, offset)
-    ledger.settle_together(0, [0, 3], epoch)
-    ledger.settle_together(0, [2, 5], epoch)
-    ledger.settle(0, 1, epoch)
-    assert ledger.frontier(0) == 0, "4 lies within the second lane, which lies across the first"
-    assert remembered(ledger.commits()[0].metadata, 0) == {1}, "none of the lanes' plans"
-    ledger.settle(0, 6, epoch)
-    assert ledger.frontier(0) == 0
+        ledger.arrived(offset)
+    ledger.settle_together([0, 3])
+    ledger.settle_together([2, 5])
+    ledger.settle(1)
+    assert ledger.frontier == 0, "4 lies within the second lane, which lies across the first"
+    assert remembered(note(ledger), 0) == {1}, "none of the lanes' plans"
+    ledger.settle(6)
+    assert ledger.frontier == 0
 
-    ledger.settle(0, 4, epoch)
+    ledger.settle(4)
 
-    assert ledger.frontier(0) == 7
-    ledger.settle_together(0, [7], epoch - 1)
-    ledger.settle_together(1, [7], epoch)
-    assert ledger.frontier(0) == 7, "late news"
-    ledger.settle_together(0, [7], epoch)
-    assert ledger.frontier(0) == 8
-    assert (ledger.gap(0), ledger.unsettled(0)) == (0, 0)
+    assert ledger.frontier == 7
+    ledger.settle_together([7])
+    assert ledger.frontier == 8
+    assert (ledger.gap, ledger.unsettled) == (0, 0)
 
 
 def test_W1_a_lane_at_the_back_is_passed_when_what_lay_between_has_gone_to_the_back_as_well() -> None:
-    ledger = Ledger()
-    epoch = ledger.assign(0, 0)
+    ledger = Ledger(0, 0)
     for offset in range(3):
-        ledger.arrived(0, offset)
-    ledger.settle_together(0, [0, 2], epoch)
-    assert ledger.frontier(0) == 0
+        ledger.arrived(offset)
+    ledger.settle_together([0, 2])
+    assert ledger.frontier == 0
 
-    ledger.settle_together(0, [1], epoch)
+    ledger.settle_together([1])
 
-    assert ledger.frontier(0) == 3
+    assert ledger.frontier == 3
 
 
 def test_W1_a_commit_as_if_plans_were_settled_settles_nothing() -> None:
-    ledger = Ledger()
-    epoch = ledger.assign(0, 10)
+    ledger = Ledger(0, 10)
     for offset in (10, 11, 12):
-        ledger.arrived(0, offset)
-    (commit,) = ledger.commits({0: [10, 12]})
+        ledger.arrived(offset)
+    commit = ledger.commit([10, 12])
+    assert commit is not None
 
     assert (commit.offset, remembered(commit.metadata, 11)) == (11, {12})
-    assert ledger.frontier(0) == 10, "nothing is settled before it is acknowledged"
-    assert ledger.commits(always=[0]) == [Commit(0, 10, "")], "what was committed stands, without news"
+    assert ledger.frontier == 10, "nothing is settled before it is acknowledged"
+    assert ledger.commit(always=True) == Commit(0, 10, ""), "what was committed stands, without news"
     for offset in (10, 12):
-        ledger.settle(0, offset, epoch)
+        ledger.settle(offset)
     ledger.committed(commit)
-    assert ledger.commits() == []
+    assert ledger.commit() is None

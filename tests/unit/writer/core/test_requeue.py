@@ -9,72 +9,58 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from writer.core.ledger import METADATA_LIMIT, Ledger
-from writer.core.requeue import Moving
+from writer.core.requeue import Requeues
 
 
 def test_W4_those_behind_a_plan_of_which_there_is_no_copy_do_not_wait_for_one() -> None:
-    moving = Moving()
-    moving.append_again("lane", 0, 5, "first", 1)
-    moving.append_again("lane", 0, 6, "second", 1)
-    moving.stays("lane", "first")
-    moving.stays("a lane that was dropped", "first")
-    moving.appended("lane", 20)
-    assert not moving.must_follow("lane", "second", 1)
-    assert moving.arrived(0, 21) == [[5, 6]]
+    requeues = Requeues()
+    requeues.requeue("lane", 5, "first", 1)
+    requeues.requeue("lane", 6, "second", 1)
+    requeues.not_copied("lane", "first")
+    requeues.appended("lane", 20)
+    assert not requeues.must_follow("lane", "second", 1)
+    assert requeues.arrived(21) == [[5, 6]]
 
 
 def test_W4_a_plan_read_from_between_goes_behind_the_others() -> None:
-    moving = Moving()
-    moving.append_again("item", 0, 10, "s1", 1)
-    moving.append_again("item", 0, 11, "s2", 1)
+    requeues = Requeues()
+    requeues.requeue("item", 10, "s1", 1)
+    requeues.requeue("item", 11, "s2", 1)
 
-    assert moving.must_follow("item", "s3", 0)
-    assert not moving.must_follow("another item", "s9", 0)
-    assert not moving.must_follow("item", "s1", 1), "the copy itself"
-    assert moving.must_follow("item", "s3", 0), "s2's copy was not read yet"
-    assert not moving.must_follow("item", "s2", 1)
-    assert not moving.must_follow("item", "s3", 0)
+    assert requeues.must_follow("item", "s3", 0)
+    assert not requeues.must_follow("another item", "s9", 0)
+    assert not requeues.must_follow("item", "s1", 1), "the copy itself"
+    assert requeues.must_follow("item", "s3", 0), "s2's copy was not read yet"
+    assert not requeues.must_follow("item", "s2", 1)
+    assert not requeues.must_follow("item", "s3", 0)
 
 
 def test_W4_a_later_plans_copy_does_not_overtake_an_earlier_plan_that_failed_once_more() -> None:
-    moving = Moving()
-    moving.append_again("item", 0, 10, "s1", 1)
-    moving.append_again("item", 0, 11, "s2", 1)
-    assert not moving.must_follow("item", "s1", 1)
-    moving.append_again("item", 0, 20, "s1", 2)
+    requeues = Requeues()
+    requeues.requeue("item", 10, "s1", 1)
+    requeues.requeue("item", 11, "s2", 1)
+    assert not requeues.must_follow("item", "s1", 1)
+    requeues.requeue("item", 20, "s1", 2)
 
-    assert moving.must_follow("item", "s2", 1), "s1 is on its way again, ahead of it"
-    moving.append_again("item", 0, 21, "s2", 2)
-    assert not moving.must_follow("item", "s1", 2)
-    assert not moving.must_follow("item", "s2", 2)
+    assert requeues.must_follow("item", "s2", 1), "s1 is on its way again, ahead of it"
+    requeues.requeue("item", 21, "s2", 2)
+    assert not requeues.must_follow("item", "s1", 2)
+    assert not requeues.must_follow("item", "s2", 2)
 
 
 def test_W1_the_originals_are_settled_when_the_last_copy_was_read_all_at_once() -> None:
-    moving = Moving()
-    moving.append_again("item", 0, 10, "s1", 1)
-    moving.append_again("item", 0, 11, "s2", 1)
-    moving.appended("item", 20)
-    assert moving.arrived(0, 30) == [], "the second copy is not acknowledged"
-    moving.appended("item", 22)
+    requeues = Requeues()
+    requeues.requeue("item", 10, "s1", 1)
+    requeues.requeue("item", 11, "s2", 1)
+    requeues.appended("item", 20)
+    assert requeues.arrived(30) == [], "the second copy is not acknowledged"
+    requeues.appended("item", 22)
 
-    assert moving.arrived(0, 22) == []
-    assert moving.arrived(1, 30) == []
-    assert moving.on_their_way() == 1
-    assert moving.arrived(0, 23) == [[10, 11]]
-    assert moving.arrived(0, 24) == []
-    assert moving.on_their_way() == 0
-
-
-def test_W1_a_revoked_partition_forgets_what_was_on_its_way() -> None:
-    moving = Moving()
-    moving.append_again("item", 0, 10, "s1", 1)
-    moving.append_again("other", 1, 12, "s9", 1)
-    moving.drop(0)
-    moving.appended("item", 20)
-
-    assert moving.arrived(0, 30) == []
-    assert not moving.must_follow("item", "s3", 0)
-    assert moving.must_follow("other", "s3", 0)
+    assert requeues.arrived(22) == []
+    assert requeues.on_their_way() == 1
+    assert requeues.arrived(23) == [[10, 11]]
+    assert requeues.arrived(24) == []
+    assert requeues.on_their_way() == 0
 
 
 @dataclass
@@ -94,22 +80,21 @@ class Run:
 
     topic: Topic
     ledger: Ledger
-    moving: Moving
-    epoch: int
+    requeues: Requeues
     lanes: defaultdict[str, list[tuple[int, str, int]]] = field(default_factory=lambda: defaultdict(list))
 
     def read(self) -> bool:
-        offset = self.ledger.position(0)
+        offset = self.ledger.position
         if offset >= len(self.topic.records):
             return False
         key, session, count = self.topic.records[offset]
-        if self.ledger.arrived(0, offset):
-            if self.moving.must_follow(key, session, count):
+        if self.ledger.arrived(offset):
+            if self.requeues.must_follow(key, session, count):
                 self.append([(offset, session, count)], key)
             else:
                 self.lanes[key].append((offset, session, count))
-        for lane in self.moving.arrived(0, self.ledger.position(0)):
-            self.ledger.settle_together(0, lane, self.epoch)
+        for lane in self.requeues.arrived(self.ledger.position):
+            self.ledger.settle_together(lane)
         return True
 
     def read_all(self) -> None:
@@ -118,9 +103,9 @@ class Run:
 
     def append(self, plans: list[tuple[int, str, int]], key: str) -> None:
         for offset, session, count in plans:
-            self.moving.append_again(key, 0, offset, session, count + 1)
+            self.requeues.requeue(key, offset, session, count + 1)
         for _, session, count in plans:
-            self.moving.appended(key, self.topic.append(key, session, count + 1))
+            self.requeues.appended(key, self.topic.append(key, session, count + 1))
 
     def to_the_back(self, key: str) -> None:
         plans, self.lanes[key] = self.lanes[key], []
@@ -130,12 +115,11 @@ class Run:
         if self.lanes[key]:
             offset, session, _ = self.lanes[key].pop(0)
             landed.append((key, session))
-            self.ledger.settle(0, offset, self.epoch)
+            self.ledger.settle(offset)
 
 
 def _start(topic: Topic, offset: int, metadata: str, limit: int = METADATA_LIMIT) -> Run:
-    ledger = Ledger(metadata_limit=limit)
-    return Run(topic, ledger, Moving(), ledger.assign(0, offset, metadata))
+    return Run(topic, Ledger(0, offset, metadata, metadata_limit=limit), Requeues())
 
 
 MOVES = st.lists(
@@ -175,7 +159,8 @@ def test_W4_W1_order_holds_and_nothing_is_lost_across_moves_and_crashes(
                 run.land(key, landed)
             case "crash":
                 run = _start(topic, *committed, limit)
-        committed = next(((commit.offset, commit.metadata) for commit in run.ledger.commits()), committed)
+        if (commit := run.ledger.commit()) is not None:
+            committed = commit.offset, commit.metadata
     _finish(run, landed)
 
     for key, sessions in planned.items():

@@ -1,9 +1,7 @@
-"""From plans to verdicts, against a fake Dataverse that the contract cases prove."""
+"""One plan's exchange, from its first request to its verdict, against a fake that the contract cases prove."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -24,13 +22,30 @@ from schemas.records import (
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.support.factories import an_id, make_plan, make_result
 from tests.unit.writer.core.crm_model import MemoryHistory
-from tests.unit.writer.workbench import SureFacts, Tasks, make_pool, make_work, telling
+from tests.unit.writer.workbench import SureFacts, exchange_with, make_in_flight, telling
+from writer.core import results
+from writer.core.attempt import (
+    AlreadySettled,
+    Around,
+    Decided,
+    PlanInFlight,
+    Prefetched,
+    Reading,
+    Recheck,
+    RetryLater,
+    Step,
+    Verdict,
+    Writing,
+    first_step,
+    in_dry_run,
+    next_step,
+    parts_of,
+    unverified,
+)
 from writer.core.gate import Blocked, Cleared, Gap
+from writer.core.history import Settled
 from writer.core.reconcile import Observed
 from writer.core.replies import Judgement, Kind, Meaning
-from writer.dataverse.metadata_cache import FactsUnavailable
-from writer.emitter import AlreadySettled, Done, Emitter, Later, Verdict
-from writer.work import Seen, Work
 
 ITEMS, CALLS = "medx_callqueueitems", "phonecalls"
 A = StepOutcome.ALREADY_THERE
@@ -38,17 +53,15 @@ Handler = Callable[[httpx2.Request], httpx2.Response | None]
 
 
 class Bench:
+    """The table and the exchange alone: a round is a request that the plans of the round share."""
+
     def __init__(self, *, write: bool = True) -> None:
         self.crm = FakeDataverse()
-        self.pool = make_pool(self.crm)
-        self.facts = SureFacts(self.pool)
-        self.behind: dict[str, Work] = {}
+        self.facts = SureFacts()
+        self.behind: dict[str, PlanInFlight] = {}
         self.history = MemoryHistory()
-        self._emitter = Emitter(
-            self.pool, self.facts, telling, write=write, spawn=lambda duty: self.tasks.spawn(duty),
-            history=lambda _: self.history, following=lambda work: self.behind.get(work.session_id),
-        )  # fmt: skip
-        self.tasks = Tasks()
+        self.now = 1_000.0
+        self._write = write
 
     def plan(self, number: int = 1, **overrides: Any) -> PlannedWriteback:
         """A plan whose queue item stands as its baseline says."""
@@ -59,21 +72,40 @@ class Bench:
         return make_plan(session_id=plan.session_id, queue_item_id=item, **{"baseline": baseline, **overrides})
 
     def emit(self, *plans: PlannedWriteback) -> list[Verdict]:
-        return self.emit_works(*(make_work(plan, number) for number, plan in enumerate(plans)))
+        return self.emit_works(*(make_in_flight(plan, number) for number, plan in enumerate(plans)))
 
-    def emit_works(self, *works: Work) -> list[Verdict]:
-        async def run() -> list[Verdict]:
-            tasks = self.tasks = Tasks()
-            await self._emitter.emit(works, await self.pool.slot(), tasks.rounds.append)
-            await tasks.ended()
-            assert all(channel.pacer.in_flight == 0 for channel in self.pool.channels)
-            return [tasks.verdicts[work] for work in works]
+    def emit_works(self, *works: PlanInFlight) -> list[Verdict]:
+        steps = {work: self._mode(work, first_step(work, self._around(work))) for work in works}
+        while asking := [work for work, step in steps.items() if isinstance(step, Reading | Writing)]:
+            parts = {work: parts_of(steps[work], self.facts) for work in asking}
+            exchange = exchange_with(self.crm, [part for each in parts.values() for part in each])
+            replies = iter(exchange.parts)
+            for work in asking:
+                own, shared = [next(replies) for _ in parts[work]], len(asking) > 1
+                steps[work] = self._followed(work, next_step(work, steps[work], own, self._around(work), shared=shared))
+        return list(steps.values())
 
-        return asyncio.run(run())
+    def _followed(self, work: PlanInFlight, step: Step) -> Step:
+        if not isinstance(step, Recheck):
+            return self._mode(work, step)
+        work.rechecked = True
+        match self.facts.answered(anew=True):
+            case Judgement() as failed:
+                return unverified(failed)
+            case Blocked(gaps):
+                return Decided(results.metadata(telling(work), gaps))
+            case Cleared():
+                return first_step(work, self._around(work))
+
+    def _mode(self, work: PlanInFlight, step: Step) -> Step:
+        return step if self._write else in_dry_run(work, step, self._around(work))
+
+    def _around(self, work: PlanInFlight) -> Around:
+        return Around(self.facts, self.history, telling(work), self.now, self.behind.get(work.session_id))
 
     def one(self, plan: PlannedWriteback) -> Any:
         [verdict] = self.emit(plan)
-        return verdict.result if isinstance(verdict, Done) else verdict
+        return verdict.result if isinstance(verdict, Decided) else verdict
 
     @property
     def requests(self) -> int:
@@ -82,6 +114,50 @@ class Bench:
     def on_nth(self, n: int, handler: Handler) -> None:
         """`handler` answers the n-th request, counted from 1."""
         self.crm.before = lambda request: handler(request) if self.requests == n else None
+
+
+def test_the_plan_takes_the_form_that_the_crm_keeps() -> None:
+    bench = Bench()
+    plan = bench.plan()
+    work = make_in_flight(replace(plan, session_id="sess-9"))
+    assert work.clear(Cleared({}, plan=plan))
+    assert work.plan is plan
+    assert not work.clear(None)
+    assert (work.owners, work.limits) == ({}, {})
+
+
+def test_W2_a_record_of_another_session_under_the_plans_id_blocks_it() -> None:
+    bench = Bench()
+    plan = bench.plan()
+    foreign = {**plan.steps[0].attributes, "medx_idempotencykey": "another"}
+    bench.crm.seed(CALLS, plan.steps[0].record_id, **foreign)
+    assert bench.one(plan).block_reason is BlockReason.PERMANENT_OTHER
+    dry = Bench(write=False)
+    plan = dry.plan()
+    dry.crm.seed(CALLS, plan.steps[0].record_id, **foreign)
+    result = dry.one(plan)
+    assert (result.block_reason, dry.requests) == (BlockReason.PERMANENT_OTHER, 1)
+
+
+def test_W8_a_dry_run_says_of_a_landed_plan_and_of_a_deleted_row_what_it_finds() -> None:
+    bench = Bench(write=False)
+    landed, deleted = bench.plan(1), bench.plan(2)
+    bench.crm.seed(ITEMS, landed.queue_item_id, **{**landed.baseline.columns, "medx_lastsessionid": "sess-1"})
+    del bench.crm.rows[ITEMS][deleted.queue_item_id]
+    first, second = (verdict.result for verdict in bench.emit(landed, deleted) if isinstance(verdict, Decided))
+    assert {step.outcome for step in first.steps} == {A}
+    assert second.block_reason is BlockReason.CONFLICT_DETECTED
+
+
+def test_nothing_is_kept_of_a_plan_behind_whose_records_could_not_be_read() -> None:
+    bench = Bench()
+    first, second = lane_of_two(bench)
+    bench.crm.rows[ITEMS][first.plan.queue_item_id]["@odata.etag"] = first.plan.baseline.etag
+    bench.crm.refused_sets.add(CALLS)
+    plan = replace(first.plan, steps=first.plan.steps[2:])
+    first.plan = plan
+    bench.emit_works(first)
+    assert second.prefetched is None
 
 
 def applied_then_lost(bench: Bench) -> Handler:
@@ -116,7 +192,7 @@ def test_several_plans_share_a_request_and_one_that_fails_holds_up_none() -> Non
     bench = Bench()
     plans = [bench.plan(number) for number in range(1, 6)]
     bench.crm.seed(ITEMS, plans[2].queue_item_id, **{**plans[2].baseline.columns, "medx_callstatus": 2})
-    results = [verdict.result for verdict in bench.emit(*plans) if isinstance(verdict, Done)]
+    results = [verdict.result for verdict in bench.emit(*plans) if isinstance(verdict, Decided)]
     assert [result.block_reason for result in results] == [None, None, BlockReason.CONFLICT_DETECTED, None, None]
     assert bench.requests == 3  # all; then the one: read, and record the call
 
@@ -180,7 +256,7 @@ def test_W2_a_plan_whose_result_says_that_it_landed_is_not_judged_again(write: b
     bench.history.add(settled(plan.session_id))
     verdict = bench.one(plan)
     if write:
-        assert verdict == AlreadySettled()
+        assert verdict == AlreadySettled(Settled.LANDED)
     else:
         assert verdict.status is ResultStatus.DRY_RUN
         assert {step.outcome for step in verdict.steps} == {A}
@@ -206,10 +282,10 @@ def test_an_attempt_at_the_columns_maximum_stays_there_and_is_told_as_a_warning(
     plan = bench.plan()
     full_up = {**plan.baseline.columns, "medx_attemptcount": 7}
     etag = bench.crm.seed(ITEMS, plan.queue_item_id, **full_up)
-    work = make_work(replace(plan, baseline=replace(plan.baseline, etag=etag, columns=full_up)))
+    work = make_in_flight(replace(plan, baseline=replace(plan.baseline, etag=etag, columns=full_up)))
     work.cleared = Cleared({}, limits={"medx_attemptcount": 7})
     [verdict] = bench.emit_works(work)
-    assert isinstance(verdict, Done)
+    assert isinstance(verdict, Decided)
     assert [warning.code for warning in verdict.result.warnings] == ["counter_at_maximum"]
     assert bench.crm.rows[ITEMS][plan.queue_item_id]["medx_attemptcount"] == 7
 
@@ -226,7 +302,7 @@ def test_W7_a_row_without_a_version_is_not_written() -> None:
     plan = bench.plan()
     bench.crm.rows[ITEMS][plan.queue_item_id]["@odata.etag"] = ""
     verdict = bench.one(replace(plan, baseline=replace(plan.baseline, etag=None)))
-    assert isinstance(verdict, Later)
+    assert isinstance(verdict, RetryLater)
     assert verdict.judgement.meaning is Meaning.SUSPECT
 
 
@@ -241,7 +317,7 @@ def test_W2_a_request_that_never_left_is_tried_later_without_reading_back() -> N
     bench = Bench()
     bench.on_nth(1, raises(httpx2.ConnectError("")))
     verdict = bench.one(bench.plan())
-    assert isinstance(verdict, Later)
+    assert isinstance(verdict, RetryLater)
     assert verdict.counted
     assert bench.requests == 1
 
@@ -250,7 +326,7 @@ def test_W6_a_429_is_no_attempt() -> None:
     bench = Bench()
     bench.on_nth(1, answers(429, "0x80072322", **{"Retry-After": "7"}))
     verdict = bench.one(bench.plan())
-    assert isinstance(verdict, Later)
+    assert isinstance(verdict, RetryLater)
     assert not verdict.counted
     assert verdict.judgement.retry_after == 7
 
@@ -260,16 +336,16 @@ def test_W6_trouble_is_never_an_outcome(status: int) -> None:
     bench = Bench()
     bench.crm.before = lambda _: httpx2.Response(status, text="<html>")
     verdict = bench.one(bench.plan())
-    assert isinstance(verdict, Later)
+    assert isinstance(verdict, RetryLater)
     assert verdict.counted
 
 
 def test_W5_a_request_that_is_refused_as_a_whole_is_tried_plan_by_plan() -> None:
     bench = Bench()
-    works = [make_work(bench.plan(number), number) for number in (1, 2)]
+    works = [make_in_flight(bench.plan(number), number) for number in (1, 2)]
     bench.on_nth(1, answers(400, "0x80048d19"))
     verdicts = bench.emit_works(*works)
-    assert all(isinstance(verdict, Later) and not verdict.counted for verdict in verdicts)
+    assert all(isinstance(verdict, RetryLater) and not verdict.counted for verdict in verdicts)
     assert all(work.alone for work in works)
 
 
@@ -285,7 +361,7 @@ def test_a_plan_that_is_refused_alone_is_blocked_with_the_evidence() -> None:
 def test_too_large_in_company_is_nobodys_fault_and_alone_it_is_told() -> None:
     bench = Bench()
     bench.on_nth(1, answers(413, "0x8004418a"))
-    assert all(isinstance(v, Later) and not v.counted for v in bench.emit(bench.plan(1), bench.plan(2)))
+    assert all(isinstance(v, RetryLater) and not v.counted for v in bench.emit(bench.plan(1), bench.plan(2)))
     bench.on_nth(2, answers(413, "0x8004418a"))
     assert "shorten" in bench.one(bench.plan(3)).message
 
@@ -316,8 +392,8 @@ def test_W9_a_refusal_that_stays_is_not_tried_for_ever() -> None:
 def test_W6_drift_that_cannot_be_verified_now_is_tried_later() -> None:
     bench = Bench()
     bench.on_nth(1, answers(400, "0x80044331"))
-    bench.facts.answer = FactsUnavailable(Judgement(Kind.TRANSIENT, Meaning.TROUBLE))
-    assert isinstance(bench.one(bench.plan()), Later)
+    bench.facts.answer = Judgement(Kind.TRANSIENT, Meaning.TROUBLE)
+    assert isinstance(bench.one(bench.plan()), RetryLater)
 
 
 def test_W7_a_plan_without_an_etag_reads_first() -> None:
@@ -333,9 +409,9 @@ def test_W2_a_plan_whose_last_attempt_may_have_landed_looks_before_it_sends_anyt
     bench = Bench()
     lost, down = applied_then_lost(bench), answers(503)
     bench.crm.before = lambda request: {1: lost, 2: down}.get(bench.requests, lambda _: None)(request)
-    work = make_work(bench.plan())
+    work = make_in_flight(bench.plan())
     [verdict] = bench.emit_works(work)
-    assert isinstance(verdict, Later)
+    assert isinstance(verdict, RetryLater)
     assert {step.outcome for step in result_of(bench.emit_works(work)).steps} == {StepOutcome.ALREADY_THERE}
     assert [b"PATCH" in request.content for request in bench.crm.requests] == [True, False, False]
 
@@ -355,7 +431,7 @@ def test_a_plan_behind_an_earlier_one_of_ours_reads_first_since_its_etag_is_over
     assert bench.requests == before + 2
 
 
-def lane_of_two(bench: Bench) -> tuple[Work, Work]:
+def lane_of_two(bench: Bench) -> tuple[PlanInFlight, PlanInFlight]:
     """Two plans of one queue item, planned in quick succession."""
     first = bench.plan()
     update = first.steps[-1].attributes
@@ -363,14 +439,14 @@ def lane_of_two(bench: Bench) -> tuple[Work, Work]:
         session_id="sess-2", queue_item_id=first.queue_item_id, baseline=first.baseline,
         preceding=(PrecedingPlan(session_id=first.session_id, columns={**first.baseline.columns, **update}),),
     )  # fmt: skip
-    works = make_work(first), make_work(second, 1)
+    works = make_in_flight(first), make_in_flight(second, 1)
     bench.behind[first.session_id] = works[1]
     return works
 
 
 def result_of(verdicts: list[Verdict]) -> Any:
     [verdict] = verdicts
-    assert isinstance(verdict, Done)
+    assert isinstance(verdict, Decided)
     return verdict.result
 
 
@@ -398,11 +474,11 @@ def test_nothing_is_kept_that_was_read_behind_a_change_set_that_failed_and_nothi
     first, second = lane_of_two(bench)
     bench.crm.seed(ITEMS, first.plan.queue_item_id, **{**first.plan.baseline.columns, "medx_notes": "mine"})
     assert result_of(bench.emit_works(first)).block_reason is BlockReason.CONFLICT_DETECTED
-    assert second.seen is None
+    assert second.prefetched is None
     first, second = lane_of_two(bench := Bench())
     bench.emit_works(first)
-    assert second.seen is not None
-    second.seen = type(second.seen)(second.seen.observed, second.seen.at - 60)
+    assert second.prefetched is not None
+    second.prefetched = type(second.prefetched)(second.prefetched.observed, second.prefetched.at - 60)
     bench.emit_works(second)
     assert bench.requests == 3
 
@@ -411,9 +487,9 @@ def test_W2_a_plan_that_the_look_ahead_found_landed_needs_no_request() -> None:
     bench = Bench()
     plan = bench.plan()
     bench.emit(plan)
-    again, before = make_work(plan, 1), bench.requests
+    again, before = make_in_flight(plan, 1), bench.requests
     call, row = bench.crm.rows[CALLS][plan.steps[0].record_id], bench.crm.rows[ITEMS][plan.queue_item_id]
-    again.seen = Seen({0: Observed("e", call), 2: Observed("e", row)}, time.monotonic())
+    again.prefetched = Prefetched({0: Observed("e", call), 2: Observed("e", row)}, bench.now)
     assert {step.outcome for step in result_of(bench.emit_works(again)).steps} == {StepOutcome.ALREADY_THERE}
     assert bench.requests == before
 
@@ -426,20 +502,6 @@ def test_W7_a_deleted_row_is_a_conflict_and_the_call_is_recorded() -> None:
     assert result.block_reason is BlockReason.CONFLICT_DETECTED
     assert len(bench.crm.rows[CALLS]) == 1
     assert bench.crm.rows[ITEMS] == {}
-
-
-def test_a_row_that_somebody_changes_without_end_is_tried_later() -> None:
-    bench = Bench()
-    plan = bench.plan()
-
-    def changes_again(request: httpx2.Request) -> None:
-        bench.crm.seed(ITEMS, plan.queue_item_id, **plan.baseline.columns)
-
-    bench.crm.before = changes_again
-    verdict = bench.one(plan)
-    assert isinstance(verdict, Later)
-    assert verdict.judgement.meaning is Meaning.SUSPECT, "or nobody would ever be told"
-    assert bench.requests < 12
 
 
 def test_W6_a_404_that_names_no_operation_is_not_tried_for_ever_while_the_row_is_there() -> None:
@@ -469,7 +531,7 @@ def test_W8_a_dry_run_sends_only_reads() -> None:
     plan, changed, landed = bench.plan(1), bench.plan(2), bench.plan(3)
     bench.crm.seed(ITEMS, changed.queue_item_id, **{**changed.baseline.columns, "medx_notes": "mine"})
     assert Bench.one(bench, landed).status is ResultStatus.DRY_RUN
-    results = [verdict.result for verdict in bench.emit(plan, changed) if isinstance(verdict, Done)]
+    results = [verdict.result for verdict in bench.emit(plan, changed) if isinstance(verdict, Decided)]
     assert [result.status for result in results] == [ResultStatus.DRY_RUN, ResultStatus.BLOCKED]
     assert results[1].conflicts == ("medx_notes",)
     assert all(b"PATCH" not in request.content for request in bench.crm.requests)
@@ -480,11 +542,11 @@ def test_a_plan_that_cannot_be_put_into_a_request_is_blocked_alone() -> None:
     bench = Bench()
     good, bad = bench.plan(1), bench.plan(2)
     broken = replace(bad.steps[0], entity_set="phone\r\ncalls")
-    works = [make_work(good), make_work(replace(bad, steps=(broken, *bad.steps[1:])), 1)]
-    assert all(isinstance(verdict, Later) for verdict in bench.emit_works(*works))
+    works = [make_in_flight(good), make_in_flight(replace(bad, steps=(broken, *bad.steps[1:])), 1)]
+    assert all(isinstance(verdict, RetryLater) for verdict in bench.emit_works(*works))
     first, second = (bench.emit_works(work)[0] for work in works)
-    assert isinstance(first, Done)
-    assert isinstance(second, Done)
+    assert isinstance(first, Decided)
+    assert isinstance(second, Decided)
     assert [first.result.status, second.result.status] == [ResultStatus.COMPLETED, ResultStatus.BLOCKED]
 
 
@@ -501,7 +563,7 @@ def test_the_owner_that_the_gate_chose_is_set() -> None:
         step_index=3, operation=Operation.CREATE_TASK, entity_set="tasks", record_id=an_id("task"),
         owner_candidates=(owner,), precondition=Precondition.MUST_NOT_EXIST,
     )  # fmt: skip
-    work = make_work(
+    work = make_in_flight(
         make_plan(
             session_id=plain.session_id,
             queue_item_id=plain.queue_item_id,
@@ -514,111 +576,6 @@ def test_the_owner_that_the_gate_chose_is_set() -> None:
     assert bench.crm.rows["tasks"][task.record_id]["ownerid@odata.bind"] == "/systemusers(u)"
 
 
-def while_waiting(monkeypatch: pytest.MonkeyPatch, bench: Bench, **happens: Callable[[], None]) -> None:
-    """What happens before the pool hands out a slot: `second` is that of the first round after the first request."""
-    slot, waits = bench.pool.slot, iter(["first", "second", "third"])
-
-    async def waited() -> Any:
-        happens.get(next(waits), lambda: None)()
-        return await slot()
-
-    monkeypatch.setattr(bench.pool, "slot", waited)
-
-
-def lost_and_not_landed(bench: Bench) -> Work:
-    """It reads back (second slot), then is sent once more (third)."""
-    bench.on_nth(1, raises(httpx2.ReadTimeout("")))
-    return make_work(bench.plan())
-
-
-@pytest.mark.parametrize(("when", "requests"), [("second", 1), ("third", 2)])
-def test_W2_nothing_is_sent_any_more_for_a_plan_that_was_revoked_while_it_waited_for_a_slot(
-    monkeypatch: pytest.MonkeyPatch, when: str, requests: int
-) -> None:
-    bench = Bench()
-    work = lost_and_not_landed(bench)
-    while_waiting(monkeypatch, bench, **{when: lambda: setattr(work, "dropped", True)})
-    assert isinstance(bench.emit_works(work)[0], Later), "its task ends all the same"
-    assert bench.requests == requests
-    assert CALLS not in bench.crm.rows
-
-
-@pytest.mark.parametrize(("when", "requests"), [("second", 1), ("third", 2)])
-def test_W9_a_clearance_that_ended_while_a_plan_waited_for_a_slot_is_not_written_on(
-    monkeypatch: pytest.MonkeyPatch, when: str, requests: int
-) -> None:
-    bench = Bench()
-    work = lost_and_not_landed(bench)
-    gone = Blocked((Gap(0, "phonecalls", "subject", "a column that exists"),))
-    while_waiting(monkeypatch, bench, **{when: lambda: setattr(bench.facts, "answer", gone)})
-    [verdict] = bench.emit_works(work)
-    assert isinstance(verdict, Later)
-    assert not verdict.counted
-    assert work.cleared is None
-    assert bench.requests == requests
-    assert CALLS not in bench.crm.rows
-
-
-def test_W9_an_owner_who_left_while_a_plan_waited_for_a_slot_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    from schemas.records import OwnerCandidate, OwnerKind
-
-    bench = Bench()
-    work = lost_and_not_landed(bench)
-    another = OwnerCandidate(
-        kind=OwnerKind.TEAM, record_id="t", column="ownerid@odata.bind", value="/teams(t)", override=False
-    )
-    while_waiting(monkeypatch, bench, third=lambda: setattr(bench.facts, "answer", Cleared({0: another})))
-    [verdict] = bench.emit_works(work)
-    assert isinstance(verdict, Later)
-    assert not verdict.counted
-    assert bench.requests == 2
-    assert work.cleared == Cleared({0: another})
-
-
-def test_W5_of_several_that_ask_again_only_the_revoked_one_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench()
-    bench.on_nth(1, raises(httpx2.ReadTimeout("")))
-    works = [make_work(bench.plan(number), number) for number in (1, 2)]
-    while_waiting(monkeypatch, bench, second=lambda: setattr(works[0], "dropped", True))
-    revoked, other = bench.emit_works(*works)
-    assert isinstance(revoked, Later)
-    assert result_of([other]).status is ResultStatus.COMPLETED
-    assert len(bench.crm.rows[CALLS]) == 1
-
-
-def test_a_plan_that_is_cancelled_while_it_waits_for_a_slot_holds_none() -> None:
-    bench = Bench()
-    work = lost_and_not_landed(bench)
-
-    async def run() -> None:
-        tasks: list[asyncio.Task[None]] = []
-        emitter = Emitter(
-            bench.pool, bench.facts, telling, write=True,
-            spawn=lambda duty: tasks.append(asyncio.get_running_loop().create_task(duty)),
-            history=lambda _: bench.history,
-        )  # fmt: skip
-        first, [pacer] = await bench.pool.slot(), [channel.pacer for channel in bench.pool.channels]
-        others = [await bench.pool.slot() for _ in range(pacer.concurrency - 1)]
-        bench.crm.before = lambda _: taken_by_others(others)
-        await emitter.emit([work], first, lambda _: None)
-        [follow_up] = tasks
-        await asyncio.wait([follow_up], timeout=0)
-        held = pacer.in_flight
-        follow_up.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await follow_up
-        assert (held, pacer.in_flight) == (len(others), len(others))
-
-    def taken_by_others(others: list[Any]) -> httpx2.Response | None:
-        channel = bench.pool.channels[0]
-        channel.pacer.sent(time.monotonic())
-        others.append(None)
-        raise httpx2.ReadTimeout("")
-
-    asyncio.run(run())
-    assert bench.requests == 1
-
-
 def test_W9_nothing_is_asked_for_the_plan_behind_before_the_gate_has_cleared_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -626,7 +583,7 @@ def test_W9_nothing_is_asked_for_the_plan_behind_before_the_gate_has_cleared_it(
     first, second = lane_of_two(bench)
     monkeypatch.setattr(bench.facts, "cached_verdict", lambda plan: Cleared({}) if plan is first.plan else None)
     assert result_of(bench.emit_works(first)).status is ResultStatus.COMPLETED
-    assert second.seen is None
+    assert second.prefetched is None
     assert b"GET" not in bench.crm.requests[0].content
 
 
@@ -636,10 +593,10 @@ def test_W5_a_good_plan_lands_whatever_stands_in_the_plan_behind_it() -> None:
     broken = replace(second.plan.steps[0], record_id="a record\r\nid")
     second.plan = replace(second.plan, steps=(broken, *second.plan.steps[1:]))
     [verdict] = bench.emit_works(first)
-    assert isinstance(verdict, Later)
+    assert isinstance(verdict, RetryLater)
     assert not verdict.counted
     assert result_of(bench.emit_works(first)).status is ResultStatus.COMPLETED
-    assert second.seen is None
+    assert second.prefetched is None
 
 
 @pytest.mark.parametrize("who", [0, 1])
@@ -669,9 +626,9 @@ def test_W6_a_plan_that_is_too_large_in_company_goes_alone_the_next_time(answer:
     plans = [bench.plan(number) for number in (1, 2)]
     if etag is None:  # then it reads first
         plans = [replace(plan, baseline=replace(plan.baseline, etag=None)) for plan in plans]
-    works = [make_work(plan, number) for number, plan in enumerate(plans)]
+    works = [make_in_flight(plan, number) for number, plan in enumerate(plans)]
     bench.on_nth(1, answer)
-    assert all(isinstance(verdict, Later) and not verdict.counted for verdict in bench.emit_works(*works))
+    assert all(isinstance(verdict, RetryLater) and not verdict.counted for verdict in bench.emit_works(*works))
     assert [work.alone for work in works] == [True, True]
     assert {result_of(bench.emit_works(work)).status for work in works} == {ResultStatus.COMPLETED}
 
@@ -681,5 +638,5 @@ def test_W6_a_plan_that_is_too_large_with_the_reads_of_the_one_behind_it_goes_wi
     first, _ = lane_of_two(bench)
     bench.on_nth(1, answers(413, "0x8004418a"))
     [verdict] = bench.emit_works(first)
-    assert isinstance(verdict, Later)
+    assert isinstance(verdict, RetryLater)
     assert result_of(bench.emit_works(first)).status is ResultStatus.COMPLETED
