@@ -289,11 +289,12 @@ class TestPaging:
         bind = {"regardingobjectid_account_task@odata.bind": f"/{account}"}
         for number in range(5):
             crm.post("tasks", json={"subject": str(number), **bind})
-        found, url, params = [], f"{account}/Account_Tasks", {"$select": "subject"}
+        found, url = [], f"{account}/Account_Tasks"
+        params: dict[str, str] | None = {"$select": "subject"}
         while url:
             answer = crm.get(url, params=params, headers={"Prefer": "odata.maxpagesize=2"}).json()
             found.append([row["subject"] for row in answer["value"]])
-            url, params = answer.get("@odata.nextLink"), {}
+            url, params = answer.get("@odata.nextLink"), None
         assert found == [["0", "1"], ["2", "3"], ["4"]]
 
     def test_top_is_ignored_where_pages_are_asked_for_or_refused_by_switch(
