@@ -11,8 +11,9 @@ from typing import Any
 from ops.settings import Settings
 from runtime.environment import Misconfigured
 from writer.core.sign_in import SignInFault
-from writer.dataverse.client import DataverseClient, NeverSent, Reply, Request, Unanswered
-from writer.dataverse.identity import SignInFailed, SignInRefused, token_source
+from writer.dataverse.client import DataverseClient, Reply, Request
+from writer.dataverse.identity import token_source
+from writer.errors import NeverSent, SignInFailed, SignInRefused, Unanswered
 
 _FOUND, _NOT_FOUND, _NOT_SIGNED_IN, _FORBIDDEN = 200, 404, 401, 403
 

@@ -55,7 +55,7 @@ from writer.core.reconcile import (
     reconcile,
 )
 from writer.core.replies import Judgement, Kind, Meaning
-from writer.core.results import Telling
+from writer.core.results import ResultContext
 
 FRESH_S = 5.0
 """How long prefetched records are believed; after that they hardly ever hold, though their etag would tell."""
@@ -199,7 +199,7 @@ class PlanInFlight:
         return self.state is State.DROPPED
 
     @property
-    def under_way(self) -> bool:
+    def in_flight(self) -> bool:
         """Something is asked or published about it; otherwise it only waits."""
         return self.state in _ASKS or self.state is State.PUBLISHING
 
@@ -318,7 +318,7 @@ class Around:
 
     metadata: Metadata
     history: History | None
-    context: Telling
+    context: ResultContext
     now: float
     following: PlanInFlight | None = None
 
@@ -482,12 +482,12 @@ def _not_done(plan: PlanInFlight, judgement: Judgement, around: Around, failing:
 
 
 def unverified(judgement: Judgement) -> RetryLater:
-    """Metadata could not be asked for. Being told to wait is no attempt of the plan."""
+    """Metadata could not be asked for. A request to wait does not count as an attempt of the plan."""
     return RetryLater(judgement, counted=judgement.kind is not Kind.THROTTLED)
 
 
 def _result(
-    context: Telling, found: Finding | None, sent: Collection[int], reply: Judgement | None = None
+    context: ResultContext, found: Finding | None, sent: Collection[int], reply: Judgement | None = None
 ) -> WritebackResult:
     """What is published once everything that this finding asks for has landed; None is the first attempt."""
     match found:
@@ -518,7 +518,7 @@ def in_dry_run(plan: PlanInFlight, step: Step, around: Around) -> Step:
             return step
 
 
-def _dry_run(context: Telling, found: Finding) -> WritebackResult:
+def _dry_run(context: ResultContext, found: Finding) -> WritebackResult:
     match found:
         case Missing(steps):
             return results.dry_run(context, steps)
@@ -545,7 +545,7 @@ FIGHT = Judgement(
     advice="The queue item changes each time between the writer's read and its write. Find the plug-in, flow or import "
     "that keeps writing it, and stop that.",
 )
-"""After some rounds at the back of the topic a person is asked."""
+"""After it was requeued some times, a person is asked."""
 _NOTHING_LANDED = frozenset({Meaning.EXISTS, Meaning.CHANGED, Meaning.GONE})
 """A precondition failed."""
 RESULTS_UNREAD = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)

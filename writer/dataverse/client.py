@@ -22,28 +22,10 @@ from typing import Protocol
 import httpx2
 
 from writer.dataverse.identity import TokenSource
+from writer.errors import NeverSent, Unanswered, Untrusted
 from writer.settings import DataverseSettings
 
 _UNAUTHORIZED = 401
-
-
-class NeverSent(Exception):
-    """The request did not reach the service: nothing can have happened. `advice`: what a person must do, if known."""
-
-    advice = ""
-
-
-class Untrusted(NeverSent):
-    """The service's certificate cannot be verified."""
-
-    advice = (
-        "The certificate of Dataverse's address cannot be verified. Check WRITER_DATAVERSE__URL, and set "
-        "WRITER_DATAVERSE__CA_FILE to the authority that signed the certificate."
-    )
-
-
-class Unanswered(Exception):
-    """The request was sent, wholly or in part, and no answer came: it may have landed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +176,7 @@ def _headers(request: Request, token: str | None) -> dict[str, str]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Errors are told apart by whether a byte of the request can have been sent. Their text may hold a URL with an id
+    """Errors differ by whether a byte of the request can have been sent. Their text may hold a URL with an id
     of a record, never a body, but only the kind is kept.
     """
     try:

@@ -41,6 +41,7 @@ PLANTED = {
         ("writer.reporting", "writer.service"),
         ("writer.dataverse.identity", "writer.kafka.consumer"),
     ],
+    "layers of the operators' commands": [("ops.core.times", "ops.view.view"), ("ops.settings", "ops.status")],
     "cores decide without clock, dice, network or logging": [
         ("planner.core.digests", "random"),
         ("planner.core.summary", "runtime.registry"),

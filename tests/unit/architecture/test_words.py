@@ -56,7 +56,7 @@ EXEMPT = {
     "requirements/": "package names",
 }
 
-NOT_YET = ("ops/", "planner/", "writer/")
+NOT_YET = ("ops/", "planner/")
 """Packages that do not follow the table yet."""
 
 

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 import httpx2
 import pytest
 
-from writer.dataverse.client import DataverseClient, NeverSent, Request, Unanswered
+from writer.dataverse.client import DataverseClient, Request
 from writer.dataverse.identity import NoSignIn
+from writer.errors import NeverSent, Unanswered
 from writer.settings import DataverseSettings
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
