@@ -58,7 +58,10 @@ from writer.core.replies import Judgement, Kind, Meaning
 from writer.core.results import ResultContext
 
 FRESH_S = 5.0
-"""How long prefetched records are believed; after that they hardly ever hold, though their etag would tell."""
+"""How long prefetched records decide what is not sent under their etag."""
+BELIEVED_S = 60.0
+"""How long they are written on: if the row has changed since, its etag refuses the write. In a backlog the next plan of
+a lane waits behind older ones for some time, and another read would cost a place in a request."""
 MOST_FOLLOW_UPS = 8
 """A plan that is still undecided then fights with somebody for the row: it tries again later."""
 
@@ -328,8 +331,11 @@ def first_step(plan: PlanInFlight, around: Around) -> Step:
     changed the row since, so the etag would only be refused. The gate has cleared it.
     """
     prefetched, plan.prefetched = plan.prefetched, None
-    if prefetched and around.now - prefetched.at < FRESH_S and not plan.read_first:
-        return _judged(plan, prefetched.observed, around)
+    if prefetched and around.now - prefetched.at < BELIEVED_S and not plan.read_first:
+        step = _judged(plan, prefetched.observed, around)
+        under_etag = isinstance(step, Writing) and isinstance(step.found, Missing)
+        if under_etag or around.now - prefetched.at < FRESH_S:
+            return step
     row = baseline_row(plan.plan)
     if plan.read_first or row is None or plan.plan.preceding:
         return Reading(reads(plan.plan))
