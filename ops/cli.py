@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import outcome, rejected, rewind, status, topics, trace
+from ops import doctor, outcome, rejected, rewind, status, topics, trace
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
@@ -66,6 +66,7 @@ app.command("status", epilog="Example: writeback status --campaign spring --sinc
 app.command("list", epilog="Example: writeback list --opt-out open --json")(status.list_)
 app.command("watch", epilog="Example: writeback watch --every 5")(status.watch)
 app.command("trace", epilog="Example: writeback trace sess-000001; writeback trace --queue-item ID --json")(trace.trace)
+app.command("doctor", epilog="Example: writeback doctor --only topics --only sign-in --json")(doctor.doctor)
 app.add_typer(outcome.app, name="outcome")
 app.add_typer(rejected.app, name="rejected")
 app.command("rewind", epilog="Example: writeback rewind writer --to-time 2h --for-real --reason 'mapping corrected'")(

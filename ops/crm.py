@@ -11,7 +11,7 @@ from typing import Any
 from ops.settings import Settings
 from runtime.environment import Misconfigured
 from writer.core.sign_in import SignInFault
-from writer.dataverse.client import DataverseClient, Reply, Request
+from writer.dataverse.client import DataverseClient, HttpReply, HttpRequest
 from writer.dataverse.identity import token_source
 from writer.errors import NeverSent, SignInFailed, SignInRefused, Unanswered
 
@@ -59,15 +59,14 @@ async def _read(settings: Settings, places: Sequence[Place]) -> Records:
         await client.close()
 
 
-def client_of(settings: Settings) -> DataverseClient:
-    """Of the first identity. Raises Misconfigured."""
+def client_of(settings: Settings, index: int = 0) -> DataverseClient:
+    """Of one identity. Raises Misconfigured."""
     if settings.dataverse is None or not settings.identities:
         raise Misconfigured([NOT_CONFIGURED])
     scope = f"{settings.dataverse.url}/.default"
     try:
-        return DataverseClient(
-            settings.dataverse, token_source(settings.identities[0], 0, scope=scope, sign_in=settings.sign_in)
-        )
+        tokens = token_source(settings.identities[index], index, scope=scope, sign_in=settings.sign_in)
+        return DataverseClient(settings.dataverse, tokens)
     except (ValueError, OSError) as error:
         why = f"its secret, certificate or file cannot be used ({type(error).__name__})"
         raise Misconfigured([f"WRITEBACK_IDENTITIES: {why}"]) from None
@@ -96,10 +95,10 @@ async def _record(client: DataverseClient, place: Place) -> Mapping[str, Any] | 
     raise CrmUnavailable(f"Dataverse answers {reply.status} for {entity_set}")
 
 
-async def asked(client: DataverseClient, path: str) -> Reply:
+async def asked(client: DataverseClient, path: str) -> HttpReply:
     """Raises CrmUnavailable, CrmRefuses."""
     try:
-        return await client.send(Request("GET", path))
+        return await client.send(HttpRequest("GET", path))
     except SignInFailed as failure:
         raise (CrmRefuses if isinstance(failure, SignInRefused) else CrmUnavailable)(_sentence(failure.fault)) from None
     except NeverSent as failure:

@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from runtime import environment
 from runtime.connection import BrokerSettings, RegistrySettings
 from runtime.environment import Environment, Misconfigured
+from runtime.rights import Groups
 from writer.settings import DataverseSettings, Identity, SignInSettings, is_loopback
 
 PREFIX = "WRITEBACK_"
@@ -95,6 +96,15 @@ class Settings(Environment):
     def group_id(self, group: str) -> str:
         """As the services name it: with the prefix of the topics."""
         return self.broker.topic_prefix + group
+
+    @property
+    def groups(self) -> Groups:
+        """By their full names."""
+        return Groups(
+            planner=self.group_id(self.planner_group),
+            writer=self.group_id(self.writer_group),
+            dry_run=self.group_id(self.dry_run_group),
+        )
 
     @property
     def folder_of_views(self) -> Path:

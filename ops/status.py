@@ -117,14 +117,10 @@ def _outcomes_waiting(view: View) -> Backlog:
     return Backlog(records, oldest_ms)
 
 
-def verdict(found: Overview) -> Exit | int:
+def verdict(found: Overview) -> Exit:
     if found.needs_a_person():
         return Exit.ACT
-    return STILL_QUEUED if found.unsettled else Exit.OK
-
-
-STILL_QUEUED = 2
-"""As `resume_needed` has it: nothing to do but wait."""
+    return Exit.WAIT if found.unsettled else Exit.OK
 
 
 def _warn(view: View) -> None:

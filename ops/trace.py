@@ -107,8 +107,8 @@ def story_of(view: View, session: str, *, look: bool) -> Story:
 
 
 def _outcome(view: View, plan: PlannedWriteback | None) -> Mapping[str, Any] | None:
-    """What the call system said, without its texts."""
-    if plan is None:
+    """What the call system said, without its texts. A plan may come from a topic that had another name then."""
+    if plan is None or plan.source.topic != view.settings.broker.topics.call_outcomes.name:
         return None
     found = _record(view, CallOutcome, plan.source.topic, plan.source.partition, plan.source.offset)
     if found is None or found.session_id.strip() != plan.session_id:

@@ -33,6 +33,10 @@ class NotPublished(PlannerError):
     """The broker did not acknowledge every record of a batch. Nothing of the batch may be committed."""
 
 
+class BrokerAway(NotPublished):
+    """The broker takes nothing for now. The same batch may be published again, with a new client."""
+
+
 class Stuck(PlannerError):
     """The process makes no progress; a new one has to replace it."""
 

@@ -111,6 +111,7 @@ class Health:
         if ready and not self._was_ready:
             log.info("planner.ready", partitions=assigned, recovered=read)
         self._was_ready = ready
-        has_work = (ready or bool(self._waits.causes)) and not self._fence.waits_for_rebalance
+        causes = self._waits.causes
+        has_work = "broker" in causes or ((ready or bool(causes)) and not self._fence.waits_for_rebalance)
         if self._standstill.is_over_limit(time.monotonic(), records_read=read, has_work=has_work):
             hard_exit(Stuck(f"neither assigned nor recovering nor planning for {LONGEST_STANDSTILL_S:.0f} s"))

@@ -202,9 +202,9 @@ def _other_gaps(text: str, broken: Collection[Place], *, next_attempt: bool) -> 
     for place in broken:
         _take_out(content, place[:2])
     whole = {"_meta": {"approved": True}, "entities": {}, "fields": {}, "option_sets": {}, "owners": {}} | content
-    said = tuple(".".join(map(str, place[:2])) for place in broken)
+    named = tuple(".".join(map(str, place[:2])) for place in broken)
     rest = gaps(MappingFile.model_validate(whole), next_attempt=next_attempt)
-    return [gap for gap in rest if not any(_is_about(gap, each) for each in said)]
+    return [gap for gap in rest if not any(_is_about(gap, each) for each in named)]
 
 
 def _take_out(content: dict[str, Any], place: Place) -> None:
@@ -231,7 +231,7 @@ def resolve(mapping: MappingFile, *, next_attempt: bool = False) -> ResolvedMapp
     """Raises MappingUnfit with every gap at once."""
     if problems := gaps(mapping, next_attempt=next_attempt):
         raise MappingUnfit(problems)
-    return _Resolver(mapping).crm()
+    return _Resolver(mapping).resolved()
 
 
 def gaps(mapping: MappingFile, *, next_attempt: bool = False) -> list[str]:
@@ -340,7 +340,7 @@ class _Resolver:
 
     mapping: MappingFile
 
-    def crm(self) -> ResolvedMapping:
+    def resolved(self) -> ResolvedMapping:
         owners = self.mapping.owners
         return ResolvedMapping(
             fingerprint=self.mapping.fingerprint(),

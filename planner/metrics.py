@@ -8,11 +8,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from planner.core.rejection_reasons import REASONS
 
-Cause = Literal["registry", "schema", "broker"]
+Cause = Literal["registry", "schema", "broker", "publish"]
 """What the planner may wait for."""
 
 
 class Metrics:
+    """All metrics of the process, registered once. Others set and count; nothing here reads."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         self.outcomes = Counter(
             "planner_outcomes", "Outcomes by result: planned, duplicate or rejected.", ["outcome"], registry=registry
@@ -60,7 +62,7 @@ class Metrics:
             "Offsets between what is planned and the end of the topic, as the broker last said.",
             registry=registry,
         )
-        self.heard = Gauge(
+        self.broker_heard = Gauge(
             "planner_broker_heard_timestamp_seconds",
             "Unix time at which the broker last answered where the outcomes topic ends.",
             registry=registry,
@@ -91,7 +93,7 @@ class Metrics:
         self.waiting = Gauge(
             "planner_waiting",
             "1 while this cause stops planning. registry: the schema registry does not answer. schema: this version "
-            "cannot read a plan. broker: the broker does not answer.",
+            "cannot read a plan. broker: the broker does not answer. publish: the broker acknowledges no plans.",
             ["cause"],
             registry=registry,
         )

@@ -18,7 +18,7 @@ from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, R
 from planner.core.fence import Membership
 from planner.core.outgoing import OutgoingRecord, Progress
 from planner.core.pin import Pin
-from planner.errors import Abandoned, exit_code
+from planner.errors import Abandoned, BrokerAway, exit_code
 from planner.kafka.publisher import PlanPublisher
 from planner.kafka.rejections import rejection
 from planner.kafka.traces import Traces
@@ -32,6 +32,7 @@ from schemas.topics import Topics
 log: Any = structlog.get_logger("planner")
 
 REGISTRY_PAUSE_S = 1.0
+BROKER_PAUSE_S = 0.5
 
 
 class PlannerService:
@@ -81,11 +82,24 @@ class PlannerService:
             {decision.incoming.partition: decision.incoming.offset + 1 for decision in decisions},
             membership,
         )
-        replaced = {id(record) for record in await self._publisher.publish(list(records.values()), progress)}
+        replaced = {id(record) for record in await self._published(list(records.values()), progress)}
         return [
             too_large(decision) if isinstance(decision, Planned) and id(records[place]) in replaced else decision
             for place, decision in enumerate(decisions)
         ]
+
+    async def _published(self, records: Sequence[OutgoingRecord], progress: Progress) -> list[OutgoingRecord]:
+        """Waits without a time limit for a broker that acknowledges nothing: a new process would wait for the same, and
+        its metrics would be gone meanwhile. Raises Abandoned if the planner stops meanwhile."""
+        with self._waits.until_over("publish"):
+            while True:
+                try:
+                    return await self._publisher.publish(records, progress)
+                except BrokerAway as error:
+                    self._waits.begin("publish", f"the broker does not acknowledge plans: {error}")
+                if self._stopping():
+                    raise Abandoned("asked to stop while the broker does not acknowledge plans")
+                await asyncio.sleep(BROKER_PAUSE_S)
 
     async def _decisions(self, batch: Sequence[Incoming]) -> list[Decision]:
         """Of the first records. Waits without a time limit for a schema registry that does not answer: no outcome is

@@ -83,7 +83,8 @@ class PlannerSettings(Environment):
     delivery_timeout_s: float = Field(
         30.0,
         ge=1,
-        description="How long the broker may take to acknowledge a plan. After that the process exits with 70.",
+        description="How long the broker may take to acknowledge a plan. After that the planner publishes the batch "
+        "again, with a new client. Other planners wait as long for a transaction that a killed planner left open.",
     )
     max_message_bytes: int = Field(
         64 * 1024 * 1024,

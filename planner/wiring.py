@@ -105,6 +105,8 @@ def prepare(settings: PlannerSettings) -> Prepared:
 
 @dataclass(frozen=True)
 class Planner:
+    """What has to be started and stopped."""
+
     stream: OutcomeStream
     endpoint: Endpoint
     publisher: PlanPublisher

@@ -21,6 +21,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from runtime.environment import Misconfigured
+
 CLIENTS = 64
 WITHIN_S = 5.0
 
@@ -66,7 +68,12 @@ class Endpoint:
             )
             return [json.dumps({"ok": verdict.ok, **verdict.checks}).encode()]
 
-        self._server = make_server(host, port, _logged_once(answer), server_class=_Server, handler_class=_Handler)
+        try:
+            self._server = make_server(host, port, _logged_once(answer), server_class=_Server, handler_class=_Handler)
+        except OSError as error:
+            what = f"metrics and health cannot listen on {host} port {port}: {error.strerror or error}"
+            remedy = "set ENDPOINT_PORT to a free port (0 takes any), and ENDPOINT_HOST to an address of this machine"
+            raise Misconfigured([f"{what}; {remedy}"]) from None
         self._server.within_s = within_s
         self._server.clients = clients
         self._thread = threading.Thread(target=self._server.serve_forever, name="endpoint", daemon=True)

@@ -12,6 +12,8 @@ class Exit(IntEnum):
     """Nothing. A service stopped on SIGTERM; a command found all well."""
     ACT = 1
     """A person must act: a command found something that needs one."""
+    WAIT = 2
+    """Wait: a command found nothing wrong, and sessions are still queued."""
     USAGE = 64
     """Correct the command line."""
     UNAVAILABLE = 69

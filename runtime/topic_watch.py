@@ -26,7 +26,7 @@ from schemas.topics import TopicFacts
 T = TypeVar("T")
 
 
-class View(Protocol):
+class TopicView(Protocol):
     """The part of `broker.BrokerView` that is needed here."""
 
     def look(self, *, timeout_s: float) -> tuple[TopicFacts, list[str]]: ...
@@ -38,7 +38,7 @@ class TopicWatch:
     """`at_start`: the topics' facts when the service began. It cannot go on with other topics."""
 
     def __init__(
-        self, view: View, at_start: TopicFacts, *, service: str, every_s: float, timeout_s: float = 15.0
+        self, view: TopicView, at_start: TopicFacts, *, service: str, every_s: float, timeout_s: float = 15.0
     ) -> None:
         self._view = view
         self._at_start = at_start

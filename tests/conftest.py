@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from ops.demo.embedded_broker import EmbeddedBroker
 from schemas.topics import Topics
@@ -16,6 +17,10 @@ from tests.support.brokers.registry import RealRegistry
 from tests.support.brokers.servers import SecureListener
 from tests.support.gate import pytest_runtest_protocol  # noqa: F401 - pytest takes the hook from here
 from tests.support.processes import Service
+
+# No test depends on how long it takes: a busy machine is not a mistake.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 _TIERS_BY_FOLDER = {"broker", "chaos"}
 EMBEDDED_PARTITIONS = 6

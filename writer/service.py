@@ -40,9 +40,9 @@ from writer.dataverse.metadata_cache import MetadataCache
 from writer.dataverse.pool import Pool
 from writer.errors import MetadataUnavailable, RecordTooLarge
 from writer.kafka import records
-from writer.kafka.consumer import ConsumerThread, Gap
+from writer.kafka.consumer import ConsumerThread, MissedOffsets
 from writer.kafka.producer import Committed, PublisherThread
-from writer.kafka.results_index import Read, ResultsIndex
+from writer.kafka.results_index import ReadToEnd, ResultsIndex
 from writer.kafka.topics import WriterTopics
 from writer.metrics import Metrics
 from writer.reporting import Reporter
@@ -65,7 +65,7 @@ class Parts:
     codec: Codec[PlannedWriteback]
     topic: str
     """Where plans come from."""
-    read_results: Read
+    read_results: ReadToEnd
     result_codec: Codec[WritebackResult]
     metrics: Metrics
 
@@ -275,7 +275,7 @@ class Service:
     def end_offsets(self, offsets: Mapping[int, int], asked_at: float) -> None:
         self.post(messages.EndOffsets(offsets, asked_at))
 
-    def missed(self, gap: Gap) -> None:
+    def missed(self, gap: MissedOffsets) -> None:
         """Retention, or somebody, took them away: no plan of theirs is ever made true, and nobody else will say so."""
         self.parts.metrics.missed.inc(gap.end - gap.first)
         self._log.error(

@@ -41,7 +41,7 @@ from writer.health import Health
 from writer.kafka.consumer import ConsumerOptions, ConsumerThread
 from writer.kafka.log_ends import LogEnds
 from writer.kafka.producer import BatchProducer, PlainProducer, PublisherThread
-from writer.kafka.results_index import Read, reading
+from writer.kafka.results_index import ReadToEnd, reading
 from writer.kafka.topics import WriterTopics
 from writer.kafka.transactions import TransactionalProducer
 from writer.metrics import Metrics
@@ -243,7 +243,7 @@ class BrokerWaits:
             self._log.warning("broker.waiting", code=code)
 
 
-def _read_results(settings: WriterSettings) -> Read:
+def _read_results(settings: WriterSettings) -> ReadToEnd:
     """In a dry run too: what landed before is known to it."""
     config = settings.broker.consumer_config() | {"group.id": settings.group}  # a group that it may read with
     return reading(config, settings.broker.topics.writeback_results.name)

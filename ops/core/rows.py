@@ -9,13 +9,14 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ops.core.times import milliseconds
 from planner.core.normalisation import identifier, is_phone_number
 from schemas import headers as names
 from schemas.headers import Headers
-from schemas.records import Disposition, PlannedWriteback, WritebackResult
+from schemas.records import Disposition, PlannedWriteback, Source, WritebackResult
 from writer.core.history import Settled, settled_as
 
 Row = dict[str, Any]
@@ -30,7 +31,24 @@ class Place:
     at_ms: int
 
 
-def plan_row(plan: PlannedWriteback, place: Place, headers: Headers) -> Row:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanHead:
+    """Of a plan what its row needs; fields are those of `PlannedWriteback`."""
+
+    session_id: str
+    queue_item_id: str
+    campaign_id: str | None
+    disposition: Disposition
+    opt_out: bool
+    mapping_fingerprint: str
+    digest: str
+    source: Source
+    started_at: datetime
+    outcome_at: datetime
+    retired_at: datetime | None
+
+
+def plan_row(plan: PlanHead | PlannedWriteback, place: Place, headers: Headers) -> Row:
     not_before = names.not_before(headers)
     first_ms = names.first_appended_ms(headers)
     asked = [name for name in (names.REPLAY, names.REPLAN, names.ACCEPTED_ETAG) if names.last(headers, name)]

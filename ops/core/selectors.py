@@ -107,8 +107,7 @@ class Sort(StrEnum):
 
 
 ORDER = {
-    Sort.URGENT: "opt_out_open DESC, CASE status WHEN 'passed_over' THEN 0 WHEN 'blocked' THEN 1 WHEN 'resume_needed' "
-    "THEN 2 WHEN 'queued' THEN 3 ELSE 4 END, planned_ms, session",
+    Sort.URGENT: "urgency, planned_ms, session",
     Sort.PLANNED: "planned_ms, session",
     Sort.SETTLED: "settled_ms, session",
     Sort.QUEUE_ITEM: "queue_item, plan_partition, plan_offset, session",

@@ -98,6 +98,12 @@ def state_of(plan: PlanSeen | None, result: ResultSeen | None, committed: Commit
     return State(status, unsettled, opt_out and not on_row and not decided)
 
 
+def urgency(state: State) -> int:
+    """0 to 9, the most urgent first: an opt-out that is not on its row comes before everything else."""
+    return 0 if state.opt_out_open else _URGENCY.get(state.status, 9)
+
+
+_URGENCY = {Status.PASSED_OVER: 1, Status.BLOCKED: 2, Status.RESUME_NEEDED: 3, Status.QUEUED: 4}
 _OPT_OUT_ON_ROW = (Settled.LANDED, Settled.SUPERSEDED, Settled.OPT_OUT_ONLY)
 """A late session sets do-not-call too."""
 _NOT_FINAL = (ResultStatus.RESUME_NEEDED, ResultStatus.DRY_RUN)

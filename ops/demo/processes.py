@@ -12,7 +12,7 @@ from typing import Any, Self
 from ops.demo.lifetime import tied
 from ops.demo.waiting import HANGS_AFTER_S, wait_until
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 # A service sees the settings that its test gives it, and nothing that somebody happens to have exported.
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 

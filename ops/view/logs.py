@@ -16,6 +16,7 @@ from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics
 from runtime.broker_errors import Kind, kind_of
 from runtime.environment import Misconfigured
 from runtime.log_reader import read_to_end
+from runtime.rights import operator_rights
 from schemas.topics import FoundTopic
 
 ASK_S = 15.0
@@ -40,7 +41,8 @@ class Logs:
         """All of ours. Raises UnfitTopics if one is missing, Misconfigured, BrokerUnavailable."""
         broker = self._settings.broker
         wanted = broker.topics.all()
-        facts, problems = BrokerView(broker, wanted).look(timeout_s=ASK_S)
+        rights = operator_rights(broker.topics, self._settings.groups)
+        facts, problems = BrokerView(broker, wanted, rights).look(timeout_s=ASK_S)
         if missing := [each.name for each in wanted if each.name not in facts.topics]:
             raise UnfitTopics([each for each in problems if any(name in each for name in missing)] or missing)
         return dict(facts.topics)

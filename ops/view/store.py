@@ -18,11 +18,11 @@ from typing import Any, Self
 
 from ops.core.rows import Row
 from ops.core.selectors import ORDER, Selectors, Sort
-from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_of
+from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_of, urgency
 from schemas.records import ResultStatus
 from writer.core.history import Settled
 
-LAYOUT = "2"
+LAYOUT = "3"
 """Raise it with every change of the tables: older files are made anew."""
 
 _TABLES = """
@@ -40,11 +40,12 @@ CREATE TABLE sessions (
     result_partition INTEGER, result_offset INTEGER, result_ms INTEGER, result_status TEXT, reason TEXT, message TEXT,
     conflicts TEXT, gaps TEXT, attempts INTEGER, settled_ms INTEGER, settled_as TEXT, about_partition INTEGER,
     about_offset INTEGER, written_by TEXT,
-    status TEXT, unsettled INTEGER, opt_out_open INTEGER, dirty INTEGER
+    status TEXT, unsettled INTEGER, opt_out_open INTEGER, urgency INTEGER, dirty INTEGER
 );
 CREATE INDEX by_place ON sessions (plan_partition, plan_offset);
 CREATE INDEX by_item ON sessions (queue_item);
-CREATE INDEX by_status ON sessions (status, reason, disposition, opt_out_open, unsettled);
+CREATE INDEX by_status ON sessions (status, reason, opt_out_open, unsettled, planned_ms);
+CREATE INDEX by_urgency ON sessions (urgency, planned_ms, session);
 CREATE INDEX unsettled_ones ON sessions (planned_ms) WHERE unsettled = 1;
 CREATE INDEX open_opt_outs ON sessions (planned_ms) WHERE opt_out_open = 1;
 CREATE INDEX dirty_ones ON sessions (dirty) WHERE dirty = 1;
@@ -324,8 +325,8 @@ WITH found AS (
                              s.result_offset IS NOT NULL) AS state
     FROM sessions s WHERE s.dirty = 1 LIMIT ?
 )
-UPDATE sessions SET status = substr(state, 3), unsettled = substr(state, 1, 1) = '1',
-    opt_out_open = substr(state, 2, 1) = '1', dirty = 0
+UPDATE sessions SET status = substr(state, 4), unsettled = substr(state, 1, 1) = '1',
+    opt_out_open = substr(state, 2, 1) = '1', urgency = CAST(substr(state, 3, 1) AS INTEGER), dirty = 0
 FROM found WHERE sessions.session = found.session
 """  # noqa: S608  our own words
 
@@ -339,4 +340,4 @@ def _judged(
     settled = None if settled_as is None else Settled(settled_as)
     result = ResultSeen(ResultStatus(str(result_status)), settled, about_partition, about_offset) if told else None
     state = state_of(plan, result, Committed(committed), opt_out=bool(opt_out))
-    return f"{int(state.unsettled)}{int(state.opt_out_open)}{state.status}"
+    return f"{int(state.unsettled)}{int(state.opt_out_open)}{urgency(state)}{state.status}"

@@ -22,6 +22,7 @@ from confluent_kafka import Message
 from ops.core.rows import Place, Row, plan_row, rejected_row, result_row
 from ops.output import Told, progress
 from ops.settings import Settings
+from ops.view.heads import PlanHeads
 from ops.view.logs import Logs, Marks
 from ops.view.store import Store, Unusable, remove
 from runtime.registry import Registry, RegistryUnavailable
@@ -30,6 +31,7 @@ from schemas.headers import Headers
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from schemas.topics import FoundTopic
 
+T = TypeVar("T")
 R = TypeVar("R", CallOutcome, PlannedWriteback, WritebackResult)
 
 
@@ -142,8 +144,8 @@ def _read_all(view: View, facts: _Facts, told: Told) -> None:
     frontiers = view.logs.committed(group, topics.planned_writebacks.name, every)
     plans, results = reader_of(PlannedWriteback, settings), reader_of(WritebackResult, settings)
     readers: dict[str, Callable[[Sequence[Message]], None]] = {
-        topics.planned_writebacks.name: _Records(view, plans, plan_row, store.forget_plan),
-        topics.writeback_results.name: _Records(view, results, result_row, store.forget_result),
+        topics.planned_writebacks.name: _Records(view, PlanHeads(plans).decode, plan_row, store.forget_plan),
+        topics.writeback_results.name: _Records(view, results.decode, result_row, store.forget_result),
         topics.writeback_dry_run.name: _DryRuns(view),
         topics.operator_actions.name: _Actions(view),
         **{
@@ -210,13 +212,13 @@ class _Records:
     def __init__(
         self,
         view: View,
-        records: Codec[R],
-        row_of: Callable[[R, Place, Headers], Row],
+        decode: Callable[[bytes], T],
+        row_of: Callable[[T, Place, Headers], Row],
         forget: Callable[[str], None],
     ) -> None:
         self._view = view
         self._row: Callable[[Message, bytes], Row] = lambda message, value: row_of(
-            records.decode(value), _place(message), headers_of(message)
+            decode(value), _place(message), headers_of(message)
         )
         self._forget = forget
 

@@ -29,9 +29,9 @@ def notices(outcome: CallOutcome, effect: Effect, redacted: Redact, *, overrides
         Notice(code=each.code, field=each.field, message=redacted(one_line(clean(each.message))))
         for each in outcome.warnings
     ]
-    said = {(each.code, each.field) for each in given}
+    named = {(each.code, each.field) for each in given}
     own = _own(outcome, effect, overrides_mapped=overrides_mapped)
-    return (*given, *(each for each in own if (each.code, each.field) not in said))
+    return (*given, *(each for each in own if (each.code, each.field) not in named))
 
 
 def _own(outcome: CallOutcome, effect: Effect, *, overrides_mapped: bool) -> list[Notice]:

@@ -37,6 +37,8 @@ class Progress:
 
 @dataclass(slots=True)
 class _Attempt:
+    """A record and what is sent in its place now: itself or a smaller one, with the others or alone."""
+
     original: OutgoingRecord
     record: OutgoingRecord
     alone: bool = False

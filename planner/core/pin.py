@@ -23,6 +23,8 @@ Read = Callable[[Iterable[EarlierPlan]], T]
 
 @dataclass(frozen=True, slots=True)
 class Pin:
+    """`digest` are the first DIGEST_BYTES of the outcome's digest."""
+
     queue_item_id: str
     digest: bytes
     plan: EarlierPlan

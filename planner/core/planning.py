@@ -89,7 +89,7 @@ class _Case:
     disposition: Disposition
     effect: Effect
     warnings: tuple[Notice, ...]
-    crm: ResolvedMapping
+    mapping: ResolvedMapping
     policy: Policy
 
     def id_of(self, operation: Operation) -> str:
@@ -194,26 +194,26 @@ def earlier_plan(planned: PlannedWriteback) -> EarlierPlan:
     )
 
 
-def _case(outcome: CallOutcome, crm: ResolvedMapping, policy: Policy, history: History, *, skew: bool) -> _Case:
+def _case(outcome: CallOutcome, mapping: ResolvedMapping, policy: Policy, history: History, *, skew: bool) -> _Case:
     disposition, wanted = decide(outcome)
-    stands = standing(outcome.baseline, history, crm.queue_item.status, crm.queue_item.statuses)
-    kept = stands.keeps(outcome, wanted)
+    current = standing(outcome.baseline, history, mapping.queue_item.status, mapping.queue_item.statuses)
+    kept = current.keeps(outcome, wanted)
     effect = restrained(wanted, kept)
-    said = notices(outcome, effect, policy.redacted, overrides_mapped=crm.owner_overrides)
+    noticed = notices(outcome, effect, policy.redacted, overrides_mapped=mapping.owner_overrides)
     own = [*([CLOCK_SKEW] if skew else ()), *([status_kept(kept)] if kept else ())]
     return _Case(
         outcome=outcome,
         disposition=disposition,
         effect=effect,
-        warnings=(*said, *own),
-        crm=crm,
+        warnings=(*noticed, *own),
+        mapping=mapping,
         policy=policy,
     )
 
 
-def _mapped_baseline(outcome: CallOutcome, crm: ResolvedMapping) -> Columns:
+def _mapped_baseline(outcome: CallOutcome, mapping: ResolvedMapping) -> Columns:
     """What the fields say of the row, in the CRM's own words. One that is null says that the column was empty."""
-    columns, baseline = crm.queue_item, outcome.baseline
+    columns, baseline = mapping.queue_item, outcome.baseline
     return {
         columns.status: columns.statuses[baseline.status] if baseline.status else None,
         columns.last_session_id: baseline.last_session_id,
@@ -230,7 +230,7 @@ def _steps(case: _Case, update: PlannedStep) -> tuple[PlannedStep, ...]:
 
 
 def _phone_call(case: _Case) -> tuple[PlannedStep, PlannedStep]:
-    outcome, columns = case.outcome, case.crm.phone_call
+    outcome, columns = case.outcome, case.mapping.phone_call
     identity: Columns = {columns.session_id: outcome.session_id}
     if outcome.account:
         identity[columns.regarding.column] = columns.regarding.to(outcome.account.id)
@@ -288,7 +288,7 @@ def _minutes(outcome: CallOutcome) -> int:
 
 
 def _queue_item_update(case: _Case) -> PlannedStep:
-    outcome, effect, columns = case.outcome, case.effect, case.crm.queue_item
+    outcome, effect, columns = case.outcome, case.effect, case.mapping.queue_item
     attributes: Columns = {
         columns.last_disposition.name: columns.last_disposition.fit(_transition(case)),
         columns.last_session_id: outcome.session_id,
@@ -321,11 +321,11 @@ def _transition(case: _Case) -> str:
 
 def _fit_or_none(case: _Case) -> str | None:
     text = last_error(case.warnings)
-    return case.crm.queue_item.last_error.fit(text) if text else None
+    return case.mapping.queue_item.last_error.fit(text) if text else None
 
 
 def _task(case: _Case, kind: TaskKind) -> PlannedStep:
-    outcome, columns = case.outcome, case.crm.task
+    outcome, columns = case.outcome, case.mapping.task
     identity: Columns = {columns.session_id: outcome.session_id}
     if outcome.account:
         identity[columns.regarding.column] = columns.regarding.to(outcome.account.id)
@@ -350,9 +350,9 @@ def _task(case: _Case, kind: TaskKind) -> PlannedStep:
 
 def _owners(case: _Case, kind: TaskKind) -> tuple[OwnerCandidate, ...]:
     override = case.outcome.owner_override
-    default = case.crm.default_owner(kind)
-    if override and case.crm.owner_overrides and validation.is_canonical_uuid(override):
-        return case.crm.override_owner(override), default
+    default = case.mapping.default_owner(kind)
+    if override and case.mapping.owner_overrides and validation.is_canonical_uuid(override):
+        return case.mapping.override_owner(override), default
     return (default,)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class TopicPositions:
     """What the broker said at `at` (Unix time) of our partitions: first and next offset, and what is committed."""
 
     at: float

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from planner.core.positions import Heard, LostOutcomes
+from planner.core.positions import LostOutcomes, TopicPositions
 from planner.metrics import Metrics
 from planner.waiting import Waits
 from runtime.connection import BrokerSettings
@@ -57,7 +57,7 @@ class Positions:
         self._ours = ours
         self._every_s = every_s
         self._clock = clock
-        self._heard = Heard(clock())
+        self._answer = TopicPositions(clock())
         self._known: dict[tuple[int, int], float] = {}
         """(partition, offset) to when the outcome there was appended."""
         self._empty_to: dict[int, int] = {}
@@ -65,9 +65,9 @@ class Positions:
         self._jumps: deque[tuple[int, int, int]] = deque()
         self.stop = threading.Event()
         metrics.oldest_outcome_age.set_function(self._age)
-        metrics.caught_up.set_function(lambda: self._heard.caught_up)
-        metrics.waiting_outcomes.set_function(lambda: self._heard.waiting)
-        metrics.heard.set_function(lambda: self._heard.at)
+        metrics.caught_up.set_function(lambda: self._answer.caught_up)
+        metrics.waiting_outcomes.set_function(lambda: self._answer.waiting)
+        metrics.broker_heard.set_function(lambda: self._answer.at)
 
     def jumped(self, partition: int, expected: int, offset: int) -> None:
         """Reading went on at `offset` where `expected` was next: marks of transactions, or outcomes that are gone. The
@@ -94,15 +94,15 @@ class Positions:
     def look(self, decided: Any, everything: Any) -> None:
         """Once. `decided` reads up to the first transaction that is open, `everything` beyond it."""
         try:
-            heard = self._ask(decided, everything, sorted(self._ours()))
+            answer = self._ask(decided, everything, sorted(self._ours()))
         except KafkaException as error:
             self._waits.begin("broker", f"the broker does not say where the topic ends: {error.args[0].name()}")
             return
         self._waits.end("broker")
-        self._heard = heard
-        self._report_what_is_gone(heard)
+        self._answer = answer
+        self._report_what_is_gone(answer)
 
-    def _ask(self, decided: Any, everything: Any, ours: Collection[int]) -> Heard:
+    def _ask(self, decided: Any, everything: Any, ours: Collection[int]) -> TopicPositions:
         at = self._clock()
         places = [TopicPartition(self._topic, each) for each in ours]
         marks = {each.partition: everything.get_watermark_offsets(each, timeout=_ANSWERS_WITHIN_S) for each in places}
@@ -110,23 +110,23 @@ class Positions:
         for each in found:
             if each.error:
                 raise KafkaException(each.error)
-        heard = Heard(
+        answer = TopicPositions(
             at=at,
             first={each: first for each, (first, _) in marks.items()},
             end={each: end for each, (_, end) in marks.items()},
             committed={each.partition: each.offset for each in found if each.offset >= 0},
             empty_to=self._empty_to,
         )
-        lagging = {each: start for each in ours if (start := heard.planned_to(each)) < heard.end[each]}
+        lagging = {each: start for each in ours if (start := answer.planned_to(each)) < answer.end[each]}
         self._known = {key: value for key, value in self._known.items() if lagging.get(key[0]) == key[1]}
         oldest: dict[int, float] = {}
         for partition, offset in lagging.items():
             appended_at = self._known.get((partition, offset))
             if appended_at is None:
-                appended_at = self._first_appended(decided, everything, partition, offset, heard.end[partition])
+                appended_at = self._first_appended(decided, everything, partition, offset, answer.end[partition])
             if appended_at is not None:
                 oldest[partition] = appended_at
-        return replace(heard, empty_to=dict(self._empty_to), oldest_at=oldest)
+        return replace(answer, empty_to=dict(self._empty_to), oldest_at=oldest)
 
     def _first_appended(self, decided: Any, everything: Any, partition: int, offset: int, end: int) -> float | None:
         """When the first outcome from `offset` on was appended; None if there is none before `end`."""
@@ -155,17 +155,17 @@ class Positions:
         return message
 
     def _age(self) -> float:
-        """Grows while nothing is planned, and while nothing is heard."""
-        age = self._clock() - self._heard.caught_up
+        """Grows while nothing is planned, and while the broker does not answer."""
+        age = self._clock() - self._answer.caught_up
         return age if math.isnan(age) else max(0.0, age)
 
-    def _report_what_is_gone(self, heard: Heard) -> None:
+    def _report_what_is_gone(self, answer: TopicPositions) -> None:
         """By what is committed, and by where reading jumped: either may be seen first."""
-        for gap in taken(heard.committed, heard.first):
+        for gap in taken(answer.committed, answer.first):
             self._report(gap)
         for _ in range(len(self._jumps)):
             partition, expected, offset = self._jumps.popleft()
-            for gap in taken({partition: expected}, {partition: min(offset, heard.first.get(partition, expected))}):
+            for gap in taken({partition: expected}, {partition: min(offset, answer.first.get(partition, expected))}):
                 self._report(gap)
 
     def _report(self, gap: Gap) -> None:

@@ -8,6 +8,8 @@ is almost twice as fast as Faust's own producer.
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from contextlib import contextmanager
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from planner.core.outgoing import Attempts, OutgoingRecord, Progress
-from planner.errors import Abandoned, NotPublished
+from planner.errors import Abandoned, BrokerAway, NotPublished
 from planner.kafka.fence import packed
 from runtime.broker import BrokerUnavailable
 from runtime.broker_errors import Kind, kind_of, missing_right
@@ -27,6 +29,8 @@ from runtime.rights import Operation, Right
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  its public name
 _PURGED = {"_PURGE_QUEUE", "_PURGE_INFLIGHT", "OUT_OF_ORDER_SEQUENCE_NUMBER"}
 _MOST_AFTERMATH = 3
+_OPENS_WITHIN_S = 5.0
+"""How long a new client waits for a broker before the planner looks whether it is to stop."""
 _NOT_A_MEMBER = (
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
@@ -51,38 +55,47 @@ class PlanPublisher:
         self._rights = rights
         self._user = broker.sasl.username if broker.sasl else None
         self._delivery_timeout_s = delivery_timeout_s
-        self._producer = Producer(
-            broker.producer_config()
-            | {
-                "transactional.id": transactional_id,
-                "transaction.timeout.ms": round(delivery_timeout_s * 1000),
-                "delivery.timeout.ms": round(delivery_timeout_s * 1000),
-                "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
-                "retry.backoff.max.ms": 1_000,
-                # librdkafka throws the brokers that it knows away when all are gone, and then waits without end for the
-                # one that coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
-                "metadata.recovery.strategy": "none",
-                "reconnect.backoff.max.ms": 1000,
-                "message.max.bytes": max_message_bytes,
-                "linger.ms": 2,
-                "compression.type": "gzip",  # the one codec that every reader has; recovery reads these topics again
-                "compression.level": 1,
-                "log_level": 2,
-            },
-            logger=client_log("planner"),
-        )
+        self._config = broker.producer_config() | {
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": round(delivery_timeout_s * 1000),
+            "delivery.timeout.ms": round(delivery_timeout_s * 1000),
+            "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
+            "retry.backoff.max.ms": 1_000,
+            # librdkafka throws the brokers that it knows away when all are gone, and then waits without end for the
+            # one that coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
+            "metadata.recovery.strategy": "none",
+            "reconnect.backoff.max.ms": 1000,
+            "message.max.bytes": max_message_bytes,
+            "linger.ms": 2,
+            "compression.type": "gzip",  # the one codec that every reader has; recovery reads these topics again
+            "compression.level": 1,
+            "log_level": 2,
+        }
+        self._producer = self._client()
+        self._opened = False
+        """Whether the client has ended whatever was left open under its name."""
+        self._began_at = 0.0
         self._thread = ThreadPoolExecutor(1, "publisher")
+
+    def _client(self) -> Producer:
+        return Producer(self._config, logger=client_log("planner"))
 
     def open(self) -> None:
         """Ends the transactions that an earlier planner of this name has left open. Call it before the pins are
         recovered, because recovery waits for open transactions. Raises Misconfigured and BrokerUnavailable."""
         try:
-            self._producer.init_transactions(self._delivery_timeout_s)
+            self._open(self._delivery_timeout_s)
+        except NotPublished as error:
+            raise BrokerUnavailable(f"the broker does not let the planner start publishing: {error}") from None
+
+    def _open(self, within_s: float) -> None:
+        try:
+            self._producer.init_transactions(within_s)
         except KafkaException as error:
-            code = error.args[0]
-            if kind_of(code) is Kind.FORBIDDEN:
-                raise Misconfigured([self._lacks(code)]) from None
-            raise BrokerUnavailable(f"the broker does not let the planner start publishing: {code.name()}") from None
+            if kind_of(error.args[0]) is Kind.FORBIDDEN:
+                raise Misconfigured([self._lacks(error.args[0])]) from None
+            raise self._failure("start", error.args[0]) from None
+        self._opened = True
 
     async def publish(
         self, records: Sequence[OutgoingRecord], progress: Progress | None = None
@@ -90,12 +103,14 @@ class PlanPublisher:
         """The records that were too large and that smaller ones have replaced. Records and progress are committed
         together or not at all; without records the progress is not committed.
 
-        Raises NotPublished, naming the broker's errors, if any record was not acknowledged; Misconfigured if a right is
-        missing; and Abandoned if the broker does not take the progress from this member: then nothing is committed.
+        Raises NotPublished, naming the broker's errors, if any record was not acknowledged. It is BrokerAway if that
+        passes by itself: then all of it is committed or nothing, and the same may be published again. Raises
+        Misconfigured if a right is missing, and Abandoned if the broker does not take the progress from this member:
+        then nothing is committed.
         """
         if not records:
             return []
-        publishing = asyncio.get_running_loop().run_in_executor(self._thread, self._publish, records, progress)
+        publishing = asyncio.get_running_loop().run_in_executor(self._thread, self._publish_opened, records, progress)
         try:
             return await asyncio.wait_for(publishing, 10 * self._delivery_timeout_s)
         except TimeoutError:
@@ -104,11 +119,28 @@ class PlanPublisher:
     def close(self) -> None:
         self._thread.shutdown()
 
+    def _publish_opened(self, records: Sequence[OutgoingRecord], progress: Progress | None) -> list[OutgoingRecord]:
+        if not self._opened:
+            self._open(_OPENS_WITHIN_S)
+        try:
+            return self._publish(records, progress)
+        except BrokerAway:
+            self._begin_anew()
+            raise
+
+    def _begin_anew(self) -> None:
+        """A new client under the same name. Once it is open, the broker commits nothing of the old one any more."""
+        old = [self._producer]
+        self._producer, self._opened = self._client(), False
+        old[0].purge()
+        threading.Thread(target=old.clear, name="old-publisher", daemon=True).start()  # its end may take a while
+
     def _publish(self, records: Sequence[OutgoingRecord], progress: Progress | None) -> list[OutgoingRecord]:
         """A transaction with a record that is too large is rolled back and tried again, as `Attempts` says."""
         attempts, aftermath = Attempts(records), 0
         while True:
-            with _translated("begin a transaction"):
+            self._began_at = time.monotonic()
+            with self._translated("begin a transaction"):
                 self._producer.begin_transaction()
             try:
                 too_large = self._delivered(attempts)
@@ -144,7 +176,10 @@ class PlanPublisher:
             self._raise_if_forbidden(records)
             raise _Aftermath(", ".join(sorted(delivery.errors)))
         if delivery.errors or delivery.acknowledged < len(records):
-            raise NotPublished(", ".join(sorted(delivery.errors)) or "no answer from the broker")
+            passes = delivery.errors <= delivery.transient | _PURGED
+            raise (BrokerAway if passes else NotPublished)(
+                ", ".join(sorted(delivery.errors)) or "no answer from the broker"
+            )
         return []
 
     def _raise_if_forbidden(self, records: Sequence[OutgoingRecord]) -> None:
@@ -163,7 +198,7 @@ class PlanPublisher:
     def _commit(self, progress: Progress | None) -> None:
         if progress:
             self.send_progress(progress)
-        with _translated("commit a transaction"):
+        with self._translated("commit a transaction"):
             self._producer.commit_transaction(self._delivery_timeout_s)
 
     def send_progress(self, progress: Progress) -> None:
@@ -173,13 +208,31 @@ class PlanPublisher:
             self._producer.send_offsets_to_transaction(places, packed(progress.membership), self._delivery_timeout_s)
         except KafkaException as error:
             if error.args[0].code() not in _NOT_A_MEMBER:
-                raise NotPublished(_failure("commit its progress", error)) from None
+                raise self._failure("commit its progress", error.args[0]) from None
             self._abort()
             raise Abandoned(f"its partitions were reassigned: {error.args[0].name()}") from None
 
     def _abort(self) -> None:
-        with _translated("roll a transaction back"):
+        with self._translated("roll a transaction back"):
             self._producer.abort_transaction(self._delivery_timeout_s)
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            raise self._failure(what, error.args[0]) from None
+
+    def _failure(self, what: str, error: KafkaError) -> NotPublished:
+        """Fenced is who was away for longer than its transaction may stay open; else another one has its name."""
+        if error.code() in _FENCED:
+            if self._opened and time.monotonic() - self._began_at >= self._delivery_timeout_s:
+                return BrokerAway(f"cannot {what}: the broker has ended the transaction, which was open for too long")
+            return NotPublished(
+                f"cannot {what}: another planner runs under this one's name; give each a PLANNER_INSTANCE_ID of its own"
+            )
+        passes = error.txn_requires_abort() or kind_of(error) is Kind.TRANSIENT
+        return (BrokerAway if passes else NotPublished)(f"cannot {what}: {error.name()}")
 
     def _produce(self, record: OutgoingRecord, delivery: _Delivery) -> None:
         def delivered(error: KafkaError | None, _message: Message) -> None:
@@ -209,21 +262,6 @@ class _Aftermath(Exception):
     the next ones as out of order, and only the transaction after that is in step again."""
 
 
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except KafkaException as error:
-        raise NotPublished(_failure(what, error)) from None
-
-
-def _failure(what: str, error: KafkaException) -> str:
-    code = error.args[0]
-    if code.code() in _FENCED:
-        return f"cannot {what}: another planner runs under this one's name; give each a PLANNER_INSTANCE_ID of its own"
-    return f"cannot {what}: {code.name()}"
-
-
 class _Delivery:
     """What became of the records of one batch."""
 
@@ -232,6 +270,7 @@ class _Delivery:
         self.acknowledged = 0
         self.too_large: list[OutgoingRecord] = []
         self.errors: set[str] = set()
+        self.transient: set[str] = set()
         self.forbidden: set[str] = set()
 
     def note(self, record: OutgoingRecord, error: KafkaError | None) -> None:
@@ -243,3 +282,5 @@ class _Delivery:
             self.forbidden.add(self._lacks(error, record.topic))
         else:
             self.errors.add(error.name())
+            if kind is Kind.TRANSIENT:
+                self.transient.add(error.name())

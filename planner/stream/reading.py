@@ -48,6 +48,8 @@ class NonDroppingFlow(FlowControlEvent):
 
 
 class _Joining(ConsumerRebalanceListener):
+    """Hands the new membership to the fence before anything of it is read."""
+
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         thread = cast("_LosslessThread", self._thread)
         cast("LosslessConsumer", thread.consumer).fence.joined(thread.present_membership())
@@ -142,6 +144,8 @@ class _GuardedOffsets(dict[TP, int | None]):
 
 
 class _Fetched(dict[TP, Any]):
+    """Fetched records by partition, and the assignment under which they were fetched."""
+
     assignment: object
 
 

@@ -59,8 +59,9 @@ class Unit:
     name: str
     argv: list[str]
     env: dict[str, str]
-    port: int
     folder: Path
+    port: int = 0
+    """Another one for each life: what is free now may be taken before a unit starts for the first time."""
     wanted: bool = False
     service: Service = field(init=False)
 
@@ -68,13 +69,13 @@ class Unit:
         self.service = self._made(self.argv)
 
     def start(self) -> None:
-        self.wanted = True
-        self.service.start()
+        self.start_as(self.argv)
 
     def start_as(self, argv: list[str]) -> None:
         """Another program with the same settings and the same log."""
-        self.service = self._made(argv)
-        self.start()
+        (self.port,) = free_ports(1)
+        self.wanted, self.service = True, self._made(argv)
+        self.service.start()
 
     def stop(self) -> None:
         self.wanted = False
@@ -105,7 +106,12 @@ class Unit:
         return Reading(self.name, at, time.time(), values, ready)
 
     def _made(self, argv: list[str]) -> Service:
-        return Service(argv, env=self.env, output=self.folder / f"{self.name}.log")
+        port = {f"{self.kind.upper()}_ENDPOINT_PORT": str(self.port)}
+        return Service(argv, env=self.env | port, output=self.folder / f"{self.name}.log")
+
+    @property
+    def kind(self) -> str:
+        return "planner" if self.name.startswith("planner") else "writer"
 
 
 class System:
@@ -189,9 +195,7 @@ class System:
 
     def _unit(self, name: str, env: dict[str, str]) -> Unit:
         kind = "planner" if name.startswith("planner") else "writer"
-        (port,) = free_ports(1)
-        own = {f"{kind.upper()}_ENDPOINT_PORT": str(port), f"{kind.upper()}_INSTANCE_ID": name}
-        return Unit(name, module(kind), env | own, port, self.folder)
+        return Unit(name, module(kind), env | {f"{kind.upper()}_INSTANCE_ID": name}, self.folder)
 
     def _writer_env(self, broker: dict[str, str], *, write: bool) -> dict[str, str]:
         identity = {

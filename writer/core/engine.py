@@ -76,7 +76,7 @@ from writer.core.publishing import PAUSE_S, Fence, Publishing, RejectionOf
 from writer.core.replies import Judgement
 from writer.core.reports import Count, Log, Observe, Show
 from writer.core.retry import RetryLimits, RetryPolicy
-from writer.core.scheduling import Request, Scheduler
+from writer.core.scheduling import Scheduler, SharedRequest
 
 _DECODE_AGAIN_S = 1.0
 _OVERDUE_EVERY_S = 0.5
@@ -147,7 +147,7 @@ class Engine:
         self._flow.scheduler = self._scheduler = Scheduler(identities, self._batching, self._flow)
         self._window = Window(options.window)
         self._assignments: dict[int, Assignment] = {}
-        self._sent: dict[int, tuple[Request, Send]] = {}
+        self._sent: dict[int, tuple[SharedRequest, Send]] = {}
         self._numbers = itertools.count()
         self._releases: list[_Release] = []
         self._paused: frozenset[int] = frozenset()
@@ -394,7 +394,7 @@ class Engine:
 
     # Requests and their replies.
 
-    def _send(self, request: Request) -> None:
+    def _send(self, request: SharedRequest) -> None:
         asks = [(plan, parts_of(plan.ask, self._metadata)) for plan in request.plans if plan.ask is not None]
         for plan, _ in asks:
             plan.on(Event.GOES_OUT)
@@ -421,7 +421,7 @@ class Engine:
             seconds=round(exchange.seconds, 3),
         )
 
-    def _steps(self, request: Request, exchange: Exchange) -> Iterator[tuple[PlanInFlight, Step]]:
+    def _steps(self, request: SharedRequest, exchange: Exchange) -> Iterator[tuple[PlanInFlight, Step]]:
         """What follows for each plan that is still ours."""
         replies = iter(exchange.parts)
         for plan in request.plans:

@@ -17,7 +17,7 @@ from writer.core.exchanges import Exchange, Part, dop_hint, exchange_of, same_fo
 from writer.core.identities import Identities, Identity, Place
 from writer.core.pacing import Pacer
 from writer.core.replies import Judgement, Kind, Meaning, judge, lost, never_sent, not_signed_in
-from writer.dataverse.client import Dataverse, Reply, Request
+from writer.dataverse.client import WHO_AM_I, Dataverse, HttpReply, HttpRequest
 from writer.errors import NeverSent, SignInFailed, Unanswered
 from writer.metrics import Metrics
 from writer.reporting import Reporter
@@ -114,7 +114,7 @@ class Pool:
         except ValueError:
             return unencodable(parts)
         started = self._clock()
-        request = Request("POST", "$batch", headers | {"Content-Type": content_type}, body, traceparent)
+        request = HttpRequest("POST", "$batch", headers | {"Content-Type": content_type}, body, traceparent)
         answered = await self._answered(self._channel_of[place.identity], request)
         seconds = self._clock() - started
         if isinstance(answered, Judgement):
@@ -125,7 +125,7 @@ class Pool:
         """Signs in and asks who we are: says whether this identity may work, and how much the service suggests."""
         place = Place(channel.identity, self._clock())
         channel.pacer.sent(place.started)
-        answered, hint = await self._answered(channel, Request("GET", "WhoAmI")), None
+        answered, hint = await self._answered(channel, WHO_AM_I), None
         if isinstance(answered, Judgement):
             judgement = never_sent(answered.advice) if answered.kind is Kind.AMBIGUOUS else answered
         else:
@@ -139,7 +139,7 @@ class Pool:
         return judgement
 
     @staticmethod
-    async def _answered(channel: Channel, request: Request) -> Reply | Judgement:
+    async def _answered(channel: Channel, request: HttpRequest) -> HttpReply | Judgement:
         try:
             return await channel.dataverse.send(request)
         except NeverSent as error:
@@ -154,7 +154,7 @@ class Pool:
             await channel.dataverse.close()
 
 
-def _is_who_am_i(reply: Reply) -> bool:
+def _is_who_am_i(reply: HttpReply) -> bool:
     """Whether it is Dataverse that answered: a captive portal says 200 to everything."""
     try:
         return "UserId" in json.loads(reply.body)

@@ -57,7 +57,7 @@ GroupProtocol = Literal["consumer", "classic"]
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class MissedOffsets:
     """Offsets that were taken away before anybody read them: from `first` on, up to (not including) `end`."""
 
     partition: int
@@ -88,7 +88,7 @@ class Listener(Protocol):
         """Where the logs of our partitions end, and when the broker was asked for that, Unix time."""
         ...
 
-    def missed(self, gap: Gap) -> None: ...
+    def missed(self, gap: MissedOffsets) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +302,7 @@ class ConsumerThread:
         first, _ = consumer.get_watermark_offsets(self._at(partition), cached=True)
         if first > expected:
             self._expected[partition] = first
-            self._tell(self._listener.missed, Gap(partition, expected, first))
+            self._tell(self._listener.missed, MissedOffsets(partition, expected, first))
 
     def _last_record(self, partition: int, high: int) -> int:
         """The end of the log, without what was compacted away or is a transaction's mark: nobody will ever get it."""

@@ -50,7 +50,7 @@ News = tuple[bytes, Settled | None]
 """A session's key, and how it settled; None if its result was retired."""
 
 
-class Read(Protocol):
+class ReadToEnd(Protocol):
     """`log_reader.read_to_end` of the results topic."""
 
     def __call__(
@@ -63,7 +63,7 @@ class Read(Protocol):
     ) -> None: ...
 
 
-def reading(config: ClientConfig, topic: str) -> Read:
+def reading(config: ClientConfig, topic: str) -> ReadToEnd:
     log: Logger = client_log("writer")
 
     def read(
@@ -140,7 +140,7 @@ class _Loading:
 class ResultsIndex:
     """Loop only, but for the thread that reads. `loaded` hears of each partition that has been read."""
 
-    def __init__(self, read: Read, codec: Codec[WritebackResult], *, loaded: Callable[[int], None]) -> None:
+    def __init__(self, read: ReadToEnd, codec: Codec[WritebackResult], *, loaded: Callable[[int], None]) -> None:
         self._read = read
         self._codec = codec
         self._loaded = loaded

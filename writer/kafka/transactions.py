@@ -303,7 +303,7 @@ def _into(ended: queue.SimpleQueue[BaseException | None], call: Callable[[], Non
         ended.put(None)
 
 
-class _Nowhere:
+class _NoMessage:
     """Where a record went that was never sent."""
 
     @staticmethod
@@ -311,7 +311,7 @@ class _Nowhere:
         return None
 
 
-_NOWHERE = _Nowhere()
+_NOWHERE = _NoMessage()
 
 
 def _aborted(error: KafkaError, reports: Sequence[KafkaError | int | None]) -> Aborted:

@@ -59,7 +59,7 @@ class Run:
     shape: tuple[int, ...]
     """How many digits each group has."""
     between: tuple[str, ...]
-    """What stands between each group and the next."""
+    """What is between each group and the next."""
     context: str
     """What the words before it speak of: `phone`, `card`, `ssn`, `other`, or nothing."""
     quantity: bool
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def evenly(self) -> bool:
-        """Whether the same punctuation stands between all groups, if any: `21-18, 19-21` are scores."""
+        """Whether the same punctuation is between all groups, if any: `21-18, 19-21` are scores."""
         return len({character for character in "".join(self.between) if not character.isspace()}) <= 1
 
     def ends_group(self, digits: int) -> bool:
@@ -130,7 +130,7 @@ class Chain:
         return _TIGHT.fullmatch(self.text, self.spans[index - 1][1], self.spans[index][0]) is not None
 
     def plus(self, index: int) -> bool:
-        """Whether a plus sign stands before a group."""
+        """Whether a plus sign is before a group."""
         return self._before(_PLUS, index) is not None
 
     def place(self, first: int, last: int) -> tuple[int, int]:

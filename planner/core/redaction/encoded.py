@@ -41,7 +41,7 @@ def _readings(token: str) -> Iterator[str]:
 def _decoded(token: str) -> Iterator[bytes]:
     standard = token.translate(_URL_SAFE)
     for offset in range(4):
-        # What stands before the encoded text (`path/bmFtZUBl…`) shifts it by an unknown number of characters.
+        # What precedes the encoded text (`path/bmFtZUBl…`) shifts it by an unknown number of characters.
         whole = standard[offset : offset + (len(standard) - offset) // 4 * 4]
         rest = standard[offset + len(whole) :]
         if len(rest) > 1:

@@ -43,11 +43,11 @@ _ELSE = re.compile(
 
 
 def walled(view: View) -> View:
-    """Put a barrier in the place of everything that is no number of a person."""
-    return rewrite(view, _elsewise(view.text))
+    """Put a barrier in the place of everything that is not a person's number."""
+    return rewrite(view, _exclusions(view.text))
 
 
-def _elsewise(text: str) -> Iterator[Edit]:
+def _exclusions(text: str) -> Iterator[Edit]:
     # Patterns are tried where a token with a digit begins, and only there: that is what makes so many of them cheap.
     seen = 0
     for figures in _FIGURES.finditer(text):

@@ -1,4 +1,4 @@
-"""Phone, payment card and social security numbers, told from times, dates, prices, quantities and ids.
+"""Phone, payment card and social security numbers, as distinct from times, dates, prices, quantities and ids.
 
 1. What plainly is something else becomes a barrier (`exclusions`).
 2. Groups of digits with little between them form a chain (`chains`): `(530) 555-0101`, `530, that's 555, 0101`.
@@ -93,9 +93,9 @@ def _dictated(chain: Chain) -> bool:
     singles = sum(end - start == 1 for start, end in chain.spans)
     if singles < _FEWEST_SAID or 2 * singles < len(chain.spans):
         return False
-    said = [int(group[:_MOST]) for group in chain.groups[: 2 * _MOST]]
-    counting = all(right - left == 1 for left, right in pairwise(said))
-    return not counting and (chain.context(0) != "other" or len(said) >= _NO_ID)
+    numbers = [int(group[:_MOST]) for group in chain.groups[: 2 * _MOST]]
+    counting = all(right - left == 1 for left, right in pairwise(numbers))
+    return not counting and (chain.context(0) != "other" or len(numbers) >= _NO_ID)
 
 
 def _last_of_number(chain: Chain, first: int, regions: Sequence[str]) -> int | None:

@@ -1,4 +1,4 @@
-"""Numbers said in words: "five five five, oh one hundred" reads as "5 5 5, 0 100"."""
+"""Numbers match in words: "five five five, oh one hundred" reads as "5 5 5, 0 100"."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TENS = {
 }  # fmt: skip
 _REPEATS = {"double": 2, "triple": 3, "treble": 3, "quadruple": 4}
 
-# A word stands for three digits at most ("five hundred", "triple five"), and seven are the fewest that matter.
+# A word means three digits at most ("five hundred", "triple five"), and seven are the fewest that matter.
 _DIGITS_A_WORD, _FEWEST_DIGITS = 3, 7
 
 
@@ -89,23 +89,23 @@ def _hides_number(text: str) -> bool:
 
 
 def _edits(text: str) -> Iterator[Edit]:
-    for said in _WORD.finditer(text):
-        yield said.start(), said.end(), _digits(said)
+    for match in _WORD.finditer(text):
+        yield match.start(), match.end(), _digits(match)
 
 
-def _digits(said: re.Match[str]) -> str:
-    if said["repeat"]:
-        return (said["figure"] or str(_DIGITS[said["repeated"]])) * _REPEATS[said["repeat"]]
-    digits = _two_digits(said) or str(_DIGITS[said["unit"]])
-    if said["power"]:
-        digits += "00" if "hundred" in said["power"] else "000"
-        on_top = _two_digits(said, "_on_top")
+def _digits(match: re.Match[str]) -> str:
+    if match["repeat"]:
+        return (match["figure"] or str(_DIGITS[match["repeated"]])) * _REPEATS[match["repeat"]]
+    digits = _two_digits(match) or str(_DIGITS[match["unit"]])
+    if match["power"]:
+        digits += "00" if "hundred" in match["power"] else "000"
+        on_top = _two_digits(match, "_on_top")
         digits = digits[: -len(on_top)] + on_top if on_top else digits
     return digits
 
 
-def _two_digits(said: re.Match[str], suffix: str = "") -> str:
-    tens, after, teen = (said[f"{name}{suffix}"] for name in ("tens", "after", "teen"))
+def _two_digits(match: re.Match[str], suffix: str = "") -> str:
+    tens, after, teen = (match[f"{name}{suffix}"] for name in ("tens", "after", "teen"))
     if teen:
         return str(_TEENS[teen])
     if not tens:

@@ -90,12 +90,12 @@ def opened(kind: str, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(simulator.ca_file))
     aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(simulator.ca_file)
     if kind == "sync":
-        with DataverseClient(simulator.authority, Credential()) as client:
+        with DataverseClient(str(simulator.authority), Credential()) as client:
             yield client
         return
     loop = asyncio.new_event_loop()
-    client = AsyncDataverseClient(simulator.authority, AsyncCredential())
-    with Waiting(client, loop) as entered:
+    waited_for = AsyncDataverseClient(str(simulator.authority), AsyncCredential())
+    with Waiting(waited_for, loop) as entered:
         yield entered
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()

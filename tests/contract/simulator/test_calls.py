@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from typing import ClassVar
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -30,33 +32,33 @@ from simulator.callsystem.queue import Crm, UnknownCampaign
 from simulator.callsystem.story import story
 from simulator.callsystem.trouble import Shares, fate
 from simulator.cli import app
-from simulator.testing import running_simulator
+from simulator.testing import RunningSimulator, running_simulator
 
 PARTITIONS = 3
 
 
 @pytest.fixture(scope="module")
-def crm():
+def crm() -> Iterator[Any]:
     with running_simulator(auth="static", limits={"enabled": False}) as simulator:
         yield simulator
 
 
 @pytest.fixture
-def broker():
+def broker() -> Iterator[Any]:
     with EmbeddedBroker() as broker:
         broker.create_topic("call-outcomes", PARTITIONS)
         yield broker
 
 
 @pytest.fixture(autouse=True)
-def _clean(crm):
+def _clean(crm: RunningSimulator) -> Iterator[None]:
     before = crm.call(lambda core: core.snapshot())
     crm.call(lambda core: core.organization.log.clear())
     yield
     crm.call(lambda core: core.restore(before))
 
 
-def calls(crm, broker, tmp_path, *options):
+def calls(crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path, *options: Any) -> Any:
     """Run the command; its exit code, its log and its ledger."""
     ledger = tmp_path / "ledger.jsonl"
     arguments = ["calls", "--bootstrap", broker.bootstrap, "--crm-url", crm.base_url, "--ledger", str(ledger), *options]
@@ -65,7 +67,7 @@ def calls(crm, broker, tmp_path, *options):
     return answer.exit_code, [json.loads(line) for line in answer.output.splitlines()], lines
 
 
-def published(broker, count):
+def published(broker: EmbeddedBroker, count: Any) -> Any:
     """(partition, key, value) of everything on the topic, once `count` records were read."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "audit", "auto.offset.reset": "earliest"})
     consumer.subscribe(["call-outcomes"])
@@ -89,7 +91,7 @@ class WriteBack:
         "do_not_call": 4,
     }
 
-    def __init__(self, crm, broker):
+    def __init__(self, crm: RunningSimulator, broker: EmbeddedBroker) -> None:
         self.crm = crm
         self.stop = threading.Event()
         self.consumer = Consumer(
@@ -98,16 +100,16 @@ class WriteBack:
         self.consumer.subscribe(["call-outcomes"])
         self.thread = threading.Thread(target=self.run)
 
-    def __enter__(self):
+    def __enter__(self) -> Any:
         self.thread.start()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         self.stop.set()
         self.thread.join()
         self.consumer.close()
 
-    def run(self):
+    def run(self) -> None:
         codec = single_object(CallOutcome)
         while not self.stop.is_set():
             for message in self.consumer.consume(100, 0.05):
@@ -117,10 +119,14 @@ class WriteBack:
                 self.crm.edit("medx_callqueueitems", outcome.queue_item_id, values)
 
 
-async def test_P8_an_item_is_ready_by_its_status_and_by_its_do_not_call_flag(crm):
+async def test_P8_an_item_is_ready_by_its_status_and_by_its_do_not_call_flag(crm: RunningSimulator) -> None:
     """A person may have set one and not the other."""
-    row = {"medx_name": "one", "medx_callstatus": 0, "medx_CampaignId@odata.bind": f"/campaigns({tenant.CAMPAIGN})"}
-    states = [
+    row: dict[str, Any] = {
+        "medx_name": "one",
+        "medx_callstatus": 0,
+        "medx_CampaignId@odata.bind": f"/campaigns({tenant.CAMPAIGN})",
+    }
+    states: list[dict[str, Any]] = [
         {"medx_externalid": "free", "medx_donotcall": False},
         {"medx_externalid": "nobody said", "medx_donotcall": None},
         {"medx_externalid": "flagged", "medx_donotcall": True},
@@ -133,7 +139,9 @@ async def test_P8_an_item_is_ready_by_its_status_and_by_its_do_not_call_flag(crm
         assert {ids[item.id] async for item in queue.ready(tenant.CAMPAIGN)} == {"free", "nobody said"}
 
 
-def test_every_planned_session_is_published_once_and_in_order(crm, broker, tmp_path):
+def test_every_planned_session_is_published_once_and_in_order(
+    crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
     with WriteBack(crm, broker):
         code, log, ledger = calls(crm, broker, tmp_path, "--items", "12", "--seed", "5", "--patience", "60")
     assert code == 0, log
@@ -146,7 +154,9 @@ def test_every_planned_session_is_published_once_and_in_order(crm, broker, tmp_p
     assert log[-1]["outcome"] == len(ledger) == len({line["session_id"] for line in ledger})
 
 
-def test_an_item_is_taken_again_only_after_its_write_back(crm, broker, tmp_path):
+def test_an_item_is_taken_again_only_after_its_write_back(
+    crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
     with WriteBack(crm, broker):
         assert calls(crm, broker, tmp_path, "--items", "6", "--seed", "2")[0] == 0
     for entry in crm.oplog(table="medx_callqueueitem", operation="update", outcome="committed"):
@@ -157,7 +167,9 @@ def test_an_item_is_taken_again_only_after_its_write_back(crm, broker, tmp_path)
             assert entry["user"] == tenant.CALL_SYSTEM_USER
 
 
-def test_the_baseline_is_the_row_as_it_was_claimed(crm, broker, tmp_path):
+def test_the_baseline_is_the_row_as_it_was_claimed(
+    crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
     code, _, ledger = calls(crm, broker, tmp_path, "--items", "4", "--quick")
     assert code == 0
     claimed = {
@@ -173,7 +185,9 @@ def test_the_baseline_is_the_row_as_it_was_claimed(crm, broker, tmp_path):
         assert set(outcome.baseline.preserved) >= {"medx_notes", "medx_priority"}
 
 
-def test_trouble_is_published_as_asked_and_stands_in_the_ledger(crm, broker, tmp_path):
+def test_trouble_is_published_as_asked_and_stands_in_the_ledger(
+    crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
     options = ("--items", "60", "--quick", "--duplicates", "0.2", "--conflicts", "0.1", "--malformed", "0.1")
     code, log, ledger = calls(crm, broker, tmp_path, *options)
     assert code == 0
@@ -192,13 +206,15 @@ def test_trouble_is_published_as_asked_and_stands_in_the_ledger(crm, broker, tmp
     assert log[-1]["conflicts"] == len(conflicts)
 
 
-def test_late_outcomes_and_a_rate(crm, broker, tmp_path):
+def test_late_outcomes_and_a_rate(crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path) -> None:
     code, log, ledger = calls(crm, broker, tmp_path, "--items", "8", "--quick", "--late", "0.2", "--rate", "200")
     assert code == 0
     assert log[-1]["late"] == sum(line["late"] for line in ledger) > 0
 
 
-def test_a_duplicate_is_the_same_bytes_in_the_same_place(crm, broker, tmp_path):
+def test_a_duplicate_is_the_same_bytes_in_the_same_place(
+    crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
     _, _, ledger = calls(crm, broker, tmp_path, "--items", "30", "--quick", "--duplicates", "0.3")
     seen = defaultdict(set)
     for partition, key, value in published(broker, len(ledger)):
@@ -209,7 +225,7 @@ def test_a_duplicate_is_the_same_bytes_in_the_same_place(crm, broker, tmp_path):
     assert {len(values) for values in seen.values()} == {1}
 
 
-def test_the_same_seed_tells_the_same_stories_and_troubles():
+def test_the_same_seed_tells_the_same_stories_and_troubles() -> None:
     for seed in (1, 2):
         first, second = (
             [session for one in prospects.made_up(items=50, seed=seed, most_sessions=9) for session in story(one, seed)]
@@ -220,7 +236,7 @@ def test_the_same_seed_tells_the_same_stories_and_troubles():
         assert [fate(session, seed, shares) for session in first] == [fate(session, seed, shares) for session in second]
 
 
-def test_made_up_prospects_have_the_files_skew():
+def test_made_up_prospects_have_the_files_skew() -> None:
     rows = prospects.made_up(items=4000, seed=0, most_sessions=63)
     once = sum(row.times_called == 1 for row in rows) / len(rows)
     yes = sum(row.deposit for row in rows) / len(rows)
@@ -241,7 +257,7 @@ def test_made_up_prospects_have_the_files_skew():
         ("cellular,100,1,unknown,no", "not_interested"),
     ],
 )
-def test_the_rule_from_a_row_to_its_last_session(tmp_path, row, ending):
+def test_the_rule_from_a_row_to_its_last_session(tmp_path: Path, row: str, ending: str) -> None:
     file = tmp_path / "calls.csv"
     file.write_text(f"contact,duration,campaign,poutcome,deposit\n{row}\n")
     (prospect,) = prospects.from_file(file, items=None, seed=0, most_sessions=63)
@@ -254,7 +270,7 @@ def test_the_rule_from_a_row_to_its_last_session(tmp_path, row, ending):
 
 
 @pytest.mark.parametrize(("spread", "seconds"), [(False, [1, 2, 3]), (True, [1, 4, 7])])
-def test_rows_from_the_start_or_from_all_of_the_file(tmp_path, spread, seconds):
+def test_rows_from_the_start_or_from_all_of_the_file(tmp_path: Path, spread: bool, seconds: Any) -> None:
     file = tmp_path / "calls.csv"
     lines = [f"cellular,{number},1,unknown,no" for number in range(1, 10)]
     file.write_text("\n".join(["contact,duration,campaign,poutcome,deposit", *lines]))
@@ -262,7 +278,7 @@ def test_rows_from_the_start_or_from_all_of_the_file(tmp_path, spread, seconds):
     assert [row.seconds for row in rows] == [row.number for row in rows] == seconds
 
 
-def test_a_file_without_the_columns_is_refused(crm, broker, tmp_path):
+def test_a_file_without_the_columns_is_refused(crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path) -> None:
     file = tmp_path / "calls.csv"
     file.write_text("a,b\n1,2\n")
     code, log, _ = calls(crm, broker, tmp_path, "--calls", str(file))
@@ -270,13 +286,13 @@ def test_a_file_without_the_columns_is_refused(crm, broker, tmp_path):
     assert "has no column campaign, contact, deposit, duration, poutcome" in log[-1]["reason"]
 
 
-async def test_a_campaign_that_is_not_there_is_an_error(crm):
+async def test_a_campaign_that_is_not_there_is_an_error(crm: RunningSimulator) -> None:
     async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
         with pytest.raises(UnknownCampaign):
             await queue.check_campaign("00000000-0000-4000-8000-00000000dead")
 
 
-async def test_two_callers_never_get_the_same_item(crm):
+async def test_two_callers_never_get_the_same_item(crm: RunningSimulator) -> None:
     row = prospects.made_up(items=1, seed=0, most_sessions=3)
     async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
         await queue.seed(row, tenant.CAMPAIGN)
@@ -285,7 +301,7 @@ async def test_two_callers_never_get_the_same_item(crm):
     assert sum(claimed is not None for claimed in race) == 1
 
 
-async def test_ready_items_come_in_the_order_of_the_queue(crm):
+async def test_ready_items_come_in_the_order_of_the_queue(crm: RunningSimulator) -> None:
     times = ("2020-01-02T00:00:00Z", None, "2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z")
     rows = [
         {
@@ -305,7 +321,7 @@ async def test_ready_items_come_in_the_order_of_the_queue(crm):
 TROUBLED = ("--seed", "3", "--duplicates", "0.3", "--malformed", "0.2", "--conflicts", "0.1")
 
 
-def killed(crm, broker, tmp_path, *options, after):
+def killed(crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path, *options: Any, after: Any) -> None:
     """Start the command, kill it once its ledger has so many lines."""
     ledger = tmp_path / "ledger.jsonl"
     command = [sys.executable, "-m", "simulator", "calls", "--bootstrap", broker.bootstrap, "--crm-url", crm.base_url]
@@ -321,11 +337,13 @@ def killed(crm, broker, tmp_path, *options, after):
         process.wait(20)
 
 
-def places(ledger):
+def places(ledger: Any) -> Any:
     return {(line["partition"], line["offset"]) for line in ledger}
 
 
-def test_C3_killed_and_started_again_it_publishes_what_is_left_and_lists_all(crm, broker, tmp_path):
+def test_C3_killed_and_started_again_it_publishes_what_is_left_and_lists_all(
+    crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
     options = ("--items", "30", "--quick", *TROUBLED)
     killed(crm, broker, tmp_path, *options, "--rate", "60", after=25)
     code, log, ledger = calls(crm, broker, tmp_path, *options)
@@ -343,14 +361,16 @@ def test_C3_killed_and_started_again_it_publishes_what_is_left_and_lists_all(crm
         assert told == list(range(1, len(told) + 1))
         assert len(told) == planned[item] or item in ended
     assert len(places(ledger)) == len(ledger) == len(published(broker, len(ledger)))
-    told = Counter(line["session_id"] for line in ledger if line["kind"] != "malformed")
+    times = Counter(line["session_id"] for line in ledger if line["kind"] != "malformed")
     shares = Shares(0.3, 0.1, 0.0, 0.2)
     for one in prospects.made_up(items=30, seed=3, most_sessions=63):
         for session in story(one, 3):
-            assert told[session_id(3, session)] in {0, 1 + (fate(session, 3, shares).again_after is not None)}
+            assert times[session_id(3, session)] in {0, 1 + (fate(session, 3, shares).again_after is not None)}
 
 
-def test_C3_once_all_calls_were_made_nothing_more_is_published_unless_asked_for(crm, broker, tmp_path):
+def test_C3_once_all_calls_were_made_nothing_more_is_published_unless_asked_for(
+    crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
     options = ("--items", "10", "--quick", *TROUBLED)
     _, first, lines = calls(crm, broker, tmp_path, *options)
     _, second, again = calls(crm, broker, tmp_path, *options)
@@ -362,8 +382,10 @@ def test_C3_once_all_calls_were_made_nothing_more_is_published_unless_asked_for(
     assert places(anew).isdisjoint(places(lines))
 
 
-def test_C3_a_call_that_was_begun_when_the_process_was_killed_is_published(crm, broker, tmp_path):
-    async def take():
+def test_C3_a_call_that_was_begun_when_the_process_was_killed_is_published(
+    crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    async def take() -> None:
         async with Crm.at(crm.base_url, tenant.CALL_SYSTEM_TOKEN) as queue:
             await queue.seed(prospects.made_up(items=4, seed=5, most_sessions=63), tenant.CAMPAIGN)
             items = [item async for item in queue.ready(tenant.CAMPAIGN)]
@@ -376,7 +398,9 @@ def test_C3_a_call_that_was_begun_when_the_process_was_killed_is_published(crm, 
     assert len({line["queue_item_id"] for line in ledger}) == 4
 
 
-def test_C3_killed_while_it_waits_for_write_backs(crm, broker, tmp_path):
+def test_C3_killed_while_it_waits_for_write_backs(
+    crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
     options = ("--items", "12", "--seed", "5")
     with WriteBack(crm, broker):
         killed(crm, broker, tmp_path, *options, after=8)
@@ -386,47 +410,48 @@ def test_C3_killed_while_it_waits_for_write_backs(crm, broker, tmp_path):
     assert Counter(line["queue_item_id"] for line in ledger) == planned
 
 
-def test_C3_a_topic_that_cannot_be_read_is_an_error():
+def test_C3_a_topic_that_cannot_be_read_is_an_error() -> None:
     with pytest.raises(Unread, match="could not be read"):
         list(history(BrokerSettings(bootstrap_servers="127.0.0.1:1"), silence=0.2))
 
 
-def test_it_gives_up_when_nothing_becomes_ready(crm, broker, tmp_path):
+def test_it_gives_up_when_nothing_becomes_ready(crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path) -> None:
     code, log, _ = calls(crm, broker, tmp_path, "--items", "5", "--seed", "5", "--patience", "0.5")
     assert code == 1
     assert "nothing became ready" in log[-1]["reason"]
 
 
-def test_it_waits_through_429_and_503(crm, broker, tmp_path):
+def test_it_waits_through_429_and_503(crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path) -> None:
     crm.fault(when={"user": tenant.CALL_SYSTEM_USER}, times=3, do=[{"kind": "status", "status": 503}])
     crm.fault(when={"method": "PATCH"}, do=[{"kind": "error", "name": "throttled"}])
     assert calls(crm, broker, tmp_path, "--items", "3", "--quick")[0] == 0
 
 
-def test_no_real_phone_number_is_ever_made_up(crm, broker, tmp_path):
+def test_no_real_phone_number_is_ever_made_up(crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path) -> None:
     _, _, ledger = calls(crm, broker, tmp_path, "--items", "40", "--quick")
     for _, _, value in published(broker, len(ledger)):
         number = single_object(CallOutcome).decode(value).phone_number
+        assert number is not None
         assert number.startswith("+15305550")
         assert 100 <= int(number[-4:]) <= 199
 
 
 class TestCommands:
-    def run(self, *arguments):
+    def run(self, *arguments: Any) -> Any:
         return CliRunner().invoke(app, list(arguments))
 
     @pytest.mark.parametrize("command", [[], ["serve"], ["calls"], ["queue"], ["stories"]], ids=str)
-    def test_help_explains_itself(self, command):
+    def test_help_explains_itself(self, command: Any) -> None:
         answer = self.run(*command, "--help")
         assert answer.exit_code == 0
         assert "Usage" in answer.output
 
-    def test_queue_fills_once(self, crm):
+    def test_queue_fills_once(self, crm: RunningSimulator) -> None:
         for _ in range(2):
             assert self.run("queue", "--crm-url", crm.base_url, "--items", "7").exit_code == 0
         assert len(httpx.get(f"{crm.control_url}/rows/medx_callqueueitems").json()["rows"]) == 7
 
-    def test_stories_count(self):
+    def test_stories_count(self) -> None:
         answer = self.run("stories", "--items", "20")
         assert answer.output.rstrip().endswith("sessions")
 
@@ -440,12 +465,12 @@ class TestCommands:
         ],
         ids=str,
     )
-    def test_serve_says_what_is_wrong(self, options, complaint):
+    def test_serve_says_what_is_wrong(self, options: Any, complaint: str) -> None:
         answer = self.run("serve", "--port", "0", *options)
         assert answer.exit_code == 2
         assert complaint in answer.output
 
-    def test_serve_writes_its_address_and_ends_on_sigterm(self, tmp_path):
+    def test_serve_writes_its_address_and_ends_on_sigterm(self, tmp_path: Path) -> None:
         port_file, info = tmp_path / "port", tmp_path / "info.json"
         (tmp_path / "faults.yaml").write_text("- do: [{kind: status, status: 503}]\n  skip: 1\n")
         options = ["--port", "0", "--port-file", str(port_file), "--info-file", str(info), "--tls-dir", str(tmp_path)]

@@ -8,10 +8,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -153,7 +153,7 @@ def section(client: str, outcomes: list[Outcome]) -> str:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_client_works_unchanged_or_is_refused_for_the_reason_that_the_page_gives(client, tmp_path):
+def test_a_client_works_unchanged_or_is_refused_for_the_reason_that_the_page_gives(client: Any, tmp_path: Path) -> None:
     try:
         outcomes = CLIENTS[client][1](tmp_path)
     except Unavailable as missing:
@@ -182,4 +182,4 @@ if __name__ == "__main__":
     import tempfile
 
     with tempfile.TemporaryDirectory() as name:
-        sys.exit(main(Path(name)))
+        main(Path(name))

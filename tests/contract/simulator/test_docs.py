@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -16,21 +17,22 @@ TEXT = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding=
 
 
 @pytest.mark.parametrize(("name", "values"), Switches.choices().items())
-def test_every_switch_stands_there_with_its_default_first(name, values):
+def test_every_switch_stands_there_with_its_default_first(name: Any, values: Any) -> None:
     (row,) = re.findall(rf"^\| `{name}` \| (.*) \|$", TEXT, re.MULTILINE)
     shown = re.findall(r"`([^`]+)`", row.split(":")[0])
     assert shown[0] == getattr(Switches(), name)
     assert set(shown) == set(values)
 
 
-def test_every_control_stands_there():
+def test_every_control_stands_there() -> None:
     for _, name in ROUTES:
         assert f"`{name}" in TEXT or f"_control/{name}" in TEXT, name
 
 
-def test_every_option_that_stands_there_exists():
+def test_every_option_that_stands_there_exists() -> None:
     known = set()
-    commands = typer.main.get_command(app).commands
+    group: Any = typer.main.get_command(app)
+    commands = group.commands
     for command in [*commands.values(), *commands["snapshot"].commands.values()]:
         for parameter in command.params:
             known |= {*parameter.opts, *parameter.secondary_opts}
@@ -39,6 +41,6 @@ def test_every_option_that_stands_there_exists():
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours)) <= known
 
 
-def test_the_table_file_is_one():
+def test_the_table_file_is_one() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     assert table_from(yaml.safe_load(block)).logical_name == "new_ticket"

@@ -15,6 +15,7 @@ from simulator import tenant
 from simulator.crm import Call
 from simulator.query.fetchxml import DECISIONS
 from simulator.query.options import OPTIONS
+from simulator.testing import RunningSimulator
 from simulator.webapi import Reply, Request, handle
 from simulator.webapi.admission import HEADERS, PREFERENCES
 from simulator.webapi.messages import Headers
@@ -99,7 +100,7 @@ def preference(name: str) -> dict[str, Any]:
     }
 
 
-def test_no_query_option_is_passed_over(crm, simulator):
+def test_no_query_option_is_passed_over(crm: RunningSimulator, simulator: RunningSimulator) -> None:
     # An alias that nothing uses is asked for nowhere.
     asked = [name for name, text in OPTIONS.items() if not text.startswith("no effect") and name != "@…"]
     for name in [*asked, *UNKNOWN_OPTIONS]:
@@ -107,14 +108,14 @@ def test_no_query_option_is_passed_over(crm, simulator):
         assert not found, "\n".join(found)
 
 
-def test_no_header_is_passed_over(crm, simulator):
+def test_no_header_is_passed_over(crm: RunningSimulator, simulator: RunningSimulator) -> None:
     asked = [name for name, (text, _) in HEADERS.items() if not text.startswith("no effect")]
     for name in [*(name for name in asked if name not in ON_THE_WIRE | OF_A_BODY), *UNKNOWN_HEADERS]:
         found = simulator.call(partial(passed_over, added=name, addition=header(name)))
         assert not found, "\n".join(found)
 
 
-def test_no_preference_is_said_to_be_applied_that_is_not(crm, simulator):
+def test_no_preference_is_said_to_be_applied_that_is_not(crm: RunningSimulator, simulator: RunningSimulator) -> None:
     # No name of an annotation is wrong: the service has more than it says.
     for name in [*(name for name in PREFERENCES if name != "odata.include-annotations"), *UNKNOWN_PREFERENCES]:
         found = simulator.call(partial(passed_over, added=name, addition=preference(name)))
@@ -154,7 +155,7 @@ EVERYWHERE = [
 ]
 
 
-def test_no_attribute_of_fetchxml_is_passed_over(crm, simulator):
+def test_no_attribute_of_fetchxml_is_passed_over(crm: RunningSimulator, simulator: RunningSimulator) -> None:
     for element, name in EVERYWHERE:
         found = simulator.call(partial(with_attribute, element=element, name=name))
         assert not found, "\n".join(found)

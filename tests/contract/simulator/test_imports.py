@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from simulator.cli import app
 from simulator.schema import TABLES, Kind, default_schema, read_schema, schema_of, table_from
 from simulator.schema.imports import read_files
-from simulator.testing import running_simulator
+from simulator.testing import RunningSimulator, running_simulator
 
 CASTS = ("Picklist", "State", "Status", "Boolean")
 
@@ -82,13 +83,13 @@ PRESENT = tuple(table.logical_name for table in read_schema(TABLES))
 
 
 @pytest.fixture
-def csdl(tmp_path):
+def csdl(tmp_path: Path) -> Any:
     path = tmp_path / "metadata.xml"
     path.write_text("\ufeff" + CSDL, encoding="utf-8")
     return path
 
 
-def answers_of(simulator, folder: Path) -> list[Path]:
+def answers_of(simulator: RunningSimulator, folder: Path) -> list[Path]:
     """What somebody fetches from an organization, with the simulator as that organization."""
     urls = {"tables": "EntityDefinitions?$expand=Attributes,Keys,ManyToOneRelationships"}
     for name in PRESENT:
@@ -107,7 +108,7 @@ def answers_of(simulator, folder: Path) -> list[Path]:
     return files
 
 
-def test_the_answers_of_an_organization_make_the_same_tables_again(simulator, tmp_path):
+def test_the_answers_of_an_organization_make_the_same_tables_again(simulator: RunningSimulator, tmp_path: Path) -> None:
     imported = read_files(answers_of(simulator, tmp_path), present=PRESENT)
     tables = {definition["table"]: table_from(definition) for definition in imported.tables}
     wanted = {table.logical_name: table for table in default_schema()}
@@ -131,7 +132,7 @@ def test_the_answers_of_an_organization_make_the_same_tables_again(simulator, tm
     ]
 
 
-def test_a_csdl_document_makes_tables_that_work(csdl):
+def test_a_csdl_document_makes_tables_that_work(csdl: Any) -> None:
     with running_simulator(auth="none", imports=(csdl,)) as simulator:
         client = httpx.Client(base_url=f"{simulator.api_url}/")
         account = client.get("accounts?$top=1").json()["value"][0]["accountid"]
@@ -149,7 +150,7 @@ def test_a_csdl_document_makes_tables_that_work(csdl):
         client.close()
 
 
-def test_I1_what_a_csdl_document_does_not_say_is_named_and_not_made_up(csdl):
+def test_I1_what_a_csdl_document_does_not_say_is_named_and_not_made_up(csdl: Any) -> None:
     imported = read_files([csdl], present=PRESENT)
     visit, ticket = (table_from(definition) for definition in imported.tables)
     assert (ticket.primary_name, ticket.user_owned, ticket.activity, visit.activity) == ("new_name", True, False, True)
@@ -165,7 +166,7 @@ def test_I1_what_a_csdl_document_does_not_say_is_named_and_not_made_up(csdl):
     ]
 
 
-def test_I1_choices_without_their_options_take_any_whole_number(tmp_path):
+def test_I1_choices_without_their_options_take_any_whole_number(tmp_path: Path) -> None:
     answer = {
         "value": [
             {
@@ -210,20 +211,20 @@ def test_I1_choices_without_their_options_take_any_whole_number(tmp_path):
         ('{"value": [{"EntitySetName": "as"}]}', "not as the Web API writes it"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path, content, reason):
+def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path: Path, content: str, reason: str) -> None:
     path = tmp_path / "wrong"
     path.write_text(content)
     with pytest.raises(ValueError, match=reason):
         read_files([path])
 
 
-def test_some_tables_only(csdl):
+def test_some_tables_only(csdl: Any) -> None:
     assert [one["table"] for one in read_files([csdl], ["new_visit"], PRESENT).tables] == ["new_visit"]
     with pytest.raises(ValueError, match="no file has the table nosuch"):
         read_files([csdl], ["nosuch"])
 
 
-def test_the_command_writes_a_table_file_that_can_be_served(csdl, tmp_path):
+def test_the_command_writes_a_table_file_that_can_be_served(csdl: Any, tmp_path: Path) -> None:
     out = tmp_path / "tables.yaml"
     result = CliRunner().invoke(app, ["import", str(csdl), "--table", "new_ticket", "--out", str(out)])
     assert result.exit_code == 0, result.output

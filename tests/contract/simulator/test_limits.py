@@ -2,26 +2,27 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
 
 from simulator import tenant
-from simulator.testing import running_simulator
+from simulator.testing import RunningSimulator, running_simulator
 from tests.contract.simulator.support import BatchBody, error_of, parts_of
 
 NO_COOKIES = {"Cookie": ""}
 
 
-def limited(**limits):
+def limited(**limits: Any) -> Any:
     return running_simulator(auth="none", limits=limits)
 
 
-def get(simulator, **headers):
+def get(simulator: RunningSimulator, **headers: Any) -> Any:
     return httpx.get(f"{simulator.api_url}/WhoAmI", headers=headers)
 
 
-def test_every_answer_says_what_is_left():
+def test_every_answer_says_what_is_left() -> None:
     with limited() as simulator:
         headers = get(simulator).headers
     assert headers["x-ms-ratelimit-burst-remaining-xrm-requests"] == "5999"
@@ -29,7 +30,7 @@ def test_every_answer_says_what_is_left():
     assert headers["x-ms-dop-hint"] == "48"
 
 
-def test_requests_beyond_the_limit_are_429_and_do_nothing():
+def test_requests_beyond_the_limit_are_429_and_do_nothing() -> None:
     with limited(requests=3) as simulator:
         for left in (2, 1, 0):
             assert get(simulator).headers["x-ms-ratelimit-burst-remaining-xrm-requests"] == str(left)
@@ -42,14 +43,14 @@ def test_requests_beyond_the_limit_are_429_and_do_nothing():
         assert simulator.rows("tasks") == []
 
 
-def test_whoever_keeps_sending_waits_longer():
+def test_whoever_keeps_sending_waits_longer() -> None:
     with limited(requests=1) as simulator:
         waits = [int(answer.headers["Retry-After"]) for answer in [get(simulator) for _ in range(4)][1:]]
     assert waits == sorted(waits)
     assert waits[-1] > waits[0]
 
 
-def test_execution_time_beyond_the_limit_is_429():
+def test_execution_time_beyond_the_limit_is_429() -> None:
     with limited(execution_seconds=0.2) as simulator:
         httpx.put(f"{simulator.control_url}/latency", json={"seconds": 0.25})
         assert get(simulator).status_code == 200
@@ -61,7 +62,7 @@ def test_execution_time_beyond_the_limit_is_429():
     )
 
 
-def test_too_many_at_once_are_429_at_once():
+def test_too_many_at_once_are_429_at_once() -> None:
     with limited(concurrent=2) as simulator:
         httpx.put(f"{simulator.control_url}/latency", json={"seconds": 0.5})
         with ThreadPoolExecutor(6) as pool:
@@ -73,7 +74,7 @@ def test_too_many_at_once_are_429_at_once():
         assert simulator.call(lambda core: core.counters())["limits"][0]["concurrent_peak"] == 2
 
 
-def test_users_do_not_share_limits():
+def test_users_do_not_share_limits() -> None:
     with limited(requests=1) as simulator:
         assert get(simulator).status_code == 200
         assert get(simulator).status_code == 429
@@ -81,40 +82,41 @@ def test_users_do_not_share_limits():
 
 
 class TestServers:
-    def server_of(self, answer):
-        return int(re.search(r"ARRAffinity=([0-9a-f]+)", answer.headers["Set-Cookie"])[1], 16)
+    def server_of(self, answer: Any) -> Any:
+        (affinity,) = re.findall(r"ARRAffinity=([0-9a-f]+)", answer.headers["Set-Cookie"])
+        return int(affinity, 16)
 
-    def test_without_a_cookie_requests_are_spread(self):
+    def test_without_a_cookie_requests_are_spread(self) -> None:
         with limited(servers=3) as simulator:
             assert {self.server_of(get(simulator)) for _ in range(40)} == {0, 1, 2}
 
-    def test_the_cookie_pins_one(self):
+    def test_the_cookie_pins_one(self) -> None:
         with limited(servers=3) as simulator, httpx.Client(base_url=simulator.api_url) as client:
             first = self.server_of(client.get("/WhoAmI"))
             assert {self.server_of(client.get("/WhoAmI")) for _ in range(20)} == {first}
 
-    def test_servers_do_not_share_limits(self):
+    def test_servers_do_not_share_limits(self) -> None:
         with limited(servers=2, requests=5) as simulator:
             ok = sum(get(simulator).status_code == 200 for _ in range(60))
         assert ok == 10
 
-    def test_a_pinned_client_gets_one_servers_worth(self):
+    def test_a_pinned_client_gets_one_servers_worth(self) -> None:
         with limited(servers=2, requests=5) as simulator, httpx.Client(base_url=simulator.api_url) as client:
             assert sum(client.get("/WhoAmI").status_code == 200 for _ in range(30)) == 5
 
-    def test_the_same_seed_chooses_the_same_servers(self):
+    def test_the_same_seed_chooses_the_same_servers(self) -> None:
         chosen = []
         for _ in range(2):
             with running_simulator(auth="none", seed=5, limits={"servers": 4}) as simulator:
                 chosen.append([self.server_of(get(simulator)) for _ in range(20)])
         assert chosen[0] == chosen[1]
 
-    def test_without_affinity_there_is_no_cookie(self):
+    def test_without_affinity_there_is_no_cookie(self) -> None:
         with limited(servers=2, affinity=False) as simulator:
             assert "Set-Cookie" not in get(simulator).headers
 
 
-def test_limits_can_be_changed_while_it_runs():
+def test_limits_can_be_changed_while_it_runs() -> None:
     with limited() as simulator:
         assert httpx.put(f"{simulator.control_url}/limits", json={"requests": 1}).json()["requests"] == 1
         assert [get(simulator).status_code for _ in range(2)] == [200, 429]
@@ -123,7 +125,7 @@ def test_limits_can_be_changed_while_it_runs():
 
 
 @pytest.mark.parametrize("facet", ["requests", "time", "concurrency"])
-def test_throttled_now(facet):
+def test_throttled_now(facet: str) -> None:
     code = {"requests": "0x80072322", "time": "0x80072321", "concurrency": "0x80072326"}[facet]
     with limited() as simulator:
         asked = {"user": tenant.APPLICATION_USER, "facet": facet, "seconds": 60}
@@ -133,7 +135,7 @@ def test_throttled_now(facet):
     assert 60 <= int(answer.headers["Retry-After"]) <= 64
 
 
-def test_a_batch_is_one_request():
+def test_a_batch_is_one_request() -> None:
     with limited(requests=2) as simulator, httpx.Client(base_url=f"{simulator.api_url}/") as client:
         for _ in range(2):
             body = BatchBody()
@@ -145,7 +147,7 @@ def test_a_batch_is_one_request():
     assert refused.headers["Content-Type"].startswith("application/json")
 
 
-def test_what_is_used_shows_in_the_counters():
+def test_what_is_used_shows_in_the_counters() -> None:
     with limited(requests=10) as simulator:
         for _ in range(3):
             get(simulator)
@@ -161,7 +163,7 @@ def test_what_is_used_shows_in_the_counters():
 @pytest.mark.parametrize(
     ("prefer", "status", "parts"), [("", 429, [429]), ("odata.continue-on-error", 200, [429, 429])]
 )
-def test_by_switch_the_parts_of_a_batch_are_throttled_instead(prefer, status, parts):
+def test_by_switch_the_parts_of_a_batch_are_throttled_instead(prefer: str, status: int, parts: Any) -> None:
     with limited() as simulator, httpx.Client(base_url=f"{simulator.api_url}/") as client:
         httpx.put(f"{simulator.control_url}/switches", json={"throttle_parts": "yes"})
         httpx.post(f"{simulator.control_url}/throttle", json={"user": tenant.APPLICATION_USER, "seconds": 60})
@@ -179,7 +181,7 @@ def test_by_switch_the_parts_of_a_batch_are_throttled_instead(prefer, status, pa
     ],
     ids=str,
 )  # fmt: skip
-def test_limits_that_make_no_sense_are_refused_and_change_nothing(wrong):
+def test_limits_that_make_no_sense_are_refused_and_change_nothing(wrong: Any) -> None:
     with limited() as simulator:
         before = httpx.get(f"{simulator.control_url}/limits").json()
         answer = httpx.put(f"{simulator.control_url}/limits", json=wrong)

@@ -1,27 +1,30 @@
 """Canned answers: a message that is not built is answered as somebody wrote it, and otherwise refused as ever."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import httpx
 import pytest
 
 from simulator import tenant
-from simulator.testing import running_simulator
+from simulator.testing import RunningSimulator, running_simulator
 from tests.contract.simulator.support import ABSENT, BatchBody, error_of, parts_of
 
 ACCOUNT = f"accounts({tenant.ACCOUNTS[0]})"
 CRM = "Microsoft.Dynamics.CRM."
 
 
-def can(simulator, *messages):
+def can(simulator: RunningSimulator, *messages: Any) -> Any:
     return httpx.put(f"{simulator.control_url}/messages", json=list(messages))
 
 
 @pytest.fixture(autouse=True)
-def nothing_canned_afterwards(simulator):
+def nothing_canned_afterwards(simulator: RunningSimulator) -> Iterator[None]:
     yield
     httpx.delete(f"{simulator.control_url}/messages")
 
 
-def test_what_nobody_canned_is_refused(client):
+def test_what_nobody_canned_is_refused(client: httpx.Client) -> None:
     assert client.post("new_Approve", json={}).status_code == 404
     for answer in (
         client.post(f"{ACCOUNT}/{CRM}new_Approve", json={}),
@@ -32,7 +35,7 @@ def test_what_nobody_canned_is_refused(client):
         assert "PUT /_control/messages" in answer.json()["error"]["message"]
 
 
-def test_an_unbound_action(simulator, client):
+def test_an_unbound_action(simulator: RunningSimulator, client: httpx.Client) -> None:
     can(simulator, {"name": "new_Approve", "body": {"Answer": "yes"}})
     answer = client.post("new_Approve", json={"Amount": 5})
     assert answer.status_code == 200
@@ -42,25 +45,27 @@ def test_an_unbound_action(simulator, client):
 
 
 @pytest.mark.parametrize("path", ["new_Rate", "new_Rate()", "new_Rate(Amount=5)", "new_Rate(Amount=@p)?@p=5"])
-def test_a_function_with_and_without_arguments(simulator, client, path):
+def test_a_function_with_and_without_arguments(simulator: RunningSimulator, client: httpx.Client, path: str) -> None:
     can(simulator, {"name": "new_Rate", "method": "GET", "body": {"Rate": 7}})
     assert client.get(path).json()["Rate"] == 7
 
 
-def test_without_a_body_it_is_204(simulator, client):
+def test_without_a_body_it_is_204(simulator: RunningSimulator, client: httpx.Client) -> None:
     can(simulator, {"name": "new_Approve"})
     answer = client.post("new_Approve", json={})
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-def test_status_and_headers(simulator, client):
+def test_status_and_headers(simulator: RunningSimulator, client: httpx.Client) -> None:
     error = {"error": {"code": "0x80040265", "message": "no"}}
     can(simulator, {"name": "new_Approve", "status": 400, "body": error, "headers": {"X-Why": "rule"}})
     answer = client.post("new_Approve", json={})
     assert (answer.status_code, answer.json(), answer.headers["X-Why"]) == (400, error, "rule")
 
 
-def test_bound_to_a_row_it_is_answered_only_when_the_row_is_there(simulator, client):
+def test_bound_to_a_row_it_is_answered_only_when_the_row_is_there(
+    simulator: RunningSimulator, client: httpx.Client
+) -> None:
     can(simulator, {"name": "new_Approve", "bound_to": "account", "body": {"Answer": "yes"}})
     assert client.post(f"{ACCOUNT}/{CRM}new_Approve", json={}).json()["Answer"] == "yes"
     assert client.post(f"accounts(accountnumber='A00001')/{CRM}new_Approve", json={}).status_code == 200
@@ -69,13 +74,13 @@ def test_bound_to_a_row_it_is_answered_only_when_the_row_is_there(simulator, cli
     assert client.post(f"accounts/{CRM}new_Approve", json={}).status_code == 501
 
 
-def test_bound_to_a_set(simulator, client):
+def test_bound_to_a_set(simulator: RunningSimulator, client: httpx.Client) -> None:
     can(simulator, {"name": "new_Merge", "bound_to": "accounts", "collection": True})
     assert client.post(f"accounts/{CRM}new_Merge", json={}).status_code == 204
     assert client.post(f"{ACCOUNT}/{CRM}new_Merge", json={}).status_code == 501
 
 
-def test_inside_a_change_set_and_in_the_log(simulator, client):
+def test_inside_a_change_set_and_in_the_log(simulator: RunningSimulator, client: httpx.Client) -> None:
     can(simulator, {"name": "new_Approve", "bound_to": "account"})
     answer = (
         BatchBody()
@@ -91,7 +96,7 @@ def test_inside_a_change_set_and_in_the_log(simulator, client):
     ]
 
 
-def test_the_same_message_again_replaces_and_delete_forgets(simulator, client):
+def test_the_same_message_again_replaces_and_delete_forgets(simulator: RunningSimulator, client: httpx.Client) -> None:
     can(simulator, {"name": "new_Approve", "body": {"Answer": 1}})
     assert can(simulator, {"name": "new_Approve", "body": {"Answer": 2}}).json()["messages"] == [
         {"name": "new_Approve", "body": {"Answer": 2}}
@@ -102,7 +107,7 @@ def test_the_same_message_again_replaces_and_delete_forgets(simulator, client):
     assert httpx.delete(f"{simulator.control_url}/messages/new_Approve").status_code == 404
 
 
-def test_a_built_message_can_be_answered_otherwise(simulator, client):
+def test_a_built_message_can_be_answered_otherwise(simulator: RunningSimulator, client: httpx.Client) -> None:
     can(simulator, {"name": "WhoAmI", "method": "GET", "body": {"UserId": "me"}})
     assert client.get("WhoAmI").json()["UserId"] == "me"
 
@@ -119,13 +124,13 @@ def test_a_built_message_can_be_answered_otherwise(simulator, client):
         ({"nme": "x"}, "nme"),
     ],
 )
-def test_what_can_never_be_asked_for_is_refused(simulator, message, reason):
+def test_what_can_never_be_asked_for_is_refused(simulator: RunningSimulator, message: Any, reason: str) -> None:
     answer = can(simulator, message)
     assert answer.status_code == 400
     assert reason in answer.json()["error"]
 
 
-def test_messages_of_the_start(client):
+def test_messages_of_the_start(client: httpx.Client) -> None:
     messages = ({"name": "new_Approve", "bound_to": "account", "body": {"Answer": "yes"}},)
     with running_simulator(auth="none", messages=messages) as simulator:
         url = f"{simulator.api_url}/{ACCOUNT}/{CRM}new_Approve"

@@ -1,21 +1,24 @@
 """Tables, columns, keys and relationships made over the Web API: what is refused."""
 
 import json
+from typing import Any
 
+import httpx
 import pytest
 
 from simulator import tenant
+from simulator.testing import RunningSimulator
 from tests.contract.simulator.support import error_of
 
 ITEM = "EntityDefinitions(LogicalName='medx_callqueueitem')"
 CRM = "Microsoft.Dynamics.CRM."
 
 
-def column(schema_name, kind="String", **more):
+def column(schema_name: Any, kind: str = "String", **more: Any) -> Any:
     return {"@odata.type": f"{CRM}{kind}AttributeMetadata", "SchemaName": schema_name, **more}
 
 
-def table(schema_name, *columns):
+def table(schema_name: Any, *columns: Any) -> Any:
     return {"Entities": [{"SchemaName": schema_name, "Attributes": list(columns)}]}
 
 
@@ -31,13 +34,13 @@ ONE_TO_MANY = "Microsoft.Dynamics.CRM.OneToManyRelationshipMetadata"
         table("new_Ticket", NAME, column("new_File", "File")), table("new_Ticket", NAME, column("", "String")),
     ],
 )  # fmt: skip
-def test_a_table_that_cannot_be_is_refused(client, payload):
+def test_a_table_that_cannot_be_is_refused(client: httpx.Client, payload: Any) -> None:
     assert client.post("CreateEntities", json=payload).status_code == 400
     assert client.get("EntityDefinitions(LogicalName='new_ticket')").status_code == 404
 
 
 @pytest.mark.parametrize("name", ["new_box", "new_match", "new_glass"])
-def test_sets_are_plurals(client, name):
+def test_sets_are_plurals(client: httpx.Client, name: str) -> None:
     client.post("CreateEntities", json=table(name, NAME))
     assert client.get(f"EntityDefinitions(LogicalName='{name}')").json()["EntitySetName"] == f"{name}es"
 
@@ -79,7 +82,7 @@ def test_sets_are_plurals(client, name):
         ),
     ],
 )
-def test_what_cannot_be_changed_is_refused(client, method, path, body):
+def test_what_cannot_be_changed_is_refused(client: httpx.Client, method: str, path: str, body: Any) -> None:
     before = client.get(f"{ITEM}?$expand=Attributes($select=LogicalName),Keys($select=LogicalName)").json()
     assert client.request(method, path, json=body).status_code == 400
     assert client.get(f"{ITEM}?$expand=Attributes($select=LogicalName),Keys($select=LogicalName)").json() == before
@@ -93,7 +96,7 @@ def test_what_cannot_be_changed_is_refused(client, method, path, body):
         ("PUT", f"{ITEM}/Keys"),
     ],
 )  # fmt: skip
-def test_wrong_verbs(client, method, path):
+def test_wrong_verbs(client: httpx.Client, method: str, path: Any) -> None:
     assert client.request(method, path, json={}).status_code == 405
 
 
@@ -107,21 +110,21 @@ def test_wrong_verbs(client, method, path):
         ("IsPrimaryId", 1), ("AttributeOf gt 5", 0),
     ],
 )  # fmt: skip
-def test_more_filters_on_metadata(client, condition, count):
+def test_more_filters_on_metadata(client: httpx.Client, condition: str, count: int) -> None:
     answer = client.get(f"{ITEM}/Attributes", params={"$select": "LogicalName", "$filter": condition})
     assert len(answer.json()["value"]) == count
 
 
 @pytest.mark.parametrize("condition", ["Nosuch eq 1", "RequiredLevel/Nosuch eq 1", "length(LogicalName) gt 5", "5"])
-def test_filters_on_metadata_that_are_none(client, condition):
+def test_filters_on_metadata_that_are_none(client: httpx.Client, condition: str) -> None:
     assert error_of(client.get(f"{ITEM}/Attributes", params={"$filter": condition}))[0] == 400
 
 
-def test_bulk_delete_of_an_unknown_table(client):
+def test_bulk_delete_of_an_unknown_table(client: httpx.Client) -> None:
     assert client.post("BulkDelete", json={"QuerySet": [{"EntityName": "nosuch"}]}).status_code == 404
 
 
-def test_rows_of_before_show_a_new_column_as_null_and_not_a_dropped_one(client):
+def test_rows_of_before_show_a_new_column_as_null_and_not_a_dropped_one(client: httpx.Client) -> None:
     row = client.post("medx_callqueueitems", json={"medx_name": "x", "medx_notes": "y"}).headers["OData-EntityId"]
     client.post(f"{ITEM}/Attributes", json=column("medx_Colour"))
     client.delete(f"{ITEM}/Attributes(LogicalName='medx_notes')")
@@ -152,14 +155,16 @@ ACCOUNT = "EntityDefinitions(LogicalName='account')"
     ],
     ids=str,
 )
-def test_a_payload_of_another_shape_is_400_and_changes_nothing(client, method, path, body):
+def test_a_payload_of_another_shape_is_400_and_changes_nothing(
+    client: httpx.Client, method: str, path: str, body: Any
+) -> None:
     before = client.get(f"{ACCOUNT}?$expand=Attributes,Keys").json()
     assert error_of(client.request(method, path, json=body)) == (400, "0x80048d19")
     assert client.get(f"{ACCOUNT}?$expand=Attributes,Keys").json() == before
 
 
 @pytest.mark.parametrize("query", ["x", "[1]", '{"Criteria": 5}', '{"Criteria": {"Conditions": [5]}}'])
-def test_a_metadata_query_of_another_shape_is_400(client, query):
+def test_a_metadata_query_of_another_shape_is_400(client: httpx.Client, query: str) -> None:
     answer = client.get("RetrieveMetadataChanges(Query=@p1)", params={"@p1": query})
     assert error_of(answer) == (400, "0x80048d19")
 
@@ -175,12 +180,12 @@ def test_a_metadata_query_of_another_shape_is_400(client, query):
     ],
     ids=str,
 )
-def test_nothing_of_a_metadata_query_is_ignored(client, query):
+def test_nothing_of_a_metadata_query_is_ignored(client: httpx.Client, query: Any) -> None:
     answer = client.get("RetrieveMetadataChanges(Query=@p1)", params={"@p1": json.dumps(query)})
     assert answer.status_code == 501
 
 
-def test_a_metadata_query_gets_the_properties_of_tables_that_it_asks_for(client):
+def test_a_metadata_query_gets_the_properties_of_tables_that_it_asks_for(client: httpx.Client) -> None:
     query = {
         "Criteria": {"Conditions": [{"PropertyName": "LogicalName", "Value": {"Value": "account"}}]},
         "Properties": {"PropertyNames": ["EntitySetName", "Attributes"]},
@@ -208,7 +213,9 @@ ID = {"AttributeName": "accountid", "Operator": "In", "Values": [{"Value": tenan
     ],
     ids=str,
 )
-def test_a_bulk_delete_that_chooses_in_another_way_than_it_says_deletes_nothing(client, simulator, more):
+def test_a_bulk_delete_that_chooses_in_another_way_than_it_says_deletes_nothing(
+    client: httpx.Client, simulator: RunningSimulator, more: Any
+) -> None:
     before = simulator.rows("accounts")
     body = {"QuerySet": [{"EntityName": "account", "Criteria": {"Conditions": [ID]}, **more}]}
     assert client.post("BulkDelete", json=body).status_code == 501
@@ -216,11 +223,11 @@ def test_a_bulk_delete_that_chooses_in_another_way_than_it_says_deletes_nothing(
 
 
 @pytest.mark.parametrize("condition", ["ObjectTypeCode gt 'x'", "DisplayName lt 5"])
-def test_metadata_compared_with_what_it_cannot_be_compared_with(client, condition):
+def test_metadata_compared_with_what_it_cannot_be_compared_with(client: httpx.Client, condition: str) -> None:
     assert error_of(client.get("EntityDefinitions", params={"$filter": condition}))[0] == 400
 
 
-def _option(value, text):
+def _option(value: Any, text: Any) -> Any:
     return {"Value": value, "Label": {"LocalizedLabels": [{"Label": text, "LanguageCode": 1033}]}}
 
 
@@ -244,7 +251,9 @@ def _option(value, text):
         ),
     ],
 )  # fmt: skip
-def test_nothing_that_a_new_column_says_is_ignored(simulator, client, made, wanted):
+def test_nothing_that_a_new_column_says_is_ignored(
+    simulator: RunningSimulator, client: httpx.Client, made: Any, wanted: Any
+) -> None:
     assert client.post(f"{ITEM}/Attributes", json=made).status_code == 204
     name = made["SchemaName"].lower()
     held = simulator.call(lambda core: core.organization.schema.by_name["medx_callqueueitem"].columns[name])
@@ -255,6 +264,6 @@ def test_nothing_that_a_new_column_says_is_ignored(simulator, client, made, want
     }.get(name, [])
 
 
-def test_an_unknown_behavior_of_a_new_time_is_refused(client):
+def test_an_unknown_behavior_of_a_new_time_is_refused(client: httpx.Client) -> None:
     made = column("new_Due", "DateTime", DateTimeBehavior={"Value": "LunarTime"})
     assert client.post(f"{ITEM}/Attributes", json=made).status_code == 400

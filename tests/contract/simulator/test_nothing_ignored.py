@@ -4,12 +4,15 @@ Walks through the tables that the code decides by: what is refused there is refu
 is built changes the answer, and what stands in no table is refused.
 """
 
+from typing import Any
+
 import httpx
 import pytest
 
 from simulator import tenant
 from simulator.query.fetchxml import DECISIONS
 from simulator.query.options import OPTIONS
+from simulator.testing import RunningSimulator
 from simulator.webapi.admission import HEADERS, PREFERENCES
 
 REFUSALS = {400, 403, 415, 501}
@@ -64,7 +67,7 @@ def same(left: httpx.Response, right: httpx.Response) -> bool:
 
 
 @pytest.mark.parametrize(("name", "decision"), OPTIONS.items())
-def test_a_query_option_does_what_its_decision_says(client, name, decision):
+def test_a_query_option_does_what_its_decision_says(client: httpx.Client, name: Any, decision: Any) -> None:
     if decision.startswith("refused"):
         assert (
             client.get("$metadata?annotations=true" if name == "annotations" else f"accounts?{name}=1").status_code
@@ -93,7 +96,7 @@ def test_a_query_option_does_what_its_decision_says(client, name, decision):
         "$metadata?nosuch=1",
     ],
 )
-def test_an_option_in_no_table_is_refused_wherever_it_stands(client, url):
+def test_an_option_in_no_table_is_refused_wherever_it_stands(client: httpx.Client, url: str) -> None:
     assert client.get(url).status_code in REFUSALS
 
 
@@ -112,14 +115,18 @@ def test_an_option_in_no_table_is_refused_wherever_it_stands(client, url):
     ],
     ids=str,
 )  # fmt: skip
-def test_a_write_carries_no_option_that_it_has_no_use_for(client, simulator, method, url, body):
+def test_a_write_carries_no_option_that_it_has_no_use_for(
+    client: httpx.Client, simulator: RunningSimulator, method: str, url: str, body: Any
+) -> None:
     before = simulator.rows("accounts")
     assert client.request(method, url, json=body).status_code in REFUSALS
     assert simulator.rows("accounts") == before
 
 
 @pytest.mark.parametrize(("name", "entry"), HEADERS.items())
-def test_a_header_does_what_its_decision_says(client, simulator, name, entry):
+def test_a_header_does_what_its_decision_says(
+    client: httpx.Client, simulator: RunningSimulator, name: Any, entry: Any
+) -> None:
     decision, refuses = entry
     simulator.call(lambda core: core.gate.delegates.add(tenant.APPLICATION_USER))
     url = f"accounts({A1})?$select=name"
@@ -135,18 +142,18 @@ def test_a_header_does_what_its_decision_says(client, simulator, name, entry):
         assert name in {"content-type", "accept-encoding", "authorization", "prefer"}
 
 
-def test_a_body_of_another_content_type_is_refused(client, simulator):
+def test_a_body_of_another_content_type_is_refused(client: httpx.Client, simulator: RunningSimulator) -> None:
     answer = client.post("accounts", content=b"<x/>", headers={"Content-Type": "application/xml"})
     assert answer.status_code == 415
 
 
 @pytest.mark.parametrize("name", ["mscrm.nosuch", "odata-nosuch", "mscrmnosuch"])
-def test_a_header_of_the_service_in_no_table_is_refused(client, name):
+def test_a_header_of_the_service_in_no_table_is_refused(client: httpx.Client, name: str) -> None:
     assert client.get("accounts?$top=1", headers={name: "1"}).status_code in REFUSALS
 
 
 @pytest.mark.parametrize(("name", "entry"), PREFERENCES.items())
-def test_a_preference_does_what_its_decision_says(client, name, entry):
+def test_a_preference_does_what_its_decision_says(client: httpx.Client, name: Any, entry: Any) -> None:
     decision, _ = entry
     if decision.startswith("refused"):
         assert client.get(ACCOUNTS, headers={"Prefer": name}).status_code in REFUSALS
@@ -157,7 +164,7 @@ def test_a_preference_does_what_its_decision_says(client, name, entry):
         assert client.get(ACCOUNTS, headers={"Prefer": f"{name}=nonsense"}).status_code in REFUSALS
 
 
-def test_of_two_prefer_lines_both_are_heard(client):
+def test_of_two_prefer_lines_both_are_heard(client: httpx.Client) -> None:
     lines = [("Prefer", "odata.maxpagesize=2"), ("Prefer", 'odata.include-annotations="*"')]
     answer = client.get("accounts", headers=lines)
     assert len(answer.json()["value"]) == 2
@@ -186,7 +193,9 @@ def query(element: str, more: str) -> str:
 
 
 @pytest.mark.parametrize(("element", "name", "decision"), ATTRIBUTES)
-def test_an_attribute_of_fetchxml_does_what_its_decision_says(client, element, name, decision):
+def test_an_attribute_of_fetchxml_does_what_its_decision_says(
+    client: httpx.Client, element: Any, name: Any, decision: Any
+) -> None:
     def ask(xml: str) -> httpx.Response:
         return client.get("accounts", params={"fetchXml": xml})
 
@@ -217,7 +226,7 @@ def test_an_attribute_of_fetchxml_does_what_its_decision_says(client, element, n
 
 
 @pytest.mark.parametrize("element", [element for element in DECISIONS if element != "all-attributes"])
-def test_an_attribute_of_fetchxml_in_no_table_is_refused(client, element):
+def test_an_attribute_of_fetchxml_in_no_table_is_refused(client: httpx.Client, element: Any) -> None:
     answer = client.get("accounts", params={"fetchXml": query(element, " nosuch='1'")})
     assert answer.status_code == 400
     assert "has no attribute 'nosuch'" in answer.text
@@ -226,12 +235,12 @@ def test_an_attribute_of_fetchxml_in_no_table_is_refused(client, element):
 @pytest.mark.parametrize(
     "child", ["<nosuch/>", "<filter><nosuch/></filter>", "<attribute name='name'><x/></attribute>"]
 )
-def test_an_element_of_fetchxml_that_is_none_is_refused(client, child):
+def test_an_element_of_fetchxml_that_is_none_is_refused(client: httpx.Client, child: str) -> None:
     xml = FETCH.format(fetch="", entity="", inner=child)
     assert client.get("accounts", params={"fetchXml": xml}).status_code == 400
 
 
-def test_a_parameter_alias_is_no_part_of_a_literal(client, simulator):
+def test_a_parameter_alias_is_no_part_of_a_literal(client: httpx.Client, simulator: RunningSimulator) -> None:
     simulator.seed("accounts", {"name": "@n"}, {"name": "Account @n"})
     found = client.get("accounts?$select=name&$filter=name eq '@n'&@n='Account 2'").json()["value"]
     assert [row["name"] for row in found] == ["@n"]
@@ -239,7 +248,7 @@ def test_a_parameter_alias_is_no_part_of_a_literal(client, simulator):
     assert [row["name"] for row in found] == ["Account @n"]
 
 
-def test_a_parameter_alias_without_a_value_is_null(client):
+def test_a_parameter_alias_without_a_value_is_null(client: httpx.Client) -> None:
     assert client.get("accounts?$filter=name eq @n").json()["value"] == []
 
 
@@ -253,5 +262,5 @@ def test_a_parameter_alias_without_a_value_is_null(client):
         "accounts/$count/more", "accounts/more", f"accounts({A1})/Account_Tasks()/more",
     ],
 )  # fmt: skip
-def test_a_path_that_leads_on_is_followed_or_404(client, path):
+def test_a_path_that_leads_on_is_followed_or_404(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code in {400, 404}

@@ -1,19 +1,22 @@
 """The operation log: who did what to which row, in what order, and what was undone."""
 
+from typing import Any
+
 import httpx
 import pytest
 
 from simulator import tenant
+from simulator.testing import RunningSimulator
 from tests.contract.simulator.support import ABSENT, RECORD, BatchBody
 
 TASK = f"tasks({RECORD})"
 
 
-def entries(simulator, **query):
+def entries(simulator: RunningSimulator, **query: Any) -> Any:
     return httpx.get(f"{simulator.control_url}/oplog", params=query).json()["entries"]
 
 
-def test_a_create_an_update_and_a_delete(simulator, client):
+def test_a_create_an_update_and_a_delete(simulator: RunningSimulator, client: httpx.Client) -> None:
     client.patch(TASK, json={"subject": "a"}, headers={"If-None-Match": "*"})
     etag = client.get(TASK).headers["ETag"]
     client.patch(TASK, json={"subject": "b"}, headers={"If-Match": etag})
@@ -30,14 +33,14 @@ def test_a_create_an_update_and_a_delete(simulator, client):
     assert {entry["user"] for entry in (created, updated, deleted)} == {tenant.APPLICATION_USER}
 
 
-def test_numbers_have_no_gaps_and_follow_the_order(simulator, client):
+def test_numbers_have_no_gaps_and_follow_the_order(simulator: RunningSimulator, client: httpx.Client) -> None:
     for _ in range(5):
         client.post("tasks", json={})
     numbers = [entry["seq"] for entry in entries(simulator)]
     assert numbers == list(range(numbers[0], numbers[0] + 5))
 
 
-def test_refusals_are_logged_with_status_and_code(simulator, client):
+def test_refusals_are_logged_with_status_and_code(simulator: RunningSimulator, client: httpx.Client) -> None:
     client.patch(f"tasks({ABSENT})", json={"subject": "x"}, headers={"If-Match": "*"})
     client.post("tasks", json={"subject": "x" * 201})
     client.delete(f"tasks({ABSENT})")
@@ -49,13 +52,13 @@ def test_refusals_are_logged_with_status_and_code(simulator, client):
     ]
 
 
-def test_reads_are_not_writes(simulator, client):
+def test_reads_are_not_writes(simulator: RunningSimulator, client: httpx.Client) -> None:
     client.get("accounts")
     client.get(f"tasks({ABSENT})")
     assert entries(simulator) == []
 
 
-def test_what_was_undone_is_marked(simulator, client):
+def test_what_was_undone_is_marked(simulator: RunningSimulator, client: httpx.Client) -> None:
     BatchBody().change_set(
         ("POST", "tasks", {}), ("POST", "phonecalls", {}), ("DELETE", f"tasks({ABSENT})", None)
     ).send(client)
@@ -70,28 +73,28 @@ def test_what_was_undone_is_marked(simulator, client):
         ({"user": tenant.PERSON}, 1), ({"table": "task", "operation": "create"}, 1), ({"outcome": "refused"}, 0),
     ],
 )  # fmt: skip
-def test_filters(simulator, client, query, count):
+def test_filters(simulator: RunningSimulator, client: httpx.Client, query: Any, count: int) -> None:
     client.patch(TASK, json={})
     client.patch(TASK, json={"subject": "x"})
     simulator.edit("accounts", tenant.ACCOUNTS[0], {"name": "P"})
     assert len(entries(simulator, **query)) == count
 
 
-def test_only_what_is_new(simulator, client):
+def test_only_what_is_new(simulator: RunningSimulator, client: httpx.Client) -> None:
     client.post("tasks", json={})
     last = httpx.get(f"{simulator.control_url}/oplog").json()["last"]
     client.post("phonecalls", json={})
     assert [entry["table"] for entry in entries(simulator, after=last)] == ["phonecall"]
 
 
-def test_cascades_are_logged_too(simulator, client):
+def test_cascades_are_logged_too(simulator: RunningSimulator, client: httpx.Client) -> None:
     client.patch(f"accounts({RECORD})", json={"name": "A"})
     client.patch(TASK, json={"regardingobjectid_account_task@odata.bind": f"/accounts({RECORD})"})
     client.delete(f"accounts({RECORD})")
     assert [entry["table"] for entry in entries(simulator, operation="delete")] == ["account", "task"]
 
 
-def test_the_oldest_entries_go_when_it_is_full(simulator, client):
+def test_the_oldest_entries_go_when_it_is_full(simulator: RunningSimulator, client: httpx.Client) -> None:
     from simulator.oplog import OperationLog
 
     log = simulator.call(lambda core: core.organization.log)

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from ops.demo.waiting import HANGS_AFTER_S
 from simulator import tenant
 from simulator.oplog import OperationLog
+from simulator.testing import RunningSimulator
 from tests.contract.simulator.support import RECORD
 from tests.support.brokers.source import runs_under_ci
 
@@ -76,7 +77,7 @@ class Browser:
 
 
 @pytest.fixture
-def browser(tmp_path):
+def browser(tmp_path: Path) -> Iterator[Any]:
     """Skips the test, or fails it under CI, if there is none."""
     if not (CHROMIUM and DRIVER):
         (pytest.fail if runs_under_ci() else pytest.skip)(ABSENT)
@@ -96,12 +97,14 @@ def browser(tmp_path):
             driver.wait(20)
 
 
-def queue_item(client, name):
+def queue_item(client: httpx.Client, name: Any) -> None:
     bind = {"medx_AccountId@odata.bind": f"/accounts({tenant.ACCOUNTS[0]})"}
     client.patch(f"medx_callqueueitems({RECORD})", json={"medx_name": name, "medx_phonenumber": "+15305550101", **bind})
 
 
-def test_the_page_shows_rows_log_and_limits_as_they_change(simulator, client, browser):
+def test_the_page_shows_rows_log_and_limits_as_they_change(
+    simulator: RunningSimulator, client: httpx.Client, browser: Any
+) -> None:
     queue_item(client, "Prospect 1")
     browser.open(f"{simulator.base_url}/")
     browser.wait(lambda: browser.text("#state") == "live")
@@ -117,7 +120,9 @@ def test_the_page_shows_rows_log_and_limits_as_they_change(simulator, client, br
     browser.wait(lambda: "Account 10" in browser.text("#rows"))
 
 
-def test_every_entry_of_the_log_is_shown_once_however_often_the_page_asks(simulator, client, browser):
+def test_every_entry_of_the_log_is_shown_once_however_often_the_page_asks(
+    simulator: RunningSimulator, client: httpx.Client, browser: Any
+) -> None:
     browser.open(f"{simulator.base_url}/")
     browser.wait(lambda: browser.text("#state") == "live")
     queue_item(client, "Prospect 1")
@@ -128,7 +133,9 @@ def test_every_entry_of_the_log_is_shown_once_however_often_the_page_asks(simula
     assert len(numbers) == len(set(numbers))
 
 
-def test_the_log_starts_anew_with_the_simulator(simulator, client, browser):
+def test_the_log_starts_anew_with_the_simulator(
+    simulator: RunningSimulator, client: httpx.Client, browser: Any
+) -> None:
     queue_item(client, "Prospect 1")
     browser.open(f"{simulator.base_url}/")
     browser.wait(lambda: "Prospect 1" in browser.text("#log"))
@@ -138,14 +145,14 @@ def test_the_log_starts_anew_with_the_simulator(simulator, client, browser):
     assert browser.text("#log").count("committed") == 1
 
 
-def test_text_in_a_row_stays_text(simulator, client, browser):
+def test_text_in_a_row_stays_text(simulator: RunningSimulator, client: httpx.Client, browser: Any) -> None:
     queue_item(client, "<img src=x onerror=\"document.title='owned'\">")
     browser.open(f"{simulator.base_url}/")
     browser.wait(lambda: "<img" in browser.text("#rows"))
     assert browser.run("return document.title") == "Dataverse simulator"
 
 
-def test_the_switches_for_faults_work(simulator, client, browser):
+def test_the_switches_for_faults_work(simulator: RunningSimulator, client: httpx.Client, browser: Any) -> None:
     browser.open(f"{simulator.base_url}/")
     browser.wait(lambda: browser.text("#state") == "live")
     browser.click("[data-fault='503']")
@@ -161,18 +168,20 @@ def test_the_switches_for_faults_work(simulator, client, browser):
     assert len(simulator.rows("tasks")) == 1
 
 
-def item(number):
+def item(number: Any) -> str:
     return f"{RECORD[:-2]}{number:02d}"
 
 
-def opened(simulator, browser, client, count=3):
+def opened(simulator: RunningSimulator, browser: Any, client: httpx.Client, count: int = 3) -> None:
     for number in range(count):
         client.patch(f"medx_callqueueitems({item(number)})", json={"medx_name": f"Prospect {number}"})
     browser.open(f"{simulator.base_url}/")
     browser.wait(lambda: f"Prospect {count - 1}" in browser.text("#rows"))
 
 
-def test_selection_focus_and_scroll_position_survive_a_refresh(simulator, client, browser):
+def test_selection_focus_and_scroll_position_survive_a_refresh(
+    simulator: RunningSimulator, client: httpx.Client, browser: Any
+) -> None:
     opened(simulator, browser, client, 30)
     browser.run(
         "window.first = document.querySelector('#rows tbody tr');"
@@ -193,7 +202,7 @@ def test_selection_focus_and_scroll_position_survive_a_refresh(simulator, client
     assert kept[3] > 0
 
 
-def test_the_filter_shows_the_rows_with_a_text(simulator, client, browser):
+def test_the_filter_shows_the_rows_with_a_text(simulator: RunningSimulator, client: httpx.Client, browser: Any) -> None:
     opened(simulator, browser, client)
     browser.run("document.querySelector('#filter').value = 'prospect 1'")
     browser.run("document.querySelector('#filter').dispatchEvent(new Event('input'))")
@@ -202,7 +211,9 @@ def test_the_filter_shows_the_rows_with_a_text(simulator, client, browser):
     assert "of 3" in browser.text("#row-count")
 
 
-def test_a_row_shows_its_history_and_is_edited_as_a_person_would(simulator, client, browser):
+def test_a_row_shows_its_history_and_is_edited_as_a_person_would(
+    simulator: RunningSimulator, client: httpx.Client, browser: Any
+) -> None:
     opened(simulator, browser, client)
     browser.click(f"[data-id='{item(1)}']")
     browser.wait(lambda: "committed create" in browser.text("#detail"))
@@ -218,7 +229,7 @@ def test_a_row_shows_its_history_and_is_edited_as_a_person_would(simulator, clie
     assert changed == {"medx_notes": "Seen", "medx_callstatus": 1, "medx_donotcall": True}
 
 
-def test_an_edit_that_is_refused_says_why(simulator, client, browser):
+def test_an_edit_that_is_refused_says_why(simulator: RunningSimulator, client: httpx.Client, browser: Any) -> None:
     opened(simulator, browser, client)
     browser.click(f"[data-id='{item(1)}']")
     browser.wait(lambda: "committed create" in browser.text("#detail"))
@@ -227,7 +238,9 @@ def test_an_edit_that_is_refused_says_why(simulator, client, browser):
     browser.wait(lambda: "exceeded the maximum allowed length" in browser.text("#detail"))
 
 
-def test_a_request_shows_its_status_its_fault_and_its_bodies(simulator, client, browser):
+def test_a_request_shows_its_status_its_fault_and_its_bodies(
+    simulator: RunningSimulator, client: httpx.Client, browser: Any
+) -> None:
     opened(simulator, browser, client)
     client.patch(f"tasks({RECORD})", json={"subject": "Wanted"}, headers={"If-Match": "*"})
     browser.wait(lambda: "404" in browser.text("#requests tbody tr"))
@@ -235,7 +248,9 @@ def test_a_request_shows_its_status_its_fault_and_its_bodies(simulator, client, 
     browser.wait(lambda: "Wanted" in browser.text("#detail") and "Does Not Exist" in browser.text("#detail"))
 
 
-def test_a_write_whose_answer_was_cut_looks_like_it_in_both_logs(simulator, client, browser):
+def test_a_write_whose_answer_was_cut_looks_like_it_in_both_logs(
+    simulator: RunningSimulator, client: httpx.Client, browser: Any
+) -> None:
     opened(simulator, browser, client)
     simulator.fault(do=[{"kind": "cut", "moment": "applied"}])
     with pytest.raises(httpx.TransportError):
@@ -247,14 +262,14 @@ def test_a_write_whose_answer_was_cut_looks_like_it_in_both_logs(simulator, clie
     assert style == "line-through"
 
 
-def test_it_says_how_to_connect(simulator, browser):
+def test_it_says_how_to_connect(simulator: RunningSimulator, browser: Any) -> None:
     browser.open(f"{simulator.base_url}/")
     browser.wait(lambda: f"curl {simulator.api_url}/WhoAmI" in browser.text("#commands"))
     assert tenant.CLIENT_SECRET in browser.text("#connect dl")
     assert f"{simulator.authority}/{tenant.TENANT_ID}/oauth2/v2.0/token" in browser.text("#commands")
 
 
-def test_switches_snapshots_and_reset(simulator, client, browser):
+def test_switches_snapshots_and_reset(simulator: RunningSimulator, client: httpx.Client, browser: Any) -> None:
     opened(simulator, browser, client)
     browser.wait(lambda: browser.run("return document.querySelector('[name=edit_completed]') !== null"))
     browser.run("document.querySelector('[name=edit_completed]').value = 'refuse'")
@@ -275,7 +290,7 @@ def test_switches_snapshots_and_reset(simulator, client, browser):
 
 
 @pytest.mark.parametrize("width", [400, 1280])
-def test_everything_fits_the_width(simulator, client, browser, width):
+def test_everything_fits_the_width(simulator: RunningSimulator, client: httpx.Client, browser: Any, width: int) -> None:
     """Nothing sticks out, and bars and numbers have room."""
     browser.resize(width)
     opened(simulator, browser, client)
@@ -295,7 +310,7 @@ def test_everything_fits_the_width(simulator, client, browser, width):
     assert min(bars) > 100
 
 
-def test_a_picture_of_the_page(simulator, client, browser, tmp_path):
+def test_a_picture_of_the_page(simulator: RunningSimulator, client: httpx.Client, browser: Any, tmp_path: Path) -> None:
     client.patch(f"tasks({RECORD})", json={}, headers={"If-Match": "*"})
     opened(simulator, browser, client)
     picture = Path(os.environ.get("SIMULATOR_PAGE_PICTURE", tmp_path / "page.png"))
@@ -312,7 +327,7 @@ def test_a_picture_of_the_page(simulator, client, browser, tmp_path):
         ("/page/dom.js", "text/javascript"),
     ],
 )
-def test_the_pages_files(simulator, path, kind):
+def test_the_pages_files(simulator: RunningSimulator, path: str, kind: str) -> None:
     answer = httpx.get(f"{simulator.base_url}{path}")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith(kind)
@@ -321,5 +336,5 @@ def test_the_pages_files(simulator, path, kind):
 @pytest.mark.parametrize(
     "path", ["/page/nosuch.js", "/page/__init__.py", "/page/../service.py", "/page/%2e%2e/service.py", "/nosuch"]
 )
-def test_nothing_else_is_served(simulator, path):
+def test_nothing_else_is_served(simulator: RunningSimulator, path: str) -> None:
     assert httpx.get(f"{simulator.base_url}{path}").status_code == 404

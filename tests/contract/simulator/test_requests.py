@@ -15,6 +15,7 @@ import yaml
 from simulator import tenant
 from simulator.query.fetchxml import DECISIONS
 from simulator.query.options import OPTIONS
+from simulator.testing import RunningSimulator
 from simulator.webapi.admission import HEADERS, PREFERENCES
 
 Json = dict[str, Any]
@@ -46,7 +47,7 @@ def fill(text: str) -> str:
 
 
 @pytest.fixture
-def crm(client: httpx.Client, simulator) -> httpx.Client:
+def crm(client: httpx.Client, simulator: RunningSimulator) -> httpx.Client:
     """The sample rows that the pages talk of."""
 
     def patch(url: str, **body: Any) -> None:
@@ -130,7 +131,9 @@ def values(rows: list[Json], column: str = "") -> list[Any]:
 
 
 @pytest.mark.parametrize(("page", "request_"), REQUESTS, ids=[f"{page} {url_of(item)[:90]}" for page, item in REQUESTS])
-def test_a_documented_request_is_answered_as_documented_or_refused_on_purpose(crm, page, request_):
+def test_a_documented_request_is_answered_as_documented_or_refused_on_purpose(
+    crm: httpx.Client, page: Any, request_: Any
+) -> None:
     assert request_.keys() <= KNOWN
     assert request_.keys() & CHECKS
     answer = send(crm, request_)
@@ -170,7 +173,7 @@ def check_first(request: Json, rows: list[Json]) -> None:
         assert set(rows[0]) == set(request["keys"])
 
 
-def test_there_are_as_many_as_were_promised():
+def test_there_are_as_many_as_were_promised() -> None:
     assert len(REQUESTS) >= 150
     assert len({str(request) for _, request in REQUESTS}) == len(REQUESTS)
 
@@ -244,7 +247,7 @@ def render() -> str:
     return "\n".join([*lines, ""])
 
 
-def test_the_page_lists_them_all():
+def test_the_page_lists_them_all() -> None:
     assert PAGE.read_text(encoding="utf-8") == render(), f"write it anew: python -m {__name__}"
 
 

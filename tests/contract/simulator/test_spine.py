@@ -1,18 +1,20 @@
 """The simulator over the wire, end to end: what the writer leans on most."""
 
 import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import httpx
 import pytest
 
 from ops.demo.waiting import HANGS_AFTER_S
 from simulator import tenant
-from simulator.testing import running_simulator
+from simulator.testing import RunningSimulator, running_simulator
 
 PHONE_CALL = "aaaaaaaa-0000-4000-8000-000000000001"
 
 
-def change_set(*operations: tuple[str, str, dict[str, str], dict[str, object]]) -> tuple[dict[str, str], bytes]:
+def change_set(*operations: tuple[str, str, dict[str, str], Mapping[str, object]]) -> tuple[dict[str, str], bytes]:
     lines = ["--b", 'Content-Type: multipart/mixed; boundary="c"', ""]
     for number, (method, url, headers, body) in enumerate(operations, 1):
         lines += [
@@ -33,26 +35,31 @@ TASK = ("PATCH", f"tasks({PHONE_CALL})", {"If-None-Match": "*"}, {"subject": "Ca
 
 
 @pytest.fixture(scope="module")
-def simulator():
+def simulator() -> Iterator[Any]:
     with running_simulator(auth="none") as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
-def _clean(simulator):
+def _clean(simulator: RunningSimulator) -> Iterator[None]:
     simulator.call(lambda core: core.organization.log.clear())
     before = simulator.call(lambda core: core.snapshot())
     yield
-    simulator.call(lambda core: (core.restore(before), core.rules.clear()))
+
+    def undo(core: Any) -> None:
+        core.restore(before)
+        core.rules.clear()
+
+    simulator.call(undo)
 
 
 @pytest.fixture
-def client(simulator):
+def client(simulator: RunningSimulator) -> Iterator[Any]:
     with httpx.Client(base_url=f"{simulator.api_url}/", timeout=HANGS_AFTER_S) as client:
         yield client
 
 
-def test_a_change_set_lands_whole(simulator, client):
+def test_a_change_set_lands_whole(simulator: RunningSimulator, client: httpx.Client) -> None:
     headers, body = change_set(CREATE, COMPLETE, TASK)
     answer = client.post("$batch", headers=headers, content=body)
     assert answer.status_code == 200
@@ -62,7 +69,9 @@ def test_a_change_set_lands_whole(simulator, client):
     assert [entry["outcome"] for entry in simulator.oplog()] == ["committed"] * 3
 
 
-def test_a_change_set_that_fails_leaves_nothing_and_says_which_operation(simulator, client):
+def test_a_change_set_that_fails_leaves_nothing_and_says_which_operation(
+    simulator: RunningSimulator, client: httpx.Client
+) -> None:
     headers, body = change_set(CREATE, COMPLETE, ("PATCH", f"tasks({PHONE_CALL})", {"If-Match": "*"}, {"subject": "x"}))
     answer = client.post("$batch", headers=headers, content=body)
     assert answer.status_code == 404
@@ -72,7 +81,9 @@ def test_a_change_set_that_fails_leaves_nothing_and_says_which_operation(simulat
     assert [entry["outcome"] for entry in simulator.oplog()] == ["rolled_back", "rolled_back", "refused"]
 
 
-def test_the_same_change_set_again_is_refused_by_its_create_only_precondition(simulator, client):
+def test_the_same_change_set_again_is_refused_by_its_create_only_precondition(
+    simulator: RunningSimulator, client: httpx.Client
+) -> None:
     headers, body = change_set(CREATE, COMPLETE, TASK)
     client.post("$batch", headers=headers, content=body)
     answer = client.post("$batch", headers=headers, content=body)
@@ -81,7 +92,7 @@ def test_the_same_change_set_again_is_refused_by_its_create_only_precondition(si
     assert len(simulator.rows("phonecalls")) == 1
 
 
-def test_it_did_it_and_never_answered(simulator, client):
+def test_it_did_it_and_never_answered(simulator: RunningSimulator, client: httpx.Client) -> None:
     simulator.fault(when={"path": r"\$batch"}, do=[{"kind": "cut", "moment": "applied"}])
     headers, body = change_set(CREATE)
     with pytest.raises(httpx.RemoteProtocolError):
@@ -90,7 +101,9 @@ def test_it_did_it_and_never_answered(simulator, client):
     assert client.get(f"phonecalls({PHONE_CALL})?$select=subject").json()["subject"] == "Disposition: no_answer."
 
 
-def test_a_person_edits_the_row_just_before_the_write_arrives(simulator, client):
+def test_a_person_edits_the_row_just_before_the_write_arrives(
+    simulator: RunningSimulator, client: httpx.Client
+) -> None:
     account = client.get(f"accounts({tenant.ACCOUNTS[0]})?$select=name").json()
     edit = {"kind": "edit", "set": "accounts", "id": "{id}", "values": {"name": "Renamed"}}
     simulator.fault(when={"method": "PATCH", "path": r"accounts\((?P<id>[^)]+)\)"}, do=[edit])

@@ -1,5 +1,8 @@
 """The two other query languages of the Web API, as far as the simulator reads them."""
 
+from typing import Any
+
+import httpx
 import pytest
 
 from simulator import tenant
@@ -9,7 +12,7 @@ SET = "medx_callqueueitems"
 
 
 @pytest.fixture
-def crm(client):
+def crm(client: httpx.Client) -> Any:
     rows = [
         {"medx_name": "Anna", "medx_priority": 1, "medx_nextattemptat": "2026-03-01T10:00:00Z"},
         {"medx_name": "Bert", "medx_priority": 2, "medx_donotcall": True},
@@ -21,7 +24,7 @@ def crm(client):
     return client
 
 
-def initials(answer):
+def initials(answer: Any) -> Any:
     assert answer.status_code == 200, answer.text
     return "".join(row["medx_name"][0] for row in answer.json()["value"])
 
@@ -53,12 +56,12 @@ def initials(answer):
         ("q.medx_priority = 1", "A"),
     ],
 )
-def test_sql(crm, where, found):
+def test_sql(crm: httpx.Client, where: str, found: str) -> None:
     sql = f"SELECT q.medx_name FROM medx_callqueueitem AS q WHERE {where} ORDER BY q.medx_name ASC"
     assert initials(crm.get(SET, params={"sql": sql})) == found
 
 
-def test_sql_with_top_and_everything(crm):
+def test_sql_with_top_and_everything(crm: httpx.Client) -> None:
     sql = "select top 2 medx_name from medx_callqueueitem order by medx_priority desc;"
     answer = crm.get(SET, params={"sql": sql})
     assert initials(answer) == "CB"
@@ -77,11 +80,11 @@ def test_sql_with_top_and_everything(crm):
         "SELECT nosuch FROM medx_callqueueitem",
     ],
 )
-def test_sql_that_is_not_read_is_refused(crm, sql):
+def test_sql_that_is_not_read_is_refused(crm: httpx.Client, sql: str) -> None:
     assert crm.get(SET, params={"sql": sql}).status_code == 400
 
 
-def fetch(conditions, attributes="<attribute name='medx_name'/>"):
+def fetch(conditions: Any, attributes: str = "<attribute name='medx_name'/>") -> str:
     order = "<order attribute='medx_name'/>"
     return f"<fetch><entity name='medx_callqueueitem'>{attributes}{order}<filter>{conditions}</filter></entity></fetch>"
 
@@ -106,11 +109,11 @@ def fetch(conditions, attributes="<attribute name='medx_name'/>"):
         (f"attribute='medx_accountid' operator='eq' value='{tenant.ACCOUNTS[0]}'/", "C"),
     ],
 )
-def test_fetchxml(crm, condition, found):
+def test_fetchxml(crm: httpx.Client, condition: str, found: str) -> None:
     assert initials(crm.get(SET, params={"fetchXml": fetch(f"<condition {condition}>")})) == found
 
 
-def test_fetchxml_with_nested_filters_top_and_all_columns(crm):
+def test_fetchxml_with_nested_filters_top_and_all_columns(crm: httpx.Client) -> None:
     inner = "<condition attribute='medx_priority' operator='eq' value='{}'/>"
     nested = f"<filter type='or'>{inner.format(1)}{inner.format(3)}</filter><filter/>"
     assert initials(crm.get(SET, params={"fetchXml": fetch(nested, "")})) == "AC"
@@ -135,5 +138,5 @@ def test_fetchxml_with_nested_filters_top_and_all_columns(crm):
         "<fetch top='x'><entity name='medx_callqueueitem'/></fetch>",
     ],
 )  # fmt: skip
-def test_fetchxml_that_is_not_read_is_refused(crm, xml):
+def test_fetchxml_that_is_not_read_is_refused(crm: httpx.Client, xml: Any) -> None:
     assert error_of(crm.get(SET, params={"fetchXml": xml}))[0] == 400

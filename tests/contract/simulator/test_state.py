@@ -2,7 +2,8 @@
 
 import json
 from contextlib import suppress
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -13,23 +14,23 @@ from simulator.cli import app
 from simulator.schema import SchemaError, read_schema, table_from
 from simulator.service import Simulator
 from simulator.settings import Settings
-from simulator.testing import running_simulator
-from tests.contract.simulator.support import RECORD
+from simulator.testing import RunningSimulator, running_simulator
+from tests.contract.simulator.support import RECORD, BatchBody
 
 TASK = f"tasks({RECORD})"
 
 
-def control(simulator, method, path, **more):
+def control(simulator: RunningSimulator, method: Any, path: Any, **more: Any) -> Any:
     return httpx.request(method, f"{simulator.control_url}/{path}", **more)
 
 
 class TestSeeding:
-    def test_json(self, simulator, client):
+    def test_json(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         ids = control(simulator, "POST", "seed/tasks", json=[{"subject": "a"}, {"subject": "b"}]).json()["ids"]
         assert client.get(f"tasks({ids[1]})").json()["subject"] == "b"
         assert simulator.oplog(actor="seed")[0]["user"] == tenant.SYSTEM_USER
 
-    def test_csv(self, simulator, client):
+    def test_csv(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         text = "medx_name,medx_priority,medx_donotcall,medx_notes,medx_AccountId@odata.bind\n"
         text += f"Anna,5,true,,/accounts({tenant.ACCOUNTS[0]})\nBert,,no,hello,\n"
         answer = control(
@@ -41,7 +42,7 @@ class TestSeeding:
         assert anna["_medx_accountid_value"] == tenant.ACCOUNTS[0]
         assert (bert["medx_priority"], bert["medx_donotcall"]) == (0, False)
 
-    def test_a_wrong_cell_is_named(self, simulator):
+    def test_a_wrong_cell_is_named(self, simulator: RunningSimulator) -> None:
         text = "medx_name,medx_priority\nAnna,5\nBert,many\n"
         answer = control(
             simulator, "POST", "seed/medx_callqueueitems", content=text, headers={"Content-Type": "text/csv"}
@@ -50,7 +51,7 @@ class TestSeeding:
         assert "line 3, column medx_priority: 'many'" in answer.json()["error"]
         assert simulator.rows("medx_callqueueitems") == []
 
-    def test_csv_as_a_spreadsheet_saves_it(self, simulator):
+    def test_csv_as_a_spreadsheet_saves_it(self, simulator: RunningSimulator) -> None:
         text = "\ufeffmedx_name,medx_priority\r\nAnna,5\r\n"
         headers = {"Content-Type": "text/csv"}
         answer = control(simulator, "POST", "seed/medx_callqueueitems", content=text.encode(), headers=headers)
@@ -65,7 +66,7 @@ class TestSeeding:
             ("medx_name,medx_priority\nAnna\n", "line 2 has fewer cells than the header"),
         ],
     )
-    def test_a_line_that_cannot_be_read_is_named(self, simulator, text, complaint):
+    def test_a_line_that_cannot_be_read_is_named(self, simulator: RunningSimulator, text: str, complaint: str) -> None:
         headers = {"Content-Type": "text/csv"}
         answer = control(simulator, "POST", "seed/medx_callqueueitems", content=text, headers=headers)
         assert answer.status_code == 400
@@ -81,22 +82,22 @@ class TestSeeding:
             ("seed/tasks", {"subject": "x"}),
         ],
     )
-    def test_what_cannot_be_seeded(self, simulator, path, rows):
+    def test_what_cannot_be_seeded(self, simulator: RunningSimulator, path: str, rows: Any) -> None:
         assert control(simulator, "POST", path, json=rows).status_code == 400
 
-    def test_rows_can_be_read_back(self, simulator, client):
+    def test_rows_can_be_read_back(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         client.patch(TASK, json={"subject": "x"})
         (row,) = control(simulator, "GET", "rows/tasks").json()["rows"]
         assert row["subject"] == "x"
         assert row["@odata.etag"].startswith('W/"')
 
-    def test_an_empty_organization(self):
+    def test_an_empty_organization(self) -> None:
         with running_simulator(auth="none", seed_rows=False) as simulator:
             assert simulator.rows("accounts") == []
 
 
 class TestSnapshots:
-    def test_back_to_what_was(self, simulator, client):
+    def test_back_to_what_was(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         client.patch(TASK, json={"subject": "before"})
         snapshot = control(simulator, "GET", "snapshot").json()
         client.patch(TASK, json={"subject": "after"})
@@ -105,7 +106,7 @@ class TestSnapshots:
         assert rows["task"] == 1
         assert client.get(TASK).json()["subject"] == "before"
 
-    def test_no_etag_is_ever_given_twice(self, simulator, client):
+    def test_no_etag_is_ever_given_twice(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         snapshot = control(simulator, "GET", "snapshot").json()
         client.patch(TASK, json={})
         first = client.get(TASK).headers["ETag"]
@@ -113,7 +114,7 @@ class TestSnapshots:
         client.patch(TASK, json={})
         assert client.get(TASK).headers["ETag"] != first
 
-    def test_into_another_simulator(self, simulator, client):
+    def test_into_another_simulator(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         client.patch(TASK, json={"subject": "x"})
         snapshot = control(simulator, "GET", "snapshot").json()
         with running_simulator(auth="none", seed_rows=False) as other:
@@ -121,12 +122,14 @@ class TestSnapshots:
             assert other.rows("tasks")[0]["subject"] == "x"
             assert len(other.rows("accounts")) == 10
 
-    def test_what_is_no_snapshot(self, simulator):
+    def test_what_is_no_snapshot(self, simulator: RunningSimulator) -> None:
         assert control(simulator, "PUT", "snapshot", json={"rows": 5}).status_code == 400
 
 
 class TestNamedSnapshots:
-    def test_rows_go_back_to_the_moment_it_was_taken_as_often_as_wanted(self, simulator, client):
+    def test_rows_go_back_to_the_moment_it_was_taken_as_often_as_wanted(
+        self, simulator: RunningSimulator, client: httpx.Client
+    ) -> None:
         client.patch(TASK, json={"subject": "x"})
         assert control(simulator, "PUT", "snapshots/one").json()["snapshots"]["one"] > 1
         for _ in range(2):
@@ -137,16 +140,16 @@ class TestNamedSnapshots:
         assert control(simulator, "DELETE", "snapshots/one").json() == {"snapshots": {}}
 
     @pytest.mark.parametrize("method", ["POST", "DELETE"])
-    def test_an_unknown_one(self, simulator, method):
+    def test_an_unknown_one(self, simulator: RunningSimulator, method: str) -> None:
         assert control(simulator, method, "snapshots/nosuch").status_code == 404
 
-    def test_without_a_name(self, simulator):
+    def test_without_a_name(self, simulator: RunningSimulator) -> None:
         assert control(simulator, "PUT", "snapshots").status_code == 400
 
 
 class TestReset:
     @pytest.mark.parametrize("kept", ["memory", "file", "file with a snapshot"])
-    def test_everything_is_as_at_the_start_and_no_number_is_given_twice(self, tmp_path, kept):
+    def test_everything_is_as_at_the_start_and_no_number_is_given_twice(self, tmp_path: Path, kept: str) -> None:
         settings = {} if kept == "memory" else {"sqlite": tmp_path / "crm.sqlite"}
         with running_simulator(auth="none", **settings) as simulator:
             fresh = {table: len(simulator.rows(table)) for table in ("account", "systemuser", "task")}
@@ -190,7 +193,7 @@ class TestReset:
                 assert len(simulator.rows("tasks")) == 1
 
 
-def put_first_what_cannot_be_shown(core):
+def put_first_what_cannot_be_shown(core: Any) -> None:
     table = core.organization.store.table("task")
     rows = dict(table)
     table.clear()
@@ -201,7 +204,9 @@ def put_first_what_cannot_be_shown(core):
 class TestLookingInside:
     """What the page asks costs what it shows, whatever else there is."""
 
-    def test_the_newest_rows_are_shown_without_looking_at_the_others(self, simulator, client):
+    def test_the_newest_rows_are_shown_without_looking_at_the_others(
+        self, simulator: RunningSimulator, client: httpx.Client
+    ) -> None:
         for number in range(5):
             client.post("tasks", json={"subject": f"Task {number}"})
         simulator.call(put_first_what_cannot_be_shown)
@@ -210,14 +215,18 @@ class TestLookingInside:
         assert [row["subject"] for row in shown["rows"]] == ["Task 4", "Task 3", "Task 2"]
         assert shown["total"] == 6
 
-    def test_the_newest_rows_of_a_view_are_those_of_all_its_tables(self, simulator, client):
+    def test_the_newest_rows_of_a_view_are_those_of_all_its_tables(
+        self, simulator: RunningSimulator, client: httpx.Client
+    ) -> None:
         for table in ("tasks", "phonecalls", "tasks"):
             client.post(table, json={"subject": table})
         shown = control(simulator, "GET", "rows/activitypointers?limit=2").json()
         assert [row["subject"] for row in shown["rows"]] == ["tasks", "phonecalls"]
         assert shown["total"] == 3
 
-    def test_rows_are_searched_in_all_their_columns_the_newest_first(self, simulator, client):
+    def test_rows_are_searched_in_all_their_columns_the_newest_first(
+        self, simulator: RunningSimulator, client: httpx.Client
+    ) -> None:
         for number in range(3):
             client.post("tasks", json={"subject": f"Needle {number}"})
             client.post("tasks", json={"subject": "Hay"})
@@ -227,7 +236,7 @@ class TestLookingInside:
         everything = control(simulator, "GET", "rows/tasks?contains=needle").json()
         assert len(everything["rows"]) == 3
 
-    def test_one_row(self, simulator, client):
+    def test_one_row(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         client.patch(TASK, json={"subject": "x"})
         shown = control(
             simulator, "GET", f"rows/{TASK.replace('(', '/').rstrip(')').upper().replace('TASKS', 'tasks')}"
@@ -236,7 +245,9 @@ class TestLookingInside:
         assert shown["targets"]["_ownerid_value"] == "systemuser"
         assert control(simulator, "GET", "rows/tasks/nosuch").status_code == 404
 
-    def test_requests_with_their_headers_and_bodies_but_without_tokens(self, simulator, client):
+    def test_requests_with_their_headers_and_bodies_but_without_tokens(
+        self, simulator: RunningSimulator, client: httpx.Client
+    ) -> None:
         total = control(simulator, "GET", "requests?newest=1&limit=1").json()["total"]
         client.patch(TASK, json={"subject": "x" * 201}, headers={"Authorization": "Bearer secret"})
         client.get(TASK)
@@ -248,7 +259,7 @@ class TestLookingInside:
         assert "secret" not in str(shown)
         assert control(simulator, "GET", "requests/0").status_code == 404
 
-    def test_a_long_body_is_cut_and_says_so(self, simulator, client):
+    def test_a_long_body_is_cut_and_says_so(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         client.post("tasks", json={"description": "x" * 40_000})
         number = control(simulator, "GET", "requests?newest=1&limit=1").json()["requests"][0]["number"]
         assert control(simulator, "GET", f"requests/{number}").json()["body"].endswith("bytes more")
@@ -263,7 +274,9 @@ class TestLookingInside:
             ({"kind": "cut", "moment": "before"}, "cut before it was carried out"),
         ],
     )
-    def test_a_write_whose_answer_was_lost_says_so_in_both_logs(self, simulator, client, action, answer):
+    def test_a_write_whose_answer_was_lost_says_so_in_both_logs(
+        self, simulator: RunningSimulator, client: httpx.Client, action: Any, answer: str
+    ) -> None:
         simulator.fault(do=[action])
         with suppress(httpx.TransportError):
             httpx.post(f"{simulator.api_url}/tasks", json={})
@@ -273,7 +286,9 @@ class TestLookingInside:
         seen = control(simulator, "GET", "requests?newest=1&limit=2").json()["requests"]
         assert [one["answer"] for one in seen] == [answer, ""]
 
-    def test_an_operation_whose_answer_was_replaced_says_so(self, simulator, client):
+    def test_an_operation_whose_answer_was_replaced_says_so(
+        self, simulator: RunningSimulator, client: httpx.Client
+    ) -> None:
         simulator.fault(
             when={"scope": "operation", "method": "POST"},
             do=[{"kind": "error", "name": "sql_timeout", "applied": True}],
@@ -282,14 +297,16 @@ class TestLookingInside:
         client.post("tasks", json={})
         assert [entry["answer"] for entry in simulator.oplog(table="task")] == ["carried out, answered 500", ""]
 
-    def test_the_last_entries_of_the_log(self, simulator, client):
+    def test_the_last_entries_of_the_log(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         for number in range(5):
             client.post("tasks", json={"subject": str(number)})
         shown = control(simulator, "GET", "oplog?newest=1&limit=2").json()["entries"]
         assert [entry["changes"]["subject"][1] for entry in shown] == ["3", "4"]
         assert shown[-1]["seq"] == control(simulator, "GET", "oplog?limit=0").json()["last"]
 
-    def test_the_log_of_a_file_is_one_with_that_in_memory(self, tmp_path, monkeypatch):
+    def test_the_log_of_a_file_is_one_with_that_in_memory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("simulator.oplog.WINDOW", 3)
         with running_simulator(auth="none", sqlite=tmp_path / "crm.sqlite") as simulator:
             for number in range(8):
@@ -310,7 +327,7 @@ class TestLookingInside:
 
 
 class TestSqlite:
-    def test_rows_log_and_etags_outlive_the_process(self, tmp_path):
+    def test_rows_log_and_etags_outlive_the_process(self, tmp_path: Path) -> None:
         file = tmp_path / "crm.sqlite"
         with running_simulator(auth="none", sqlite=file) as simulator:
             httpx.patch(f"{simulator.api_url}/{TASK}", json={"subject": "x"})
@@ -327,7 +344,7 @@ class TestSqlite:
         with running_simulator(auth="none", sqlite=file) as simulator:
             assert simulator.rows("tasks") == []
 
-    def test_a_restart_gives_no_id_and_no_etag_a_second_time(self, tmp_path):
+    def test_a_restart_gives_no_id_and_no_etag_a_second_time(self, tmp_path: Path) -> None:
         file = tmp_path / "crm.sqlite"
         given = []
         for _ in range(2):
@@ -341,7 +358,7 @@ class TestSqlite:
         assert first != second
         assert old != new
 
-    def test_a_restart_forgets_no_log(self, tmp_path):
+    def test_a_restart_forgets_no_log(self, tmp_path: Path) -> None:
         file = tmp_path / "crm.sqlite"
         with running_simulator(auth="none", sqlite=file) as simulator:
             httpx.patch(f"{simulator.api_url}/{TASK}", json={"subject": "x"})
@@ -355,7 +372,7 @@ class TestSqlite:
             assert entries[2]["changes"]["subject"] == ["x", "z"]
             assert entries[2]["request"] > entries[1]["request"]
 
-    def test_a_restart_goes_on_where_the_deleted_newest_row_ended(self, tmp_path):
+    def test_a_restart_goes_on_where_the_deleted_newest_row_ended(self, tmp_path: Path) -> None:
         file = tmp_path / "crm.sqlite"
         with running_simulator(auth="none", sqlite=file) as simulator:
             httpx.patch(f"{simulator.api_url}/{TASK}", json={})
@@ -365,8 +382,7 @@ class TestSqlite:
             httpx.patch(f"{simulator.api_url}/{TASK}", json={})
             assert httpx.get(f"{simulator.api_url}/{TASK}").headers["ETag"] != etag
 
-    def test_what_was_rolled_back_is_not_kept(self, tmp_path):
-        from tests.contract.simulator.support import BatchBody
+    def test_what_was_rolled_back_is_not_kept(self, tmp_path: Path) -> None:
 
         file = tmp_path / "crm.sqlite"
         body = BatchBody().change_set(("POST", "tasks", {}), ("POST", "tasks", {"subject": "x" * 201}))
@@ -378,7 +394,7 @@ class TestSqlite:
         with running_simulator(auth="none", sqlite=file) as simulator:
             assert simulator.rows("tasks") == []
 
-    def test_a_restored_snapshot_is_kept(self, tmp_path):
+    def test_a_restored_snapshot_is_kept(self, tmp_path: Path) -> None:
         file = tmp_path / "crm.sqlite"
         with running_simulator(auth="none", sqlite=file) as simulator:
             before = simulator.call(lambda core: core.snapshot())
@@ -389,7 +405,7 @@ class TestSqlite:
 
 
 class TestTables:
-    DEFINITION: ClassVar = {
+    DEFINITION: ClassVar[dict[str, Any]] = {
         "table": "new_ticket",
         "set": "new_tickets",
         "id": "new_ticketid",
@@ -403,7 +419,7 @@ class TestTables:
         "keys": {"title": ["new_title"]},
     }
 
-    def test_a_table_added_while_it_runs(self, simulator, client):
+    def test_a_table_added_while_it_runs(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         assert control(simulator, "PUT", "tables", json=self.DEFINITION).status_code == 200
         body = {"new_cost": 1.5, "new_AccountId@odata.bind": f"/accounts({tenant.ACCOUNTS[0]})"}
         assert client.patch("new_tickets(new_title='a')", json=body).status_code == 204
@@ -425,11 +441,11 @@ class TestTables:
             ({"nosuch": 1}, "nosuch"),
         ],
     )
-    def test_every_mistake_in_a_table_is_named(self, change, complaint):
+    def test_every_mistake_in_a_table_is_named(self, change: Any, complaint: str) -> None:
         with pytest.raises(SchemaError, match=complaint):
             table_from(self.DEFINITION | change)
 
-    def test_from_files(self, tmp_path):
+    def test_from_files(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text(json.dumps(self.DEFINITION | {"columns": {"new_title": {"type": "string"}}}))
         (tmp_path / "b.yaml").write_text("tables: []\n")
         (tmp_path / "notes.txt").write_text("not a table")
@@ -439,7 +455,7 @@ class TestTables:
             assert httpx.get(f"{simulator.api_url}/accounts").status_code == 404
 
     @pytest.mark.parametrize("rows", [True, False], ids=["with rows", "empty"])
-    def test_tables_of_ones_own_come_with_users_who_may_sign_in(self, tmp_path, rows):
+    def test_tables_of_ones_own_come_with_users_who_may_sign_in(self, tmp_path: Path, rows: bool) -> None:
         columns = {"new_title": {"type": "string"}}
         (tmp_path / "ticket.yaml").write_text(json.dumps(self.DEFINITION | {"columns": columns}))
         headers = {"Authorization": f"Bearer {tenant.STATIC_TOKEN}"}
@@ -452,7 +468,7 @@ class TestTables:
             assert ticket["ownerid"]["fullname"] == "Write-back Service"
             assert client.get("$metadata").status_code == 200
 
-    def test_a_lookup_that_leads_nowhere_is_named(self, tmp_path, simulator):
+    def test_a_lookup_that_leads_nowhere_is_named(self, tmp_path: Path, simulator: RunningSimulator) -> None:
         (tmp_path / "ticket.yaml").write_text(json.dumps(self.DEFINITION))
         with pytest.raises(SchemaError, match="new_accountid points to 'account'"):
             Simulator(Settings(tables=(tmp_path,)))
@@ -462,7 +478,7 @@ class TestTables:
         assert answer.status_code == 400
         assert "points to 'nosuch'" in answer.json()["error"]
 
-    def test_two_tables_with_one_set_name_are_refused(self, simulator, client):
+    def test_two_tables_with_one_set_name_are_refused(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         answer = control(
             simulator,
             "PUT",
@@ -472,7 +488,7 @@ class TestTables:
         assert answer.status_code == 400
         assert client.get("accounts?$top=1").json()["value"][0]["name"] == "Account 1"
 
-    def test_tables_beside_the_examples(self, tmp_path):
+    def test_tables_beside_the_examples(self, tmp_path: Path) -> None:
         (tmp_path / "ticket.yaml").write_text(json.dumps(self.DEFINITION))
         with running_simulator(auth="none", more_tables=(tmp_path / "ticket.yaml",)) as simulator:
             body = {"new_title": "x", "new_AccountId@odata.bind": f"/accounts({tenant.ACCOUNTS[0]})"}
@@ -480,13 +496,13 @@ class TestTables:
 
 
 class TestControl:
-    def test_the_index_lists_addresses_and_endpoints(self, simulator):
+    def test_the_index_lists_addresses_and_endpoints(self, simulator: RunningSimulator) -> None:
         body = httpx.get(simulator.control_url).json()
         assert body["api_url"] == simulator.api_url
         assert "POST /_control/faults" in body["endpoints"]
         assert body["help"]["POST /_control/throttle"].startswith('{"user", "facet"')
 
-    def test_health(self, simulator):
+    def test_health(self, simulator: RunningSimulator) -> None:
         assert control(simulator, "GET", "health").json() == {"status": "up"}
 
     @pytest.mark.parametrize(
@@ -499,36 +515,38 @@ class TestControl:
             ("PUT", "applications", b'{"client_id": "x", "certificate": "none"}', 400),
         ],
     )  # fmt: skip
-    def test_what_cannot_be_done_is_said(self, simulator, method, path, content, status):
+    def test_what_cannot_be_done_is_said(
+        self, simulator: RunningSimulator, method: str, path: str, content: bytes | None, status: int
+    ) -> None:
         answer = control(simulator, method, path, content=content)
         assert answer.status_code == status
         assert answer.json()["error"]
 
-    def test_counters(self, simulator, client):
+    def test_counters(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         client.post("tasks", json={})
         body = control(simulator, "GET", "counters").json()
         assert body["rows"]["task"] == 1
         assert body["requests"] > 0
 
-    def test_limits_can_be_read(self, simulator):
+    def test_limits_can_be_read(self, simulator: RunningSimulator) -> None:
         assert control(simulator, "GET", "limits").json()["requests"] == 6000
 
-    def test_delegates(self, simulator, client):
+    def test_delegates(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         control(simulator, "PUT", "delegates", json={"user": tenant.APPLICATION_USER})
         assert client.get("WhoAmI", headers={"MSCRMCallerID": tenant.PERSON}).json()["UserId"] == tenant.PERSON
 
-    def test_privileges(self, simulator, client):
+    def test_privileges(self, simulator: RunningSimulator, client: httpx.Client) -> None:
         denied = {"user": tenant.APPLICATION_USER, "table": "task", "denied": ["create"]}
         control(simulator, "PUT", "privileges", json=denied)
         assert client.post("tasks", json={}).status_code == 403
 
 
-def test_entra_needs_a_folder_for_certificates():
+def test_entra_needs_a_folder_for_certificates() -> None:
     with pytest.raises(ValueError, match="tls_dir"):
         Settings(auth="entra")
 
 
-def test_a_body_that_is_too_large():
+def test_a_body_that_is_too_large() -> None:
     with running_simulator(auth="none", max_body_bytes=1000) as simulator:
         answer = httpx.post(f"{simulator.api_url}/tasks", json={"description": "x" * 1000})
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "0x8004418a")
@@ -537,30 +555,30 @@ def test_a_body_that_is_too_large():
 class TestCommands:
     """`seed` and `snapshot` against a running simulator."""
 
-    def run(self, simulator, *arguments):
+    def run(self, simulator: RunningSimulator, *arguments: Any) -> Any:
         return CliRunner().invoke(app, [*map(str, arguments), "--crm-url", simulator.base_url])
 
-    def test_seed_from_csv_and_json(self, simulator, tmp_path):
+    def test_seed_from_csv_and_json(self, simulator: RunningSimulator, tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_text("name,accountnumber\nA,1\nB,2\n")
         (tmp_path / "a.json").write_text('[{"name": "C"}]')
         for file in ("a.csv", "a.json"):
             assert self.run(simulator, "seed", "accounts", tmp_path / file).exit_code == 0
         assert [row["name"] for row in simulator.rows("accounts")][-3:] == ["A", "B", "C"]
 
-    def test_seed_says_what_is_wrong(self, simulator, tmp_path):
+    def test_seed_says_what_is_wrong(self, simulator: RunningSimulator, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text('[{"nosuch": "C"}]')
         answer = self.run(simulator, "seed", "accounts", tmp_path / "a.json")
         assert answer.exit_code == 1
         assert "nosuch" in answer.output
 
-    def test_a_simulator_that_is_not_there(self, tmp_path):
+    def test_a_simulator_that_is_not_there(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text("[]")
         arguments = ["seed", "accounts", str(tmp_path / "a.json"), "--crm-url", "http://127.0.0.1:1"]
         answer = CliRunner().invoke(app, arguments)
         assert answer.exit_code == 1
         assert "cannot be reached" in answer.output
 
-    def test_save_and_restore(self, simulator, client, tmp_path):
+    def test_save_and_restore(self, simulator: RunningSimulator, client: httpx.Client, tmp_path: Path) -> None:
         client.patch(TASK, json={"subject": "kept"})
         assert self.run(simulator, "snapshot", "save", tmp_path / "rows.json").exit_code == 0
         client.patch(TASK, json={"subject": "lost"})
@@ -599,8 +617,8 @@ class TestCommands:
     ids=str,
 )
 def test_a_control_request_that_makes_no_sense_is_400_with_a_reason_and_changes_nothing(
-    simulator, client, method, path, body
-):
+    simulator: RunningSimulator, client: httpx.Client, method: str, path: str, body: Any
+) -> None:
     before = control(simulator, "GET", "snapshot").json()
     answer = control(simulator, method, path, **({} if body is None else {"json": body}))
     assert answer.status_code == 400, answer.text

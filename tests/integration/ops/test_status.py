@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ops.settings import read_settings
+from ops.view.store import Store
 from ops.view.view import opened
 from schemas import headers
 from schemas.codec import single_object
@@ -212,3 +213,15 @@ def test_results_that_wait_for_a_person_but_for_eligibility_only_need_nobody(top
     producer.produce("writeback-results", single_object(WritebackResult).encode(result), b"one", 0)
     producer.flush(20)
     assert writeback("status").code == 0
+
+
+def test_a_view_that_has_read_what_is_not_there_is_made_anew(topic: Topic, tmp_path: Path) -> None:
+    """A topic that was created again under the same name begins with offset 0."""
+    topic.publish(make_plan(session_id="one"))
+    assert listed() == ["one"]
+    [file] = tmp_path.glob("views/*.sqlite")
+    with Store(file) as store:
+        store.keep_positions(topic.topics.planned_writebacks.name, {0: 99})
+    ran = writeback("list", "--json")
+    assert [row["session_id"] for row in ran.json] == ["one"]
+    assert "made anew: it was damaged, or ahead of its topics" in ran.err

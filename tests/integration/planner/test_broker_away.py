@@ -7,9 +7,10 @@ import urllib.error
 
 import pytest
 
+from ops.demo.embedded_broker import ApiKey, Fault
 from ops.demo.waiting import wait_until
 from schemas.topics import Topics
-from tests.integration.planner.harness import lost, outcomes, planner_env, publish, published, ready
+from tests.integration.planner.harness import lost, outcomes, planner_env, plans, publish, published, ready
 from tests.integration.planner.test_planner_process import ask
 
 PLANNER = [sys.executable, "-m", "planner"]
@@ -78,3 +79,54 @@ def test_a_frozen_broker_shows_in_readiness_log_and_figures(make_service, tmp_pa
     assert [each["cause"] for each in planner.events(event="planner.waiting")] == ["broker"]
     broker.resume()
     planner.wait_for(lambda: not misses_the_broker(planner), what="it hears the broker again", seconds=60)
+
+
+IMPATIENT = {**SOON, "PLANNER_DELIVERY_TIMEOUT_S": "1"}
+"""The broker's silence outlasts the delivery timeout at once."""
+
+
+def acknowledges_nothing(planner) -> bool:
+    return gauge(planner, 'planner_waiting{cause="publish"}') == 1
+
+
+@pytest.mark.parametrize("then", ["refuses", "is gone"])
+def test_P5_a_broker_that_stays_away_past_the_delivery_timeout_is_waited_for(embedded_kafka, make_service, then):
+    """The figures stay up, readiness and one line say what it waits for, and it goes on by itself."""
+    bootstrap = embedded_kafka.bootstrap
+    planner = make_service("planner", PLANNER, env=planner_env(bootstrap, **IMPATIENT)).start(ready)
+    publish(bootstrap, given := outcomes(200))
+    wait_until(lambda: published(bootstrap) >= 200, what="it plans")
+    planner.pause()
+    publish(bootstrap, more := outcomes(200, start=200))
+    embedded_kafka.push_errors(ApiKey.PRODUCE, *[Fault.NOT_ENOUGH_REPLICAS] * 100_000)
+    planner.resume()
+    planner.wait_for(lambda: acknowledges_nothing(planner), what="it waits for acknowledgements")
+    if then == "is gone":
+        embedded_kafka.broker_down()
+        planner.wait_for(lambda: misses_the_broker(planner), what="it has noticed that the broker is gone")
+    age = gauge(planner, "planner_oldest_outcome_age_seconds")
+    wait_until(lambda: gauge(planner, "planner_oldest_outcome_age_seconds") > age + 5, what="several timeouts pass")
+    assert acknowledges_nothing(planner)
+    assert not is_ready(planner)
+    embedded_kafka.clear_errors(ApiKey.PRODUCE)
+    if then == "is gone":
+        embedded_kafka.broker_up()
+    planner.wait_for(lambda: not lost(bootstrap, given + more), what="it plans again")
+    wait_until(lambda: is_ready(planner), what="it is ready again")
+    assert [each["cause"] for each in planner.events(event="planner.waiting")].count("publish") == 1
+    assert all(len(of_session) == 1 for of_session in plans(bootstrap).values())
+    assert planner.stop() == 0
+
+
+def test_B2_a_planner_stops_while_it_waits_for_acknowledgements(embedded_kafka, make_service):
+    bootstrap = embedded_kafka.bootstrap
+    planner = make_service("planner", PLANNER, env=planner_env(bootstrap, **IMPATIENT)).start(ready)
+    planner.pause()
+    publish(bootstrap, given := outcomes(20))
+    embedded_kafka.push_errors(ApiKey.PRODUCE, *[Fault.NOT_ENOUGH_REPLICAS] * 100_000)
+    planner.resume()
+    planner.wait_for(lambda: acknowledges_nothing(planner), what="it waits for acknowledgements")
+    assert planner.stop() == 0
+    embedded_kafka.clear_errors(ApiKey.PRODUCE)
+    planner.start(ready)
+    planner.wait_for(lambda: not lost(bootstrap, given), what="nothing was committed past")

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -111,3 +112,11 @@ def alive(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def test_a_service_runs_the_code_of_the_checkout_that_started_it(make_service: Any) -> None:
+    """Else it runs whatever checkout happens to be installed."""
+    where = "import planner, pathlib; print(pathlib.Path(planner.__file__).parents[1])"
+    service = make_service("where", [sys.executable, "-c", "import os; print(os.getcwd()); " + where], env={})
+    assert service.start().wait() == 0
+    assert service.lines() == [str(Path(__file__).parents[3])] * 2

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from ops.core.rows import Place, plan_row, rejected_row, result_row
 from ops.core.selectors import Selectors, Sort
 from ops.core.sessions import Frontier
+from ops.view.heads import PlanHeads
 from ops.view.store import Store, Unusable, remove
 from schemas import headers
-from schemas.records import BlockReason, MetadataGap, PlanPosition, ResultStatus
+from schemas.codec import Undecodable, single_object
+from schemas.records import BlockReason, MetadataGap, PlannedWriteback, PlanPosition, ResultStatus
 from tests.support.factories import NOON, make_plan, make_result
 
 
@@ -164,3 +166,19 @@ def test_a_file_of_another_layout_is_not_used(store: Store) -> None:
 def _planned_and_cut_short(store: Store) -> None:
     planned(store, 1)
     raise KeyError
+
+
+def test_a_plans_head_gives_the_row_that_the_whole_plan_gives() -> None:
+    codec = single_object(PlannedWriteback)
+    plan = make_plan(session_id="one", campaign_id="spring", opt_out=True)
+    place = Place(1, 2, 3)
+    assert plan_row(PlanHeads(codec).decode(codec.encode(plan)), place, ()) == plan_row(plan, place, ())
+
+
+CUT = single_object(PlannedWriteback).encode(make_plan())[:40]
+
+
+@pytest.mark.parametrize("framed", [b"", b"\xc3\x01" + b"\x00" * 20, CUT])
+def test_P6_hostile_bytes_are_no_plan_and_stop_nothing(framed: bytes) -> None:
+    with pytest.raises(Undecodable):
+        PlanHeads(single_object(PlannedWriteback)).decode(framed)

@@ -136,6 +136,18 @@ def test_a_planner_that_gave_up_a_batch_and_gets_no_new_membership_starts_again(
     assert isinstance(parts.ended[0], Stuck)
 
 
+def test_a_planner_that_gave_up_a_batch_waits_for_a_broker_that_is_away(parts):
+    """No new process would get a new membership either, and nobody could ask this one for its figures."""
+    parts.app.tables.actives_ready, parts.app.tables.recovery.in_recovery, parts.reader.remaining = True, False, 0
+    parts.fence.joined(Membership("g", 1, "m"))
+    parts.fence.abandon(1)
+    parts.waits.begin("broker", "it is away")
+    for _ in range(3):
+        parts.clock.now += LONGEST_STANDSTILL_S
+        turn(parts)
+    assert parts.ended == []
+
+
 def test_a_planner_that_waits_for_somebody_is_not_ready_says_so_once_and_does_not_start_again(parts):
     parts.app.tables.actives_ready, parts.app.tables.recovery.in_recovery, parts.reader.remaining = True, False, 0
     with structlog.testing.capture_logs() as logs:

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from planner.core.deciding import Placement
 from planner.core.fence import Membership
 from planner.core.outgoing import Progress
-from planner.errors import Abandoned, NotPublished
+from planner.errors import Abandoned, BrokerAway, NotPublished
 from planner.kafka.traces import Traces
 from planner.metrics import Metrics
 from planner.pins.memory import MemoryPins
@@ -192,6 +192,37 @@ def test_a_registry_that_stays_away_rejects_nothing_and_is_waited_for_until_the_
         asyncio.run(service.handle([incoming(make_outcome())], MEMBER))
     assert publisher.published == []
     assert 'planner_waiting{cause="registry"} 0.0' in generate_latest(registry).decode()
+
+
+class SilentAtFirst(FakePublisher):
+    """Its broker takes nothing for some attempts."""
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__()
+        self.attempts = attempts
+
+    async def publish(self, records, progress=None) -> list:
+        self.attempts -= 1
+        self.error = BrokerAway("_MSG_TIMED_OUT") if self.attempts >= 0 else None
+        return await super().publish(records, progress)
+
+
+def test_P5_a_broker_that_comes_back_gets_the_same_batch_again(monkeypatch):
+    monkeypatch.setattr("planner.service.BROKER_PAUSE_S", 0.0)
+    pins, publisher = MemoryPins(), SilentAtFirst(3)
+    service, registry = a_service(pins=pins, publisher=publisher)
+    asyncio.run(service.handle([incoming(make_outcome())], MEMBER))
+    assert (len(publisher.published), len(pins), len(publisher.progress)) == (1, 1, 4)
+    assert 'planner_waiting{cause="publish"} 0.0' in generate_latest(registry).decode()
+
+
+def test_P5_a_broker_that_stays_away_is_waited_for_until_the_planner_stops(monkeypatch):
+    monkeypatch.setattr("planner.service.BROKER_PAUSE_S", 0.0)
+    pins, turns = MemoryPins(), iter([False] * 50 + [True])
+    service, _ = a_service(pins=pins, publisher=SilentAtFirst(1000), stopping=lambda: next(turns))
+    with pytest.raises(Abandoned):
+        asyncio.run(service.handle([incoming(make_outcome())], MEMBER))
+    assert len(pins) == 0
 
 
 def test_P6_a_plan_that_its_topic_does_not_take_is_rejected_and_its_session_not_pinned():

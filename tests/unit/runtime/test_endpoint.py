@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter
 from structlog.testing import capture_logs
 
 from runtime.endpoint import Endpoint, Verdict
+from runtime.environment import Misconfigured
 
 
 def failing() -> Verdict:
@@ -122,3 +123,11 @@ def test_what_goes_wrong_is_a_line_of_the_log_and_no_traceback_past_it(
     said = capfd.readouterr()
     assert "Traceback" not in said.out + said.err
     assert "hunter2" not in said.out + said.err
+
+
+def test_a_port_that_is_taken_is_a_setting_to_correct(endpoint: Endpoint) -> None:
+    with pytest.raises(Misconfigured, match=f"cannot listen on 127.0.0.1 port {endpoint.port}: .*set ENDPOINT_PORT"):
+        Endpoint(
+            host="127.0.0.1", port=endpoint.port, registry=CollectorRegistry(), live=lambda: Verdict(ok=True),
+            ready=failing,
+        )  # fmt: skip

@@ -1,0 +1,70 @@
+"""What `doctor` found, and the verdict. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Part(StrEnum):
+    SETTINGS = "settings"
+    BROKER = "broker"
+    TOPICS = "topics"
+    REGISTRY = "registry"
+    MAPPING = "mapping"
+    SIGN_IN = "sign-in"
+    CLOCK = "clock"
+    METADATA = "metadata"
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WRONG = "wrong"
+    """It would stop a service or block a plan."""
+    NOT_CHECKED = "not checked"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    part: Part
+    verdict: Verdict
+    text: str
+
+
+def ok(part: Part, text: str) -> Finding:
+    return Finding(part, Verdict.OK, text)
+
+
+def wrong(part: Part, texts: Iterable[str]) -> list[Finding]:
+    return [Finding(part, Verdict.WRONG, text) for text in texts]
+
+
+def not_checked(part: Part, text: str) -> Finding:
+    return Finding(part, Verdict.NOT_CHECKED, text)
+
+
+def is_well(findings: Sequence[Finding]) -> bool:
+    return all(each.verdict is not Verdict.WRONG for each in findings)
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    bad = sum(each.verdict is Verdict.WRONG for each in findings)
+    missing = sorted({each.part.value for each in findings if each.verdict is Verdict.NOT_CHECKED})
+    rest = f"; not checked: {', '.join(missing)}" if missing else ""
+    if bad:
+        return f"{bad} things would stop a service or block a plan{rest}"
+    return f"everything that was checked is right{rest}"
+
+
+LARGEST_SKEW_S = 60.0
+"""Tokens and outcomes are judged by time: the planner rejects what is five minutes in the future."""
+
+
+def clock_finding(skew_s: float) -> Finding:
+    """`skew_s`: this machine's clock less Dataverse's, as far as a request's duration lets it be known."""
+    if abs(skew_s) <= LARGEST_SKEW_S:
+        return ok(Part.CLOCK, f"this machine's clock and Dataverse's are less than {LARGEST_SKEW_S:.0f} s apart")
+    where = "ahead of" if skew_s > 0 else "behind"
+    text = f"this machine's clock is {abs(skew_s):.0f} s {where} Dataverse's: synchronise it, or sign-ins are refused"
+    return Finding(Part.CLOCK, Verdict.WRONG, text)

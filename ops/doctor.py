@@ -1,0 +1,226 @@
+"""`writeback doctor`: is everything in place? One verdict; changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from ops import crm
+from ops.core.health import Finding, Part, Verdict, clock_finding, is_well, not_checked, ok, summary, wrong
+from ops.output import Json, console, json_line
+from ops.settings import Settings, read_settings
+from planner import mapping as mappings
+from planner.errors import MappingUnfit
+from runtime import rights
+from runtime.broker import BrokerUnavailable, BrokerView
+from runtime.connection import RegistrySettings
+from runtime.environment import Misconfigured
+from runtime.exit_codes import Exit
+from runtime.registry import Registry, RegistryUnavailable, SchemaRefused
+from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
+from writer.core import results
+from writer.core.replies import Kind
+from writer.core.sign_in import SENTENCES, SignInTrouble
+from writer.dataverse.client import WHO_AM_I
+from writer.dataverse.mapping import read_mapping
+from writer.dataverse.mapping_verification import verify
+from writer.errors import MetadataUnavailable
+from writer.metrics import Metrics
+from writer.settings import WriterSettings
+from writer.wiring import build_facts, build_pool
+
+ASK_S = 15.0
+_OK, _NOT_ACCEPTED = 200, (401, 403)
+
+
+def doctor(
+    only: Annotated[
+        list[Part] | None,
+        typer.Option("--only", help="Check this part alone; give it several times.", show_default=False),
+    ] = None,
+    mapping_file: Annotated[
+        Path | None, typer.Option("--mapping", metavar="FILE", help="Mapping; WRITEBACK_MAPPING_FILE if not given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check settings, broker, topics, rights, registry, mapping, sign-in, clock and live metadata, in one verdict.
+
+    Parts that are not set up are named as not checked; what --only asks for has to be set up. Exit code 1 if anything
+    would stop a service or block a plan. No secret is printed.
+    """
+    findings = list(_examined(only or (), mapping_file))
+    if as_json:
+        for each in findings:
+            json_line({"part": each.part, "verdict": each.verdict, "text": each.text})
+        json_line({"well": is_well(findings), "summary": summary(findings)})
+    else:
+        out = console()
+        for each in findings:
+            mark, style = _MARKS[each.verdict]
+            out.print(Text.assemble((f"{mark} ", style), (f"{each.part:<9} ", "bold"), each.text))
+        out.print(Text(summary(findings), style="green" if is_well(findings) else "bold red"))
+    raise typer.Exit(Exit.OK if is_well(findings) else Exit.ACT)
+
+
+_MARKS = {Verdict.OK: ("✓", "green"), Verdict.WRONG: ("✗", "red"), Verdict.NOT_CHECKED: ("–", "dim")}
+
+
+def _examined(only: Sequence[Part], mapping_file: Path | None) -> Iterator[Finding]:
+    try:
+        settings = read_settings()
+    except Misconfigured as error:
+        yield from wrong(Part.SETTINGS, error.problems)
+        return
+    mapping_file = mapping_file or settings.mapping_file
+    parts: dict[tuple[Part, ...], Callable[[], list[Finding]]] = {
+        (Part.SETTINGS,): lambda: [ok(Part.SETTINGS, "every setting is known and well-formed")],
+        (Part.BROKER, Part.TOPICS): lambda: _broker(settings),
+        (Part.REGISTRY,): lambda: _registry(settings),
+        (Part.MAPPING,): lambda: _mapping(mapping_file),
+        (Part.SIGN_IN, Part.CLOCK, Part.METADATA): lambda: _crm(settings, mapping_file),
+    }
+    for names, examine in parts.items():
+        if not only or set(names) & set(only):
+            found = [each for each in examine() if not only or each.part in only]
+            asked_for = [each for each in found if only and each.verdict is Verdict.NOT_CHECKED]
+            yield from (each for each in found if each not in asked_for)
+            yield from _as_wrong(asked_for)
+
+
+def _as_wrong(findings: Sequence[Finding]) -> list[Finding]:
+    """What was asked for by name and could not be checked."""
+    return [Finding(each.part, Verdict.WRONG, each.text) for each in findings]
+
+
+def _broker(settings: Settings) -> list[Finding]:
+    broker = settings.broker
+    try:
+        wanted = rights.operator_rights(broker.topics, settings.groups)
+        facts, problems = BrokerView(broker, broker.topics.all(), wanted).look(timeout_s=ASK_S)
+    except Misconfigured as error:
+        return wrong(Part.BROKER, error.problems)
+    except BrokerUnavailable as error:
+        return [*wrong(Part.BROKER, [str(error)]), not_checked(Part.TOPICS, "the broker cannot be asked")]
+    found = [ok(Part.BROKER, f"{broker.bootstrap_servers} answers, {facts.brokers} brokers")]
+    if problems:
+        return [*found, *wrong(Part.TOPICS, problems)]
+    return [
+        *found,
+        ok(Part.TOPICS, f"all are fit, and this user's rights on them: {facts.partitions} partitions each"),
+    ]
+
+
+def _registry(settings: Settings) -> list[Finding]:
+    if settings.registry is None:
+        return [not_checked(Part.REGISTRY, "none is set: records are in Avro single-object encoding")]
+    given, topics = settings.registry, settings.broker.topics
+    return [
+        _schema(given, topics.call_outcomes.name, lambda of, name: of.codec(CallOutcome, name)),
+        _schema(given, topics.planned_writebacks.name, lambda of, name: of.codec(PlannedWriteback, name)),
+        _schema(given, topics.writeback_results.name, lambda of, name: of.codec(WritebackResult, name)),
+    ]
+
+
+def _schema(given: RegistrySettings, topic: str, look_up: Callable[[Registry, str], object]) -> Finding:
+    """Looks, and registers nothing."""
+    try:
+        look_up(Registry(given.model_copy(update={"register_schemas": False})), topic)
+    except SchemaRefused as error:
+        if given.register_schemas and "does not hold" in str(error):
+            return ok(Part.REGISTRY, f"{topic}: today's schema is not there yet; a service registers it at its start")
+        return Finding(Part.REGISTRY, Verdict.WRONG, str(error))
+    except RegistryUnavailable as error:
+        return Finding(Part.REGISTRY, Verdict.WRONG, str(error))
+    return ok(Part.REGISTRY, f"{topic}: today's schema is registered")
+
+
+def _mapping(file: Path | None) -> list[Finding]:
+    if file is None:
+        return [not_checked(Part.MAPPING, "name it with --mapping or WRITEBACK_MAPPING_FILE")]
+    try:
+        mapping = mappings.load(file)
+    except MappingUnfit as error:
+        return wrong(Part.MAPPING, [f"{file.name}: {each}" for each in error.problems])
+    return [ok(Part.MAPPING, f"{file.name} is approved and complete, fingerprint {mapping.fingerprint[:12]}")]
+
+
+def _crm(settings: Settings, mapping_file: Path | None) -> list[Finding]:
+    if not crm.is_configured(settings):
+        return [not_checked(part, crm.NOT_CONFIGURED) for part in (Part.SIGN_IN, Part.CLOCK, Part.METADATA)]
+    try:
+        found = asyncio.run(_who_am_i(settings))
+        if not is_well(found):
+            return [*found, not_checked(Part.METADATA, "the sign-in fails")]
+        return [*found, *asyncio.run(_metadata(settings, mapping_file))]
+    except Misconfigured as error:
+        return wrong(Part.SIGN_IN, [each.replace("WRITER_", "WRITEBACK_") for each in error.problems])
+
+
+async def _who_am_i(settings: Settings) -> list[Finding]:
+    """Of every identity: the services share their load."""
+    found: list[Finding] = []
+    for index, identity in enumerate(settings.identities):
+        client = crm.client_of(settings, index)
+        try:
+            before = time.time()
+            reply = await crm.asked(client, WHO_AM_I.path)
+            after = time.time()
+        except (crm.CrmUnavailable, crm.CrmRefuses) as error:
+            found += wrong(Part.SIGN_IN, [f"identity {index} ({identity.kind}): {error}"])
+            continue
+        finally:
+            await client.close()
+        if reply.status in _NOT_ACCEPTED:
+            what = f"{SENTENCES[SignInTrouble.NOT_ACCEPTED]} (status {reply.status})"
+            found += wrong(Part.SIGN_IN, [f"identity {index} ({identity.kind}): {what}"])
+        elif reply.status != _OK:
+            found += wrong(Part.SIGN_IN, [f"identity {index} ({identity.kind}): Dataverse answers {reply.status}"])
+        else:
+            found.append(ok(Part.SIGN_IN, f"identity {index} ({identity.kind}) is signed in"))
+            if (date := reply.headers.get("date")) and not any(each.part is Part.CLOCK for each in found):
+                found.append(clock_finding(_skew(date, before, after)))
+    return found
+
+
+def _skew(date: str, before: float, after: float) -> float:
+    """The header's second is cut off, and the answer was made between the two moments."""
+    theirs = parsedate_to_datetime(date).timestamp()
+    return before - (theirs + 1) if before > theirs + 1 else min(0.0, after - theirs)
+
+
+async def _metadata(settings: Settings, mapping_file: Path | None) -> list[Finding]:
+    """As the writer verifies it at its start."""
+    if settings.dataverse is None:
+        return []
+    as_writer = WriterSettings.model_construct(
+        dataverse=settings.dataverse, identities=settings.identities, sign_in=settings.sign_in
+    )
+    pool = build_pool(as_writer, Metrics())
+    try:
+        for channel in pool.channels:
+            judgement = await pool.who_am_i(channel)
+            if judgement.kind is not Kind.DONE:
+                return wrong(Part.METADATA, [results.why_it_waits(judgement).replace("WRITER_", "WRITEBACK_")])
+        facts = build_facts(as_writer, pool)
+        await facts.reach()
+        if mapping_file is None:
+            return [ok(Part.METADATA, "can be read; with a mapping, all that it names is verified too (--mapping)")]
+        report = await verify(read_mapping(mapping_file), facts, settings.dataverse.url)
+    except MetadataUnavailable as failure:
+        return wrong(Part.METADATA, [results.why_it_waits(failure.judgement).replace("WRITER_", "WRITEBACK_")])
+    except Misconfigured as error:
+        return wrong(Part.METADATA, error.problems)
+    finally:
+        await pool.close()
+    notices = [ok(Part.METADATA, notice) for notice in report.notices]
+    if report.gaps:
+        gaps = [str(gap).replace("WRITER_", "WRITEBACK_") for gap in report.gaps]
+        return [*wrong(Part.METADATA, gaps), *notices]
+    return [ok(Part.METADATA, f"Dataverse has everything that {mapping_file.name} names"), *notices]

@@ -1,0 +1,207 @@
+"""Each alert, evaluated by Prometheus' own promtool: it fires on its trouble, alone, and not before its time.
+
+In these tests the time is 0 at the first sample, and a sample comes every minute.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.deploy.chart import rendered
+from tests.unit.deploy.promtool import promtool_binary
+
+HOURS = 3
+MINUTES = HOURS * 60
+LABELS = 'namespace="outreach", service="outcomes-{}"'
+Series = Mapping[str, str | None]
+"""A metric with labels of its own to its values, in promtool's notation; None takes it away."""
+
+ALWAYS_0, ALWAYS_1 = f"0x{MINUTES}", f"1x{MINUTES}"
+CLOCK, COUNTS = f"0+60x{MINUTES}", f"0+30x{MINUTES}"
+UNKNOWN = " ".join(["NaN"] * (MINUTES + 1))
+HEALTHY: Series = {
+    "writeback_oldest_unsettled_plan_age_seconds": f"2x{MINUTES}",
+    "writeback_caught_up_timestamp_seconds": CLOCK,
+    'writeback_held_plans{reason="metadata"}': ALWAYS_0,
+    'writeback_outcomes_total{status="completed", reason=""}': COUNTS,
+    'writeback_outcomes_total{status="blocked", reason=""}': ALWAYS_0,
+    'writeback_outcomes_total{status="blocked", reason="eligibility"}': COUNTS,
+    'writeback_outcomes_total{status="blocked", reason="metadata"}': ALWAYS_0,
+    'writeback_signed_in{identity="client_secret-0"}': ALWAYS_1,
+    'writeback_credential_expiry_timestamp_seconds{identity="client_secret-0"}': f"{90 * 86_400}x{MINUTES}",
+    'writeback_requeue_count_bucket{le="4.0"}': COUNTS,
+    'writeback_requeue_count_bucket{le="+Inf"}': COUNTS,
+    "writeback_mapping_gaps": UNKNOWN,
+    'writeback_build_info{mode="write"}': ALWAYS_1,
+    "writeback_unreadable_partitions": ALWAYS_0,
+    "writeback_topic_misfits": ALWAYS_0,
+    "planner_pins": COUNTS,
+    "planner_oldest_outcome_age_seconds": f"3x{MINUTES}",
+    'planner_waiting{cause="broker"}': ALWAYS_0,
+    'planner_waiting{cause="publish"}': ALWAYS_0,
+    "planner_lost_outcomes_total": ALWAYS_0,
+    "planner_rejected_opt_outs_total": ALWAYS_0,
+    'planner_outcomes_total{outcome="planned"}': COUNTS,
+    'planner_outcomes_total{outcome="rejected"}': ALWAYS_0,
+    "planner_rebalances_total": f"3x{MINUTES}",
+    "planner_topic_misfits": ALWAYS_0,
+}
+ONE_AT_THE_END = f"0x{MINUTES - 10} 1x10"
+TROUBLES: Mapping[str, tuple[str, Series]] = {
+    "a plan does not settle": (
+        "WritebackPlansDoNotSettle", {"writeback_oldest_unsettled_plan_age_seconds": f"0+60x{MINUTES}"},
+    ),
+    "plans are hidden behind a transaction that stays open": (
+        "WritebackPlansDoNotSettle", {"writeback_caught_up_timestamp_seconds": f"0+60x60 3600x{MINUTES - 60}"},
+    ),
+    "an opt-out is rejected": ("WritebackOptOutRejected", {"planner_rejected_opt_outs_total": ONE_AT_THE_END}),
+    "plans are held": ("WritebackPlansHeld", {'writeback_held_plans{reason="metadata"}': f"7x{MINUTES}"}),
+    "a plan is blocked": (
+        "WritebackPlansBlocked", {'writeback_outcomes_total{status="blocked", reason="metadata"}': ONE_AT_THE_END},
+    ),
+    "one of two identities is refused": (
+        "WritebackNotSignedIn", {'writeback_signed_in{identity="client_secret-1"}': ALWAYS_0},
+    ),
+    "one of two writers is refused": (
+        "WritebackNotSignedIn", {'writeback_signed_in{identity="client_secret-0", pod="1"}': ALWAYS_0},
+    ),
+    "a secret expires in ten days": (
+        "WritebackCredentialExpires",
+        {'writeback_credential_expiry_timestamp_seconds{identity="client_secret-0"}': f"{10 * 86_400}x{MINUTES}"},
+    ),
+    "a plan is requeued for the fifth time": (
+        "WritebackPlanFailsAlone",
+        {
+            'writeback_requeue_count_bucket{le="4.0"}': ALWAYS_0,
+            'writeback_requeue_count_bucket{le="+Inf"}': ONE_AT_THE_END,
+        },
+    ),
+    "the mapping has gaps": ("WritebackMappingDoesNotFit", {"writeback_mapping_gaps": f"2x{MINUTES}"}),
+    "a dry run is left on": ("WritebackDryRun", {'writeback_build_info{mode="dry run"}': ALWAYS_1}),
+    "an outcome is not planned": (
+        "WritebackOutcomesAreNotPlanned", {"planner_oldest_outcome_age_seconds": f"0+60x{MINUTES}"},
+    ),
+    "the broker acknowledges no plans": ("WritebackPlannerWaits", {'planner_waiting{cause="publish"}': ALWAYS_1}),
+    "retention took outcomes": ("WritebackOutcomesLost", {"planner_lost_outcomes_total": ONE_AT_THE_END}),
+    "most outcomes are rejected": (
+        "WritebackOutcomesRejected", {'planner_outcomes_total{outcome="rejected"}': f"0+60x{MINUTES}"},
+    ),
+    "a plan cannot be read": ("WritebackPlansUnreadable", {"writeback_unreadable_partitions": ALWAYS_1}),
+    "the planner's topics do not fit": ("WritebackTopicsUnfit", {"planner_topic_misfits": f"2x{MINUTES}"}),
+    "the writer's topics do not fit": ("WritebackTopicsUnfit", {"writeback_topic_misfits": ALWAYS_1}),
+    "partitions keep moving": ("WritebackPlannerRebalances", {"planner_rebalances_total": f"0+1x{MINUTES}"}),
+    "no writer is scraped": (
+        "WritebackWriterSilent", {name: None for name in HEALTHY if name.startswith("writeback_")},
+    ),
+    "no planner is scraped": (
+        "WritebackPlannerSilent", {name: None for name in HEALTHY if name.startswith("planner_")},
+    ),
+}  # fmt: skip
+MOMENTARY = {name: f"_x{MINUTES - 2} {value}x2" for name, value in {
+    "writeback_oldest_unsettled_plan_age_seconds": 4000,
+    'writeback_held_plans{reason="metadata"}': 5,
+    "writeback_mapping_gaps": 1,
+    'writeback_build_info{mode="dry run"}': 1,
+    "writeback_unreadable_partitions": 1,
+    "writeback_topic_misfits": 1,
+    "planner_topic_misfits": 1,
+    "planner_oldest_outcome_age_seconds": 4000,
+    'planner_waiting{cause="broker"}': 1,
+}.items()}  # fmt: skip
+"""What begins two minutes before the end."""
+
+
+def rules() -> list[dict[str, Any]]:
+    (rule,) = [each for each in rendered("full") if each["kind"] == "PrometheusRule"]
+    return [each for group in rule["spec"]["groups"] for each in group["rules"]]
+
+
+def firing(folder: Path, overrides: Series) -> set[str]:
+    """The names of the alerts that fire at the end. promtool compares; what it did not expect is in what it says."""
+    series = {**HEALTHY, **overrides}
+    content = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {"series": _labelled(name), "values": values}
+                    for name, values in series.items()
+                    if values is not None
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing"}}) or vector(0)',
+                        "eval_time": f"{MINUTES}m",
+                        "exp_samples": [{"labels": "{}", "value": -1}],
+                    }
+                    for name in sorted({each["alert"] for each in rules()})
+                ],
+            }
+        ],
+    }
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules()}]}))
+    (folder / "test.yaml").write_text(json.dumps(content))
+    command = [promtool_binary(), "test", "rules", "test.yaml"]
+    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    return _counted(said.stdout + said.stderr)
+
+
+def _labelled(name: str) -> str:
+    metric, _, own = name.partition("{")
+    service = LABELS.format("planner" if metric.startswith("planner") else "writer")
+    return f"{metric}{{{', '.join(filter(None, [service, own.rstrip('}')]))}}}"
+
+
+def _counted(text: str) -> set[str]:
+    """Of every alert promtool says how many fire, since none of them is -1."""
+    said = re.findall(r'alertname=\\?"(\w+)\\?".*?got:\s*\{\}\s*(\S+)', text, re.DOTALL)
+    found = {name: float(count) > 0 for name, count in said}
+    assert found.keys() == {each["alert"] for each in rules()}, text
+    return {name for name, fires in found.items() if fires}
+
+
+def test_a_healthy_system_alerts_nobody(tmp_path: Path) -> None:
+    assert firing(tmp_path, {}) == set()
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_an_alert_fires_on_its_trouble_and_no_other_does(tmp_path: Path, trouble: str) -> None:
+    alert, overrides = TROUBLES[trouble]
+    assert firing(tmp_path, overrides) == {alert}
+
+
+def test_without_a_single_series_both_services_are_said_to_be_silent(tmp_path: Path) -> None:
+    gone = dict.fromkeys(HEALTHY, None)
+    assert firing(tmp_path, gone | {"planner_pins{pod=\"of another system\"}": None}) == {
+        "WritebackWriterSilent", "WritebackPlannerSilent",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MOMENTARY)
+def test_what_is_over_in_a_moment_alerts_nobody(tmp_path: Path, name: str) -> None:
+    assert firing(tmp_path, {name: MOMENTARY[name]}) == set()
+
+
+def test_a_writer_that_cannot_tell_how_far_it_is_does_not_hide_one_that_is_behind(tmp_path: Path) -> None:
+    """NaN is what a writer without partitions says, and 0 one that has just begun."""
+    series = {
+        'writeback_caught_up_timestamp_seconds{pod="0"}': UNKNOWN,
+        'writeback_caught_up_timestamp_seconds{pod="1"}': ALWAYS_0,
+    }
+    assert firing(tmp_path, series) == set()
+    behind = {'writeback_caught_up_timestamp_seconds{pod="2"}': f"60x{MINUTES}"}
+    assert firing(tmp_path, series | behind) == {"WritebackPlansDoNotSettle"}
+
+
+def test_every_alert_is_tried() -> None:
+    assert {alert for alert, _ in TROUBLES.values()} == {each["alert"] for each in rules()}
