@@ -11,8 +11,9 @@ from typing import Any
 from ops.settings import Settings
 from runtime.environment import Misconfigured
 from writer.core.sign_in import SignInFault
-from writer.dataverse.client import DataverseClient, NeverSent, Reply, Request, Unanswered
-from writer.dataverse.identity import SignInFailed, SignInRefused, token_source
+from writer.dataverse.client import DataverseClient, HttpReply, HttpRequest
+from writer.dataverse.identity import token_source
+from writer.errors import NeverSent, SignInFailed, SignInRefused, Unanswered
 
 _FOUND, _NOT_FOUND, _NOT_SIGNED_IN, _FORBIDDEN = 200, 404, 401, 403
 
@@ -94,10 +95,10 @@ async def _record(client: DataverseClient, place: Place) -> Mapping[str, Any] | 
     raise CrmUnavailable(f"Dataverse answers {reply.status} for {entity_set}")
 
 
-async def asked(client: DataverseClient, path: str) -> Reply:
+async def asked(client: DataverseClient, path: str) -> HttpReply:
     """Raises CrmUnavailable, CrmRefuses."""
     try:
-        return await client.send(Request("GET", path))
+        return await client.send(HttpRequest("GET", path))
     except SignInFailed as failure:
         raise (CrmRefuses if isinstance(failure, SignInRefused) else CrmUnavailable)(_sentence(failure.fault)) from None
     except NeverSent as failure:

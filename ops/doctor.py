@@ -31,7 +31,7 @@ from writer.core.sign_in import SENTENCES, SignInTrouble
 from writer.dataverse.client import WHO_AM_I
 from writer.dataverse.mapping import read_mapping
 from writer.dataverse.mapping_verification import verify
-from writer.dataverse.metadata_cache import FactsUnavailable
+from writer.errors import MetadataUnavailable
 from writer.metrics import Metrics
 from writer.settings import WriterSettings
 from writer.wiring import build_facts, build_pool
@@ -205,7 +205,7 @@ async def _metadata(settings: Settings, mapping_file: Path | None) -> list[Findi
     pool = build_pool(as_writer, Metrics())
     try:
         for channel in pool.channels:
-            judgement = await pool.greet(channel)
+            judgement = await pool.who_am_i(channel)
             if judgement.kind is not Kind.DONE:
                 return wrong(Part.METADATA, [results.why_it_waits(judgement).replace("WRITER_", "WRITEBACK_")])
         facts = build_facts(as_writer, pool)
@@ -213,7 +213,7 @@ async def _metadata(settings: Settings, mapping_file: Path | None) -> list[Findi
         if mapping_file is None:
             return [ok(Part.METADATA, "can be read; with a mapping, all that it names is verified too (--mapping)")]
         report = await verify(read_mapping(mapping_file), facts, settings.dataverse.url)
-    except FactsUnavailable as failure:
+    except MetadataUnavailable as failure:
         return wrong(Part.METADATA, [results.why_it_waits(failure.judgement).replace("WRITER_", "WRITEBACK_")])
     except Misconfigured as error:
         return wrong(Part.METADATA, error.problems)

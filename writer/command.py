@@ -16,19 +16,17 @@ from typing import NoReturn
 
 import structlog
 
-from runtime.broker import BrokerUnavailable
 from runtime.environment import Misconfigured
 from runtime.exit_codes import Exit
 from runtime.logs import configure_logs, form_named
-from runtime.registry import RegistryUnavailable, SchemaRefused
+from runtime.registry import SchemaRefused
 from runtime.tracing import TracingNotInstalled, configure_tracing
 from runtime.version import VERSION
 from writer.core import results
 from writer.core.replies import Kind
 from writer.dataverse.mapping import read_mapping
 from writer.dataverse.mapping_verification import verify
-from writer.dataverse.metadata_cache import FactsUnavailable
-from writer.errors import MustRestart
+from writer.errors import UNAVAILABLE, MetadataUnavailable, MustRestart, exit_code, startup_exit_code
 from writer.metrics import Metrics
 from writer.settings import WriterSettings, describe, read_settings
 from writer.wiring import CHECK_S, build_facts, build_pool, run, view_of_broker
@@ -61,11 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return asyncio.run(_check(settings, options.mapping or settings.mapping_file))
         return asyncio.run(_run(settings))
     except Misconfigured as error:
-        return complain(error.problems, Exit.MISCONFIGURED)
-    except (SchemaRefused, TracingNotInstalled) as error:
-        return complain([str(error)], Exit.MISCONFIGURED)
-    except (BrokerUnavailable, RegistryUnavailable) as error:
-        return complain([str(error)], Exit.UNAVAILABLE)
+        return complain(error.problems, exit_code(error))
+    except (SchemaRefused, TracingNotInstalled, *UNAVAILABLE) as error:
+        return complain([str(error)], startup_exit_code(error))
 
 
 async def _run(settings: WriterSettings) -> int:
@@ -77,12 +73,12 @@ async def _run(settings: WriterSettings) -> int:
         errors = list(_leaves(group))
         for error in errors:
             if isinstance(error, Misconfigured):
-                _log(error.problems, Exit.MISCONFIGURED)
+                _log(error.problems, exit_code(error))
             elif isinstance(error, MustRestart):
                 log.error("service.must_restart", why=str(error))  # noqa: TRY400  nothing unforeseen: no place is needed
             else:
                 log.exception("service.crashed", exc_info=error)  # type and place: its text may quote a record (B1)
-        return Exit.MISCONFIGURED if any(isinstance(error, Misconfigured) for error in errors) else Exit.SOFTWARE
+        return max(map(exit_code, errors))  # 78 above 70: a restart does not help
     return 0
 
 
@@ -102,7 +98,7 @@ async def _check(settings: WriterSettings, mapping_file: str | None) -> int:
     pool, unfit = build_pool(settings, Metrics()), False
     try:
         for channel in pool.channels:
-            judgement = await pool.greet(channel)
+            judgement = await pool.who_am_i(channel)
             ok = judgement.kind is Kind.DONE
             what = "signed in" if ok else f"not signed in: {results.why_it_waits(judgement)}"
             found.append((ok, f"{channel.dataverse.name}: {what}"))
@@ -117,7 +113,7 @@ async def _check(settings: WriterSettings, mapping_file: str | None) -> int:
                 unfit = bool(report.gaps)
                 if not report.gaps:
                     found.append((True, f"Dataverse has everything that {mapping_file} names"))
-        except FactsUnavailable as failure:
+        except MetadataUnavailable as failure:
             found.append((False, f"metadata cannot be read: {results.why_it_waits(failure.judgement)}"))
     finally:
         await pool.close()

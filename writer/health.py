@@ -1,8 +1,8 @@
 """Live: the loop and the consumer's thread turned lately. Ready: in its group, signed in, metadata verified. A writer
-that gets no partition, since others have them all, is ready too: it stands by.
+that gets no partition, since others have them all, is ready too: it is on standby.
 
 Being ready is reached once and kept: a rebalance or an outage of the CRM is nothing that a restart, or taking the pod
-out of service, would mend. Losing a sign-in is, and shows; and so does a broker that is out of reach: nothing that is
+out of service, would help. Losing a sign-in is, and shows; and so does a broker that is out of reach: nothing that is
 said here is news then.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from runtime.endpoint import Verdict
 from runtime.topic_watch import TopicWatch
 from writer.dataverse.mapping_verification import MappingWatch
-from writer.dataverse.metadata_cache import Facts
+from writer.dataverse.metadata_cache import MetadataCache
 from writer.dataverse.pool import Pool
 from writer.service import BROKER_SILENT_S, Service
 
@@ -30,7 +30,7 @@ class Health:
         self,
         service: Service,
         pool: Pool,
-        facts: Facts,
+        facts: MetadataCache,
         *,
         write: bool,
         topics: TopicWatch | None = None,

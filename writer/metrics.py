@@ -80,7 +80,7 @@ class Metrics:
         self.caught_up = Gauge(
             "writeback_caught_up_timestamp_seconds",
             "Every plan appended to the partitions of this process before this moment is settled, Unix time; 0 while "
-            "that is not known, NaN without partitions. A plan at the back of the topic counts from there. The least "
+            "that is not known, NaN without partitions. A requeued plan counts from its new position. The least "
             "of all writers counts.",
             registry=registry,
         )
@@ -122,13 +122,13 @@ class Metrics:
         )
         self.throttle_wait = Counter(
             "writeback_throttle_wait_seconds_total",
-            "Time that Dataverse told an identity to wait.",
+            "Time that Dataverse asked an identity to wait.",
             ["identity"],
             registry=registry,
         )
         self.requeues = Counter(
             "writeback_requeues_total",
-            "Plans that were requeued: appended again to the planned topic.",
+            "Plans that were requeued: copied to the end of the planned topic.",
             registry=registry,
         )
         self.settled_before = Counter(
@@ -177,7 +177,7 @@ class Metrics:
             ["code"],
             registry=registry,
         )
-        self.heard = Gauge(
+        self.broker_heard = Gauge(
             "writeback_broker_heard_timestamp_seconds",
             "When the broker was last asked something that it has answered, Unix time; it is asked every second. What "
             "the other gauges say of plans on the topic holds for this moment. 0 before the first answer.",

@@ -36,13 +36,13 @@ from writer.core.engine import Engine, Options
 from writer.core.flow import Signature
 from writer.core.messages import Effect, Input, Now
 from writer.core.replies import Kind
-from writer.dataverse.metadata_cache import Facts, FactsUnavailable
+from writer.dataverse.metadata_cache import MetadataCache
 from writer.dataverse.pool import Pool
-from writer.errors import RecordTooLarge
+from writer.errors import MetadataUnavailable, RecordTooLarge
 from writer.kafka import records
-from writer.kafka.consumer import ConsumerThread, Gap
+from writer.kafka.consumer import ConsumerThread, MissedOffsets
 from writer.kafka.producer import Committed, PublisherThread
-from writer.kafka.results_index import Read, ResultsIndex
+from writer.kafka.results_index import ReadToEnd, ResultsIndex
 from writer.kafka.topics import WriterTopics
 from writer.metrics import Metrics
 from writer.reporting import Reporter
@@ -51,7 +51,7 @@ _TICK_S = 0.5
 _GREET_AGAIN_S = 2.0
 _INPUTS_PER_TURN = 500
 BROKER_SILENT_S = 30.0
-"""A broker that was not heard of for so long is out of reach: it is asked every second."""
+"""A broker that was silent for this long is out of reach: it is asked every second."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class Parts:
     """What the service is made of; wiring builds it."""
 
     pool: Pool
-    facts: Facts
+    facts: MetadataCache
     publisher: PublisherThread
     topics: WriterTopics
     codec: Codec[PlannedWriteback]
     topic: str
     """Where plans come from."""
-    read_results: Read
+    read_results: ReadToEnd
     result_codec: Codec[WritebackResult]
     metrics: Metrics
 
@@ -214,7 +214,7 @@ class Service:
     async def _verify(self, effect: messages.Verify) -> None:
         try:
             verdict = await self.parts.facts.verdict(effect.plan.plan, suspect=effect.anew)
-        except FactsUnavailable as failure:
+        except MetadataUnavailable as failure:
             self.post(messages.Verified(effect.plan, failure.judgement))
         else:
             self.post(messages.Verified(effect.plan, verdict))
@@ -241,7 +241,7 @@ class Service:
     # What the consumer's thread reports, in order.
 
     def assigned(self, partitions: Sequence[AssignedPartition]) -> None:
-        self.post(messages.Assigned(partitions))
+        self.post(messages.AssignedPartitions(partitions))
         if partitions:
             numbers = sorted(one.partition for one in partitions)
             self._log.info("partitions.assigned", partitions=numbers, protocol=self.consumer.protocol)
@@ -275,7 +275,7 @@ class Service:
     def end_offsets(self, offsets: Mapping[int, int], asked_at: float) -> None:
         self.post(messages.EndOffsets(offsets, asked_at))
 
-    def missed(self, gap: Gap) -> None:
+    def missed(self, gap: MissedOffsets) -> None:
         """Retention, or somebody, took them away: no plan of theirs is ever made true, and nobody else will say so."""
         self.parts.metrics.missed.inc(gap.end - gap.first)
         self._log.error(
@@ -294,13 +294,13 @@ class Service:
             for channel in pool.channels:
                 if channel.signed_in or channel.pacer.held_until > time.monotonic():
                     continue  # an identity that has to wait is not even asked who it is
-                if (judgement := await pool.greet(channel)).kind is not Kind.DONE:
+                if (judgement := await pool.who_am_i(channel)).kind is not Kind.DONE:
                     why = results.why_it_waits(judgement)
                     self._log.warning("identity.not_ready", identity=channel.dataverse.name, why=why)
             if not facts.reachable:
                 try:
                     await facts.reach()
-                except FactsUnavailable as failure:
+                except MetadataUnavailable as failure:
                     self._log.warning("metadata.not_ready", why=results.why_it_waits(failure.judgement))
             await asyncio.sleep(_GREET_AGAIN_S)
         self._log.info("service.ready")
@@ -320,7 +320,7 @@ class Service:
 
     def _measure(self) -> None:
         metrics, gauges = self.parts.metrics, self.engine.gauges(_now())
-        metrics.heard.set(self.consumer.heard_at)
+        metrics.broker_heard.set(self.consumer.heard_at)
         metrics.oldest_unsettled_age.set(self._oldest_age(gauges.oldest_ms, gauges.partitions))
         metrics.in_flight.set(gauges.in_flight)
         metrics.frontier_gap.set(gauges.gap)

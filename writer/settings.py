@@ -204,7 +204,7 @@ class FlowSettings(_Group):
     back_of_topic_s: float = Field(
         30.0,
         gt=0,
-        description="A plan that fails while others land goes to the back of the topic, not to be tried for this long; "
+        description="A plan that fails while others land is requeued, not to be tried for this long; "
         "doubles with every time, up to 15 minutes.",
     )
     max_pause_s: float = Field(30.0, gt=0, description="Longest pause between two attempts on a CRM that is down.")
@@ -214,7 +214,7 @@ class FlowSettings(_Group):
 
 
 class WriterSettings(Environment):
-    """Everything `python -m writer` can be told."""
+    """Every setting of `python -m writer`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,

@@ -30,18 +30,18 @@ from writer.core.flow import Signature
 from writer.core.lanes import WindowLimits
 from writer.core.mapping_check import MappingToCheck, is_of
 from writer.core.pacing import Pacer, ServiceLimits
-from writer.core.retry import PatienceLimits
+from writer.core.retry import RetryLimits
 from writer.dataverse.client import DataverseClient
 from writer.dataverse.identity import token_source
 from writer.dataverse.mapping import read_mapping
 from writer.dataverse.mapping_verification import OTHER_ENVIRONMENT, MappingWatch
-from writer.dataverse.metadata_cache import Facts
+from writer.dataverse.metadata_cache import MetadataCache
 from writer.dataverse.pool import Channel, Pool
 from writer.health import Health
 from writer.kafka.consumer import ConsumerOptions, ConsumerThread
 from writer.kafka.log_ends import LogEnds
 from writer.kafka.producer import BatchProducer, PlainProducer, PublisherThread
-from writer.kafka.results_index import Read, reading
+from writer.kafka.results_index import ReadToEnd, reading
 from writer.kafka.topics import WriterTopics
 from writer.kafka.transactions import TransactionalProducer
 from writer.metrics import Metrics
@@ -103,7 +103,7 @@ def _limits(dataverse: DataverseSettings) -> ServiceLimits:
 
 
 def _mapping(settings: WriterSettings) -> MappingToCheck | None:
-    """Raises Misconfigured if the file is no mapping, or one of another environment."""
+    """Raises Misconfigured if the file is not a mapping, or one of another environment."""
     if settings.mapping_file is None:
         return None
     mapping = read_mapping(settings.mapping_file)
@@ -112,9 +112,9 @@ def _mapping(settings: WriterSettings) -> MappingToCheck | None:
     return mapping
 
 
-def build_facts(settings: WriterSettings, pool: Pool) -> Facts:
+def build_facts(settings: WriterSettings, pool: Pool) -> MetadataCache:
     flow = settings.flow
-    return Facts(pool, metadata_ttl_s=flow.metadata_ttl_s, owner_ttl_s=flow.owner_ttl_s)
+    return MetadataCache(pool, metadata_ttl_s=flow.metadata_ttl_s, owner_ttl_s=flow.owner_ttl_s)
 
 
 async def run(settings: WriterSettings) -> None:
@@ -207,7 +207,7 @@ def _engine_options(settings: WriterSettings) -> Options:
         transactions=settings.transactions,
         most_plans_per_request=flow.max_plans_per_request,
         window=WindowLimits(plans=flow.window, plans_per_partition=max(1, flow.window // 2)),
-        retry=PatienceLimits(longest_pause=flow.max_pause_s, back_of_topic=flow.back_of_topic_s),
+        retry=RetryLimits(longest_pause=flow.max_pause_s, back_of_topic=flow.back_of_topic_s),
         commit_interval_s=settings.consumer.commit_interval_s,
         release_within_s=settings.consumer.release_within_s,
         stop_within_s=flow.stop_within_s,
@@ -243,7 +243,7 @@ class BrokerWaits:
             self._log.warning("broker.waiting", code=code)
 
 
-def _read_results(settings: WriterSettings) -> Read:
+def _read_results(settings: WriterSettings) -> ReadToEnd:
     """In a dry run too: what landed before is known to it."""
     config = settings.broker.consumer_config() | {"group.id": settings.group}  # a group that it may read with
     return reading(config, settings.broker.topics.writeback_results.name)

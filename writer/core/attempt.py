@@ -55,10 +55,13 @@ from writer.core.reconcile import (
     reconcile,
 )
 from writer.core.replies import Judgement, Kind, Meaning
-from writer.core.results import Telling
+from writer.core.results import ResultContext
 
 FRESH_S = 5.0
-"""How long prefetched records are believed; after that they hardly ever hold, though their etag would tell."""
+"""How long prefetched records decide what is not sent under their etag."""
+BELIEVED_S = 60.0
+"""How long they are written on: if the row has changed since, its etag refuses the write. In a backlog the next plan of
+a lane waits behind older ones for some time, and another read would cost a place in a request."""
 MOST_FOLLOW_UPS = 8
 """A plan that is still undecided then fights with somebody for the row: it tries again later."""
 
@@ -199,7 +202,7 @@ class PlanInFlight:
         return self.state is State.DROPPED
 
     @property
-    def under_way(self) -> bool:
+    def in_flight(self) -> bool:
         """Something is asked or published about it; otherwise it only waits."""
         return self.state in _ASKS or self.state is State.PUBLISHING
 
@@ -318,7 +321,7 @@ class Around:
 
     metadata: Metadata
     history: History | None
-    context: Telling
+    context: ResultContext
     now: float
     following: PlanInFlight | None = None
 
@@ -328,8 +331,11 @@ def first_step(plan: PlanInFlight, around: Around) -> Step:
     changed the row since, so the etag would only be refused. The gate has cleared it.
     """
     prefetched, plan.prefetched = plan.prefetched, None
-    if prefetched and around.now - prefetched.at < FRESH_S and not plan.read_first:
-        return _judged(plan, prefetched.observed, around)
+    if prefetched and around.now - prefetched.at < BELIEVED_S and not plan.read_first:
+        step = _judged(plan, prefetched.observed, around)
+        under_etag = isinstance(step, Writing) and isinstance(step.found, Missing)
+        if under_etag or around.now - prefetched.at < FRESH_S:
+            return step
     row = baseline_row(plan.plan)
     if plan.read_first or row is None or plan.plan.preceding:
         return Reading(reads(plan.plan))
@@ -482,12 +488,12 @@ def _not_done(plan: PlanInFlight, judgement: Judgement, around: Around, failing:
 
 
 def unverified(judgement: Judgement) -> RetryLater:
-    """Metadata could not be asked for. Being told to wait is no attempt of the plan."""
+    """Metadata could not be asked for. A request to wait does not count as an attempt of the plan."""
     return RetryLater(judgement, counted=judgement.kind is not Kind.THROTTLED)
 
 
 def _result(
-    context: Telling, found: Finding | None, sent: Collection[int], reply: Judgement | None = None
+    context: ResultContext, found: Finding | None, sent: Collection[int], reply: Judgement | None = None
 ) -> WritebackResult:
     """What is published once everything that this finding asks for has landed; None is the first attempt."""
     match found:
@@ -518,7 +524,7 @@ def in_dry_run(plan: PlanInFlight, step: Step, around: Around) -> Step:
             return step
 
 
-def _dry_run(context: Telling, found: Finding) -> WritebackResult:
+def _dry_run(context: ResultContext, found: Finding) -> WritebackResult:
     match found:
         case Missing(steps):
             return results.dry_run(context, steps)
@@ -545,7 +551,7 @@ FIGHT = Judgement(
     advice="The queue item changes each time between the writer's read and its write. Find the plug-in, flow or import "
     "that keeps writing it, and stop that.",
 )
-"""After some rounds at the back of the topic a person is asked."""
+"""After it was requeued some times, a person is asked."""
 _NOTHING_LANDED = frozenset({Meaning.EXISTS, Meaning.CHANGED, Meaning.GONE})
 """A precondition failed."""
 RESULTS_UNREAD = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)

@@ -270,7 +270,7 @@ def _headers(head: bytes) -> dict[str, str]:
 
 def _reply(part: Mapping[str, str], message: bytes) -> Reply:
     if part.get("content-type", "").partition(";")[0].strip().lower() != "application/http":
-        raise Malformed("a part that is no application/http")
+        raise Malformed("a part that is not application/http")
     status_line, _, rest = message.partition(CRLF)
     status = _STATUS_LINE.fullmatch(status_line)
     if status is None:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -17,7 +16,7 @@ from urllib.parse import quote
 
 from schemas.records import Operation, OwnerCandidate, PlannedStep, PlannedWriteback, Precondition, Value
 from writer.core.batch import ChangeSet, Request
-from writer.core.values import instant
+from writer.core.values import ETAG, instant
 
 Owners = Mapping[int, OwnerCandidate]
 """The owner chosen for each step that has candidates, by step index."""
@@ -41,18 +40,6 @@ class Read:
     columns: tuple[str, ...]
 
 
-ETAG = re.compile(r'(?:W/)?"[!#-~]{1,200}"')
-"""A version of a record. Whatever else is called an etag, the wildcard above all, is none to write under."""
-
-_VERSION = re.compile(r'W/"([0-9]{1,20})"')
-
-
-def version(etag: str | None) -> int | None:
-    """The row version that the CRM's own etags show; None for an etag of another form."""
-    found = _VERSION.fullmatch(etag or "")
-    return None if found is None else int(found[1])
-
-
 PRECONDITIONS: Mapping[Operation, Precondition] = {
     Operation.CREATE_PHONE_CALL: Precondition.MUST_NOT_EXIST,
     Operation.COMPLETE_PHONE_CALL: Precondition.MUST_EXIST,
@@ -64,7 +51,7 @@ PRECONDITIONS: Mapping[Operation, Precondition] = {
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One record as it stands: columns in the plan's vocabulary, a lookup as `/set(id)` under its binding name."""
+    """One record as it is now: columns in the plan's vocabulary, a lookup as `/set(id)` under its binding name."""
 
     etag: str
     columns: Mapping[str, Value]

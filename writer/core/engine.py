@@ -42,7 +42,7 @@ from writer.core.identities import Identities
 from writer.core.lanes import Window, WindowLimits
 from writer.core.ledger import Commit
 from writer.core.messages import (
-    Assigned,
+    AssignedPartitions,
     CommitFailed,
     CommitOffsets,
     Decode,
@@ -75,8 +75,8 @@ from writer.core.plan_check import is_mark
 from writer.core.publishing import PAUSE_S, Fence, Publishing, RejectionOf
 from writer.core.replies import Judgement
 from writer.core.reports import Count, Log, Observe, Show
-from writer.core.retry import Patience, PatienceLimits
-from writer.core.scheduling import Request, Scheduler
+from writer.core.retry import RetryLimits, RetryPolicy
+from writer.core.scheduling import Scheduler, SharedRequest
 
 _DECODE_AGAIN_S = 1.0
 _OVERDUE_EVERY_S = 0.5
@@ -92,7 +92,7 @@ class Options:
     transactions: bool
     most_plans_per_request: int = MOST
     window: WindowLimits = field(default_factory=WindowLimits)
-    retry: PatienceLimits = field(default_factory=PatienceLimits)
+    retry: RetryLimits = field(default_factory=RetryLimits)
     commit_interval_s: float = 0.02
     release_within_s: float = 10.0
     stop_within_s: float = 20.0
@@ -143,11 +143,11 @@ class Engine:
         self._options = options
         self._batching = Batching(most=options.most_plans_per_request)
         self._publishing = Publishing(transactions=options.transactions)
-        self._flow = Flow(signature, metadata, index, Patience(options.retry), self._publishing)
+        self._flow = Flow(signature, metadata, index, RetryPolicy(options.retry), self._publishing)
         self._flow.scheduler = self._scheduler = Scheduler(identities, self._batching, self._flow)
         self._window = Window(options.window)
         self._assignments: dict[int, Assignment] = {}
-        self._sent: dict[int, tuple[Request, Send]] = {}
+        self._sent: dict[int, tuple[SharedRequest, Send]] = {}
         self._numbers = itertools.count()
         self._releases: list[_Release] = []
         self._paused: frozenset[int] = frozenset()
@@ -193,7 +193,7 @@ class Engine:
 
     def _hear(self, happened: Input, now: Now) -> None:  # noqa: C901  one line for each input
         match happened:
-            case Assigned(partitions):
+            case AssignedPartitions(partitions):
                 self._assigned(partitions)
             case Revoking(partitions):
                 self._revoking(partitions, now)
@@ -283,7 +283,7 @@ class Engine:
     def _may_be_released(self, release: _Release, now: Now) -> dict[int, OffsetAndMetadata] | None:
         """None: not yet."""
         ours = [assignment for assignment in release.assignments if not assignment.closed]
-        if now.s < release.settle_by and any(plan.under_way for one in ours for plan in one.lanes.heads()):
+        if now.s < release.settle_by and any(plan.in_flight for one in ours for plan in one.lanes.heads()):
             return None
         release.commit_by = release.commit_by or now.s + _COMMIT_WITHIN_S
         transactions = self._options.transactions
@@ -376,8 +376,8 @@ class Engine:
                 return
             assignment.unreadable = True
             where = {"partition": record.partition, "offset": record.offset}
-            told = {"problem": happened.problem, "remedy": happened.remedy}
-            self._effects.append(Log("error", "plan.cannot_be_read", where | told))
+            why = {"problem": happened.problem, "remedy": happened.remedy}
+            self._effects.append(Log("error", "plan.cannot_be_read", where | why))
         assignment.decode_at = now.s + _DECODE_AGAIN_S
 
     def _decode_again(self, now: Now) -> None:
@@ -394,7 +394,7 @@ class Engine:
 
     # Requests and their replies.
 
-    def _send(self, request: Request) -> None:
+    def _send(self, request: SharedRequest) -> None:
         asks = [(plan, parts_of(plan.ask, self._metadata)) for plan in request.plans if plan.ask is not None]
         for plan, _ in asks:
             plan.on(Event.GOES_OUT)
@@ -421,7 +421,7 @@ class Engine:
             seconds=round(exchange.seconds, 3),
         )
 
-    def _steps(self, request: Request, exchange: Exchange) -> Iterator[tuple[PlanInFlight, Step]]:
+    def _steps(self, request: SharedRequest, exchange: Exchange) -> Iterator[tuple[PlanInFlight, Step]]:
         """What follows for each plan that is still ours."""
         replies = iter(exchange.parts)
         for plan in request.plans:
@@ -514,8 +514,8 @@ class Engine:
     def _look_whether_stopped(self, now: Now) -> None:
         if self._stop_by is None or self._stopped:
             return
-        under_way = any(plan.under_way for one in self._open() for plan in one.lanes.heads())
-        if not under_way or now.s >= self._stop_by:
+        in_flight = any(plan.in_flight for one in self._open() for plan in one.lanes.heads())
+        if not in_flight or now.s >= self._stop_by:
             self._stopped = True
             self._effects.append(Stopped())
 

@@ -3,7 +3,7 @@ I/O.
 
 - W1 A plan is settled when its result is acknowledged, and not before.
 - W4 The next plan of a lane starts when the one before is settled, or requeued with those behind it.
-- W6 What is no verdict waits, or is requeued.
+- W6 A plan without a verdict waits, or is requeued.
 - W8 A dry run is decided here, where each step takes effect: nothing is sent that writes, and nothing is requeued.
 """
 
@@ -44,11 +44,11 @@ from writer.core.publishing import CopyOf, Publication, Publishing, RejectionOf,
 from writer.core.refusals import UNVERIFIABLE, Names, has_landed, held, named_by, of_whole, refusal_of, taken
 from writer.core.replies import Kind, Meaning, lost
 from writer.core.reports import Count, Log, Observe
-from writer.core.results import Telling
-from writer.core.retry import AskAPerson, Landing, Patience, PatienceLimits, ResumeNeeded, Retry, ToTheBack
+from writer.core.results import ResultContext
+from writer.core.retry import AskAPerson, Landing, Requeue, ResumeNeeded, Retry, RetryLimits, RetryPolicy
 from writer.core.scheduling import Scheduler
 
-_LONGEST_ABSENCE_S = PatienceLimits().longest_absence
+_LONGEST_ABSENCE_S = RetryLimits().longest_absence
 """A record's header may ask for no more: a damaged one must not keep its lane waiting for years."""
 _NO_ANSWER = lost()
 _NO_COPY = (
@@ -84,7 +84,7 @@ class Flow:
         signature: Signature,
         metadata: Metadata,
         index: SettledSessions,
-        retry: Patience,
+        retry: RetryPolicy,
         publishing: Publishing,
     ) -> None:
         self._signature = signature
@@ -108,7 +108,7 @@ class Flow:
     # Into the lanes.
 
     def queue_up(self, plan: PlanInFlight) -> None:
-        """Into its lane; or behind the plans of its lane that are on their way to the back of the topic."""
+        """Into its lane; or behind the plans of its lane that are being requeued."""
         if plan.assignment.requeues.must_follow(plan.lane, plan.session_id, plan.requeues):
             self._copy(plan, timedelta(0))
         elif plan.assignment.lanes.offer(plan.lane, plan):
@@ -197,8 +197,8 @@ class Flow:
             plan.assignment.lanes.following(plan.lane),
         )
 
-    def context(self, plan: PlanInFlight) -> Telling:
-        return Telling(
+    def context(self, plan: PlanInFlight) -> ResultContext:
+        return ResultContext(
             plan=plan.plan,
             position=plan.position,
             attempts=self.retry.attempts(plan.session_id) + 1,
@@ -215,7 +215,7 @@ class Flow:
         return self.retry.outage
 
     def probe_at(self, now: float) -> float | None:
-        return self.retry.may_try(now)
+        return self.retry.probe_at(now)
 
     def clears(self, plan: PlanInFlight) -> bool:
         if plan.clear(self._metadata.cached_verdict(plan.plan)):
@@ -297,7 +297,7 @@ class Flow:
     def _decided(self, plan: PlanInFlight, result: WritebackResult) -> None:
         """A refusal blocks the plan only if it is the plan's own trouble (core/refusals)."""
         if (refusal := refusal_of(plan.plan, result)) is not None:
-            verdict = self.retry.refused(plan.session_id, refusal, self.now.s, replays=plan.requeues)
+            verdict = self.retry.refused(plan.session_id, refusal, self.now.s, requeues=plan.requeues)
             if not isinstance(verdict, AskAPerson):
                 self._report_once(refusal.about, refusal.reason, result.message)
                 plan.held = held(result)
@@ -323,25 +323,25 @@ class Flow:
             plan.session_id,
             self.now.s,
             suspect=of_whole(plan.plan) if judgement.meaning is Meaning.SUSPECT else (),
-            replays=plan.requeues,
-            told=judgement.retry_after if judgement.retry_after and judgement.by_the_crm else 0.0,
+            requeues=plan.requeues,
+            retry_after_s=judgement.retry_after if judgement.retry_after and judgement.by_the_crm else 0.0,
         )
         if isinstance(verdict, AskAPerson):
             self._publish_outcome(plan, results.refused(self.context(plan), judgement))
         else:
             self._act(plan, verdict)
 
-    def _act(self, plan: PlanInFlight, verdict: Retry | ResumeNeeded | ToTheBack) -> None:
+    def _act(self, plan: PlanInFlight, verdict: Retry | ResumeNeeded | Requeue) -> None:
         match verdict:
             case Retry(at):
-                # The last attempt before the back of the topic is made alone: what fails a request as a whole must not
-                # take the plans there that happened to share it, since they would come back together (W5).
+                # The last attempt before it is requeued is made alone: what fails a request as a whole must not requeue
+                # the plans that happened to share it, since they would come back together (W5).
                 plan.alone = plan.alone or self.retry.is_last_attempt(plan.session_id)
                 self._fail(plan, at)
             case ResumeNeeded(at):
                 self.publish_resume_needed(plan)
                 self._fail(plan, at)
-            case ToTheBack(seconds) if self._signature.write:
+            case Requeue(seconds) if self._signature.write:
                 self._requeue(plan, seconds)
             case _:
                 self._publish_outcome(plan, self._resume_needed(plan))
@@ -354,12 +354,12 @@ class Flow:
         self.scheduler.rank_last(plan)
         self._delay(plan, until)
 
-    # To the back of the topic.
+    # Requeued.
 
     def _requeue(self, plan: PlanInFlight, seconds: float) -> None:
         """With its lane behind it, in this order, whatever else is appended meanwhile."""
         self.publish_resume_needed(plan)
-        self._log("warning", "plan.to_the_back", session_id=plan.session_id, seconds=seconds)
+        self._log("warning", "plan.requeued", session_id=plan.session_id, seconds=seconds)
         for each in (plan, *plan.assignment.lanes.take_waiting(plan.lane)):
             self._copy(each, timedelta(seconds=seconds))
         self._leave_lane(plan)
@@ -381,8 +381,8 @@ class Flow:
             self._log("warning", "plan.retried_after_result", session_id=plan.session_id, last=last)
             return
         result = self._resume_needed(plan)
-        said = {"session_id": plan.session_id, "attempts": result.attempts, "why": result.message}
-        self._log("warning", "plan.resume_needed", **said)
+        fields = {"session_id": plan.session_id, "attempts": result.attempts, "why": result.message}
+        self._log("warning", "plan.resume_needed", **fields)
         self.effects.append(Count("outcomes", (result.status, "")))
         self._publishing.add(ResultOf(plan, result, None, settles=False))
 

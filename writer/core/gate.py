@@ -25,6 +25,7 @@ from schemas.records import (
     Value,
 )
 from writer.core.emission import update_step
+from writer.core.values import GUID, LINK
 
 
 class ColumnType(StrEnum):
@@ -212,8 +213,6 @@ def _fallback_warning(step: PlannedStep, chosen: OwnerCandidate) -> list[records
     return [records.Warning(code=OVERRIDE_UNVERIFIABLE, field=chosen.column, message=message)]
 
 
-_RECORD_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_LINK = re.compile(r"/?([A-Za-z_][A-Za-z0-9_]*)\(([0-9a-fA-F-]{36})\)")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+(Z|[+-][0-9:]+))?")
 
 
@@ -221,7 +220,7 @@ def _gaps(step: PlannedStep, snapshot: Snapshot) -> Iterator[Gap]:
     def gap(column: str | None, expected: str) -> Gap:
         return Gap(step.step_index, step.entity_set, column, expected)
 
-    if not _RECORD_ID.fullmatch(step.record_id):
+    if not GUID.fullmatch(step.record_id):
         yield gap(None, "a record id that is a GUID")
     if (table := snapshot.tables.get(step.entity_set)) is None:
         yield gap(None, "a table that exists")
@@ -282,7 +281,7 @@ def _expected(table: Table, name: str, value: Value, precondition: Precondition)
 def _link_gap(value: Value, targets: frozenset[str]) -> str | None:
     if value is None:
         return None
-    link = _LINK.fullmatch(value) if isinstance(value, str) else None
+    link = LINK.fullmatch(value) if isinstance(value, str) else None
     if link is None:
         return "a link of the form /set(id)"
     return None if link[1] in targets else f"a link to {', '.join(sorted(targets))}"
@@ -303,7 +302,7 @@ def _value_gap(column: Column, value: bool | int | float | str) -> str | None:
         case ColumnType.TIME:
             return None if isinstance(value, str) and _time(value) else "a time from the year 1753 on"
         case ColumnType.ID:
-            return None if isinstance(value, str) and _RECORD_ID.fullmatch(value) else "a GUID"
+            return None if isinstance(value, str) and GUID.fullmatch(value) else "a GUID"
         case _:
             return "a column of a type that can be written"
 
@@ -333,7 +332,7 @@ _EARLIEST = datetime(1753, 1, 1, tzinfo=UTC)
 
 
 def _time(value: str) -> datetime | None:
-    """The moment in UTC; None for what is no time, or one that the CRM cannot hold. A day alone begins in UTC."""
+    """The moment in UTC; None for anything else, or a time that the CRM cannot hold. A day alone begins in UTC."""
     if not _TIME.fullmatch(value):
         return None
     try:

@@ -40,14 +40,14 @@ class History(Protocol):
         ...
 
 
-def latest(known: Settled, heard: Settled) -> Settled:
+def latest(known: Settled, newer: Settled) -> Settled:
     """What holds after a further final result of a session. It never becomes less true: what landed stays landed, only
     a session that left something to do can be settled in another way, and a replay that wrote nothing does not take
     back what a conflict had recorded.
     """
-    if heard is Settled.NOT_WRITTEN or (known.needs_nothing and not heard.needs_nothing):
+    if newer is Settled.NOT_WRITTEN or (known.needs_nothing and not newer.needs_nothing):
         return known
-    return known if heard is Settled.CLOSED and known in (Settled.LANDED, Settled.SUPERSEDED) else heard
+    return known if newer is Settled.CLOSED and known in (Settled.LANDED, Settled.SUPERSEDED) else newer
 
 
 def settled_as(result: WritebackResult) -> Settled | None:

@@ -1,7 +1,7 @@
 """Several application users as one way to Dataverse: which of them may send now. No I/O; times in monotonic seconds.
 
-Each identity has its own pacing: a Retry-After holds up whoever got it, and nobody else. A plan is not tied to an
-identity, since preconditions and record ids carry the safety.
+Each identity has its own pacing: a Retry-After holds up the identity that got it, and no other. A plan is not tied to
+an identity, since preconditions and record ids carry the safety.
 
 Questions about metadata and owners take their places first, in their order: plans wait for the answers.
 """
@@ -103,8 +103,8 @@ class Identities:
         waits = identity.pacer.held_until - now
         reports: list[Report] = []
         if identity.pacer.held_until - max(before, now) >= _LONG_S:
-            told = {"status": judgement.status, "told_seconds": judgement.retry_after, "waits_seconds": round(waits)}
-            reports.append(Log("warning", "identity.told_to_wait", {"identity": identity.name, **told}))
+            fields = {"status": judgement.status, "asked_seconds": judgement.retry_after, "waits_seconds": round(waits)}
+            reports.append(Log("warning", "identity.waits", {"identity": identity.name, **fields}))
         if judgement.kind is Kind.THROTTLED:
             reports.append(Count("throttle_wait", (identity.name,), max(0.0, waits)))
         reports += self._signed_in(identity, judgement, now)
@@ -131,6 +131,6 @@ def _fault(identity: Identity, judgement: Judgement) -> list[Report]:
     reports: list[Report] = [Count("sign_in_failures", (identity.name, fault.trouble, fault.code))]
     if identity.fault != fault:
         identity.fault = fault
-        told = {"identity": identity.name, "cause": fault.trouble, "what_to_do": str(fault)}
-        reports.append(Log("error", "identity.not_signed_in", told))
+        fields = {"identity": identity.name, "cause": fault.trouble, "what_to_do": str(fault)}
+        reports.append(Log("error", "identity.not_signed_in", fields))
     return reports

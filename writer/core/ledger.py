@@ -1,8 +1,8 @@
 """Offsets in, commit frontiers out. No I/O; one ledger for each assignment of a partition.
 
 - W1 The frontier never passes an unsettled offset.
-- W4 Plans of one lane that went to the back of the topic are passed in one step, or a crash would start again from a
-  later one: until the frontier can jump over all of them, none of them counts as settled.
+- W4 The frontier passes all requeued plans of a lane at once; otherwise a crash could resume the lane in the middle:
+  until the frontier can jump over all of them, none of them counts as settled.
 - Offsets have gaps (compaction, control records): the frontier is the next offset to read, never the last one plus one
   by assumption.
 - B3 Only what is not settled is held. What lies settled beyond it costs nothing, however much that is.
@@ -33,7 +33,7 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Goes to the broker as it stands: `offset` is the next one to read."""
+    """Goes to the broker as it is: `offset` is the next one to read."""
 
     partition: int
     offset: int

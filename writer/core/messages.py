@@ -32,7 +32,7 @@ class Now:
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
+class AssignedPartitions:
     partitions: Sequence[AssignedPartition]
 
 
@@ -137,7 +137,7 @@ class Stop:
 
 
 Input = (
-    Assigned
+    AssignedPartitions
     | Revoking
     | Lost
     | Received

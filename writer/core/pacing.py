@@ -153,7 +153,7 @@ class Pacer:
         requests, execution = limits.requests * limits.share, limits.execution * limits.share
         self._requests = Budget(requests, limits.window, burst=max(1.0, requests * BURST))
         self._execution = Budget(execution, limits.window, burst=execution * BURST)
-        self._climb = Climb(start=min(start, limits.concurrent), ceiling=limits.concurrent)
+        self._climb = ConcurrencyClimber(start=min(start, limits.concurrent), ceiling=limits.concurrent)
         self._estimates: deque[float] = deque()
         self._duration = 0.1
         self._held_until = -math.inf
@@ -243,7 +243,7 @@ class Pacer:
         return self._requests.spent(now) / limits.requests, self._execution.spent(now) / limits.execution
 
 
-class Climb:
+class ConcurrencyClimber:
     """Concurrency that grows while growing brings more through.
 
     Looks at what came through over a short while in which every place was taken; grows by half if that is clearly

@@ -15,7 +15,7 @@ def is_mark(plan: PlannedWriteback) -> bool:
 
 
 def reasons_against(plan: PlannedWriteback, key: bytes | None) -> Sequence[Reason]:
-    """Every reason why this is no plan; none if it is one, or a mark."""
+    """Every reason against this plan; none if it is a plan, or a mark."""
     reasons = []
     if key != plan.session_id.encode():
         reasons.append(Reason("key_mismatch", "session_id", "the record's key is the plan's session id"))

@@ -80,7 +80,7 @@ class CopyOf:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RejectionOf:
-    """A record that is no plan; `bare`: without its value and headers, since the broker does not take so much."""
+    """A record that does not hold a plan; `bare`: without value and headers, since the broker takes no more."""
 
     record: ConsumerRecord
     assignment: Assignment

@@ -10,14 +10,14 @@ R3  The queue item is expected to hold the baseline with the columns of those ea
     landed. Whether one landed is known from its result, or from the row that shows it, and is never supposed. One that
     was blocked leaves nothing behind, or do-not-call alone.
 R4  A conflict names exactly the columns that differ from what is expected. Counters are never compared: a step adds to
-    what stands there.
+    what it holds.
 R5  A session on the row that is not an earlier one, and has a result, is a later one of ours, unless the row is an
     older version than the one that the call system read: then the CRM was restored. The plan came late: its call is
     recorded and counted, its task created and its opt-out set, and the rest is the later session's.
-R6  The call is recorded alone only in a conflict. A call that stands without a conflict, without a result that says so
+R6  The call is recorded alone only in a conflict. A call that exists without a conflict, without a result that says so
     and without an unanswered request of ours that recorded it belongs to another queue item: one session id was used
     twice. So does a task, if the row shows still what it showed before this plan.
-R7  A plan that nothing of the above decides is told to a person; no plan is passed over.
+R7  A plan that nothing of the above decides is reported to a person; no plan is passed over.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.records import Disposition, Operation, PlannedStep, PlannedWriteback, Value
-from writer.core.emission import CALL_ACTIVITY, Observed, moments, opts_out, update_step, version, was_read
+from writer.core.emission import CALL_ACTIVITY, Observed, moments, opts_out, update_step, was_read
 from writer.core.history import History, Settled
-from writer.core.values import instant, same
+from writer.core.values import instant, same, version
 
 Observations = Mapping[int, Observed | None]
 """By the step index of `emission.reads`; None for a record that is not there."""
@@ -59,7 +59,7 @@ class Late:
     left_out: tuple[int, ...] = ()
     """Steps that are not sent, and do not stand: nobody calls back who asked not to be called."""
     found_call: bool = False
-    """The call stands, and nothing that is known of says that a writer recorded it for this plan."""
+    """The call exists, and nothing that is known of says that a writer recorded it for this plan."""
 
     @property
     def touches_row(self) -> bool:
@@ -81,7 +81,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class NoQueueItem:
-    """There is no such queue item. Record the call (`call_steps`) if there was one once, unless it stands."""
+    """There is no such queue item. Record the call (`call_steps`) if there was one once, unless it exists."""
 
     call_steps: tuple[int, ...]
     call_stands: bool = False
@@ -89,7 +89,7 @@ class NoQueueItem:
 
 @dataclass(frozen=True, slots=True)
 class ForeignRecord:
-    """Under the id of this step stands a record that is not this plan's. Nothing may be sent."""
+    """Under the id of this step exists a record that is not this plan's. Nothing may be sent."""
 
     step_index: int
 
@@ -163,7 +163,7 @@ def _left_by(settled: Settled | None, *, shown: bool) -> Settled | None:
 
 def _as_expected(update: PlannedStep, name: str, expected: Mapping[str, Value], held: Value) -> bool:
     """A column that nobody knew before may be empty, or already what the plan says. An opt-out that somebody else set
-    already is no conflict for an opt-out."""
+    already does not conflict with an opt-out."""
     if name == update.do_not_call_column and held is True and update.attributes.get(name) is True:
         return True
     if name == update.session_column and name in expected:
@@ -191,7 +191,7 @@ def _may_have_recorded(unanswered: Finding | None) -> bool:
 
 
 class _Case:
-    """A plan and what stands of it. `recorded`: a writer is known to have recorded its call without the rest."""
+    """A plan and what exists of it. `recorded`: a writer is known to have recorded its call without the rest."""
 
     def __init__(self, plan: PlannedWriteback, observed: Observations, *, recorded: bool) -> None:
         self._plan = plan
@@ -244,7 +244,7 @@ class _Case:
         return then is not None and now is not None and now < then
 
     def never_showed_us(self, row: Observed) -> bool:
-        """It shows the session that it showed before this plan: what stands was not recorded together with it."""
+        """It shows the session that it showed before this plan: what exists was not recorded together with it."""
         column = self._update.session_column
         if column is None or column not in self._plan.baseline.columns:
             return False
@@ -272,13 +272,13 @@ class _Case:
 
     def conflict(self, row: Observed, columns: tuple[str, ...]) -> Conflict:
         flag = self._update.do_not_call_column
-        stands = self._opts_out() and row.columns.get(str(flag)) is True
-        sets = self._opts_out() and flag not in columns and not stands
-        return Conflict(columns, self.call_steps(), row if sets else None, opted_out=stands)
+        is_set = self._opts_out() and row.columns.get(str(flag)) is True
+        sets = self._opts_out() and flag not in columns and not is_set
+        return Conflict(columns, self.call_steps(), row if sets else None, opted_out=is_set)
 
     def call_steps(self) -> tuple[int, ...]:
         """Those of the call that are still to be sent: both, since they land together, or none. What a person did to a
-        call that stands (cancelled it, marked it received, opened it again) stays."""
+        call that exists (cancelled it, marked it received, opened it again) stays."""
         if self.call_stands:
             return ()
         return tuple(step.step_index for step in self._plan.steps if step.operation in CALL_ACTIVITY)

@@ -2,7 +2,7 @@
 
 - `done`       it landed.
 - `permanent`  a person must act: blocked, with status and code as evidence.
-- `throttled`  429: everything of that identity waits as long as told; attempts are not counted.
+- `throttled`  429: everything of that identity waits as long as the reply says; attempts are not counted.
 - `transient`  did not arrive, or the service is in trouble: back off, send the same conditional write again.
 - `ambiguous`  a precondition failed, or the answer was lost: read back and decide (core/reconcile).
 
@@ -45,7 +45,7 @@ class Meaning(StrEnum):
 
     LANDED = "landed"
     EXISTS = "exists"
-    """A record stands under the id of a create-only write."""
+    """A record exists under the id of a create-only write."""
     CHANGED = "changed"
     """The row moved on since the etag that was sent."""
     GONE = "gone"

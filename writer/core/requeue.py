@@ -1,4 +1,4 @@
-"""Lanes on their way to the back of the topic: order and W1 across requeueing. No I/O; one for each assignment.
+"""Lanes that are being requeued: order and W1 across it. No I/O; one for each assignment.
 
 A plan that is requeued takes its lane with it. Two things could still break the order, both because other records lie
 between the originals and their copies:
@@ -53,7 +53,7 @@ class Requeues:
         lane.expected.pop(session_id, None)
 
     def must_follow(self, key: str, session_id: str, count: int) -> bool:
-        """Whether a plan that has just been read has to go behind those on their way: it is no copy that is next."""
+        """Whether a plan that has just been read has to go behind those on their way: it is not the next copy."""
         lane = self._lanes.get(key)
         if lane is None or not lane.expected:
             return False

@@ -37,7 +37,7 @@ COUNTER_AT_MAXIMUM = "counter_at_maximum"
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class ResultContext:
     """What every result of a plan has in common."""
 
     plan: PlannedWriteback
@@ -94,42 +94,42 @@ class Telling:
         )
 
 
-def landed(telling: Telling, sent: Collection[int], reply: Judgement | None = None) -> WritebackResult:
+def landed(context: ResultContext, sent: Collection[int], reply: Judgement | None = None) -> WritebackResult:
     """Every step took effect: those in `sent` just now, with this reply, the others before."""
-    steps = tuple(_landed_step(step, sent, reply) for step in telling.plan.steps)
-    if _is_ineligible(telling.plan):
+    steps = tuple(_landed_step(step, sent, reply) for step in context.plan.steps)
+    if _is_ineligible(context.plan):
         message = (
             "The item was not eligible to be called; its queue item says why. "
             "Nothing to do unless it should be called after all."
         )
-        return telling.result(ResultStatus.BLOCKED, steps, reason=BlockReason.ELIGIBILITY, message=message)
-    return telling.result(ResultStatus.COMPLETED, steps)
+        return context.result(ResultStatus.BLOCKED, steps, reason=BlockReason.ELIGIBILITY, message=message)
+    return context.result(ResultStatus.COMPLETED, steps)
 
 
-def late(telling: Telling, found: Late, sent: Collection[int], reply: Judgement | None = None) -> WritebackResult:
+def late(context: ResultContext, found: Late, sent: Collection[int], reply: Judgement | None = None) -> WritebackResult:
     """A later session of the queue item had landed first. `sent`: what was recorded just now."""
-    steps = tuple(_late_step(step, found, sent, reply) for step in telling.plan.steps)
+    steps = tuple(_late_step(step, found, sent, reply) for step in context.plan.steps)
     message = (
-        f"A later session of this queue item landed first: {_late_call(telling, found)}, and the queue item keeps what "
+        f"A later session of this queue item landed first: {_late_call(context, found)}, and the queue item keeps what "
         "the later session wrote."
     )
     message += _CHECK_THE_CALL if found.found_call else " Nothing to do."
-    if opts_out(telling.plan):
+    if opts_out(context.plan):
         message += " The contact opted out in this session: do-not-call is set."
     if found.left_out:
         message += " The contact asked not to be called meanwhile, so no callback task is created."
-    if _is_ineligible(telling.plan):
+    if _is_ineligible(context.plan):
         message = "The item was not eligible to be called, and a later session of it landed first. Nothing to do."
-        return telling.result(ResultStatus.BLOCKED, steps, reason=BlockReason.ELIGIBILITY, message=message)
-    return telling.result(ResultStatus.COMPLETED, steps, message=message)
+        return context.result(ResultStatus.BLOCKED, steps, reason=BlockReason.ELIGIBILITY, message=message)
+    return context.result(ResultStatus.COMPLETED, steps, message=message)
 
 
-def _late_call(telling: Telling, found: Late) -> str:
+def _late_call(context: ResultContext, found: Late) -> str:
     if found.found_call:
-        return "a phone call of this session stood already, so none was recorded or counted now"
+        return "a phone call of this session existed already, so none was recorded or counted now"
     if not found.counts:
         return "this call is recorded"
-    full_up = [warning.field for warning in telling.warnings if warning.code == COUNTER_AT_MAXIMUM]
+    full_up = [warning.field for warning in context.warnings if warning.code == COUNTER_AT_MAXIMUM]
     return (
         f"this call is recorded, but not counted ({full_up[0]} is at its maximum)"
         if full_up
@@ -152,17 +152,17 @@ def _late_step(step: PlannedStep, found: Late, sent: Collection[int], reply: Jud
 
 
 def conflict(
-    telling: Telling, found: Conflict, sent: Collection[int], reply: Judgement | None = None
+    context: ResultContext, found: Conflict, sent: Collection[int], reply: Judgement | None = None
 ) -> WritebackResult:
     """A person was faster. `sent`: the steps of the call activity that were recorded just now, and the queue item's
     update if do-not-call was set."""
-    steps = tuple(_conflict_step(step, found, sent, reply) for step in telling.plan.steps)
+    steps = tuple(_conflict_step(step, found, sent, reply) for step in context.plan.steps)
     what = f"Somebody changed {', '.join(found.columns)} on the queue item after the call was taken."
-    return telling.result(
+    return context.result(
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.CONFLICT_DETECTED,
-        message=f"{what} {_recorded(telling.plan)} {_untouched(telling.plan, found)} {_DECIDE}",
+        message=f"{what} {_recorded(context.plan)} {_untouched(context.plan, found)} {_DECIDE}",
         conflicts=found.columns,
     )
 
@@ -199,7 +199,7 @@ def _conflict_step(step: PlannedStep, found: Conflict, sent: Collection[int], re
 
 
 def no_queue_item(
-    telling: Telling, found: NoQueueItem, sent: Collection[int], reply: Judgement | None = None
+    context: ResultContext, found: NoQueueItem, sent: Collection[int], reply: Judgement | None = None
 ) -> WritebackResult:
     """The row is not there. `sent`: the steps of the call activity that were recorded just now."""
     recorded = bool(sent) or found.call_stands
@@ -207,20 +207,20 @@ def no_queue_item(
         _landed_step(step, sent, reply)
         if recorded and step.operation in CALL_ACTIVITY
         else _step(step, StepOutcome.BLOCKED if step.operation is Operation.UPDATE_QUEUE_ITEM else StepOutcome.SKIPPED)
-        for step in telling.plan.steps
+        for step in context.plan.steps
     )
-    if was_read(telling.plan):
+    if was_read(context.plan):
         what = "The queue item does not exist: it was deleted after the call was taken, or its id is wrong."
     else:
         what = (
             "There is no queue item with this id, and the outcome does not say that there was one when the call began."
         )
     did = "The call itself is recorded" if recorded else "Nothing was recorded"
-    return telling.result(
+    return context.result(
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.CONFLICT_DETECTED,
-        message=f"{what} {did}.{_lost_opt_out(telling.plan)} If the id is wrong, have the call system publish the "
+        message=f"{what} {did}.{_lost_opt_out(context.plan)} If the id is wrong, have the call system publish the "
         "outcome again under a new session id, with the right queue_item_id. If the row was deleted, there is nothing "
         "else to do.",
     )
@@ -236,40 +236,40 @@ def _records_call(plan: PlannedWriteback) -> bool:
     return any(step.operation in CALL_ACTIVITY for step in plan.steps)
 
 
-def metadata(telling: Telling, gaps: Collection[Gap]) -> WritebackResult:
+def metadata(context: ResultContext, gaps: Collection[Gap]) -> WritebackResult:
     """The CRM is not what the plan needs; nothing was written."""
     listed = "; ".join(str(gap) for gap in gaps)
     at_fault = {gap.step_index for gap in gaps}
     message = (
-        f"{telling.nothing_written}, because the CRM does not have what the plan needs: {listed}. "
+        f"{context.nothing_written}, because the CRM does not have what the plan needs: {listed}. "
         "Put the table, the column or the owner right, then replay this session. If the mapping was wrong, a replay "
         "cannot help, since the plan keeps the old names: correct the mapping, and have the call system publish the "
         "outcome again under a new session id."
     )
-    result = telling.result(
-        ResultStatus.BLOCKED, _nothing_sent(telling.plan, at_fault), reason=BlockReason.METADATA, message=message
+    result = context.result(
+        ResultStatus.BLOCKED, _nothing_sent(context.plan, at_fault), reason=BlockReason.METADATA, message=message
     )
     return replace(result, gaps=tuple(MetadataGap(entity=g.entity_set, column=g.column, what=g.expected) for g in gaps))
 
 
-def foreign_record(telling: Telling, step_index: int) -> WritebackResult:
-    """Under the plan's id stands a record that is not the plan's."""
+def foreign_record(context: ResultContext, step_index: int) -> WritebackResult:
+    """Under the plan's id exists a record that is not the plan's."""
     message = (
-        f"{telling.nothing_written}: a record with the id of step {step_index} exists, but this session is not on the "
+        f"{context.nothing_written}: a record with the id of step {step_index} exists, but this session is not on the "
         "queue item. Most likely one session id was used for two queue items: have the call system publish this "
         "outcome again, under a session id of its own. If the phone call is this queue item's own (a conflict recorded "
         "it, the answer was lost in a crash, and a person has put the row right since), set the queue item by hand "
         "instead. A replay cannot land it."
     )
-    return telling.result(
+    return context.result(
         ResultStatus.BLOCKED,
-        _nothing_sent(telling.plan, {step_index}),
+        _nothing_sent(context.plan, {step_index}),
         reason=BlockReason.PERMANENT_OTHER,
         message=message,
     )
 
 
-def refused(telling: Telling, judgement: Judgement, failing: int | None = None) -> WritebackResult:
+def refused(context: ResultContext, judgement: Judgement, failing: int | None = None) -> WritebackResult:
     """The CRM will not have it; the change set was rolled back. `failing`: the step it named, if it did."""
     evidence = f"status {judgement.status}" + (f", code {judgement.code}" if judgement.code else "")
     where = "" if failing is None else f" at step {failing}"
@@ -277,13 +277,13 @@ def refused(telling: Telling, judgement: Judgement, failing: int | None = None) 
         _step(step, StepOutcome.BLOCKED, judgement)
         if failing in (None, step.step_index)
         else _step(step, StepOutcome.SKIPPED)
-        for step in telling.plan.steps
+        for step in context.plan.steps
     )
-    result = telling.result(
+    result = context.result(
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.METADATA if judgement.meaning is Meaning.DRIFT else BlockReason.PERMANENT_OTHER,
-        message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept.{_since_before(telling)} "
+        message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept.{_since_before(context)} "
         f"{_remedy(judgement)}, then replay this session.",
     )
     if judgement.advice:
@@ -291,8 +291,8 @@ def refused(telling: Telling, judgement: Judgement, failing: int | None = None) 
     return replace(result, last_reply=_last_reply(judgement))
 
 
-def _since_before(telling: Telling) -> str:
-    match telling.before:
+def _since_before(context: ResultContext) -> str:
+    match context.before:
         case Settled.CALL_ONLY | Settled.OPT_OUT_ONLY:
             return " The call itself is recorded, since an earlier attempt."
         case _:
@@ -325,11 +325,11 @@ _REMEDIES: Mapping[Meaning, str] = {
 }
 
 
-def resume_needed(telling: Telling, judgement: Judgement) -> WritebackResult:
+def resume_needed(context: ResultContext, judgement: Judgement) -> WritebackResult:
     """Not settled: the plan keeps its place, and is tried again for as long as it takes. Names the last reply."""
-    steps = tuple(_step(step, StepOutcome.PLANNED) for step in telling.plan.steps)
+    steps = tuple(_step(step, StepOutcome.PLANNED) for step in context.plan.steps)
     message = f"{why_it_waits(judgement)} The plan is still queued and is tried again without your help."
-    result = telling.result(ResultStatus.RESUME_NEEDED, steps, message=message)
+    result = context.result(ResultStatus.RESUME_NEEDED, steps, message=message)
     return replace(result, last_reply=_last_reply(judgement))
 
 
@@ -360,32 +360,32 @@ def why_it_waits(judgement: Judgement) -> str:
 _NOT_WRITTEN = "Checked against the CRM; nothing was written."
 
 
-def dry_run(telling: Telling, would_send: Collection[int]) -> WritebackResult:
+def dry_run(context: ResultContext, would_send: Collection[int]) -> WritebackResult:
     """W8: what a dry run would have done: these steps sent, the others found landed."""
     steps = tuple(
         _step(step, StepOutcome.PLANNED if step.step_index in would_send else StepOutcome.ALREADY_THERE)
-        for step in telling.plan.steps
+        for step in context.plan.steps
     )
-    return telling.result(ResultStatus.DRY_RUN, steps, message=_NOT_WRITTEN)
+    return context.result(ResultStatus.DRY_RUN, steps, message=_NOT_WRITTEN)
 
 
-def dry_run_late(telling: Telling, found: Late) -> WritebackResult:
+def dry_run_late(context: ResultContext, found: Late) -> WritebackResult:
     """W8: what would be left to do under a later session of the queue item."""
-    steps = tuple(_only_planned(_late_step(step, found, found.steps, None)) for step in telling.plan.steps)
+    steps = tuple(_only_planned(_late_step(step, found, found.steps, None)) for step in context.plan.steps)
     parts = [*(["count this call"] if found.counts else ()), *(["set do-not-call"] if found.sets_do_not_call else ())]
     would = f"the writer would only {' and '.join(parts)}" if parts else "nothing would be written"
     message = f"{_NOT_WRITTEN} A later session of this queue item landed first: on the queue item, {would}."
-    return telling.result(ResultStatus.DRY_RUN, steps, message=message)
+    return context.result(ResultStatus.DRY_RUN, steps, message=message)
 
 
-def dry_run_settled(telling: Telling, known: Settled) -> WritebackResult:
+def dry_run_settled(context: ResultContext, known: Settled) -> WritebackResult:
     """W8: its last result says that nothing is left to do, so the row is not even judged."""
     steps = tuple(
         _step(step, StepOutcome.SKIPPED if known is Settled.CLOSED else StepOutcome.ALREADY_THERE)
-        for step in telling.plan.steps
+        for step in context.plan.steps
     )
     message = f"Nothing would be written: {_SETTLED[known]}."
-    return telling.result(ResultStatus.DRY_RUN, steps, message=message)
+    return context.result(ResultStatus.DRY_RUN, steps, message=message)
 
 
 _SETTLED: Mapping[Settled, str] = {
@@ -396,7 +396,7 @@ _SETTLED: Mapping[Settled, str] = {
 
 
 def would_be_blocked(result: WritebackResult) -> WritebackResult:
-    """W8: a dry run found what would block this plan. `result`: what would be told once all of it was sent."""
+    """W8: a dry run found what would block this plan. `result`: what would be published once all of it was sent."""
     message = f"{_NOT_WRITTEN} The plan would be blocked: {result.message} In this dry run nothing of that was done."
     return replace(result, steps=tuple(map(_only_planned, result.steps)), message=message)
 

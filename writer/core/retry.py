@@ -3,13 +3,13 @@
 | the reply        | while the like land                              | while none lands                             |
 |------------------|--------------------------------------------------|----------------------------------------------|
 | permanent        | block (core/refusals says what the like is)      | block a handful, then hold                   |
-| transient        | 4 attempts, then to the back of the topic        | 4 attempts, `resume_needed`, hold            |
+| transient        | 4 attempts, then it is requeued                  | 4 attempts, `resume_needed`, hold            |
 | suspect          | the same; after `SUSPECT_CEILING` times: block   | the same as transient                        |
 | ambiguous        | read back; if that fails, as transient           | the same                                     |
-| throttled        | wait as long as told; no attempt (core/pacing)   | the same                                     |
+| throttled        | wait as long as it says; no attempt (core/pacing)| the same                                     |
 
-- Four attempts are 1, 2 and 4 s apart. Then `resume_needed` is told, once. If the CRM said how long to wait, the plan
-  is not tried sooner; who else must wait for that is decided in core/pacing.
+- Four attempts are 1, 2 and 4 s apart. Then `resume_needed` is published, once. If the CRM said how long to wait, the
+  plan is not tried sooner; who else must wait for that is decided in core/pacing.
 - To hold is to keep the plan's place and try it again with growing pauses, without end.
 - If most plans fail, that is an outage: everything waits, one plan at a time probes, and attempts are not counted.
 - No reply, whatever it says, blocks more than a handful of plans while none lands.
@@ -26,7 +26,7 @@ from writer.core.refusals import Credits, Names, Refusal
 PAUSES = (1.0, 2.0, 4.0)
 """Seconds before the second, third and fourth attempt."""
 SUSPECT_CEILING = 5
-"""How often a plan with suspect replies is appended again before a person is asked."""
+"""How often a plan with suspect replies is requeued before a person is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class ResumeNeeded:
 
 
 @dataclass(frozen=True, slots=True)
-class ToTheBack:
+class Requeue:
     """Append the plan, and its lane behind it, again to the topic, not to be tried for `seconds`."""
 
     seconds: float
@@ -55,17 +55,17 @@ class AskAPerson:
     """It is the plan's own trouble, or it has failed in a suspect way too often: blocked."""
 
 
-Verdict = Retry | ResumeNeeded | ToTheBack | AskAPerson
+Verdict = Retry | ResumeNeeded | Requeue | AskAPerson
 
 
 @dataclass(frozen=True, slots=True)
-class PatienceLimits:
+class RetryLimits:
     """Seconds and counts."""
 
     longest_pause: float = 30.0
-    """Between attempts after `resume_needed`, and between knocks in an outage."""
+    """Between attempts after `resume_needed`, and between probes in an outage."""
     back_of_topic: float = 30.0
-    """Before a plan that was appended again is tried; doubles with every time, up to `longest_absence`."""
+    """Before a requeued plan is tried; doubles with every time, up to `longest_absence`."""
     longest_absence: float = 900.0
     outage_window: float = 30.0
     outage_plans: int = 5
@@ -77,7 +77,7 @@ class _Failing:
     since: float
     attempts: int = 0
     landings_before: int = 0
-    told: bool = False
+    reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +111,19 @@ class _Recent:
 _EVENTS = 1000
 
 
-class Patience:
+class RetryPolicy:
     """One per writer process. Plans are known by their session."""
 
-    def __init__(self, limits: PatienceLimits | None = None) -> None:
-        self._limits = limits or PatienceLimits()
+    def __init__(self, limits: RetryLimits | None = None) -> None:
+        self._limits = limits or RetryLimits()
         self._failing: dict[str, _Failing] = {}
         self._recent = _Recent()
         self._landings = 0
         self._outage = False
         self._refused = False
         """The outage is one of refusals: that the CRM answers does not end it."""
-        self._knock_at = 0.0
-        self._knocks = 0
+        self._next_probe_at = 0.0
+        self._probes = 0
         self._credits = Credits()
         self._held: dict[str, tuple[str, float]] = {}
         """Plans that the CRM refuses and that are not blocked: why, and until when that is news."""
@@ -142,14 +142,14 @@ class Patience:
         failing = self._failing.get(session_id)
         return failing.attempts if failing else 0
 
-    def may_try(self, now: float) -> float | None:
-        """None: go ahead. In an outage one plan at a time may knock: otherwise the time to ask again."""
+    def probe_at(self, now: float) -> float | None:
+        """None: go ahead. In an outage one plan at a time may probe: otherwise the time to ask again."""
         if not self._outage:
             return None
-        if now < self._knock_at:
-            return self._knock_at
-        self._knocks += 1
-        self._knock_at = now + self._pause(self._knocks)
+        if now < self._next_probe_at:
+            return self._next_probe_at
+        self._probes += 1
+        self._next_probe_at = now + self._pause(self._probes)
         return None
 
     def landed(self, session_id: str, now: float, landing: Landing | None = None) -> None:
@@ -176,7 +176,7 @@ class Patience:
 
     def _close(self) -> None:
         if self._outage:
-            self._outage, self._refused, self._knocks, self._recent = False, False, 0, _Recent()
+            self._outage, self._refused, self._probes, self._recent = False, False, 0, _Recent()
 
     def forget(self, session_id: str) -> None:
         """The plan is settled, or it left this process: its partition was revoked."""
@@ -188,18 +188,18 @@ class Patience:
         late = [
             session
             for session, failing in self._failing.items()
-            if self._outage and not failing.told and now - failing.since >= sum(PAUSES)
+            if self._outage and not failing.reported and now - failing.since >= sum(PAUSES)
         ]
         for session in late:
-            self._failing[session].told = True
+            self._failing[session].reported = True
         return late
 
-    def refused(self, session_id: str, refusal: Refusal, now: float, *, replays: int = 0) -> Verdict:
+    def refused(self, session_id: str, refusal: Refusal, now: float, *, requeues: int = 0) -> Verdict:
         """The CRM will not have it. `AskAPerson` if that is the plan's own trouble."""
         if self._credits.take(refusal.about, now):
             return AskAPerson()
         self.hold(session_id, refusal.reason, now)
-        verdict = self.failed(session_id, now, replays=replays)
+        verdict = self.failed(session_id, now, requeues=requeues)
         self._refused = self._refused or self._outage
         return verdict
 
@@ -215,45 +215,45 @@ class Patience:
         now: float,
         *,
         suspect: Collection[Names] = (),
-        replays: int = 0,
-        told: float = 0.0,
+        requeues: int = 0,
+        retry_after_s: float = 0.0,
     ) -> Verdict:
-        """A counted attempt failed. `suspect`: the reply may be a refusal in disguise, about one of these. `replays`:
-        how often the plan was appended again before. `told`: how long the CRM said to wait, in seconds; it is not tried
-        sooner. Not for a 429.
+        """A counted attempt failed. `suspect`: the reply may be a refusal in disguise, about one of these. `requeues`:
+        how often the plan was requeued before. `retry_after_s`: how long the CRM said to wait; it is not tried sooner.
+        Not for a 429.
         """
         failing = self._failing.setdefault(session_id, _Failing(now, landings_before=self._landings))
         self._recent.note(now, session_id, False, self._limits.outage_window)
         self._outage = self._outage or self._most_fail()
         if self._outage:
-            return self._during_outage(now, told)
+            return self._during_outage(now, retry_after_s)
         failing.attempts += 1
         if failing.attempts <= len(PAUSES):
-            return Retry(now + max(PAUSES[failing.attempts - 1], told))
+            return Retry(now + max(PAUSES[failing.attempts - 1], retry_after_s))
         if self._landings > failing.landings_before:
-            return self._alone(session_id, now, suspect, replays, told)
-        pause = max(self._pause(failing.attempts - len(PAUSES)), told)
-        if failing.told:
+            return self._alone(session_id, now, suspect, requeues, retry_after_s)
+        pause = max(self._pause(failing.attempts - len(PAUSES)), retry_after_s)
+        if failing.reported:
             return Retry(now + pause)
-        failing.told = True
+        failing.reported = True
         return ResumeNeeded(now + pause)
 
     def is_last_attempt(self, session_id: str) -> bool:
-        """One more failure, and the plan goes to the back of the topic, or is told."""
+        """One more failure, and the plan is requeued, or `resume_needed` is published."""
         return self.attempts(session_id) >= len(PAUSES)
 
-    def _during_outage(self, now: float, told: float) -> Retry:
-        self._knock_at = max(self._knock_at, now + self._pause(self._knocks))
-        return Retry(max(self._knock_at, now + told))
+    def _during_outage(self, now: float, retry_after_s: float) -> Retry:
+        self._next_probe_at = max(self._next_probe_at, now + self._pause(self._probes))
+        return Retry(max(self._next_probe_at, now + retry_after_s))
 
     def _alone(
-        self, session_id: str, now: float, suspect: Collection[Names], replays: int, told: float
-    ) -> ToTheBack | AskAPerson:
-        if suspect and replays >= SUSPECT_CEILING and self._credits.take(suspect, now):
+        self, session_id: str, now: float, suspect: Collection[Names], requeues: int, retry_after_s: float
+    ) -> Requeue | AskAPerson:
+        if suspect and requeues >= SUSPECT_CEILING and self._credits.take(suspect, now):
             return AskAPerson()
         del self._failing[session_id]
-        absence = self._limits.back_of_topic * 2.0 ** min(replays, 10)
-        return ToTheBack(max(min(absence, self._limits.longest_absence), told))
+        absence = self._limits.back_of_topic * 2.0 ** min(requeues, 10)
+        return Requeue(max(min(absence, self._limits.longest_absence), retry_after_s))
 
     def _most_fail(self) -> bool:
         failing = self._recent.failing()

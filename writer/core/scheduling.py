@@ -25,7 +25,7 @@ _Heap = list[tuple[tuple[int, int, int], int, PlanInFlight]]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SharedRequest:
     """These plans share one request; what each asks is its `ask`. `new`: how many begin with it."""
 
     place: Place
@@ -78,15 +78,15 @@ class Scheduler:
         last = max((rank for rank, *_ in self._ready), default=plan.rank)
         plan.rank = max(last[0], plan.record.timestamp_ms), 1, next(self._ties)
 
-    def requests(self, now: float, *, new_ones: bool) -> list[Request]:
+    def requests(self, now: float, *, new_ones: bool) -> list[SharedRequest]:
         """As many as may go out now. `new_ones`: whether plans may begin."""
         self.wake_at = math.inf
-        requests: list[Request] = []
+        requests: list[SharedRequest] = []
         while (request := self._next(now, new_ones=new_ones)) is not None:
             requests.append(request)
         return requests
 
-    def _next(self, now: float, *, new_ones: bool) -> Request | None:
+    def _next(self, now: float, *, new_ones: bool) -> SharedRequest | None:
         waiting = len(self._follow_ups) + (len(self._ready) if new_ones else 0)
         filling = _Filling(self._batching.share(waiting, self._identities.room(now)))
         self._add_follow_ups(filling, now)
@@ -98,7 +98,7 @@ class Scheduler:
         if not filling.plans:
             self._identities.give_back(filling.place)
             return None
-        return Request(filling.place, tuple(filling.plans), len(filling.plans) - before)
+        return SharedRequest(filling.place, tuple(filling.plans), len(filling.plans) - before)
 
     def _add_follow_ups(self, filling: _Filling, now: float) -> None:
         while self._follow_ups and filling.has_room_for(plan := self._follow_ups[0][-1]):

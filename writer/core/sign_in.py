@@ -1,4 +1,4 @@
-"""What is wrong with a sign-in, told from the token service's own code or from how the question failed. No I/O.
+"""What is wrong with a sign-in, from the token service's own code or from how the question failed. No I/O.
 
 Only a code of Entra's (`AADSTS…`) is the token service's word: a refusal without one came from something before it, and
 says no more than that the service cannot be asked.
@@ -19,7 +19,7 @@ class SignInTrouble(StrEnum):
     APPLICATION_UNKNOWN = "application_unknown"
     PROOF_REFUSED = "proof_refused"
     """A certificate, or a token of another issuer."""
-    REFUSED = "refused"
+    OTHER_REFUSAL = "refused"
     """With a code that is not in `BY_CODE`."""
     NO_IDENTITY = "no_identity"
     """The machine or pod has none."""
@@ -64,7 +64,7 @@ SENTENCES: Mapping[SignInTrouble, str] = {
     "client_id, or check the app registration.",
     SignInTrouble.PROOF_REFUSED: "Entra does not accept the certificate or the federated token. Check that it is "
     "registered for this client id, that it has not expired, and that this machine's clock is right.",
-    SignInTrouble.REFUSED: "Entra refuses the sign-in. Look the AADSTS code up.",
+    SignInTrouble.OTHER_REFUSAL: "Entra refuses the sign-in. Look the AADSTS code up.",
     SignInTrouble.NO_IDENTITY: "This machine or pod has no identity to sign in with. Assign a managed identity, or "
     "check the pod's service account and its label azure.workload.identity/use.",
     SignInTrouble.PROOF_UNREADABLE: "The file that this identity signs in with cannot be read. Check its path, its "
@@ -92,7 +92,7 @@ class SignInFault:
 
     @property
     def refused(self) -> bool:
-        """Whether the token service itself said no."""
+        """Whether the token service itself text no."""
         return bool(self.code) and self.trouble is not SignInTrouble.UNREACHABLE
 
 
@@ -103,10 +103,12 @@ def fault_of(words: str, *, otherwise: SignInTrouble = SignInTrouble.UNREACHABLE
     """What an error's text says. Of the text only the code is kept: the rest may quote ids and secrets."""
     if found := _AADSTS.search(words):
         number = int(found[1])
-        trouble = SignInTrouble.UNREACHABLE if number in _COMES_BACK else BY_CODE.get(number, SignInTrouble.REFUSED)
+        trouble = (
+            SignInTrouble.UNREACHABLE if number in _COMES_BACK else BY_CODE.get(number, SignInTrouble.OTHER_REFUSAL)
+        )
         return SignInFault(trouble, f"AADSTS{number}")
-    said = words.lower()
-    if any(sign in said for sign in _UNTRUSTED):
+    text = words.lower()
+    if any(sign in text for sign in _UNTRUSTED):
         return SignInFault(SignInTrouble.CERTIFICATE_UNTRUSTED)
     return SignInFault(otherwise)
 

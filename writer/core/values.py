@@ -1,4 +1,4 @@
-"""When two values of a column are the same to the CRM. No I/O."""
+"""The forms of the CRM's values: GUIDs, links, etags, times; and when two values of a column are the same. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ from datetime import datetime
 from schemas.records import Value
 
 _TIME = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-9:.]{5,}(Z|[+-][0-9:]{4,6})")
-_ID = re.compile(r"(?:/?([A-Za-z0-9_]+)\((?=.*\)$))?([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})(?(1)\))")
+_GUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+GUID = re.compile(_GUID)
+LINK = re.compile(rf"/?([A-Za-z_][A-Za-z0-9_]*)\(({_GUID})\)")
+"""A record as the value of a lookup: its entity set and its id."""
+_ID = re.compile(rf"(?:/?([A-Za-z0-9_]+)\((?=.*\)$))?({_GUID})(?(1)\))")
+ETAG = re.compile(r'(?:W/)?"[!#-~]{1,200}"')
+"""A version of a record. The wildcard, above all, is not an etag to write under."""
+_VERSION = re.compile(r'W/"([0-9]{1,20})"')
+
+
+def version(etag: str | None) -> int | None:
+    """The row version that the CRM's own etags show; None for an etag of another form."""
+    found = _VERSION.fullmatch(etag or "")
+    return None if found is None else int(found[1])
 
 
 def same(one: Value, other: Value) -> bool:

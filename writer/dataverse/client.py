@@ -22,32 +22,14 @@ from typing import Protocol
 import httpx2
 
 from writer.dataverse.identity import TokenSource
+from writer.errors import NeverSent, Unanswered, Untrusted
 from writer.settings import DataverseSettings
 
 _UNAUTHORIZED = 401
 
 
-class NeverSent(Exception):
-    """The request did not reach the service: nothing can have happened. `advice`: what a person must do, if known."""
-
-    advice = ""
-
-
-class Untrusted(NeverSent):
-    """The service's certificate cannot be verified."""
-
-    advice = (
-        "The certificate of Dataverse's address cannot be verified. Check WRITER_DATAVERSE__URL, and set "
-        "WRITER_DATAVERSE__CA_FILE to the authority that signed the certificate."
-    )
-
-
-class Unanswered(Exception):
-    """The request was sent, wholly or in part, and no answer came: it may have landed."""
-
-
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """One HTTP request. `path` is relative to the Web API's root, such as `$batch` or `WhoAmI`."""
 
     method: str
@@ -57,12 +39,12 @@ class Request:
     traceparent: bytes | None = None
 
 
-WHO_AM_I = Request("GET", "WhoAmI")
+WHO_AM_I = HttpRequest("GET", "WhoAmI")
 """Shows that the sign-in is accepted, and costs the service next to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """One HTTP answer. Header names are in lower case; `request_id` is the service's own, for Microsoft's support."""
 
     status: int
@@ -93,7 +75,7 @@ class Dataverse(Protocol):
         """Unix time at which the secret or certificate expires; None if that is not known."""
         ...
 
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: HttpRequest) -> HttpReply:
         """Any answer, whatever its status. Raises NeverSent, Unanswered, SignInRefused, SignInUnavailable."""
         ...
 
@@ -139,14 +121,14 @@ class DataverseClient:
     def credential_expires_at(self) -> float | None:
         return self._tokens.credential_expires_at
 
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: HttpRequest) -> HttpReply:
         token = await self._tokens.token()
         reply = await self._send(request, token)
         if reply.status == _UNAUTHORIZED and token is not None:
             reply = await self._send(request, await self._tokens.renewed(token))
         return reply
 
-    async def _send(self, request: Request, token: str | None) -> Reply:
+    async def _send(self, request: HttpRequest, token: str | None) -> HttpReply:
         started = time.monotonic()
         with _translated():
             async with (
@@ -158,7 +140,7 @@ class DataverseClient:
                 body = await self._whole(response)
         # The last of several equal headers counts: x-ms-service-request-id may come twice.
         headers = {name.lower(): value for name, value in response.headers.multi_items()}
-        return Reply(response.status_code, headers, body, time.monotonic() - started)
+        return HttpReply(response.status_code, headers, body, time.monotonic() - started)
 
     async def _whole(self, response: httpx2.Response) -> bytes:
         """Unpacked, piece by piece, so that no answer takes more memory than is allowed (B3)."""
@@ -186,7 +168,7 @@ _ALWAYS = {
 }
 
 
-def _headers(request: Request, token: str | None) -> dict[str, str]:
+def _headers(request: HttpRequest, token: str | None) -> dict[str, str]:
     correlation = str(uuid.uuid4())
     headers = {"x-ms-client-request-id": correlation, "x-ms-correlation-id": correlation, **request.headers}
     if token is not None:
@@ -198,7 +180,7 @@ def _headers(request: Request, token: str | None) -> dict[str, str]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Errors are told apart by whether a byte of the request can have been sent. Their text may hold a URL with an id
+    """Errors differ by whether a byte of the request can have been sent. Their text may hold a URL with an id
     of a record, never a body, but only the kind is kept.
     """
     try:

@@ -28,6 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from writer.core.sign_in import SignInFault, SignInTrouble, fault_of
+from writer.errors import SignInRefused, SignInUnavailable
 from writer.settings import (
     CertificateIdentity,
     ClientSecretIdentity,
@@ -37,22 +38,6 @@ from writer.settings import (
     SignInSettings,
     WorkloadIdentity,
 )
-
-
-class SignInFailed(Exception):
-    """There is no token. `fault` says why, and who must do what."""
-
-    def __init__(self, name: str, fault: SignInFault) -> None:
-        super().__init__(f"{name}: {fault}")
-        self.fault = fault
-
-
-class SignInRefused(SignInFailed):
-    """The token service itself says no: wrong secret, expired certificate, unknown application. A person must act."""
-
-
-class SignInUnavailable(SignInFailed):
-    """The token service could not be asked. Try again later."""
 
 
 class Credential(Protocol):

@@ -9,7 +9,8 @@ import structlog
 
 from writer.core import results
 from writer.core.mapping_check import MappingGap, MappingToCheck, gaps_of, is_of, notices_of
-from writer.dataverse.metadata_cache import Facts, FactsUnavailable
+from writer.dataverse.metadata_cache import MetadataCache
+from writer.errors import MetadataUnavailable
 from writer.metrics import Metrics
 
 _AGAIN_S = 30.0
@@ -26,8 +27,8 @@ class Report:
     notices: tuple[str, ...] = ()
 
 
-async def verify(mapping: MappingToCheck, facts: Facts, url: str) -> Report:
-    """Every gap at once. Raises FactsUnavailable."""
+async def verify(mapping: MappingToCheck, facts: MetadataCache, url: str) -> Report:
+    """Every gap at once. Raises MetadataUnavailable."""
     sets = {table.entity_set for table in mapping.tables.values()}
     snapshot, owners = await facts.survey(sets, tuple(mapping.owners.values()))
     gaps = gaps_of(mapping, snapshot, owners)
@@ -40,7 +41,7 @@ class MappingWatch:
     it is known. Plans go on meanwhile: each is verified by itself, and held or blocked for what it needs.
     """
 
-    def __init__(self, mapping: MappingToCheck, facts: Facts, metrics: Metrics, *, url: str) -> None:
+    def __init__(self, mapping: MappingToCheck, facts: MetadataCache, metrics: Metrics, *, url: str) -> None:
         self._mapping = mapping
         self._facts = facts
         self._metrics = metrics
@@ -48,19 +49,19 @@ class MappingWatch:
         self.gaps: int | None = None
 
     async def run(self) -> None:
-        log, told = structlog.get_logger("writer"), ""
+        log, logged = structlog.get_logger("writer"), ""
         while self.gaps != 0:
             try:
                 report = await verify(self._mapping, self._facts, self._url)
-            except FactsUnavailable as failure:
+            except MetadataUnavailable as failure:
                 why = results.why_it_waits(failure.judgement)
-                if told != why:
+                if logged != why:
                     log.warning("mapping.not_verified", why=why)
-                told = why
+                logged = why
             else:
                 self.gaps = len(report.gaps)
                 self._metrics.mapping_gaps.set(self.gaps)
-                if report.gaps and told != (told := "; ".join(map(str, report.gaps))):
+                if report.gaps and logged != (logged := "; ".join(map(str, report.gaps))):
                     log.error("mapping.does_not_fit", gaps=[str(gap) for gap in report.gaps])
             if self.gaps != 0:
                 await asyncio.sleep(_AGAIN_S)

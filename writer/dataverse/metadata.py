@@ -64,12 +64,12 @@ QUESTIONS_PER_TABLE = 2 + len(_CASTS)
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """`shown_as`: binding name, or name of a lookup column, to the property that shows the link's id when the record is
-    read.
+    """`read_properties`: binding name, or name of a lookup column, to the property that shows the link's id when the
+    record is read.
     """
 
     table: Table
-    shown_as: Mapping[str, str]
+    read_properties: Mapping[str, str]
 
 
 def questions(logical_name: str) -> list[Request]:

@@ -10,7 +10,6 @@ it and no others; plans that need the same ask once.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from typing import Any
 
 from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, Value
 from writer.core.batch import Reply, Request, Succeeded
-from writer.core.emission import ETAG, Observed, Read
+from writer.core.emission import Observed, Read
 from writer.core.exchanges import PartReply
 from writer.core.gate import Blocked, Cleared, Column, OwnerFacts, Snapshot, check, named_sets, normal
 from writer.core.replies import Judgement, Kind, Meaning
+from writer.core.values import ETAG, LINK
 from writer.dataverse.metadata import (
     CATALOGUE,
     QUESTIONS_PER_TABLE,
@@ -32,20 +32,12 @@ from writer.dataverse.metadata import (
     without_concurrency,
 )
 from writer.dataverse.pool import Pool
+from writer.errors import MetadataUnavailable
 
-_OWNER_LINK = re.compile(r"/?[A-Za-z_]\w*\([0-9a-fA-F-]{36}\)")
 _OWNERS_PER_REQUEST = 50
 _JUST_NOW_S = 5.0
 """Plans that are blocked together ask anew together."""
 _UNKNOWN_SET = "0x8006088a"
-
-
-class FactsUnavailable(Exception):
-    """Dataverse did not say; nothing can be verified now. Carries how the request went."""
-
-    def __init__(self, judgement: Judgement) -> None:
-        super().__init__(f"{judgement.kind} {judgement.meaning}")
-        self.judgement = judgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +47,7 @@ class _Kept:
     asked_at: float
 
 
-class Facts:
+class MetadataCache:
     """One for all plans. `clock` in monotonic seconds."""
 
     def __init__(
@@ -68,13 +60,13 @@ class Facts:
         self._tables: dict[str, _Kept] = {}
         self._owners: dict[str, tuple[bool, float]] = {}
         self._asking: dict[str, asyncio.Future[None]] = {}
-        """Facts that are being asked for, by entity set or owner's link."""
+        """MetadataCache that are being asked for, by entity set or owner's link."""
         self._failed: dict[str, tuple[float, Judgement]] = {}
-        """Facts that could not be read, and when that became known; forgotten once they are read."""
+        """MetadataCache that could not be read, and when that became known; forgotten once they are read."""
         self.reachable = False
 
     async def reach(self) -> None:
-        """Reads the list of tables, to see that metadata can be read. Raises FactsUnavailable."""
+        """Reads the list of tables, to see that metadata can be read. Raises MetadataUnavailable."""
         await self._ask([CATALOGUE], "metadata", None)
 
     def cached_verdict(self, plan: PlannedWriteback) -> Cleared | None:
@@ -91,7 +83,7 @@ class Facts:
     async def verdict(self, plan: PlannedWriteback, *, suspect: bool = False) -> Cleared | Blocked:
         """Asks for what is not known. `suspect`: the service refused what was cleared, so ask for all of it anew.
 
-        Raises FactsUnavailable.
+        Raises MetadataUnavailable.
         """
         sets, owners = named_sets(plan), _candidates(plan)
         if not suspect:
@@ -105,7 +97,7 @@ class Facts:
     def read_property_of(self, entity_set: str) -> Mapping[str, str]:
         """Binding name or lookup column to the property that shows the link; empty for a table not verified."""
         kept = self._tables.get(entity_set)
-        return kept.facts.shown_as if kept and kept.facts else {}
+        return kept.facts.read_properties if kept and kept.facts else {}
 
     def observed(self, read: Read, planned: Mapping[str, Value], reply: PartReply) -> Observed | Judgement | None:
         """The record in the plan's own words; None if it is not there; a judgement if the read failed.
@@ -151,7 +143,7 @@ class Facts:
         return ((c.value, self._owners[c.value]) for c in _candidates(plan) if c.value in self._owners)
 
     async def survey(self, sets: Collection[str], owners: Collection[OwnerCandidate]) -> tuple[Snapshot, OwnerFacts]:
-        """These tables and owners as they are now. Raises FactsUnavailable."""
+        """These tables and owners as they are now. Raises MetadataUnavailable."""
         await self._learn(sets, owners, 0.0, 0.0, strong=True)
         tables = {name: kept.facts.table for name in sets if (kept := self._tables[name]).facts}
         return Snapshot(tables), {owner.value: self._owners[owner.value][0] for owner in owners}
@@ -165,7 +157,7 @@ class Facts:
         *,
         strong: bool,
     ) -> None:
-        """Asks for what is needed and nobody asks for yet; waits for what others ask for. Raises FactsUnavailable if
+        """Asks for what is needed and nobody asks for yet; waits for what others ask for. Raises MetadataUnavailable if
         one of them could not be read.
         """
         since = self._clock()
@@ -177,7 +169,7 @@ class Facts:
                 return
             for name in needed:
                 if (failed := self._failed.get(name)) and failed[0] >= since:
-                    raise FactsUnavailable(failed[1])
+                    raise MetadataUnavailable(failed[1])
             if others := [self._asking[name] for name in needed if name in self._asking]:
                 await asyncio.wait(others)
             else:
@@ -213,7 +205,7 @@ class Facts:
         try:
             [names] = await self._ask([CATALOGUE], "metadata", consistency)
             entity_sets, bare = catalogue(names), without_concurrency(names)
-        except FactsUnavailable as failure:
+        except MetadataUnavailable as failure:
             self._fail(sets, failure.judgement)
             return False
         except (AttributeError, KeyError, TypeError):
@@ -233,7 +225,7 @@ class Facts:
                 facts = table_facts(
                     answers, entity_sets, optimistic_concurrency=entity_set not in bare, logical_name=name
                 )
-            except FactsUnavailable as failure:
+            except MetadataUnavailable as failure:
                 self._fail([entity_set], failure.judgement)
             except (AttributeError, KeyError, TypeError, ValueError):
                 self._fail([entity_set], _NONSENSE)
@@ -257,7 +249,7 @@ class Facts:
         for start in range(0, len(owners), _OWNERS_PER_REQUEST):
             some = owners[start : start + _OWNERS_PER_REQUEST]
             asked_at = self._clock()
-            askable = [owner for owner in some if _OWNER_LINK.fullmatch(owner.value)]
+            askable = [owner for owner in some if LINK.fullmatch(owner.value)]
             self._owners |= {owner.value: (False, asked_at) for owner in some if owner not in askable}
             if not askable:
                 continue
@@ -266,12 +258,12 @@ class Facts:
                 try:
                     self._owners[owner.value] = (_may_own(reply), asked_at)
                     self._failed.pop(owner.value, None)
-                except FactsUnavailable as failure:
+                except MetadataUnavailable as failure:
                     self._fail([owner.value], failure.judgement)
 
 
 _FAILURES = 10_000
-"""Facts whose failure is remembered at most (B3)."""
+"""MetadataCache whose failure is remembered at most (B3)."""
 _NONSENSE = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
 
 
@@ -281,12 +273,12 @@ def _candidates(plan: PlannedWriteback) -> list[OwnerCandidate]:
 
 
 def _answer(reply: PartReply) -> dict[str, Any]:
-    """Raises FactsUnavailable."""
+    """Raises MetadataUnavailable."""
     match reply.answer:
         case Succeeded((one,)):
             return _json(one)
         case _:
-            raise FactsUnavailable(reply.judgement)
+            raise MetadataUnavailable(reply.judgement)
 
 
 def _owner_question(owner: OwnerCandidate) -> Request:
@@ -299,7 +291,7 @@ _ACCESS_TEAM = 1
 
 
 def _may_own(reply: PartReply) -> bool:
-    """Raises FactsUnavailable if nobody can say."""
+    """Raises MetadataUnavailable if nobody can say."""
     if reply.answer is not None and _is_absent(reply.judgement):
         return False
     body = _answer(reply)
@@ -313,8 +305,8 @@ def _is_absent(judgement: Judgement) -> bool:
 
 
 def _json(reply: Reply) -> dict[str, Any]:
-    """Raises FactsUnavailable: the service always answers a GET in JSON."""
+    """Raises MetadataUnavailable: the service always answers a GET in JSON."""
     body = reply.json()
     if not isinstance(body, dict):
-        raise FactsUnavailable(_NONSENSE)
+        raise MetadataUnavailable(_NONSENSE)
     return body

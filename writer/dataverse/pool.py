@@ -17,13 +17,13 @@ from writer.core.exchanges import Exchange, Part, dop_hint, exchange_of, same_fo
 from writer.core.identities import Identities, Identity, Place
 from writer.core.pacing import Pacer
 from writer.core.replies import Judgement, Kind, Meaning, judge, lost, never_sent, not_signed_in
-from writer.dataverse.client import WHO_AM_I, Dataverse, NeverSent, Reply, Request, Unanswered
-from writer.dataverse.identity import SignInFailed
+from writer.dataverse.client import WHO_AM_I, Dataverse, HttpReply, HttpRequest
+from writer.errors import NeverSent, SignInFailed, Unanswered
 from writer.metrics import Metrics
 from writer.reporting import Reporter
 
 _NOT_DATAVERSE = (
-    "The address answers, but not as Dataverse does. Check WRITER_DATAVERSE__URL, and what stands before the CRM."
+    "The address answers, but not as Dataverse does. Check WRITER_DATAVERSE__URL, and what is in front of the CRM."
 )
 _LONGEST_NAP_S = 1.0
 
@@ -65,7 +65,7 @@ class Pool:
         self._freed = asyncio.Event()
 
     def freed(self) -> None:
-        """A request has ended: whoever waits for a place looks again."""
+        """A request has ended: questions that wait for a place look again."""
         self._freed.set()
 
     async def exchange(self, parts: Sequence[Part], *, operation: str, consistency: str | None = None) -> Exchange:
@@ -107,21 +107,21 @@ class Pool:
         traceparent: bytes | None = None,
         consistency: str | None = None,
     ) -> Exchange:
-        """One `$batch` through this place; whoever asked for the place hears of the exchange."""
+        """One `$batch` through this place; the caller reports the exchange to `Identities.replied`."""
         headers = {"Prefer": "odata.continue-on-error"} | ({"Consistency": consistency} if consistency else {})
         try:
             content_type, body = encode(parts, boundary=f"batch_{uuid.uuid4().hex}", api_path=self._api_path)
         except ValueError:
             return unencodable(parts)
         started = self._clock()
-        request = Request("POST", "$batch", headers | {"Content-Type": content_type}, body, traceparent)
+        request = HttpRequest("POST", "$batch", headers | {"Content-Type": content_type}, body, traceparent)
         answered = await self._answered(self._channel_of[place.identity], request)
         seconds = self._clock() - started
         if isinstance(answered, Judgement):
             return same_for_all(parts, answered, seconds)
         return exchange_of(parts, answered.status, answered.headers, answered.body, seconds=seconds, now=time.time())
 
-    async def greet(self, channel: Channel) -> Judgement:
+    async def who_am_i(self, channel: Channel) -> Judgement:
         """Signs in and asks who we are: says whether this identity may work, and how much the service suggests."""
         place = Place(channel.identity, self._clock())
         channel.pacer.sent(place.started)
@@ -139,7 +139,7 @@ class Pool:
         return judgement
 
     @staticmethod
-    async def _answered(channel: Channel, request: Request) -> Reply | Judgement:
+    async def _answered(channel: Channel, request: HttpRequest) -> HttpReply | Judgement:
         try:
             return await channel.dataverse.send(request)
         except NeverSent as error:
@@ -154,7 +154,7 @@ class Pool:
             await channel.dataverse.close()
 
 
-def _is_who_am_i(reply: Reply) -> bool:
+def _is_who_am_i(reply: HttpReply) -> bool:
     """Whether it is Dataverse that answered: a captive portal says 200 to everything."""
     try:
         return "UserId" in json.loads(reply.body)

@@ -50,14 +50,14 @@ _BATCH = 500
 _ENDS_EVERY_S = 1.0
 _STANDS_BY_AFTER_S = 5.0
 _ASK_S = 30.0
-"""How long the broker may take to say where a partition's progress stands, or to take a commit."""
+"""How long the broker may take to say how far a partition is, or to take a commit."""
 
 RawHeaders = list[tuple[str, bytes | None]]
 GroupProtocol = Literal["consumer", "classic"]
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class MissedOffsets:
     """Offsets that were taken away before anybody read them: from `first` on, up to (not including) `end`."""
 
     partition: int
@@ -88,7 +88,7 @@ class Listener(Protocol):
         """Where the logs of our partitions end, and when the broker was asked for that, Unix time."""
         ...
 
-    def missed(self, gap: Gap) -> None: ...
+    def missed(self, gap: MissedOffsets) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class ConsumerThread:
         self._want_paused = frozenset(partitions)
 
     def commit(self, positions: Mapping[int, OffsetAndMetadata]) -> None:
-        """Commit in the background. A failure is told to the listener; the next commit covers it."""
+        """Commit in the background. A failure is reported to the listener; the next commit covers it."""
         self._orders.put(lambda consumer: self._commit_in_background(consumer, positions))
 
     def fence(self) -> Fence:
@@ -302,7 +302,7 @@ class ConsumerThread:
         first, _ = consumer.get_watermark_offsets(self._at(partition), cached=True)
         if first > expected:
             self._expected[partition] = first
-            self._tell(self._listener.missed, Gap(partition, expected, first))
+            self._tell(self._listener.missed, MissedOffsets(partition, expected, first))
 
     def _last_record(self, partition: int, high: int) -> int:
         """The end of the log, without what was compacted away or is a transaction's mark: nobody will ever get it."""
@@ -381,7 +381,7 @@ class ConsumerThread:
         try:
             return consumer.committed(partitions, timeout=_ASK_S)
         except KafkaException as error:
-            raise MustRestart(f"the broker does not say where the partitions stand: {_said(error)}") from None
+            raise MustRestart(f"the broker does not say how far the partitions are: {_said(error)}") from None
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         """Some partitions may be taken and others refused. The refusals first, so that the next waits a while."""
@@ -411,9 +411,7 @@ class ConsumerThread:
         assigned = []
         for part in committed:
             if part.error is not None:
-                raise MustRestart(
-                    f"the broker does not say where partition {part.partition} stands: {part.error.name()}"
-                )
+                raise MustRestart(f"the broker does not say how far partition {part.partition} is: {part.error.name()}")
             self._epoch += 1
             self._epochs[part.partition] = self._epoch
             self._next[part.partition] = max(part.offset, 0)
@@ -439,7 +437,7 @@ class ConsumerThread:
         consumer.incremental_unassign(partitions)
 
     def _commit_at_last(self, consumer: Consumer, positions: Mapping[int, OffsetAndMetadata]) -> None:
-        """What is refused here is taken from the last commit by whoever has the partition next."""
+        """What is refused here is taken from the last commit by the next owner of the partition."""
         try:
             answered = consumer.commit(offsets=self._offsets(positions), asynchronous=False)
         except KafkaException as error:
@@ -462,8 +460,8 @@ class ConsumerThread:
         self._paused -= frozenset(partitions)
         self._fence = Fence(self._fence.group, dict(self._epochs))
 
-    def _tell(self, heard: Callable[[Any], None], what: Any) -> None:
-        self._loop.call_soon_threadsafe(heard, what)
+    def _tell(self, report: Callable[[Any], None], what: Any) -> None:
+        self._loop.call_soon_threadsafe(report, what)
 
     def _ask(self, answer: Awaitable[Mapping[int, OffsetAndMetadata]]) -> Any:
         return asyncio.run_coroutine_threadsafe(_awaited(answer), self._loop)

@@ -1,5 +1,5 @@
-"""Where the logs of partitions end, asked of the broker itself: what the consumer keeps of that is no news while the
-broker is out of reach.
+"""Where the logs of partitions end, asked of the broker itself: what the consumer keeps of that is out of date while
+the broker is out of reach.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from runtime.librdkafka_log import client_log
 
 _WITHIN_S = 10.0
 ANEW_AFTER_S = 15.0
-"""Without an answer for so long, a new client asks. Of a broker that was killed and started again, librdkafka asks with
-the leader epoch from before, is refused (FENCED_LEADER_EPOCH), and learns better only minutes later."""
+"""Without an answer for this time, a new client asks. Of a broker that was killed and started again, librdkafka asks
+with the leader epoch from before, is refused (FENCED_LEADER_EPOCH), and learns better only minutes later."""
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
-Heard = Callable[[Mapping[int, int], float], None]
-"""The end of each partition that was told, and when it was asked for, Unix time."""
+OnEnds = Callable[[Mapping[int, int], float], None]
+"""The end of each partition that was reported, and when it was asked for, Unix time."""
 
 
 class Ends(Protocol):
-    def ask(self, partitions: Collection[int], heard: Heard) -> None:
-        """Returns at once; `heard` is called from any thread, if there is an answer. One question at a time."""
+    def ask(self, partitions: Collection[int], on_ends: OnEnds) -> None:
+        """Returns at once; `on_ends` is called from any thread, if there is an answer. One question at a time."""
         ...
 
 
@@ -53,7 +53,7 @@ class LogEnds:
         self._good_at = clock()
         """When this client answered last, or was made."""
 
-    def ask(self, partitions: Collection[int], heard: Heard) -> None:
+    def ask(self, partitions: Collection[int], on_ends: OnEnds) -> None:
         if self._clock() - self._good_at >= ANEW_AFTER_S:
             self._begin_anew()
         if self._asking is not None:
@@ -78,7 +78,7 @@ class LogEnds:
                 self._asking = None
             if ends:
                 self._good_at = self._clock()
-                heard(ends, asked_at)
+                on_ends(ends, asked_at)
 
         for part, future in answers.items():
             future.add_done_callback(partial(answered, part.partition))
@@ -90,8 +90,8 @@ class LogEnds:
 
 
 def _end(answer: Future[Any]) -> int | None:
-    """None if it is no news: an error, or what librdkafka says without an answer in time, which is no error but an
-    offset that no log can have."""
+    """None if it says nothing new: an error, or what librdkafka says without an answer in time: an offset that no log
+    can have."""
     try:
         offset = int(answer.result().offset)
     except KafkaException:

@@ -23,7 +23,7 @@ from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.rights import Operation
 from writer.core.ledger import Commit
-from writer.errors import MustRestart
+from writer.errors import GivenUp, MustRestart
 
 _FLUSH_S = 0.5
 LARGEST = 64 * 1024 * 1024
@@ -58,10 +58,6 @@ class Aborted:
     too_large: frozenset[int] = frozenset()
 
 
-class GivenUp(Exception):
-    """The process stops: whether the batch was published is not known, and nothing of it was settled."""
-
-
 class BatchProducer(Protocol):
     """Blocking; one thread at a time, but for `stop`."""
 
@@ -91,7 +87,7 @@ class PublisherThread:
         return await loop.run_in_executor(self._thread, transact, records, positions, group)
 
     async def close(self) -> None:
-        """A transaction that is open is aborted, within some seconds; whoever waits for it has not settled it."""
+        """A transaction that is open is aborted, within some seconds; nothing of it was settled."""
         self._producer.stop()
         await asyncio.to_thread(self._thread.shutdown)
         await asyncio.to_thread(self._producer.close)
@@ -121,14 +117,14 @@ class PlainProducer:
             reports = [self._produce(records[number]) for number in waiting]
             while self._producer.flush(_FLUSH_S):
                 self._go_on()
-            for number, [told] in zip(waiting, reports, strict=True):
-                if isinstance(told, int):
-                    offsets[number] = told
-                elif self._is_too_large(told, records[number]):
+            for number, [reported] in zip(waiting, reports, strict=True):
+                if isinstance(reported, int):
+                    offsets[number] = reported
+                elif self._is_too_large(reported, records[number]):
                     offsets[number] = None
                 else:
                     self._go_on()
-                    self._on_wait(told.name())
+                    self._on_wait(reported.name())
         return Committed(tuple(offsets[number] for number in range(len(records))))
 
     def _produce(self, record: Outgoing) -> list[int | KafkaError]:
@@ -158,17 +154,17 @@ class PlainProducer:
                 return report
 
     @staticmethod
-    def _is_too_large(told: KafkaError, record: Outgoing) -> bool:
+    def _is_too_large(report: KafkaError, record: Outgoing) -> bool:
         """False if it may be sent again."""
-        match kind_of(told):
+        match kind_of(report):
             case Kind.TRANSIENT:
                 return False
             case Kind.TOO_LARGE:
                 return True
             case Kind.FORBIDDEN:
-                raise Misconfigured([missing_right(told, (), doing=Operation.WRITE, name=record.topic)])
+                raise Misconfigured([missing_right(report, (), doing=Operation.WRITE, name=record.topic)])
             case Kind.PERMANENT:
-                raise MustRestart(f"the broker refuses a record for {record.topic}: {told.name()}")
+                raise MustRestart(f"the broker refuses a record for {record.topic}: {report.name()}")
 
     def _go_on(self) -> None:
         if self._stopping.is_set():

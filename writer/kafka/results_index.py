@@ -50,30 +50,30 @@ News = tuple[bytes, Settled | None]
 """A session's key, and how it settled; None if its result was retired."""
 
 
-class Read(Protocol):
+class ReadToEnd(Protocol):
     """`log_reader.read_to_end` of the results topic."""
 
     def __call__(
         self,
         partitions: Collection[int],
         *,
-        heard: Callable[[Sequence[Message]], None],
+        on_records: Callable[[Sequence[Message]], None],
         at_end: Callable[[int], None],
         wanted: Callable[[int], bool],
     ) -> None: ...
 
 
-def reading(config: ClientConfig, topic: str) -> Read:
+def reading(config: ClientConfig, topic: str) -> ReadToEnd:
     log: Logger = client_log("writer")
 
     def read(
         partitions: Collection[int],
         *,
-        heard: Callable[[Sequence[Message]], None],
+        on_records: Callable[[Sequence[Message]], None],
         at_end: Callable[[int], None],
         wanted: Callable[[int], bool],
     ) -> None:
-        read_to_end(config, topic, partitions, log=log, on_records=heard, at_end=at_end, wanted=wanted)
+        read_to_end(config, topic, partitions, log=log, on_records=on_records, at_end=at_end, wanted=wanted)
 
     return read
 
@@ -140,7 +140,7 @@ class _Loading:
 class ResultsIndex:
     """Loop only, but for the thread that reads. `loaded` hears of each partition that has been read."""
 
-    def __init__(self, read: Read, codec: Codec[WritebackResult], *, loaded: Callable[[int], None]) -> None:
+    def __init__(self, read: ReadToEnd, codec: Codec[WritebackResult], *, loaded: Callable[[int], None]) -> None:
         self._read = read
         self._codec = codec
         self._loaded = loaded
@@ -222,7 +222,7 @@ class ResultsIndex:
         notes there what this writer publishes."""
         ended: set[int] = set()
 
-        def heard(messages: Sequence[Message]) -> None:
+        def on_records(messages: Sequence[Message]) -> None:
             by_partition: dict[int, list[News]] = {}
             for message in messages:
                 if (news := self._news(message)) is not None:
@@ -235,7 +235,7 @@ class ResultsIndex:
             ended.add(partition)
             loop.call_soon_threadsafe(self._has_been_read, partition, mine[partition])
 
-        self._read(mine, heard=heard, at_end=at_end, wanted=lambda p: self._is_wanted(p, mine[p]))
+        self._read(mine, on_records=on_records, at_end=at_end, wanted=lambda p: self._is_wanted(p, mine[p]))
 
     def _is_wanted(self, partition: int, loading: _Loading) -> bool:
         return self._loading.get(partition) is loading
@@ -264,11 +264,11 @@ class ResultsIndex:
         return None if settled is None else (key, settled)
 
     def _settled(self, message: Message, value: bytes) -> Settled | None:
-        said = headers.settled_as(_headers(message))
-        if said == NOT_FINAL:
+        header = headers.settled_as(_headers(message))
+        if header == NOT_FINAL:
             return None
-        if said in _KINDS:
-            return Settled(said)
+        if header in _KINDS:
+            return Settled(header)
         try:
             return settled_as(self._codec.decode(value))
         except Undecodable as error:
@@ -277,8 +277,8 @@ class ResultsIndex:
             return None
 
 
-def _latest(known: int, heard: int) -> int:
-    return _NUMBERS[latest(_KINDS[known], _KINDS[heard])]
+def _latest(known: int, on_records: int) -> int:
+    return _NUMBERS[latest(_KINDS[known], _KINDS[on_records])]
 
 
 def _digest(key: bytes) -> bytes:

@@ -41,12 +41,12 @@ from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.rights import Operation, Right
 from writer.core.ledger import Commit
-from writer.errors import MustRestart
-from writer.kafka.producer import LARGEST, Aborted, Committed, GivenUp, Outgoing
+from writer.errors import GivenUp, MustRestart
+from writer.kafka.producer import LARGEST, Aborted, Committed, Outgoing
 
 TIMEOUT_MS = 10_000
-"""How long the broker lets a transaction stay open. Long enough for a broker that fails over; short, since whoever gets
-the partitions of a killed writer waits for it, and for the broker's next look at such transactions (10 s apart)."""
+"""How long the broker lets a transaction stay open. Long enough for a broker that fails over; short, since the next
+owner of a killed writer's partitions waits for it, and for the broker's next look at such transactions (10 s apart)."""
 NOTE_TOO_LONG = "OFFSET_METADATA_TOO_LARGE"
 _CALL_S = 1.0
 """How long one call may take before it is made again, and before a stop is noticed."""
@@ -215,9 +215,9 @@ class TransactionalProducer:
             self._produce(producer, record, report)
         while producer.flush(_CALL_S):
             self._wait("_TIMED_OUT")
-        for told in reports:
-            if isinstance(told, KafkaError):
-                raise _Failed(told, Ending.END if ending_of(told) is Ending.END else Ending.ABORT)
+        for reported in reports:
+            if isinstance(reported, KafkaError):
+                raise _Failed(reported, Ending.END if ending_of(reported) is Ending.END else Ending.ABORT)
 
     @staticmethod
     def _produce(producer: Producer, record: Outgoing, report: Callable[[KafkaError | None, Message], None]) -> None:
@@ -303,7 +303,7 @@ def _into(ended: queue.SimpleQueue[BaseException | None], call: Callable[[], Non
         ended.put(None)
 
 
-class _Nowhere:
+class _NoMessage:
     """Where a record went that was never sent."""
 
     @staticmethod
@@ -311,12 +311,12 @@ class _Nowhere:
         return None
 
 
-_NOWHERE = _Nowhere()
+_NOWHERE = _NoMessage()
 
 
 def _aborted(error: KafkaError, reports: Sequence[KafkaError | int | None]) -> Aborted:
     too_large = (
-        n for n, told in enumerate(reports) if isinstance(told, KafkaError) and kind_of(told) is Kind.TOO_LARGE
+        n for n, report in enumerate(reports) if isinstance(report, KafkaError) and kind_of(report) is Kind.TOO_LARGE
     )
     return Aborted(error.name(), frozenset(too_large))
 

@@ -22,8 +22,9 @@ from writer.core.reconcile import changed_columns
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.dataverse.client import DataverseClient
 from writer.dataverse.identity import NoSignIn
-from writer.dataverse.metadata_cache import Facts, FactsUnavailable
+from writer.dataverse.metadata_cache import MetadataCache
 from writer.dataverse.pool import Channel, Pool
+from writer.errors import MetadataUnavailable
 from writer.metrics import Metrics
 from writer.settings import DataverseSettings
 
@@ -54,7 +55,7 @@ def plan(simulator: RunningSimulator) -> PlannedWriteback:
     return Desk(simulator).plan(seed_item(simulator), Disposition.CALL_BACK_LATER)
 
 
-Scenario = Callable[[Facts, CountingPool, Clock], Awaitable[None]]
+Scenario = Callable[[MetadataCache, CountingPool, Clock], Awaitable[None]]
 
 
 def run(simulator: RunningSimulator, scenario: Scenario) -> None:
@@ -65,7 +66,7 @@ def run(simulator: RunningSimulator, scenario: Scenario) -> None:
         pool.operations = []
         clock = Clock()
         try:
-            await scenario(Facts(pool, metadata_ttl_s=900, owner_ttl_s=300, clock=clock), pool, clock)
+            await scenario(MetadataCache(pool, metadata_ttl_s=900, owner_ttl_s=300, clock=clock), pool, clock)
         finally:
             await pool.close()
 
@@ -75,7 +76,7 @@ def run(simulator: RunningSimulator, scenario: Scenario) -> None:
 def test_a_plan_is_cleared_with_two_questions_for_tables_and_one_for_owners(
     simulator: RunningSimulator, plan: PlannedWriteback
 ) -> None:
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         assert facts.cached_verdict(plan) is None
         verdict = await facts.verdict(plan)
         assert isinstance(verdict, Cleared)
@@ -89,7 +90,7 @@ def test_a_plan_is_cleared_with_two_questions_for_tables_and_one_for_owners(
 
 
 def test_what_is_known_has_a_time_limit(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         await facts.verdict(plan)
         clock.now += 301
         assert facts.cached_verdict(plan) is None
@@ -103,7 +104,7 @@ def test_what_is_known_has_a_time_limit(simulator: RunningSimulator, plan: Plann
 
 
 def test_plans_that_wait_for_the_same_facts_ask_once(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         await asyncio.gather(*(facts.verdict(plan) for _ in range(20)))
         assert pool.operations == ["metadata", "metadata", "owners"]
 
@@ -113,9 +114,9 @@ def test_plans_that_wait_for_the_same_facts_ask_once(simulator: RunningSimulator
 def test_W6_plans_that_wait_for_the_same_facts_fail_together(
     simulator: RunningSimulator, plan: PlannedWriteback
 ) -> None:
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         told = await asyncio.gather(*(facts.verdict(plan) for _ in range(20)), return_exceptions=True)
-        assert all(isinstance(one, FactsUnavailable) for one in told)
+        assert all(isinstance(one, MetadataUnavailable) for one in told)
         assert pool.operations == ["metadata"]
 
     simulator.fault(times=None, do=[{"kind": "error", "name": "unavailable"}])
@@ -123,7 +124,7 @@ def test_W6_plans_that_wait_for_the_same_facts_fail_together(
 
 
 def test_W9_a_block_is_never_decided_on_kept_answers_alone(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         simulator.edit("systemusers", tenant.CALLBACK_OWNER, {"isdisabled": True})
         assert isinstance(await facts.verdict(plan), Blocked)
         simulator.edit("systemusers", tenant.CALLBACK_OWNER, {"isdisabled": False})
@@ -134,7 +135,7 @@ def test_W9_a_block_is_never_decided_on_kept_answers_alone(simulator: RunningSim
 
 
 def test_W9_a_suspicion_asks_for_everything_anew(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         await facts.verdict(plan)
         clock.now += 10
         simulator.edit("systemusers", tenant.CALLBACK_OWNER, {"isdisabled": True})
@@ -145,7 +146,7 @@ def test_W9_a_suspicion_asks_for_everything_anew(simulator: RunningSimulator, pl
 
 
 def test_W9_a_table_that_does_not_exist_is_a_gap(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         wrong = replace(plan, steps=tuple(replace(step, entity_set="nowhere") for step in plan.steps))
         verdict = await facts.verdict(wrong)
         assert isinstance(verdict, Blocked)
@@ -155,7 +156,7 @@ def test_W9_a_table_that_does_not_exist_is_a_gap(simulator: RunningSimulator, pl
 
 
 def test_what_metadata_says_of_columns_and_links(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         await facts.verdict(plan)
         kept = {name: kept.facts.table for name, kept in facts._tables.items() if kept.facts}
         call, item = kept["phonecalls"], kept["medx_callqueueitems"]
@@ -188,7 +189,7 @@ def test_teams_and_users_that_are_not_there_or_no_ids_are_no_owners(
             override=True,
         )
 
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         candidates = (
             owner(OwnerKind.USER, "systemusers", "no id at all"),
             owner(OwnerKind.USER, "systemusers", tenant.ACCOUNTS[0]),
@@ -204,7 +205,7 @@ def test_teams_and_users_that_are_not_there_or_no_ids_are_no_owners(
 
 
 def test_records_are_read_in_the_plans_own_words(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         await facts.verdict(plan)
         update = plan.steps[2]
         columns = (*update.attributes, "medx_AccountId@odata.bind")
@@ -224,7 +225,7 @@ def test_records_are_read_in_the_plans_own_words(simulator: RunningSimulator, pl
     run(simulator, scenario)
 
 
-async def conflicts(facts: Facts, pool: CountingPool, plan: PlannedWriteback) -> tuple[str, ...]:
+async def conflicts(facts: MetadataCache, pool: CountingPool, plan: PlannedWriteback) -> tuple[str, ...]:
     """The columns that a read-back finds changed."""
     await facts.verdict(plan)
     [read] = [read for read in reads(plan) if read.step_index == 2]
@@ -238,7 +239,7 @@ async def conflicts(facts: Facts, pool: CountingPool, plan: PlannedWriteback) ->
 def test_W7_a_preserved_lookup_is_compared_by_its_id(
     simulator: RunningSimulator, plan: PlannedWriteback, written_as: str
 ) -> None:
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         account = written_as.format(tenant.ACCOUNTS[0].upper())
         preserving = {**plan.baseline.columns, "medx_accountid": account, "medx_campaignid": None}
         taken = replace(plan, baseline=replace(plan.baseline, columns=preserving))
@@ -265,11 +266,11 @@ def test_W5_an_owner_who_cannot_be_read_holds_up_only_the_plans_that_need_him(
     do = [{"kind": "error", "name": "unavailable"}]
     simulator.fault(when={"path": r"\$batch", "body": tenant.REVIEW_OWNER}, times=None, do=do)
 
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         told = await asyncio.gather(
             facts.verdict(others), facts.verdict(plan), facts.verdict(others), return_exceptions=True
         )
-        assert [type(one) for one in told] == [FactsUnavailable, Cleared, FactsUnavailable]
+        assert [type(one) for one in told] == [MetadataUnavailable, Cleared, MetadataUnavailable]
         assert isinstance(facts.cached_verdict(plan), Cleared)
 
     run(simulator, scenario)
@@ -280,7 +281,7 @@ def test_W5_an_owner_who_is_read_slowly_holds_up_only_the_plans_that_need_him(
 ) -> None:
     others = with_owner(plan, tenant.REVIEW_OWNER)
 
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         await facts.verdict(plan)
         clock.now += 301  # the owners have to be asked for again, the tables have not
         answered, ask = asyncio.Event(), pool.exchange
@@ -306,7 +307,7 @@ def test_W5_a_table_that_cannot_be_read_holds_up_only_the_plans_that_need_it(
 ) -> None:
     without_task = replace(plan, steps=plan.steps[:3])
 
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         ask = pool.exchange
 
         async def refused(parts: Any, **options: Any) -> Exchange:
@@ -322,7 +323,7 @@ def test_W5_a_table_that_cannot_be_read_holds_up_only_the_plans_that_need_it(
 
         pool.exchange = refused  # type: ignore[method-assign]
         told = await asyncio.gather(facts.verdict(plan), facts.verdict(without_task), return_exceptions=True)
-        assert isinstance(told[0], FactsUnavailable)
+        assert isinstance(told[0], MetadataUnavailable)
         assert told[0].judgement.meaning is Meaning.NOT_ALLOWED
         assert isinstance(told[1], Cleared)
 
@@ -332,7 +333,7 @@ def test_W5_a_table_that_cannot_be_read_holds_up_only_the_plans_that_need_it(
 def test_who_waited_for_a_question_that_was_cancelled_asks_itself(
     simulator: RunningSimulator, plan: PlannedWriteback
 ) -> None:
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         first = asyncio.create_task(facts.verdict(plan))
         await asyncio.sleep(0)
         second = asyncio.create_task(facts.verdict(plan))
@@ -351,7 +352,7 @@ def test_W9_an_access_team_owns_nothing(simulator: RunningSimulator, plan: Plann
     )  # fmt: skip
     owned = replace(plan, steps=(*others, replace(task, owner_candidates=(team,))))
 
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         assert isinstance(await facts.verdict(owned), Cleared)
         simulator.edit("teams", tenant.TEAM, {"teamtype": 1})
         clock.now += 301
@@ -361,7 +362,7 @@ def test_W9_an_access_team_owns_nothing(simulator: RunningSimulator, plan: Plann
 
 
 def test_W9_metadata_tells_of_behavior_security_and_source(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
-    async def scenario(facts: Facts, pool: CountingPool, clock: Clock) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
         snapshot, _ = await facts.survey({"phonecalls", "medx_callqueueitems", "nosuchset"}, ())
         assert set(snapshot.tables) == {"phonecalls", "medx_callqueueitems"}
         calls = snapshot.tables["phonecalls"]

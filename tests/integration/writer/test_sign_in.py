@@ -17,7 +17,8 @@ from simulator.testing import RunningSimulator, running_simulator
 from tests.integration.writer.inprocess import running_writer
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
 from tests.support.checker import findings
-from writer.dataverse.identity import SignInRefused, token_source
+from writer.dataverse.identity import token_source
+from writer.errors import SignInRefused
 from writer.settings import ClientSecretIdentity, SignInSettings
 
 IDENTITIES = [

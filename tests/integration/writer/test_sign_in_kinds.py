@@ -32,7 +32,8 @@ from simulator.testing import RunningSimulator, running_simulator
 from tests.integration.writer.inprocess import running_writer
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
 from tests.support.checker import findings
-from writer.dataverse.identity import SignInRefused, SignInUnavailable, TokenSource, token_source
+from writer.dataverse.identity import TokenSource, token_source
+from writer.errors import SignInRefused, SignInUnavailable
 from writer.settings import ClientSecretIdentity, Identity, SignInSettings
 
 CLIENT = {"tenant_id": tenant.TENANT_ID, "client_id": tenant.CLIENT_ID}

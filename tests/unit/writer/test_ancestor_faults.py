@@ -29,7 +29,7 @@ from tests.unit.writer.core.crm_model import (
 from writer.core.emission import Observed, full, of_steps, update_step
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.replies import Judgement, Kind, Meaning, judge, lost
-from writer.core.results import Telling, refused
+from writer.core.results import ResultContext, refused
 
 Lost = Callable[[int], bool]
 
@@ -159,7 +159,9 @@ def test_fault_10_a_permanent_error_is_blocked_and_says_so() -> None:
     judgement = judge(400, {}, body)
     assert judgement.kind is Kind.PERMANENT
 
-    result = refused(Telling(plan, PlanPosition(partition=0, offset=1, digest=plan.digest), 1, NOON, "w"), judgement)
+    result = refused(
+        ResultContext(plan, PlanPosition(partition=0, offset=1, digest=plan.digest), 1, NOON, "w"), judgement
+    )
 
     assert result.status is ResultStatus.BLOCKED
     assert "0x80040203" in str(result.message)

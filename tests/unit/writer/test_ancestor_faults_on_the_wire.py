@@ -23,7 +23,7 @@ from writer.core.results import metadata
 from writer.dataverse.client import DataverseClient
 from writer.dataverse.identity import NoSignIn, TokenSource
 from writer.dataverse.metadata import questions
-from writer.dataverse.metadata_cache import Facts
+from writer.dataverse.metadata_cache import MetadataCache
 from writer.dataverse.pool import Channel, Pool
 from writer.metrics import Metrics
 from writer.settings import DataverseSettings
@@ -68,7 +68,7 @@ def emitted(
         settings = DataverseSettings.model_validate({"url": simulator.base_url, "read_timeout_s": 60})
         client = DataverseClient(settings, tokens or NoSignIn("nobody"))
         pool = Pool([Channel(client, Pacer(ServiceLimits()))], Metrics(), api_path="/api/data/v9.2/")
-        facts = Facts(pool, metadata_ttl_s=60, owner_ttl_s=60)
+        facts = MetadataCache(pool, metadata_ttl_s=60, owner_ttl_s=60)
         one = make_in_flight(plan)
         try:
             for _ in range(tries):
@@ -198,7 +198,7 @@ def test_fault_11_what_is_known_of_an_owner_expires(simulator: RunningSimulator,
         settings = DataverseSettings.model_validate({"url": simulator.base_url, "read_timeout_s": 30})
         client = DataverseClient(settings, NoSignIn("nobody"))
         pool = Pool([Channel(client, Pacer(ServiceLimits()))], Metrics(), api_path="/api/data/v9.2/")
-        facts = Facts(pool, metadata_ttl_s=3_600, owner_ttl_s=60, clock=lambda: now)
+        facts = MetadataCache(pool, metadata_ttl_s=3_600, owner_ttl_s=60, clock=lambda: now)
         try:
             assert isinstance(await facts.verdict(plan), Cleared)
             for owner in {o.record_id for s in plan.steps for o in s.owner_candidates}:

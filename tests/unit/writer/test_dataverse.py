@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 import httpx2
 import pytest
 
-from writer.dataverse.client import DataverseClient, NeverSent, Request, Unanswered
+from writer.dataverse.client import DataverseClient, HttpRequest
 from writer.dataverse.identity import NoSignIn
+from writer.errors import NeverSent, Unanswered
 from writer.settings import DataverseSettings
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
@@ -40,11 +41,11 @@ def client(
     return DataverseClient(settings, tokens or NoSignIn("nobody"), transport=httpx2.MockTransport(handler))
 
 
-def send_once(handler: Handler, request: Request | None = None, tokens: CountingTokens | None = None) -> None:
+def send_once(handler: Handler, request: HttpRequest | None = None, tokens: CountingTokens | None = None) -> None:
     async def run() -> None:
         dataverse = client(handler, tokens)
         try:
-            await dataverse.send(request or Request("GET", "WhoAmI"))
+            await dataverse.send(request or HttpRequest("GET", "WhoAmI"))
         finally:
             await dataverse.close()
 
@@ -96,7 +97,7 @@ def test_cookies_are_not_sent_back() -> None:
     async def run() -> None:
         dataverse = client(handler)
         for _ in range(3):
-            await dataverse.send(Request("GET", "WhoAmI"))
+            await dataverse.send(HttpRequest("GET", "WhoAmI"))
         await dataverse.close()
 
     asyncio.run(run())
@@ -110,7 +111,7 @@ def test_a_request_carries_odata_versions_a_correlation_id_and_the_trace() -> No
         seen.append(request)
         return httpx2.Response(204)
 
-    send_once(handler, Request("POST", "$batch", {"Content-Type": "x"}, b"body", traceparent=b"00-abc-def-01"))
+    send_once(handler, HttpRequest("POST", "$batch", {"Content-Type": "x"}, b"body", traceparent=b"00-abc-def-01"))
     [request] = seen
     assert str(request.url) == "http://localhost:1/api/data/v9.2/$batch"
     assert request.headers["odata-version"] == request.headers["odata-maxversion"] == "4.0"
@@ -127,7 +128,7 @@ def test_of_two_service_request_ids_the_last_one_counts() -> None:
                 200, headers=[("x-ms-service-request-id", "first"), ("x-ms-service-request-id", "second")]
             )
         )
-        reply = await dataverse.send(Request("GET", "WhoAmI"))
+        reply = await dataverse.send(HttpRequest("GET", "WhoAmI"))
         await dataverse.close()
         return reply.request_id
 
@@ -152,7 +153,7 @@ def told_of(handler: Handler, **settings: float) -> str:
         dataverse = client(handler, **settings)
         try:
             with pytest.raises(Unanswered) as told:
-                await dataverse.send(Request("GET", "WhoAmI"))
+                await dataverse.send(HttpRequest("GET", "WhoAmI"))
             return str(told.value)
         finally:
             await dataverse.close()

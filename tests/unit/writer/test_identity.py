@@ -9,7 +9,8 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.identity import CredentialUnavailableError
 
-from writer.dataverse.identity import EntraTokens, NoSignIn, SignInRefused, SignInUnavailable, credential, token_source
+from writer.dataverse.identity import EntraTokens, NoSignIn, credential, token_source
+from writer.errors import SignInRefused, SignInUnavailable
 from writer.settings import (
     CertificateIdentity,
     ClientSecretIdentity,

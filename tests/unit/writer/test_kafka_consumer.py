@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from structlog.testing import capture_logs
 
 from writer.core.assignment import OffsetAndMetadata
-from writer.kafka.consumer import ConsumerOptions, ConsumerThread, Gap
+from writer.kafka.consumer import ConsumerOptions, ConsumerThread, MissedOffsets
 
 OPTIONS = ConsumerOptions(
     config={}, group="g", topic="plans", protocol="consumer", session_timeout_ms=1, heartbeat_interval_ms=1,
@@ -71,7 +71,7 @@ class Deaf:
     def end_offsets(self, offsets: dict[int, int], asked_at: float) -> None:
         self.story.append((offsets, asked_at))
 
-    def missed(self, gap: Gap) -> None:
+    def missed(self, gap: MissedOffsets) -> None:
         self.story.append(gap)
 
     async def release(self, partitions: list[int]) -> dict[int, OffsetAndMetadata]:
@@ -254,9 +254,9 @@ def test_what_was_read_to_the_end_in_an_earlier_assignment_is_not_known_in_the_n
 @pytest.mark.parametrize(
     ("committed", "start", "read", "gaps"),
     [
-        (5, 9, [9], [Gap(0, 5, 9)]),
-        (5, 9, [], [Gap(0, 5, 9)]),
-        (5, 9, [10], [Gap(0, 5, 9)]),
+        (5, 9, [9], [MissedOffsets(0, 5, 9)]),
+        (5, 9, [], [MissedOffsets(0, 5, 9)]),
+        (5, 9, [10], [MissedOffsets(0, 5, 9)]),
         (5, 5, [9], []),
         (5, 0, [9, 11], []),
         (5, 5, [5, 6], []),
@@ -264,7 +264,7 @@ def test_what_was_read_to_the_end_in_an_earlier_assignment_is_not_known_in_the_n
     ],
 )
 def test_P5_plans_that_were_taken_away_unread_are_said_once_and_gaps_of_compaction_are_none(
-    committed: int, start: int, read: list[int], gaps: list[Gap]
+    committed: int, start: int, read: list[int], gaps: list[MissedOffsets]
 ) -> None:
     async def run() -> None:
         heard, consumer = Deaf(), FakeConsumer()
@@ -276,7 +276,7 @@ def test_P5_plans_that_were_taken_away_unread_are_said_once_and_gaps_of_compacti
         thread._ends_asked_at = 0.0
         thread._look_at_ends(consumer)  # type: ignore[arg-type]
         await asyncio.sleep(0)
-        assert [told for told in heard.story if isinstance(told, Gap)] == gaps
+        assert [told for told in heard.story if isinstance(told, MissedOffsets)] == gaps
 
     asyncio.run(run())
 
@@ -290,7 +290,7 @@ def test_P5_plans_that_are_taken_away_while_the_writer_lags_are_said_too() -> No
         consumer.start = 8
         thread._split([Message(0, 8)], consumer)  # type: ignore[arg-type,list-item]
         await asyncio.sleep(0)
-        assert [told for told in heard.story if isinstance(told, Gap)] == [Gap(0, 4, 8)]
+        assert [told for told in heard.story if isinstance(told, MissedOffsets)] == [MissedOffsets(0, 4, 8)]
 
     asyncio.run(run())
 

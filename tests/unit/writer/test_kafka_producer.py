@@ -10,8 +10,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from runtime.environment import Misconfigured
-from writer.errors import MustRestart
-from writer.kafka.producer import Committed, GivenUp, Outgoing, PlainProducer, PublisherThread
+from writer.errors import GivenUp, MustRestart
+from writer.kafka.producer import Committed, Outgoing, PlainProducer, PublisherThread
 
 RECORD = Outgoing("results", 3, b"k", b"v", [("traceparent", b"00")])
 

@@ -15,8 +15,8 @@ from runtime.environment import Misconfigured
 from runtime.rights import writer_rights
 from schemas.topics import Topics
 from writer.core.ledger import Commit
-from writer.errors import MustRestart
-from writer.kafka.producer import Aborted, Committed, GivenUp, Outgoing
+from writer.errors import GivenUp, MustRestart
+from writer.kafka.producer import Aborted, Committed, Outgoing
 from writer.kafka.transactions import Ending, TransactionalProducer, ending_of
 
 POSITIONS = [Commit(0, 7, "wb2:7:")]

@@ -17,8 +17,8 @@ from tests.unit.writer.workbench import make_pool
 from writer.core.batch import ChangeSet, Request
 from writer.core.replies import Kind, Meaning
 from writer.core.sign_in import SignInFault, SignInTrouble
-from writer.dataverse.identity import SignInRefused
 from writer.dataverse.pool import Pool
+from writer.errors import SignInRefused
 from writer.metrics import Metrics
 
 READ = Request("GET", f"medx_callqueueitems({an_id('item')})")
@@ -88,8 +88,8 @@ def test_W6_a_server_in_trouble_that_names_a_day_holds_up_its_identity_only_and_
     waits, lines = run(scenario())
     assert (len(down.requests), len(fine.requests)) == (1, 9)
     assert waits == pytest.approx(900, abs=5)
-    assert [(line["event"], line["identity"], line["told_seconds"], line["waits_seconds"]) for line in lines] == [
-        ("identity.told_to_wait", "none-0", 86_400.0, 900)
+    assert [(line["event"], line["identity"], line["asked_seconds"], line["waits_seconds"]) for line in lines] == [
+        ("identity.waits", "none-0", 86_400.0, 900)
     ]
 
 
@@ -157,7 +157,7 @@ def test_an_identity_whose_sign_in_fails_rests_and_the_others_work() -> None:
             raise SignInRefused("none-0", SignInFault(SignInTrouble.SECRET_WRONG, "AADSTS7000215"))
 
         broken.dataverse.send = refuse  # type: ignore[method-assign,assignment]
-        first = await pool.greet(broken)
+        first = await pool.who_am_i(broken)
         assert first.meaning is Meaning.SIGN_IN
         assert not broken.signed_in
         for _ in range(5):
@@ -172,7 +172,7 @@ def test_an_identity_whose_sign_in_fails_rests_and_the_others_work() -> None:
 def test_the_services_hint_limits_how_many_requests_go_out_at_once() -> None:
     async def scenario() -> None:
         pool = make_pool(FakeDataverse(before=hint))
-        await pool.greet(pool.channels[0])
+        await pool.who_am_i(pool.channels[0])
         assert pool.channels[0].signed_in
         assert pool.identities.room(time.monotonic()) == 2
 

@@ -64,22 +64,22 @@ class FakeLog:
         self,
         partitions: Collection[int],
         *,
-        heard: Callable[[Sequence[Any]], None],
+        on_records: Callable[[Sequence[Any]], None],
         at_end: Callable[[int], None],
         wanted: Callable[[int], bool],
     ) -> None:
         self.readings += 1
         mine = [message for message in self.messages if message.of in partitions]
         if self.trouble:
-            heard(mine[:1])
+            on_records(mine[:1])
             raise self.trouble.pop(0)
-        heard(mine)
+        on_records(mine)
         while self.gate and not self.gate.wait(0.01):
             if not any(wanted(p) for p in partitions):
                 return
         for partition in partitions:
             at_end(partition)
-        heard(self.behind_the_end)
+        on_records(self.behind_the_end)
 
 
 class Bench:

@@ -36,11 +36,12 @@ from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.publishing import CopyOf, Fence, Publication, RejectionOf, ResultOf
 from writer.core.replies import Judgement, lost, never_sent
 from writer.core.reports import Count, Log, Observe, Show
-from writer.core.results import Telling
+from writer.core.results import ResultContext
 from writer.dataverse.client import DataverseClient
 from writer.dataverse.identity import NoSignIn
-from writer.dataverse.metadata_cache import Facts, FactsUnavailable
+from writer.dataverse.metadata_cache import MetadataCache
 from writer.dataverse.pool import Channel, Pool
+from writer.errors import MetadataUnavailable
 from writer.metrics import Metrics
 from writer.settings import DataverseSettings
 
@@ -63,7 +64,7 @@ def make_pool(
     return Pool(channels, metrics or Metrics(), api_path="/api/data/v9.2/", clock=clock)
 
 
-class SureFacts(Facts):
+class SureFacts(MetadataCache):
     """Clears everything, unless it is given another answer; counts how often it was asked to doubt."""
 
     def __init__(self, pool: Any = None, verdict: Cleared | Blocked | None = None) -> None:
@@ -77,7 +78,7 @@ class SureFacts(Facts):
     async def verdict(self, plan: PlannedWriteback, *, suspect: bool = False) -> Cleared | Blocked:
         answer = self.answered(anew=suspect)
         if isinstance(answer, Judgement):
-            raise FactsUnavailable(answer)
+            raise MetadataUnavailable(answer)
         return answer
 
     def answered(self, *, anew: bool) -> Cleared | Blocked | Judgement:
@@ -103,8 +104,8 @@ def make_in_flight(plan: PlannedWriteback, offset: int = 0, **record: Any) -> Pl
     return one
 
 
-def telling(one: PlanInFlight) -> Telling:
-    return Telling(
+def telling(one: PlanInFlight) -> ResultContext:
+    return ResultContext(
         plan=one.plan, position=PlanPosition(partition=0, offset=one.record.offset, digest=one.plan.digest), attempts=1,
         settled_at=NOON, written_by="test", warnings=one.cleared.warnings if one.cleared else (),
     )  # fmt: skip
@@ -152,11 +153,13 @@ def exchange_with(crm: FakeDataverse, parts: Sequence[Part], seconds: float = 0.
     return exchange_of(parts, reply.status_code, headers, reply.content, seconds=seconds, now=NOON.timestamp())
 
 
-async def attempt(pool: Pool, facts: Facts, one: PlanInFlight, known: dict[str, Settled] | None = None) -> Verdict:
+async def attempt(
+    pool: Pool, facts: MetadataCache, one: PlanInFlight, known: dict[str, Settled] | None = None
+) -> Verdict:
     """One attempt of one plan through a real pool; without lanes and waiting."""
 
     def around() -> Around:
-        return Around(facts, _Known(known or {}), telling(one), time.monotonic())
+        return Around(facts, _Known({}), telling(one), time.monotonic())
 
     step = first_step(one, around())
     while not isinstance(step, Verdict):
@@ -250,7 +253,7 @@ class World:
             self.epoch += 1
             self.epochs[partition] = self.epoch
             assigned.append(AssignedPartition(partition, self.epoch, committed))
-        self.tell(messages.Assigned(assigned))
+        self.tell(messages.AssignedPartitions(assigned))
 
     def record(self, offset: int, partition: int = 0, **overrides: Any) -> ConsumerRecord:
         return make_record(offset, partition, **{"epoch": self.epochs.get(partition, 0), **overrides})

@@ -27,7 +27,7 @@ from writer.core.emission import Emission, Observed, baseline_row, call_activity
 from writer.core.history import History, Settled, settled_as
 from writer.core.reconcile import Conflict, Finding, ForeignRecord, Landed, Late, Missing, NoQueueItem, reconcile
 from writer.core.replies import Judgement, Kind, judge, lost, sent_with
-from writer.core.results import Telling, conflict, foreign_record, landed, no_queue_item
+from writer.core.results import ResultContext, conflict, foreign_record, landed, no_queue_item
 from writer.core.results import late as late_result
 
 ITEM = an_id("queue item 1")
@@ -202,7 +202,7 @@ def to_send(plan: PlannedWriteback, found: Finding) -> Emission | None:
 
 
 def result_of(plan: PlannedWriteback, found: Finding | None, sent: Iterable[int]) -> WritebackResult:
-    telling = Telling(plan, PlanPosition(partition=0, offset=0, digest=plan.digest), 1, NOON, "model")
+    telling = ResultContext(plan, PlanPosition(partition=0, offset=0, digest=plan.digest), 1, NOON, "model")
     match found:
         case None | Landed() | Missing():
             return landed(telling, frozenset(sent))

@@ -149,6 +149,26 @@ def test_W8_a_dry_run_says_of_a_landed_plan_and_of_a_deleted_row_what_it_finds()
     assert second.block_reason is BlockReason.CONFLICT_DETECTED
 
 
+def test_W7_what_was_prefetched_a_while_ago_is_written_on_under_its_etag_and_blocks_nothing() -> None:
+    bench = Bench()
+    first, second = lane_of_two(bench)
+    bench.emit_works(first)
+    bench.now += 50
+    assert result_of(bench.emit_works(second)).status is ResultStatus.COMPLETED
+    assert bench.requests == 2
+    bench = Bench()
+    first, second = lane_of_two(bench)
+    bench.emit_works(first)
+    assert second.prefetched is not None
+    row = second.prefetched.observed[2]
+    assert row is not None
+    edited = replace(row, columns={**row.columns, "medx_notes": "mine"})
+    second.prefetched = replace(second.prefetched, observed={**second.prefetched.observed, 2: edited})
+    bench.now += 50
+    assert result_of(bench.emit_works(second)).status is ResultStatus.COMPLETED, "the person has taken it back"
+    assert bench.requests == 3
+
+
 def test_nothing_is_kept_of_a_plan_behind_whose_records_could_not_be_read() -> None:
     bench = Bench()
     first, second = lane_of_two(bench)

@@ -897,11 +897,11 @@ def _settled(result: Any) -> Settled | None:
 
 def _life(*, transactions: bool, crash_at: int | None, performed: bool) -> int:
     """Returns how many effects there were."""
-    from writer.core.retry import PatienceLimits
+    from writer.core.retry import RetryLimits
 
     world = Mortal(
         crash_at, performed=performed, transactions=transactions, start=2, most_plans_per_request=2,
-        retry=PatienceLimits(back_of_topic=1.0),
+        retry=RetryLimits(back_of_topic=1.0),
     )  # fmt: skip
     lane = a_lane(world, 1, 2, 3)
     conflict, doomed, healthy = a_plan(world, 4), a_plan(world, 5), a_plan(world, 6)
@@ -984,7 +984,7 @@ def _judge(world: Mortal) -> None:
 
 def test_an_assignment_that_nobody_committed_begins_with_its_first_record() -> None:
     world = World()
-    world.tell(messages.Assigned([AssignedPartition(0, 1, None)]), messages.Assigned([]))
+    world.tell(messages.AssignedPartitions([AssignedPartition(0, 1, None)]), messages.AssignedPartitions([]))
     assert world.counts["rebalances", ("assigned",)] == 1
     world.epochs[0] = 1
     world.arrive(a_plan(world, 1), offset=42)

@@ -26,9 +26,9 @@ from writer.core.history import Settled
 from writer.core.publishing import CopyOf, ResultOf
 from writer.core.refusals import HANDFUL
 from writer.core.replies import Judgement, Kind, Meaning
-from writer.core.retry import PatienceLimits
+from writer.core.retry import RetryLimits
 
-SHORT = PatienceLimits(back_of_topic=5.0)
+SHORT = RetryLimits(back_of_topic=5.0)
 
 
 def a_world(**options: object) -> World:

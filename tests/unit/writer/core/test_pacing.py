@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.limits import Limits, Protection
-from writer.core.pacing import LEAST_PACE, WHOLE_AFTER, Budget, Climb, Pace, Pacer, ServiceLimits
+from writer.core.pacing import LEAST_PACE, WHOLE_AFTER, Budget, ConcurrencyClimber, Pace, Pacer, ServiceLimits
 from writer.core.replies import Judgement, Kind, Meaning, never_sent
 
 PROTECTED = Limits(requests=600, execution_seconds=120, window_seconds=30, concurrent=52)
@@ -113,7 +113,7 @@ def test_W6_concurrency_never_passes_the_hint() -> None:
 
 
 def test_W6_concurrency_stops_growing_where_it_brings_nothing() -> None:
-    climb = Climb(start=4, ceiling=52)
+    climb = ConcurrencyClimber(start=4, ceiling=52)
     targets = []
     for second in range(1, 60):
         climb.saturated()
@@ -198,7 +198,7 @@ def test_W6_throttling_halves_the_concurrency() -> None:
 
 
 def test_W6_near_the_concurrency_that_was_throttled_it_grows_by_one() -> None:
-    climb = Climb(start=40, ceiling=52)
+    climb = ConcurrencyClimber(start=40, ceiling=52)
     climb.done(1, 0.0, None)
     climb.back_off(1.0)
     targets = [climb.target]

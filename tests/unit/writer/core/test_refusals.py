@@ -18,15 +18,15 @@ from writer.core.gate import Gap
 from writer.core.reconcile import Late
 from writer.core.refusals import HANDFUL, Credits, Refusal, has_landed, held, named_by, of_whole, refusal_of, taken
 from writer.core.replies import Judgement, Kind, Meaning, Sent, judge
-from writer.core.results import Telling
+from writer.core.results import ResultContext
 from writer.core.retry import (
     AskAPerson,
     Landing,
-    Patience,
-    PatienceLimits,
+    Requeue,
     ResumeNeeded,
     Retry,
-    ToTheBack,
+    RetryLimits,
+    RetryPolicy,
 )
 
 DENIED = Judgement(Kind.PERMANENT, Meaning.NOT_ALLOWED, 403, "0x80040220", by_the_crm=True)
@@ -40,9 +40,9 @@ def plan(number: int = 0, *, task: bool = False) -> PlannedWriteback:
     return replace(made, steps=(*made.steps, extra))
 
 
-def telling(of: PlannedWriteback) -> Telling:
+def telling(of: PlannedWriteback) -> ResultContext:
     position = PlanPosition(partition=0, offset=0, digest=of.digest)
-    return Telling(plan=of, position=position, attempts=1, settled_at=NOON, written_by="test")
+    return ResultContext(plan=of, position=position, attempts=1, settled_at=NOON, written_by="test")
 
 
 def refusal(of: PlannedWriteback, judgement: Judgement = DENIED, failing: int | None = None) -> Refusal:
@@ -56,7 +56,7 @@ def names_of(of: PlannedWriteback, sent_at: float) -> Landing:
 
 
 def test_W6_a_privilege_that_is_lost_blocks_a_handful_and_holds_the_others() -> None:
-    patience = Patience()
+    patience = RetryPolicy()
     verdicts = [patience.refused(f"s{n}", refusal(plan(n)), 0.0) for n in range(300)]
 
     assert verdicts.count(AskAPerson()) == HANDFUL
@@ -65,7 +65,7 @@ def test_W6_a_privilege_that_is_lost_blocks_a_handful_and_holds_the_others() -> 
 
 
 def test_W6_what_fails_while_its_like_lands_is_the_plans_own() -> None:
-    patience = Patience()
+    patience = RetryPolicy()
     for n in range(50):
         assert patience.refused(f"bad{n}", refusal(plan(n)), float(n)) == AskAPerson()
         patience.blocked(f"bad{n}", float(n))
@@ -77,7 +77,7 @@ def test_W6_what_is_suspect_in_the_whole_plan_is_about_all_its_steps_together() 
 
 
 def test_W6_a_missing_privilege_for_tasks_holds_plans_with_tasks_while_the_others_land() -> None:
-    patience, verdicts = Patience(), []
+    patience, verdicts = RetryPolicy(), []
     for n in range(50):
         verdicts.append(patience.refused(f"task{n}", refusal(plan(n, task=True), failing=3), float(n)))
         patience.landed(f"good{n}", n + 0.5, names_of(plan(n), n + 0.1))
@@ -89,7 +89,7 @@ def test_W6_a_missing_privilege_for_tasks_holds_plans_with_tasks_while_the_other
 
 
 def test_W6_what_was_on_its_way_before_the_refusal_proves_nothing() -> None:
-    patience = Patience()
+    patience = RetryPolicy()
     for n in range(HANDFUL):
         patience.refused(f"s{n}", refusal(plan(n)), 10.0)
     for n in range(100):
@@ -99,7 +99,7 @@ def test_W6_what_was_on_its_way_before_the_refusal_proves_nothing() -> None:
 
 
 def test_W6_that_the_crm_answers_does_not_end_an_outage_of_refusals() -> None:
-    patience = Patience()
+    patience = RetryPolicy()
     for n in range(20):
         patience.refused(f"s{n}", refusal(plan(n)), 0.0)
     patience.answered("conflict", 1.0)
@@ -111,7 +111,7 @@ def test_W6_that_the_crm_answers_does_not_end_an_outage_of_refusals() -> None:
 
 
 def test_W6_a_refusal_ends_an_outage_in_which_the_crm_was_away() -> None:
-    patience = Patience()
+    patience = RetryPolicy()
     for n in range(5):
         patience.failed(f"s{n}", 0.0)
     assert patience.refused("s0", refusal(plan()), 1.0) == AskAPerson()
@@ -121,7 +121,7 @@ def test_W6_a_refusal_ends_an_outage_in_which_the_crm_was_away() -> None:
 
 
 def test_W6_any_answer_ends_an_outage_in_which_the_crm_was_away() -> None:
-    patience = Patience()
+    patience = RetryPolicy()
     for n in range(5):
         patience.failed(f"s{n}", 0.0)
     patience.answered("s0", 1.0)
@@ -130,7 +130,7 @@ def test_W6_any_answer_ends_an_outage_in_which_the_crm_was_away() -> None:
 
 
 def test_W6_a_held_plan_that_settles_is_not_held_any_more_and_old_news_is_none() -> None:
-    patience = Patience(PatienceLimits(longest_absence=10.0))
+    patience = RetryPolicy(RetryLimits(longest_absence=10.0))
     for n in range(5):
         patience.refused(f"s{n}", refusal(plan(n)), 0.0)
     assert patience.held(1.0) == {"permanent_other": 2}
@@ -141,7 +141,7 @@ def test_W6_a_held_plan_that_settles_is_not_held_any_more_and_old_news_is_none()
 
 
 def test_B3_what_is_remembered_of_held_plans_and_of_refusals_is_bounded() -> None:
-    patience, left = Patience(), Credits()
+    patience, left = RetryPolicy(), Credits()
     for n in range(3000):
         patience.refused(f"s{n}", refusal(plan(n)), 0.0)
         left.take([frozenset({str(n)})], 0.0)
@@ -188,7 +188,7 @@ def test_W6_a_gap_is_about_its_table_its_column_or_the_option_value_that_is_gone
 
 
 def test_W6_a_text_that_is_too_long_is_its_own_plans_trouble_as_soon_as_others_write_the_column() -> None:
-    patience, too_long = Patience(), gaps(Gap(0, "phonecalls", "subject", "at most 200 characters"), of=plan())
+    patience, too_long = RetryPolicy(), gaps(Gap(0, "phonecalls", "subject", "at most 200 characters"), of=plan())
     for n in range(HANDFUL):
         patience.refused(f"s{n}", too_long, 0.0)
     assert patience.refused("long", too_long, 0.0) != AskAPerson()
@@ -260,17 +260,17 @@ def refused_with(session: int, task: bool, reply: tuple[int, bytes, Sent, int | 
 
 
 def one_attempt(
-    patience: Patience, n: int, task: bool, reply: tuple[int, bytes, Sent, int | None], now: float, replays: int
-) -> Retry | ResumeNeeded | ToTheBack | AskAPerson:
+    patience: RetryPolicy, n: int, task: bool, reply: tuple[int, bytes, Sent, int | None], now: float, replays: int
+) -> Retry | ResumeNeeded | Requeue | AskAPerson:
     """What the writer does with this reply: what is permanent, or too large alone, would block the plan."""
     status, body, sent, _ = reply
     judgement = judge(status, {}, body, sent=sent)
     if judgement.kind is Kind.THROTTLED:
         return Retry(now + 5.0)
     if judgement.kind is Kind.PERMANENT or judgement.meaning is Meaning.TOO_LARGE:
-        return patience.refused(f"s{n}", refused_with(n, task, reply), now, replays=replays)
+        return patience.refused(f"s{n}", refused_with(n, task, reply), now, requeues=replays)
     suspect = (frozenset({"create_phone_call"}),) if judgement.meaning is Meaning.SUSPECT else ()
-    return patience.failed(f"s{n}", now, suspect=suspect, replays=replays)
+    return patience.failed(f"s{n}", now, suspect=suspect, requeues=replays)
 
 
 @settings(max_examples=60, deadline=None)
@@ -278,7 +278,7 @@ def one_attempt(
 def test_W6_no_reply_whatever_blocks_more_than_a_handful_of_plans_while_none_lands(
     replies: list[tuple[int, bytes, Sent, int | None]], tasks: bool
 ) -> None:
-    patience, blocked, now = Patience(), 0, 0.0
+    patience, blocked, now = RetryPolicy(), 0, 0.0
     waiting = dict.fromkeys(range(12), (0.0, 0))
     for turn in range(100):
         now += 1.0
@@ -290,7 +290,7 @@ def test_W6_no_reply_whatever_blocks_more_than_a_handful_of_plans_while_none_lan
                     patience.blocked(f"s{n}", now)
                     blocked += 1
                     del waiting[n]
-                case ToTheBack(seconds):
+                case Requeue(seconds):
                     waiting[n] = (now + seconds, replays + 1)
                 case Retry(when) | ResumeNeeded(when):
                     waiting[n] = (when, replays)
@@ -299,10 +299,10 @@ def test_W6_no_reply_whatever_blocks_more_than_a_handful_of_plans_while_none_lan
 
 @pytest.mark.parametrize("lands_after", [1, 60, 600])
 def test_W6_once_the_trouble_is_over_every_held_plan_lands(lands_after: int) -> None:
-    patience, landed, blocked = Patience(), 0, 0
+    patience, landed, blocked = RetryPolicy(), 0, 0
     waiting = dict.fromkeys(range(40), 0.0)
     for now in map(float, range(lands_after + 100)):
-        for n in [n for n, at in waiting.items() if at <= now and patience.may_try(now) is None]:
+        for n in [n for n, at in waiting.items() if at <= now and patience.probe_at(now) is None]:
             if now >= lands_after:
                 patience.landed(f"s{n}", now, names_of(plan(n), now))
                 landed += 1

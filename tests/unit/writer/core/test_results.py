@@ -16,7 +16,7 @@ from writer.core.history import Settled, settled_as
 from writer.core.reconcile import Conflict, Late, NoQueueItem
 from writer.core.replies import Judgement, Kind, Meaning, Privilege, lost, never_sent, not_signed_in
 from writer.core.results import (
-    Telling,
+    ResultContext,
     at_maximum,
     conflict,
     dry_run,
@@ -40,7 +40,7 @@ PLAN = replace(
 )
 FALLBACK = records.Warning(code="task_owner_override_unverifiable", field="ownerid", message="default used")
 POSITION = PlanPosition(partition=2, offset=7, digest=PLAN.digest)
-TELLING = Telling(PLAN, POSITION, 2, NOON, "0.1.0 writer-0", (FALLBACK,))
+TELLING = ResultContext(PLAN, POSITION, 2, NOON, "0.1.0 writer-0", (FALLBACK,))
 ALL = {0, 1, 2, 3}
 DONE = Judgement(Kind.DONE, Meaning.LANDED, 204, request_id="1111-2222")
 C, U, A, B, S, P = (
@@ -163,7 +163,7 @@ def test_R5_a_late_plan_whose_call_stood_already_says_what_that_may_mean() -> No
     found = Late((3,), Observed('W/"2"', {}), counts=False, sets_do_not_call=False, found_call=True)
     told = str(late(TELLING, found, {3}, DONE).message)
 
-    assert "stood already, so none was recorded or counted now" in told
+    assert "existed already, so none was recorded or counted now" in told
     assert "used this session id for two queue items" in told
     known = str(late(TELLING, replace(found, found_call=False), {3}, DONE).message)
     assert "this call is recorded, and" in known

@@ -23,7 +23,7 @@ def test_every_cause_has_a_sentence_of_its_own_that_says_what_to_do() -> None:
         ('{"error_description":"AADSTS90002: Tenant not found"}', SignInTrouble.TENANT_UNKNOWN, "AADSTS90002"),
         ("AADSTS700016: Application was not found", SignInTrouble.APPLICATION_UNKNOWN, "AADSTS700016"),
         ("AADSTS700027: wrong signature", SignInTrouble.PROOF_REFUSED, "AADSTS700027"),
-        ("AADSTS123456: something new", SignInTrouble.REFUSED, "AADSTS123456"),
+        ("AADSTS123456: something new", SignInTrouble.OTHER_REFUSAL, "AADSTS123456"),
         ("AADSTS90033: A transient error has occurred.", SignInTrouble.UNREACHABLE, "AADSTS90033"),
         ("[SSL: CERTIFICATE_VERIFY_FAILED] unable to get issuer", SignInTrouble.CERTIFICATE_UNTRUSTED, ""),
         ("Could not find a suitable TLS CA certificate bundle", SignInTrouble.CERTIFICATE_UNTRUSTED, ""),

@@ -7,18 +7,18 @@ import itertools
 from writer.core.retry import (
     SUSPECT_CEILING,
     AskAPerson,
-    Patience,
-    PatienceLimits,
+    Requeue,
     ResumeNeeded,
     Retry,
-    ToTheBack,
+    RetryLimits,
+    RetryPolicy,
     Verdict,
 )
 
-LIMITS = PatienceLimits(longest_pause=30.0, back_of_topic=30.0, longest_absence=900.0, outage_plans=5)
+LIMITS = RetryLimits(longest_pause=30.0, back_of_topic=30.0, longest_absence=900.0, outage_plans=5)
 
 
-def failing(patience: Patience, session: str, times: int, *, now: float = 0.0) -> list[Verdict]:
+def failing(patience: RetryPolicy, session: str, times: int, *, now: float = 0.0) -> list[Verdict]:
     verdicts: list[Verdict] = []
     for _ in range(times):
         verdict = patience.failed(session, now)
@@ -28,14 +28,14 @@ def failing(patience: Patience, session: str, times: int, *, now: float = 0.0) -
 
 
 def test_W6_four_attempts_one_two_and_four_seconds_apart_then_resume_needed() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
 
     assert failing(patience, "s", 4) == [Retry(1.0), Retry(3.0), Retry(7.0), ResumeNeeded(9.0)]
     assert patience.attempts("s") == 4
 
 
 def test_W6_resume_needed_is_told_once_and_the_plan_is_tried_for_ever() -> None:
-    later = failing(Patience(LIMITS), "s", 40)[4:]
+    later = failing(RetryPolicy(LIMITS), "s", 40)[4:]
 
     assert all(isinstance(verdict, Retry) for verdict in later)
     pauses = [b.at - a.at for a, b in itertools.pairwise(later)]  # type: ignore[union-attr]
@@ -44,47 +44,47 @@ def test_W6_resume_needed_is_told_once_and_the_plan_is_tried_for_ever() -> None:
 
 
 def test_W6_a_plan_that_fails_while_others_land_goes_to_the_back() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
     failing(patience, "s", 3)
     patience.landed("other", 5.0)
 
-    assert patience.failed("s", 7.0) == ToTheBack(30.0)
+    assert patience.failed("s", 7.0) == Requeue(30.0)
     assert patience.attempts("s") == 0
 
 
 def test_W6_who_landed_before_the_first_failure_proves_nothing() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
     patience.landed("other", 0.0)
 
     assert isinstance(failing(patience, "s", 4)[-1], ResumeNeeded)
 
 
-def back_again(patience: Patience, replays: int, *, suspect: bool = False) -> Verdict:
+def back_again(patience: RetryPolicy, replays: int, *, suspect: bool = False) -> Verdict:
     failing(patience, "s", 3)
     patience.landed("other", 5.0)
-    return patience.failed("s", 7.0, suspect=(frozenset({"create_task"}),) if suspect else (), replays=replays)
+    return patience.failed("s", 7.0, suspect=(frozenset({"create_task"}),) if suspect else (), requeues=replays)
 
 
 def test_W6_it_stays_away_longer_every_time() -> None:
-    absences = [back_again(Patience(LIMITS), replays) for replays in range(8)]
+    absences = [back_again(RetryPolicy(LIMITS), replays) for replays in range(8)]
 
-    assert absences[:4] == [ToTheBack(30.0), ToTheBack(60.0), ToTheBack(120.0), ToTheBack(240.0)]
-    assert absences[-1] == ToTheBack(900.0)
+    assert absences[:4] == [Requeue(30.0), Requeue(60.0), Requeue(120.0), Requeue(240.0)]
+    assert absences[-1] == Requeue(900.0)
 
 
 def test_W6_a_suspect_plan_is_not_retried_for_ever() -> None:
-    assert back_again(Patience(LIMITS), SUSPECT_CEILING - 1, suspect=True) == ToTheBack(480.0)
-    assert back_again(Patience(LIMITS), SUSPECT_CEILING, suspect=True) == AskAPerson()
-    assert isinstance(back_again(Patience(LIMITS), SUSPECT_CEILING), ToTheBack)
+    assert back_again(RetryPolicy(LIMITS), SUSPECT_CEILING - 1, suspect=True) == Requeue(480.0)
+    assert back_again(RetryPolicy(LIMITS), SUSPECT_CEILING, suspect=True) == AskAPerson()
+    assert isinstance(back_again(RetryPolicy(LIMITS), SUSPECT_CEILING), Requeue)
 
 
-def an_outage(patience: Patience, now: float = 0.0) -> None:
+def an_outage(patience: RetryPolicy, now: float = 0.0) -> None:
     for number in range(5):
         patience.failed(f"s{number}", now)
 
 
 def test_W6_most_plans_failing_is_an_outage_and_costs_no_attempts() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
     an_outage(patience)
 
     assert patience.outage
@@ -95,24 +95,24 @@ def test_W6_most_plans_failing_is_an_outage_and_costs_no_attempts() -> None:
 
 
 def test_W6_a_few_failing_while_more_land_is_no_outage() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
     for number in range(6):
         patience.landed(f"ok{number}", 0.0)
     an_outage(patience)
 
     assert not patience.outage
-    assert patience.may_try(0.0) is None
+    assert patience.probe_at(0.0) is None
 
 
 def test_W6_the_same_plan_failing_again_and_again_is_no_outage() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
     failing(patience, "s", 30)
 
     assert not patience.outage
 
 
 def test_W6_what_happened_long_ago_does_not_count() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
     for number in range(4):
         patience.failed(f"s{number}", 0.0)
     patience.failed("s4", 31.0)
@@ -121,20 +121,20 @@ def test_W6_what_happened_long_ago_does_not_count() -> None:
 
 
 def test_W6_in_an_outage_one_plan_at_a_time_knocks() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
     an_outage(patience)
 
-    assert patience.may_try(0.5) == 1.0
-    assert patience.may_try(1.0) is None
-    assert patience.may_try(1.0) == 3.0
+    assert patience.probe_at(0.5) == 1.0
+    assert patience.probe_at(1.0) is None
+    assert patience.probe_at(1.0) == 3.0
     patience.failed("s0", 1.1)
-    assert patience.may_try(2.0) == 3.1
+    assert patience.probe_at(2.0) == 3.1
     knocks = []
     now = 3.1
     for _ in range(8):
-        assert patience.may_try(now) is None
+        assert patience.probe_at(now) is None
         patience.failed("s0", now)
-        again = patience.may_try(now)
+        again = patience.probe_at(now)
         assert again is not None
         knocks.append(again - now)
         now = again
@@ -142,18 +142,18 @@ def test_W6_in_an_outage_one_plan_at_a_time_knocks() -> None:
 
 
 def test_W6_an_answer_ends_the_outage_and_what_led_to_it_is_forgotten() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
     an_outage(patience)
     patience.landed("s0", 2.0)
 
     assert not patience.outage
-    assert patience.may_try(2.0) is None
+    assert patience.probe_at(2.0) is None
     patience.failed("s1", 2.0)
     assert not patience.outage
 
 
 def test_W6_in_an_outage_resume_needed_is_told_once_for_every_plan_that_failed() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
     assert patience.overdue(100.0) == []
     an_outage(patience)
 
@@ -163,7 +163,7 @@ def test_W6_in_an_outage_resume_needed_is_told_once_for_every_plan_that_failed()
 
 
 def test_a_plan_that_left_the_process_is_forgotten() -> None:
-    patience = Patience()
+    patience = RetryPolicy()
     patience.failed("s", 0.0)
     patience.forget("s")
     patience.forget("s")
@@ -172,7 +172,7 @@ def test_a_plan_that_left_the_process_is_forgotten() -> None:
 
 
 def test_B3_what_is_remembered_of_the_last_while_is_bounded() -> None:
-    patience = Patience(PatienceLimits(outage_plans=10**9))
+    patience = RetryPolicy(RetryLimits(outage_plans=10**9))
     for number in range(3000):
         patience.landed(f"s{number}", 0.0)
 
@@ -180,9 +180,9 @@ def test_B3_what_is_remembered_of_the_last_while_is_bounded() -> None:
 
 
 def test_W6_a_plan_is_not_tried_sooner_than_the_crm_said() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
 
-    assert [patience.failed("s", 0.0, told=told) for told in (100.0, 0.5, 3.0, 50.0)] == [
+    assert [patience.failed("s", 0.0, retry_after_s=told) for told in (100.0, 0.5, 3.0, 50.0)] == [
         Retry(100.0),
         Retry(2.0),
         Retry(4.0),
@@ -191,25 +191,25 @@ def test_W6_a_plan_is_not_tried_sooner_than_the_crm_said() -> None:
 
 
 def test_W6_a_plan_at_the_back_stays_there_for_as_long_as_the_crm_said() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
     failing(patience, "s", 3)
     patience.landed("other", 5.0)
 
-    assert patience.failed("s", 7.0, told=5_000.0) == ToTheBack(5_000.0)
+    assert patience.failed("s", 7.0, retry_after_s=5_000.0) == Requeue(5_000.0)
 
 
 def test_W6_in_an_outage_the_crm_told_one_plan_and_not_the_others() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
     for number in range(LIMITS.outage_plans - 1):
         patience.failed(f"s{number}", 0.0)
 
-    assert patience.failed("told", 0.0, told=400.0) == Retry(400.0)
+    assert patience.failed("told", 0.0, retry_after_s=400.0) == Retry(400.0)
     assert patience.outage
-    assert patience.may_try(LIMITS.longest_pause) is None
+    assert patience.probe_at(LIMITS.longest_pause) is None
 
 
 def test_W5_the_attempt_before_the_last_failure_is_known() -> None:
-    patience = Patience(LIMITS)
+    patience = RetryPolicy(LIMITS)
 
     known = [(patience.is_last_attempt("s"), patience.failed("s", 0.0))[0] for _ in range(4)]
     assert known == [False, False, False, True]
