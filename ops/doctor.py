@@ -13,7 +13,7 @@ import typer
 from rich.text import Text
 
 from ops import crm
-from ops.core.health import Finding, Part, Verdict, clock_finding, is_well, not_checked, ok, summary, wrong
+from ops.core.health import CheckResult, Finding, Part, clock_finding, is_well, not_checked, ok, summary, wrong
 from ops.output import Json, console, json_line
 from ops.settings import Settings, read_settings
 from planner import mapping as mappings
@@ -69,7 +69,7 @@ def doctor(
     raise typer.Exit(Exit.OK if is_well(findings) else Exit.ACT)
 
 
-_MARKS = {Verdict.OK: ("✓", "green"), Verdict.WRONG: ("✗", "red"), Verdict.NOT_CHECKED: ("–", "dim")}
+_MARKS = {CheckResult.OK: ("✓", "green"), CheckResult.WRONG: ("✗", "red"), CheckResult.NOT_CHECKED: ("–", "dim")}
 
 
 def _examined(only: Sequence[Part], mapping_file: Path | None) -> Iterator[Finding]:
@@ -89,14 +89,14 @@ def _examined(only: Sequence[Part], mapping_file: Path | None) -> Iterator[Findi
     for names, examine in parts.items():
         if not only or set(names) & set(only):
             found = [each for each in examine() if not only or each.part in only]
-            asked_for = [each for each in found if only and each.verdict is Verdict.NOT_CHECKED]
+            asked_for = [each for each in found if only and each.verdict is CheckResult.NOT_CHECKED]
             yield from (each for each in found if each not in asked_for)
             yield from _as_wrong(asked_for)
 
 
 def _as_wrong(findings: Sequence[Finding]) -> list[Finding]:
     """What was asked for by name and could not be checked."""
-    return [Finding(each.part, Verdict.WRONG, each.text) for each in findings]
+    return [Finding(each.part, CheckResult.WRONG, each.text) for each in findings]
 
 
 def _broker(settings: Settings) -> list[Finding]:
@@ -135,9 +135,9 @@ def _schema(given: RegistrySettings, topic: str, look_up: Callable[[Registry, st
     except SchemaRefused as error:
         if given.register_schemas and "does not hold" in str(error):
             return ok(Part.REGISTRY, f"{topic}: today's schema is not there yet; a service registers it at its start")
-        return Finding(Part.REGISTRY, Verdict.WRONG, str(error))
+        return Finding(Part.REGISTRY, CheckResult.WRONG, str(error))
     except RegistryUnavailable as error:
-        return Finding(Part.REGISTRY, Verdict.WRONG, str(error))
+        return Finding(Part.REGISTRY, CheckResult.WRONG, str(error))
     return ok(Part.REGISTRY, f"{topic}: today's schema is registered")
 
 

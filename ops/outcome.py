@@ -149,5 +149,7 @@ def _shown(found: dict[str, Any]) -> RenderableType:
         parts.append(table(("left out", "so"), [(each["field"], each["so"]) for each in found["left_out"]]))
     if columns := found.get("columns_left_out"):
         parts.append(Text(f"left out of baseline.preserved: {', '.join(columns)}", style="yellow"))
-        parts.append(Text("what a person changes in them cannot be told from what was there: send what was read"))
+        parts.append(
+            Text("what a person changes in them cannot be distinguished from what was there: send what was read")
+        )
     return Group(*parts)

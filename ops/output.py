@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, instead of text and tables.")]
 
 _WIDE = 240
-"""Columns of what is no terminal: nothing is cut off for a file or another program."""
+"""Columns where there is no terminal: nothing is cut off for a file or another program."""
 
 
 def console(*, error: bool = False) -> Console:
@@ -27,14 +27,14 @@ def json_line(content: dict[str, Any]) -> None:
     typer.echo(json.dumps(content, ensure_ascii=False, default=str))
 
 
-class Told(Protocol):
+class OnProgress(Protocol):
     """Hears how far a reading is: what is read, records done, records in all."""
 
     def __call__(self, what: str, done: int, total: int) -> None: ...
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Told]:
+def progress(title: str) -> Iterator[OnProgress]:
     """A bar on a terminal; elsewhere a line on stderr at every tenth, and none for what is done at once."""
     shown = console(error=True)
     if shown.is_terminal:

@@ -72,7 +72,7 @@ def show(
     topic, partition, offset = _parsed(place)
     with opened(read_settings()) as view:
         if topic not in _topics(view):
-            raise typer.BadParameter(f"{topic} is no topic of rejected records: {', '.join(_topics(view))}")
+            raise typer.BadParameter(f"{topic} is not a topic of rejected records: {', '.join(_topics(view))}")
         found = _record(view, topic, partition, offset)
     if found is None:
         typer.echo(f"{place} is not there: retention has taken it, or it never was", err=True)
@@ -200,7 +200,7 @@ _OURS = {names.REJECTION_REASONS, names.REJECTED_BY, names.REJECTED_FROM, names.
 
 
 def _said(view: View, cls: Any, value: bytes | None) -> dict[str, Any]:
-    """What is no personal data and was decoded; nobody checked the rest."""
+    """Decoded fields without personal data; nobody checked the rest."""
     try:
         record = reader_of(cls, view.settings).decode(value or b"")
     except Undecodable as error:

@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from runtime import environment
 from runtime.connection import BrokerSettings, RegistrySettings
 from runtime.environment import Environment, Misconfigured
-from runtime.rights import Groups
+from runtime.rights import GroupNames
 from writer.settings import DataverseSettings, Identity, SignInSettings, is_loopback
 
 PREFIX = "WRITEBACK_"
@@ -98,9 +98,9 @@ class Settings(Environment):
         return self.broker.topic_prefix + group
 
     @property
-    def groups(self) -> Groups:
+    def groups(self) -> GroupNames:
         """By their full names."""
-        return Groups(
+        return GroupNames(
             planner=self.group_id(self.planner_group),
             writer=self.group_id(self.writer_group),
             dry_run=self.group_id(self.dry_run_group),

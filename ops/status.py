@@ -1,4 +1,4 @@
-"""`writeback status`, `list` and `watch`: how the system stands, and which sessions are meant."""
+"""`writeback status`, `list` and `watch`: the state of the system, and the sessions that were asked for."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def watch(
     looks = 0
     with Live(console=out, auto_refresh=False, transient=False) as live:
         while True:
-            with opened(settings, told=_silent) as view:
+            with opened(settings, on_progress=_silent) as view:
                 found = overview(view, selectors)
             looks += 1
             if as_json:

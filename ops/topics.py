@@ -94,7 +94,7 @@ def list_rights(
     """
     broker = read_settings().broker
     users = _users(user or [])
-    wanted = rights.all_rights(broker.topics, rights.Groups.usual(broker.topic_prefix))
+    wanted = rights.all_rights(broker.topics, rights.GroupNames.usual(broker.topic_prefix))
     if form is Form.COMMANDS:
         typer.echo("\n".join(rights.grant(each, users.get(each.role)) for each in wanted))
     elif form is Form.STRIMZI:

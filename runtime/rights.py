@@ -68,7 +68,7 @@ _SHOWN = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Groups:
+class GroupNames:
     """Full names of the consumer groups, with the topic prefix."""
 
     planner: str
@@ -76,7 +76,7 @@ class Groups:
     dry_run: str
 
     @classmethod
-    def usual(cls, prefix: str = "") -> Groups:
+    def usual(cls, prefix: str = "") -> GroupNames:
         """The names that hold if no setting changes them."""
         return cls(
             planner=f"{prefix}writeback-planner",
@@ -167,7 +167,7 @@ def create_rights(topics: Topics) -> tuple[Right, ...]:
     )
 
 
-def operator_rights(topics: Topics, groups: Groups) -> tuple[Right, ...]:
+def operator_rights(topics: Topics, groups: GroupNames) -> tuple[Right, ...]:
     """The rights of a person with `writeback`: reads every topic, records what was changed, moves a group back."""
     read = {Operation.READ: "the commands cannot show what is on the topic"}
     record = {Operation.WRITE: "no change can be recorded, and so none is made"}
@@ -190,7 +190,7 @@ def call_system_rights(topics: Topics) -> tuple[Right, ...]:
     return (Right(Role.CALL_SYSTEM, Resource.TOPIC, name, Operation.WRITE, "no outcome can be published"),)
 
 
-def all_rights(topics: Topics, groups: Groups) -> tuple[Right, ...]:
+def all_rights(topics: Topics, groups: GroupNames) -> tuple[Right, ...]:
     """The whole table."""
     return (
         *call_system_rights(topics),

@@ -18,7 +18,7 @@ class Part(StrEnum):
     METADATA = "metadata"
 
 
-class Verdict(StrEnum):
+class CheckResult(StrEnum):
     OK = "ok"
     WRONG = "wrong"
     """It would stop a service or block a plan."""
@@ -28,29 +28,29 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Finding:
     part: Part
-    verdict: Verdict
+    verdict: CheckResult
     text: str
 
 
 def ok(part: Part, text: str) -> Finding:
-    return Finding(part, Verdict.OK, text)
+    return Finding(part, CheckResult.OK, text)
 
 
 def wrong(part: Part, texts: Iterable[str]) -> list[Finding]:
-    return [Finding(part, Verdict.WRONG, text) for text in texts]
+    return [Finding(part, CheckResult.WRONG, text) for text in texts]
 
 
 def not_checked(part: Part, text: str) -> Finding:
-    return Finding(part, Verdict.NOT_CHECKED, text)
+    return Finding(part, CheckResult.NOT_CHECKED, text)
 
 
 def is_well(findings: Sequence[Finding]) -> bool:
-    return all(each.verdict is not Verdict.WRONG for each in findings)
+    return all(each.verdict is not CheckResult.WRONG for each in findings)
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    bad = sum(each.verdict is Verdict.WRONG for each in findings)
-    missing = sorted({each.part.value for each in findings if each.verdict is Verdict.NOT_CHECKED})
+    bad = sum(each.verdict is CheckResult.WRONG for each in findings)
+    missing = sorted({each.part.value for each in findings if each.verdict is CheckResult.NOT_CHECKED})
     rest = f"; not checked: {', '.join(missing)}" if missing else ""
     if bad:
         return f"{bad} things would stop a service or block a plan{rest}"
@@ -67,4 +67,4 @@ def clock_finding(skew_s: float) -> Finding:
         return ok(Part.CLOCK, f"this machine's clock and Dataverse's are less than {LARGEST_SKEW_S:.0f} s apart")
     where = "ahead of" if skew_s > 0 else "behind"
     text = f"this machine's clock is {abs(skew_s):.0f} s {where} Dataverse's: synchronise it, or sign-ins are refused"
-    return Finding(Part.CLOCK, Verdict.WRONG, text)
+    return Finding(Part.CLOCK, CheckResult.WRONG, text)

@@ -108,9 +108,9 @@ _WORTH_SENDING: Mapping[str, str] = {
     "account": "the phone call and the task are not linked to the account",
     "summary": "the subject only names the disposition",
     "baseline.etag": "the writer reads the row first, which is one more request",
-    "baseline.status": "a status that a person changed meanwhile cannot be told from one that was there",
+    "baseline.status": "a status that a person changed meanwhile cannot be distinguished from one that was there",
     "baseline.attempt_count": "the writer reads the row first, to count up",
-    "baseline.do_not_call": "a do-not-call that a person set meanwhile cannot be told from one that was there",
+    "baseline.do_not_call": "a do-not-call that a person set meanwhile cannot be distinguished from one that was there",
 }
 
 

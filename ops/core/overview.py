@@ -1,4 +1,4 @@
-"""How the system stands, in figures: from the view's counts. No I/O."""
+"""The state of the system, in figures: from the view's counts. No I/O."""
 
 from __future__ import annotations
 

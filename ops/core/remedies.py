@@ -28,7 +28,7 @@ _REMEDIES: Mapping[str, tuple[Again, str]] = {
     "key_disagrees": (Again.OTHER_KEY, "publish the same value under its queue_item_id"),
     "misplaced": (Again.OTHER_KEY, "set partitioner=murmur2_random on the producer and publish the same value"),
     "mismatch": (Again.NO, "the session has its plan; publish what is new as a session of its own"),
-    "undecodable": (Again.NO, "it is no call outcome: correct the sender's encoding"),
+    "undecodable": (Again.NO, "it is not a call outcome: correct the sender's encoding"),
     "tombstone": (Again.NO, "it has no value: nothing is lost"),
     "too_large_to_copy": (
         Again.NO,

@@ -1,4 +1,4 @@
-"""One session's story: what happened to it, in order, and where it stands. No I/O."""
+"""One session's story: what happened to it, in order, and where it is now. No I/O."""
 
 from __future__ import annotations
 

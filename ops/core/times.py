@@ -14,7 +14,7 @@ HOW = (
 
 
 class NotATime(ValueError):
-    """The text is no time; the message says what is one."""
+    """The text is not a time; the message shows one."""
 
 
 def moment(text: str, *, now: datetime) -> datetime:

@@ -26,7 +26,7 @@ class PlanHeads:
         self._head = parse(json.dumps(whole | {"fields": [each for each in whole["fields"] if each["name"] in wanted]}))
 
     def decode(self, framed: bytes) -> PlanHead:
-        """Raises as `Codec.decode`; what stands behind the head is not looked at."""
+        """Raises as `Codec.decode`; what follows the head is not read."""
         try:
             ref, body = unframe(framed)
         except NotFramed as error:
@@ -36,4 +36,4 @@ class PlanHeads:
             plain: Any = fastavro.schemaless_reader(io.BytesIO(body), written_with, self._head)
             return from_plain(PlanHead, plain)
         except Exception as error:  # noqa: BLE001  hostile bytes raise anything
-            raise Undecodable(f"is no plan: {type(error).__name__}") from None
+            raise Undecodable(f"is not a plan: {type(error).__name__}") from None

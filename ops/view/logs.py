@@ -21,7 +21,7 @@ from schemas.topics import FoundTopic
 
 ASK_S = 15.0
 SILENT_S = 60.0
-"""A broker that sends nothing for so long while there is something to read is away."""
+"""A broker that sends nothing for this many seconds while there is something to read is away."""
 
 Heard = Callable[[Sequence[Message]], None]
 Marks = Mapping[int, tuple[int, int]]

@@ -333,11 +333,13 @@ FROM found WHERE sessions.session = found.session
 
 def _judged(
     partition: int, offset: int, retired: int, result_status: str | None, settled_as: str | None,
-    about_partition: int, about_offset: int, opt_out: int, committed: str, planned: int, told: int,
+    about_partition: int, about_offset: int, opt_out: int, committed: str, planned: int, has_result: int,
 ) -> str:  # fmt: skip
     """`core.sessions.state_of` for SQL."""
     plan = PlanSeen(partition, offset, bool(retired)) if planned else None
     settled = None if settled_as is None else Settled(settled_as)
-    result = ResultSeen(ResultStatus(str(result_status)), settled, about_partition, about_offset) if told else None
+    result = (
+        ResultSeen(ResultStatus(str(result_status)), settled, about_partition, about_offset) if has_result else None
+    )
     state = state_of(plan, result, Committed(committed), opt_out=bool(opt_out))
     return f"{int(state.unsettled)}{int(state.opt_out_open)}{urgency(state)}{state.status}"

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Message
 
 from ops.core.rows import Place, Row, plan_row, rejected_row, result_row
-from ops.output import Told, progress
+from ops.output import OnProgress, progress
 from ops.settings import Settings
 from ops.view.heads import PlanHeads
 from ops.view.logs import Logs, Marks
@@ -59,7 +59,7 @@ class View:
 
 
 @contextmanager
-def opened(settings: Settings, *, told: Told | None = None) -> Iterator[View]:
+def opened(settings: Settings, *, on_progress: OnProgress | None = None) -> Iterator[View]:
     """Raises Misconfigured, BrokerUnavailable, RegistryUnavailable, SchemaRefused."""
     logs = Logs(settings)
     found = logs.topics()
@@ -67,11 +67,11 @@ def opened(settings: Settings, *, told: Told | None = None) -> Iterator[View]:
     path = path_of(settings)
     with _locked(path):
         view = _usable(settings, logs, path, _Facts(cluster, found))
-        if told is None:
+        if on_progress is None:
             with progress("reading the topics:") as shown:
                 view = _brought_up_to_date(view, _Facts(cluster, found), shown)
         else:
-            view = _brought_up_to_date(view, _Facts(cluster, found), told)
+            view = _brought_up_to_date(view, _Facts(cluster, found), on_progress)
     with view.store:
         try:
             yield view
@@ -121,10 +121,10 @@ def _usable(settings: Settings, logs: Logs, path: Path, facts: _Facts) -> View:
     return View(settings, store, logs, partitions, time.time(), made_anew=why)
 
 
-def _brought_up_to_date(view: View, facts: _Facts, told: Told) -> View:
+def _brought_up_to_date(view: View, facts: _Facts, on_progress: OnProgress) -> View:
     """A file that turns out to be damaged, or ahead of its topics, is made anew, once."""
     try:
-        _read_all(view, facts, told)
+        _read_all(view, facts, on_progress)
     except (Unusable, sqlite3.DatabaseError):
         view.store.close()
         remove(view.store.path)
@@ -132,11 +132,11 @@ def _brought_up_to_date(view: View, facts: _Facts, told: Told) -> View:
             view.settings, Store(view.store.path), view.logs, view.partitions, time.time(),
             made_anew="it was damaged, or ahead of its topics",
         )  # fmt: skip
-        _read_all(view, facts, told)
+        _read_all(view, facts, on_progress)
     return view
 
 
-def _read_all(view: View, facts: _Facts, told: Told) -> None:
+def _read_all(view: View, facts: _Facts, on_progress: OnProgress) -> None:
     settings, topics, store = view.settings, view.settings.broker.topics, view.store
     every = range(view.partitions)
     group = settings.group_id(settings.writer_group)
@@ -157,7 +157,7 @@ def _read_all(view: View, facts: _Facts, told: Told) -> None:
         },
     }
     marks = {topic: view.logs.marks(topic, every) for topic in readers}
-    reading = _Reading(view, told, sum(_left(store.positions(topic), marks[topic]) for topic in readers))
+    reading = _Reading(view, on_progress, sum(_left(store.positions(topic), marks[topic]) for topic in readers))
     for topic, keep in readers.items():
         reading.read(topic, marks[topic], keep)
     with store.writing():
@@ -178,9 +178,9 @@ def _left(positions: dict[int, int], marks: Marks) -> int:
 class _Reading:
     """One pass over all topics."""
 
-    def __init__(self, view: View, told: Told, total: int) -> None:
+    def __init__(self, view: View, on_progress: OnProgress, total: int) -> None:
         self._view = view
-        self._told = told
+        self._on_progress = on_progress
         self._total = total
         self._done = 0
 
@@ -196,7 +196,7 @@ class _Reading:
                 keep(messages)
                 store.keep_positions(topic, at)
             self._done += sum(at.values()) - before
-            self._told(topic, min(self._done, self._total), self._total)
+            self._on_progress(topic, min(self._done, self._total), self._total)
 
         def at_end(partition: int) -> None:
             at[partition] = max(at[partition], marks[partition][1])

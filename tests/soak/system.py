@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ops.demo.processes import Service, module
 from runtime.connection import RegistrySettings
 from runtime.registry import codec
-from runtime.rights import Groups, Right, planner_rights, writer_rights
+from runtime.rights import GroupNames, Right, planner_rights, writer_rights
 from schemas.codec import known_schemas, single_object
 from schemas.records import CallOutcome, PlannedWriteback, ResultStatus, WritebackResult
 from schemas.topics import Topics
@@ -172,7 +172,7 @@ class System:
     def _make_units(self) -> None:
         real = RealKafka(self.bootstrap, self.kafka.secure, source="soak")
         self.prefix = create_topics(real, PARTITIONS)
-        topics, groups = Topics().prefixed(self.prefix), Groups.usual(self.prefix)
+        topics, groups = Topics().prefixed(self.prefix), GroupNames.usual(self.prefix)
         self.topics, self.groups = topics, groups
 
         def signed(prefix: str, rights: tuple[Right, ...]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from runtime.rights import Groups, Operation, operator_rights
+from runtime.rights import GroupNames, Operation, operator_rights
 from schemas.topics import Topics
 from tests.integration.ops.kit import writeback
 from tests.integration.writer.kit import Topic
@@ -28,7 +28,7 @@ def prefix(kafka: RealKafka) -> str:
 
 @pytest.fixture
 def operator(kafka: RealKafka, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GuardedUser:
-    user = new_user(kafka, tmp_path, operator_rights(Topics().prefixed(prefix), Groups.usual(prefix)))
+    user = new_user(kafka, tmp_path, operator_rights(Topics().prefixed(prefix), GroupNames.usual(prefix)))
     monkeypatch.delenv("WRITEBACK_BROKER__BOOTSTRAP_SERVERS")
     for name, value in (user.environment("WRITEBACK_") | {"WRITEBACK_BROKER__TOPIC_PREFIX": prefix}).items():
         monkeypatch.setenv(name, value)
@@ -57,7 +57,7 @@ def test_with_exactly_the_rights_of_the_table_every_command_works(
 def test_a_right_that_is_missing_is_named_with_the_command_that_grants_it(prefix: str, operator: GuardedUser) -> None:
     topics = Topics().prefixed(prefix)
     name = topics.writeback_results.name
-    for right in operator_rights(topics, Groups.usual(prefix)):
+    for right in operator_rights(topics, GroupNames.usual(prefix)):
         if right.name == name and right.operation in (Operation.READ, Operation.DESCRIBE_CONFIGS):
             operator.revoke(right)
     for command in (["status", "--json"], ["rewind", "writer", "--to-start", "--json"]):

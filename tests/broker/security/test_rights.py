@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from ops.demo.waiting import wait_until
-from runtime.rights import Groups, Operation, Resource, Right, Role, all_rights, grant, planner_rights, writer_rights
+from runtime.rights import (
+    GroupNames,
+    Operation,
+    Resource,
+    Right,
+    Role,
+    all_rights,
+    grant,
+    planner_rights,
+    writer_rights,
+)
 from schemas.topics import Topics
 from simulator.testing import RunningSimulator
 from tests.broker.security.conftest import PARTITIONS, Start, refusal, started, wait_for_readiness
@@ -28,7 +38,7 @@ MODES = {
 
 
 def rights_of(service: str, prefix: str) -> tuple[Right, ...]:
-    topics, groups = Topics().prefixed(prefix), Groups.usual(prefix)
+    topics, groups = Topics().prefixed(prefix), GroupNames.usual(prefix)
     if service == "planner":
         return planner_rights(topics, groups.planner)
     if service == "writer":
@@ -117,6 +127,6 @@ def test_a_right_that_is_taken_away_from_a_running_service_makes_it_not_ready_or
 
 
 def test_every_role_has_rights_and_every_right_a_reason(prefix: str) -> None:
-    rights: Sequence[Right] = all_rights(Topics().prefixed(prefix), Groups.usual(prefix))
+    rights: Sequence[Right] = all_rights(Topics().prefixed(prefix), GroupNames.usual(prefix))
     assert {each.role for each in rights} == set(Role)
     assert all(each.why for each in rights)

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.core.health import Part, Verdict, clock_finding
+from ops.core.health import CheckResult, Part, clock_finding
 from ops.demo.embedded_broker import EmbeddedBroker
 from planner.mapping import environment_mark
 from simulator import tenant
@@ -53,7 +53,7 @@ def mapping(crm: RunningSimulator, tmp_path: Path) -> str:
     )
 
 
-def found(ran: Ran, verdict: Verdict) -> dict[str, list[str]]:
+def found(ran: Ran, verdict: CheckResult) -> dict[str, list[str]]:
     """Part to what was found of this verdict."""
     parts: dict[str, list[str]] = {}
     for each in ran.json[:-1]:
@@ -65,8 +65,8 @@ def found(ran: Ran, verdict: Verdict) -> dict[str, list[str]]:
 def test_everything_in_place_is_one_good_verdict(crm: RunningSimulator, mapping: str) -> None:
     ran = writeback("doctor", "--mapping", mapping, "--json")
     assert ran.code == 0, ran.out
-    assert found(ran, Verdict.WRONG) == {}
-    assert set(found(ran, Verdict.OK)) == set(Part) - {Part.REGISTRY}
+    assert found(ran, CheckResult.WRONG) == {}
+    assert set(found(ran, CheckResult.OK)) == set(Part) - {Part.REGISTRY}
     assert ran.json[-1] == {"well": True, "summary": "everything that was checked is right; not checked: registry"}
     shown = writeback("doctor", "--mapping", mapping)
     assert shown.out.splitlines()[-1] == "everything that was checked is right; not checked: registry"
@@ -102,7 +102,7 @@ def test_each_trouble_with_the_sign_in_has_a_sentence_of_its_own(
     finally:
         _expire(crm, expired=False)
     assert ran.code == 1
-    [said] = found(ran, Verdict.WRONG)["sign-in"]
+    [said] = found(ran, CheckResult.WRONG)["sign-in"]
     assert SENTENCES[trouble].replace("WRITER_", "WRITEBACK_") in said
     assert "hunter2" not in ran.out
 
@@ -122,9 +122,9 @@ def test_an_application_user_that_dataverse_does_not_know_is_told_as_that(
     monkeypatch.setenv("WRITEBACK_IDENTITIES", json.dumps(identities))
     ran = writeback("doctor", "--only", "sign-in", "--json")
     assert ran.code == 1
-    [said] = found(ran, Verdict.WRONG)["sign-in"]
+    [said] = found(ran, CheckResult.WRONG)["sign-in"]
     assert said.startswith(f"identity 1 (client_secret): {SENTENCES[SignInTrouble.NOT_ACCEPTED]}")
-    assert len(found(ran, Verdict.OK)["sign-in"]) == 1, "the other one may work"
+    assert len(found(ran, CheckResult.OK)["sign-in"]) == 1, "the other one may work"
 
 
 def changed_mapping(tmp_path: Path, change: Any) -> str:
@@ -145,7 +145,7 @@ def test_every_gap_of_the_mapping_and_of_live_metadata_is_named_in_one_round(
 
     ran = writeback("doctor", "--mapping", changed_mapping(tmp_path, change), "--json")
     assert ran.code == 1
-    wrong = found(ran, Verdict.WRONG)
+    wrong = found(ran, CheckResult.WRONG)
     assert any("approved" in each for each in wrong["mapping"])
     assert any("medx_gone" in each for each in wrong["metadata"])
     assert any("another environment" in each and "WRITEBACK_DATAVERSE__URL" in each for each in wrong["metadata"])
@@ -161,14 +161,14 @@ def test_parts_can_be_checked_without_broker_or_without_crm(
     monkeypatch.setattr("ops.doctor.ASK_S", 0.5)
     ran = writeback("doctor", "--json")
     assert ran.code == 1
-    assert set(found(ran, Verdict.WRONG)) == {"broker"}
-    assert {"sign-in", "metadata", "topics"} <= set(found(ran, Verdict.NOT_CHECKED))
+    assert set(found(ran, CheckResult.WRONG)) == {"broker"}
+    assert {"sign-in", "metadata", "topics"} <= set(found(ran, CheckResult.NOT_CHECKED))
 
 
 def test_what_is_asked_for_by_name_has_to_be_set_up() -> None:
     ran = writeback("doctor", "--only", "sign-in", "--json")
     assert ran.code == 1
-    assert "WRITEBACK_DATAVERSE__URL" in found(ran, Verdict.WRONG)["sign-in"][0]
+    assert "WRITEBACK_DATAVERSE__URL" in found(ran, CheckResult.WRONG)["sign-in"][0]
 
 
 def test_a_missing_topic_is_named_with_its_remedy(start_embedded_kafka: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_a_missing_topic_is_named_with_its_remedy(start_embedded_kafka: Any, mon
     assert ran.code == 1
     assert (
         "topic planned-writebacks does not exist; create it with: writeback topics create"
-        in found(ran, Verdict.WRONG)["topics"]
+        in found(ran, CheckResult.WRONG)["topics"]
     )
 
 
@@ -186,7 +186,7 @@ def test_a_wrong_setting_is_a_finding_like_all_others(monkeypatch: pytest.Monkey
     monkeypatch.setenv("WRITEBACK_BROKER__TSL", "true")
     ran = writeback("doctor", "--json")
     assert ran.code == 1
-    assert found(ran, Verdict.WRONG)["settings"][0].endswith("did you mean WRITEBACK_BROKER__TLS?")
+    assert found(ran, CheckResult.WRONG)["settings"][0].endswith("did you mean WRITEBACK_BROKER__TLS?")
 
 
 @pytest.mark.parametrize(("skew", "verdict"), [(0, "ok"), (-60, "ok"), (61, "wrong"), (-300, "wrong")])

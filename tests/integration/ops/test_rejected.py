@@ -67,7 +67,7 @@ def test_records_are_selected_and_one_is_shown_without_its_texts(turned_away: No
     [
         ("call-outcomes-rejected/0/99", 1, "is not there"),
         ("call-outcomes-rejected/99/0", 1, "is not there"),
-        ("call-outcomes/0/0", 64, "is no topic of rejected records"),
+        ("call-outcomes/0/0", 64, "is not a topic of rejected records"),
         ("nonsense", 64, "give TOPIC/PARTITION/OFFSET"),
     ],
 )

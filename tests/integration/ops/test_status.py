@@ -197,7 +197,7 @@ def test_a_second_reading_reads_only_what_is_new(topic: Topic) -> None:
     topic.publish(*(replace(make_plan(session_id=f"s{number}")) for number in range(20)))
     assert len(listed()) == 20
     read: list[int] = []
-    with opened(read_settings(), told=lambda what, done, total: read.append(total)) as view:
+    with opened(read_settings(), on_progress=lambda what, done, total: read.append(total)) as view:
         assert view.made_anew is None
     assert read == []
 

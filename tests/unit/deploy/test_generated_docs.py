@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime.clients import CONSUMER, EVERY_CLIENT, PRODUCER
-from runtime.rights import Groups, all_rights, table
+from runtime.rights import GroupNames, all_rights, table
 from schemas.topics import Topics
 
 PAGE = Path(__file__).parents[3] / "docs" / "deploy.md"
@@ -35,7 +35,7 @@ def rights() -> str:
 
     return rows(
         ["Who", "On", "Operations"],
-        [(who, quoted(on), may) for who, on, may in table(all_rights(Topics(), Groups.usual()))],
+        [(who, quoted(on), may) for who, on, may in table(all_rights(Topics(), GroupNames.usual()))],
     )
 
 

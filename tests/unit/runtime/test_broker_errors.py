@@ -6,10 +6,10 @@ import pytest
 from confluent_kafka import KafkaError
 
 from runtime.broker_errors import Kind, kind_of, missing_right, trouble
-from runtime.rights import Groups, Operation, planner_rights
+from runtime.rights import GroupNames, Operation, planner_rights
 from schemas.topics import Topics
 
-RIGHTS = planner_rights(Topics(), Groups.usual().planner)
+RIGHTS = planner_rights(Topics(), GroupNames.usual().planner)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.rights import (
-    Groups,
+    GroupNames,
     Operation,
     Resource,
     Right,
@@ -21,7 +21,7 @@ from runtime.rights import (
 from schemas.topics import Topics
 
 TOPICS = Topics().prefixed("eu.")
-GROUPS = Groups.usual("eu.")
+GROUPS = GroupNames.usual("eu.")
 PLANNER = planner_rights(TOPICS, GROUPS.planner)
 
 
