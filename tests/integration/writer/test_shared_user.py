@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ops.demo.embedded_broker import EmbeddedBroker
 from ops.demo.processes import Service, module
+from schemas.topics import Topics
 from simulator.limits import Limits
 from simulator.testing import RunningSimulator, running_simulator
 from tests.integration.writer.kit import Desk, Topic, seed_item, writer_env
 from tests.support.checker import findings
 
+MOST = 8
 STRICT = Limits(requests=80, window_seconds=10, dop_hint=4)
 """The strictest the simulator has: every request while told to wait lengthens the wait of all."""
 
@@ -24,8 +27,16 @@ def strict() -> Iterator[RunningSimulator]:
         yield simulator
 
 
-def test_three_real_writers_that_share_a_user_get_through_together_after_a_429(
-    strict: RunningSimulator, topic: Topic, tmp_path: Path
+@pytest.fixture
+def topic(start_embedded_kafka: Callable[..., EmbeddedBroker]) -> Topic:
+    """With a partition for each of the writers."""
+    broker = start_embedded_kafka({topic.name: MOST for topic in Topics().all()}, session_timeout_ms=1_500)
+    return Topic(broker.bootstrap, MOST)
+
+
+@pytest.mark.parametrize("count", [2, 3, MOST])
+def test_real_writers_that_share_a_user_get_through_together_after_a_429(
+    count: int, strict: RunningSimulator, topic: Topic, tmp_path: Path
 ) -> None:
     desk = Desk(strict)
     plans = [desk.plan(seed_item(strict)) for _ in range(60)]
@@ -39,7 +50,7 @@ def test_three_real_writers_that_share_a_user_get_through_together_after_a_429(
         WRITER_DATAVERSE__LIMIT_WINDOW_S=str(STRICT.window_seconds),
         WRITER_FLOW__MAX_PLANS_PER_REQUEST="1",
     )
-    writers = [Service(module("writer"), env=settings, output=tmp_path / f"writer-{n}") for n in range(3)]
+    writers = [Service(module("writer"), env=settings, output=tmp_path / f"writer-{n}") for n in range(count)]
     for writer in writers:
         writer.start()
     try:
