@@ -7,6 +7,7 @@ of requests. No I/O.
   failed goes behind all that are ready, so that in an outage the plan that was tried longest ago probes next.
 - In an outage one new plan at a time probes.
 - A plan that must go alone goes alone.
+- A plan that only reads takes a quarter of the room of one that writes: it costs one operation instead of four.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Protocol
 
-from writer.core.attempt import PlanInFlight
+from writer.core.attempt import PlanInFlight, Reading
 from writer.core.batching import Batching
 from writer.core.identities import Identities, Place
+
+_READS = 0.25
+"""What a plan that only reads takes of the room for one that writes a change set of four."""
 
 _Heap = list[tuple[tuple[int, int, int], int, PlanInFlight]]
 
@@ -106,10 +110,10 @@ class Scheduler:
                 return
             heappop(self._follow_ups)
             if not plan.dropped and self._admission.still_asks(plan):
-                filling.plans.append(plan)
+                filling.add(plan)
 
     def _add_new(self, filling: _Filling, now: float) -> None:
-        most = len(filling.plans) + 1 if self._admission.outage else filling.share
+        most = len(filling.plans) + 1 if self._admission.outage else math.inf
         while self._ready and len(filling.plans) < most and filling.has_room_for(plan := self._ready[0][-1]):
             if not plan.dropped:
                 if not self._has_place(filling, now):
@@ -119,7 +123,7 @@ class Scheduler:
                     return
             heappop(self._ready)
             if not plan.dropped and self._admission.clears(plan) and self._admission.begins(plan):
-                filling.plans.append(plan)
+                filling.add(plan)
 
     def _has_place(self, filling: _Filling, now: float) -> bool:
         if filling.place is None:
@@ -136,8 +140,13 @@ class _Filling:
     share: int
     plans: list[PlanInFlight] = field(default_factory=list)
     place: Place | None = None
+    load: float = 0.0
+
+    def add(self, plan: PlanInFlight) -> None:
+        self.plans.append(plan)
+        self.load += _READS if isinstance(plan.ask, Reading) else 1.0
 
     def has_room_for(self, plan: PlanInFlight) -> bool:
         if not self.plans:
             return self.share > 0
-        return len(self.plans) < self.share and not plan.alone and not self.plans[-1].alone
+        return self.load < self.share and not plan.alone and not self.plans[-1].alone

@@ -227,9 +227,9 @@ def test_W5_follow_ups_share_the_next_request_before_new_plans_and_in_order_of_a
         world.answer(first=1)
     assert asked[:3] == [
         ["sess-0", "sess-1", "sess-2", "sess-3"],
-        ["sess-0", "sess-1", "sess-4", "sess-5"],
-        ["sess-0", "sess-1", "sess-6", "sess-7"],
-    ]
+        ["sess-0", "sess-1", "sess-4", "sess-5", "sess-6", "sess-7"],
+        ["sess-0", "sess-1", "sess-8", "sess-9"],
+    ], "two plans that only read leave room for four that write"
     assert len(landed(world)) == 12
 
 
