@@ -177,12 +177,18 @@ class PlanInFlight:
     """Its records, as the request that landed the plan before it showed them."""
     unanswered: Finding | None = None
     """What its last request that may have landed, though nothing said so, was decided on."""
+    lost: Judgement | None = None
+    """Why nobody knows whether its last write landed; None once its records were read."""
+    overtaken: bool = False
+    """Somebody changed the queue item between the last read and the last write."""
     ask: Ask | None = None
     """What it asks at present."""
     follow_ups: int = 0
     """Requests of this attempt behind the first one."""
     sent_at: float = 0.0
     """When the request of its last verdict was begun."""
+    answered: bool = False
+    """Whether the CRM itself answered the last request of this attempt."""
     last: Judgement | None = None
     """The last reply that made it wait."""
     held: WritebackResult | None = None
@@ -370,7 +376,8 @@ def next_step(plan: PlanInFlight, ask: Ask, replies: Sequence[PartReply], around
         case Reading(wanted):
             observed = _observed(plan, wanted, replies, around.metadata)
             if isinstance(observed, Judgement):
-                return _not_done(plan, observed, around)
+                return _not_read(plan, observed)
+            plan.lost = None
             return _judged(plan, observed, around)
         case Writing():
             _prefetch(ask, replies, around)
@@ -455,6 +462,7 @@ def _for_finding(one: PlanInFlight, found: Finding, around: Around) -> Step:
 
 def _written(plan: PlanInFlight, ask: Writing, reply: PartReply, around: Around) -> Step:
     judgement = reply.judgement
+    plan.overtaken = judgement.meaning is Meaning.CHANGED
     sent = [step.step_index for step in ask.emission.steps]
     if judgement.kind is Kind.DONE:
         full_up = tuple(results.at_maximum(column) for column in ask.at_limit)
@@ -466,9 +474,20 @@ def _written(plan: PlanInFlight, ask: Writing, reply: PartReply, around: Around)
         # The row is there, as a read just before has shown: then a linked record is gone.
         judgement = replace(judgement, kind=Kind.PERMANENT, meaning=Meaning.DRIFT)
     if judgement.kind is Kind.AMBIGUOUS:
-        plan.read_first = True
+        plan.read_first, plan.lost = True, judgement
         return Reading(reads(plan.plan))
     return _not_done(plan, judgement, around, None if reply.failing is None else sent[reply.failing])
+
+
+def _not_read(plan: PlanInFlight, judgement: Judgement) -> Step:
+    """A read that fails says nothing about what was written (W2): however it is refused, the plan waits."""
+    if judgement.kind is Kind.THROTTLED:
+        return RetryLater(judgement, counted=False)
+    if judgement.meaning is Meaning.DRIFT and not plan.rechecked:
+        return Recheck()
+    if judgement.meaning is Meaning.SUSPECT and (plan.lost or judgement.status is not None):
+        judgement = replace(judgement, meaning=Meaning.TROUBLE)
+    return RetryLater(judgement)
 
 
 def _not_done(plan: PlanInFlight, judgement: Judgement, around: Around, failing: int | None = None) -> Step:

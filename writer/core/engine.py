@@ -431,6 +431,7 @@ class Engine:
                 self._flow.came_back(plan)
             else:
                 shared = len(request.plans) > 1
+                plan.answered = any(reply.answer is not None for reply in own)
                 yield plan, next_step(plan, plan.ask, own, self._flow.around(plan), shared=shared)
 
     def _verified(self, plan: PlanInFlight, verdict: Cleared | Blocked | Judgement) -> None:

@@ -225,7 +225,7 @@ class Flow:
         return False
 
     def begins(self, plan: PlanInFlight) -> bool:
-        plan.follow_ups = 0
+        plan.follow_ups, plan.answered = 0, False
         around = self.around(plan)
         step = self._in_this_mode(plan, first_step(plan, around), around)
         if isinstance(step, Reading | Writing):
@@ -256,7 +256,7 @@ class Flow:
                 plan.on(Event.NOT_TRIED)
                 self.scheduler.add_follow_up(plan)
             case Reading() | Writing() if plan.follow_ups == MOST_FOLLOW_UPS:
-                self._retry_later(plan, RetryLater(FIGHT))
+                self._retry_later(plan, RetryLater(FIGHT if plan.overtaken else _NO_ANSWER))
             case Reading() | Writing():
                 plan.follow_ups += 1
                 self._ask(plan, step)
@@ -290,7 +290,7 @@ class Flow:
     def _settled_before(self, plan: PlanInFlight, known: Settled) -> None:
         plan.on(Event.SETTLED_BEFORE)
         self.effects.append(Count("settled_before"))
-        self.retry.answered(plan.session_id, self.now.s)
+        self.retry.forget(plan.session_id)  # known from results: the CRM was not asked
         self._log("info", "plan.settled_before", session_id=plan.session_id, settled_as=known)
         self._settled(plan, "settled before")
 
@@ -314,11 +314,14 @@ class Flow:
 
     def _retry_later(self, plan: PlanInFlight, later: RetryLater) -> None:
         judgement = later.judgement
-        plan.last, plan.held = judgement, None
+        plan.last = judgement
+        if judgement.kind is not Kind.PERMANENT or plan.lost:
+            plan.held = None
         if judgement.kind is Kind.PERMANENT:  # metadata, an owner or a record must not be read: no outage
-            self.retry.hold(plan.session_id, UNVERIFIABLE, self.now.s)
-            about = (frozenset({str(judgement.privilege)}),)
-            self._report_once(about, UNVERIFIABLE, results.why_it_waits(judgement))
+            self.retry.hold(plan.session_id, self.retry.held_for(plan.session_id) or UNVERIFIABLE, self.now.s)
+            if plan.held is None:
+                about = (frozenset({str(judgement.privilege)}),)
+                self._report_once(about, UNVERIFIABLE, results.why_it_waits(judgement))
         verdict = self.retry.failed(
             plan.session_id,
             self.now.s,
@@ -458,8 +461,10 @@ class Flow:
             self._reported.clear()
         elif refusal_of(plan.plan, result):
             self.retry.blocked(plan.session_id, self.now.s)
-        else:
+        elif plan.answered:
             self.retry.answered(plan.session_id, self.now.s)
+        else:
+            self.retry.forget(plan.session_id)  # decided without the CRM, which may be away
         self._settled(plan, result.status)
 
     def _count(self, plan: PlanInFlight, result: WritebackResult) -> None:

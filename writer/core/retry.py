@@ -209,6 +209,10 @@ class RetryPolicy:
             del self._held[next(iter(self._held))]
         self._held[session_id] = (reason, now + 2 * self._limits.longest_absence)
 
+    def held_for(self, session_id: str) -> str | None:
+        """The reason under which the plan is counted among those that wait for a person."""
+        return self._held[session_id][0] if session_id in self._held else None
+
     def failed(
         self,
         session_id: str,
