@@ -63,7 +63,7 @@ class Meaning(StrEnum):
     """Ran into a time limit over there: fewer plans in one request."""
     TROUBLE = "trouble"
     SUSPECT = "suspect"
-    """Counts as trouble, but only so often: after `patience.SUSPECT_CEILING` rounds a person is asked."""
+    """Counts as trouble, but only so often: after `retry.SUSPECT_CEILING` rounds a person is asked."""
     UNANSWERED = "unanswered"
     NOT_ALLOWED = "not_allowed"
     """The application user lacks a privilege."""
