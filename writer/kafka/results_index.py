@@ -2,7 +2,7 @@
 
 - A partition's results are read committed, from the start to the end that they have when the partition is assigned. The
   group's offsets are stable by then, so no other writer of the group can add any to them.
-- Nobody waits for that but a plan that may have been settled before (`PlanInFlight.look_back`), and a plan whose row has to be
+- Nobody waits for that but a plan that may have been settled before (`look_back` of it), and a plan whose row has to be
   judged. `of` is None until the partition has been read.
 - What this writer publishes itself is noted as well. What others publish later is not: that is only a person with
   `writeback`, whose plans come with a header of their own.

@@ -59,7 +59,7 @@ CAUSES: dict[str, tuple[Change, int, str, str]] = {
     ),
     "nothing listens": (
         lambda kafka, folder: {"BOOTSTRAP_SERVERS": f"127.0.0.1:{free_ports(1)[0]}"},
-        UNAVAILABLE, "nothing listens", "whether the broker runs",
+        UNAVAILABLE, "nothing listens", "that the broker runs",
     ),
 }  # fmt: skip
 OF_THE_SERVICES = ["wrong password", "TLS against a plain port", "missing CA file", "unknown host"]

@@ -15,7 +15,7 @@ from ops.demo.embedded_broker import ApiKey, EmbeddedBroker
 from ops.demo.waiting import HANGS_AFTER_S
 from writer.core.assignment import AssignedPartition, ConsumerRecord, OffsetAndMetadata
 from writer.errors import MustRestart
-from writer.kafka.consumer import ConsumerOptions, ConsumerThread, Gap
+from writer.kafka.consumer import ConsumerOptions, ConsumerThread, MissedOffsets
 from writer.kafka.log_ends import LogEnds
 
 TOPIC = "plans"
@@ -34,7 +34,7 @@ class Recorder:
         self.acknowledged: list[dict[int, int]] = []
         self.progress: dict[int, OffsetAndMetadata] = {}
         self.asked_at = 0.0
-        self.gaps: list[Gap] = []
+        self.gaps: list[MissedOffsets] = []
 
     def assigned(self, partitions: Sequence[AssignedPartition]) -> None:
         self.assignments += partitions
@@ -59,7 +59,7 @@ class Recorder:
         self.log_ends |= offsets
         self.asked_at = asked_at
 
-    def missed(self, gap: Gap) -> None:
+    def missed(self, gap: MissedOffsets) -> None:
         self.gaps.append(gap)
 
 

@@ -1,10 +1,11 @@
 """A partition counts as read at the end that its log had when it was asked, whatever the client says meanwhile."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from runtime import log_reader
 
@@ -53,3 +54,30 @@ def test_what_the_broker_refuses_is_raised() -> None:
     with pytest.raises(KafkaException) as refused:
         split(Said(0, 4), Said(0, None, KafkaError.TOPIC_AUTHORIZATION_FAILED))
     assert refused.value.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+class Silent:
+    """A broker that answers nothing `times` times."""
+
+    def __init__(self, times: int, low: int = 0, high: int = 7) -> None:
+        self.left, self.answer = times, (low, high)
+
+    def get_watermark_offsets(self, of: TopicPartition, timeout: float) -> tuple[int, int]:
+        self.left -= 1
+        if self.left >= 0:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return self.answer
+
+
+def end(silent: Silent, wanted: Callable[[int], bool]) -> int:
+    return log_reader._end(silent, TopicPartition("t", 0), wanted)  # type: ignore[arg-type]
+
+
+def test_an_end_is_asked_for_again_while_the_partition_is_wanted() -> None:
+    assert end(Silent(2), lambda _: True) == 7
+    assert end(Silent(0, low=7), lambda _: True) == 0, "nothing is left in that log"
+
+
+def test_a_partition_that_is_not_wanted_any_more_is_not_asked_about_again() -> None:
+    with pytest.raises(KafkaException):
+        end(Silent(1), lambda _: False)
