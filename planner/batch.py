@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
@@ -31,8 +31,8 @@ from schemas.records import CallOutcome
 
 log: Any = structlog.get_logger("planner")
 
-AT_A_STRETCH_S = 0.005
-BEFORE_PUBLISHING_S = 1.0
+_AT_A_STRETCH_S = 0.005
+_BEFORE_PUBLISHING_S = 1.0
 _LONG_RECORD = 4_000
 """Bytes: text made to be slow takes the redactor 11 µs a character, and a text may be redacted twice."""
 LARGE_PLAN = 500_000
@@ -42,27 +42,26 @@ LARGE_PLAN = 500_000
 class BatchDecider:
     """Decides; the agent acts. One per process."""
 
-    def __init__(self, outcomes: Codec[CallOutcome], decider: Decider) -> None:
+    def __init__(
+        self, outcomes: Codec[CallOutcome], decider: Decider, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._outcomes = outcomes
         self._decider = decider
-
-    def decisions(self, batch: Iterable[Incoming]) -> list[Decision]:
-        """One per record, in order. Raises RegistryUnavailable: then no record is at fault, and none is decided."""
-        pins = BatchPins()
-        return [self._decision(incoming, pins) for incoming in batch]
+        self._clock = clock
 
     async def first_decisions(self, batch: Iterable[Incoming]) -> list[Decision]:
-        """Those of the first records, as many as take about a second, and of one record at least."""
+        """Those of the first records, in order: as many as take about a second, and of one record at least. Raises
+        RegistryUnavailable: then no record is at fault, and none is decided."""
         pins, found = BatchPins(), list[Decision]()
-        began = yielded_at = time.monotonic()
+        began = yielded_at = self._clock()
         for incoming in batch:
             found.append(await self._decision_beside(incoming, pins))
-            now = time.monotonic()
-            if now - began > BEFORE_PUBLISHING_S or _is_large(found[-1]):
+            now = self._clock()
+            if now - began > _BEFORE_PUBLISHING_S or _is_large(found[-1]):
                 break
-            if now - yielded_at > AT_A_STRETCH_S:
+            if now - yielded_at > _AT_A_STRETCH_S:
                 await asyncio.sleep(0)
-                yielded_at = time.monotonic()
+                yielded_at = self._clock()
         return found
 
     async def _decision_beside(self, incoming: Incoming, pins: BatchPins) -> Decision:

@@ -55,7 +55,7 @@ class Health:
         self._loop_turned_at = time.monotonic()
         self._standstill = Standstill(time.monotonic(), LONGEST_STANDSTILL_S)
         self._was_ready = False
-        self._generation = self._abandoned = 0
+        self._rebalances = self._abandoned = 0
 
     def live(self) -> Verdict:
         silence = time.monotonic() - self._loop_turned_at
@@ -103,9 +103,9 @@ class Health:
         assigned = len(self._stream.assigned())
         self._metrics.recovery_remaining.set(remaining)
         self._metrics.assigned.set(assigned)
-        self._metrics.rebalances.inc(max(0, self._fence.generation - self._generation))
+        self._metrics.rebalances.inc(self._fence.rebalances - self._rebalances)
         self._metrics.abandoned.inc(self._fence.abandoned - self._abandoned)
-        self._generation, self._abandoned = self._fence.generation, self._fence.abandoned
+        self._rebalances, self._abandoned = self._fence.rebalances, self._fence.abandoned
         if remaining:
             log.info("recovery.progress", remaining=remaining, read=read)
         if ready and not self._was_ready:

@@ -7,9 +7,9 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 
@@ -22,7 +22,7 @@ from planner.errors import Abandoned, BrokerAway, exit_code
 from planner.kafka.publisher import PlanPublisher
 from planner.kafka.rejections import rejection
 from planner.kafka.traces import Traces
-from planner.metrics import Metrics
+from planner.metrics import Cause, Metrics
 from planner.pins.index import PinIndex
 from planner.waiting import Waits
 from runtime.environment import Misconfigured
@@ -31,8 +31,8 @@ from schemas.topics import Topics
 
 log: Any = structlog.get_logger("planner")
 
-REGISTRY_PAUSE_S = 1.0
-BROKER_PAUSE_S = 0.5
+PAUSE_S = 0.5
+T = TypeVar("T")
 
 
 class PlannerService:
@@ -68,51 +68,45 @@ class PlannerService:
         left = batch
         while left:
             began = time.monotonic()
-            decisions = await self._acknowledged(await self._decisions(left), membership)
+            decided = await self._patiently("registry", partial(self._decider.first_decisions, left))
+            decisions = await self._acknowledged(decided, membership)
             self._pin(decisions)
             self._report(decisions, time.monotonic() - began)
             left = left[len(decisions) :]
         self._pins.batch_done({incoming.partition for incoming in batch})
 
     async def _acknowledged(self, decisions: list[Decision], membership: Membership) -> list[Decision]:
-        """The decisions as published: a plan that its topic does not take has become a rejection (P6)."""
+        """The decisions as published: what a topic does not take for its size has become something smaller (P6)."""
         records = {place: record for place, decision in enumerate(decisions) if (record := self._record(decision))}
         progress = Progress(
             self._topics.call_outcomes.name,
             {decision.incoming.partition: decision.incoming.offset + 1 for decision in decisions},
             membership,
         )
-        replaced = {id(record) for record in await self._published(list(records.values()), progress)}
+        publish = partial(self._publisher.publish, list(records.values()), progress)
+        replaced = {id(record) for record in await self._patiently("publish", publish)}
         return [
-            too_large(decision) if isinstance(decision, Planned) and id(records[place]) in replaced else decision
+            decision
+            if isinstance(decision, AlreadyPlanned) or id(records[place]) not in replaced
+            else too_large(decision)
             for place, decision in enumerate(decisions)
         ]
 
-    async def _published(self, records: Sequence[OutgoingRecord], progress: Progress) -> list[OutgoingRecord]:
-        """Waits without a time limit for a broker that acknowledges nothing: a new process would wait for the same, and
-        its metrics would be gone meanwhile. Raises Abandoned if the planner stops meanwhile."""
-        with self._waits.until_over("publish"):
+    async def _patiently(self, cause: Cause, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Waits without a time limit for a registry that does not answer, or a broker that acknowledges nothing: no
+        outcome is at fault, a new process would wait for the same, and its metrics would be gone meanwhile. Raises
+        Abandoned if the planner stops meanwhile."""
+        with self._waits.until_over(cause):
             while True:
                 try:
-                    return await self._publisher.publish(records, progress)
-                except BrokerAway as error:
-                    self._waits.begin("publish", f"the broker does not acknowledge plans: {error}")
-                if self._stopping():
-                    raise Abandoned("asked to stop while the broker does not acknowledge plans")
-                await asyncio.sleep(BROKER_PAUSE_S)
-
-    async def _decisions(self, batch: Sequence[Incoming]) -> list[Decision]:
-        """Of the first records. Waits without a time limit for a schema registry that does not answer: no outcome is
-        at fault. Raises Abandoned if the planner stops meanwhile."""
-        with self._waits.until_over("registry"):
-            while True:
-                try:
-                    return await self._decider.first_decisions(batch)
+                    return await attempt()
                 except RegistryUnavailable as error:
-                    self._waits.begin("registry", str(error))
+                    self._waits.begin(cause, str(error))
+                except BrokerAway as error:
+                    self._waits.begin(cause, f"the broker does not acknowledge plans: {error}")
                 if self._stopping():
-                    raise Abandoned("the planner stops, and the schema registry does not answer")
-                await asyncio.sleep(REGISTRY_PAUSE_S)
+                    raise Abandoned(f"the planner stops while it waits ({cause})")
+                await asyncio.sleep(PAUSE_S)
 
     def _record(self, decision: Decision) -> OutgoingRecord | None:
         match decision:

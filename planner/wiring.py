@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import structlog
 from prometheus_client import CollectorRegistry
 
 from planner.batch import BatchDecider
@@ -43,8 +41,6 @@ from runtime.version import VERSION
 from schemas.codec import Codec
 from schemas.records import CallOutcome, PlannedWriteback
 from schemas.topics import TopicFacts
-
-log: Any = structlog.get_logger("planner")
 
 
 @dataclass(frozen=True)
@@ -171,12 +167,7 @@ def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool =
         waits=waits,
         stopping=lambda: stream.stopping,
     )
-
-    def unreadable(partition: int, offset: int) -> None:
-        metrics.unreadable_plans.inc()
-        log.warning("recovery.unreadable_plan", partition=partition, offset=offset)
-
-    recovery = PinRecovery(pins, prepared.plans, unreadable)
+    recovery = PinRecovery(pins, prepared.plans, metrics)
     reader = BulkReader(settings.broker, recovery, waits, group_id=settings.group_id)
     positions = Positions(
         settings.broker,

@@ -92,6 +92,7 @@ NOT_PLANNABLE = Reason(
     "cannot_be_planned", "value", "an outcome that the planner can decide about; its log has the error"
 )
 PLAN_TOO_LARGE = Reason("plan_too_large", "value", "a plan of less than the planned topic's max.message.bytes")
+TOO_LARGE_TO_COPY = Reason("too_large_to_copy", "value", "less than the rejected topic's max.message.bytes")
 
 
 def tombstone(incoming: Incoming) -> Refused:
@@ -111,9 +112,11 @@ def not_plannable(incoming: Incoming, outcome: CallOutcome | None = None) -> Ref
     return Refused(incoming, (NOT_PLANNABLE,), opt_out=outcome is not None and opts_out(outcome))
 
 
-def too_large(planned: Planned) -> Refused:
-    """The planned topic does not take the plan."""
-    return Refused(planned.incoming, (PLAN_TOO_LARGE,), opt_out=planned.plan.disposition is Disposition.DO_NOT_CALL)
+def too_large(decision: Planned | Refused) -> Refused:
+    """Its topic does not take the record: a plan is rejected, and a rejection goes without the original's bytes."""
+    if isinstance(decision, Refused):
+        return replace(decision, reasons=(*decision.reasons, TOO_LARGE_TO_COPY))
+    return Refused(decision.incoming, (PLAN_TOO_LARGE,), opt_out=decision.plan.disposition is Disposition.DO_NOT_CALL)
 
 
 @dataclass(frozen=True, slots=True)

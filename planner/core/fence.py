@@ -34,12 +34,15 @@ class Fence:
     def __init__(self) -> None:
         self._present: Membership | None = None
         self._abandoned_generation: int | None = None
+        self.rebalances = 0
+        """How often it joined."""
         self.abandoned = 0
         """Batches."""
 
     def joined(self, membership: Membership) -> None:
         """After every rebalance, before anything of it is read."""
         self._present = membership
+        self.rebalances += 1
 
     def admitted(self, taken: Sequence[E], generation_of: Callable[[E], int]) -> tuple[Membership, list[E]] | None:
         """The membership to publish under, and the part of `taken` that may be published. What was taken before a
@@ -56,11 +59,6 @@ class Fence:
         the batch. The broker delivers everything again after the rebalance."""
         self._abandoned_generation = generation
         self.abandoned += 1
-
-    @property
-    def generation(self) -> int:
-        """0 before the planner is a member."""
-        return self._present.generation if self._present else 0
 
     @property
     def waits_for_rebalance(self) -> bool:

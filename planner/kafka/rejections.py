@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from planner.core.deciding import Refused
+from planner.core.deciding import TOO_LARGE_TO_COPY, Refused
 from planner.core.outgoing import OutgoingRecord
 from planner.kafka.traces import kept_headers
-from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, Reason, reasons_header
+from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, reasons_header
 
-TOO_LARGE_TO_COPY = Reason("too_large_to_copy", "value", "less than the rejected topic's max.message.bytes")
 _MOST_REASONS = 50
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import fastavro
+import structlog
 
 from planner.core.pin import DIGEST_BYTES, Pin
 from planner.core.preceding import EarlierPlan
 from planner.core.times import milliseconds
+from planner.metrics import Metrics
 from planner.pins.index import PinIndex
 from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, UnknownSchema
@@ -21,7 +23,7 @@ SCHEMA_UNKNOWN = (RegistryUnavailable, UnknownSchema)
 """A record on the planned topic cannot be decoded now. It may be a plan, and to skip it could plan its session again
 (P1). So recovery waits for the registry, or for a version of this planner that knows the schema."""
 
-Unreadable = Callable[[int, int], None]
+log: Any = structlog.get_logger("planner")
 
 
 class Message(Protocol):
@@ -38,13 +40,13 @@ class Message(Protocol):
 
 
 class PinRecovery:
-    """Applies records in the order of the topic. Calls `unreadable(partition, offset)` for records that are not plans:
-    the writer rejects them too, so such a session has no plan and may be planned."""
+    """Applies records in the order of the topic. Those that are not plans are counted and logged: the writer rejects
+    them too, so such a session has no plan and may be planned."""
 
-    def __init__(self, pins: PinIndex, codec: Codec[PlannedWriteback], unreadable: Unreadable) -> None:
+    def __init__(self, pins: PinIndex, codec: Codec[PlannedWriteback], metrics: Metrics) -> None:
         self._pins = pins
         self._codec = codec
-        self._unreadable = unreadable
+        self._metrics = metrics
         self.records_read = 0
 
     def apply(self, messages: Iterable[Message]) -> None:
@@ -57,7 +59,7 @@ class PinRecovery:
             last[message.partition] = message.offset
             of_partition = changes.setdefault(message.partition, [])
             if message.key is None:
-                self._unreadable(message.partition, message.offset)
+                self._report_unreadable(message)
             elif message.value is None:
                 of_partition.append((message.key.decode(errors="replace"), None))
             elif pin := self._pin(message.value, message):
@@ -84,8 +86,12 @@ class PinRecovery:
         except SCHEMA_UNKNOWN:
             raise
         except Exception:  # noqa: BLE001  hostile bytes raise anything
-            self._unreadable(message.partition, message.offset)
+            self._report_unreadable(message)
             return None
+
+    def _report_unreadable(self, message: Message) -> None:
+        self._metrics.unreadable_plans.inc()
+        log.warning("recovery.unreadable_plan", partition=message.partition, offset=message.offset)
 
 
 def pin_of_plain(plain: Mapping[str, Any]) -> Pin:

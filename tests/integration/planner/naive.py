@@ -1,7 +1,6 @@
 """A planner as one would write it first: plan, send, go on. `python -m … POINT [SIGNAL]`, the points as in `faulty`.
 
-Tests that are green on ours have to be red on this one. It takes outcomes one by one and thinks in a thread, so that
-heartbeats go on.
+Tests that are green on ours have to be red on this one. It takes outcomes one by one.
 
 - NAIVE_SLOWNESS_S: how long it waits where the trap has sprung; or, at POINT `slow`, always.
 - NAIVE_PINS: its pins are in a table of Faust's, of so many partitions.
@@ -76,7 +75,7 @@ def main() -> None:
             trap.batches += 1
             trap.at("taken")
             await asyncio.sleep(slowness_s * (trap.sprung or point == "slow"))
-            (decision,) = await asyncio.to_thread(decider.decisions, [incoming_of(event.message)])
+            (decision,) = await decider.first_decisions([incoming_of(event.message)])
             trap.at("decided")
             await asyncio.sleep(slowness_s * (trap.sprung or point == "slow"))
             if isinstance(decision, Planned) and (session := decision.plan.session_id) not in pins:

@@ -13,7 +13,7 @@ from planner.pins.memory import MemoryPins
 from schemas.records import Disposition, Operation, OwnerKind, Precondition
 from schemas.records import Warning as Notice
 from tests.support.factories import an_id, make_baseline, make_outcome
-from tests.unit.planner.test_batch import a_decider, incoming
+from tests.unit.planner.test_batch import a_decider, decided, incoming
 from tests.unit.planner.test_planning import EXPECTED, outcome_of, planned, step, update_of
 from tests.unit.planner.test_service import MEMBER, FakePublisher, a_service
 
@@ -98,7 +98,7 @@ def test_fault_11_the_baseline_is_the_plans_own_and_not_read_again_later():
 
 def test_fault_12_a_bad_payload_is_rejected_whole_and_consumes_no_attempt():
     bad = make_outcome(session_id="bad", captured_email_verified=True, queue_item_id="17")
-    decisions = a_decider().decisions([incoming(bad), incoming(make_outcome(session_id="good"), 1)])
+    decisions = decided(a_decider(), [incoming(bad), incoming(make_outcome(session_id="good"), 1)])
     assert isinstance(decisions[0], Refused)
     assert len(decisions[0].reasons) == len(reasons(bad)) == 2
     assert isinstance(decisions[1], Planned)
@@ -146,11 +146,11 @@ def test_fault_09_owners_are_named_before_anything_is_written():
 def test_fault_19_one_source_of_truth_for_summary_and_disposition(disposition, opt_out):
     """The disposition that was decided, after opt-out was weighed, is the one that every text and column shows."""
     found = planned(outcome_of(disposition, opt_out=opt_out))
-    decided = "do_not_call" if opt_out else disposition
+    disposed = "do_not_call" if opt_out else disposition
     told = own_columns(found)["medx_lastdisposition"]
-    assert found.disposition == decided
-    assert told == ("blocked_by_eligibility: d,f" if decided == "blocked" else decided)
+    assert found.disposition == disposed
+    assert told == ("blocked_by_eligibility: d,f" if disposed == "blocked" else disposed)
     if call := step(found, Operation.CREATE_PHONE_CALL):
-        assert call.attributes["medx_disposition"] == decided
-        assert call.attributes["subject"].startswith(f"Disposition: {decided}")
+        assert call.attributes["medx_disposition"] == disposed
+        assert call.attributes["subject"].startswith(f"Disposition: {disposed}")
         assert call.attributes["description"] == call.attributes["subject"]

@@ -23,7 +23,7 @@ from schemas.codec import single_object
 from schemas.records import Account, CallOutcome, Disposition, PlannedWriteback, Utterance
 from schemas.records import Warning as Notice
 from tests.support.factories import an_id
-from tests.unit.planner.test_batch import a_decider, incoming
+from tests.unit.planner.test_batch import a_decider, decided, incoming
 from tests.unit.planner.test_planning import outcome_of
 from tests.unit.planner.test_service import FakePublisher, a_service
 
@@ -128,7 +128,7 @@ def test_P7_no_canary_is_found_in_any_plan(part):
     decider = a_decider(policy=Policy(transcript="full"))
     for number in range(CANARIES // PER_OUTCOME // PARTS):
         outcome, canaries, marks = planted(dice, number)
-        (decision,) = decider.decisions([incoming(outcome)])
+        (decision,) = decided(decider, [incoming(outcome)])
         leaked += [(each, free_texts(decision.plan)) for each in found_in(free_texts(decision.plan), canaries, marks)]
     assert leaked == []
 
@@ -166,6 +166,6 @@ def test_a_canary_that_leaked_would_be_seen():
     decider = a_decider(policy=Policy(redaction="none"))
     for number in range(50):
         outcome, canaries, marks = planted(dice, number)
-        (decision,) = decider.decisions([incoming(outcome)])
+        (decision,) = decided(decider, [incoming(outcome)])
         seen += bool(found_in(free_texts(decision.plan), canaries, marks))
     assert seen == 50

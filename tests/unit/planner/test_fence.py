@@ -41,6 +41,14 @@ def test_P5_news_of_a_batch_of_an_earlier_generation_holds_up_nobody():
     assert admitted(fence, 2) == (TWO, [2])
 
 
+def test_every_rebalance_counts_once_however_many_generations_others_have_seen():
+    fence = Fence()
+    assert fence.rebalances == 0
+    fence.joined(Membership("g", 57, "m"))
+    fence.joined(Membership("g", 60, "m"))
+    assert fence.rebalances == 2
+
+
 def test_a_membership_is_packed_as_confluent_kafkas_own_consumer_packs_it():
     packed = packed_membership(Membership("the group", 7, "a member", None))
     assert packed == b"CGMDv2:\x07\x00\x00\x00the group\x00a member\x00\x01"

@@ -17,7 +17,7 @@ from schemas.records import CallOutcome, Disposition, Utterance
 from schemas.records import Warning as Notice
 from tests.support.factories import make_baseline, make_outcome
 from tests.unit.planner.strategies import outcomes
-from tests.unit.planner.test_batch import a_decider, incoming
+from tests.unit.planner.test_batch import a_decider, decided, incoming
 from tests.unit.planner.test_planning import EXPECTED, outcome_of
 
 CODEC = single_object(CallOutcome)
@@ -78,7 +78,7 @@ def test_P6_mutated_messages_are_planned_or_rejected(part):
             for number in range(500)
         ]
         began = time.process_time()
-        found = decider.decisions(batch)
+        found = decided(decider, batch)
         slowest = max(slowest, time.process_time() - began)
         assert len(found) == len(batch)
         for each in found:
@@ -94,7 +94,7 @@ def test_P6_mutated_messages_are_planned_or_rejected(part):
 @settings(max_examples=300)
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: CODEC.encode(make_outcome())[:10] + tail))
 def test_P6_any_bytes_are_planned_or_rejected(value):
-    (found,) = a_decider().decisions([incoming(make_outcome(), value=value)])
+    (found,) = decided(a_decider(), [incoming(make_outcome(), value=value)])
     assert isinstance(found, Planned | Refused)
 
 
@@ -102,5 +102,5 @@ def test_P6_any_bytes_are_planned_or_rejected(value):
 @given(outcomes(), st.booleans(), st.none() | st.binary(max_size=40))
 def test_P6_any_outcome_under_any_key_is_planned_or_rejected(outcome, right, other):
     key = outcome.queue_item_id.encode() if right else other
-    (found,) = a_decider().decisions([incoming(outcome, key=key, received_at=None)])
+    (found,) = decided(a_decider(), [incoming(outcome, key=key, received_at=None)])
     assert isinstance(found, Planned if right else Refused)

@@ -102,6 +102,18 @@ def test_a_planner_is_ready_when_it_is_assigned_and_recovered(parts):
     assert events(parts) == ["planner.ready"]
 
 
+def test_a_planner_counts_its_partitions_the_rebalances_it_saw_and_the_batches_it_gave_up(parts):
+    turn(parts)
+    parts.fence.joined(Membership("g", 57, "m"))
+    turn(parts)
+    parts.fence.abandon(57)
+    parts.fence.joined(Membership("g", 59, "m"))
+    turn(parts)
+    turn(parts)
+    names = ("planner_assigned_partitions", "planner_rebalances_total", "planner_abandoned_batches_total")
+    assert [parts.registry.get_sample_value(name) for name in names] == [1, 2, 1]
+
+
 def test_a_planner_lives_as_long_as_its_loop_turns_whether_or_not_it_is_ready(parts):
     turn(parts)
     assert parts.health.live().ok

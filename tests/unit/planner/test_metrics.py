@@ -8,13 +8,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from planner.core.rejection_reasons import REASONS
 from planner.metrics import Metrics
 
-PLANNER = Path(__file__).parents[3] / "planner"
+ROOT = Path(__file__).parents[3]
+PLANNER = ROOT / "planner"
 
 
 def test_every_reason_has_a_counter_from_the_start():
     """Or the first rejection of a kind would be no increase."""
-    sources = [path.read_text() for path in PLANNER.rglob("*.py") if path.name != "rejections.py"]
-    codes = {code for source in sources for code in re.findall(r'Reason\(\s*"(\w+)"', source)}
+    codes = {code for path in PLANNER.rglob("*.py") for code in re.findall(r'Reason\(\s*"(\w+)"', path.read_text())}
     assert codes <= set(REASONS), codes - set(REASONS)
     registry = CollectorRegistry()
     Metrics(registry)
@@ -22,3 +22,16 @@ def test_every_reason_has_a_counter_from_the_start():
     for reason in REASONS:
         assert f'planner_rejections_total{{reason="{reason}"}} 0.0' in text
     assert "process_start_time_seconds" in text
+
+
+def test_every_metric_is_on_the_page_of_the_planner():
+    registry = CollectorRegistry()
+    Metrics(registry)
+    page = (ROOT / "docs" / "planner.md").read_text()
+    ending = {"counter": "_total", "info": "_info"}
+    named = {
+        family.name + ending.get(family.type, "") for family in registry.collect() if family.name.startswith("planner_")
+    }
+    assert len(named) > 15
+    on_the_page = set(re.findall(r"`(planner_\w+)", page))
+    assert named <= on_the_page, named - on_the_page

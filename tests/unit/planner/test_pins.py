@@ -4,9 +4,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from structlog.testing import CapturingLogger
 
 from planner.core.pin import Pin, pin_of
 from planner.core.retirement import mark_of
+from planner.metrics import Metrics
 from planner.pins.disk import DiskPins
 from planner.pins.index import PinIndex
 from planner.pins.memory import MemoryPins
@@ -209,14 +212,19 @@ def test_P1_a_pin_that_was_read_back_from_the_topic_is_the_one_that_was_set(over
     pins = MemoryPins()
     pins.recover = lambda partition, changes, read_up_to: held.extend(changes)
     codec = single_object(PlannedWriteback)
-    PinRecovery(pins, codec, lambda *_: None).apply([Message(b"k", codec.encode(made))])
+    PinRecovery(pins, codec, Metrics(CollectorRegistry())).apply([Message(b"k", codec.encode(made))])
     assert held == [(made.session_id, pin_of(made))]
 
 
 def recovered(*messages, codec: Codec | None = None):
-    pins, unreadable = MemoryPins(), []
-    store = PinRecovery(pins, codec or single_object(PlannedWriteback), lambda *place: unreadable.append(place))
-    store.apply(messages)
+    """The pins, and the places that were reported since they hold no plan."""
+    pins, registry, told = MemoryPins(), CollectorRegistry(), CapturingLogger()
+    store = PinRecovery(pins, codec or single_object(PlannedWriteback), Metrics(registry))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("planner.pins.recovery.log", told)
+        store.apply(messages)
+    unreadable = [(call.kwargs["partition"], call.kwargs["offset"]) for call in told.calls]
+    assert registry.get_sample_value("planner_unreadable_plans_total") == len(unreadable)
     return pins, unreadable
 
 
@@ -252,7 +260,7 @@ def test_P6_a_record_that_is_no_plan_is_counted_and_recovery_goes_on(value):
 
 def test_P1_a_plan_that_a_newer_planner_wrote_is_not_passed_over():
     good = single_object(PlannedWriteback).encode(make_plan(session_id="a"))
-    store = PinRecovery(pins := MemoryPins(), single_object(PlannedWriteback), lambda *_: None)
+    store = PinRecovery(pins := MemoryPins(), single_object(PlannedWriteback), Metrics(CollectorRegistry()))
     with pytest.raises(UnknownSchema, match="is its writer newer"):
         store.apply([Message(b"a", good), Message(b"x", b"\xc3\x01" + b"\0" * 8, offset=1)])
     assert (len(pins), store.records_read) == (0, 0), "all of a batch, or nothing"
@@ -272,16 +280,16 @@ def test_P1_recovery_does_not_go_on_without_a_registry_that_it_needs():
 
 
 def test_a_plan_with_an_impossible_place_does_not_end_the_recovery():
-    codec, told = single_object(PlannedWriteback), []
+    codec = single_object(PlannedWriteback)
     bad = codec.encode(make_plan(source=Source(topic="call-outcomes", partition=0, offset=-1)))
-    store = PinRecovery(pins := MemoryPins(), codec, lambda *place: told.append(place))
-    store.apply([Message(b"a", bad, offset=4), Message(b"b", codec.encode(make_plan(session_id="b")), offset=5)])
-    assert (told, len(pins)) == ([(0, 4)], 1)
+    good = codec.encode(make_plan(session_id="b"))
+    pins, unreadable = recovered(Message(b"a", bad, offset=4), Message(b"b", good, offset=5))
+    assert (unreadable, len(pins)) == ([(0, 4)], 1)
 
 
 def test_recovery_asks_the_store_how_far_it_is_and_tells_it_what_to_keep():
     pins = MemoryPins()
-    store = PinRecovery(pins, single_object(PlannedWriteback), lambda *_: None)
+    store = PinRecovery(pins, single_object(PlannedWriteback), Metrics(CollectorRegistry()))
     pins.pin(1, [a_pin("a")])
     assert store.read_up_to(1) is None
     store.assigned(set())

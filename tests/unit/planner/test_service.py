@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import logging
 
 import pytest
@@ -133,6 +134,17 @@ def test_B1_metrics_count_by_reason_and_name_nobody():
     assert "5550199" not in text
 
 
+def test_every_batch_is_counted_with_its_size_and_its_time():
+    service, registry = a_service()
+    for first in (0, 3):
+        asyncio.run(service.handle([incoming(make_outcome(session_id=f"s{n}"), n) for n in range(first, 3)], MEMBER))
+        asyncio.run(service.handle([incoming(make_outcome(session_id="one more"), 3)], MEMBER))
+    assert registry.get_sample_value("planner_batch_size_count") == 3
+    assert registry.get_sample_value("planner_batch_size_sum") == 5
+    assert registry.get_sample_value("planner_batch_seconds_count") == 3
+    assert registry.get_sample_value("planner_batch_seconds_sum") > 0
+
+
 def test_every_rejected_opt_out_moves_a_counter_of_its_own_that_stands_at_0_before(capsys):
     service, registry = a_service()
     assert registry.get_sample_value("planner_rejected_opt_outs_total") == 0
@@ -175,7 +187,7 @@ class UnavailableAtFirst:
 
 
 def test_a_registry_that_comes_back_costs_no_outcome(monkeypatch):
-    monkeypatch.setattr("planner.service.REGISTRY_PAUSE_S", 0.0)
+    monkeypatch.setattr("planner.service.PAUSE_S", 0.0)
     publisher = FakePublisher()
     service, _ = a_service(publisher=publisher, decider=UnavailableAtFirst(a_decider(), 3))
     asyncio.run(service.handle([incoming(make_outcome())], MEMBER))
@@ -183,7 +195,7 @@ def test_a_registry_that_comes_back_costs_no_outcome(monkeypatch):
 
 
 def test_a_registry_that_stays_away_rejects_nothing_and_is_waited_for_until_the_planner_stops(monkeypatch):
-    monkeypatch.setattr("planner.service.REGISTRY_PAUSE_S", 0.0)
+    monkeypatch.setattr("planner.service.PAUSE_S", 0.0)
     publisher, turns = FakePublisher(), iter([False] * 50 + [True])
     service, registry = a_service(
         publisher=publisher, decider=UnavailableAtFirst(a_decider(), 1000), stopping=lambda: next(turns)
@@ -208,7 +220,7 @@ class SilentAtFirst(FakePublisher):
 
 
 def test_P5_a_broker_that_comes_back_gets_the_same_batch_again(monkeypatch):
-    monkeypatch.setattr("planner.service.BROKER_PAUSE_S", 0.0)
+    monkeypatch.setattr("planner.service.PAUSE_S", 0.0)
     pins, publisher = MemoryPins(), SilentAtFirst(3)
     service, registry = a_service(pins=pins, publisher=publisher)
     asyncio.run(service.handle([incoming(make_outcome())], MEMBER))
@@ -217,7 +229,7 @@ def test_P5_a_broker_that_comes_back_gets_the_same_batch_again(monkeypatch):
 
 
 def test_P5_a_broker_that_stays_away_is_waited_for_until_the_planner_stops(monkeypatch):
-    monkeypatch.setattr("planner.service.BROKER_PAUSE_S", 0.0)
+    monkeypatch.setattr("planner.service.PAUSE_S", 0.0)
     pins, turns = MemoryPins(), iter([False] * 50 + [True])
     service, _ = a_service(pins=pins, publisher=SilentAtFirst(1000), stopping=lambda: next(turns))
     with pytest.raises(Abandoned):
@@ -237,6 +249,19 @@ def test_P6_a_plan_that_its_topic_does_not_take_is_rejected_and_its_session_not_
     assert (len(pins), pins.digest(0, large.session_id)) == (1, None)
 
 
+def test_P6_an_original_that_the_rejected_topic_does_not_take_is_left_out_and_counted():
+    publisher = FakePublisher(room=100)
+    service, registry = a_service(publisher=publisher)
+    asyncio.run(service.handle([incoming(make_outcome(), value=b"junk" * 100)], MEMBER))
+    (refused,) = publisher.published
+    assert (refused.value, [each.code for each in reasons(refused.headers)]) == (
+        None,
+        ["undecodable", "too_large_to_copy"],
+    )
+    for reason in ("undecodable", "too_large_to_copy"):
+        assert registry.get_sample_value("planner_rejections_total", {"reason": reason}) == 1
+
+
 def test_P6_what_a_large_plan_becomes_is_known_before_the_next_is_planned_from_it():
     publisher = FakePublisher(room=600_000)
     service, _ = a_service(publisher=publisher)
@@ -246,10 +271,9 @@ def test_P6_what_a_large_plan_becomes_is_known_before_the_next_is_planned_from_i
     assert (plan.session_id, plan.preceding) == ("next", ())
 
 
-def test_the_loop_turns_while_a_batch_is_decided_and_a_second_of_work_is_published_at_once(monkeypatch):
-    monkeypatch.setattr("planner.batch.AT_A_STRETCH_S", 0.0)
-    monkeypatch.setattr("planner.batch.BEFORE_PUBLISHING_S", 0.0)
-    pins, turns, published = MemoryPins(), [], []
+def test_the_loop_turns_while_a_batch_is_decided_and_a_second_of_work_is_published_at_once():
+    pins, turns, published, tick_s = MemoryPins(), [], [], 1.001
+    ticks = itertools.count()
 
     class Counting(FakePublisher):
         async def publish(self, records, progress):
@@ -262,12 +286,14 @@ def test_the_loop_turns_while_a_batch_is_decided_and_a_second_of_work_is_publish
             await asyncio.sleep(0)
 
     async def scenario():
-        service, _ = a_service(pins=pins, publisher=Counting())
+        nonlocal tick_s
+        decider = a_decider(pins, clock=lambda: next(ticks) * tick_s)
+        service, _ = a_service(pins=pins, publisher=Counting(), decider=decider)
         batch = [incoming(make_outcome(session_id=f"s{number}"), number) for number in range(5)]
         ticking = asyncio.ensure_future(turn())
         await service.handle(batch, MEMBER)
         assert published == [1] * 5
-        monkeypatch.setattr("planner.batch.BEFORE_PUBLISHING_S", 60.0)
+        tick_s = 0.01
         before = len(turns)
         await service.handle(
             [incoming(make_outcome(session_id=f"t{number}"), number) for number in range(5, 15)], MEMBER
