@@ -64,7 +64,7 @@ class Metrics:
         )
         self.broker_heard = Gauge(
             "planner_broker_heard_timestamp_seconds",
-            "Unix time at which the broker last answered where the outcomes topic ends; until it does, that of the start.",
+            "Unix time at which the broker last answered where the outcomes topic ends; at first, that of the start.",
             registry=registry,
         )
         self.lost_outcomes = Counter(

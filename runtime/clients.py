@@ -139,6 +139,23 @@ def librdkafka_producer() -> ClientConfig:
     return _librdkafka(EVERY_CLIENT + PRODUCER)
 
 
+def transactional(transactional_id: str, *, timeout_ms: int) -> ClientConfig:
+    """What a producer needs besides `librdkafka_producer` for transactions that end in this time."""
+    return {
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": timeout_ms,
+        "message.timeout.ms": timeout_ms,
+        # The broker needs some milliseconds to end the transaction before.
+        "retry.backoff.ms": 5,
+        "retry.backoff.max.ms": 1_000,
+        # Otherwise librdkafka forgets the brokers when all are gone, and then waits without end for the one that
+        # coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
+        "metadata.recovery.strategy": "none",
+        # The one codec that every reader has.
+        "compression.type": "gzip",
+    }
+
+
 def librdkafka_any() -> ClientConfig:
     """For a client that neither reads nor writes records: an admin client."""
     return _librdkafka(EVERY_CLIENT)

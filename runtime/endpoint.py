@@ -7,6 +7,7 @@ cost a bounded number of threads. A client that disconnects early is not logged;
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import sys
@@ -161,17 +162,8 @@ class _Handler(WSGIRequestHandler):
         super().finish()
 
     def get_stderr(self) -> Any:
-        return _Nowhere()
+        """What wsgiref prints about a client that disconnected goes nowhere."""
+        return io.StringIO()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's own name
         """Probes come every few seconds; logging them would bury everything else."""
-
-
-class _Nowhere:
-    """Swallows what wsgiref prints about a client that disconnected."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing was buffered."""

@@ -19,11 +19,13 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from planner.core.outgoing import Attempts, OutgoingRecord, Progress
 from planner.errors import Abandoned, BrokerAway, NotPublished
 from planner.kafka.fence import packed
+from runtime import clients
 from runtime.broker import BrokerUnavailable
 from runtime.broker_errors import Kind, kind_of, missing_right
 from runtime.connection import BrokerSettings
 from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
+from runtime.producing import produce
 from runtime.rights import Operation, Right
 
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  its public name
@@ -56,18 +58,10 @@ class PlanPublisher:
         self._user = broker.sasl.username if broker.sasl else None
         self._delivery_timeout_s = delivery_timeout_s
         self._config = broker.producer_config() | {
-            "transactional.id": transactional_id,
-            "transaction.timeout.ms": round(delivery_timeout_s * 1000),
-            "delivery.timeout.ms": round(delivery_timeout_s * 1000),
-            "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
-            "retry.backoff.max.ms": 1_000,
-            # librdkafka throws the brokers that it knows away when all are gone, and then waits without end for the
-            # one that coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
-            "metadata.recovery.strategy": "none",
+            **clients.transactional(transactional_id, timeout_ms=round(delivery_timeout_s * 1000)),
             "reconnect.backoff.max.ms": 1000,
             "message.max.bytes": max_message_bytes,
             "linger.ms": 2,
-            "compression.type": "gzip",  # the one codec that every reader has; recovery reads these topics again
             "compression.level": 1,
             "log_level": 2,
         }
@@ -238,23 +232,10 @@ class PlanPublisher:
         def delivered(error: KafkaError | None, _message: Message) -> None:
             delivery.note(record, error)
 
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    record.partition,
-                    on_delivery=delivered,
-                    headers=list(record.headers),
-                )
-            except BufferError:  # the producer's queue is full: let it send
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                delivery.note(record, error.args[0])
-                return
-            else:
-                return
+        try:
+            produce(self._producer, record, delivered, while_full=lambda: self._producer.poll(0.1))
+        except KafkaException as error:
+            delivery.note(record, error.args[0])
 
 
 class _Aftermath(Exception):

@@ -21,6 +21,7 @@ from runtime.broker_errors import Kind, kind_of, missing_right
 from runtime.connection import ClientConfig
 from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
+from runtime.producing import produce
 from runtime.rights import Operation
 from writer.core.ledger import Commit
 from writer.errors import GivenUp, MustRestart
@@ -135,23 +136,15 @@ class PlainProducer:
             offset = message.offset()
             report.append(error or (-1 if offset is None else offset))
 
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    record.partition,
-                    on_delivery=on_delivery,
-                    headers=list(record.headers),
-                )
-            except BufferError:
-                self._producer.poll(_FLUSH_S)
-                self._go_on()
-            except KafkaException as failure:
-                return [cast("KafkaError", failure.args[0])]
-            else:
-                return report
+        def let_it_send() -> None:
+            self._producer.poll(_FLUSH_S)
+            self._go_on()
+
+        try:
+            produce(self._producer, record, on_delivery, while_full=let_it_send)
+        except KafkaException as failure:
+            return [cast("KafkaError", failure.args[0])]
+        return report
 
     @staticmethod
     def _is_too_large(report: KafkaError, record: Outgoing) -> bool:

@@ -35,10 +35,12 @@ from typing import Any, cast
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from runtime import clients
 from runtime.broker_errors import Kind, kind_of, missing_right
 from runtime.connection import ClientConfig
 from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
+from runtime.producing import Report, produce
 from runtime.rights import Operation, Right
 from writer.core.ledger import Commit
 from writer.errors import GivenUp, MustRestart
@@ -127,17 +129,8 @@ class TransactionalProducer:
         self._hangs_after_s = hangs_after_s
         self._config: ClientConfig = {
             **config,
-            "transactional.id": transactional_id,
-            "transaction.timeout.ms": TIMEOUT_MS,
-            "message.timeout.ms": TIMEOUT_MS,  # librdkafka takes neither of these longer than the transaction's
-            "socket.timeout.ms": TIMEOUT_MS,
+            **clients.transactional(transactional_id, timeout_ms=TIMEOUT_MS),
             "linger.ms": 0,  # what goes together is known
-            # librdkafka throws the brokers that it knows away when all are gone, and then waits without end for the one
-            # that coordinates the group (seen with 2.16: send_offsets_to_transaction ignores its timeout).
-            "metadata.recovery.strategy": "none",
-            "retry.backoff.ms": 5,  # the broker needs some milliseconds to end the transaction before
-            "retry.backoff.max.ms": 1_000,
-            "compression.type": "gzip",
             "message.max.bytes": LARGEST,
         }
         self._topic = topic
@@ -220,27 +213,14 @@ class TransactionalProducer:
                 raise _Failed(reported, Ending.END if ending_of(reported) is Ending.END else Ending.ABORT)
 
     @staticmethod
-    def _produce(producer: Producer, record: Outgoing, report: Callable[[KafkaError | None, Message], None]) -> None:
-        while True:
-            try:
-                producer.produce(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    record.partition,
-                    on_delivery=report,
-                    headers=list(record.headers),
-                )
-            except BufferError:
-                producer.poll(_CALL_S)
-            except KafkaException as failure:
-                error = cast("KafkaError", failure.args[0])
-                if kind_of(error) is not Kind.TOO_LARGE:
-                    raise
-                report(error, cast("Message", _NOWHERE))
-                return
-            else:
-                return
+    def _produce(producer: Producer, record: Outgoing, report: Report) -> None:
+        try:
+            produce(producer, record, report, while_full=lambda: producer.poll(_CALL_S))
+        except KafkaException as failure:
+            error = cast("KafkaError", failure.args[0])
+            if kind_of(error) is not Kind.TOO_LARGE:
+                raise
+            report(error, cast("Message", _NOWHERE))
 
     def _again(self, call: Callable[[], None]) -> None:
         """Until it is done. A call that took too long goes on behind the scenes, and is taken up again."""

@@ -125,6 +125,22 @@ def test_what_goes_wrong_is_a_line_of_the_log_and_no_traceback_past_it(
     assert "hunter2" not in said.out + said.err
 
 
+def test_a_client_that_no_thread_is_left_for_is_a_line_of_the_log_and_the_next_is_served(
+    endpoint: Endpoint, connect: Connect, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def start(_timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with capture_logs() as lines:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Timer, "start", start)
+            assert _is_closed(connect())
+        assert get(endpoint, "/live")[0] == 200
+    assert [(line["event"], line["error"]) for line in lines] == [("endpoint.failed", "RuntimeError")]
+    said = capfd.readouterr()
+    assert "Traceback" not in said.out + said.err
+
+
 def test_a_port_that_is_taken_is_a_setting_to_correct(endpoint: Endpoint) -> None:
     with pytest.raises(Misconfigured, match=f"cannot listen on 127.0.0.1 port {endpoint.port}: .*set ENDPOINT_PORT"):
         Endpoint(

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExportResult
 from prometheus_client import CollectorRegistry, Counter
 
 from ops.demo.waiting import HANGS_AFTER_S
 from runtime.endpoint import Endpoint, Verdict
-from runtime.logs import configure_logs
-from runtime.tracing import configure_tracing, context_of, traceparent_of
+from runtime.logs import configure_logs, form_named
+from runtime.tracing import TracingNotInstalled, configure_tracing, context_of, traceparent_of
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +76,20 @@ def test_B1_an_exception_is_logged_by_type_and_place_and_never_by_its_text(capsy
     assert second["event"] == "from the standard library"
 
 
+def test_a_line_that_asks_for_an_exception_where_there_is_none_says_what_it_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs(service="writer", form="json")
+    structlog.get_logger("writer").error("plan.failed", exc_info=True)
+    line = json.loads(capsys.readouterr().out)
+    assert (line["event"], "error" in line, "exc_info" in line) == ("plan.failed", False, False)
+
+
+@pytest.mark.parametrize(("text", "form"), [("json", "json"), ("Console", "console"), ("xml", "auto"), (None, "auto")])
+def test_the_form_of_the_log_is_known_before_the_settings_are_read(text: str | None, form: str) -> None:
+    assert form_named(text) == form
+
+
 def test_on_a_terminal_the_same_line_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs(service="writer", form="console")
     structlog.get_logger("writer").info("writer.started", partitions=12)
@@ -85,6 +103,32 @@ def test_a_trace_goes_through_a_header_and_unreadable_ones_start_none() -> None:
     assert traceparent_of(context_of(b"\xff\xfe")) is None
     assert traceparent_of(context_of(None)) is None
     assert traceparent_of(Context()) is None
+
+
+def test_with_an_endpoint_spans_of_this_service_and_version_are_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:1/v1/traces")
+    set_to: list[TracerProvider] = []
+    monkeypatch.setattr(trace, "set_tracer_provider", set_to.append)
+    assert configure_tracing(service="writer", version="0.1.0") is True
+    (provider,) = set_to
+    assert {"service.name": "writer", "service.version": "0.1.0"}.items() <= provider.resource.attributes.items()
+    exported: list[str] = []
+
+    def export(_exporter: OTLPSpanExporter, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        exported.extend(span.name for span in spans)
+        return SpanExportResult.SUCCESS
+
+    monkeypatch.setattr(OTLPSpanExporter, "export", export)
+    provider.get_tracer("writer").start_span("plan").end()
+    provider.shutdown()
+    assert exported == ["plan"]
+
+
+def test_an_endpoint_without_the_exporter_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(TracingNotInstalled, match="install the extra `tracing`, or unset the endpoint"):
+        configure_tracing(service="writer", version="0")
 
 
 def test_tracing_is_off_unless_an_endpoint_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
