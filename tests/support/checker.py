@@ -14,7 +14,7 @@ part: the attempt count, do-not-call, and nothing else.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from schemas.records import (
@@ -50,12 +50,15 @@ def findings(
     last = {result.session_id: result for result in results if result.status is not ResultStatus.RESUME_NEEDED}
     ours = [entry for entry in committed if entry["actor"] == "application"]
     landed = _landed(ours)
+    updated = {session for _, session, _ in landed}
+    """Sessions whose update of the queue item took effect."""
+    created = {entry["id"] for entry in ours if entry["operation"] == "create"}
     return [
         *_more_than_once(ours, plans),
         *_miscounted(ours, plans, last),
         *_out_of_order(landed, plans),
-        *_lost(ours, landed, plans, last),
-        *_in_pieces(ours, landed, plans, last),
+        *_lost(plans, last, updated=updated, created=created),
+        *_in_pieces(plans, last, updated=updated, created=created),
         *_overwritten(committed, plans, baselines or {}),
         *_strange_columns(ours, plans),
     ]
@@ -145,13 +148,12 @@ def _out_of_order(landed: Sequence[tuple[str, str, Entry]], plans: Sequence[Plan
 
 
 def _lost(
-    ours: Sequence[Entry],
-    landed: Sequence[tuple[str, str, Entry]],
     plans: Sequence[PlannedWriteback],
     results: Mapping[str, WritebackResult],
+    *,
+    updated: Collection[str],
+    created: Collection[str],
 ) -> Iterable[str]:
-    updated = {session for _, session, _ in landed}
-    created = {e["id"] for e in ours if e["operation"] == "create"}
     for plan in {plan.session_id: plan for plan in plans}.values():
         result = results.get(plan.session_id)
         if result is None:
@@ -168,14 +170,13 @@ def _lost(
 
 
 def _in_pieces(
-    ours: Sequence[Entry],
-    landed: Sequence[tuple[str, str, Entry]],
     plans: Sequence[PlannedWriteback],
     results: Mapping[str, WritebackResult],
+    *,
+    updated: Collection[str],
+    created: Collection[str],
 ) -> Iterable[str]:
     """Only a conflict leaves the call without the queue item's update."""
-    updated = {session for _, session, _ in landed}
-    created = {e["id"] for e in ours if e["operation"] == "create"}
     for plan in plans:
         there = {s.operation for s in plan.steps if _is_create(s.operation) and s.record_id in created}
         result = results.get(plan.session_id)
