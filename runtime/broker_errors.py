@@ -66,6 +66,41 @@ _KINDS: dict[int, Kind] = {
 }
 
 
+GROUP_MOVED_ON = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.FENCED_MEMBER_EPOCH,
+        KafkaError.STALE_MEMBER_EPOCH,
+    }
+)
+"""What a transaction with offsets is refused with when its partitions may be another member's."""
+FENCED = frozenset(
+    {
+        KafkaError._FENCED,  # noqa: SLF001  its public name
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.INVALID_PRODUCER_ID_MAPPING,
+        KafkaError.UNKNOWN_PRODUCER_ID,
+        KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        KafkaError.INVALID_TXN_STATE,
+    }
+)
+"""What a transaction is refused with when its producer has to be renewed."""
+
+
+def names_of(codes: Iterable[int]) -> list[str]:
+    """As logs and metrics have them."""
+    return sorted(KafkaError(code).name() for code in codes)
+
+
+def codes_of(*kinds: Kind) -> frozenset[int]:
+    """Those that the table knows."""
+    return frozenset(code for code, kind in _KINDS.items() if kind in kinds)
+
+
 def kind_of(error: KafkaError) -> Kind:
     if error.fatal() and _KINDS.get(error.code()) is not Kind.FORBIDDEN:
         return Kind.PERMANENT

@@ -9,17 +9,20 @@ from collections import Counter as Tally
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from runtime.broker_errors import FENCED, GROUP_MOVED_ON, codes_of, names_of
+from runtime.broker_errors import Kind as BrokerError
 from schemas.records import BlockReason, ResultStatus
 from writer.core.refusals import UNVERIFIABLE
 from writer.core.replies import Kind
-from writer.core.sign_in import SignInTrouble
+from writer.core.sign_in import BY_CODE, SignInTrouble
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """Label values are closed lists of ours or the service's codes, never anything of a record (B1). A counter exists
-    with 0 for each of its labels from the start, or the first count would be invisible to `increase()`.
+    """Label values are closed lists of ours or codes of the service and the broker, never anything of a record (B1).
+    From the start, a counter exists with 0 for each of its labels and each code that we know, or the first count would
+    be invisible to `increase()`.
     """
 
     def __init__(self, *, version: str = "unknown", mode: str = "unknown") -> None:
@@ -177,6 +180,8 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        for code in names_of(GROUP_MOVED_ON | FENCED | codes_of(BrokerError.TRANSIENT, BrokerError.TOO_LARGE)):
+            self.commit_failures.labels(code)
         self.broker_heard = Gauge(
             "writeback_broker_heard_timestamp_seconds",
             "When the broker was last asked something that it has answered, Unix time; it is asked every second. What "
@@ -205,6 +210,8 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        for code in names_of(codes_of(BrokerError.TRANSIENT)):
+            self.broker_waits.labels(code)
         self.waiting = Gauge(
             "writeback_outage", "1 while most plans fail and everything waits for Dataverse.", registry=registry
         )
@@ -221,6 +228,8 @@ class Metrics:
         self.throttle_wait.labels(identity)
         for cause in SignInTrouble:
             self.sign_in_failures.labels(identity, cause, "")
+        for number, cause in BY_CODE.items():
+            self.sign_in_failures.labels(identity, cause, f"AADSTS{number}")
 
 
 OPERATIONS = ("write", "read", "metadata", "owners", "who_am_i")

@@ -190,7 +190,9 @@ class PlanInFlight:
     answered: bool = False
     """Whether the CRM itself answered the last request of this attempt."""
     last: Judgement | None = None
-    """The last reply that made it wait."""
+    """What made it wait last."""
+    last_reply: Judgement | None = None
+    """The last of these that came as a reply."""
     held: WritebackResult | None = None
     """What to publish while the CRM refuses it and all its like."""
     rank: tuple[int, int, int] = field(init=False)
@@ -202,6 +204,11 @@ class PlanInFlight:
     def on(self, event: Event) -> None:
         """Raises KeyError if the table has no such row."""
         self.state = TABLE[self.state, event]
+
+    def heard(self, judgement: Judgement) -> None:
+        self.last = judgement
+        if judgement.status is not None:
+            self.last_reply = judgement
 
     @property
     def dropped(self) -> bool:

@@ -269,7 +269,9 @@ class Flow:
                 self._decided(plan, result)
             case AlreadySettled(known):
                 self._settled_before(plan, known)
-            case RetryLater(counted=False):
+            case RetryLater(judgement, counted=False):
+                if judgement.kind is Kind.THROTTLED:
+                    plan.heard(judgement)
                 self._again(plan)
             case _:
                 self._retry_later(plan, step)
@@ -314,7 +316,7 @@ class Flow:
 
     def _retry_later(self, plan: PlanInFlight, later: RetryLater) -> None:
         judgement = later.judgement
-        plan.last = judgement
+        plan.heard(judgement)
         if judgement.kind is not Kind.PERMANENT or plan.lost:
             plan.held = None
         if judgement.kind is Kind.PERMANENT:  # metadata, an owner or a record must not be read: no outage
@@ -390,11 +392,11 @@ class Flow:
         self._publishing.add(ResultOf(plan, result, None, settles=False))
 
     def _resume_needed(self, plan: PlanInFlight) -> WritebackResult:
-        """With the last reply that really came."""
+        """Why it waits now, and the last reply that really came."""
         context = self.context(plan)
         if plan.held is not None:
             return replace(plan.held, attempts=context.attempts, settled_at=context.settled_at)
-        return results.resume_needed(context, plan.last or _NO_ANSWER)
+        return results.resume_needed(context, plan.last or _NO_ANSWER, plan.last_reply)
 
     def publish_overdue(self, heads: Iterable[PlanInFlight]) -> None:
         """In an outage nothing is tried, but the retry budget runs out all the same: each plan is reported once."""

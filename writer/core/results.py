@@ -325,18 +325,22 @@ _REMEDIES: Mapping[Meaning, str] = {
 }
 
 
-def resume_needed(context: ResultContext, judgement: Judgement) -> WritebackResult:
-    """Not settled: the plan keeps its place, and is tried again for as long as it takes. Names the last reply."""
+def resume_needed(context: ResultContext, judgement: Judgement, replied: Judgement | None = None) -> WritebackResult:
+    """Not settled: the plan keeps its place, and is tried again for as long as it takes. `judgement` says why it waits
+    now, `replied` which reply came last, if any came.
+    """
+    replied = replied or judgement
     steps = tuple(_step(step, StepOutcome.PLANNED) for step in context.plan.steps)
-    message = f"{why_it_waits(judgement)} The plan is still queued and is tried again without your help."
+    message = f"{why_it_waits(judgement, replied)} The plan is still queued and is tried again without your help."
     result = context.result(ResultStatus.RESUME_NEEDED, steps, message=message)
-    return replace(result, last_reply=_last_reply(judgement))
+    return replace(result, last_reply=_last_reply(replied))
 
 
-def why_it_waits(judgement: Judgement) -> str:
-    """What is wrong, and what a person must do about it."""
-    evidence = "no answer" if judgement.status is None else f"status {judgement.status}"
-    evidence += f", code {judgement.code}" if judgement.code else ""
+def why_it_waits(judgement: Judgement, replied: Judgement | None = None) -> str:
+    """What is wrong, and what a person must do about it; then the last reply."""
+    last = replied or judgement
+    evidence = "no answer" if last.status is None else f"status {last.status}"
+    evidence += f", code {last.code}" if last.code else ""
     if judgement.advice:
         return f"{judgement.advice} Last reply: {evidence}."
     match judgement.meaning:

@@ -36,7 +36,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from runtime import clients
-from runtime.broker_errors import Kind, kind_of, missing_right
+from runtime.broker_errors import FENCED, GROUP_MOVED_ON, Kind, kind_of, missing_right
 from runtime.connection import ClientConfig
 from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
@@ -68,31 +68,12 @@ class Ending(Enum):
     END = auto()
 
 
-_GROUP_MOVED_ON = {
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.REBALANCE_IN_PROGRESS,
-    KafkaError.FENCED_INSTANCE_ID,
-    KafkaError.FENCED_MEMBER_EPOCH,
-    KafkaError.STALE_MEMBER_EPOCH,
-}
-_FENCED = {
-    KafkaError._FENCED,  # noqa: SLF001  its public name
-    KafkaError.PRODUCER_FENCED,
-    KafkaError.INVALID_PRODUCER_EPOCH,
-    KafkaError.INVALID_PRODUCER_ID_MAPPING,
-    KafkaError.UNKNOWN_PRODUCER_ID,
-    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
-    KafkaError.INVALID_TXN_STATE,
-}
-
-
 def ending_of(error: KafkaError) -> Ending:
     """The table above."""
     code = error.code()
-    if code in _FENCED:
+    if code in FENCED:
         return Ending.RENEW
-    if code in _GROUP_MOVED_ON or code == KafkaError.OFFSET_METADATA_TOO_LARGE:
+    if code in GROUP_MOVED_ON or code == KafkaError.OFFSET_METADATA_TOO_LARGE:
         return Ending.ABORT
     match kind_of(error):
         case Kind.TOO_LARGE:

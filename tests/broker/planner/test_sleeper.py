@@ -1,6 +1,8 @@
 """A planner that slept past its session wakes up with a batch in hand. Real processes, stopped for real."""
 
 import sys
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from schemas.codec import single_object
 from schemas.records import PlannedWriteback
 from tests.broker.planner.conftest import PLANNER
 from tests.broker.planner.kit import make_topics
-from tests.integration.planner.harness import lost, outcomes, publish, read, rejected
+from tests.integration.planner.harness import CODEC, lost, outcomes, publish, read, rejected
 
 ASLEEP = [sys.executable, "-m", "tests.broker.planner.asleep"]
 PLANS = single_object(PlannedWriteback)
@@ -54,3 +56,20 @@ def test_P1_a_planner_that_slept_publishes_nothing_behind_the_plans_of_the_one_t
 def has_done_with_its_batch(sleeper) -> bool:
     """Given it up, ended for it, or published it."""
     return any(sleeper.events(event=event) for event in ("batch.abandoned", "planner.hard_exit", "batch.planned"))
+
+
+@pytest.mark.parametrize("place", ["decided", "told"])
+def test_P5_P6_a_planner_that_is_killed_with_a_batch_in_hand_plans_and_rejects_each_outcome_once(
+    kafka, start_planner, place
+):
+    """Plans, rejections and progress stand together or not at all, as a reader of committed records sees them."""
+    prefix = make_topics(kafka, partitions=1)
+    killed = start_planner(prefix, "killed", argv=[*ASLEEP, place], PLANNER_INSTANCE_ID="one")
+    bad = [replace(each, ended_at=each.started_at - timedelta(hours=1)) for each in outcomes(10, start=10, items=1)]
+    publish(kafka.bootstrap, given := outcomes(10, items=1) + bad, topic=prefix + "call-outcomes")
+    killed.wait_for(lambda: stopped(killed), what="it sleeps with a batch in hand")
+    killed.kill()
+    start_planner(prefix, "again", argv=PLANNER, PLANNER_INSTANCE_ID="one")
+    wait_until(lambda: not lost(kafka.bootstrap, given, prefix=prefix), what="all are decided", seconds=120)
+    assert planned_in_order(kafka, prefix) == [each.session_id for each in given[:10]]
+    assert [each.value() for each in rejected(kafka.bootstrap, prefix=prefix)] == [CODEC.encode(each) for each in bad]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -137,15 +139,28 @@ def test_W7_a_corrected_attempt_count_stays_and_is_counted_on(case: Case, correc
     case.check()
 
 
-def test_W7_after_a_conflict_two_calls_on_a_fresh_baseline_land(case: Case) -> None:
+@pytest.mark.parametrize(
+    ("in_conflict", "first", "second"),
+    [
+        (D.NOT_INTERESTED, D.NO_ANSWER, D.VOICEMAIL),
+        (D.NOT_INTERESTED, D.BLOCKED, D.VOICEMAIL),  # leaves the status alone that the conflict had wanted
+        (D.NO_ANSWER, D.NOT_INTERESTED, D.NO_ANSWER),  # leaves the next attempt alone that the conflict had wanted
+    ],
+)
+def test_W7_after_a_conflict_two_calls_on_a_fresh_baseline_land(
+    case: Case, in_conflict: Disposition, first: Disposition, second: Disposition
+) -> None:
+    case.desk.policy = replace(case.desk.policy, delays={D.NO_ANSWER: timedelta(days=1)})
     before = case.baseline()
     case.edit(medx_notes="by hand")
-    case.land(case.plan(D.NOT_INTERESTED, baseline=before))
+    case.land(conflict := case.plan(in_conflict, baseline=before))
+    assert case.result(conflict).conflicts == ("medx_notes",)
     fresh = case.baseline()
-    calls = [case.plan(D.NO_ANSWER, baseline=fresh), case.plan(D.VOICEMAIL, baseline=fresh)]
+    calls = [case.plan(first, baseline=fresh), case.plan(second, baseline=fresh)]
     case.land(*calls)
-    assert [case.result(call).status for call in calls] == [ResultStatus.COMPLETED] * 2
-    assert case.row["medx_attemptcount"] == 2
+    assert [case.result(call).conflicts for call in calls] == [(), ()]
+    assert {case.result(call).block_reason for call in calls} <= {None, BlockReason.ELIGIBILITY}
+    assert case.row["medx_attemptcount"] == sum(call.disposition is not D.BLOCKED for call in calls)
     case.check()
 
 

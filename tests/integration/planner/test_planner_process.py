@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import sys
 import urllib.request
 
@@ -73,7 +74,9 @@ def test_it_says_where_it_listens_and_whether_it_lives_and_is_ready(embedded_kaf
         "partitions": 6,
         "waiting_for": [],
     }
-    assert "planner_build_info" in ask(planner, "/metrics")
+    figures = ask(planner, "/metrics")
+    assert re.search(r'planner_build_info\{.*mode="redaction redact, transcript summary-only".*\} 1.0', figures)
+    assert "\nprocess_start_time_seconds " in figures
     assert planner.stop() == 0
     lines = [json.loads(line)["event"] for line in planner.lines()]
     assert lines == ["endpoint.listening", "planner.starting", "planner.ready", "planner.stopped"]

@@ -86,6 +86,7 @@ class Desk:
     simulator: RunningSimulator
     offset: int = 0
     earlier: dict[str, list[EarlierPlan]] = field(default_factory=dict)
+    policy: Policy = POLICY
 
     def row(self, item: str) -> dict[str, Any]:
         return next(row for row in self.simulator.rows(QUEUE_ITEMS) if row["medx_callqueueitemid"] == item)
@@ -119,7 +120,7 @@ class Desk:
         known = self.earlier.setdefault(outcome.queue_item_id, [])
         source = Source(topic="call-outcomes", partition=0, offset=self.offset)
         before = history(outcome, source, reversed(known), status_column=CRM.queue_item.status)
-        made = plan(outcome, source, CRM, POLICY, before)
+        made = plan(outcome, source, CRM, self.policy, before)
         assert not isinstance(made, Rejected), made
         known.append(earlier_plan(made))
         return made

@@ -43,6 +43,10 @@ HEALTHY: Series = {
     'writeback_build_info{mode="write"}': ALWAYS_1,
     "writeback_unreadable_partitions": ALWAYS_0,
     "writeback_topic_misfits": ALWAYS_0,
+    "writeback_missed_offsets_total": ALWAYS_0,
+    'writeback_rebalances_total{what="assigned"}': f"3x{MINUTES}",
+    'writeback_rebalances_total{what="released"}': f"2x{MINUTES}",
+    'writeback_rebalances_total{what="lost"}': ALWAYS_0,
     "planner_pins": COUNTS,
     "planner_oldest_outcome_age_seconds": f"3x{MINUTES}",
     'planner_waiting{cause="broker"}': ALWAYS_0,
@@ -97,7 +101,15 @@ TROUBLES: Mapping[str, tuple[str, Series]] = {
     "a plan cannot be read": ("WritebackPlansUnreadable", {"writeback_unreadable_partitions": ALWAYS_1}),
     "the planner's topics do not fit": ("WritebackTopicsUnfit", {"planner_topic_misfits": f"2x{MINUTES}"}),
     "the writer's topics do not fit": ("WritebackTopicsUnfit", {"writeback_topic_misfits": ALWAYS_1}),
-    "partitions keep moving": ("WritebackPlannerRebalances", {"planner_rebalances_total": f"0+1x{MINUTES}"}),
+    "plans are deleted before they are written": (
+        "WritebackPlansLost", {"writeback_missed_offsets_total": ONE_AT_THE_END},
+    ),
+    "partitions keep moving between writers": (
+        "WritebackWriterRebalances", {'writeback_rebalances_total{what="assigned"}': f"0+1x{MINUTES}"},
+    ),
+    "partitions keep moving between planners": (
+        "WritebackPlannerRebalances", {"planner_rebalances_total": f"0+1x{MINUTES}"},
+    ),
     "no writer is scraped": (
         "WritebackWriterSilent", {name: None for name in HEALTHY if name.startswith("writeback_")},
     ),

@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 
 from planner.core.rejection_reasons import REASONS
-from planner.metrics import Metrics
+from planner.metrics import Cause, Metrics
 
 ROOT = Path(__file__).parents[3]
 PLANNER = ROOT / "planner"
@@ -21,6 +22,10 @@ def test_every_reason_has_a_counter_from_the_start():
     text = generate_latest(registry).decode()
     for reason in REASONS:
         assert f'planner_rejections_total{{reason="{reason}"}} 0.0' in text
+    for outcome in ("planned", "duplicate", "rejected"):
+        assert f'planner_outcomes_total{{outcome="{outcome}"}} 0.0' in text
+    for cause in get_args(Cause):
+        assert f'planner_waiting{{cause="{cause}"}} 0.0' in text
     assert "process_start_time_seconds" in text
 
 

@@ -108,6 +108,14 @@ def test_fault_01_a_lost_reply_to_a_create_makes_no_duplicate() -> None:
     assert set(crm.effects.values()) == {1}
 
 
+@pytest.mark.parametrize("task", [False, True])
+def test_fault_02_a_lost_reply_to_the_update_is_no_conflict(*, task: bool) -> None:
+    """Without a task the row alone shows that the plan landed."""
+    crm, etag = a_crm()
+    assert go(plan_for(1, etag, task=task), crm, lose=lambda number: number == 0) == COMPLETED
+    assert set(crm.effects.values()) == {1}
+
+
 def test_fault_02_a_lost_reply_to_the_update_is_no_conflict_and_the_task_is_written() -> None:
     crm, etag = a_crm()
     said = ancestor(plan_for(1, etag, task=True), crm, lose=lambda number: number == 2)

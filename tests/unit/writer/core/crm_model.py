@@ -1,7 +1,7 @@
 """The CRM as a value: rows with versions, change sets that land whole or not at all. And a writer, a request at a time.
 
 The model judges by itself what the promises ask, from what took effect and what people did; it knows nothing of how the
-writer decides, and nothing of results.
+writer decides, and nothing of results. The writer is the product's own exchange and not a copy of it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from schemas.records import (
     Operation,
     PlannedStep,
     PlannedWriteback,
-    PlanPosition,
     PrecedingPlan,
     ResolvedBaseline,
     Value,
     WritebackResult,
 )
-from tests.support.factories import NOON, an_id, make_plan, make_step
-from writer.core.emission import Emission, Observed, baseline_row, call_activity, full, late, of_steps, reads
+from tests.support.factories import an_id, make_plan, make_step
+from tests.unit.writer.workbench import make_in_flight, telling
+from writer.core.attempt import AlreadySettled, Around, Decided, Reading, RetryLater, Writing, first_step, next_step
+from writer.core.batch import Failed, Reply, Succeeded
+from writer.core.emission import Emission, Observed, Read
+from writer.core.exchanges import PartReply
+from writer.core.gate import Cleared
 from writer.core.history import History, Settled, settled_as
-from writer.core.reconcile import Conflict, Finding, ForeignRecord, Landed, Late, Missing, NoQueueItem, reconcile
-from writer.core.replies import Judgement, Kind, judge, lost, sent_with
-from writer.core.results import ResultContext, conflict, foreign_record, landed, no_queue_item
-from writer.core.results import late as late_result
+from writer.core.replies import Judgement, Kind, Meaning, judge, lost, sent_with
 
 ITEM = an_id("queue item 1")
 ROW = f"medx_callqueueitems({ITEM})"
@@ -64,13 +65,17 @@ class Crm:
         return f'W/"{self.version}"'
 
     def execute(self, emission: Emission, session_id: str) -> Judgement:
+        return self.answer(emission, session_id).judgement
+
+    def answer(self, emission: Emission, session_id: str) -> PartReply:
         """All or nothing. A failing precondition answers as the service does."""
         before = dict(self.rows)
-        for request in emission.change_set.requests:
+        for index, request in enumerate(emission.change_set.requests):
             status = self._status(request.path, dict(request.headers))
             if status >= 400:
                 self.rows = before
-                return judge(status, {}, b'{"error":{"code":"","message":""}}', sent=sent_with(request))
+                judgement = judge(status, {}, b'{"error":{"code":"","message":""}}', sent=sent_with(request))
+                return PartReply(judgement, Failed(Reply(status), index))
             self.put(request.path, request.body or {})
         for step, request in zip(emission.steps, emission.change_set.requests, strict=True):
             if request.path != ROW:
@@ -81,7 +86,7 @@ class Crm:
             self.effects[session_id, "counted"] += ATTEMPTS in body
             self.count += ATTEMPTS in body
             self.written.append(Effect(self.version, session_id, body))
-        return judge(204, {}, b"")
+        return PartReply(judge(204, {}, b""), Succeeded(()))
 
     def _status(self, path: str, headers: dict[str, str]) -> int:
         row = self.rows.get(path)
@@ -161,59 +166,58 @@ class Endless(AssertionError):
 
 
 def write(plan: PlannedWriteback, crm: Crm, history: History, *, read_first: bool = False) -> Step:
-    """The writer's loop around the core, without clock or sockets; every request may be interleaved with anything."""
+    """The writer's own exchange (core/attempt), without lanes and waiting; every request may be interleaved with
+    anything. A request that reads several records reads each at its own moment.
+    """
+    one = make_in_flight(plan)
+    one.read_first = read_first
+    around = Around(_Model(), history, telling(one), now=0.0)
     if (settled := history.of(plan.session_id)) is not None and settled.needs_nothing:
         return None
-    row = None if read_first else baseline_row(plan)
-    emission = None if row is None else full(plan, {}, row)
-    found: Finding | None = None
-    unanswered: Finding | None = None
+    step = first_step(one, around)
     for _ in range(60):
-        if emission is not None:
-            reply_lost = yield "send"
-            judgement = crm.execute(emission, plan.session_id)
-            if reply_lost:
-                judgement, unanswered = lost(), found or unanswered
-            if judgement.kind is Kind.DONE:
-                return result_of(plan, found, {step.step_index for step in emission.steps})
-            assert judgement.kind is Kind.AMBIGUOUS, judgement
-        observed: dict[int, Observed | None] = {}
-        for read in reads(plan):
-            yield "read"
-            observed[read.step_index] = crm.read(f"{read.entity_set}({read.record_id})")
-        found = reconcile(plan, observed, history, unanswered)
-        if (emission := to_send(plan, found)) is None:
-            return result_of(plan, found, ())
+        replies: list[PartReply] = []
+        match step:
+            case Reading(wanted):
+                for read in wanted:
+                    yield "read"
+                    replies.append(_Shown(_READ, row=crm.read(f"{read.entity_set}({read.record_id})")))
+            case Writing(emission=emission):
+                reply_lost = yield "send"
+                reply = crm.answer(emission, plan.session_id)
+                replies.append(PartReply(lost()) if reply_lost else reply)
+            case RetryLater():
+                step = first_step(one, around)
+                continue
+            case _:
+                assert isinstance(step, Decided | AlreadySettled), step
+                return step.result if isinstance(step, Decided) else None
+        step = next_step(one, step, replies, around, shared=False)
     raise Endless(plan.session_id)
 
 
-def to_send(plan: PlannedWriteback, found: Finding) -> Emission | None:
-    match found:
-        case Missing(steps, row):
-            return of_steps(plan, steps, {}, row)
-        case Late(steps, row, counts, sets) if steps or counts or sets:
-            return late(plan, steps, {}, row, counts=counts, sets_do_not_call=sets)
-        case Conflict(_, steps, row) if steps or row:
-            return call_activity(plan, steps, row)
-        case NoQueueItem(steps) if steps:
-            return call_activity(plan, steps)
-        case _:
-            return None
+_READ = Judgement(Kind.DONE, Meaning.LANDED, 200)
 
 
-def result_of(plan: PlannedWriteback, found: Finding | None, sent: Iterable[int]) -> WritebackResult:
-    telling = ResultContext(plan, PlanPosition(partition=0, offset=0, digest=plan.digest), 1, NOON, "model")
-    match found:
-        case None | Landed() | Missing():
-            return landed(telling, frozenset(sent))
-        case Late():
-            return late_result(telling, found, frozenset(sent))
-        case Conflict():
-            return conflict(telling, found, frozenset(sent))
-        case NoQueueItem():
-            return no_queue_item(telling, found, frozenset(sent))
-        case ForeignRecord(step):
-            return foreign_record(telling, step)
+@dataclass(frozen=True, slots=True)
+class _Shown(PartReply):
+    """The reply to a read."""
+
+    row: Observed | None = None
+
+
+class _Model:
+    """Metadata of a CRM whose columns have the plan's own names."""
+
+    def cached_verdict(self, plan: PlannedWriteback) -> Cleared:
+        return Cleared({})
+
+    def read_property_of(self, entity_set: str) -> Mapping[str, str]:
+        return {}
+
+    def observed(self, read: Read, planned: Mapping[str, Value], reply: PartReply) -> Observed | None:
+        assert isinstance(reply, _Shown)
+        return reply.row
 
 
 def is_conflict(result: WritebackResult) -> bool:

@@ -9,8 +9,10 @@ import pytest
 from schemas.records import BlockReason, ResultStatus
 from tests.unit.writer.core.engine_kit import (
     DENIED,
+    LOST,
     NEVER_SENT,
     SUSPECT,
+    THROTTLED,
     UNAVAILABLE,
     a_lane,
     a_plan,
@@ -194,6 +196,31 @@ def test_W6_after_the_retry_budget_it_is_reported_once_and_keeps_its_place() -> 
     world.instead = lands
     world.wait(40)
     assert world.story == ["result resume_needed sess-1", "result completed sess-1"]
+
+
+@pytest.mark.parametrize(
+    ("replies", "status", "says"),
+    [
+        ([UNAVAILABLE, LOST], 503, "The CRM could not be reached"),
+        ([UNAVAILABLE, THROTTLED, LOST], 429, "The CRM could not be reached"),
+        ([NEVER_SENT, UNAVAILABLE], 503, "reports trouble of its own"),
+        ([NEVER_SENT], None, "The CRM could not be reached"),
+    ],
+)
+def test_W6_resume_needed_says_why_it_waits_now_and_names_the_last_reply_that_really_came(
+    replies: list[Judgement], status: int | None, says: str
+) -> None:
+    """The last one of these is given from then on."""
+    world, left = a_world(), list(replies)
+    world.instead = lambda send: same_for_all(send.parts, left.pop(0) if len(left) > 1 else left[0])
+    world.arrive(a_plan(world, 1))
+    world.wait(60)
+    [result] = world.results
+    assert result.status is ResultStatus.RESUME_NEEDED
+    assert result.last_reply is not None
+    assert result.last_reply.http_status == status
+    assert says in str(result.message)
+    assert f"Last reply: {f'status {status}' if status else 'no answer'}" in str(result.message)
 
 
 def failing_alone(world: World, *numbers: int) -> None:
