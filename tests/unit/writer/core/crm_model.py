@@ -25,7 +25,17 @@ from schemas.records import (
 from tests.support.factories import NOON, an_id, make_plan, make_step
 from writer.core.emission import Emission, Observed, baseline_row, call_activity, full, late, of_steps, reads
 from writer.core.history import History, Settled, settled_as
-from writer.core.reconcile import Conflict, Finding, ForeignRecord, Landed, Late, Missing, NoQueueItem, reconcile
+from writer.core.reconcile import (
+    Conflict,
+    Finding,
+    ForeignRecord,
+    Landed,
+    Late,
+    Missing,
+    NoQueueItem,
+    reconcile,
+    records_call_alone,
+)
 from writer.core.replies import Judgement, Kind, judge, lost, sent_with
 from writer.core.results import ResultContext, conflict, foreign_record, landed, no_queue_item
 from writer.core.results import late as late_result
@@ -167,13 +177,13 @@ def write(plan: PlannedWriteback, crm: Crm, history: History, *, read_first: boo
     row = None if read_first else baseline_row(plan)
     emission = None if row is None else full(plan, {}, row)
     found: Finding | None = None
-    unanswered: Finding | None = None
+    call_may_exist = False
     for _ in range(60):
         if emission is not None:
             reply_lost = yield "send"
             judgement = crm.execute(emission, plan.session_id)
             if reply_lost:
-                judgement, unanswered = lost(), found or unanswered
+                judgement, call_may_exist = lost(), call_may_exist or records_call_alone(found)
             if judgement.kind is Kind.DONE:
                 return result_of(plan, found, {step.step_index for step in emission.steps})
             assert judgement.kind is Kind.AMBIGUOUS, judgement
@@ -181,7 +191,7 @@ def write(plan: PlannedWriteback, crm: Crm, history: History, *, read_first: boo
         for read in reads(plan):
             yield "read"
             observed[read.step_index] = crm.read(f"{read.entity_set}({read.record_id})")
-        found = reconcile(plan, observed, history, unanswered)
+        found = reconcile(plan, observed, history, call_may_exist=call_may_exist)
         if (emission := to_send(plan, found)) is None:
             return result_of(plan, found, ())
     raise Endless(plan.session_id)
