@@ -184,8 +184,8 @@ class Service:
                     self._spawn(f"request {number}", self._send(effect))
                 case messages.Publish():
                     self._spawn("publish", self._publish(effect))
-                case messages.CommitOffsets(positions):
-                    self.consumer.commit(positions)
+                case messages.CommitOffsets(number, positions):
+                    self.consumer.commit(number, positions)
                 case messages.Pause(partitions):
                     self.consumer.pause_only(partitions)
                 case messages.Released(partitions, positions):
@@ -264,11 +264,10 @@ class Service:
         finally:
             del self._releases[asked]
 
-    def committed(self, offsets: Mapping[int, int]) -> None:
-        self.post(messages.OffsetsCommitted(offsets))
+    def committed(self, number: int, partitions: Collection[int]) -> None:
+        self.post(messages.OffsetsCommitted(number, partitions))
 
     def commit_failed(self, code: str) -> None:
-        self.post(messages.CommitFailed(code))
         self.parts.metrics.commit_failures.labels(code).inc()
         self._log.warning("commit.failed", code=code)
 

@@ -113,14 +113,10 @@ class NotPublished:
 
 @dataclass(frozen=True, slots=True)
 class OffsetsCommitted:
-    """The broker has taken these offsets, by partition."""
+    """How `CommitOffsets` ended: the broker has taken the offsets of these partitions."""
 
-    offsets: Mapping[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class CommitFailed:
-    code: str
+    number: int
+    partitions: Collection[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +145,6 @@ Input = (
     | Published
     | NotPublished
     | OffsetsCommitted
-    | CommitFailed
     | EndOffsets
     | Stop
 )
@@ -209,8 +204,9 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class CommitOffsets:
-    """Answered by `OffsetsCommitted` or `CommitFailed`; one at a time."""
+    """Answered by `OffsetsCommitted`; one at a time, and another one if there is no answer."""
 
+    number: int
     positions: Mapping[int, OffsetAndMetadata]
 
 
