@@ -88,6 +88,8 @@ class Service:
         self._wake_at = 0.0
         parts.pool.on_free = self._wake.set
         self._releases: dict[tuple[int, ...], asyncio.Future[Mapping[int, OffsetAndMetadata]]] = {}
+        self._reading: dict[int, int] = {}
+        """The epoch of the assignment for which a partition's results were last asked for."""
         self._stop = asyncio.Event()
         self._engine_stopped = asyncio.Event()
         self._failed = False
@@ -174,8 +176,9 @@ class Service:
             match effect:
                 case messages.Decode(record):
                     self._decode(record)
-                case messages.ReadResults(partitions):
-                    self._index.assigned(partitions)
+                case messages.ReadResults(epochs):
+                    self._reading |= epochs
+                    self._index.assigned(epochs)
                 case messages.ForgetResults(partitions):
                     self._index.dropped(partitions)
                 case messages.Verify():
@@ -282,7 +285,7 @@ class Service:
         )
 
     def _results_were_read(self, partition: int) -> None:
-        self.post(messages.ResultsRead(partition))
+        self.post(messages.ResultsRead(partition, self._reading[partition]))
 
     # In the background.
 

@@ -209,8 +209,8 @@ class Engine:
                 self._decoded(record, plan, trace)
             case Unreadable():
                 self._unreadable(happened, now)
-            case ResultsRead(partition):
-                self._results_read(partition)
+            case ResultsRead():
+                self._results_read(happened)
             case Verified(plan, verdict):
                 self._verified(plan, verdict)
             case Replied(number, exchange):
@@ -239,7 +239,7 @@ class Engine:
         numbers = [one.partition for one in partitions]
         self._close([self._assignments[number] for number in numbers if number in self._assignments])
         self._assignments |= {one.partition: Assignment(one, self._window) for one in partitions}
-        self._effects.append(ReadResults(numbers))
+        self._effects.append(ReadResults({one.partition: one.epoch for one in partitions}))
         self._count_rebalance("assigned", numbers)
 
     def _count_rebalance(self, what: str, partitions: Collection[int]) -> None:
@@ -301,10 +301,10 @@ class Engine:
 
     # From record to lane.
 
-    def _assignment_of(self, record: ConsumerRecord) -> Assignment | None:
+    def _assignment_of(self, of: ConsumerRecord | ResultsRead) -> Assignment | None:
         """None if that is over, or about to be."""
-        assignment = self._assignments.get(record.partition)
-        if assignment is None or assignment.epoch != record.epoch or assignment.closing:
+        assignment = self._assignments.get(of.partition)
+        if assignment is None or assignment.epoch != of.epoch or assignment.closing:
             return None
         return assignment
 
@@ -387,9 +387,9 @@ class Engine:
                 assignment.decode_at = None
                 self._effects.append(Decode(assignment.undecoded[0]))
 
-    def _results_read(self, partition: int) -> None:
-        """Plans of this partition that were waiting for that may start now."""
-        if (assignment := self._assignments.get(partition)) is not None:
+    def _results_read(self, happened: ResultsRead) -> None:
+        """Plans of this assignment that were waiting for that may start now."""
+        if (assignment := self._assignment_of(happened)) is not None:
             waiting, assignment.awaiting_results = assignment.awaiting_results, []
             self._flow.results_read(waiting)
 

@@ -353,8 +353,8 @@ class World:
                 plan = self.plans[record.partition, record.offset]
                 read = plan if isinstance(plan, messages.Unreadable) else messages.Decoded(record, plan)
                 self.inbox.append(read)
-            case messages.ReadResults(partitions):
-                self.results_wanted += partitions
+            case messages.ReadResults(epochs):
+                self.results_wanted += epochs
             case messages.ForgetResults(partitions):
                 self.results_forgotten += partitions
             case messages.Verify(plan, anew):

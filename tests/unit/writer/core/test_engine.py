@@ -487,7 +487,7 @@ def test_W2_a_lost_partition_is_forgotten_with_all_that_is_in_flight_or_waits() 
     world.tell(messages.Lost([0, 8]))
     world.index.read = True
     world.answer()
-    world.tell(messages.ResultsRead(0))
+    world.tell(messages.ResultsRead(0, world.epochs[0]))
     world.wait(1_000)
     assert (len(world.requests), world.published) == (1, [])
     assert world.engine.gauges(world.now).in_flight == 0
@@ -551,6 +551,20 @@ def test_W1_an_assignment_that_replaces_another_closes_it() -> None:
     world.wait(1)
     assert world.engine.gauges(world.now).in_flight == 0
     assert world.results_wanted == [0, 0]
+
+
+def test_W2_results_that_were_read_for_an_assignment_before_are_no_news_of_the_next() -> None:
+    world = a_world()
+    world.index.read = False
+    plan, epoch = a_plan(world, 1), world.epochs[0]
+    world.arrive(plan, headers=[("replay", b"1")])
+    world.assign(0)
+    world.arrive(plan, headers=[("replay", b"1")])
+    world.index.read = True
+    world.tell(messages.ResultsRead(0, epoch))
+    assert world.requests == []
+    world.tell(messages.ResultsRead(0, world.epochs[0]))
+    assert landed(world) == ["sess-1"]
 
 
 def test_W1_late_news_about_copies_and_rejections_changes_nothing() -> None:
@@ -827,7 +841,7 @@ def test_W2_a_plan_that_awaits_earlier_results_is_dropped_when_its_partition_is_
     world.arrive(a_plan(world, 2), offset=1, headers=[("replay", b"1")])
     world.tell(messages.Revoking((0,)))
     world.index.read = True
-    world.tell(messages.ResultsRead(0))
+    world.tell(messages.ResultsRead(0, world.epochs[0]))
     world.answer()
     world.wait(1)
     assert world.outcomes == [("sess-1", "completed")]
