@@ -17,6 +17,8 @@ NOT_BEFORE = "not-before"
 REJECTION_REASONS = "rejection-reasons"
 REJECTED_BY = "rejected-by"
 REJECTED_FROM = "rejected-from"
+CALL_MAY_EXIST = "call-may-exist"
+"""On a requeued plan: a request without an answer was to record its call alone."""
 SETTLED_AS = "settled-as"
 OPT_OUT = "opt-out"
 """`true` on a rejected outcome in which the contact asked not to be called."""
@@ -71,7 +73,13 @@ def was_read_before(headers: Headers | None) -> bool:
     return any(last(headers, name) is not None for name in (REQUEUE_COUNT, REPLAY, REPLAN, ACCEPTED_ETAG))
 
 
-def requeued(headers: Headers | None, *, count: int, at: datetime, first_ms: int) -> list[tuple[str, bytes]]:
+def call_may_exist(headers: Headers | None) -> bool:
+    return last(headers, CALL_MAY_EXIST) is not None
+
+
+def requeued(
+    headers: Headers | None, *, count: int, at: datetime, first_ms: int, call_may_exist: bool = False
+) -> list[tuple[str, bytes]]:
     """The headers of a requeued plan, which must not be tried before `at`. Other headers are kept. `first_ms`: when the
     first copy was appended, so that the plan's age keeps counting from there.
     """
@@ -79,6 +87,7 @@ def requeued(headers: Headers | None, *, count: int, at: datetime, first_ms: int
         REQUEUE_COUNT: str(count),
         NOT_BEFORE: str(round(at.timestamp() * 1000)),
         FIRST_APPENDED_AT: str(first_ms),
+        **({CALL_MAY_EXIST: "true"} if call_may_exist else {}),
     }
     kept = [(key, value) for key, value in headers or () if key not in ours]
     return [*kept, *((name, value.encode()) for name, value in ours.items())]

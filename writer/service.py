@@ -88,6 +88,8 @@ class Service:
         self._wake_at = 0.0
         parts.pool.on_free = self._wake.set
         self._releases: dict[tuple[int, ...], asyncio.Future[Mapping[int, OffsetAndMetadata]]] = {}
+        self._reading: dict[int, int] = {}
+        """The epoch of the assignment for which a partition's results were last asked for."""
         self._stop = asyncio.Event()
         self._engine_stopped = asyncio.Event()
         self._failed = False
@@ -174,8 +176,9 @@ class Service:
             match effect:
                 case messages.Decode(record):
                     self._decode(record)
-                case messages.ReadResults(partitions):
-                    self._index.assigned(partitions)
+                case messages.ReadResults(epochs):
+                    self._reading |= epochs
+                    self._index.assigned(epochs)
                 case messages.ForgetResults(partitions):
                     self._index.dropped(partitions)
                 case messages.Verify():
@@ -184,8 +187,8 @@ class Service:
                     self._spawn(f"request {number}", self._send(effect))
                 case messages.Publish():
                     self._spawn("publish", self._publish(effect))
-                case messages.CommitOffsets(positions):
-                    self.consumer.commit(positions)
+                case messages.CommitOffsets(number, positions):
+                    self.consumer.commit(number, positions)
                 case messages.Pause(partitions):
                     self.consumer.pause_only(partitions)
                 case messages.Released(partitions, positions):
@@ -264,11 +267,10 @@ class Service:
         finally:
             del self._releases[asked]
 
-    def committed(self, offsets: Mapping[int, int]) -> None:
-        self.post(messages.OffsetsCommitted(offsets))
+    def committed(self, number: int, partitions: Collection[int]) -> None:
+        self.post(messages.OffsetsCommitted(number, partitions))
 
     def commit_failed(self, code: str) -> None:
-        self.post(messages.CommitFailed(code))
         self.parts.metrics.commit_failures.labels(code).inc()
         self._log.warning("commit.failed", code=code)
 
@@ -283,7 +285,7 @@ class Service:
         )
 
     def _results_were_read(self, partition: int) -> None:
-        self.post(messages.ResultsRead(partition))
+        self.post(messages.ResultsRead(partition, self._reading[partition]))
 
     # In the background.
 

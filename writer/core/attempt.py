@@ -53,6 +53,7 @@ from writer.core.reconcile import (
     NoQueueItem,
     Observations,
     reconcile,
+    records_call_alone,
 )
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.core.results import ResultContext
@@ -168,19 +169,17 @@ class PlanInFlight:
     cleared: Cleared | None = None
     """The gate's verdict; each attempt is cleared anew."""
     read_first: bool = False
-    """An earlier attempt may have landed: look before anything is sent."""
+    """Its records may not be what the plan expects: look before anything is sent."""
     alone: bool = False
     """The request it shared was refused as a whole or too large, or failed again and again: it goes without company."""
     rechecked: bool = False
     """The service refused what the gate had cleared, and everything was verified anew since."""
     prefetched: Prefetched | None = None
     """Its records, as the request that landed the plan before it showed them."""
-    unanswered: Finding | None = None
-    """What its last request that may have landed, though nothing said so, was decided on."""
-    lost: Judgement | None = None
-    """Why nobody knows whether its last write landed; None once its records were read."""
-    overtaken: bool = False
-    """Somebody changed the queue item between the last read and the last write."""
+    doubt: Judgement | None = None
+    """The reply that left open what its records hold; None once they were read."""
+    call_may_exist: bool = field(init=False)
+    """A request that may have landed was to record the call alone (R6). Its copies know that too."""
     ask: Ask | None = None
     """What it asks at present."""
     follow_ups: int = 0
@@ -200,6 +199,7 @@ class PlanInFlight:
 
     def __post_init__(self) -> None:
         self.rank = self.record.timestamp_ms, 0, self.record.offset
+        self.call_may_exist = headers.call_may_exist(self.record.headers)
 
     def on(self, event: Event) -> None:
         """Raises KeyError if the table has no such row."""
@@ -250,6 +250,13 @@ class PlanInFlight:
     @property
     def limits(self) -> Limits:
         return self.cleared.limits if self.cleared else NO_LIMITS
+
+    def hear_of_write(self, reply: PartReply, found: Finding | None) -> None:
+        """What this reply to a write that was decided on `found` leaves open."""
+        if reply.judgement.kind is Kind.AMBIGUOUS:
+            self.read_first, self.doubt = True, reply.judgement
+        if reply.may_have_landed and records_call_alone(found):
+            self.call_may_exist = True
 
     def clear(self, verdict: Cleared | None) -> bool:
         """The gate's verdict on the next attempt; the plan takes the form that the CRM keeps. Whether it is cleared."""
@@ -384,7 +391,7 @@ def next_step(plan: PlanInFlight, ask: Ask, replies: Sequence[PartReply], around
             observed = _observed(plan, wanted, replies, around.metadata)
             if isinstance(observed, Judgement):
                 return _not_read(plan, observed)
-            plan.lost = None
+            plan.doubt = None
             return _judged(plan, observed, around)
         case Writing():
             _prefetch(ask, replies, around)
@@ -445,7 +452,9 @@ def _judged(plan: PlanInFlight, observed: Observations, around: Around) -> Step:
         return RetryLater(RESULTS_UNREAD, counted=False)
     if (settled := around.history.of(plan.session_id)) is not None and settled.needs_nothing:
         return AlreadySettled(settled)
-    return _for_finding(plan, reconcile(plan.plan, observed, around.history, plan.unanswered), around)
+    return _for_finding(
+        plan, reconcile(plan.plan, observed, around.history, call_may_exist=plan.call_may_exist), around
+    )
 
 
 def _for_finding(one: PlanInFlight, found: Finding, around: Around) -> Step:
@@ -469,19 +478,16 @@ def _for_finding(one: PlanInFlight, found: Finding, around: Around) -> Step:
 
 def _written(plan: PlanInFlight, ask: Writing, reply: PartReply, around: Around) -> Step:
     judgement = reply.judgement
-    plan.overtaken = judgement.meaning is Meaning.CHANGED
     sent = [step.step_index for step in ask.emission.steps]
     if judgement.kind is Kind.DONE:
         full_up = tuple(results.at_maximum(column) for column in ask.at_limit)
         context = replace(around.context, warnings=(*around.context.warnings, *full_up))
         return Decided(_result(context, ask.found, sent, judgement), ask.found)
-    if judgement.meaning not in _NOTHING_LANDED:
-        plan.unanswered = ask.found or plan.unanswered
     if judgement.meaning is Meaning.GONE and reply.failing is None and ask.found is not None:
         # The row is there, as a read just before has shown: then a linked record is gone.
         judgement = replace(judgement, kind=Kind.PERMANENT, meaning=Meaning.DRIFT)
+    plan.hear_of_write(replace(reply, judgement=judgement), ask.found)
     if judgement.kind is Kind.AMBIGUOUS:
-        plan.read_first, plan.lost = True, judgement
         return Reading(reads(plan.plan))
     return _not_done(plan, judgement, around, None if reply.failing is None else sent[reply.failing])
 
@@ -492,7 +498,7 @@ def _not_read(plan: PlanInFlight, judgement: Judgement) -> Step:
         return RetryLater(judgement, counted=False)
     if judgement.meaning is Meaning.DRIFT and not plan.rechecked:
         return Recheck()
-    if judgement.meaning is Meaning.SUSPECT and (plan.lost or judgement.status is not None):
+    if judgement.meaning is Meaning.SUSPECT and (plan.doubt or judgement.status is not None):
         judgement = replace(judgement, meaning=Meaning.TROUBLE)
     return RetryLater(judgement)
 
@@ -509,7 +515,6 @@ def _not_done(plan: PlanInFlight, judgement: Judgement, around: Around, failing:
         case _ if judgement.meaning is Meaning.TOO_LARGE:
             return Decided(results.refused(around.context, judgement, failing))
         case _:
-            plan.read_first = plan.read_first or judgement.kind is Kind.AMBIGUOUS
             return RetryLater(judgement)
 
 
@@ -578,7 +583,5 @@ FIGHT = Judgement(
     "that keeps writing it, and stop that.",
 )
 """After it was requeued some times, a person is asked."""
-_NOTHING_LANDED = frozenset({Meaning.EXISTS, Meaning.CHANGED, Meaning.GONE})
-"""A precondition failed."""
 RESULTS_UNREAD = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
 """The results of this partition are still being read: what was asked is asked again then."""

@@ -43,7 +43,6 @@ from writer.core.lanes import Window, WindowLimits
 from writer.core.ledger import Commit
 from writer.core.messages import (
     AssignedPartitions,
-    CommitFailed,
     CommitOffsets,
     Decode,
     Decoded,
@@ -122,9 +121,14 @@ class _Release:
     settle_by: float
     commit_by: float | None = None
 
+    @property
+    def deadline(self) -> float:
+        return self.settle_by if self.commit_by is None else self.commit_by
+
 
 @dataclass(frozen=True, slots=True)
 class _Commit:
+    number: int
     commits: dict[Assignment, Commit]
     answer_by: float
 
@@ -205,8 +209,8 @@ class Engine:
                 self._decoded(record, plan, trace)
             case Unreadable():
                 self._unreadable(happened, now)
-            case ResultsRead(partition):
-                self._results_read(partition)
+            case ResultsRead():
+                self._results_read(happened)
             case Verified(plan, verdict):
                 self._verified(plan, verdict)
             case Replied(number, exchange):
@@ -215,10 +219,8 @@ class Engine:
                 self._published(offsets)
             case NotPublished():
                 self._not_published(happened, now)
-            case OffsetsCommitted(offsets):
-                self._committed(offsets)
-            case CommitFailed():
-                self._committing, self._commit_at = None, now.s + _COMMIT_AGAIN_S
+            case OffsetsCommitted(number, partitions):
+                self._committed(number, partitions, now)
             case EndOffsets(offsets, asked_at):
                 for assignment in self._open():
                     if assignment.partition in offsets:
@@ -237,7 +239,7 @@ class Engine:
         numbers = [one.partition for one in partitions]
         self._close([self._assignments[number] for number in numbers if number in self._assignments])
         self._assignments |= {one.partition: Assignment(one, self._window) for one in partitions}
-        self._effects.append(ReadResults(numbers))
+        self._effects.append(ReadResults({one.partition: one.epoch for one in partitions}))
         self._count_rebalance("assigned", numbers)
 
     def _count_rebalance(self, what: str, partitions: Collection[int]) -> None:
@@ -295,15 +297,14 @@ class Engine:
             self._effects.append(Log("warning", "partitions.released_unfinished", {"partitions": numbers}))
         if transactions:
             return {}
-        commits = {one.partition: one.ledger.commit() for one in ours}
-        return {number: OffsetAndMetadata(at.offset, at.metadata) for number, at in commits.items() if at is not None}
+        return _positions(_commits(ours))
 
     # From record to lane.
 
-    def _assignment_of(self, record: ConsumerRecord) -> Assignment | None:
+    def _assignment_of(self, of: ConsumerRecord | ResultsRead) -> Assignment | None:
         """None if that is over, or about to be."""
-        assignment = self._assignments.get(record.partition)
-        if assignment is None or assignment.epoch != record.epoch or assignment.closing:
+        assignment = self._assignments.get(of.partition)
+        if assignment is None or assignment.epoch != of.epoch or assignment.closing:
             return None
         return assignment
 
@@ -386,9 +387,9 @@ class Engine:
                 assignment.decode_at = None
                 self._effects.append(Decode(assignment.undecoded[0]))
 
-    def _results_read(self, partition: int) -> None:
-        """Plans of this partition that were waiting for that may start now."""
-        if (assignment := self._assignments.get(partition)) is not None:
+    def _results_read(self, happened: ResultsRead) -> None:
+        """Plans of this assignment that were waiting for that may start now."""
+        if (assignment := self._assignment_of(happened)) is not None:
             waiting, assignment.awaiting_results = assignment.awaiting_results, []
             self._flow.results_read(waiting)
 
@@ -483,26 +484,29 @@ class Engine:
         if self._options.transactions:
             return
         if self._committing is not None and now.s >= self._committing.answer_by:
-            self._committing, self._commit_at, self._news = None, now.s + _COMMIT_AGAIN_S, True
+            self._commit_later(now)
         if self._committing is not None or not self._news or now.s < self._commit_at:
             return
         self._news = False
         self._commit_at = now.s + self._options.commit_interval_s
-        commits = {one: commit for one in self._open() if (commit := one.ledger.commit()) is not None}
-        if commits:
-            self._committing = _Commit(commits, now.s + _COMMIT_WITHIN_S)
-            positions = {one.partition: OffsetAndMetadata(at.offset, at.metadata) for one, at in commits.items()}
-            self._effects.append(CommitOffsets(positions))
+        if commits := _commits(self._open()):
+            number = next(self._numbers)
+            self._committing = _Commit(number, commits, now.s + _COMMIT_WITHIN_S)
+            self._effects.append(CommitOffsets(number, _positions(commits)))
 
-    def _committed(self, offsets: Mapping[int, int]) -> None:
-        """Only what was sent counts: an answer to an earlier commit with the same offset must not pass for one of a
-        later note on what is settled beyond it.
-        """
-        if self._committing is not None:
-            for assignment, commit in self._committing.commits.items():
-                if offsets.get(assignment.partition) == commit.offset:
-                    assignment.ledger.committed(commit)
-            self._committing = None
+    def _commit_later(self, now: Now) -> None:
+        self._committing, self._commit_at, self._news = None, now.s + _COMMIT_AGAIN_S, True
+
+    def _committed(self, number: int, partitions: Collection[int], now: Now) -> None:
+        """A late answer to an earlier commit says nothing about the one that was made again."""
+        if self._committing is None or self._committing.number != number:
+            return
+        commits, self._committing = self._committing.commits, None
+        for assignment, commit in commits.items():
+            if assignment.partition in partitions:
+                assignment.ledger.committed(commit)
+            elif not assignment.closed:
+                self._commit_later(now)
 
     # Now and then.
 
@@ -529,7 +533,15 @@ class Engine:
             self._effects.append(Pause(paused))
 
     def _wake_at(self) -> float:
-        times = [self._scheduler.wake_at, self._flow.wake_at, self._overdue_at]
+        """The next deadline of anything that is waited for."""
+        times = [self._scheduler.wake_at, self._flow.wake_at]
+        if self._flow.outage:
+            times.append(self._overdue_at)
+        if self._stop_by is not None and not self._stopped:
+            times.append(self._stop_by)
+        if self._committing is not None:
+            times.append(self._committing.answer_by)
+        times += [one.deadline for one in self._releases]
         waits_for_answer = self._committing is not None or self._publishing.in_flight is not None
         if self._news and not waits_for_answer:
             times.append(self._commit_at)
@@ -551,3 +563,11 @@ class Engine:
             unreadable=sum(one.unreadable for one in ours),
             first_blocked_at=self._flow.first_blocked_at,
         )
+
+
+def _commits(assignments: Collection[Assignment]) -> dict[Assignment, Commit]:
+    return {one: commit for one in assignments if (commit := one.ledger.commit()) is not None}
+
+
+def _positions(commits: Mapping[Assignment, Commit]) -> dict[int, OffsetAndMetadata]:
+    return {one.partition: OffsetAndMetadata(at.offset, at.metadata) for one, at in commits.items()}

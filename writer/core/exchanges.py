@@ -34,6 +34,13 @@ class PartReply:
         return isinstance(self.answer, NotReached)
 
     @property
+    def may_have_landed(self) -> bool:
+        """Nobody said that it was rolled back: there was no answer, or something before the CRM gave one."""
+        status = self.judgement.status or 0
+        not_the_crms = self.answer is None and not self.judgement.by_the_crm
+        return self.judgement.meaning is Meaning.UNANSWERED or (not_the_crms and status >= 500)
+
+    @property
     def failing(self) -> int | None:
         """The operation of a change set that failed, if the service named it."""
         return self.answer.index if isinstance(self.answer, Failed) else None

@@ -255,8 +255,9 @@ class Flow:
             case Reading() | Writing() if step is plan.ask:
                 plan.on(Event.NOT_TRIED)
                 self.scheduler.add_follow_up(plan)
-            case Reading() | Writing() if plan.follow_ups == MOST_FOLLOW_UPS:
-                self._retry_later(plan, RetryLater(FIGHT if plan.overtaken else _NO_ANSWER))
+            case Reading() if plan.follow_ups >= MOST_FOLLOW_UPS - 1:  # no write may follow it
+                fights = plan.doubt is not None and plan.doubt.meaning is Meaning.CHANGED
+                self._retry_later(plan, RetryLater(FIGHT if fights else _NO_ANSWER))
             case Reading() | Writing():
                 plan.follow_ups += 1
                 self._ask(plan, step)
@@ -317,7 +318,7 @@ class Flow:
     def _retry_later(self, plan: PlanInFlight, later: RetryLater) -> None:
         judgement = later.judgement
         plan.heard(judgement)
-        if judgement.kind is not Kind.PERMANENT or plan.lost:
+        if judgement.kind is not Kind.PERMANENT or plan.doubt:
             plan.held = None
         if judgement.kind is Kind.PERMANENT:  # metadata, an owner or a record must not be read: no outage
             self.retry.hold(plan.session_id, self.retry.held_for(plan.session_id) or UNVERIFIABLE, self.now.s)

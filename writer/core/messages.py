@@ -28,7 +28,8 @@ class Now:
     utc: datetime
 
 
-# What happened.
+# What happened. The consumer's thread reports partitions, records and log ends in their order; what comes from
+# elsewhere may be about an assignment that is over, and names it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,12 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class ResultsRead:
-    """What earlier results of this partition say is known from now on."""
+    """What earlier results of this partition say is known from now on. It was asked for in the assignment with this
+    epoch.
+    """
 
     partition: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +117,10 @@ class NotPublished:
 
 @dataclass(frozen=True, slots=True)
 class OffsetsCommitted:
-    """The broker has taken these offsets, by partition."""
+    """How `CommitOffsets` ended: the broker has taken the offsets of these partitions."""
 
-    offsets: Mapping[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class CommitFailed:
-    code: str
+    number: int
+    partitions: Collection[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,6 @@ Input = (
     | Published
     | NotPublished
     | OffsetsCommitted
-    | CommitFailed
     | EndOffsets
     | Stop
 )
@@ -167,9 +166,9 @@ class Decode:
 
 @dataclass(frozen=True, slots=True)
 class ReadResults:
-    """Read the results of these partitions; answered by `ResultsRead` for each."""
+    """Read the results of these partitions, in the assignment with this epoch; answered by `ResultsRead` for each."""
 
-    partitions: Collection[int]
+    epochs: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +208,9 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class CommitOffsets:
-    """Answered by `OffsetsCommitted` or `CommitFailed`; one at a time."""
+    """Answered by `OffsetsCommitted`; one at a time, and another one if there is no answer."""
 
+    number: int
     positions: Mapping[int, OffsetAndMetadata]
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from schemas.headers import Reason
+from schemas.headers import Reason, requeued
 from schemas.records import WritebackResult
 from writer.core.assignment import Assignment, ConsumerRecord
 from writer.core.attempt import PlanInFlight
@@ -42,13 +42,8 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ResultOf:
-    """`before` is how the session had settled, if it had."""
-
+class _OfPlan:
     plan: PlanInFlight
-    result: WritebackResult
-    before: Settled | None
-    settles: bool
 
     @property
     def record(self) -> ConsumerRecord:
@@ -60,22 +55,27 @@ class ResultOf:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CopyOf:
+class ResultOf(_OfPlan):
+    """`before` is how the session had settled, if it had."""
+
+    result: WritebackResult
+    before: Settled | None
+    settles: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CopyOf(_OfPlan):
     """The plan's own bytes behind everything else, with this requeue count; not to be tried before `at`."""
 
-    plan: PlanInFlight
     count: int
     at: datetime
 
     settles = False  # it is passed when the copy has been read
 
     @property
-    def record(self) -> ConsumerRecord:
-        return self.plan.record
-
-    @property
-    def assignment(self) -> Assignment:
-        return self.plan.assignment
+    def headers(self) -> list[tuple[str, bytes]]:
+        first_ms, may_exist = self.record.first_appended_ms, self.plan.call_may_exist
+        return requeued(self.record.headers, count=self.count, at=self.at, first_ms=first_ms, call_may_exist=may_exist)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

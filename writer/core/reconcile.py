@@ -98,13 +98,11 @@ Finding = Landed | Missing | Late | Conflict | NoQueueItem | ForeignRecord
 
 
 def reconcile(
-    plan: PlannedWriteback, observed: Observations, history: History, unanswered: Finding | None = None
+    plan: PlannedWriteback, observed: Observations, history: History, *, call_may_exist: bool = False
 ) -> Finding:
-    """Decides what is left to do. `observed` has an entry for each of `emission.reads`. `unanswered`: what this writer
-    had found when it sent its last request for the plan, if that had no answer."""
-    case = _Case(
-        plan, observed, recorded=_recorded_alone(history.of(plan.session_id)) or _may_have_recorded(unanswered)
-    )
+    """Decides what is left to do. `observed` has an entry for each of `emission.reads`. `call_may_exist`: a request
+    that recorded the call alone had no answer."""
+    case = _Case(plan, observed, recorded=call_may_exist or _recorded_alone(history.of(plan.session_id)))
     if case.row is not None and case.shows_our_session(case.row):
         return Landed()
     if (foreign := case.foreign_step()) is not None:
@@ -181,9 +179,9 @@ def _recorded_alone(settled: Settled | None) -> bool:
     return settled in (Settled.CALL_ONLY, Settled.OPT_OUT_ONLY)
 
 
-def _may_have_recorded(unanswered: Finding | None) -> bool:
-    """Whether a request that had no answer was to record the call, and not the whole plan."""
-    match unanswered:
+def records_call_alone(found: Finding | None) -> bool:
+    """Whether what is sent for this finding records the call, and not the whole plan. None is the first attempt."""
+    match found:
         case Conflict(call_steps=steps) | Late(steps=steps):
             return bool(steps)
         case _:
@@ -262,7 +260,7 @@ class _Case:
             steps=tuple(sends),
             row=row,
             counts=bool(self._update.increments) and not self.call_stands,
-            sets_do_not_call=self._opts_out() and not opted_out,
+            sets_do_not_call=opts_out(self._plan) and not opted_out,
             left_out=tuple(s for s in missing if s not in sends),
             found_call=self.call_stands and not self.recorded,
         )
@@ -272,8 +270,8 @@ class _Case:
 
     def conflict(self, row: Observed, columns: tuple[str, ...]) -> Conflict:
         flag = self._update.do_not_call_column
-        is_set = self._opts_out() and row.columns.get(str(flag)) is True
-        sets = self._opts_out() and flag not in columns and not is_set
+        is_set = opts_out(self._plan) and row.columns.get(str(flag)) is True
+        sets = opts_out(self._plan) and flag not in columns and not is_set
         return Conflict(columns, self.call_steps(), row if sets else None, opted_out=is_set)
 
     def call_steps(self) -> tuple[int, ...]:
@@ -288,9 +286,6 @@ class _Case:
         if self.task_stands:
             skipped.add(Operation.CREATE_TASK)
         return tuple(step.step_index for step in self._plan.steps if step.operation not in skipped)
-
-    def _opts_out(self) -> bool:
-        return opts_out(self._plan)
 
 
 _CREATES = frozenset({Operation.CREATE_PHONE_CALL, Operation.CREATE_TASK})

@@ -20,6 +20,7 @@ import math
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
@@ -78,8 +79,8 @@ class Listener(Protocol):
         """Settle or drop what is in flight, within the listener's own bound; the progress to commit."""
         ...
 
-    def committed(self, positions: Mapping[int, int]) -> None:
-        """The broker has taken these offsets."""
+    def committed(self, number: int, partitions: Collection[int]) -> None:
+        """The one answer to this commit: the broker has taken the offsets of these partitions."""
         ...
 
     def commit_failed(self, code: str) -> None: ...
@@ -165,6 +166,8 @@ class ConsumerThread:
         self._fence = Fence(None, {})
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._commits: deque[tuple[int, dict[int, int]]] = deque()
+        """Numbers and offsets of those that the client has not answered."""
         self._epochs: dict[int, int] = {}
         self._epoch = 0
         self._paused: frozenset[int] = frozenset()
@@ -196,9 +199,9 @@ class ConsumerThread:
         """These partitions are paused from now on, the others are not."""
         self._want_paused = frozenset(partitions)
 
-    def commit(self, positions: Mapping[int, OffsetAndMetadata]) -> None:
+    def commit(self, number: int, positions: Mapping[int, OffsetAndMetadata]) -> None:
         """Commit in the background. A failure is reported to the listener; the next commit covers it."""
-        self._orders.put(lambda consumer: self._commit_in_background(consumer, positions))
+        self._orders.put(lambda consumer: self._commit_in_background(consumer, number, positions))
 
     def fence(self) -> Fence:
         """As the thread last knew it; may be called from anywhere."""
@@ -290,7 +293,7 @@ class ConsumerThread:
     def _tell_ends(self, ends: Mapping[int, int], asked_at: float) -> None:
         self.heard_at = asked_at
         ours = {p: self._last_record(p, end) for p, end in ends.items() if p in self._epochs}
-        self._loop.call_soon_threadsafe(self._listener.end_offsets, ours, asked_at)
+        self._tell(self._listener.end_offsets, ours, asked_at)
 
     def _tell_gap(self, consumer: Consumer, partition: int, read: int | None) -> None:
         """Offsets that are not there any more and were never read. On a compacted topic most gaps are none: only what
@@ -367,14 +370,18 @@ class ConsumerThread:
             consumer.resume([self._at(p) for p in to_resume])
         self._paused = frozenset(wanted)
 
-    def _commit_in_background(self, consumer: Consumer, positions: Mapping[int, OffsetAndMetadata]) -> None:
-        if ours := {p: at for p, at in positions.items() if p in self._epochs}:
-            try:
+    def _commit_in_background(
+        self, consumer: Consumer, number: int, positions: Mapping[int, OffsetAndMetadata]
+    ) -> None:
+        ours = {p: at for p, at in positions.items() if p in self._epochs}
+        try:
+            if ours:
                 consumer.commit(offsets=self._offsets(ours), asynchronous=True)
-            except KafkaException as error:
-                self._tell(self._listener.commit_failed, _said(error))
-        else:
-            self._tell(self._listener.committed, {})
+                self._commits.append((number, {p: at.offset for p, at in ours.items()}))
+                return
+        except KafkaException as error:
+            self._tell(self._listener.commit_failed, _said(error))
+        self._tell(self._listener.committed, number, ())
 
     def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Without an answer there is no telling where to start: better to begin again than to take a guess."""
@@ -386,9 +393,17 @@ class ConsumerThread:
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         """Some partitions may be taken and others refused. The refusals first, so that the next waits a while."""
         refused = self._tell_refused(error, partitions)
-        if error is None:
-            taken = {part.partition: part.offset for part in partitions if part.partition not in refused}
-            self._tell(self._listener.committed, taken)
+        if (number := self._answered_by({part.partition: part.offset for part in partitions})) is not None:
+            taken = [p.partition for p in partitions if error is None and p.partition not in refused]
+            self._tell(self._listener.committed, number, taken)
+
+    def _answered_by(self, offsets: Mapping[int, int]) -> int | None:
+        """Which commit the client answers. In their order, and one that it forgot must not answer for all behind it."""
+        while self._commits:
+            number, sent = self._commits.popleft()
+            if sent == offsets or not offsets:
+                return number
+        return None
 
     def _tell_refused(self, error: KafkaError | None, partitions: list[TopicPartition]) -> Collection[int]:
         refused = {p.partition: why for p in partitions if (why := error if p.error is None else p.error) is not None}
@@ -460,8 +475,8 @@ class ConsumerThread:
         self._paused -= frozenset(partitions)
         self._fence = Fence(self._fence.group, dict(self._epochs))
 
-    def _tell(self, report: Callable[[Any], None], what: Any) -> None:
-        self._loop.call_soon_threadsafe(report, what)
+    def _tell(self, report: Callable[..., None], *what: Any) -> None:
+        self._loop.call_soon_threadsafe(report, *what)
 
     def _ask(self, answer: Awaitable[Mapping[int, OffsetAndMetadata]]) -> Any:
         return asyncio.run_coroutine_threadsafe(_awaited(answer), self._loop)

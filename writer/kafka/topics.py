@@ -51,8 +51,7 @@ class WriterTopics:
     def _copy(self, one: CopyOf) -> Outgoing:
         """The plan's own bytes."""
         record = one.record
-        marked = headers.requeued(record.headers, count=one.count, at=one.at, first_ms=record.first_appended_ms)
-        return Outgoing(self._planned, record.partition, record.key, record.value, marked)
+        return Outgoing(self._planned, record.partition, record.key, record.value, one.headers)
 
     def _rejection(self, one: RejectionOf) -> Outgoing:
         """The original bytes, with the reasons beside them; the reasons alone if the broker does not take so much."""

@@ -31,7 +31,7 @@ class Recorder:
         self.gone: list[int] = []
         self.failed_commits: list[str] = []
         self.log_ends: dict[int, int] = {}
-        self.acknowledged: list[dict[int, int]] = []
+        self.acknowledged: list[tuple[int, list[int]]] = []
         self.progress: dict[int, OffsetAndMetadata] = {}
         self.asked_at = 0.0
         self.gaps: list[MissedOffsets] = []
@@ -49,8 +49,8 @@ class Recorder:
         self.released += partitions
         return {p: at for p, at in self.progress.items() if p in partitions}
 
-    def committed(self, positions: Mapping[int, int]) -> None:
-        self.acknowledged.append(dict(positions))
+    def committed(self, number: int, partitions: Collection[int]) -> None:
+        self.acknowledged.append((number, list(partitions)))
 
     def commit_failed(self, code: str) -> None:
         self.failed_commits.append(code)
@@ -177,9 +177,9 @@ def test_W1_only_what_the_loop_hands_over_is_committed(broker: EmbeddedBroker) -
         heard = Recorder()
         async with running(broker, heard) as thread:
             await until(lambda: len(heard.records) == 20)
-            thread.commit({0: OffsetAndMetadata(7, "settled beyond: 9")})
+            thread.commit(1, {0: OffsetAndMetadata(7, "settled beyond: 9")})
             await until(lambda: committed(broker, 0) == (7, "settled beyond: 9"))
-            await until(lambda: {0: 7} in heard.acknowledged)
+            await until(lambda: heard.acknowledged == [(1, [0])])
             heard.progress = {0: OffsetAndMetadata(12, "")}
         assert committed(broker, 0)[0] == 12
         heard = Recorder()
@@ -305,7 +305,7 @@ def test_P5_plans_that_were_taken_away_unread_are_named_by_partition_and_range(b
         produce(broker, 3)
         async with running(broker, heard) as thread:
             await until(lambda: len(heard.records) == 3)
-            thread.commit({0: OffsetAndMetadata(3, "")})
+            thread.commit(1, {0: OffsetAndMetadata(3, "")})
             await until(lambda: bool(heard.acknowledged))
         producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0})
         for _ in range(12):

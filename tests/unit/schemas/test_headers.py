@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.headers import (
     Reason,
+    call_may_exist,
     first_appended_ms,
     last,
     not_before,
@@ -37,6 +38,13 @@ def test_a_plan_that_was_never_requeued_may_be_tried_at_once() -> None:
     assert requeue_count(None) == 0
     assert not_before([]) is None
     assert first_appended_ms(None) is None
+
+
+def test_R6_every_later_copy_knows_that_its_call_may_exist() -> None:
+    once = requeued([], count=1, at=LATER, first_ms=7, call_may_exist=True)
+    assert call_may_exist(once)
+    assert call_may_exist(requeued(once, count=2, at=LATER, first_ms=7))
+    assert not call_may_exist(requeued([], count=1, at=LATER, first_ms=7))
 
 
 def test_a_further_copy_of_a_plan_is_known_by_its_headers() -> None:

@@ -62,8 +62,8 @@ class Deaf:
     def __init__(self) -> None:
         self.story: list[Any] = []
 
-    def committed(self, positions: dict[int, int]) -> None:
-        self.story.append(positions)
+    def committed(self, number: int, partitions: list[int]) -> None:
+        self.story.append((number, list(partitions)))
 
     def commit_failed(self, code: str) -> None:
         self.story.append(code)
@@ -128,8 +128,8 @@ AT = OffsetAndMetadata(5, "note")
 
 def test_W1_only_partitions_that_are_ours_are_committed() -> None:
     def scenario(thread: ConsumerThread, consumer: FakeConsumer) -> None:
-        thread._commit_in_background(consumer, {0: AT, 7: AT})  # type: ignore[arg-type]
-        thread._commit_in_background(consumer, {7: AT})  # type: ignore[arg-type]
+        thread._commit_in_background(consumer, 1, {0: AT, 7: AT})  # type: ignore[arg-type]
+        thread._commit_in_background(consumer, 1, {7: AT})  # type: ignore[arg-type]
         assert consumer.commits == [{0: (5, "note")}]
 
     on_a_loop(scenario)
@@ -138,7 +138,7 @@ def test_W1_only_partitions_that_are_ours_are_committed() -> None:
 def test_W1_nothing_is_committed_or_taken_of_a_partition_that_was_lost() -> None:
     def scenario(thread: ConsumerThread, consumer: FakeConsumer) -> None:
         thread._on_lost(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
-        thread._commit_in_background(consumer, {0: AT, 1: AT})  # type: ignore[arg-type]
+        thread._commit_in_background(consumer, 1, {0: AT, 1: AT})  # type: ignore[arg-type]
         taken, _ = thread._split([Message(0, 3), Message(1, 4)], consumer)  # type: ignore[list-item,arg-type]
         assert consumer.commits == [{1: (5, "note")}]
         assert [(record.partition, record.offset) for record in taken] == [(1, 4)]
@@ -154,10 +154,14 @@ TOO_LONG = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
 GONE = KafkaError(KafkaError.NOT_COORDINATOR)
 
 
-async def after(answers: Callable[[ConsumerThread], None]) -> list[Any]:
+async def after(answers: Callable[[ConsumerThread], None], *commits: dict[int, int]) -> list[Any]:
     """What the loop hears of commits."""
     heard = Deaf()
-    thread = ConsumerThread(OPTIONS, heard, NoEnds())  # type: ignore[arg-type]
+    thread, consumer = ConsumerThread(OPTIONS, heard, NoEnds()), FakeConsumer()  # type: ignore[arg-type]
+    thread._on_assign(consumer, [TopicPartition("plans", 0), TopicPartition("plans", 1)])  # type: ignore[arg-type]
+    for number, offsets in enumerate(commits, 1):
+        positions = {partition: OffsetAndMetadata(offset, "") for partition, offset in offsets.items()}
+        thread._commit_in_background(consumer, number, positions)  # type: ignore[arg-type]
     answers(thread)
     await asyncio.sleep(0)
     return heard.story
@@ -166,18 +170,36 @@ async def after(answers: Callable[[ConsumerThread], None]) -> list[Any]:
 @pytest.mark.parametrize(
     ("error", "partitions", "story"),
     [
-        (None, [Answered(0, 5), Answered(1, 6)], [{0: 5, 1: 6}]),
-        (None, [Answered(0, 5, GONE), Answered(1, 6)], ["NOT_COORDINATOR", {1: 6}]),
-        (None, [Answered(0, 5, GONE), Answered(1, 6, GONE)], ["NOT_COORDINATOR", {}]),
-        (GONE, [Answered(0, 5), Answered(1, 6)], ["NOT_COORDINATOR"]),
-        (GONE, [Answered(0, 5, TOO_LONG), Answered(1, 6)], ["NOT_COORDINATOR", "OFFSET_METADATA_TOO_LARGE"]),
-        (GONE, [], ["NOT_COORDINATOR"]),
+        (None, [Answered(0, 5), Answered(1, 6)], [(1, [0, 1])]),
+        (None, [Answered(0, 5, GONE), Answered(1, 6)], ["NOT_COORDINATOR", (1, [1])]),
+        (None, [Answered(0, 5, GONE), Answered(1, 6, GONE)], ["NOT_COORDINATOR", (1, [])]),
+        (GONE, [Answered(0, 5), Answered(1, 6)], ["NOT_COORDINATOR", (1, [])]),
+        (GONE, [Answered(0, 5, TOO_LONG), Answered(1, 6)], ["NOT_COORDINATOR", "OFFSET_METADATA_TOO_LARGE", (1, [])]),
+        (GONE, [], ["NOT_COORDINATOR", (1, [])]),
     ],
 )
 def test_W1_only_a_partition_that_the_broker_took_counts_as_committed(
     error: KafkaError | None, partitions: list[Any], story: list[Any]
 ) -> None:
-    assert asyncio.run(after(lambda thread: thread._on_commit(error, partitions))) == story
+    assert asyncio.run(after(lambda thread: thread._on_commit(error, partitions), {0: 5, 1: 6})) == story
+
+
+@pytest.mark.parametrize(
+    ("commits", "answers", "story"),
+    [
+        ([{0: 5}, {0: 5}], [5, 5], [(1, [0]), (2, [0])]),
+        ([{0: 5}, {0: 6}], [5, 6], [(1, [0]), (2, [0])]),
+        ([{0: 5}, {0: 6}], [6, 5], [(2, [0])]),
+        ([{7: 5}, {0: 6}], [6], [(1, []), (2, [0])]),
+    ],
+    ids=["the same offset", "in order", "the client forgot one", "not ours any more"],
+)
+def test_W1_an_answer_belongs_to_one_commit(commits: Any, answers: list[int], story: list[Any]) -> None:
+    def answered(thread: ConsumerThread) -> None:
+        for offset in answers:
+            thread._on_commit(None, [Answered(0, offset)])  # type: ignore[list-item]
+
+    assert asyncio.run(after(answered, *commits)) == story
 
 
 def test_a_partition_whose_note_is_too_long_for_the_broker_is_committed_without_it_and_said_once() -> None:
@@ -188,7 +210,7 @@ def test_a_partition_whose_note_is_too_long_for_the_broker_is_committed_without_
             thread._on_commit(TOO_LONG, [Answered(0, 5), Answered(1, 5, TOO_LONG)])  # type: ignore[list-item]
         assert [line["event"] for line in logs] == ["commit.without_metadata"]
         thread._on_assign(consumer, [TopicPartition("plans", 2)])  # type: ignore[arg-type]
-        thread._commit_in_background(consumer, {0: AT, 1: AT, 2: AT})  # type: ignore[arg-type]
+        thread._commit_in_background(consumer, 1, {0: AT, 1: AT, 2: AT})  # type: ignore[arg-type]
         assert consumer.commits == [{0: (5, ""), 1: (5, ""), 2: (5, "note")}]
 
     on_a_loop(scenario)

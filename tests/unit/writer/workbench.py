@@ -229,6 +229,8 @@ class World:
         """What becomes of the next batches; after that all are acknowledged."""
         self.committed: dict[int, OffsetAndMetadata] = {}
         self.commits: list[dict[int, OffsetAndMetadata]] = []
+        self.commit_number = -1
+        """Of the last one."""
         self.hold_commits = False
         self.paused: set[int] = set()
         self.released: dict[tuple[int, ...], dict[int, OffsetAndMetadata]] = {}
@@ -351,8 +353,8 @@ class World:
                 plan = self.plans[record.partition, record.offset]
                 read = plan if isinstance(plan, messages.Unreadable) else messages.Decoded(record, plan)
                 self.inbox.append(read)
-            case messages.ReadResults(partitions):
-                self.results_wanted += partitions
+            case messages.ReadResults(epochs):
+                self.results_wanted += epochs
             case messages.ForgetResults(partitions):
                 self.results_forgotten += partitions
             case messages.Verify(plan, anew):
@@ -367,11 +369,12 @@ class World:
                     self.open_batches.append(effect)
                 else:
                     self._end(effect)
-            case messages.CommitOffsets(positions):
+            case messages.CommitOffsets(number, positions):
                 self.commits.append(dict(positions))
+                self.commit_number = number
                 if not self.hold_commits:
                     self.committed |= positions
-                    self.inbox.append(messages.OffsetsCommitted({p: at.offset for p, at in positions.items()}))
+                    self.inbox.append(messages.OffsetsCommitted(number, positions))
             case messages.Pause(partitions):
                 self.paused = set(partitions)
             case messages.Released(partitions, positions):

@@ -487,7 +487,7 @@ def test_W2_a_lost_partition_is_forgotten_with_all_that_is_in_flight_or_waits() 
     world.tell(messages.Lost([0, 8]))
     world.index.read = True
     world.answer()
-    world.tell(messages.ResultsRead(0))
+    world.tell(messages.ResultsRead(0, world.epochs[0]))
     world.wait(1_000)
     assert (len(world.requests), world.published) == (1, [])
     assert world.engine.gauges(world.now).in_flight == 0
@@ -553,6 +553,20 @@ def test_W1_an_assignment_that_replaces_another_closes_it() -> None:
     assert world.results_wanted == [0, 0]
 
 
+def test_W2_results_that_were_read_for_an_assignment_before_are_no_news_of_the_next() -> None:
+    world = a_world()
+    world.index.read = False
+    plan, epoch = a_plan(world, 1), world.epochs[0]
+    world.arrive(plan, headers=[("replay", b"1")])
+    world.assign(0)
+    world.arrive(plan, headers=[("replay", b"1")])
+    world.index.read = True
+    world.tell(messages.ResultsRead(0, epoch))
+    assert world.requests == []
+    world.tell(messages.ResultsRead(0, world.epochs[0]))
+    assert landed(world) == ["sess-1"]
+
+
 def test_W1_late_news_about_copies_and_rejections_changes_nothing() -> None:
     world = a_world()
     world.hold_batches = True
@@ -579,6 +593,30 @@ def test_B2_stopping_pauses_all_begins_nothing_and_ends_when_what_is_in_flight_h
     world.wait(1)
     assert world.released == {(0,): {}}
     assert world.frontier() == 1
+
+
+def test_B2_the_engine_wakes_at_every_deadline_and_else_sleeps() -> None:
+    world = a_world(transactions=False, stop_within_s=20.0, release_within_s=10.0)
+    world.assign(1)
+    world.wait(1)
+    assert world.wake_at == math.inf
+    world.hold_requests = world.hold_commits = True
+    world.arrive(a_plan(world, 1), make_plan(session_id="mark", retired_at=NOON, steps=()))
+    world.wait(1)
+    assert 0 < world.wake_at - world.now.s <= 5, "the commit without an answer"
+    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
+    world.wait(0.1)
+    began = world.now.s
+    world.tell(messages.Revoking([0]))
+    assert world.wake_at == began + 10, "what is in flight is waited for"
+    world.answer()
+    world.wait(0.1)
+    assert world.released
+    world.arrive(a_plan(world, 2), partition=1)
+    began = world.now.s
+    world.tell(messages.Stop())
+    world.wait(0.1)
+    assert world.wake_at == began + 20
 
 
 def test_B2_stopping_takes_no_longer_than_it_may() -> None:
@@ -621,23 +659,23 @@ def test_B2_what_settled_is_committed_soon_one_commit_at_a_time() -> None:
     world.arrive(a_plan(world, 3), offset=2)
     world.wait(1)
     assert len(world.commits) == 1, "the first is not acknowledged"
-    world.tell(messages.OffsetsCommitted({0: 2}))
+    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
     world.wait(1)
     assert [at[0].offset for at in world.commits] == [2, 3]
-    world.tell(messages.OffsetsCommitted({0: 3}))
+    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
     world.wait(1)
     assert len(world.commits) == 2, "there is no news"
-    world.tell(messages.OffsetsCommitted({0: 3}))
+    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
 
 
-@pytest.mark.parametrize("failure", [messages.CommitFailed("REBALANCE_IN_PROGRESS"), None], ids=["failed", "silence"])
-def test_W1_a_commit_that_failed_is_made_again_and_not_at_once(failure: Any) -> None:
+@pytest.mark.parametrize("failed", [True, False], ids=["failed", "silence"])
+def test_W1_a_commit_that_failed_is_made_again_and_not_at_once(failed: bool) -> None:
     world = a_world(transactions=False)
     world.hold_commits = True
     world.arrive(a_plan(world, 1))
     world.wait(0.5)
-    if failure:
-        world.tell(failure)
+    if failed:
+        world.tell(messages.OffsetsCommitted(world.commit_number, []))
     world.wait(0.5)
     assert len(world.commits) == 1
     world.wait(7)
@@ -654,9 +692,44 @@ def test_W1_only_what_was_sent_counts_as_committed() -> None:
     world.wait(1)
     [first] = world.commits
     world.answer(first=1)
-    world.tell(messages.OffsetsCommitted({0: first[0].offset}))
+    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
     world.wait(1)
     assert world.commits[-1][0].metadata != first[0].metadata, "what is settled beyond it is news"
+
+
+@pytest.mark.parametrize("taken", [[0], []], ids=["taken", "refused"])
+def test_W1_a_late_answer_to_an_earlier_commit_is_none_to_the_one_with_a_later_note(taken: list[int]) -> None:
+    world = a_world(transactions=False)
+    world.hold_commits = world.hold_requests = True
+    world.arrive(*(a_plan(world, number) for number in range(3)))
+    world.open_requests.reverse()
+    world.answer(first=1)
+    world.wait(1)
+    late = world.commit_number
+    world.answer(first=1)
+    world.wait(6)
+    [first, second] = world.commits
+    assert (first[0].offset, first[0].metadata) != (second[0].offset, second[0].metadata)
+    assert first[0].offset == second[0].offset
+    world.tell(messages.OffsetsCommitted(late, taken))
+    world.wait(2)
+    assert len(world.commits) == 2, "one commit at a time"
+    world.wait(6)
+    assert world.commits[2] == second, "nobody said that it was taken"
+
+
+def test_W1_the_partitions_that_the_broker_took_are_not_committed_again() -> None:
+    world = a_world(transactions=False)
+    world.assign(1)
+    world.hold_commits = True
+    world.arrive(a_plan(world, 1))
+    world.arrive(a_plan(world, 2), partition=1)
+    world.wait(1)
+    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
+    world.wait(2)
+    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
+    world.wait(2)
+    assert [sorted(commit) for commit in world.commits] == [[0, 1], [1], [1]]
 
 
 # What is shown.
@@ -728,16 +801,6 @@ def test_W1_without_transactions_a_record_that_is_too_large_does_not_keep_the_ot
     assert world.frontier() == 2
 
 
-def test_W1_an_answer_about_another_offset_is_not_one_to_this_commit() -> None:
-    world = a_world(transactions=False)
-    world.hold_commits = True
-    world.arrive(a_plan(world, 1))
-    world.wait(1)
-    world.tell(messages.OffsetsCommitted({0: 0}))
-    world.wait(1)
-    assert len(world.commits) == 2
-
-
 def test_W2_a_plan_that_the_prefetched_records_show_landed_needs_no_request() -> None:
     world = a_world()
     first, second = a_lane(world, 1, 2)
@@ -778,7 +841,7 @@ def test_W2_a_plan_that_awaits_earlier_results_is_dropped_when_its_partition_is_
     world.arrive(a_plan(world, 2), offset=1, headers=[("replay", b"1")])
     world.tell(messages.Revoking((0,)))
     world.index.read = True
-    world.tell(messages.ResultsRead(0))
+    world.tell(messages.ResultsRead(0, world.epochs[0]))
     world.answer()
     world.wait(1)
     assert world.outcomes == [("sess-1", "completed")]

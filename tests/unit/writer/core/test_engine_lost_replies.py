@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from schemas.records import PlannedWriteback
+from tests.support.factories import an_id
 from tests.unit.writer.core.engine_kit import (
+    CALLS,
     DENIED,
+    ITEMS,
     LOST,
     SUSPECT,
     THROTTLED,
@@ -20,6 +24,7 @@ from tests.unit.writer.workbench import World, exchange_with
 from writer.core import messages
 from writer.core.exchanges import Exchange, same_for_all
 from writer.core.history import Settled
+from writer.core.publishing import CopyOf
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.core.retry import RetryLimits
 
@@ -62,6 +67,67 @@ def test_W2_a_refused_read_says_nothing_about_what_was_written(refusal: Judgemen
     assert landed(world).count("sess-1") == 1
 
 
+def a_conflict(world: World) -> PlannedWriteback:
+    plan = a_plan(world, 1)
+    world.crm.seed(ITEMS, plan.queue_item_id, **plan.baseline.columns | {"medx_notes": "by hand"})
+    return plan
+
+
+def put_right(world: World, plan: PlannedWriteback) -> None:
+    world.crm.seed(ITEMS, plan.queue_item_id, **plan.baseline.columns)
+
+
+BUSY = Judgement(Kind.TRANSIENT, Meaning.TROUBLE, 503, "0x80044150", by_the_crm=True)
+GATEWAY = Judgement(Kind.TRANSIENT, Meaning.TOO_SLOW, 504)
+
+
+@pytest.mark.parametrize("reply", [LOST, GATEWAY], ids=["no answer", "a gateway's"])
+def test_R6_the_copy_of_a_requeued_plan_knows_that_its_call_may_have_been_recorded(reply: Judgement) -> None:
+    world = a_world()
+
+    def instead(send: messages.Send) -> Exchange | None:
+        if not is_about(send, "sess-1"):
+            return None
+        if "sess-1" in landed(world):
+            return same_for_all(send.parts, UNAVAILABLE)
+        exchange = exchange_with(world.crm, send.parts)
+        return same_for_all(send.parts, reply) if "sess-1" in landed(world) else exchange
+
+    world.instead = instead
+    world.arrive(plan := a_conflict(world))
+    for number in range(2, 6):  # others land
+        world.arrive(a_plan(world, number), offset=number - 1)
+        world.wait(30)
+    [copy] = (one for one in world.published if isinstance(one, CopyOf))
+    put_right(world, plan)
+    world.instead = lands
+    world.arrive(plan, offset=5, headers=copy.headers)
+    world.wait(60)
+    assert world.outcomes[-1] == ("sess-1", "completed")
+    assert landed(world).count("sess-1") == 1
+
+
+@pytest.mark.parametrize("refusal", [BUSY, THROTTLED, LOST], ids=lambda each: each.meaning)
+def test_R6_only_a_request_that_may_have_landed_explains_a_call_that_exists(refusal: Judgement) -> None:
+    world = a_world()
+
+    def instead(send: messages.Send) -> Exchange | None:
+        if len(world.requests) < 3:  # the plan, refused for its etag; then its records
+            return None
+        world.instead = lands
+        put_right(world, plan)
+        world.crm.seed(CALLS, an_id("phone call of sess-1"), medx_idempotencykey="sess-1")
+        return same_for_all(send.parts, refusal)
+
+    plan = a_conflict(world)
+    world.instead = instead
+    world.arrive(plan)
+    world.wait(60)
+    known = refusal is LOST
+    assert world.outcomes == [("sess-1", "completed" if known else "blocked")]
+    assert known or "one session id was used for two queue items" in str(world.results[-1].message)
+
+
 def test_W6_replies_that_are_lost_again_and_again_are_not_a_fight_for_the_row() -> None:
     world = a_world()
 
@@ -80,6 +146,17 @@ def test_W6_replies_that_are_lost_again_and_again_are_not_a_fight_for_the_row() 
     world.arrive(plan, offset=5, headers=[("requeue-count", b"6")])
     world.wait(60)
     assert world.outcomes[-1] == ("sess-1", "completed")
+
+
+def test_W6_a_row_that_changes_before_every_write_is_called_a_fight() -> None:
+    world = a_world()
+    plan = a_plan(world, 1)
+    world.crm.before = lambda _: put_right(world, plan)
+    world.arrive(plan)
+    world.wait(30)
+    assert [(result.status, "keeps writing it" in str(result.message)) for result in world.results] == [
+        ("resume_needed", True)
+    ]
 
 
 def test_W6_a_session_that_is_known_as_settled_does_not_end_an_outage() -> None:

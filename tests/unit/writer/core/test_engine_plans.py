@@ -120,7 +120,7 @@ def test_W2_ten_thousand_plans_of_one_item_that_settled_before_are_passed_over()
     world.index.read = False
     world.arrive(*plans, headers=[("replay", b"1")])
     world.index.read = True
-    world.tell(messages.ResultsRead(0))
+    world.tell(messages.ResultsRead(0, world.epochs[0]))
     world.wait(1)
     assert (world.frontier(), world.requests) == (10_000, [])
 
@@ -131,10 +131,10 @@ def test_W2_only_a_plan_that_may_have_settled_waits_until_the_results_have_been_
     world.arrive(a_plan(world, 1), headers=[("replay", b"1")])
     world.arrive(a_plan(world, 2), offset=1)
     assert landed(world) == ["sess-2"]
-    world.tell(messages.ResultsRead(0), messages.ResultsRead(7))
+    world.tell(messages.ResultsRead(0, world.epochs[0]), messages.ResultsRead(7, 1))
     assert landed(world) == ["sess-2"], "they are still being read"
     world.index.read = True
-    world.tell(messages.ResultsRead(0))
+    world.tell(messages.ResultsRead(0, world.epochs[0]))
     assert landed(world) == ["sess-2", "sess-1"]
 
 
@@ -146,7 +146,7 @@ def test_a_plan_whose_row_has_to_be_judged_waits_until_the_results_have_been_rea
     world.wait(10)
     assert (len(world.requests), landed(world)) == (1, [])
     world.index.read = True
-    world.tell(messages.ResultsRead(0))
+    world.tell(messages.ResultsRead(0, world.epochs[0]))
     assert landed(world) == ["sess-1"]
 
 

@@ -13,7 +13,17 @@ from tests.support.factories import an_id
 from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, FLAG, SESSION, plan_for, update_of
 from writer.core.emission import Observed, reads
 from writer.core.history import Settled
-from writer.core.reconcile import Conflict, Finding, ForeignRecord, Landed, Late, Missing, NoQueueItem, reconcile
+from writer.core.reconcile import (
+    Conflict,
+    Finding,
+    ForeignRecord,
+    Landed,
+    Late,
+    Missing,
+    NoQueueItem,
+    reconcile,
+    records_call_alone,
+)
 from writer.core.values import same
 
 ETAG = 'W/"1001"'
@@ -49,7 +59,7 @@ def found(
     seen: dict[int, Row | None] = {0: call, 2: row, 3: task}
     wanted = {read.step_index for read in reads(plan)}
     observed = {i: None if c is None else Observed(etag, c) for i, c in seen.items() if i in wanted}
-    return reconcile(plan, observed, known or Known(), unanswered)
+    return reconcile(plan, observed, known or Known(), call_may_exist=records_call_alone(unanswered))
 
 
 def missing(row: Row, *steps: int, etag: str = FRESH) -> Missing:
