@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
+
+from tests.support.factories import NOON
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -63,16 +66,27 @@ class Transaction:
     """The commit was asked for: whatever becomes of its owner, it is carried out."""
 
 
+_START = 1000.0
+_NOON_MS = round(NOON.timestamp() * 1000)
+
+
 class Clock:
     """Virtual time in seconds, and a number that rises with everything that happens."""
 
     def __init__(self) -> None:
-        self.s = 1000.0
+        self.s = _START
         self._seq = 0
 
     def next(self) -> int:
         self._seq += 1
         return self._seq
+
+    def utc(self) -> datetime:
+        return NOON + timedelta(seconds=self.s - _START)
+
+    def ms(self) -> int:
+        """Milliseconds since 1970, as the broker stamps its records."""
+        return _NOON_MS + round((self.s - _START) * 1000)
 
 
 class Broker:
@@ -91,19 +105,12 @@ class Broker:
     # Logs.
 
     def append(
-        self,
-        topic: str,
-        partition: int,
-        key: str | None,
-        value: Any,
-        headers: Headers = (),
-        *,
-        fate: Fate = Fate.COMMITTED,
+        self, topic: str, partition: int, key: str | None, value: Any, headers: Headers = (), fate: Fate = Fate.COMMITTED
     ) -> Stored:
         place = topic, partition
         offset = self._ends.get(place, 0)
         self._ends[place] = offset + 1
-        at_ms = round(self.clock.s * 1000) + 1_763_640_000_000
+        at_ms = self.clock.ms()
         one = Stored(topic, partition, offset, key, value, headers, at_ms, fate, self.clock.next())
         self._logs.setdefault(place, []).append(one)
         self.published.append(one)

@@ -61,6 +61,8 @@ class Crm(Rows):
         self.log: list[dict[str, Any]] = []
         self._before: dict[str, tuple[int, dict[str, Value]]] = {}
         self._request = 0
+        self.asked_silence_s: float | None = None
+        """How long the last refused request was asked to be silent, in seconds."""
 
     # What is asked of it.
 
@@ -195,11 +197,15 @@ def faulty(  # noqa: C901  one case for each
 
     match fault:
         case CrmFault.THROTTLED:
-            return whole(429, {"retry-after": ("5", "30", "240")[draw(3)]}, b"")
+            seconds = (5, 30, 240)[draw(3)]
+            crm.asked_silence_s = seconds
+            return whole(429, {"retry-after": str(seconds)}, b"")
         case CrmFault.THROTTLED_ODDLY:
             odd = (None, formatdate(utc_s + 20, usegmt=True), "0", "-1", "NaN", "1e9")[draw(6)]
+            crm.asked_silence_s = 18.0 if odd and "GMT" in odd else None
             return whole(429, {} if odd is None else {"retry-after": odd}, b"")
         case CrmFault.PROTECTION_REQUESTS | CrmFault.PROTECTION_TIME | CrmFault.PROTECTION_CONCURRENCY:
+            crm.asked_silence_s = 7.0
             return whole(429, {"retry-after": "7"}, _body(_PROTECTION[fault]))
         case CrmFault.STATUS_5XX:
             by_the_crm = draw(2)
