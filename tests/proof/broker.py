@@ -227,12 +227,9 @@ class Group:
         return sorted(p for p, owner in self.owner.items() if owner == member)
 
     def move(self, partition: int, to: str) -> str | None:
-        """The present owner, which has to release it first; None if it is nobody's, and so the new one's at once."""
+        """The present owner, which has to release it first; None if there is nothing to move."""
         owner = self.owner.get(partition)
-        if owner == to or partition in self.moving:
-            return None
-        if owner is None:
-            self.give(partition, to)
+        if owner is None or owner == to or partition in self.moving:
             return None
         self.moving[partition] = _Move(partition, to)
         return owner

@@ -195,21 +195,33 @@ def _overwritten(
     committed: Sequence[Entry], plans: Sequence[PlannedWriteback], baselines: Mapping[str, int]
 ) -> Iterable[str]:
     by_session = {plan.session_id: plan for plan in plans}
-    edits: dict[str, dict[str, int]] = defaultdict(dict)
-    """Queue item to column to when a person last changed it."""
+    edits: dict[str, dict[str, list[_Edit]]] = defaultdict(lambda: defaultdict(list))
+    """Queue item to column to what people did to it since a write of ours."""
     for entry in committed:
         if entry["table"] != QUEUE_ITEM:
             continue
+        of_item = edits[entry["id"]]
         if entry["actor"] == "person":
-            edits[entry["id"]] |= {c: entry["seq"] for c in entry["changes"] if c not in _BOOKKEEPING}
+            for column in entry["changes"].keys() - _BOOKKEEPING:
+                of_item[column].append((entry["seq"], *entry["changes"][column]))
         elif entry["actor"] == "application" and (session := (entry["changes"].get(SESSION) or [None, None])[1]):
             plan = by_session.get(session)
             concerned = _concerned(plan) if plan else set()
-            late = sorted(
-                c for c, at in edits[entry["id"]].items() if c in concerned and at > baselines.get(session, 0)
-            )
+            late = sorted(c for c in concerned if _changed(of_item[c], since=baselines.get(session, 0)))
             if late:
                 yield f"W7 {session} was written over a person's change of {', '.join(late)}"
+            for column in _update(plan).attributes if plan else ():  # from here on it holds what our session says
+                of_item[column].clear()
+
+
+_Edit = tuple[int, Any, Any]
+"""When, and from what to what."""
+
+
+def _changed(edits: Sequence[_Edit], *, since: int) -> bool:
+    """Not if the column holds again what it held then."""
+    later = [edit for edit in edits if edit[0] > since]
+    return bool(later) and later[0][1] != later[-1][2]
 
 
 def _concerned(plan: PlannedWriteback) -> set[str]:
