@@ -105,7 +105,13 @@ class Broker:
     # Logs.
 
     def append(
-        self, topic: str, partition: int, key: str | None, value: Any, headers: Headers = (), fate: Fate = Fate.COMMITTED
+        self,
+        topic: str,
+        partition: int,
+        key: str | None,
+        value: Any,
+        headers: Headers = (),
+        fate: Fate = Fate.COMMITTED,
     ) -> Stored:
         place = topic, partition
         offset = self._ends.get(place, 0)

@@ -267,6 +267,7 @@ class World:
         """Everybody gets a new generation, and their part of the partitions."""
         if without is not None:
             self.planners_group.leave(without.member)
+            self.planners_due.discard(without.member)
         here = [one for one in self.planners if one.alive and one is not without]
         for one in self.planners:
             if not one.alive:
@@ -494,7 +495,9 @@ class World:
             if not self.healing and self.choices.chance(4):
                 self.tell(f"the CRM carries out request {sending.send.number} of {sending.writer.member}; no reply")
                 return same_for_all(parts, lost(), 30.0)
-            self.tell(f"the CRM carries out request {sending.send.number} of {sending.writer.member}: {_said(exchange)}")
+            self.tell(
+                f"the CRM carries out request {sending.send.number} of {sending.writer.member}: {_said(exchange)}"
+            )
             return exchange
         self.faults[fault] += 1
         exchange = faulty(self.crm, parts, fault, self.choices.below, self.clock.utc().timestamp())
@@ -1057,6 +1060,6 @@ class Simulation:
         return ACTIONS[step.action][1](self.world, self._choices)
 
     def _judge(self) -> None:
-        from tests.proof.judging import judge  # noqa: PLC0415  it needs the world
+        from tests.proof.judging import judge
 
         judge(self.world)

@@ -58,7 +58,7 @@ def findings(
         *_miscounted(ours, plans, last),
         *_out_of_order(landed, plans),
         *_lost(plans, last, updated=updated, created=created),
-        *_in_pieces(plans, last, updated=updated, created=created),
+        *_in_pieces(plans, last, updated=updated, created=created, unseen=_of_deleted_rows(committed, plans)),
         *_overwritten(committed, plans, baselines or {}),
         *_strange_columns(ours, plans),
     ]
@@ -175,6 +175,7 @@ def _in_pieces(
     *,
     updated: Collection[str],
     created: Collection[str],
+    unseen: Collection[str],
 ) -> Iterable[str]:
     """Only a conflict leaves the call without the queue item's update."""
     for plan in plans:
@@ -183,8 +184,18 @@ def _in_pieces(
         conflict = result is not None and result.block_reason is BlockReason.CONFLICT_DETECTED
         if there and plan.session_id not in updated and not conflict and not _came_late(result):
             yield f"W3 {plan.session_id} landed in pieces: {', '.join(sorted(there))} without the queue item's update"
-        if conflict and (plan.session_id in updated or Operation.CREATE_TASK in there):
+        if (
+            conflict
+            and plan.session_id not in unseen
+            and (plan.session_id in updated or Operation.CREATE_TASK in there)
+        ):
             yield f"W3 {plan.session_id} is a conflict, but more than the call was written"
+
+
+def _of_deleted_rows(committed: Iterable[Entry], plans: Iterable[PlannedWriteback]) -> set[str]:
+    """Sessions whose update nobody can see any more: a person has deleted the row."""
+    gone = {entry["id"] for entry in committed if entry["table"] == QUEUE_ITEM and entry["operation"] == "delete"}
+    return {plan.session_id for plan in plans if plan.queue_item_id in gone}
 
 
 def _is_create(operation: Operation) -> bool:
@@ -225,9 +236,12 @@ def _changed(edits: Sequence[_Edit], *, since: int) -> bool:
 
 
 def _concerned(plan: PlannedWriteback) -> set[str]:
-    """The columns in which a person's change is a conflict."""
+    """The columns in which a person's change is a conflict. What an opt-out sets, its own or that of a session before
+    it, may be set already.
+    """
     update = _update(plan)
-    set_by_it = {FLAG} if update.attributes.get(FLAG) is True else set()
+    opted_out = any(columns.get(FLAG) is True for columns in (update.attributes, *(p.columns for p in plan.preceding)))
+    set_by_it = {FLAG} if opted_out else set()
     return {*plan.baseline.columns, *update.attributes} - {*update.increments, *set_by_it}
 
 

@@ -167,9 +167,7 @@ def _settled_at(logs: Logs, planned: Sequence[Published]) -> Any:
 
 def _outcomes_committed_too_far(logs: Logs) -> Iterable[str]:
     rejected = _rejected(logs, "call-outcomes-rejected")
-    planned = {
-        one.value.session_id: one.seq for one in reversed(logs.of("planned-writebacks")) if _is_plan(one.value)
-    }
+    planned = {one.value.session_id: one.seq for one in reversed(logs.of("planned-writebacks")) if _is_plan(one.value)}
     highest: dict[int, int] = {}
     outcomes: dict[int, list[Published]] = defaultdict(list)
     for one in logs.of("call-outcomes"):
