@@ -61,6 +61,8 @@ class Crm(Rows):
         self.log: list[dict[str, Any]] = []
         self._before: dict[str, tuple[int, dict[str, Value]]] = {}
         self._request = 0
+        self.troubled: str | None = None
+        """Whatever names this queue item fails: a plug-in that only it meets."""
         self.asked_silence_s: float | None = None
         """How long the last refused request was asked to be silent, in seconds."""
 
@@ -80,7 +82,9 @@ class Crm(Rows):
         self._request += 1
         replies = []
         for number, part in enumerate(parts):
-            if refused and number in refused:
+            if self.troubled is not None and self.troubled in repr(part):
+                replies.append(_failed(part, 0, 500, "0x80040216"))
+            elif refused and number in refused:
                 index = draw(len(part.requests)) if isinstance(part, ChangeSet) else 0
                 replies.append(_failed(part, index, *refused[number]))
             else:
@@ -235,6 +239,8 @@ def faulty(  # noqa: C901  one case for each
         case CrmFault.MAINTENANCE:
             return whole(503, {"retry-after": "60"}, b"<html>")
         case _:
+            if draw(3) == 2:  # the same status, in the words of something before the CRM
+                return whole(_REFUSED[fault][0], {}, b"<html>")
             return crm.carried_out(parts, refused={draw(len(parts)): _REFUSED[fault]}, draw=draw)
 
 

@@ -44,8 +44,12 @@ from writer.core.reports import Log
 
 ITEMS = "medx_callqueueitems"
 STATUSES = list(QueueStatus)
+CANARY = "canary"
+"""What every caller says. It belongs into plans and the CRM, and nowhere else."""
 STEPS = 200
 _HEALS_WITHIN_S = 6 * 3600.0
+_MOST_WAITS = 3000
+"""An engine that wakes up more often than that for nothing turns in circles."""
 _FRESH: dict[str, Value] = {
     "medx_callstatus": 1, "medx_lastdisposition": None, "medx_lastsessionid": None, "medx_attemptcount": 0,
     "medx_donotcall": False, "medx_lasterror": None, "medx_notes": None, "medx_priority": 3,
@@ -59,7 +63,7 @@ _DISPOSITIONS = (
     Disposition.NO_ANSWER, Disposition.CALL_BACK_LATER, Disposition.NOT_INTERESTED, Disposition.DO_NOT_CALL,
     Disposition.BLOCKED, Disposition.NEEDS_HUMAN_REVIEW, Disposition.VOICEMAIL,
 )  # fmt: skip
-_JUNK = ("not avro", "unknown schema", "tombstone", "too large", "year off", "wrong key", "null key")
+_JUNK = ("not avro", "unknown schema", "tombstone", "too large", "year off", "wrong key", "null key", "poison")
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,12 +295,18 @@ class World:
         name = send.place.identity.name
         if self.clock.s < self.silence.get(name, 0.0):
             self.find(f"I10 {name} sends {self.silence[name] - self.clock.s:.1f} s before its Retry-After is over")
+        request, _ = writer.engine._sent[send.number]
+        for plan in request.plans:
+            if plan.record.partition not in writer.epochs:
+                self.find(f"I3 {writer.member} sends {plan.session_id} of a partition that it has given up")
 
     def on_throttled(self, name: str, exchange: Exchange) -> None:
         if self.crm.asked_silence_s:
             self.silence[name] = max(self.silence.get(name, 0.0), self.clock.s + self.crm.asked_silence_s)
 
     def on_log(self, writer: WriterProcess, line: Log) -> None:
+        if CANARY in repr(line.fields):
+            self.find(f"I6 {line.event} holds what a caller said")
         if self.say is not None and line.level != "info":
             self.say(f"    {writer.member} logs {line.event} {dict(line.fields)}")
 
@@ -428,9 +438,10 @@ class World:
     def poll(self, writer: WriterProcess, partition: int, most: int) -> bool:
         if not writer.awake or writer.member in self.kicked or writer.releasing or writer.stopping:
             return False
+        joined = writer.take_generation()
         if partition not in writer.epochs or partition in writer.paused:
-            return False
-        return writer.poll(partition, most) > 0
+            return joined
+        return writer.poll(partition, most) > 0 or joined
 
     def planner_step(self, planner: PlannerProcess) -> bool:
         if not planner.awake:
@@ -539,15 +550,16 @@ class World:
 
     def heal(self) -> None:
         """Nobody dies any more, whoever is gone comes back, and all goes on until nothing is left to do."""
-        self.healing, self.trouble = True, None
+        self.healing, self.trouble, self.crm.troubled = True, None, None
         self.bring_back()
-        until = self.clock.s + _HEALS_WITHIN_S
+        until, waits = self.clock.s + _HEALS_WITHIN_S, 0
         while True:
             if self.pump():
                 continue
             if self.settled():
                 return
-            if self.clock.s > until:
+            waits += 1
+            if self.clock.s > until or waits > _MOST_WAITS:
                 held = {one.member: held_by(one) for one in self.writers}
                 self.find(f"I7 it does not come to an end: {self.unsettled()} {held}")
                 return
@@ -583,7 +595,7 @@ class World:
             if writer.left:
                 self.restart(n)
                 done = True
-            for partition in list(writer.epochs):
+            for partition in range(self.setup.partitions):
                 done = self.poll(writer, partition, 100) or done
         return done
 
@@ -637,6 +649,7 @@ class World:
             opt_out=opt_out or disposition is Disposition.DO_NOT_CALL,
             phone_number=None,
             account=None,
+            summary=CANARY,
             started_at=call.began,
             ended_at=max(call.began, self.clock.utc()),
             baseline=baseline,
@@ -654,12 +667,16 @@ class World:
         key = outcome.queue_item_id
         partition = partition_of(key.encode(), self.setup.partitions)
         value: Any = Junk(kind)
+        if kind == "poison":
+            self.append(PLANNED, partition, f"poison-{len(self.broker.published)}", value, ())
+            self.tell("junk comes to the planned topic")
+            return
         if kind == "tombstone":
             value = None
         elif kind == "year off":
             outcome = replace(outcome, session_id=f"junk-{len(self.broker.published)}")
             value = replace(outcome, started_at=outcome.started_at + timedelta(days=365))
-        elif kind in ("wrong key", "null key"):
+        elif kind in ("wrong key", "null key", "poison"):
             value = replace(outcome, session_id=f"junk-{len(self.broker.published)}")
         elif kind == "too large":
             self.large[self.broker.end(OUTCOMES, partition), partition] = replace(
@@ -793,6 +810,30 @@ def _delete(world: World, choices: Choices) -> bool:
     item = world.items[choices.below(len(world.items))]
     world.tell(f"a person deletes {world.name_of(item)}")
     world.crm.delete(f"{ITEMS}({item})")
+    return True
+
+
+def _corrects(world: World, choices: Choices) -> bool:
+    """A person sets right what a call's record says."""
+    calls = [path for path in world.crm.rows if path.startswith("phonecalls(")]
+    if not calls:
+        return False
+    world.tell("a person corrects the record of a call")
+    world.crm.edit(calls[choices.below(len(calls))], {"subject": "by hand"})
+    return True
+
+
+def _item_trouble(world: World, choices: Choices) -> bool:
+    item = world.items[choices.below(len(world.items))]
+    world.crm.troubled = None if world.crm.troubled else item
+    world.tell(f"a plug-in fails for {world.name_of(item)}" if world.crm.troubled else "the plug-in works again")
+    return True
+
+
+def _tombstone(world: World, choices: Choices) -> bool:
+    """A session that was retired without a mark; the outcome is gone from its topic by then."""
+    partition = choices.below(world.setup.partitions)
+    world.append(PLANNED, partition, f"gone-{len(world.broker.published)}", None, ())
     return True
 
 
@@ -981,6 +1022,9 @@ ACTIONS: dict[str, tuple[int, Action]] = {
     "junk comes": (2, _junk),
     "a person edits": (4, _edit),
     "a person deletes": (1, _delete),
+    "a person corrects a call": (1, _corrects),
+    "a plug-in fails": (2, _item_trouble),
+    "a plan's tombstone comes": (1, _tombstone),
     "a person replays": (2, _replay),
     "a planner goes on": (50, _plans),
     "a planner is in trouble": (3, _planner_trouble),

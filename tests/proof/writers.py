@@ -211,9 +211,11 @@ class WriterProcess(EngineShell):
         self.take_generation()
         self.tell(messages.AssignedPartitions([AssignedPartition(partition, self.world.epoch, committed)]))
 
-    def take_generation(self) -> None:
+    def take_generation(self) -> bool:
+        """As after every poll, paused partitions or not. Whether there is a new one."""
         generation = self.world.writers_group.generation.get(self.member, -1)
-        self.fence = Fence((self.member, generation), dict(self.epochs))
+        before, self.fence = self.fence, Fence((self.member, generation), dict(self.epochs))
+        return before.group != self.fence.group
 
     def revoke(self, partitions: tuple[int, ...]) -> None:
         """`on_revoke`: the engine says when they may go."""
@@ -245,7 +247,6 @@ class WriterProcess(EngineShell):
 
     def poll(self, partition: int, most: int) -> int:
         """How many records it took."""
-        self.take_generation()
         found = self.world.broker.read(PLANNED, partition, self.next[partition], most)
         if not found:
             return 0

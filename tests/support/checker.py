@@ -177,12 +177,16 @@ def _in_pieces(
     created: Collection[str],
     unseen: Collection[str],
 ) -> Iterable[str]:
-    """Only a conflict leaves the call without the queue item's update."""
+    """Only a conflict leaves the call without the queue item's update. So does one whose result was lost in a crash, and
+    which a person has put right since: then the record is blocked, and the message says so.
+    """
     for plan in plans:
         there = {s.operation for s in plan.steps if _is_create(s.operation) and s.record_id in created}
         result = results.get(plan.session_id)
         conflict = result is not None and result.block_reason is BlockReason.CONFLICT_DETECTED
-        if there and plan.session_id not in updated and not conflict and not _came_late(result):
+        was_one = result is not None and result.block_reason is BlockReason.PERMANENT_OTHER
+        alone = conflict or _came_late(result) or (was_one and Operation.CREATE_TASK not in there)
+        if there and plan.session_id not in updated and not alone:
             yield f"W3 {plan.session_id} landed in pieces: {', '.join(sorted(there))} without the queue item's update"
         if (
             conflict

@@ -70,6 +70,8 @@ class Rows:
         row = self.rows.get(path)
         if headers.get("If-None-Match") == "*":
             return 412 if row else 204
+        if "If-Match" not in headers:
+            return 204  # created or overwritten, whatever was there
         if row is None:
             return 404
         return 204 if headers["If-Match"] in ("*", etag(row[0])) else 412

@@ -77,6 +77,9 @@ def judged(logs: Logs) -> list[str]:
         *_opt_outs_undone(logs.operations),
         *_opt_outs_missing(logs.operations, plans, results),
         *_half_called_complete(results),
+        *_rejected_tombstones(logs),
+        *_written_over(logs.operations),
+        *_blocked_for_nothing(results),
         *findings(logs.operations, plans, results, baselines=logs.baselines),
     ]
 
@@ -234,6 +237,33 @@ def _half_called_complete(results: Iterable[WritebackResult]) -> Iterable[str]:
     for result in results:
         if result.status is ResultStatus.COMPLETED and any(step.outcome == "blocked" for step in result.steps):
             yield f"I14 {result.session_id} is said to be complete, and a step of it is blocked"
+
+
+def _rejected_tombstones(logs: Logs) -> Iterable[str]:
+    """I15 A tombstone is no bad input."""
+    for one in logs.of("planned-writebacks-rejected"):
+        if one.value is None:
+            yield f"I15 a tombstone was rejected: {one.key}"
+
+
+def _written_over(operations: Iterable[Entry]) -> Iterable[str]:
+    """I2 A call or a task is written in the request that creates it, and never again."""
+    created: dict[str, Any] = {}
+    for entry in operations:
+        if entry["actor"] != "application" or entry["table"] == QUEUE_ITEM or entry["outcome"] != "committed":
+            continue
+        if entry["operation"] == "create":
+            created[entry["id"]] = entry["request"]
+        elif created.get(entry["id"]) != entry["request"]:
+            yield f"I2 {entry['table']} {entry['id']} was written again, entry {entry['seq']}"
+
+
+def _blocked_for_nothing(results: Iterable[WritebackResult]) -> Iterable[str]:
+    """W6 Only the CRM's own words block a plan, and it gives each refusal a code."""
+    for result in results:
+        for step in result.steps if result.status is ResultStatus.BLOCKED else ():
+            if step.http_status in (400, 403, 404) and not step.error_code:
+                yield f"W6 {result.session_id} is blocked by a {step.http_status} that is not the CRM's"
 
 
 def final_state(results: Iterable[Published]) -> dict[str, str]:
