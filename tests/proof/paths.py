@@ -1,4 +1,4 @@
-"""Where the simulation finds and keeps its files."""
+"""Where the proof finds and keeps its files."""
 
 from __future__ import annotations
 
@@ -8,3 +8,6 @@ ROOT = Path(__file__).parents[2]
 MAPPING = ROOT / "ops" / "demo" / "mapping.json"
 CASES = Path(__file__).parent / "cases"
 """Schedules that once failed: each is run again with every test run."""
+PLANTED = ROOT / "tests" / "planted"
+RECORD = ROOT / ".cache" / "proof" / "record.json"
+"""How far the release counts are."""

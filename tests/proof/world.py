@@ -81,6 +81,9 @@ class Setup:
     identities: int = 1
     crm_trouble: int = 0
     """In how many of a hundred requests."""
+    trouble: int = 10
+    people: int = 0
+    """How many of a hundred steps are such."""
 
     @classmethod
     def drawn(cls, choices: Choices) -> Setup:
@@ -95,6 +98,8 @@ class Setup:
             start=(4, 1, 2)[choices.below(3)],
             identities=1 + choices.below(2),
             crm_trouble=(0, 5, 15, 40)[choices.below(4)],
+            trouble=(10, 3, 20)[choices.below(3)],
+            people=(0, 0, 3, 10)[choices.below(4)],
         )
 
 
@@ -766,7 +771,7 @@ Action = Callable[[World, Choices], bool]
 
 
 def _begin(world: World, choices: Choices) -> bool:
-    if len(world.calls) >= 4 or world.began >= 14:
+    if len(world.calls) >= 4 or world.began >= 16:
         return False
     item = world.items[choices.below(len(world.items))]
     world.begin_call(item, sees_row=not choices.chance(10))
@@ -1014,39 +1019,50 @@ def _clock_jumps(world: World, choices: Choices) -> bool:
     return True
 
 
-ACTIONS: dict[str, tuple[int, Action]] = {
-    "time passes": (10, _time),
-    "a call begins": (16, _begin),
-    "an outcome is published": (18, _end),
-    "an outcome comes again": (2, _again),
-    "junk comes": (2, _junk),
-    "a person edits": (4, _edit),
-    "a person deletes": (1, _delete),
-    "a person corrects a call": (1, _corrects),
-    "a plug-in fails": (2, _item_trouble),
-    "a plan's tombstone comes": (1, _tombstone),
-    "a person replays": (2, _replay),
-    "a planner goes on": (50, _plans),
-    "a planner is in trouble": (3, _planner_trouble),
+PROGRESS: dict[str, tuple[int, Action]] = {
+    "time passes": (8, _time),
+    "a call begins": (8, _begin),
+    "an outcome is published": (10, _end),
+    "a planner goes on": (20, _plans),
     "a dead planner is started": (3, _dead_planner),
-    "a writer polls": (22, _polls),
-    "a writer goes on": (60, _goes_on),
+    "a writer polls": (20, _polls),
+    "a writer goes on": (40, _goes_on),
     "a request goes on": (40, _network),
-    "a ghost arrives": (3, _ghost),
-    "partitions are assigned": (12, _assigns),
-    "a partition moves": (4, _moves),
-    "a writer dies": (2, _kill),
+    "partitions are assigned": (20, _assigns),
     "a writer starts": (6, _restart),
-    "a writer is paused": (2, _sleeps),
-    "a writer wakes": (4, _wakes),
-    "a writer is thrown out": (3, _kicks),
-    "a writer is stopped": (1, _stops),
-    "a crash is due": (2, _arms),
-    "topics are compacted": (2, _compacts),
-    "sessions are retired": (1, _retires),
+    "a writer wakes": (3, _wakes),
+}
+TROUBLE: dict[str, tuple[int, Action]] = {
+    "an outcome comes again": (4, _again),
+    "junk comes": (3, _junk),
+    "a planner is in trouble": (6, _planner_trouble),
+    "a ghost arrives": (4, _ghost),
+    "a partition moves": (8, _moves),
+    "a writer dies": (5, _kill),
+    "a writer is paused": (4, _sleeps),
+    "a writer is thrown out": (5, _kicks),
+    "a writer is stopped": (2, _stops),
+    "a crash is due": (8, _arms),
+    "a plug-in fails": (5, _item_trouble),
+    "a plan's tombstone comes": (1, _tombstone),
+    "topics are compacted": (3, _compacts),
+    "sessions are retired": (2, _retires),
     "a clock jumps": (1, _clock_jumps),
 }
-_NAMES = [name for name, (weight, _) in ACTIONS.items() for _ in range(weight)]
+PEOPLE: dict[str, tuple[int, Action]] = {
+    "a person edits": (10, _edit),
+    "a person deletes": (1, _delete),
+    "a person corrects a call": (3, _corrects),
+    "a person replays": (5, _replay),
+}
+ACTIONS: dict[str, Action] = {name: act for kind in (PROGRESS, TROUBLE, PEOPLE) for name, (_, act) in kind.items()}
+
+
+def _weighted(kind: dict[str, tuple[int, Action]]) -> list[str]:
+    return [name for name, (weight, _) in kind.items() for _ in range(weight)]
+
+
+_PROGRESS, _TROUBLE, _PEOPLE = _weighted(PROGRESS), _weighted(TROUBLE), _weighted(PEOPLE)
 
 
 class Simulation:
@@ -1094,14 +1110,17 @@ class Simulation:
                 self._step(step)
             return
         source = random.Random(~(self.seed or 0))
+        setup = self.world.setup
         while len(self.schedule) <= self._steps:
-            step = Step(_NAMES[int(source.random() * len(_NAMES))])
+            dice = source.random() * 100
+            names = _TROUBLE if dice < setup.trouble else _PEOPLE if dice > 100 - setup.people else _PROGRESS
+            step = Step(names[int(source.random() * len(names))])
             if self._step(step):
                 self.schedule.append(step)
 
     def _step(self, step: Step) -> bool:
         self._choices.begin(step)
-        return ACTIONS[step.action][1](self.world, self._choices)
+        return ACTIONS[step.action](self.world, self._choices)
 
     def _judge(self) -> None:
         from tests.proof.judging import judge
