@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from planner.pins.memory import MemoryPins
-from schemas.records import PlannedWriteback
+from schemas.records import BlockReason, PlannedWriteback
 from tests.proof.broker import PLANNED, RESULTS, Fate, Stored
 from tests.proof.planners import pins_in
 from tests.proof.writers import WriterProcess, known_from
@@ -27,6 +27,11 @@ def judge(world: World) -> None:
         return
     for what in judged(logs_of(world)):
         world.find(what)
+    if not any(entry["actor"] == "person" and entry["operation"] != "create" for entry in world.crm.log):
+        for one in world.broker.published:
+            conflict = getattr(one.value, "block_reason", None) is BlockReason.CONFLICT_DETECTED
+            if one.topic == RESULTS and conflict and one.value.queue_item_id in world.items:
+                world.find(f"W2 {one.key} is a conflict, and no person did anything")
     for writer in world.writers:
         for what in _left_over(writer):
             world.find(what)

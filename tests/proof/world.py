@@ -26,10 +26,11 @@ from schemas.records import (
     Value,
     WritebackResult,
 )
+from tests.proof import biased
 from tests.proof.broker import OUTCOMES, PLANNED, RESULTS, Broker, Clock, Fate, Group, Headers, Stored
 from tests.proof.choices import SETUP, Choices, Schedule, Step
 from tests.proof.crm import Crm, faulty
-from tests.proof.faults import CrashPoint, CrmFault
+from tests.proof.faults import CrashPoint, CrmFault, InputFault, Membership, NetworkFault
 from tests.proof.planners import GROUP as PLANNERS
 from tests.proof.planners import Batch, Junk, PlannerProcess
 from tests.proof.writers import GROUP as WRITERS
@@ -39,11 +40,13 @@ from writer.core import messages
 from writer.core.assignment import OffsetAndMetadata
 from writer.core.exchanges import Exchange, same_for_all
 from writer.core.history import Settled
-from writer.core.replies import lost
+from writer.core.replies import lost, never_sent
 from writer.core.reports import Log
 
 ITEMS = "medx_callqueueitems"
 STATUSES = list(QueueStatus)
+_READ = ("medx_notes", "medx_priority", "medx_lastdisposition", "medx_lasterror", "medx_nextattemptat")
+"""What a call system gives back beside the fields: columns that are preserved, and those approved for update."""
 CANARY = "canary"
 """What every caller says. It belongs into plans and the CRM, and nowhere else."""
 STEPS = 200
@@ -99,7 +102,7 @@ class Setup:
             identities=1 + choices.below(2),
             crm_trouble=(0, 5, 15, 40)[choices.below(4)],
             trouble=(10, 3, 20)[choices.below(3)],
-            people=(0, 0, 3, 10)[choices.below(4)],
+            people=(0, 0, 2, 6)[choices.below(4)],
         )
 
 
@@ -120,11 +123,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Bias:
-    """What a run is about: these faults and no others, as often as can be."""
+    """What a run is about: these faults, as often as can be, and no others."""
 
     crash: CrashPoint | None = None
     crm: CrmFault | None = None
-    actions: tuple[str, ...] = ()
+    network: NetworkFault | None = None
+    membership: Membership | None = None
+    inputs: InputFault | None = None
 
 
 class World:
@@ -147,6 +152,8 @@ class World:
         self.seen: Counter[CrashPoint] = Counter()
         self.crashed: Counter[CrashPoint] = Counter()
         self.faults: Counter[CrmFault] = Counter()
+        self.happened: Counter[Any] = Counter()
+        """The other faults of a pair."""
         self.silence: dict[str, float] = {}
         self.healing = False
         self.trouble: tuple[CrmFault, float] | None = None
@@ -166,7 +173,6 @@ class World:
         self.to_revoke: dict[str, list[int]] = {}
         self.kicked: set[str] = set()
         self.planners_due: set[str] = set()
-        self.retired = False
         for n in range(setup.writers):
             self.writers.append(self._new_writer(n))
         for n in range(setup.planners):
@@ -243,6 +249,14 @@ class World:
             self.writers_group.give(partition, member)
             self.to_assign.setdefault(member, []).append(partition)
         return bool(free and members)
+
+    def moves(self, partition: int, choices: Choices) -> bool:
+        """The group wants the partition elsewhere: its owner is asked to give it up."""
+        members = self.members()
+        owner = self.writers_group.move(partition, members[choices.below(len(members))]) if members else None
+        if owner is not None:
+            self.to_revoke.setdefault(owner, []).append(partition)
+        return owner is not None
 
     def commit_plain(self, writer: WriterProcess, partition: int, at: OffsetAndMetadata) -> bool:
         """Without transactions: the broker takes the offset from a present member only."""
@@ -387,11 +401,11 @@ class World:
         if publishing.transaction is None:
             self._acknowledged(writer)
         elif not self.writers_group.is_current(*publishing.effect.group):
-            self._aborted(writer, "ILLEGAL_GENERATION")
+            self.abort(writer, "ILLEGAL_GENERATION")
         elif not self.healing and self.choices.chance(8):
-            self._aborted(writer, "_TIMED_OUT")
+            self.abort(writer, "_TIMED_OUT")
 
-    def _aborted(self, writer: WriterProcess, code: str) -> None:
+    def abort(self, writer: WriterProcess, code: str) -> None:
         publishing = writer.publishing
         assert publishing is not None
         assert publishing.transaction is not None
@@ -522,9 +536,22 @@ class World:
         self.tell(f"request {sending.send.number} of {sending.writer.member} meets {fault}: {_said(exchange)}")
         return exchange
 
+    def loses(self, sending: Sending, *, arrives: bool, left: bool) -> None:
+        """The network loses it, or its reply; `left`: nobody can say whether it arrived."""
+        if arrives:
+            self.crm.carried_out(sending.send.parts)
+        self.network.remove(sending)
+        sending.answer = same_for_all(sending.send.parts, lost() if left else never_sent(), 30.0)
+        if sending.writer.alive and sending in sending.writer.sending:
+            sending.writer.replied(sending)
+
     def _fault(self) -> CrmFault | None:
         if self.healing:
             return None
+        if self.bias.crash is CrashPoint.IN_RETRY_AFTER and self.choices.below(3) == 2:
+            return CrmFault.THROTTLED
+        if self.bias.crash is CrashPoint.IN_TOKEN and self.choices.below(3) == 2:
+            return CrmFault.NO_TOKEN
         if self.bias.crm is not None:
             return self.bias.crm if self.choices.below(2) else None
         if self.trouble is not None:
@@ -618,12 +645,12 @@ class World:
 
     # What people and senders do.
 
-    def begin_call(self, item: str, *, sees_row: bool) -> None:
+    def begin_call(self, item: str, *, sees_etag: bool) -> None:
         row = self.crm.rows.get(f"{ITEMS}({item})")
         self.began += 1
         version, columns = row or (0, {})
-        known = dict(columns) if sees_row and row else None
-        call = Call(self.began, item, self.clock.utc(), known, f'W/"{version}"' if known else None)
+        known = dict(columns) if row else None
+        call = Call(self.began, item, self.clock.utc(), known, f'W/"{version}"' if known and sees_etag else None)
         self.calls.append(call)
         self.baselines[call.session_id] = self.clock.next()
         self.tell(f"session sess-{self.began:04d} begins for {self.name_of(item)}")
@@ -641,7 +668,7 @@ class World:
             last_session_id=known.get("medx_lastsessionid"),
             attempt_count=known.get("medx_attemptcount") if known else None,
             do_not_call=known.get("medx_donotcall") if known else None,
-            preserved={name: known[name] for name in ("medx_notes", "medx_priority") if name in known},
+            preserved={name: known.get(name) for name in _READ},
         )
         outcome = make_outcome(
             session_id=call.session_id,
@@ -710,10 +737,11 @@ class World:
                 self.broker.compact(topic, partition, below, tombstones=False)
         self.tell("the topics are compacted")
 
-    def retire(self) -> None:
-        """`writeback retire`: queue items all of whose sessions landed long ago."""
+    def retire(self) -> bool:
+        """`writeback retire`: queue items all of whose sessions landed long ago. Whether there were any."""
         if self.unsettled() or self.calls:
-            return
+            return False
+        before = len(self.broker.published)
         for partition in range(self.setup.partitions):
             plans = {
                 one.key: one.value
@@ -728,10 +756,11 @@ class World:
                 if plan.steps and plan.queue_item_id not in open_items:
                     self.append(PLANNED, partition, key, mark_of(plan, self.clock.utc()), ())
                     self.append(RESULTS, partition, key, None, ())
-                    self.retired = True
             self.broker.compact(PLANNED, partition, self.broker.end(PLANNED, partition), tombstones=False)
-        if self.retired:
+        retired = len(self.broker.published) > before
+        if retired:
             self.tell("settled sessions are retired")
+        return retired
 
 
 def _needs_nothing(settled: Settled | None) -> bool:
@@ -774,7 +803,7 @@ def _begin(world: World, choices: Choices) -> bool:
     if len(world.calls) >= 4 or world.began >= 16:
         return False
     item = world.items[choices.below(len(world.items))]
-    world.begin_call(item, sees_row=not choices.chance(10))
+    world.begin_call(item, sees_etag=not choices.chance(10))
     return True
 
 
@@ -850,7 +879,12 @@ def _replay(world: World, choices: Choices) -> bool:
 
 
 def _plans(world: World, choices: Choices) -> bool:
-    return world.planner_step(world.planners[choices.below(len(world.planners))])
+    planner = world.planners[choices.below(len(world.planners))]
+    if not world.planner_step(planner):
+        return False
+    for _ in range(choices.below(4)):
+        world.planner_step(planner)
+    return True
 
 
 def _polls(world: World, choices: Choices) -> bool:
@@ -859,10 +893,14 @@ def _polls(world: World, choices: Choices) -> bool:
 
 
 def _goes_on(world: World, choices: Choices) -> bool:
-    steps = world.writer_steps(world.writers[choices.below(len(world.writers))])
+    writer = world.writers[choices.below(len(world.writers))]
+    steps = world.writer_steps(writer)
     if not steps:
         return False
     steps[choices.below(len(steps))]()
+    for _ in range(choices.below(3)):
+        if steps := world.writer_steps(writer):
+            steps[choices.below(len(steps))]()
     return True
 
 
@@ -870,6 +908,9 @@ def _network(world: World, choices: Choices) -> bool:
     if not world.network:
         return False
     world.request_step(world.network[choices.below(len(world.network))])
+    for _ in range(choices.below(3)):
+        if world.network:
+            world.request_step(world.network[choices.below(len(world.network))])
     return True
 
 
@@ -892,14 +933,7 @@ def _assigns(world: World, choices: Choices) -> bool:
 
 
 def _moves(world: World, choices: Choices) -> bool:
-    members = world.members()
-    partition = choices.below(world.setup.partitions)
-    if not members:
-        return False
-    owner = world.writers_group.move(partition, members[choices.below(len(members))])
-    if owner is not None:
-        world.to_revoke.setdefault(owner, []).append(partition)
-    return owner is not None
+    return world.moves(choices.below(world.setup.partitions), choices)
 
 
 def _writer(world: World, choices: Choices) -> tuple[int, WriterProcess]:
@@ -971,6 +1005,35 @@ def _arms(world: World, choices: Choices) -> bool:
     return True
 
 
+def _arms_pair(world: World, choices: Choices) -> bool:
+    point = world.bias.crash
+    if point is None:
+        return False
+    processes: Sequence[Any] = world.writers if point.of_writer else world.planners
+    process = processes[choices.below(len(processes))]
+    process.crash_at, process.crash_after = point, choices.below(2)
+    return True
+
+
+def _pair(world: World, choices: Choices) -> bool:
+    """One of the two things that this run is about."""
+    bias = world.bias
+    acts: list[Action] = []
+    if bias.crash is not None:
+        acts.append(_arms_pair)
+    if bias.network is not None:
+        acts.append(biased.network)
+    if bias.membership is not None:
+        acts.append(biased.membership)
+    if bias.inputs is not None:
+        acts.append(biased.inputs)
+    if bias.crash in (CrashPoint.IN_REVOKE, CrashPoint.IN_LOST, CrashPoint.IN_DRAIN):
+        acts.append({CrashPoint.IN_REVOKE: _moves, CrashPoint.IN_LOST: _kicks}.get(bias.crash, _stops))
+    if bias.crash is not None and not bias.crash.of_writer:
+        acts.append(_planner_trouble)
+    return bool(acts) and acts[choices.below(len(acts))](world, choices)
+
+
 def _planner_trouble(world: World, choices: Choices) -> bool:
     n = choices.below(len(world.planners))
     planner = world.planners[n]
@@ -1009,8 +1072,7 @@ def _compacts(world: World, choices: Choices) -> bool:
 
 
 def _retires(world: World, choices: Choices) -> bool:
-    world.retire()
-    return True
+    return world.retire()
 
 
 def _clock_jumps(world: World, choices: Choices) -> bool:
@@ -1020,14 +1082,14 @@ def _clock_jumps(world: World, choices: Choices) -> bool:
 
 
 PROGRESS: dict[str, tuple[int, Action]] = {
-    "time passes": (8, _time),
+    "time passes": (6, _time),
     "a call begins": (8, _begin),
     "an outcome is published": (10, _end),
-    "a planner goes on": (20, _plans),
+    "a planner goes on": (10, _plans),
     "a dead planner is started": (3, _dead_planner),
     "a writer polls": (20, _polls),
     "a writer goes on": (40, _goes_on),
-    "a request goes on": (40, _network),
+    "a request goes on": (60, _network),
     "partitions are assigned": (20, _assigns),
     "a writer starts": (6, _restart),
     "a writer wakes": (3, _wakes),
@@ -1042,7 +1104,7 @@ TROUBLE: dict[str, tuple[int, Action]] = {
     "a writer is paused": (4, _sleeps),
     "a writer is thrown out": (5, _kicks),
     "a writer is stopped": (2, _stops),
-    "a crash is due": (8, _arms),
+    "a crash is due": (6, _arms),
     "a plug-in fails": (5, _item_trouble),
     "a plan's tombstone comes": (1, _tombstone),
     "topics are compacted": (3, _compacts),
@@ -1055,7 +1117,11 @@ PEOPLE: dict[str, tuple[int, Action]] = {
     "a person corrects a call": (3, _corrects),
     "a person replays": (5, _replay),
 }
-ACTIONS: dict[str, Action] = {name: act for kind in (PROGRESS, TROUBLE, PEOPLE) for name, (_, act) in kind.items()}
+PAIR = "one of the two faults"
+ACTIONS: dict[str, Action] = {
+    PAIR: _pair,
+    **{name: act for kind in (PROGRESS, TROUBLE, PEOPLE) for name, (_, act) in kind.items()},
+}
 
 
 def _weighted(kind: dict[str, tuple[int, Action]]) -> list[str]:
@@ -1111,9 +1177,10 @@ class Simulation:
             return
         source = random.Random(~(self.seed or 0))
         setup = self.world.setup
+        trouble = _TROUBLE if self.world.bias == Bias() else [PAIR]
         while len(self.schedule) <= self._steps:
             dice = source.random() * 100
-            names = _TROUBLE if dice < setup.trouble else _PEOPLE if dice > 100 - setup.people else _PROGRESS
+            names = trouble if dice < setup.trouble else _PEOPLE if dice > 100 - setup.people else _PROGRESS
             step = Step(names[int(source.random() * len(names))])
             if self._step(step):
                 self.schedule.append(step)

@@ -22,6 +22,7 @@ from tests.proof.faults import CrashPoint
 from tests.support.engine_shell import EngineShell
 from writer.core import messages
 from writer.core.assignment import AssignedPartition, ConsumerRecord, OffsetAndMetadata
+from writer.core.attempt import Writing
 from writer.core.engine import Engine, Options
 from writer.core.exchanges import Exchange
 from writer.core.flow import Signature
@@ -32,6 +33,7 @@ from writer.core.messages import Input, Now
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.plan_check import reasons_against
 from writer.core.publishing import CopyOf, Fence, Publication, RejectionOf, ResultOf
+from writer.core.reconcile import records_call_alone
 from writer.core.replies import Kind
 from writer.core.reports import Count, Log, Report
 
@@ -313,6 +315,9 @@ class WriterProcess(EngineShell):
         if exchange.whole.sign_in is not None or exchange.whole.status == 401:
             self._maybe(CrashPoint.IN_TOKEN)
         self._maybe(CrashPoint.REPLIED)
+        request, _ = self.engine._sent[sending.send.number]
+        if any(isinstance(plan.ask, Writing) and records_call_alone(plan.ask.found) for plan in request.plans):
+            self._maybe(CrashPoint.IN_PIECES)
         if self.alive:
             self.tell(messages.Replied(sending.send.number, exchange))
         self._maybe(CrashPoint.MARKED)
