@@ -9,9 +9,12 @@ GATE := --cov --cov-report=term
 CALLS ?=
 MINUTES ?= 15
 ITEMS ?=
+PROVE ?=
+SEED ?=
+PAIR ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets install into one environment
-.PHONY: help demo test check fix ci bench soak lock dist images kind clean
+.PHONY: help demo test check fix ci bench soak prove lock dist images kind clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -71,6 +74,9 @@ bench: $(VENV)/test.stamp ## the figures beside what a user would pick instead; 
 
 soak: $(VENV)/test.stamp ## a quarter of an hour on a real Kafka with ACLs, every failure in turn; MINUTES=3 to try
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+prove: $(VENV)/test.stamp ## the release counts of the simulation; may be stopped, goes on where it was; SEED=7 tells one
+	@nice $(BIN)/python -m tests.proof.prove $(if $(PAIR),--pair '$(PAIR)') $(if $(SEED),--seed $(SEED)) $(PROVE)
 
 lock: $(VENV)/test.stamp ## pin every dependency again, newest versions
 	@sh requirements/lock.sh

@@ -1,4 +1,4 @@
-"""`python -m tests.proof.hunt START SEEDS`: the first seed that finds anything, with what it found; exits with 1 then."""
+"""`python -m tests.proof.hunt START SEEDS`: the first seed that finds anything, and what; exits with 1."""
 
 from __future__ import annotations
 

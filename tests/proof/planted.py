@@ -18,10 +18,21 @@ from pathlib import Path
 
 from tests.proof.paths import PLANTED, ROOT
 
-_COPIED = ("schemas", "runtime", "planner", "writer", "ops", "simulator", "tests/support", "tests/proof", "tests/unit/writer")
+_COPIED = (
+    "schemas",
+    "runtime",
+    "planner",
+    "writer",
+    "ops",
+    "simulator",
+    "tests/support",
+    "tests/proof",
+    "tests/unit/writer",
+)
 _PYTHON_FILES = ("pyproject.toml", "tests/conftest.py", "tests/contract/writer", "tests/unit/architecture")
+_SERVICE = "tests/unit/writer/test_service.py"
 NAMED_TESTS = {
-    "09-swallow-a-task-s-exception": "tests/unit/writer/test_service.py::test_what_the_engine_cannot_go_on_with_ends_the_process",
+    "09-swallow-a-task-s-exception": f"{_SERVICE}::test_a_background_task_that_fails_ends_the_process",
 }
 """Bugs in what the simulation replaces by its own shell."""
 MOST_SEEDS = 3000

@@ -1,7 +1,7 @@
 """The whole system in one process: senders, planners, topics, writers, the CRM, people and clocks, in virtual time.
 
-`Simulation(seed)` draws a schedule as it goes; `Simulation(schedule=…)` repeats one. A run is a number of steps in which
-anything may go wrong, then everything heals, then everything is read again. What is wrong at the end is in `findings`.
+`Simulation(seed)` draws a schedule as it goes; `Simulation(schedule=…)` repeats one. A run is a number of steps in
+which anything may go wrong, then everything heals, then everything is read again. What is wrong is in `findings`.
 """
 
 from __future__ import annotations
@@ -340,9 +340,11 @@ class World:
             return [lambda: self._learns_that_it_is_out(writer)]
         if not writer.releasing and any(p in writer.epochs for p in self.to_revoke.get(writer.member, ())):
             steps.append(lambda: self._revokes(writer))
-        for partition in self.to_assign.get(writer.member, ()):
-            if self.broker.settled_offsets(WRITERS, partition):
-                steps.append(lambda partition=partition: self._is_assigned(writer, partition))  # type: ignore[misc]
+        steps += [
+            lambda partition=partition: self._is_assigned(writer, partition)  # type: ignore[misc]
+            for partition in self.to_assign.get(writer.member, ())
+            if self.broker.settled_offsets(WRITERS, partition)
+        ]
         steps += [
             lambda partition=partition: writer.results_read(partition)  # type: ignore[misc]
             for partition in writer.index.loading
@@ -859,6 +861,8 @@ def _corrects(world: World, choices: Choices) -> bool:
 
 def _item_trouble(world: World, choices: Choices) -> bool:
     item = world.items[choices.below(len(world.items))]
+    if world.crm.troubled and choices.below(4) != 3:
+        return False
     world.crm.troubled = None if world.crm.troubled else item
     world.tell(f"a plug-in fails for {world.name_of(item)}" if world.crm.troubled else "the plug-in works again")
     return True

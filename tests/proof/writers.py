@@ -217,7 +217,7 @@ class WriterProcess(EngineShell):
         """As after every poll, paused partitions or not. Whether there is a new one."""
         generation = self.world.writers_group.generation.get(self.member, -1)
         before, self.fence = self.fence, Fence((self.member, generation), dict(self.epochs))
-        return before.group != self.fence.group
+        return bool(before.group != self.fence.group)
 
     def revoke(self, partitions: tuple[int, ...]) -> None:
         """`on_revoke`: the engine says when they may go."""

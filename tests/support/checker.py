@@ -177,8 +177,8 @@ def _in_pieces(
     created: Collection[str],
     unseen: Collection[str],
 ) -> Iterable[str]:
-    """Only a conflict leaves the call without the queue item's update. So does one whose result was lost in a crash, and
-    which a person has put right since: then the record is blocked, and the message says so.
+    """Only a conflict leaves the call without the queue item's update. So does one whose result was lost in a crash,
+    and which a person has put right since: then the record is blocked, and the message says so.
     """
     for plan in plans:
         there = {s.operation for s in plan.steps if _is_create(s.operation) and s.record_id in created}

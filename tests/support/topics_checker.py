@@ -223,9 +223,9 @@ def _opt_outs_missing(
     landed = _landed(results)
     for plan in plans:
         opted_out = plan.disposition is Disposition.DO_NOT_CALL
-        if opted_out and plan.session_id in landed and plan.queue_item_id not in by_hand:
-            if held.get(plan.queue_item_id) is not True:
-                yield f"I16 {plan.session_id} opted out and is said to have landed, and {plan.queue_item_id} may be called"
+        said = opted_out and plan.session_id in landed and plan.queue_item_id not in by_hand
+        if said and held.get(plan.queue_item_id) is not True:
+            yield f"I16 {plan.session_id} opted out and is said to have landed; {plan.queue_item_id} may be called"
 
 
 def _landed(results: Iterable[WritebackResult]) -> Collection[str]:
