@@ -1,8 +1,8 @@
 """`python -m tests.proof.prove`: the release counts of the simulation, the pairs and the planted bugs, as one command.
 
 It may be stopped at any time and goes on where it was: `.cache/proof/record.json` holds how far it is and what it
-found. With `--seed N` one schedule is told step by step in plain words; with `--seed N --shrink` the smallest that still fails
-is kept under `tests/proof/cases`. `--pair NAME --seed N` tells a pair's run.
+found. `--seed N` tells one schedule step by step in plain words; with `--shrink` the smallest one that still fails is
+kept under `tests/proof/cases`, and `--case FILE` tells it. `--pair NAME --seed N` tells a pair's run.
 """
 
 from __future__ import annotations
