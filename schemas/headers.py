@@ -41,9 +41,16 @@ def reasons_header(reasons: Iterable[Reason]) -> tuple[str, bytes]:
 
 
 def reasons(headers: Headers | None) -> list[Reason]:
-    if (raw := last(headers, REJECTION_REASONS)) is None:
+    """Empty if the header is missing, or not one of ours."""
+    try:
+        listed = json.loads(last(headers, REJECTION_REASONS) or b"[]")
+        return [Reason(str(one["code"]), _text(one["field"]), str(one["expected"])) for one in listed]
+    except (ValueError, TypeError, KeyError, RecursionError):
         return []
-    return [Reason(**reason) for reason in json.loads(raw)]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def last(headers: Headers | None, name: str) -> bytes | None:
