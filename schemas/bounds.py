@@ -1,8 +1,8 @@
 """Which schemas a record may be read with. No I/O.
 
-A reader follows the schema that the record was written with, and whoever may register a schema chooses it. A schema that
-refers to itself lets a small record nest until the process dies, and one whose lists hold items of no bytes lets a few
-bytes stand for more items than can ever be read. Ours are neither.
+A reader follows the schema that the record was written with, and everybody who may register schemas can choose that. A
+schema that refers to itself lets a small record nest until the process dies. One whose lists hold items of no bytes
+lets a few bytes stand for more items than can ever be read. Ours are neither.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Size(NamedTuple):
 
 
 def check(schema: Any) -> None:
-    """`schema` as fastavro parses it: each named type is defined once, later ones are its full name. Raises Unbounded."""
+    """Raises Unbounded. `schema` as fastavro parses it: a named type is defined once, and then its full name."""
     if _Sizes().of(schema, 0).values > _MOST_VALUES:
         raise Unbounded(f"holds more than {_MOST_VALUES} values in one record")
 

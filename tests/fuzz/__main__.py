@@ -4,10 +4,10 @@
     python -m tests.fuzz --seconds 600 outcome plan   these two, ten minutes each
     python -m tests.fuzz --replay FILE outcome        one input again, with its traceback
 
-It starts from the inputs in tests/fuzz/corpus/ and from examples; inputs that reach new code are kept in the folder that
-`--keep` names. An input that crashes, takes longer than a minute or takes more than 1 GiB is written to bench/out/fuzz/,
-and the exit code is 1. Needs `atheris`, which has
-binaries for Linux on x86; `make test` installs it there.
+It starts from the inputs in tests/fuzz/corpus/ and from examples. `--keep` names a folder for inputs that reach new
+code.
+An input that crashes, takes longer than a minute or needs more than 1 GiB is written to bench/out/fuzz/, and the exit
+code is 1. Needs `atheris`, which has binaries for Linux on x86; the extra `test` installs it there.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def _in_a_process(name: str, given: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "tests.fuzz", "--one", *options, *keep, name]
     ended = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True, errors="replace")
     numbers = dict(_STATISTICS.findall(ended.stderr))
-    tried, kept, mib = (int(numbers.get(key, 0)) for key in ("number_of_executed_units", "new_units_added", "peak_rss_mb"))
+    tried, kept, mib = (
+        int(numbers.get(key, 0)) for key in ("number_of_executed_units", "new_units_added", "peak_rss_mb")
+    )
     sys.stdout.write(f"{name}: {tried:,} inputs, {kept:,} of them reached new code, {mib:,} MiB at most\n")
     if ended.returncode:
         sys.stdout.write(ended.stderr[-6000:] + "\n")

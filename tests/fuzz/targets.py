@@ -1,5 +1,5 @@
-"""What reads bytes from outside, one target for each kind. A target returns, or raises what its reader promises to raise;
-anything else is a finding. So is a reading that takes longer, or more memory, than the runner allows.
+"""What reads bytes from outside, one target for each kind. An exception that its reader does not promise is a finding;
+so is a reading that takes longer, or more memory, than the runner allows.
 
     Target("batch-reply", reads, seeds) : `reads(bytes)`; `seeds()` are inputs that a fuzzer starts from.
 
@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from planner import mapping
 from planner.batch import BatchDecider
@@ -77,9 +77,7 @@ _crm = cache(example_crm)
 
 def _outcome(data: bytes) -> None:
     key, headers, value = _parts(data, 3)
-    decider = Decider(
-        mapping=_crm(), policy=Policy(), pins=MemoryPins(), placement=Placement(1), encode=PLANS.encode
-    )
+    decider = Decider(mapping=_crm(), policy=Policy(), pins=MemoryPins(), placement=Placement(1), encode=PLANS.encode)
     incoming = Incoming(
         topic="call-outcomes", partition=0, offset=0, key=key or None, value=value, received_at=NOON,
         headers=_header_list(headers),
@@ -178,7 +176,9 @@ def _committed_seeds() -> list[bytes]:
 # What the CRM answers, or something in front of it.
 
 _SENT = (
-    ChangeSet((Request("PATCH", "phonecalls(1)", {"If-None-Match": "*"}), Request("PATCH", "items(1)", {"If-Match": "*"}))),
+    ChangeSet(
+        (Request("PATCH", "phonecalls(1)", {"If-None-Match": "*"}), Request("PATCH", "items(1)", {"If-Match": "*"}))
+    ),
     Request("GET", "items(1)"),
 )
 
@@ -199,7 +199,11 @@ def _reply_seeds() -> list[bytes]:
     landed = b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n" + b"".join(
         b"--c\r\n" + part + b"Content-ID: %d\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n\r\n" % number for number in (1, 2)
     )
-    read = b"--c--\r\n--b\r\n" + part + b'\r\nHTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"a":1}\r\n--b--\r\n'
+    read = (
+        b"--c--\r\n--b\r\n"
+        + part
+        + b'\r\nHTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"a":1}\r\n--b--\r\n'
+    )
     failed = (
         b"--b\r\n" + part + b"Content-ID: 2\r\n\r\nHTTP/1.1 412 Precondition Failed\r\nREQ_ID: 0123456789abcdef\r\n\r\n"
         b'{"error":{"code":"0x80060882","message":"The version of the existing record does not match."}}\r\n--b--\r\n'
@@ -281,7 +285,11 @@ def _tables_seeds() -> list[bytes]:
         "ReferencedEntity": "account",
         "ReferencingAttribute": "regardingobjectid",
     }
-    options = {"LogicalName": "statecode", "OptionSet": {"Options": [{"Value": 1}]}, "DateTimeBehavior": {"Value": "UserLocal"}}
+    options = {
+        "LogicalName": "statecode",
+        "OptionSet": {"Options": [{"Value": 1}]},
+        "DateTimeBehavior": {"Value": "UserLocal"},
+    }
     casts = [{"value": [options | {"MaxLength": 200, "MinValue": 0, "MaxValue": 5}]}] * 3
     names_ = {"value": [{"LogicalName": "task", "EntitySetName": "tasks", "IsOptimisticConcurrencyEnabled": True}]}
     return [json.dumps([{"value": [column]}, {"value": [link]}, *casts]).encode(), json.dumps(names_).encode()]
@@ -310,7 +318,7 @@ def _mapping_file(data: bytes) -> None:
 
 
 def _scratch() -> str | None:
-    memory = Path("/dev/shm")  # noqa: S108  files in memory, where there are such
+    memory = Path("/dev/shm")
     return str(memory) if memory.is_dir() else None
 
 
