@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 TRACEPARENT = "traceparent"
 REQUEUE_COUNT = "requeue-count"
@@ -128,6 +128,11 @@ def settled_as(headers: Headers | None) -> str | None:
     """How the result's session is settled, readable without decoding the result; None without that header."""
     raw = last(headers, SETTLED_AS)
     return None if raw is None else raw.decode("ascii", "replace")
+
+
+def whole_milliseconds(at: datetime) -> int:
+    """Unix time as our records keep it: cut to the millisecond, not rounded."""
+    return (at - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
 
 
 def first_settled_ms(headers: Headers | None) -> int | None:
