@@ -65,7 +65,11 @@ class SettledSessions(Protocol):
         """None as long as the results of the partition are being read."""
         ...
 
-    def published(self, partition: int, session_id: str, settled: Settled | None) -> None:
+    def first_settled_at(self, partition: int, session_id: str) -> datetime | None:
+        """When its first final result was reached; None if it has none, or as long as they are being read."""
+        ...
+
+    def published(self, partition: int, session_id: str, settled: Settled | None, first_at: datetime | None) -> None:
         """A result of ours is acknowledged."""
         ...
 
@@ -206,6 +210,7 @@ class Flow:
             written_by=self._signature.name,
             warnings=plan.cleared.warnings if plan.cleared else (),
             before=self._known(plan),
+            first_settled_at=self._index.first_settled_at(plan.record.partition, plan.session_id),
         )
 
     # What the scheduler asks.
@@ -456,7 +461,8 @@ class Flow:
 
     def _outcome_acknowledged(self, plan: PlanInFlight, result: WritebackResult) -> None:
         if self._signature.write:  # a dry run settles nothing for others to know
-            self._index.published(plan.record.partition, plan.session_id, settled_as(result))
+            settled, first_at = settled_as(result), result.first_settled_at
+            self._index.published(plan.record.partition, plan.session_id, settled, first_at)
         self._count(plan, result)
         if has_landed(result):
             named = named_by(plan.plan, taken(result))
