@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,6 +72,15 @@ def first_appended_ms(headers: Headers | None) -> int | None:
 def was_read_before(headers: Headers | None) -> bool:
     """Whether this is a later copy of a plan: a writer requeued it, or an operator sent it again."""
     return any(last(headers, name) is not None for name in (REQUEUE_COUNT, REPLAY, REPLAN, ACCEPTED_ETAG))
+
+
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
+
+
+def plan_to_replace(headers: Headers | None) -> str | None:
+    """The digest of the plan that a person wants replaced by a new one, or, on a plan, of the one that it replaced."""
+    raw = last(headers, REPLAN)
+    return raw.decode() if raw is not None and _DIGEST.fullmatch(raw) else None
 
 
 def call_may_exist(headers: Headers | None) -> bool:
