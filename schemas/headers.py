@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 TRACEPARENT = "traceparent"
 REQUEUE_COUNT = "requeue-count"
@@ -14,6 +15,8 @@ FIRST_APPENDED_AT = "first-appended-at"
 REPLAY = "replay"
 REPLAN = "replan"
 ACCEPTED_ETAG = "accepted-etag"
+LEAVE = "leave"
+"""On a plan: a person decided to close its session and to leave the row as it is."""
 NOT_BEFORE = "not-before"
 REJECTION_REASONS = "rejection-reasons"
 REJECTED_BY = "rejected-by"
@@ -71,7 +74,24 @@ def first_appended_ms(headers: Headers | None) -> int | None:
 
 def was_read_before(headers: Headers | None) -> bool:
     """Whether this is a later copy of a plan: a writer requeued it, or an operator sent it again."""
-    return any(last(headers, name) is not None for name in (REQUEUE_COUNT, REPLAY, REPLAN, ACCEPTED_ETAG))
+    return any(last(headers, name) is not None for name in (REQUEUE_COUNT, *MARKS))
+
+
+MARKS = (REPLAY, REPLAN, ACCEPTED_ETAG, LEAVE)
+"""Headers by which a plan says that an operator sent it."""
+
+
+def mark(headers: Headers | None, name: str) -> Mapping[str, Any] | None:
+    """What an operator's header of this name says, who asked and why included: an empty one if it cannot be read. None
+    without that header.
+    """
+    if (raw := last(headers, name)) is None:
+        return None
+    try:
+        said: Any = json.loads(raw)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
