@@ -36,6 +36,7 @@ from writer.core.replies import Judgement, Meaning
 from writer.core.sign_in import SENTENCES, SignInTrouble
 
 Warnings = tuple[records.Warning, ...]
+_FINAL = (ResultStatus.COMPLETED, ResultStatus.BLOCKED, ResultStatus.CLOSED)
 COUNTER_AT_MAXIMUM = "counter_at_maximum"
 
 
@@ -54,6 +55,8 @@ class ResultContext:
     """How an earlier result says that this session ended, if there is one."""
     decided: Accepted | Left | None = None
     """What a person decided about the session, if the plan says so."""
+    first_settled_at: datetime | None = None
+    """When the session had its first final result, if it has one."""
 
     @property
     def nothing_written(self) -> str:
@@ -105,6 +108,7 @@ class ResultContext:
             attempts=self.attempts,
             plan=self.position,
             warnings=(*self.plan.warnings, *self.warnings),
+            first_settled_at=self.first_settled_at or (self.settled_at if status in _FINAL else None),
             settled_at=self.settled_at,
             written_by=self.written_by,
         )
