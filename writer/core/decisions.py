@@ -36,16 +36,18 @@ class Left:
 
 def decision_of(headers: Headers) -> Accepted | Left | None:
     """None for a plan that carries no decision. Who decided is not known if the header is damaged."""
-    if (said := mark(headers, LEAVE)) is not None:
-        return Left(_decision(LEAVE, said))
-    if (said := mark(headers, ACCEPTED_ETAG)) is not None:
-        alone = said.get("only") == "opt-out"
-        return Accepted(str(said.get("etag")), alone, _decision(APPLY_OPT_OUT if alone else APPLY, said))
+    if (mark_says := mark(headers, LEAVE)) is not None:
+        return Left(_decision(LEAVE, mark_says))
+    if (mark_says := mark(headers, ACCEPTED_ETAG)) is not None:
+        alone = mark_says.get("only") == "opt-out"
+        return Accepted(str(mark_says.get("etag")), alone, _decision(APPLY_OPT_OUT if alone else APPLY, mark_says))
     return None
 
 
-def _decision(what: str, said: Mapping[str, Any]) -> Decision:
-    return Decision(what=what, by=str(said.get("by")), reason=str(said.get("why")), at=_moment(said.get("at")))
+def _decision(what: str, mark_says: Mapping[str, Any]) -> Decision:
+    return Decision(
+        what=what, by=str(mark_says.get("by")), reason=str(mark_says.get("why")), at=_moment(mark_says.get("at"))
+    )
 
 
 def _moment(text: object) -> datetime:
