@@ -259,10 +259,11 @@ def test_a_decision_whose_command_is_killed_is_made_whole_or_not_at_all(
             patch.setattr(Sender, "record", dies)
         else:
             real = Sender.send
-            patch.setattr(
-                Sender, "send",
-                lambda self, given: dies() if headers.last(given[0].headers, headers.ACCEPTED_ETAG) else real(self, given),
-            )  # fmt: skip
+
+            def send_or_die(self: Sender, given: Any) -> list[int]:
+                return dies() if headers.last(given[0].headers, headers.ACCEPTED_ETAG) else real(self, given)
+
+            patch.setattr(Sender, "send", send_or_die)
         assert writeback("resolve", plan.session_id, "--apply", "--seen", seen, *WHY).code == 69
     if killed_at != "follow":
         wait_until_blocked(plan)
@@ -290,3 +291,20 @@ def test_W2_a_writer_that_is_killed_while_it_carries_a_decision_out_applies_it_o
     wait_until(lambda: shown(plan)["session"]["status"] == "completed", what="it is applied")
     assert (desk.row(plan.queue_item_id)["medx_attemptcount"], records(simulator, plan)) == (1, (1, 1))
     assert writer.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--leave"], "say which session"),
+        (["one", "--apply", "--leave"], "give one of --apply and --leave"),
+        (["one", "--opt-out-only"], "give --apply too"),
+        (["one", "--for-real", "--reason", "x"], "say what you decide"),
+        (["one", "--apply", "--for-real", "--reason", "x"], "say which version of the queue item you have seen"),
+        (["one", "--leave", "--for-real"], "say why"),
+    ],
+)
+def test_bad_usage_is_exit_64_with_one_line(arguments: list[str], said: str) -> None:
+    ran = writeback("resolve", *arguments)
+    assert (ran.code, ran.err.count("\n")) == (64, 1)
+    assert said in ran.err

@@ -120,8 +120,10 @@ def test_the_second_person_reads_who_decided_first_and_why() -> None:
     )
     assert came_of({"status": "closed", "message": None}, result, by="kim", at="2026-11-28T20:00:01Z") == (
         False,
-        "your decision changed nothing: lee decided first, at 2026-11-28T20:00:00Z, to leave (a duplicate); the session "
-        "is closed",
+        (
+            "your decision changed nothing: lee decided first, at 2026-11-28T20:00:00Z, to leave (a duplicate); "
+            "the session is closed"
+        ),
     )
     rest = came_of({"status": "blocked", "message": None}, result, by="lee", at="2026-11-28T20:00:00Z")
     assert rest[1].endswith("the rest of it still waits for a decision")
