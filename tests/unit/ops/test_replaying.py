@@ -26,7 +26,13 @@ SETTLED = Came(
 
 
 def test_what_is_recognised_costs_nothing_and_a_conflict_costs_three_requests() -> None:
-    chosen = {Settled.LANDED: 10, Settled.NOT_WRITTEN: 5, Settled.CALL_ONLY: 2, Settled.OPT_OUT_ONLY: 1, None: 1}
+    chosen: dict[str | None, int] = {
+        Settled.LANDED: 10,
+        Settled.NOT_WRITTEN: 5,
+        Settled.CALL_ONLY: 2,
+        Settled.OPT_OUT_ONLY: 1,
+        None: 1,
+    }
     found = Selection(chosen=chosen, behind=3, unsettled=4, without_plan=1)
     assert (found.count, found.recognised, found.requests) == (19, 10, 5 + 1 + 3 * 3)
     text = "\n".join(found.preview("status blocked").lines())
