@@ -148,6 +148,15 @@ class MetadataCache:
         tables = {name: kept.facts.table for name in sets if (kept := self._tables[name]).facts}
         return Snapshot(tables), {owner.value: self._owners[owner.value][0] for owner in owners}
 
+    async def names_of(self, owners: Sequence[OwnerCandidate]) -> dict[str, str]:
+        """Owner's binding value to what people see of it; without those that are not there, and nothing is kept."""
+        if not owners:
+            return {}
+        exchange = await self._pool.exchange([_name_question(owner) for owner in owners], operation="owners")
+        bodies = [None if _is_absent(reply.judgement) else _answer(reply) for reply in exchange.parts]
+        found = zip(owners, bodies, strict=True)
+        return {owner.value: str(body.get("fullname") or body.get("name") or "") for owner, body in found if body}
+
     async def _learn(
         self,
         sets_needed: Collection[str],
@@ -284,6 +293,10 @@ def _answer(reply: PartReply) -> dict[str, Any]:
 def _owner_question(owner: OwnerCandidate) -> Request:
     select = "isdisabled" if owner.kind is OwnerKind.USER else "teamid,teamtype"
     return Request("GET", f"{owner.value.lstrip('/')}?$select={select}")
+
+
+def _name_question(owner: OwnerCandidate) -> Request:
+    return Request("GET", f"{owner.value.lstrip('/')}?$select={'fullname' if owner.kind is OwnerKind.USER else 'name'}")
 
 
 _ACCESS_TEAM = 1
