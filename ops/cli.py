@@ -10,7 +10,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import doctor, outcome, rejected, rewind, status, topics, trace
+from ops import doctor, mapping, outcome, rejected, rewind, status, topics, trace
+from ops.crm import CrmRefuses, CrmUnavailable
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
@@ -67,6 +68,7 @@ app.command("list", epilog="Example: writeback list --opt-out open --json")(stat
 app.command("watch", epilog="Example: writeback watch --every 5")(status.watch)
 app.command("trace", epilog="Example: writeback trace sess-000001; writeback trace --queue-item ID --json")(trace.trace)
 app.command("doctor", epilog="Example: writeback doctor --only topics --only sign-in --json")(doctor.doctor)
+app.add_typer(mapping.app, name="mapping")
 app.add_typer(outcome.app, name="outcome")
 app.add_typer(rejected.app, name="rejected")
 app.command("rewind", epilog="Example: writeback rewind writer --to-time 2h --for-real --reason 'mapping corrected'")(
@@ -90,9 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _end(Exit.USAGE, _helpful(error), given)
     except Misconfigured as error:
         _end(Exit.MISCONFIGURED, error.problems, given)
-    except SchemaRefused as error:
+    except (SchemaRefused, CrmRefuses) as error:
         _end(Exit.MISCONFIGURED, [str(error)], given)
-    except (BrokerUnavailable, RegistryUnavailable, ViewDamaged) as error:
+    except (BrokerUnavailable, CrmUnavailable, RegistryUnavailable, ViewDamaged) as error:
         _end(Exit.UNAVAILABLE, [str(error)], given)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)

@@ -158,8 +158,10 @@ OPTIONS: Final[Mapping[str, str]] = {
 USUAL_TABLES: Final[Mapping[EntityName, str]] = {"phone_call": "phonecall", "task": "task", "account": "account"}
 """Every environment has these three."""
 
-OWNERS_OF_TASKS: Final = "systemuser"
-"""The table that a queue item's column of its own task owner points to."""
+OWNER_TABLES: Final[Mapping[OwnerKind, Literal["systemuser", "team"]]] = {
+    OwnerKind.USER: "systemuser",
+    OwnerKind.TEAM: "team",
+}
 
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "queue.status": ("callstatus",),
@@ -172,7 +174,7 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "phone_call.direction": ("directioncode",),
     "phone_call.duration_minutes": ("actualdurationminutes", "duration"),
     "phone_call.regarding": ("regardingobjectid",),
-    "phone_call.state": ("statecode", "activitystatus"),
+    "phone_call.state": ("statecode", "activitystatus", "status"),
     "phone_call.status": ("statuscode", "statusreason"),
     "task.due_at": ("scheduledend", "duedate"),
     "task.regarding": ("regardingobjectid",),

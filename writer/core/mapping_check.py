@@ -64,6 +64,22 @@ class MappingToCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveTable:
+    """A table as the CRM has it, for the person who makes a mapping. `custom`: somebody here made it. `table` is None
+    where nobody asked for its columns. `lookups`: column to what it may point to, as entity set name and navigation
+    property.
+    """
+
+    logical_name: str
+    entity_set: str
+    primary_id: str
+    label: str | None = None
+    custom: bool = False
+    table: Table | None = None
+    lookups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class MappingGap:
     where: str
     what: str

@@ -81,7 +81,7 @@ def read_mapping(path: str | Path) -> MappingToCheck:
         tables,
         columns,
         {name: MappedOption(one.field, one.value, one.label) for name, one in file.option_sets.items()},
-        {word: _owner(one) for word, one in file.owners.items()},
+        {word: owner_candidate(one.kind, one.id) for word, one in file.owners.items()},
         (*file.preserve_if_present, *override),
         {word: one.name for word, one in file.owners.items() if one.name},
     )
@@ -100,9 +100,8 @@ def _column(one: _Field) -> MappedColumn:
     )
 
 
-def _owner(one: _Owner) -> OwnerCandidate:
-    kind = OwnerKind.USER if one.kind == "systemuser" else OwnerKind.TEAM
+def owner_candidate(kind: Literal["systemuser", "team"], record_id: str) -> OwnerCandidate:
     return OwnerCandidate(
-        kind=kind, record_id=one.id, column="ownerid@odata.bind", value=f"/{_OWNER_LINKS[one.kind]}({one.id})",
-        override=False,
+        kind=OwnerKind.USER if kind == "systemuser" else OwnerKind.TEAM,
+        record_id=record_id, column="ownerid@odata.bind", value=f"/{_OWNER_LINKS[kind]}({record_id})", override=False,
     )  # fmt: skip

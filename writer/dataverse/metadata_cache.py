@@ -143,8 +143,8 @@ class MetadataCache:
         return ((c.value, self._owners[c.value]) for c in _candidates(plan) if c.value in self._owners)
 
     async def survey(self, sets: Collection[str], owners: Collection[OwnerCandidate]) -> tuple[Snapshot, OwnerFacts]:
-        """These tables and owners as they are now. Raises MetadataUnavailable."""
-        await self._learn(sets, owners, 0.0, 0.0, strong=True)
+        """These tables and owners as they are now; an owner may be there twice. Raises MetadataUnavailable."""
+        await self._learn(sets, list({owner.value: owner for owner in owners}.values()), 0.0, 0.0, strong=True)
         tables = {name: kept.facts.table for name in sets if (kept := self._tables[name]).facts}
         return Snapshot(tables), {owner.value: self._owners[owner.value][0] for owner in owners}
 
