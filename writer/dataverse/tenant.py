@@ -38,11 +38,12 @@ _AT_ONCE = 65
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """A privilege that an application user does not have. `name` is the environment's own."""
+    """A privilege that an application user does not have, or has for its own rows only. `name` is the environment's."""
 
     table: str
     access: str
     name: str
+    own_rows_only: bool
 
 
 class TenantReader:
@@ -67,23 +68,17 @@ class TenantReader:
             raise MetadataUnavailable(_NONSENSE) from None
         return tables
 
-    async def lacking(self, wanted: Mapping[str, Sequence[str]]) -> list[Lacking]:
-        """`wanted`: a table's logical name to kinds of access, such as `Read` and `AppendTo`. Tables that do not exist
-        lack nothing.
+    async def lacking(self, wanted: Mapping[str, Sequence[str]], *, own_rows: Collection[str] = ()) -> list[Lacking]:
+        """`wanted`: a table's logical name to kinds of access, such as `Read` and `AppendTo`. `own_rows`: tables of which
+        the user needs only what it made itself. Tables that do not exist lack nothing.
         """
         [who] = await self._asked([Request("GET", "WhoAmI")])
         held_by = Request("GET", f"systemusers({who.get('UserId')})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()")
         asked = [Request("GET", f"EntityDefinitions(LogicalName='{name}')?$select=Privileges") for name in wanted]
         held, *tables = await self._asked([held_by, *asked], absent={})
         try:
-            ids = {str(one["PrivilegeId"]).lower() for one in held["RolePrivileges"]}
-            return [
-                Lacking(name, access, str(each["Name"]))
-                for (name, accesses), table in zip(wanted.items(), tables, strict=True)
-                for access in accesses
-                for each in table.get("Privileges") or ()
-                if each["PrivilegeType"] == access and str(each["PrivilegeId"]).lower() not in ids
-            ]
+            own = dict(zip(wanted, (table.get("Privileges") or () for table in tables), strict=True))
+            return lacking(wanted, own, held["RolePrivileges"], own_rows=own_rows)
         except (AttributeError, KeyError, TypeError):
             raise MetadataUnavailable(_NONSENSE) from None
 
@@ -104,6 +99,30 @@ class TenantReader:
                     case _:
                         raise MetadataUnavailable(reply.judgement)
         return found
+
+
+def lacking(
+    wanted: Mapping[str, Sequence[str]],
+    of_tables: Mapping[str, Sequence[dict[str, Any]]],
+    held: Sequence[dict[str, Any]],
+    *,
+    own_rows: Collection[str] = (),
+) -> list[Lacking]:
+    """`of_tables`: a table to the privileges in its metadata; `held`: what the user's roles grant, some repeatedly."""
+    ids = {str(each["PrivilegeId"]).lower() for each in held}
+    wide = {str(each["PrivilegeId"]).lower() for each in held if each.get("Depth") != _OWN_ROWS}
+    return [
+        Lacking(name, access, str(each["Name"]), own_rows_only=str(each["PrivilegeId"]).lower() in ids)
+        for name, accesses in wanted.items()
+        for access in accesses
+        for each in of_tables.get(name, ())
+        if each["PrivilegeType"] == access
+        and str(each["PrivilegeId"]).lower() not in (ids if name in own_rows else wide)
+    ]
+
+
+_OWN_ROWS = "Basic"
+"""The depth of a privilege for rows that the user owns."""
 
 
 def _table(one: dict[str, Any]) -> LiveTable:

@@ -66,7 +66,12 @@ def full_outcome(disposition: Disposition) -> CallOutcome:
 
 @pytest.mark.parametrize("disposition", Disposition)
 def test_what_is_explained_is_exactly_what_a_plan_writes(disposition: Disposition) -> None:
-    planned = plan(full_outcome(disposition), Source(topic="call-outcomes", partition=0, offset=0), resolve(MAPPING), Policy(delays=DELAYS))
+    planned = plan(
+        full_outcome(disposition),
+        Source(topic="call-outcomes", partition=0, offset=0),
+        resolve(MAPPING),
+        Policy(delays=DELAYS),
+    )
     assert isinstance(planned, PlannedWriteback), planned
     written_ones = {
         (RECORD[step.operation], name)
