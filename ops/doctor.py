@@ -15,7 +15,7 @@ from rich.text import Text
 from ops import crm
 from ops.core import privileges
 from ops.core.health import CheckResult, Finding, Part, clock_finding, is_well, not_checked, ok, summary, wrong
-from ops.core.privileges import Role
+from ops.core.privileges import CrmRole
 from ops.output import Json, console, json_line
 from ops.settings import Settings, read_settings
 from planner import mapping as mappings
@@ -47,8 +47,8 @@ def doctor(
         Path | None, typer.Option("--mapping", metavar="FILE", help="Mapping; WRITEBACK_MAPPING_FILE if not given.")
     ] = None,
     role: Annotated[
-        Role, typer.Option(help="Whose privileges the identities need: the writer's, or an operator's.")
-    ] = Role.WRITER,
+        CrmRole, typer.Option(help="Whose privileges the identities need: the writer's, or an operator's.")
+    ] = CrmRole.WRITER,
     as_json: Json = False,
 ) -> None:
     """Check settings, broker, topics, rights, registry, mapping, sign-in, clock, privileges and metadata: one verdict.
@@ -73,7 +73,7 @@ def doctor(
 _MARKS = {CheckResult.OK: ("✓", "green"), CheckResult.WRONG: ("✗", "red"), CheckResult.NOT_CHECKED: ("–", "dim")}
 
 
-def _examined(only: Sequence[Part], mapping_file: Path | None, role: Role) -> Iterator[Finding]:
+def _examined(only: Sequence[Part], mapping_file: Path | None, role: CrmRole) -> Iterator[Finding]:
     try:
         settings = read_settings()
     except Misconfigured as error:
@@ -155,7 +155,7 @@ def _mapping(file: Path | None) -> list[Finding]:
     return [ok(Part.MAPPING, f"{file.name} is approved and complete, fingerprint {mapping.fingerprint[:12]}")]
 
 
-def _crm(settings: Settings, mapping_file: Path | None, role: Role) -> list[Finding]:
+def _crm(settings: Settings, mapping_file: Path | None, role: CrmRole) -> list[Finding]:
     if not crm.is_configured(settings):
         return [not_checked(part, crm.NOT_CONFIGURED) for part in _OF_THE_CRM]
     try:
@@ -200,7 +200,7 @@ def _skew(date: str, before: float, after: float) -> float:
     return before - (theirs + 1) if before > theirs + 1 else min(0.0, after - theirs)
 
 
-async def _privileges(settings: Settings, mapping_file: Path | None, role: Role) -> list[Finding]:
+async def _privileges(settings: Settings, mapping_file: Path | None, role: CrmRole) -> list[Finding]:
     """Of every identity, for each table what a security role has to grant."""
     found: list[Finding] = []
     mapping = _mapping_if_any(mapping_file)

@@ -9,13 +9,13 @@ from planner.mapping import OWNER_TABLES, USUAL_TABLES, MappingFile
 from schemas.records import OwnerKind
 
 
-class Role(StrEnum):
+class CrmRole(StrEnum):
     WRITER = "writer"
     OPERATOR = "operator"
 
 
-WANTED: Mapping[Role, Mapping[str, Sequence[str]]] = {
-    Role.WRITER: {
+WANTED: Mapping[CrmRole, Mapping[str, Sequence[str]]] = {
+    CrmRole.WRITER: {
         "queue_item": ("Read", "Write"),
         "phone_call": ("Create", "Read", "Write", "Append"),
         "task": ("Create", "Read", "Append", "Assign"),
@@ -23,7 +23,7 @@ WANTED: Mapping[Role, Mapping[str, Sequence[str]]] = {
         "users": ("Read",),
         "teams": ("Read",),
     },
-    Role.OPERATOR: {
+    CrmRole.OPERATOR: {
         "queue_item": ("Read", "Write"),
         "phone_call": ("Read",),
         "task": ("Read",),
@@ -47,15 +47,15 @@ WHY: Mapping[str, str] = {
 }
 
 
-def wanted(role: Role, mapping: MappingFile | None) -> dict[str, Sequence[str]]:
+def wanted(role: CrmRole, mapping: MappingFile | None) -> dict[str, Sequence[str]]:
     """Logical name of a table to the kinds of access. Without a mapping, of the tables that every environment has."""
     names = _names(mapping)
     return {names[word]: accesses for word, accesses in WANTED[role].items() if word in names}
 
 
-def own_rows(role: Role, mapping: MappingFile | None) -> list[str]:
+def own_rows(role: CrmRole, mapping: MappingFile | None) -> list[str]:
     names = _names(mapping)
-    return [names["phone_call"]] if role is Role.WRITER and "phone_call" in names else []
+    return [names["phone_call"]] if role is CrmRole.WRITER and "phone_call" in names else []
 
 
 def _names(mapping: MappingFile | None) -> dict[str, str]:

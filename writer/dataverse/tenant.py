@@ -69,8 +69,8 @@ class TenantReader:
         return tables
 
     async def lacking(self, wanted: Mapping[str, Sequence[str]], *, own_rows: Collection[str] = ()) -> list[Lacking]:
-        """`wanted`: a table's logical name to kinds of access, such as `Read` and `AppendTo`. `own_rows`: tables of which
-        the user needs only what it made itself. Tables that do not exist lack nothing.
+        """`wanted`: a table's logical name to kinds of access such as `Read` and `AppendTo`. `own_rows`: those of which
+        the user needs what it made itself alone. Tables that do not exist lack nothing.
         """
         [who] = await self._asked([Request("GET", "WhoAmI")])
         held_by = Request("GET", f"systemusers({who.get('UserId')})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()")
