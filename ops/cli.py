@@ -75,7 +75,7 @@ app.command("rewind", epilog="Example: writeback rewind writer --to-time 2h --fo
     rewind.rewind
 )
 app.add_typer(topics.app, name="topics")
-app.command(epilog="Example: writeback demo --calls bank-marketing.csv --items 500")(demo)
+app.command(epilog="Example: writeback demo --keep; writeback demo --calls bank-marketing.csv --items 500")(demo)
 app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
