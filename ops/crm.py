@@ -14,9 +14,10 @@ import structlog
 from ops.settings import Settings
 from runtime.environment import Misconfigured
 from writer.core import results
+from writer.core.emission import Observed
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.core.sign_in import SignInFault
-from writer.dataverse.client import DataverseClient, HttpReply, HttpRequest
+from writer.dataverse.client import ETAG_PROPERTY, DataverseClient, HttpReply, HttpRequest
 from writer.dataverse.identity import token_source
 from writer.dataverse.metadata_cache import MetadataCache
 from writer.dataverse.pool import Pool
@@ -51,6 +52,11 @@ class Records:
 
 def is_configured(settings: Settings) -> bool:
     return settings.dataverse is not None and bool(settings.identities)
+
+
+def observed(row: Mapping[str, Any] | None) -> Observed | None:
+    """A record as the writer's rules take it."""
+    return None if row is None else Observed(str(row[ETAG_PROPERTY]), row)
 
 
 NOT_CONFIGURED = "set WRITEBACK_DATAVERSE__URL and WRITEBACK_IDENTITIES to look into the CRM too"

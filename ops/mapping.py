@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ import typer
 from rich.text import Text
 
 from ops import crm
+from ops.actions import this_user
 from ops.core import discovery, explanation
 from ops.core.explanation import Write
 from ops.core.mapping_text import content_of, written
@@ -124,7 +123,7 @@ def approve(
     mapping = _read(path)
     if accept_suggestions:
         mapping = mapping.model_copy(update={"suggestions": {}})
-    who = by or f"{getpass.getuser()}@{socket.gethostname()}"
+    who = by or this_user()
     marked = {
         "approved": True, "approved_by": who, "approved_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "approved_fingerprint": mapping.fingerprint(),

@@ -22,6 +22,7 @@ from writer.core.exchanges import PartReply
 from writer.core.gate import Blocked, Cleared, Column, OwnerFacts, Snapshot, check, named_sets, normal
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.core.values import ETAG, LINK
+from writer.dataverse.client import ETAG_PROPERTY
 from writer.dataverse.metadata import (
     CATALOGUE,
     QUESTIONS_PER_TABLE,
@@ -110,7 +111,7 @@ class MetadataCache:
                 body = one.json()
             case _:
                 return None if _is_absent(reply.judgement) else reply.judgement
-        if not isinstance(body, dict) or not ETAG.fullmatch(etag := str(body.get("@odata.etag", ""))):
+        if not isinstance(body, dict) or not ETAG.fullmatch(etag := str(body.get(ETAG_PROPERTY, ""))):
             return _NONSENSE
         shown = self.read_property_of(read.entity_set)
         columns: dict[str, Value] = {}
