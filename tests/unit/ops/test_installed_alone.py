@@ -13,7 +13,8 @@ from tests.unit.deploy.images import ROOT
 from tests.unit.deploy.test_extras import hidden_with
 
 COMMANDS = (
-    "", "status", "list", "watch", "trace", "doctor", "outcome check", "rejected list", "rejected show", "rewind",
+    "", "status", "list", "watch", "trace", "doctor", "outcome check", "mapping discover", "mapping verify",
+    "mapping approve", "mapping diff", "mapping explain", "rejected list", "rejected show", "rewind",
     "settings", "topics create", "topics check", "topics rights", "demo",
 )  # fmt: skip
 HIDING = """
