@@ -99,7 +99,8 @@ _WIDE = 160
 
 def _keep_running(running: Running, console: Console) -> None:
     """Until Ctrl-C or SIGTERM; both end every process in its stop order."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background processes with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     for line in what_to_try(running):
         console.print(line, highlight=False, soft_wrap=True)
     with suppress(KeyboardInterrupt):
