@@ -10,6 +10,7 @@ CALLS ?=
 MINUTES ?= 15
 SECONDS ?= 30
 ITEMS ?=
+KEEP ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets install into one environment
 .PHONY: help demo test check fix ci bench soak fuzz lock dist images kind clean
@@ -43,7 +44,7 @@ $(VENV)/test.stamp: $(VENV)/pip.stamp requirements/test.txt requirements/build.t
 	@touch $(VENV)/demo.stamp $@
 
 demo: $(VENV)/demo.stamp ## the whole path on this machine: embedded broker, simulator, planner, writer, a kill and an audit
-	@$(BIN)/writeback demo $(if $(CALLS),--calls '$(CALLS)') $(if $(ITEMS),--items $(ITEMS))
+	@$(BIN)/writeback demo $(if $(CALLS),--calls '$(CALLS)') $(if $(ITEMS),--items $(ITEMS)) $(if $(KEEP),--keep)
 
 define static
 	@$(BIN)/ruff check .
