@@ -86,8 +86,8 @@ class Index:
         for one in records:
             if one.key in settled and isinstance(one.value, WritebackResult) and one.value.first_settled_at:
                 self.first.setdefault(one.key, one.value.first_settled_at)
-        for session_id, one in published:
-            _note(settled, session_id, one)
+        for session_id, newer in published:
+            _note(settled, session_id, newer)
         self.ready[partition] = _Known(settled)
 
 
