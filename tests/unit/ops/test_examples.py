@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from ops import cli
+from tests.support.commands import OWN_COMMANDS, ROOT_COMMAND
 
 
-def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, (*path, name))
-        else:
-            yield " ".join((*path, name)), command
+def command_of(name: str) -> Any:
+    found: Any = ROOT_COMMAND
+    for each in name.split():
+        found = found.commands[each]
+    return found
 
 
-COMMANDS = dict(commands(typer.main.get_command(cli.app)))
-SHOWN_BY_ITSELF = {"simulate"}
-"""It hands its arguments on, and `simulator` shows its own help."""
+LEAVES = [name for name in OWN_COMMANDS if not hasattr(command_of(name), "commands")]
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - SHOWN_BY_ITSELF))
+@pytest.mark.parametrize("name", LEAVES)
 def test_every_command_has_an_example_that_it_understands(name: str) -> None:
-    examples = re.findall(r"\bwriteback ([^;…]+)", (COMMANDS[name].epilog or "").partition("Example: ")[2])
+    examples = re.findall(r"\bwriteback ([^;…]+)", (command_of(name).epilog or "").partition("Example: ")[2])
     assert examples
     for example in examples:
         arguments = shlex.split(example)
