@@ -146,7 +146,7 @@ def _append(settings: Settings, job: _Job) -> None:
             before = appended
             for number in count():
                 with opened(settings, on_progress=_silent) as view:
-                    part = next(islice(view.store.job_parts(job.name), number, None), None)
+                    part = view.store.job_part(job.name, number)
                     if part is None:
                         break
                     left = [row for row in view.store.plans_of(part) if row["job"] != job.name]
