@@ -157,7 +157,9 @@ def test_P1_the_outcome_topic_read_again_and_a_restart_with_empty_pins_change_no
     plans, results = blocked.plans(), len(blocked.topic.results())
     assert {len(each) for each in plans.values()} == {2}
     assert planner.stop() == 0
-    assert writeback("rewind", "planner", "--to-start", *WHY).code == 0
+    wait_until(
+        lambda: writeback("rewind", "planner", "--to-start", *WHY).code == 0, what="its group has noticed that it ended"
+    )
     planner = blocked.planner()
     wait_until(lambda: planner.has_written('"outcome.not_replanned"'), what="the copies are read again")
     blocked.publish(marker := blocked.outcome(blocked.items[0], Disposition.NO_ANSWER))
