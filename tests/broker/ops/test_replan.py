@@ -150,9 +150,13 @@ def test_P1_after_a_mapping_was_corrected_what_it_blocked_is_planned_anew_once_a
     assert (again.code, "1 more are left out: they are completed, not blocked" in again.out) == (1, True)
 
 
-def test_P1_the_outcome_topic_read_again_and_a_restart_with_empty_pins_change_nothing(blocked: Blocked) -> None:
+@pytest.mark.parametrize("store", ["memory", "on disk"])
+def test_P1_the_outcome_topic_read_again_after_a_restart_changes_nothing(
+    store: str, blocked: Blocked, tmp_path: Path
+) -> None:
     """Outcomes, and copies that ask for a new plan, are read again from the start."""
-    planner = blocked.planner()
+    settings = {"PLANNER_PIN_STORE": f"rocksdb://{tmp_path}/pins"} if store == "on disk" else {}
+    planner = blocked.planner(**settings)
     assert writeback("replan", "--all", *WHY, "--wait").code == 0
     plans, results = blocked.plans(), len(blocked.topic.results())
     assert {len(each) for each in plans.values()} == {2}
@@ -160,7 +164,7 @@ def test_P1_the_outcome_topic_read_again_and_a_restart_with_empty_pins_change_no
     wait_until(
         lambda: writeback("rewind", "planner", "--to-start", *WHY).code == 0, what="its group has noticed that it ended"
     )
-    planner = blocked.planner()
+    planner = blocked.planner(**settings)
     wait_until(lambda: planner.has_written('"outcome.not_replanned"'), what="the copies are read again")
     blocked.publish(marker := blocked.outcome(blocked.items[0], Disposition.NO_ANSWER))
     wait_until(lambda: marker.session_id in {each.session_id for each in blocked.topic.results()}, what="all is read")
