@@ -183,7 +183,8 @@ def _copies(view: View, rows: Sequence[dict[str, Any]], job: _Job) -> list[Sent]
         if row["first_settled_ms"] is not None and row["settled_as"] is not None:
             more["first_settled_ms"] = str(row["first_settled_ms"])
         mark = job.person.header(headers.REPLAY, **more)
-        copies.append(Sent(topic, row["plan_partition"], message.key(), message.value(), sent_again(kept, mark)))
+        again = sent_again(kept, mark, unsettled=bool(row["unsettled"]))
+        copies.append(Sent(topic, row["plan_partition"], message.key(), message.value(), again))
     return copies
 
 

@@ -219,6 +219,20 @@ class Store:
             for each in found
         ]
 
+    def actions_on(self, session: str) -> list[Row]:
+        """What operators did about it, alone or with others."""
+        found = self._db.execute(
+            "SELECT * FROM actions WHERE json_extract(content, '$.about') = ? "
+            "OR (json_extract(content, '$.action') = ? "
+            "AND EXISTS (SELECT 1 FROM json_each(content, '$.details.items') WHERE value = ?)) "
+            "ORDER BY at_ms, offset",
+            (session, REPLAY_SESSIONS, session),
+        )
+        return [
+            {**json.loads(each["content"]), "place": f"{each['partition']}/{each['offset']}", "at_ms": each["at_ms"]}
+            for each in found
+        ]
+
     def job_parts(self, job: str) -> Iterator[list[str]]:
         """The sessions of a replay, or the places of a redrive, part by part, in their order."""
         found = self._db.execute(

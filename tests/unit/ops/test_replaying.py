@@ -36,7 +36,14 @@ def test_what_is_recognised_costs_nothing_and_a_conflict_costs_three_requests() 
     found = Selection(chosen=chosen, behind=3, unsettled=4, without_plan=1)
     assert (found.count, found.recognised, found.requests) == (19, 10, 5 + 1 + 3 * 3)
     text = "\n".join(found.preview("status blocked").lines())
-    for part in ("19 sessions, about 15 requests", "10 have landed", "3 later unsettled", "4 more are", "1 more have"):
+    for part in (
+        "19 sessions, about 15 requests",
+        "10 have landed",
+        "3 are in a conflict",
+        "3 later unsettled",
+        "4 more are",
+        "1 more have",
+    ):
         assert part in text
 
 
