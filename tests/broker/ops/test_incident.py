@@ -209,7 +209,7 @@ def test_a_conflict_with_an_opt_out_in_it_is_decided_both_ways(night: Night) -> 
     assert night.desk.row(opted_out.queue_item_id)["medx_donotcall"] is True
     section.run("resolve", code=1, said="sess-optout")
     looked = section.run("resolve", "sess-optout", code=1, said="medx_notes")
-    [seen, *_] = re.findall(r"--seen (\d+)", looked.out)
+    [seen] = re.findall(r"version (\d+)", looked.out)
     section.run("resolve", "sess-optout", "--apply", SEEN=seen)
     section.run("resolve", "sess-callback", "--leave")
     night.until("both are decided", "list", "--settled", is_=lambda rows: len(rows) == 2)
@@ -253,7 +253,7 @@ def test_malformed_outcomes_are_found_and_what_can_be_repaired_lands(night: Nigh
     night.writer()
     rekeyed = [night.outcome("sess-optout", Disposition.DO_NOT_CALL), night.outcome("sess-callback")]
     night.publish(*rekeyed, key=an_id("another item"))
-    night.publish(night.outcome("sess-wrong", captured_email="nobody"))
+    night.publish(night.outcome("sess-wrong", failing_rules=("d",)))
     by_reason = ("rejected", "list")
     night.until("three are rejected", *by_reason, is_=lambda rows: sum(each["records"] for each in rows) == 3)
 
