@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 TRACEPARENT = "traceparent"
@@ -57,9 +57,16 @@ def reasons_header(reasons: Iterable[Reason]) -> tuple[str, bytes]:
 
 
 def reasons(headers: Headers | None) -> list[Reason]:
-    if (raw := last(headers, REJECTION_REASONS)) is None:
+    """Empty if the header is missing, or not one of ours."""
+    try:
+        listed = json.loads(last(headers, REJECTION_REASONS) or b"[]")
+        return [Reason(str(one["code"]), _text(one["field"]), str(one["expected"])) for one in listed]
+    except (ValueError, TypeError, KeyError, RecursionError):
         return []
-    return [Reason(**reason) for reason in json.loads(raw)]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def last(headers: Headers | None, name: str) -> bytes | None:
@@ -160,6 +167,11 @@ def settled_as(headers: Headers | None) -> str | None:
     """How the result's session is settled, readable without decoding the result; None without that header."""
     raw = last(headers, SETTLED_AS)
     return None if raw is None else raw.decode("ascii", "replace")
+
+
+def whole_milliseconds(at: datetime) -> int:
+    """Unix time as our records keep it: cut to the millisecond, not rounded."""
+    return (at - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
 
 
 def first_settled_ms(headers: Headers | None) -> int | None:

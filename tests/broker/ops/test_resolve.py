@@ -39,13 +39,10 @@ def desk(simulator: RunningSimulator) -> Desk:
     return Desk(simulator)
 
 
-def in_conflict(
-    simulator: RunningSimulator, desk: Desk, topic: Topic, disposition: Disposition = Disposition.CALL_BACK_LATER,
-    **changed: Any,
-) -> PlannedWriteback:  # fmt: skip
+def in_conflict(simulator: RunningSimulator, desk: Desk, topic: Topic) -> PlannedWriteback:
     """A session of an item that a person changes before it is written back."""
-    plan = desk.plan(seed_item(simulator), disposition)
-    simulator.edit(ITEMS, plan.queue_item_id, changed or {"medx_notes": "call is about the clinic in town"})
+    plan = desk.plan(seed_item(simulator), Disposition.CALL_BACK_LATER)
+    simulator.edit(ITEMS, plan.queue_item_id, {"medx_notes": "call is about the clinic in town"})
     topic.publish(plan)
     return plan
 
@@ -204,8 +201,10 @@ def test_blocked_opt_outs_come_first_and_land_alone_though_the_item_was_called_a
     simulator: RunningSimulator, desk: Desk, topic: Topic, writers: Writers
 ) -> None:
     other = in_conflict(simulator, desk, topic)
-    plan = in_conflict(simulator, desk, topic, Disposition.DO_NOT_CALL, medx_donotcall=True)
-    simulator.edit(ITEMS, plan.queue_item_id, {"medx_donotcall": False, "medx_notes": "calls are welcome"})
+    item = seed_item(simulator, medx_donotcall=True)
+    plan = desk.plan(item, Disposition.DO_NOT_CALL)
+    simulator.edit(ITEMS, item, {"medx_donotcall": False, "medx_notes": "calls are welcome"})
+    topic.publish(plan)
     writer = writers("writer-0", prefix_of(topic)).start()
     wait_until_blocked(other, plan)
     later = desk.plan(plan.queue_item_id, Disposition.NO_ANSWER)

@@ -16,7 +16,7 @@ from planner.core.retirement import mark_of
 from planner.pins.memory import MemoryPins
 from schemas.headers import REPLAN, TRACEPARENT
 from schemas.records import QueueStatus
-from tests.support.factories import NOON, make_baseline, make_outcome
+from tests.support.factories import NOON, an_id, make_baseline, make_outcome
 from tests.unit.planner.strategies import example_crm
 from tests.unit.planner.test_batch import a_decider, decided, incoming
 from tests.unit.planner.test_service import MEMBER, TRACE, FakePublisher, a_service
@@ -84,8 +84,9 @@ def test_P1_the_very_same_plan_is_not_published_again():
     assert left == AlreadyPlanned(left.incoming, SAME_PLAN)
 
 
-def test_P1_another_outcome_is_a_mismatch_whatever_it_asks_for():
-    old, other = a_plan(), make_outcome(voicemail_left=True)
+@pytest.mark.parametrize("overrides", [{"voicemail_left": True}, {"queue_item_id": an_id("another item")}])
+def test_P1_another_outcome_is_a_mismatch_whatever_it_asks_for(overrides):
+    old, other = a_plan(), make_outcome(**overrides)
     (refused,) = decided(a_decider(pinned(old)), [incoming(other, 9, **asking(old.plan.digest))])
     assert isinstance(refused, Refused)
     assert [each.code for each in refused.reasons] == ["mismatch"]
