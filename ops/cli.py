@@ -10,7 +10,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import doctor, outcome, rejected, rewind, status, topics, trace
+from ops import doctor, outcome, queue, rejected, rewind, status, topics, trace
+from ops.crm import CrmRefuses, CrmUnavailable
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
@@ -72,6 +73,15 @@ app.add_typer(rejected.app, name="rejected")
 app.command("rewind", epilog="Example: writeback rewind writer --to-time 2h --for-real --reason 'mapping corrected'")(
     rewind.rewind
 )
+app.command("next", epilog="Example: writeback next --campaign ID --count 5; writeback next --queue-item ID --json")(
+    queue.next_
+)
+app.command("claim", epilog="Example: writeback claim --campaign ID --token call-0001 --json")(queue.claim)
+app.command(
+    "release",
+    epilog="Example: writeback release --token call-0001; "
+    "writeback release --stale-after 4h --for-real --reason 'the dialler was restarted'",
+)(queue.release)
 app.add_typer(topics.app, name="topics")
 app.command(epilog="Example: writeback demo --calls bank-marketing.csv --items 500")(demo)
 app.command(
@@ -90,9 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _end(Exit.USAGE, _helpful(error), given)
     except Misconfigured as error:
         _end(Exit.MISCONFIGURED, error.problems, given)
-    except SchemaRefused as error:
+    except (SchemaRefused, CrmRefuses) as error:
         _end(Exit.MISCONFIGURED, [str(error)], given)
-    except (BrokerUnavailable, RegistryUnavailable, ViewDamaged) as error:
+    except (BrokerUnavailable, CrmUnavailable, RegistryUnavailable, ViewDamaged) as error:
         _end(Exit.UNAVAILABLE, [str(error)], given)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)
