@@ -101,19 +101,21 @@ class QueueTable:
         finally:
             await client.close()
 
-    async def listed(self, conditions: list[str], *, page_size: int = PAGE) -> AsyncIterator[QueueItem]:
+    async def pages(self, conditions: list[str]) -> AsyncIterator[list[QueueItem]]:
         """Items that meet every condition, in the order in which they are called. Raises CrmUnavailable, CrmRefuses."""
-        asked: HttpRequest | None = rows.many(
-            self.columns.entity_set, conditions, self.columns.order, page_size=page_size
-        )
+        asked: HttpRequest | None = rows.many(self.columns.entity_set, conditions, self.columns.order, page_size=PAGE)
         while asked is not None:
             reply = await self._asked(asked, self.columns.entity_set)
             if reply is None:
                 raise CrmRefuses(_no_table(self.columns.entity_set))
             page = _read(rows.read_page, reply.body)
-            for row in page.rows:
-                yield self._item(row)
+            yield [self._item(row) for row in page.rows]
             asked = page.after(asked)
+
+    async def listed(self, conditions: list[str]) -> AsyncIterator[QueueItem]:
+        async for page in self.pages(conditions):
+            for item in page:
+                yield item
 
     async def item(self, queue_item: str) -> QueueItem | None:
         """None if there is not such an item."""

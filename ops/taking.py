@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ops.core.eligibility import CallingRules, Finding, failing, judge
-from ops.core.queue_item import QueueItem, after_claim, after_release, claim, mark_begins, release
+from ops.core.queue_item import QueueItem, after_claim, after_release, claim, mark_begins, release, scattered
 from ops.queue_table import NotKnown, QueueTable
 from schemas.records import QueueStatus
 from writer.dataverse import rows
@@ -43,6 +44,19 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(slots=True)
+class _Race:
+    """How one pass over the ready items goes, beside other callers. `losses`: how often they were faster."""
+
+    raced: bool
+    losses: int = 0
+
+    @property
+    def is_lost(self) -> bool:
+        """What was read is old by now."""
+        return self.losses >= _LOSSES_OF_A_PASS
+
+
 @dataclass(frozen=True, slots=True)
 class Taking:
     """`on_ineligible` hears of every item that was looked at and may not be called."""
@@ -55,35 +69,49 @@ class Taking:
     async def next(self, wanted: Wanted) -> AsyncIterator[Found]:
         """Eligible items, in order. Raises UnknownCampaign, CrmUnavailable, CrmRefuses."""
         left = wanted.count
-        async for found in self._eligible(wanted):
-            yield found
-            left -= 1
-            if not left:
-                return
+        async for page in self._pages(wanted):
+            for found in filter(None, map(self._judged, page)):
+                yield found
+                if not (left := left - 1):
+                    return
 
     async def claims(self, wanted: Wanted, token: str, *, again: bool) -> AsyncIterator[Found]:
         """Claimed items, each as it is handed out. `again`: an earlier call with this token may have claimed some, and
         those come first. Raises as `next` does; CrmUnavailable names the item that may be claimed."""
         left = wanted.count
+        async for found in self._claims(wanted, token, again=again):
+            yield found
+            if not (left := left - 1):
+                return
+
+    async def _claims(self, wanted: Wanted, token: str, *, again: bool) -> AsyncIterator[Found]:
+        """As many as there are."""
         if again:
             async for item in self._claimed_with(token):
                 yield Found(item, self._findings(item, QueueStatus.READY), self.now())
-                left -= 1
-                if not left:
-                    return
+        raced = False
         for _ in range(_MOST_PASSES):
-            raced = False
-            async for found in self._eligible(wanted):
-                taken = await self._claimed(found.item, token)
-                if taken is None:
-                    raced = wanted.queue_item is None
-                    continue
-                yield Found(taken, found.findings, self.now())
-                left -= 1
-                if not left:
-                    return
-            if not raced:
+            race = _Race(raced)
+            async for page in self._pages(wanted):
+                async for found in self._claims_of(page, token, race):
+                    yield found
+                if race.is_lost:
+                    break
+            raced = raced or race.losses > 0
+            if not race.losses or wanted.queue_item is not None:
                 return
+
+    async def _claims_of(self, page: Sequence[QueueItem], token: str, race: _Race) -> AsyncIterator[Found]:
+        waiting = deque(scattered(page, token) if race.raced else page)
+        while waiting and not race.is_lost:
+            if (found := self._judged(waiting.popleft())) is None:
+                continue
+            taken = await self._claimed(found.item, token)
+            if taken is not None:
+                yield Found(taken, found.findings, self.now())
+                continue
+            race.raced, race.losses = True, race.losses + 1
+            waiting = deque(scattered(waiting, token))
 
     async def released(self, item: QueueItem) -> bool:
         """Gives a claimed item back, under its etag. False if somebody changed it since it was read."""
@@ -107,26 +135,25 @@ class Taking:
         async for item in self.table.listed(conditions):
             yield item
 
-    async def _eligible(self, wanted: Wanted) -> AsyncIterator[Found]:
-        seen = False
-        async for item in self._candidates(wanted):
-            seen = True
-            found = Found(item, self._findings(item, item.status), self.now())
-            if found.eligible:
-                yield found
-            else:
-                self.on_ineligible(found)
-        if not seen and wanted.campaign is not None and not await self.table.has_campaign(wanted.campaign):
-            raise UnknownCampaign(wanted.campaign)
-
-    async def _candidates(self, wanted: Wanted) -> AsyncIterator[QueueItem]:
+    async def _pages(self, wanted: Wanted) -> AsyncIterator[list[QueueItem]]:
+        """The item, or those of the campaign that are ready and due, in order."""
         if wanted.queue_item is not None:
             item = await self.table.item(wanted.queue_item)
-            if item is not None:
-                yield item
+            yield [] if item is None else [item]
             return
-        async for item in self.table.listed(self._ready(str(wanted.campaign))):
-            yield item
+        seen = False
+        async for page in self.table.pages(self._ready(str(wanted.campaign))):
+            seen = seen or bool(page)
+            yield page
+        if not seen and not await self.table.has_campaign(str(wanted.campaign)):
+            raise UnknownCampaign(wanted.campaign)
+
+    def _judged(self, item: QueueItem) -> Found | None:
+        """None if it may not be called now."""
+        found = Found(item, self._findings(item, item.status), self.now())
+        if not found.eligible:
+            self.on_ineligible(found)
+        return found if found.eligible else None
 
     def _ready(self, campaign: str) -> list[str]:
         columns = self.table.columns
@@ -155,6 +182,8 @@ class Taking:
         return judge(replace(item.facts, status=status), self.rules, self.now())
 
 
+_LOSSES_OF_A_PASS = 3
+"""After these, what is ready is read again."""
 _MOST_PASSES = 50
-"""Of one claim over the ready items, each after others were faster at some: only a queue that gives away nothing at all
-is asked this often."""
+"""Of one claim over the ready items, each after others were faster: only a queue that gives nothing away is asked this
+often."""

@@ -16,10 +16,11 @@ No I/O, no clock.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from hashlib import blake2b
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -213,6 +214,12 @@ def claim(item: QueueItem, token: str, now: datetime) -> dict[str, Value]:
         item.of.status: item.of.statuses[QueueStatus.IN_PROGRESS],
         item.of.last_disposition: mark.text(item.of.last_disposition_length),
     }
+
+
+def scattered(items: Iterable[QueueItem], token: str) -> list[QueueItem]:
+    """In an order of this claim's own, the same each time. Callers that race for the first item would race for every
+    other one too, in the same order, and each lost race is a request that counts against the service's limits."""
+    return sorted(items, key=lambda each: blake2b(f"{token} {each.id}".encode(), digest_size=8).digest())
 
 
 def release(item: QueueItem) -> dict[str, Value]:
