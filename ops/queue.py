@@ -145,7 +145,7 @@ def release(
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Request:
     settings: Settings
     columns: QueueColumns
     wanted: Wanted
@@ -188,7 +188,7 @@ class _PassedOver:
 
 def _asked(
     campaign: str | None, queue_item: str | None, count: int, mapping_file: Path | None, *, publish_blocked: bool
-) -> _Asked:
+) -> _Request:
     if (campaign is None) == (queue_item is None):
         raise typer.BadParameter("give either --campaign or --queue-item")
     if queue_item is not None and count != 1:
@@ -198,7 +198,7 @@ def _asked(
     columns = _columns(mapping_file, settings)
     if wanted.campaign is not None and columns.campaign is None:
         raise Misconfigured(["fields.queue.campaign: missing in the mapping; a campaign's items cannot be found"])
-    return _Asked(settings, columns, wanted, publish_blocked)
+    return _Request(settings, columns, wanted, publish_blocked)
 
 
 def _columns(given: Path | None, settings: Settings) -> QueueColumns:
@@ -231,7 +231,7 @@ def _age(text: str) -> timedelta:
         raise typer.BadParameter("give an age such as 90m, 4h or 2d", param_hint="--stale-after") from None
 
 
-def _take(asked: _Asked, pick: Callable[[Taking], AsyncIterator[Found]], token: str | None, *, as_json: bool) -> None:
+def _take(asked: _Request, pick: Callable[[Taking], AsyncIterator[Found]], token: str | None, *, as_json: bool) -> None:
     """Shows what is picked as it comes, and says on stderr what was passed over."""
     passed = _PassedOver(Publisher(asked.settings) if asked.publish_blocked else None)
     try:
@@ -257,7 +257,7 @@ def _take(asked: _Asked, pick: Callable[[Taking], AsyncIterator[Found]], token: 
 
 
 async def _shown(
-    asked: _Asked,
+    asked: _Request,
     pick: Callable[[Taking], AsyncIterator[Found]],
     passed: _PassedOver,
     token: str | None,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ops.core.eligibility import CallingRules, Finding, failing, judge
+from ops.core.eligibility import CallingRules, RuleVerdict, failing, judge
 from ops.core.queue_item import QueueItem, after_claim, after_release, claim, mark_begins, release, scattered
 from ops.queue_table import NotKnown, QueueTable
 from schemas.records import QueueStatus
@@ -23,7 +23,7 @@ class Found:
     """An item with the verdict of the six rules, and when it was read."""
 
     item: QueueItem
-    findings: tuple[Finding, ...]
+    findings: tuple[RuleVerdict, ...]
     at: datetime
 
     @property
@@ -178,7 +178,7 @@ class Taking:
             if item.mark is not None and item.mark.token == token:
                 yield item
 
-    def _findings(self, item: QueueItem, status: QueueStatus | None) -> tuple[Finding, ...]:
+    def _findings(self, item: QueueItem, status: QueueStatus | None) -> tuple[RuleVerdict, ...]:
         return judge(replace(item.facts, status=status), self.rules, self.now())
 
 

@@ -33,7 +33,7 @@ class CallingRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class CallFacts:
     """Of one queue item, what the rules ask. `status` None: empty, or a value that the mapping does not name."""
 
     phone_number: str | None
@@ -45,7 +45,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RuleVerdict:
     """`text` is a sentence about this item, whether the rule was passed or not."""
 
     rule: EligibilityRule
@@ -53,7 +53,7 @@ class Finding:
     text: str
 
 
-def judge(facts: Facts, rules: CallingRules, now: datetime) -> tuple[Finding, ...]:
+def judge(facts: CallFacts, rules: CallingRules, now: datetime) -> tuple[RuleVerdict, ...]:
     """All six, in the order of their letters."""
     zone = zone_of(facts.timezone or rules.default_zone)
     return (
@@ -66,7 +66,7 @@ def judge(facts: Facts, rules: CallingRules, now: datetime) -> tuple[Finding, ..
     )
 
 
-def failing(findings: Iterable[Finding]) -> tuple[EligibilityRule, ...]:
+def failing(findings: Iterable[RuleVerdict]) -> tuple[EligibilityRule, ...]:
     """The letters that failed, in order; none if the item may be called."""
     return tuple(each.rule for each in findings if not each.passed)
 
@@ -85,52 +85,52 @@ def zone_of(name: str | None) -> ZoneInfo | None:
         return None
 
 
-def _phone(facts: Facts) -> Finding:
+def _phone(facts: CallFacts) -> RuleVerdict:
     given = facts.phone_number
     if not given or not given.strip():
-        return Finding(EligibilityRule.PHONE_PRESENT, False, "the item has no phone number")
+        return RuleVerdict(EligibilityRule.PHONE_PRESENT, False, "the item has no phone number")
     if not is_phone_number(phone_number(given)):
-        return Finding(EligibilityRule.PHONE_PRESENT, False, "what is in the phone column is not a number to dial")
-    return Finding(EligibilityRule.PHONE_PRESENT, True, "a phone number is present")
+        return RuleVerdict(EligibilityRule.PHONE_PRESENT, False, "what is in the phone column is not a number to dial")
+    return RuleVerdict(EligibilityRule.PHONE_PRESENT, True, "a phone number is present")
 
 
-def _zone(facts: Facts, rules: CallingRules, zone: ZoneInfo | None) -> Finding:
+def _zone(facts: CallFacts, rules: CallingRules, zone: ZoneInfo | None) -> RuleVerdict:
     rule = EligibilityRule.TIMEZONE_KNOWN
     if zone is not None:
         whose = "the row's" if facts.timezone else "the default, since the row has none"
-        return Finding(rule, True, f"the time zone is {zone.key}, {whose}")
+        return RuleVerdict(rule, True, f"the time zone is {zone.key}, {whose}")
     if facts.timezone:
-        return Finding(rule, False, "the row's time zone is not an IANA name such as America/New_York")
+        return RuleVerdict(rule, False, "the row's time zone is not an IANA name such as America/New_York")
     if rules.default_zone:
-        return Finding(rule, False, "the row has no time zone, and the default is not an IANA name")
-    return Finding(rule, False, "the row has no time zone, and there is no default")
+        return RuleVerdict(rule, False, "the row has no time zone, and the default is not an IANA name")
+    return RuleVerdict(rule, False, "the row has no time zone, and there is no default")
 
 
-def _window(rules: CallingRules, zone: ZoneInfo | None, now: datetime) -> Finding:
+def _window(rules: CallingRules, zone: ZoneInfo | None, now: datetime) -> RuleVerdict:
     rule, window = EligibilityRule.WITHIN_CALLING_WINDOW, f"{rules.opens:%H:%M}–{rules.closes:%H:%M}"
     if zone is None:
-        return Finding(rule, False, "without a time zone the contact's local time is not known")
+        return RuleVerdict(rule, False, "without a time zone the contact's local time is not known")
     local = now.astimezone(zone).time()
     inside = rules.opens <= local <= rules.closes
-    return Finding(rule, inside, f"{local:%H:%M} local time is {'within' if inside else 'outside'} {window}")
+    return RuleVerdict(rule, inside, f"{local:%H:%M} local time is {'within' if inside else 'outside'} {window}")
 
 
-def _do_not_call(facts: Facts) -> Finding:
+def _do_not_call(facts: CallFacts) -> RuleVerdict:
     rule = EligibilityRule.NOT_DO_NOT_CALL
     if facts.do_not_call or facts.status is QueueStatus.DNC:
-        return Finding(rule, False, "the contact asked not to be called")
-    return Finding(rule, True, "do-not-call is not set")
+        return RuleVerdict(rule, False, "the contact asked not to be called")
+    return RuleVerdict(rule, True, "do-not-call is not set")
 
 
-def _attempts(facts: Facts, rules: CallingRules) -> Finding:
+def _attempts(facts: CallFacts, rules: CallingRules) -> RuleVerdict:
     most = rules.max_attempts if facts.max_attempts is None else facts.max_attempts
     whose = "the default maximum" if facts.max_attempts is None else "the row's own maximum"
     passed = facts.attempts < most
-    return Finding(
+    return RuleVerdict(
         EligibilityRule.ATTEMPTS_BELOW_MAXIMUM, passed, f"{facts.attempts} of {most} attempts are used, {whose}"
     )
 
 
-def _status(facts: Facts) -> Finding:
+def _status(facts: CallFacts) -> RuleVerdict:
     said = facts.status.value if facts.status else "empty, or none of the mapping's"
-    return Finding(EligibilityRule.STATUS_READY, facts.status is QueueStatus.READY, f"the status is {said}")
+    return RuleVerdict(EligibilityRule.STATUS_READY, facts.status is QueueStatus.READY, f"the status is {said}")

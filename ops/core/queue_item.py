@@ -24,7 +24,7 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID, uuid5
 
-from ops.core.eligibility import Facts, Finding, failing, letters
+from ops.core.eligibility import CallFacts, RuleVerdict, failing, letters
 from planner.core.normalisation import phone_number
 from schemas.records import (
     Account,
@@ -136,9 +136,9 @@ class QueueItem:
         return mark.at if mark else datetime.fromisoformat(str(self.columns[self.of.changed_at]))
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> CallFacts:
         most = self._whole(self.of.max_attempts)
-        return Facts(
+        return CallFacts(
             phone_number=self._text(self.of.phone_number),
             timezone=(self._text(self.of.timezone) or "").strip() or None,
             do_not_call=self.columns[self.of.do_not_call] is True,
@@ -168,7 +168,7 @@ class QueueItem:
             preserved={name: self.columns[name] for name in self.of.preserved},
         )
 
-    def as_json(self, captured_at: datetime, findings: Sequence[Finding]) -> dict[str, Any]:
+    def as_json(self, captured_at: datetime, findings: Sequence[RuleVerdict]) -> dict[str, Any]:
         """For a call system: what to dial, and what its outcome has to carry back, in the record's own words."""
         account, baseline = self.account, self.baseline(captured_at)
         return {
@@ -253,13 +253,13 @@ def after_release(claimed: QueueItem, row: QueueItem | None) -> Whose:
     return Whose.NOT_YET if row.etag == claimed.etag else Whose.OTHERS
 
 
-def says_so_already(item: QueueItem, findings: Sequence[Finding]) -> bool:
+def says_so_already(item: QueueItem, findings: Sequence[RuleVerdict]) -> bool:
     """Whether the row shows already that these very rules failed."""
     said = str(item.columns[item.of.last_disposition] or "")
     return said == f"blocked_by_eligibility: {letters(failing(findings))}"
 
 
-def blocked_outcome(item: QueueItem, findings: Sequence[Finding], now: datetime) -> CallOutcome:
+def blocked_outcome(item: QueueItem, findings: Sequence[RuleVerdict], now: datetime) -> CallOutcome:
     """No call was placed, and why. The same row with the same failing rules gives the same outcome all day (UTC), byte
     for byte: who asks every second publishes one session and not thousands."""
     rules: tuple[EligibilityRule, ...] = failing(findings)

@@ -17,7 +17,21 @@ CLI = CliRunner()
 
 
 @pytest.mark.parametrize(
-    "command", ["", "topics", "topics create", "topics check", "demo", "status", "list", "watch", "settings"]
+    "command",
+    [
+        "",
+        "topics",
+        "topics create",
+        "topics check",
+        "demo",
+        "status",
+        "list",
+        "watch",
+        "settings",
+        "next",
+        "claim",
+        "release",
+    ],
 )
 def test_every_command_explains_itself(command: str) -> None:
     shown = CLI.invoke(cli.app, [*command.split(), "--help"])

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from ops.core.eligibility import CallingRules, Facts, failing, judge, letters, zone_of
+from ops.core.eligibility import CallFacts, CallingRules, failing, judge, letters, zone_of
 from schemas.records import EligibilityRule, QueueStatus
 
 RULES = CallingRules(time(9), time(20), default_zone=None, max_attempts=5)
-FINE = Facts(
+FINE = CallFacts(
     phone_number="+1 530 555-0123",
     timezone="America/Los_Angeles",
     do_not_call=False,
@@ -24,7 +24,7 @@ FINE = Facts(
 NOON_THERE = datetime(2026, 11, 20, 20, 0, tzinfo=UTC)
 
 
-def failed(facts: Facts, rules: CallingRules = RULES, now: datetime = NOON_THERE) -> str:
+def failed(facts: CallFacts, rules: CallingRules = RULES, now: datetime = NOON_THERE) -> str:
     return letters(failing(judge(facts, rules, now)))
 
 
@@ -123,7 +123,7 @@ NUMBERS = ("+15305550123", "5305550177", "no number 555-0", "x")
 
 @given(
     some.builds(
-        Facts,
+        CallFacts,
         phone_number=some.sampled_from([None, *NUMBERS]),
         timezone=some.sampled_from([None, "", "America/Denver", "nowhere", "UTC"]),
         do_not_call=some.booleans(),
@@ -133,7 +133,7 @@ NUMBERS = ("+15305550123", "5305550177", "no number 555-0", "x")
     ),
     some.datetimes(datetime(2000, 1, 1), datetime(2090, 1, 1), timezones=some.just(UTC)),
 )
-def test_B1_every_rule_has_a_verdict_and_no_sentence_holds_the_number(facts: Facts, now: datetime) -> None:
+def test_B1_every_rule_has_a_verdict_and_no_sentence_holds_the_number(facts: CallFacts, now: datetime) -> None:
     findings = judge(facts, RULES, now)
     assert [each.rule for each in findings] == list(EligibilityRule)
     for each in findings:

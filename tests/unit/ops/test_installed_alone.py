@@ -14,7 +14,7 @@ from tests.unit.deploy.test_extras import hidden_with
 
 COMMANDS = (
     "", "status", "list", "watch", "trace", "doctor", "outcome check", "rejected list", "rejected show", "rewind",
-    "settings", "topics create", "topics check", "topics rights", "demo",
+    "next", "claim", "release", "settings", "topics create", "topics check", "topics rights", "demo",
 )  # fmt: skip
 HIDING = """
 import json, sys
