@@ -88,7 +88,7 @@ def run(plan: Plan, folder: Path, console: Console) -> Audit:
             System(folder, mapping_file=mapping_file, broker=Broker(broker.bootstrap, check_policies=False)) as system,
         ):
             ledger = folder / "ledger.jsonl"
-            caller = system.start_calls(_call_arguments(plan, ledger))
+            caller = system.start_calls(_call_arguments(plan, ledger), claims=True)
             with closing(CrmReader(system.crm_url, mapping)) as crm:
                 _follow(_Run(plan, system, caller, crm, ledger), console)
                 return audit(published(ledger), crm.read())
