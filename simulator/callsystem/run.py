@@ -61,6 +61,7 @@ class CallSystem:
     _owed: int = 0
     _slot: float = 0.0
     _kept: list[Item] = field(default_factory=list)
+    _open_blocked: int = 0
     _lines: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -121,7 +122,7 @@ class CallSystem:
     async def _start_calls(self, calls: asyncio.TaskGroup) -> int:
         """Take what is ready, waiting for a free line for each. Returns how many were taken."""
         if self.claims is not None:
-            return await self._start_claimed(await self.claims.take(self.left), calls)
+            return 0 if self._open_blocked else await self._start_claimed(await self.claims.take(self.left), calls)
         started = 0
         async for item in self.crm.ready(self.campaign):
             if item.id in self._busy or self._upcoming(item.id) is None:
@@ -134,7 +135,8 @@ class CallSystem:
 
     async def _start_claimed(self, items: list[Item], calls: asyncio.TaskGroup) -> int:
         """Calls what was claimed. An item without a further session is kept until the end, or it would be claimed
-        again at once; one that turns out to be blocked is given back first, since its outcome leaves it as it is."""
+        again at once. One that turns out to be blocked is given back first, since its outcome leaves the status as it
+        is, and nothing is claimed until that outcome has landed: a claim in between would conflict with it."""
         started = 0
         for item in items:
             session = self._upcoming(item.id)
@@ -143,22 +145,37 @@ class CallSystem:
                 continue
             await self._lines.acquire()
             self._busy.add(item.id)
-            calls.create_task(self._call_claimed(session, item))
+            blocked = session.disposition == "blocked"
+            self._open_blocked += blocked
+            calls.create_task(self._say_blocked(session, item) if blocked else self._call_claimed(session, item))
             started += 1
         return started
 
     async def _call_claimed(self, session: Session, item: Item) -> None:
         try:
-            taken: Item | None = item
-            if session.disposition == "blocked":
-                await self._give_back(item)
-                taken = await self.crm.read(item.id)
-            if taken is not None:
-                await self._publish(session, taken)
+            await self._publish(session, item)
             self._next[item.id] = session.sequence
         finally:
             self._busy.discard(item.id)
             self._lines.release()
+
+    async def _say_blocked(self, session: Session, item: Item) -> None:
+        await self._give_back(item)
+        given_back = await self.crm.read(item.id)
+        if given_back is not None:
+            await self._call_claimed(session, given_back)
+            await self._until_landed(session)
+        self._open_blocked -= 1
+
+    async def _until_landed(self, session: Session) -> None:
+        """Or for as long as something is waited for at all; after a person's edit it never lands."""
+        wanted, loop = outcomes.session_id(self.seed, session), asyncio.get_running_loop()
+        until = loop.time() + self.pace.patience_seconds
+        while loop.time() < until and not fate(session, self.seed, self.shares).conflict:
+            item = await self.crm.read(session.item_id)
+            if item is None or item.baseline.last_session_id == wanted:
+                return
+            await asyncio.sleep(self.pace.poll_seconds)
 
     async def _give_back(self, item: Item) -> None:
         if self.claims is not None:
