@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -137,11 +137,12 @@ class QueueTable:
         """Writes under the item's etag: the row as it is then, or None if somebody else was faster. What had no clear
         answer is read back and `judged`; it is only ever followed by the same write. Raises CrmUnavailable when nobody
         knows whether it landed, CrmRefuses."""
-        request, unclear = rows.update(self.columns.entity_set, item.id, item.etag, values), False
-        why = "Dataverse does not answer"
+        request = rows.update(self.columns.entity_set, item.id, item.etag, values)
+        unclear, why = False, ""
         for pause in (0.0, *PAUSES):
             await asyncio.sleep(pause)
-            answer = await self._sent(request, Sent.MUST_MATCH)
+            with _unclear_as_not_known(unclear):
+                answer = await self._sent(request, Sent.MUST_MATCH)
             if isinstance(answer, HttpReply):
                 return self._item(_read(rows.read_row, answer.body))
             moved, why = answer.meaning in (Meaning.CHANGED, Meaning.GONE), _why(answer)
@@ -150,7 +151,8 @@ class QueueTable:
             if not moved and not _may_have_landed(answer):
                 continue
             unclear = True
-            row = await self._read_back(item.id)
+            with _unclear_as_not_known(unclear):
+                row = await self.item(item.id)
             match judged(row):
                 case Whose.OURS:
                     return row
@@ -159,12 +161,6 @@ class QueueTable:
                 case Whose.NOT_YET:
                     continue
         raise NotKnown(why) if unclear else CrmUnavailable(why)
-
-    async def _read_back(self, queue_item: str) -> QueueItem | None:
-        try:
-            return await self.item(queue_item)
-        except CrmUnavailable as error:
-            raise NotKnown(str(error)) from None
 
     def _item(self, row: rows.Row) -> QueueItem:
         if absent := [name for name in self.columns.all if name not in row.columns]:
@@ -212,6 +208,17 @@ class QueueTable:
             if waited > LONGEST_WAIT_S:
                 raise CrmUnavailable(f"Dataverse asks to wait {wait:.0f} s before the next request (429)")
             await asyncio.sleep(wait)
+
+
+@contextmanager
+def _unclear_as_not_known(unclear: bool) -> Iterator[None]:
+    """Whatever ends the writing after a request without a clear answer, that request may have landed."""
+    try:
+        yield
+    except (CrmUnavailable, CrmRefuses) as error:
+        if unclear:
+            raise NotKnown(str(error)) from None
+        raise
 
 
 _NOT_FOUND = 404

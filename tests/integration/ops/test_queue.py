@@ -220,10 +220,23 @@ def test_a_person_who_edits_the_row_meanwhile_is_not_overwritten(simulator: Runn
     assert row_of(simulator, item)["medx_callstatus"] == 0
 
 
-def test_a_claim_of_which_nobody_knows_is_found_again_by_its_token(simulator: RunningSimulator) -> None:
+ENDINGS: dict[str, list[dict[str, Any]]] = {
+    "it cannot be read back": [{"when": READ, "skip": 2, "times": 4, "do": [TRANSIENT]}],
+    "it may not be read back": [{"when": READ, "skip": 2, "do": [{"kind": "error", "name": "forbidden"}]}],
+    "the service asks to wait": [
+        {"when": READ, "skip": 2, "do": [{"kind": "status", "status": 429, "retry_after": 600}]}
+    ],
+}
+
+
+@pytest.mark.parametrize("faults", ENDINGS.values(), ids=ENDINGS.keys())
+def test_a_claim_of_which_nobody_knows_is_found_again_by_its_token(
+    faults: list[dict[str, Any]], simulator: RunningSimulator
+) -> None:
     item, _ = ready(simulator), ready(simulator)
     simulator.fault(when=TAKE, do=[CUT])
-    simulator.fault(when=READ, skip=2, times=4, do=[TRANSIENT])
+    for rule in faults:
+        simulator.fault(**rule)
     lost = writeback("claim", *CAMPAIGN, "--token", "call-0001", "--json")
     assert lost.code == 69
     assert f"queue item {item} may be claimed" in lost.json[0]["error"]
@@ -233,6 +246,13 @@ def test_a_claim_of_which_nobody_knows_is_found_again_by_its_token(simulator: Ru
     assert claims_of(simulator) == Counter([item])
     assert writeback("release", "--token", "call-0001").code == 0
     assert row_of(simulator, item)["medx_lastdisposition"] == "no_answer"
+
+
+def test_a_claim_that_never_left_is_not_called_unknown(simulator: RunningSimulator) -> None:
+    ready(simulator)
+    simulator.fault(when=TAKE, do=[{"kind": "status", "status": 429, "retry_after": 600}])
+    ran = writeback("claim", *CAMPAIGN)
+    assert (ran.code, ran.err) == (69, "Dataverse asks to wait 600 s before the next request (429)\n")
 
 
 def test_a_release_by_token_gives_back_its_own_items_once_and_no_others(simulator: RunningSimulator) -> None:
