@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import doctor, outcome, queue, rejected, rewind, status, topics, trace
+from ops import doctor, mapping, outcome, queue, rejected, replan, replay, resolve, rewind, status, topics, trace
 from ops.crm import CrmRefuses, CrmUnavailable
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
@@ -68,8 +68,13 @@ app.command("list", epilog="Example: writeback list --opt-out open --json")(stat
 app.command("watch", epilog="Example: writeback watch --every 5")(status.watch)
 app.command("trace", epilog="Example: writeback trace sess-000001; writeback trace --queue-item ID --json")(trace.trace)
 app.command("doctor", epilog="Example: writeback doctor --only topics --only sign-in --json")(doctor.doctor)
+app.add_typer(mapping.app, name="mapping")
 app.add_typer(outcome.app, name="outcome")
 app.add_typer(rejected.app, name="rejected")
+app.command(
+    "replay",
+    epilog="Example: writeback replay --block-reason metadata --for-real --reason 'column made' --wait",
+)(replay.replay)
 app.command("rewind", epilog="Example: writeback rewind writer --to-time 2h --for-real --reason 'mapping corrected'")(
     rewind.rewind
 )
@@ -82,8 +87,14 @@ app.command(
     epilog="Example: writeback release --token call-0001; "
     "writeback release --stale-after 4h --for-real --reason 'the dialler was restarted'",
 )(queue.release)
+app.command(
+    "replan", epilog="Example: writeback replan --all --mapping 3f9a52c1 --for-real --reason 'status corrected'"
+)(replan.replan)
+app.command(
+    "resolve", epilog="Example: writeback resolve sess-000001 --apply --seen 4711 --for-real --reason 'note read'"
+)(resolve.resolve)
 app.add_typer(topics.app, name="topics")
-app.command(epilog="Example: writeback demo --calls bank-marketing.csv --items 500")(demo)
+app.command(epilog="Example: writeback demo --keep; writeback demo --calls bank-marketing.csv --items 500")(demo)
 app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

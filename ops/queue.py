@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import secrets
-import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,6 +16,8 @@ import typer
 from confluent_kafka import Message
 from rich.text import Text
 
+from ops.actions import By, ForReal, Limit, Sender, Why, asked, confirmed, now
+from ops.core.actions import CEILING, Asked, Preview
 from ops.core.eligibility import failing, letters
 from ops.core.queue_item import (
     LONGEST_MARK,
@@ -28,11 +28,10 @@ from ops.core.queue_item import (
     iso_ms,
     says_so_already,
 )
-from ops.core.releasing import Claim, judged, release_action
+from ops.core.releasing import Claim, judged, what_is_released
 from ops.core.selectors import Selectors
 from ops.core.tables import table
 from ops.core.times import NotATime, age, duration
-from ops.groups import Groups
 from ops.output import Json, console, json_line
 from ops.publishing import Publisher
 from ops.queue_table import QueueTable, queue_columns
@@ -78,8 +77,8 @@ def next_(
     that fail a rule are passed over and counted on stderr. --json has the phone number and the baseline; text has
     neither. Exit codes: 0 shown, or nothing is ready; 1 the item that was asked for is not eligible or not there.
     """
-    asked = _asked(campaign, queue_item, count, mapping_file, publish_blocked=publish_blocked)
-    _take(asked, lambda taking: taking.next(asked.wanted), None, as_json=as_json)
+    request = _asked(campaign, queue_item, count, mapping_file, publish_blocked=publish_blocked)
+    _take(request, lambda taking: taking.next(request.wanted), None, as_json=as_json)
 
 
 def claim(
@@ -97,12 +96,14 @@ def claim(
     earlier call with it has claimed: use a new one for each claim, and repeat it if the call was interrupted. Exit
     codes: 0 claimed, or nothing is ready; 1 the item that was asked for is not eligible, not there, or taken.
     """
-    asked = _asked(campaign, queue_item, count, mapping_file, publish_blocked=publish_blocked)
-    if asked.columns.last_disposition_length < LONGEST_MARK:
+    request = _asked(campaign, queue_item, count, mapping_file, publish_blocked=publish_blocked)
+    if request.columns.last_disposition_length < LONGEST_MARK:
         what = f"fields.queue.last_disposition.max_length: must be {LONGEST_MARK} or more, for the mark of a claim"
         raise Misconfigured([what])
     chosen = _token(token) or secrets.token_hex(8)
-    _take(asked, lambda taking: taking.claims(asked.wanted, chosen, again=token is not None), chosen, as_json=as_json)
+    _take(
+        request, lambda taking: taking.claims(request.wanted, chosen, again=token is not None), chosen, as_json=as_json
+    )
 
 
 def release(
@@ -115,10 +116,10 @@ def release(
         str | None, typer.Option("--campaign", metavar="ID", help="Of --stale-after: items of this campaign alone.")
     ] = None,
     queue_item: Annotated[str | None, typer.Option("--queue-item", metavar="ID", help="This item alone.")] = None,
-    for_real: Annotated[
-        bool, typer.Option("--for-real", help="Of --stale-after: do it; without this, only show it.")
-    ] = False,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept with your name on operator-actions.")] = "",
+    limit: Limit = CEILING,
+    for_real: ForReal = False,
+    why: Why = "",
+    by: By = "",
     mapping_file: MappingFile = None,
     as_json: Json = False,
 ) -> None:
@@ -130,8 +131,6 @@ def release(
     """
     if (token is None) == (stale_after is None):
         raise typer.BadParameter("give either --token or --stale-after")
-    if for_real and not reason:
-        raise typer.BadParameter("say why: it is kept beside your name", param_hint="--reason")
     of_campaign, item = _id(campaign, "--campaign"), _id(queue_item, "--queue-item")
     if token is not None:
         _token(token)
@@ -140,8 +139,9 @@ def release(
     else:
         oldest = _age(str(stale_after))
         settings = read_settings()
+        person = asked(settings, for_real=for_real, why=why, by=by)
         stale = _Stale(settings, _columns(mapping_file, settings), oldest, of_campaign, item)
-        _release_stale(stale, reason, for_real=for_real, as_json=as_json)
+        _release_stale(stale, person, limit=limit, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -231,24 +231,26 @@ def _age(text: str) -> timedelta:
         raise typer.BadParameter("give an age such as 90m, 4h or 2d", param_hint="--stale-after") from None
 
 
-def _take(asked: _Request, pick: Callable[[Taking], AsyncIterator[Found]], token: str | None, *, as_json: bool) -> None:
+def _take(
+    request: _Request, pick: Callable[[Taking], AsyncIterator[Found]], token: str | None, *, as_json: bool
+) -> None:
     """Shows what is picked as it comes, and says on stderr what was passed over."""
-    passed = _PassedOver(Publisher(asked.settings) if asked.publish_blocked else None)
+    passed = _PassedOver(Publisher(request.settings) if request.publish_blocked else None)
     try:
-        shown = asyncio.run(_shown(asked, pick, passed, token, as_json=as_json))
+        shown = asyncio.run(_shown(request, pick, passed, token, as_json=as_json))
     except UnknownCampaign:
-        what = f"Dataverse has no campaign {asked.wanted.campaign}"
+        what = f"Dataverse has no campaign {request.wanted.campaign}"
         raise typer.BadParameter(what, param_hint="--campaign") from None
-    if asked.wanted.queue_item is None:
+    if request.wanted.queue_item is None:
         if not shown:
-            typer.echo(f"no item of campaign {asked.wanted.campaign} is ready to be called", err=True)
+            typer.echo(f"no item of campaign {request.wanted.campaign} is ready to be called", err=True)
         if said := passed.sentence():
             typer.echo(said, err=True)
         return
     if shown:
         return
     if passed.last is None:
-        typer.echo(f"queue item {asked.wanted.queue_item} is not there, or another caller was faster", err=True)
+        typer.echo(f"queue item {request.wanted.queue_item} is not there, or another caller was faster", err=True)
     else:
         _show(passed.last, None, as_json=as_json)
         if passed.publisher is not None:
@@ -257,7 +259,7 @@ def _take(asked: _Request, pick: Callable[[Taking], AsyncIterator[Found]], token
 
 
 async def _shown(
-    asked: _Request,
+    request: _Request,
     pick: Callable[[Taking], AsyncIterator[Found]],
     passed: _PassedOver,
     token: str | None,
@@ -265,8 +267,8 @@ async def _shown(
     as_json: bool,
 ) -> int:
     shown = 0
-    async with QueueTable.of(asked.settings, asked.columns) as queue:
-        async for found in pick(Taking(queue, asked.settings.calling.rules, passed)):
+    async with QueueTable.of(request.settings, request.columns) as queue:
+        async for found in pick(Taking(queue, request.settings.calling.rules, passed)):
             _show(found, token, as_json=as_json)
             sys.stdout.flush()  # a claimed item is its caller's from here on
             shown += 1
@@ -327,27 +329,29 @@ class _Stale:
     queue_item: str | None
 
 
-def _release_stale(stale: _Stale, reason: str, *, for_real: bool, as_json: bool) -> None:
+def _release_stale(stale: _Stale, person: Asked, *, limit: int, as_json: bool) -> None:
     claims = _claims(stale)
-    going = [each for each in claims if each.releasable]
+    items = [each.item for each in claims if each.releasable]
+    after = age(stale.oldest.total_seconds())
+    preview = Preview(
+        what="release",
+        selected=f"claimed more than {after} ago" + (f", of campaign {stale.campaign}" if stale.campaign else ""),
+        count=len(items),
+        of="items",
+        requests=len(items),
+        notes=[] if len(items) == len(claims) else [f"{len(claims) - len(items):,} stay claimed"],
+        details={"claimed": len(claims)},
+    )
     done: set[str] = set()
-    if for_real and going:
-        at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        items = [each.item for each in going]
-        who = f"{getpass.getuser()}@{socket.gethostname()}"
-        after = age(stale.oldest.total_seconds())
-        Groups(stale.settings).record(release_action(items, who=who, why=reason, at=at, stale_after=after))
+    if doing := confirmed(preview, person, limit=limit, as_json=as_json):
+        details = what_is_released(items, after)
+        action = person.action("release", about="call queue", count=len(items), at=now(), details=details)
+        with Sender(stale.settings) as sender:
+            sender.record(action)
         done = asyncio.run(_released(stale, items))
     for each in claims:
         _show_claim(each, released=each.item.id in done, as_json=as_json)
-    if not as_json:
-        console().print(
-            f"{len(claims):,} items claimed longer than {age(stale.oldest.total_seconds())} ago, "
-            f"{len(going):,} of them to be released, {len(done):,} released"
-        )
-    if going and not for_real:
-        typer.echo("nothing was changed: --for-real --reason WHY does it", err=True)
-    missed = for_real and len(done) < len(going)
+    missed = doing and len(done) < len(items)
     raise typer.Exit(Exit.ACT if missed or any(each.for_a_person for each in claims) else Exit.OK)
 
 

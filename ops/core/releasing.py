@@ -13,7 +13,6 @@ from typing import Any
 
 from ops.core.overview import needs_a_person
 from ops.core.queue_item import QueueItem
-from ops.core.rewinding import Action
 from ops.core.sessions import Status
 from ops.core.times import milliseconds
 
@@ -62,7 +61,6 @@ def judged(
     return Claim(item, age)
 
 
-def release_action(items: Sequence[QueueItem], *, who: str, why: str, at: str, stale_after: str) -> Action:
+def what_is_released(items: Sequence[QueueItem], stale_after: str) -> Mapping[str, Any]:
     """What `operator-actions` keeps of it."""
-    details = {"stale_after": stale_after, "queue_items": [each.id for each in items]}
-    return Action(action="release", about="call queue", who=who, why=why, at=at, count=len(items), details=details)
+    return {"stale_after": stale_after, "queue_items": [each.id for each in items]}

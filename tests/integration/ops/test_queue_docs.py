@@ -41,7 +41,7 @@ def test_every_command_of_the_page_does_what_it_says(
         assert ran.code == 0, (arguments, ran.err)
         assert ran.out, arguments
         if "--json" in arguments:
-            assert all(each["queue_item_id"] for each in ran.json)
+            assert all("queue_item_id" in each or each["what"] == "release" for each in ran.json)
     if page == "operators.md":
         assert (row_of(simulator, stale)["medx_callstatus"], row_of(simulator, stale)["medx_lastdisposition"]) == (
             0, "failed",
