@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import doctor, mapping, outcome, rejected, replan, replay, resolve, rewind, status, topics, trace
+from ops import doctor, mapping, outcome, queue, rejected, replan, replay, resolve, rewind, status, topics, trace
 from ops.crm import CrmRefuses, CrmUnavailable
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
@@ -78,6 +78,15 @@ app.command(
 app.command("rewind", epilog="Example: writeback rewind writer --to-time 2h --for-real --reason 'mapping corrected'")(
     rewind.rewind
 )
+app.command("next", epilog="Example: writeback next --campaign ID --count 5; writeback next --queue-item ID --json")(
+    queue.next_
+)
+app.command("claim", epilog="Example: writeback claim --campaign ID --token call-0001 --json")(queue.claim)
+app.command(
+    "release",
+    epilog="Example: writeback release --token call-0001; "
+    "writeback release --stale-after 4h --for-real --reason 'the dialler was restarted'",
+)(queue.release)
 app.command(
     "replan", epilog="Example: writeback replan --all --mapping 3f9a52c1 --for-real --reason 'status corrected'"
 )(replan.replan)
