@@ -22,7 +22,7 @@ from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_o
 from schemas.records import ResultStatus
 from writer.core.history import Settled
 
-LAYOUT = "3"
+LAYOUT = "4"
 """Raise it with every change of the tables: older files are made anew."""
 
 _TABLES = """
@@ -40,15 +40,10 @@ CREATE TABLE sessions (
     result_partition INTEGER, result_offset INTEGER, result_ms INTEGER, result_status TEXT, reason TEXT, message TEXT,
     conflicts TEXT, gaps TEXT, attempts INTEGER, settled_ms INTEGER, settled_as TEXT, about_partition INTEGER,
     about_offset INTEGER, written_by TEXT,
-    status TEXT, unsettled INTEGER, opt_out_open INTEGER, urgency INTEGER, dirty INTEGER
+    state TEXT, dirty INTEGER,
+    status TEXT AS (substr(state, 4)), unsettled INTEGER AS (CAST(substr(state, 1, 1) AS INTEGER)),
+    opt_out_open INTEGER AS (CAST(substr(state, 2, 1) AS INTEGER)), urgency INTEGER AS (CAST(substr(state, 3, 1) AS INTEGER))
 );
-CREATE INDEX by_place ON sessions (plan_partition, plan_offset);
-CREATE INDEX by_item ON sessions (queue_item);
-CREATE INDEX by_status ON sessions (status, reason, opt_out_open, unsettled, planned_ms);
-CREATE INDEX by_urgency ON sessions (urgency, planned_ms, session);
-CREATE INDEX unsettled_ones ON sessions (planned_ms) WHERE unsettled = 1;
-CREATE INDEX open_opt_outs ON sessions (planned_ms) WHERE opt_out_open = 1;
-CREATE INDEX dirty_ones ON sessions (dirty) WHERE dirty = 1;
 CREATE TABLE earlier (
     session TEXT, kind TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, what TEXT,
     PRIMARY KEY (session, kind, partition, offset)
@@ -74,6 +69,16 @@ CREATE TABLE actions (partition INTEGER, offset INTEGER, at_ms INTEGER, content 
     WITHOUT ROWID;
 CREATE TABLE dry_runs (session TEXT PRIMARY KEY, partition INTEGER, offset INTEGER) WITHOUT ROWID;
 """
+_INDEXES = """
+CREATE INDEX IF NOT EXISTS by_place ON sessions (plan_partition, plan_offset);
+CREATE INDEX IF NOT EXISTS by_item ON sessions (queue_item);
+CREATE INDEX IF NOT EXISTS by_status ON sessions (status, reason, opt_out_open, unsettled, planned_ms);
+CREATE INDEX IF NOT EXISTS by_urgency ON sessions (urgency, planned_ms, session);
+CREATE INDEX IF NOT EXISTS unsettled_ones ON sessions (planned_ms) WHERE unsettled = 1;
+CREATE INDEX IF NOT EXISTS open_opt_outs ON sessions (planned_ms) WHERE opt_out_open = 1;
+CREATE INDEX IF NOT EXISTS dirty_ones ON sessions (dirty) WHERE dirty = 1;
+"""
+"""Made at the end of the first reading: a million rows in no order of theirs would write every page again and again."""
 _AT_ONCE = 5_000
 
 Row_ = sqlite3.Row
@@ -238,8 +243,9 @@ class Store:
     def judge(self) -> None:
         """States of all sessions that were touched. In bounded memory, however many."""
         self._db.create_function("judged", 11, _judged, deterministic=True)
-        while self._db.execute("SELECT 1 FROM sessions WHERE dirty = 1 LIMIT 1").fetchone():
-            self._db.execute(_JUDGE, (_AT_ONCE,))
+        self._db.execute(_JUDGE)
+        for index in filter(str.strip, _INDEXES.split(";")):
+            self._db.execute(index)
 
     def count(self, selectors: Selectors) -> int:
         where, values = selectors.where()
@@ -319,15 +325,10 @@ CASE
 END
 """
 _JUDGE = f"""
-WITH found AS (
-    SELECT s.session, judged(s.plan_partition, s.plan_offset, s.retired_ms IS NOT NULL, s.result_status, s.settled_as,
-                             s.about_partition, s.about_offset, s.opt_out, {_COMMITTED}, s.plan_offset IS NOT NULL,
-                             s.result_offset IS NOT NULL) AS state
-    FROM sessions s WHERE s.dirty = 1 LIMIT ?
-)
-UPDATE sessions SET status = substr(state, 4), unsettled = substr(state, 1, 1) = '1',
-    opt_out_open = substr(state, 2, 1) = '1', urgency = CAST(substr(state, 3, 1) AS INTEGER), dirty = 0
-FROM found WHERE sessions.session = found.session
+UPDATE sessions AS s SET dirty = 0, state = judged(
+    s.plan_partition, s.plan_offset, s.retired_ms IS NOT NULL, s.result_status, s.settled_as, s.about_partition,
+    s.about_offset, s.opt_out, {_COMMITTED}, s.plan_offset IS NOT NULL, s.result_offset IS NOT NULL)
+WHERE s.dirty = 1
 """  # noqa: S608  our own words
 
 
