@@ -25,8 +25,8 @@ from schemas.records import CallOutcome, PlannedWriteback
 
 app = typer.Typer(no_args_is_help=True, help="Look at what planner and writer turned away.")
 
-Reason = Annotated[
-    list[str] | None, typer.Option("--reason", metavar="CODE", help="Records with this reason; give it several times.")
+Code = Annotated[
+    list[str] | None, typer.Option("--code", metavar="CODE", help="Records with this reason; give it several times.")
 ]
 Since = Annotated[str | None, typer.Option(metavar="TIME", help=f"Rejected then or later: {HOW}.")]
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="Rejected before that.")]
@@ -35,7 +35,7 @@ OptOuts = Annotated[bool, typer.Option("--opt-out", help="Only outcomes in which
 
 @app.command("list", epilog="Example: writeback rejected list --opt-out --since 7d")
 def list_(
-    reason: Reason = None,
+    code: Code = None,
     opt_out: OptOuts = False,
     since: Since = None,
     until: Until = None,
@@ -49,7 +49,7 @@ def list_(
     which a contact opted out is among them: nothing of it reaches the CRM unless a person sees to it.
     """
     with opened(read_settings()) as view:
-        found = [each for each in view.store.rejected(*_where(opt_out, since, until)) if _has(each, reason or ())]
+        found = [each for each in view.store.rejected(*_where(opt_out, since, until)) if _has(each, code or ())]
         now_ms = view.at_ms
     if records:
         _show_records(found[: limit or None], as_json=as_json)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ops.core.actions import MARKS, planned_ms
 from ops.core.times import milliseconds
 from planner.core.normalisation import identifier, is_phone_number
 from schemas import headers as names
@@ -50,8 +51,7 @@ class PlanHead:
 
 def plan_row(plan: PlanHead | PlannedWriteback, place: Place, headers: Headers) -> Row:
     not_before = names.not_before(headers)
-    first_ms = names.first_appended_ms(headers)
-    asked = [name for name in (names.REPLAY, names.REPLAN, names.ACCEPTED_ETAG) if names.last(headers, name)]
+    asked = [name for name in MARKS if names.last(headers, name)]
     return {
         "session": plan.session_id,
         "queue_item": plan.queue_item_id,
@@ -64,7 +64,7 @@ def plan_row(plan: PlanHead | PlannedWriteback, place: Place, headers: Headers) 
         "plan_partition": place.partition,
         "plan_offset": place.offset,
         "plan_ms": place.at_ms,
-        "planned_ms": place.at_ms if first_ms is None else first_ms,
+        "planned_ms": planned_ms(headers, place.at_ms),
         "requeues": names.requeue_count(headers),
         "not_before_ms": None if not_before is None else milliseconds(not_before),
         "asked": " ".join(asked) or None,
