@@ -1,7 +1,7 @@
 """Decodes only the head of a plan: a view of a million plans has no use for their steps.
 
-What follows the head is not read, unless there are no steps: that is the mark of a retired session, which says so behind
-them.
+What follows the head is not read, unless there are no steps: that is the mark of a retired session, which says so
+behind them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 - Rows and the offsets that they come from are kept in one transaction: a reading that is cut short goes on from there.
 - A file that is damaged, of another layout, cluster or topic is thrown away and made anew: it holds nothing of its own.
 - It holds ids, states and messages, and no value that is written to the CRM (B1); only its owner may read it.
-- What a newer record of a session replaces is kept in `earlier`, in short: that is the session's story.
+- What a newer record of a session replaces is kept in `earlier`, in short: that is the session's story. A session that
+  is retired or forgotten has none.
 """
 
 from __future__ import annotations
@@ -42,23 +43,32 @@ CREATE TABLE sessions (
     about_offset INTEGER, written_by TEXT,
     state TEXT, dirty INTEGER,
     status TEXT AS (substr(state, 4)), unsettled INTEGER AS (CAST(substr(state, 1, 1) AS INTEGER)),
-    opt_out_open INTEGER AS (CAST(substr(state, 2, 1) AS INTEGER)), urgency INTEGER AS (CAST(substr(state, 3, 1) AS INTEGER))
+    opt_out_open INTEGER AS (CAST(substr(state, 2, 1) AS INTEGER)),
+    urgency INTEGER AS (CAST(substr(state, 3, 1) AS INTEGER))
 );
 CREATE TABLE earlier (
     session TEXT, kind TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, what TEXT,
     PRIMARY KEY (session, kind, partition, offset)
 ) WITHOUT ROWID;
 CREATE TRIGGER plan_replaced AFTER UPDATE OF plan_offset ON sessions
-    WHEN old.plan_offset IS NOT NULL AND old.plan_offset IS NOT new.plan_offset BEGIN
+    WHEN old.plan_offset IS NOT NULL AND old.plan_offset <> new.plan_offset AND new.retired_ms IS NULL BEGIN
     INSERT OR REPLACE INTO earlier VALUES (
         old.session, 'plan', old.plan_partition, old.plan_offset, old.plan_ms,
         CASE WHEN old.requeues > 0 THEN 'requeued ' || old.requeues || '×' ELSE coalesce(old.asked, 'planned') END);
 END;
 CREATE TRIGGER result_replaced AFTER UPDATE OF result_offset ON sessions
-    WHEN old.result_offset IS NOT NULL AND old.result_offset IS NOT new.result_offset BEGIN
+    WHEN old.result_offset IS NOT NULL AND old.result_offset <> new.result_offset BEGIN
     INSERT OR REPLACE INTO earlier VALUES (
         old.session, 'result', old.result_partition, old.result_offset, old.settled_ms,
         old.result_status || coalesce(' ' || old.reason, '') || coalesce(': ' || old.message, ''));
+END;
+CREATE TRIGGER retired AFTER UPDATE OF retired_ms ON sessions WHEN new.retired_ms IS NOT NULL BEGIN
+    DELETE FROM earlier WHERE session = new.session;
+    DELETE FROM dry_runs WHERE session = new.session;
+END;
+CREATE TRIGGER forgotten AFTER DELETE ON sessions BEGIN
+    DELETE FROM earlier WHERE session = old.session;
+    DELETE FROM dry_runs WHERE session = old.session;
 END;
 CREATE TABLE rejected (
     topic TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, key TEXT, session TEXT, codes TEXT, reasons TEXT,
@@ -81,7 +91,7 @@ CREATE INDEX IF NOT EXISTS dirty_ones ON sessions (dirty) WHERE dirty = 1;
 """Made at the end of the first reading: a million rows in no order of theirs would write every page again and again."""
 _AT_ONCE = 5_000
 
-Row_ = sqlite3.Row
+Values = Sequence[Any] | Mapping[str, Any]
 
 
 class Unusable(Exception):
@@ -290,6 +300,14 @@ class Store:
             "ORDER BY opt_outs > 0 DESC, records DESC, codes",
             [],
         )
+
+    def query(self, query: str, values: Values = ()) -> Iterator[Row]:
+        """Rows of a question that one command alone has."""
+        yield from map(dict, self._db.execute(query, values))
+
+    def change(self, statement: str, values: Values = ()) -> None:
+        """Of a table that one command alone has."""
+        self._db.execute(statement, values)
 
     def _rows(self, query: str, values: Sequence[Any]) -> list[Row]:
         return [dict(each) for each in self._db.execute(query, values)]
