@@ -256,7 +256,8 @@ def test_W2_old_items_go_from_topics_and_pins_beside_running_services_and_nothin
     again = writeback("retire", *WHY, "--json")
     assert (again.code, again.json[0]["count"]) == (0, 0)
     [recorded] = [
-        json.loads(each.value()) for each in read_topic(world.kafka.bootstrap, world.topics.operator_actions.name)
+        json.loads(each.value() or b"")
+        for each in read_topic(world.kafka.bootstrap, world.topics.operator_actions.name)
     ]
     assert (recorded["action"], recorded["why"], recorded["count"]) == ("retire", "nightly", 83)
 
