@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import doctor, outcome, rejected, retire, rewind, status, topics, trace
+from ops import doctor, forget, outcome, rejected, retire, rewind, status, topics, trace
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
@@ -71,6 +71,9 @@ app.add_typer(outcome.app, name="outcome")
 app.add_typer(rejected.app, name="rejected")
 app.command("rewind", epilog="Example: writeback rewind writer --to-time 2h --for-real --reason 'mapping corrected'")(
     rewind.rewind
+)
+app.command("forget", epilog="Example: writeback forget --queue-item ID --for-real --reason 'request 17'")(
+    forget.forget
 )
 app.command("retire", epilog="Example: writeback retire --for-real --reason nightly --limit 0 --json")(retire.retire)
 app.add_typer(topics.app, name="topics")

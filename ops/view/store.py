@@ -186,6 +186,21 @@ class Store:
         emptied = ", ".join(f"{name} = NULL" for name in _COLUMNS_OF[kind])
         self._db.execute(f"UPDATE sessions SET {emptied}, dirty = 1 WHERE session = ?", (session,))  # noqa: S608
 
+    def erase(self, sessions: Sequence[str], queue_items: Sequence[str]) -> None:
+        """Also from the file's free space and its log. A topic that still holds something is read again if the view is
+        made anew."""
+        self._db.execute("PRAGMA secure_delete = ON")
+        with self.writing():
+            for session in sessions:
+                self._db.execute("DELETE FROM sessions WHERE session = ?", (session,))
+                for name in ("earlier", "dry_runs"):
+                    self._db.execute(f"DELETE FROM {name} WHERE session = ?", (session,))  # noqa: S608  our own names
+                self._db.execute("UPDATE rejected SET session = NULL, key = NULL WHERE session = ?", (session,))
+            for item in queue_items:
+                self._db.execute("DELETE FROM sessions WHERE queue_item = ?", (item,))
+                self._db.execute("UPDATE rejected SET session = NULL, key = NULL WHERE key = ?", (item,))
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def keep_rejected(self, rows: Sequence[Row]) -> None:
         if rows:
             names = ", ".join(rows[0])
