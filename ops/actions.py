@@ -2,7 +2,8 @@
 producer of what operators send.
 
 A changing command does, in this order: select from the view, `confirmed` (shows count and cost, checks the ceiling),
-`record`, change. Without --for-real it ends after the second.
+`record`, change. Without --for-real it ends after the second. Its parameters are `for_real: ForReal`, `why: Why` (a
+`reason` is a selector), `by: By`, `limit: Limit`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Annotated, Self
 import typer
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ops.core.actions import CEILING, Action, Asked, Preview
+from ops.core.actions import Action, Asked, Preview
 from ops.output import json_line
 from ops.settings import Settings
 from planner.core.redaction import redact
@@ -39,7 +40,6 @@ By = Annotated[
     ),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=0, help="Refuse to change more than this at once; 0: no limit.")]
-USUAL_LIMIT = CEILING
 
 _DELIVER_WITHIN_S = 30
 

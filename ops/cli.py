@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import doctor, forget, outcome, rejected, retire, rewind, status, topics, trace
+from ops import doctor, forget, outcome, rejected, replay, retire, rewind, status, topics, trace
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
@@ -69,6 +69,10 @@ app.command("trace", epilog="Example: writeback trace sess-000001; writeback tra
 app.command("doctor", epilog="Example: writeback doctor --only topics --only sign-in --json")(doctor.doctor)
 app.add_typer(outcome.app, name="outcome")
 app.add_typer(rejected.app, name="rejected")
+app.command(
+    "replay",
+    epilog="Example: writeback replay --block-reason metadata --for-real --reason 'column made' --wait",
+)(replay.replay)
 app.command("rewind", epilog="Example: writeback rewind writer --to-time 2h --for-real --reason 'mapping corrected'")(
     rewind.rewind
 )

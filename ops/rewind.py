@@ -50,7 +50,7 @@ def rewind(
         Path | None, typer.Option("--export", metavar="FILE", help="Also write the offsets from before to this file.")
     ] = None,
     for_real: ForReal = False,
-    reason: Why = "",
+    why: Why = "",
     by: By = "",
     as_json: Json = False,
 ) -> None:
@@ -64,7 +64,7 @@ def rewind(
         raise typer.BadParameter("give one of --to-time, --to-offset, --to-start and --undo")
     wanted = _Wanted(moment_option("to-time", to_time), _places(to_offset or ()), to_start, undo)
     settings = read_settings()
-    person = asked(settings, for_real=for_real, why=reason, by=by)
+    person = asked(settings, for_real=for_real, why=why, by=by)
     groups = Groups(settings)
     with opened(settings) as view:
         name, topic = _group(settings, group)

@@ -20,6 +20,8 @@ REJECTED_FROM = "rejected-from"
 CALL_MAY_EXIST = "call-may-exist"
 """On a requeued plan: a request without an answer was to record its call alone."""
 SETTLED_AS = "settled-as"
+FIRST_SETTLED_AT = "first-settled-at"
+"""On a result: when the first final result of its session was reached, readable without decoding the result."""
 OPT_OUT = "opt-out"
 """`true` on a rejected outcome in which the contact asked not to be called."""
 
@@ -103,3 +105,8 @@ def settled_as(headers: Headers | None) -> str | None:
     """How the result's session is settled, readable without decoding the result; None without that header."""
     raw = last(headers, SETTLED_AS)
     return None if raw is None else raw.decode("ascii", "replace")
+
+
+def first_settled_ms(headers: Headers | None) -> int | None:
+    """Of a result's session; None without that header."""
+    return _milliseconds(headers, FIRST_SETTLED_AT)

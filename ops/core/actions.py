@@ -56,7 +56,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What a change is about, before it is made. `requests`: to the CRM, at most; None if it never asks the CRM."""
+    """What a change is about, before it is made. `requests`: to the CRM, as far as it can be known;
+    None if it never asks the CRM."""
 
     what: str
     """The command as a verb: "replay"."""
@@ -70,7 +71,7 @@ class Preview:
     """Further figures for a script."""
 
     def lines(self) -> list[str]:
-        cost = "" if self.requests is None else f", at most {self.requests:,} requests to the CRM"
+        cost = "" if self.requests is None else f", about {self.requests:,} requests to the CRM"
         return [f"{self.what}: {self.count:,} {self.of}{cost}; selected: {self.selected}", *self.notes]
 
     def as_json(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ops.core.actions import MARKS, planned_ms
+from ops.core.actions import MARKS, mark_of, planned_ms
 from ops.core.times import milliseconds
 from planner.core.normalisation import identifier, is_phone_number
 from schemas import headers as names
@@ -68,10 +68,17 @@ def plan_row(plan: PlanHead | PlannedWriteback, place: Place, headers: Headers) 
         "requeues": names.requeue_count(headers),
         "not_before_ms": None if not_before is None else milliseconds(not_before),
         "asked": " ".join(asked) or None,
+        "job": _job(headers),
         "digest": plan.digest,
         "source": f"{plan.source.topic}/{plan.source.partition}/{plan.source.offset}",
         "retired_ms": None if plan.retired_at is None else milliseconds(plan.retired_at),
     }
+
+
+def _job(headers: Headers) -> str | None:
+    """The operator's job that appended it."""
+    job = (mark_of(headers) or {}).get("job")
+    return job if isinstance(job, str) else None
 
 
 def result_row(result: WritebackResult, place: Place, headers: Headers) -> Row:
@@ -95,6 +102,7 @@ def result_row(result: WritebackResult, place: Place, headers: Headers) -> Row:
         "gaps": "".join(f"\n{each}\n" for each in gaps) or None,
         "attempts": result.attempts,
         "settled_ms": milliseconds(result.settled_at),
+        "first_settled_ms": milliseconds(result.first_settled_at or result.settled_at),
         "settled_as": _settled(result, headers),
         "about_partition": result.plan.partition,
         "about_offset": result.plan.offset,

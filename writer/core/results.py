@@ -33,6 +33,7 @@ from writer.core.replies import Judgement, Meaning
 from writer.core.sign_in import SENTENCES, SignInTrouble
 
 Warnings = tuple[records.Warning, ...]
+_FINAL = (ResultStatus.COMPLETED, ResultStatus.BLOCKED)
 COUNTER_AT_MAXIMUM = "counter_at_maximum"
 
 
@@ -49,6 +50,8 @@ class ResultContext:
     """Of the gate; the plan's own are added."""
     before: Settled | None = None
     """How an earlier result says that this session ended, if there is one."""
+    first_settled_at: datetime | None = None
+    """When the session had its first final result, if it has one."""
 
     @property
     def nothing_written(self) -> str:
@@ -89,6 +92,7 @@ class ResultContext:
             attempts=self.attempts,
             plan=self.position,
             warnings=(*self.plan.warnings, *self.warnings),
+            first_settled_at=self.first_settled_at or (self.settled_at if status in _FINAL else None),
             settled_at=self.settled_at,
             written_by=self.written_by,
         )

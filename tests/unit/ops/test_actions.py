@@ -43,7 +43,7 @@ def test_a_change_is_made_only_for_real_and_only_if_it_is_about_something(
     assert confirmed(FIFTY, KIM, limit=100, as_json=False)
     assert not confirmed(FIFTY, ONLY_SHOWN, limit=100, as_json=False)
     shown = capsys.readouterr()
-    assert "replay: 50 sessions, at most 60 requests to the CRM; selected: status blocked" in shown.out
+    assert "replay: 50 sessions, about 60 requests to the CRM; selected: status blocked" in shown.out
     assert "nothing was changed" in shown.err
     assert not confirmed(Preview(what="replay", selected="none", count=0), KIM, limit=100, as_json=True)
     assert json.loads(capsys.readouterr().out)["count"] == 0
