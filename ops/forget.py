@@ -17,8 +17,8 @@ import typer
 from rich.text import Text
 
 from ops import crm
-from ops.actions import USUAL_LIMIT, By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, now
-from ops.core.actions import Preview
+from ops.actions import By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, now
+from ops.core.actions import CEILING, Preview
 from ops.core.forgetting import Findings, Person, Trace, Verdict, What, person, stays_because
 from ops.core.rows import Row
 from ops.core.tables import table
@@ -54,7 +54,7 @@ def forget(
     for_real: ForReal = False,
     reason: Why = "",
     by: By = "",
-    limit: Limit = USUAL_LIMIT,
+    limit: Limit = CEILING,
     as_json: Json = False,
 ) -> None:
     """Forget a person's data: shows what is where and until when, and replaces it where topics are compacted.

@@ -17,8 +17,8 @@ from typing import Annotated
 import typer
 from confluent_kafka import Message
 
-from ops.actions import USUAL_LIMIT, By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, now
-from ops.core.actions import Preview
+from ops.actions import By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, now
+from ops.core.actions import CEILING, Preview
 from ops.core.retiring import USUAL_AGE, Fate, Limits, first_appended, limits
 from ops.core.rows import Row
 from ops.core.times import age as in_words
@@ -40,7 +40,7 @@ def retire(
     for_real: ForReal = False,
     reason: Why = "",
     by: By = "",
-    limit: Limit = USUAL_LIMIT,
+    limit: Limit = CEILING,
     as_json: Json = False,
 ) -> None:
     """Replace plans and results of old, settled sessions by a small mark, and remove marks that nothing needs any more.
