@@ -42,7 +42,10 @@ def forget(
         list[str] | None, typer.Option("--queue-item", metavar="ID", help="All sessions of this queue item.")
     ] = None,
     account: Annotated[
-        str | None, typer.Option("--account", metavar="ID", help="All queue items of this account.")
+        str | None,
+        typer.Option(
+            "--account", metavar="ID", help="All queue items whose plans or outcomes hold this account; marks do not."
+        ),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Read everything and say whether anything is left, and until when.")
@@ -94,8 +97,11 @@ def forget(
             sender.record(kept)
             sender.send(list(run.replacements()))
         run.forget_here()
-    if not as_json:
-        typer.echo("forgotten, as far as topics forget; call it again with --check to see what is left, and until when")
+    later = run.later()
+    if as_json:
+        json_line({"later": later})
+    else:
+        typer.echo("forgotten, as far as topics forget. What is left, and until when: " + " ".join([*later, "--check"]))
 
 
 def _conclude(found: Findings, *, as_json: bool) -> None:
@@ -178,6 +184,12 @@ class Run:
             if message is not None and (value := message.value()) is not None:
                 return reader_of(PlannedWriteback, self.view.settings).decode(value)
         return None
+
+    def later(self) -> list[str]:
+        """The command that finds what is left of it: results and marks do not hold the account."""
+        named = [("--queue-item", each) for each in sorted(self.person.queue_items)]
+        named = named or [("--session", each) for each in sorted(self.person.sessions)]
+        return ["writeback", "forget", *(part for pair in named for part in pair)]
 
     def forget_here(self) -> None:
         """The local view keeps nothing of it either."""
