@@ -68,7 +68,8 @@ OLD_ITEMS = (
     f"HAVING min({MAY_GO}) = 1 AND max({LAST_NEWS}) < :settled_before"
 )
 FATE = (
-    "(CASE WHEN plan_offset IS NOT NULL AND ended_ms < :ended_before AND opt_out = 0 THEN 'gone' "
+    "(CASE WHEN plan_offset IS NOT NULL AND ended_ms < :ended_before AND opt_out = 0 "
+    "AND disposition <> 'do_not_call' THEN 'gone' "
     "WHEN plan_offset IS NOT NULL AND status <> 'retired' THEN 'mark' "
     "WHEN result_offset IS NOT NULL THEN 'result' END)"
 )
