@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 TRACEPARENT = "traceparent"
 REQUEUE_COUNT = "requeue-count"
@@ -22,6 +22,14 @@ CALL_MAY_EXIST = "call-may-exist"
 SETTLED_AS = "settled-as"
 FIRST_SETTLED_AT = "first-settled-at"
 """On a result: when the first final result of its session was reached, readable without decoding the result."""
+CLIENT_ID = "client-id"
+"""Which client published an outcome, in its own words: Kafka does not show a client's id to readers."""
+_CLOUD_EVENTS_SOURCE = "ce_source"
+REDRIVE = "redrive"
+"""Who sent a rejected outcome again, and why."""
+REDRIVE_COUNT = "redrive-count"
+REDRIVEN_FROM = "redriven-from"
+"""On an outcome that was sent again: the place of the rejected record. Both are kept if it is rejected again."""
 OPT_OUT = "opt-out"
 """`true` on a rejected outcome in which the contact asked not to be called."""
 
@@ -55,8 +63,23 @@ def last(headers: Headers | None, name: str) -> bytes | None:
 
 def requeue_count(headers: Headers | None) -> int:
     """How often a plan was requeued; 0 if never, or if the header is not one of ours."""
-    raw = last(headers, REQUEUE_COUNT) or b"0"
+    return _count(headers, REQUEUE_COUNT)
+
+
+def redrive_count(headers: Headers | None) -> int:
+    """How often operators sent an outcome again; 0 if never, or if the header is not one of ours."""
+    return _count(headers, REDRIVE_COUNT)
+
+
+def _count(headers: Headers | None, name: str) -> int:
+    raw = last(headers, name) or b"0"
     return int(raw) if raw.isdigit() and len(raw) < 10 else 0
+
+
+def sender(headers: Headers | None) -> str | None:
+    """Who published an outcome: its header `client-id`, else the source of a CloudEvent; None if neither says so."""
+    raw = last(headers, CLIENT_ID) or last(headers, _CLOUD_EVENTS_SOURCE)
+    return None if raw is None else raw.decode("ascii", "replace")
 
 
 def not_before(headers: Headers | None) -> datetime | None:
@@ -105,6 +128,11 @@ def settled_as(headers: Headers | None) -> str | None:
     """How the result's session is settled, readable without decoding the result; None without that header."""
     raw = last(headers, SETTLED_AS)
     return None if raw is None else raw.decode("ascii", "replace")
+
+
+def whole_milliseconds(at: datetime) -> int:
+    """Unix time as our records keep it: cut to the millisecond, not rounded."""
+    return (at - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
 
 
 def first_settled_ms(headers: Headers | None) -> int | None:

@@ -92,7 +92,7 @@ def job_action(
 
 
 def part_action(asked: Asked, job: str, number: int, sessions: Sequence[str], *, at: str) -> Action:
-    details = {"part": number, "sessions": list(sessions)}
+    details = {"part": number, "items": list(sessions)}
     return asked.action(REPLAY_SESSIONS, about=job, count=len(sessions), at=at, details=details)
 
 

@@ -135,6 +135,9 @@ def rejected_row(
         "rejected_by": _text(names.last(headers, names.REJECTED_BY)),
         "source": _text(names.last(headers, names.REJECTED_FROM)),
         "opt_out": int(names.last(headers, names.OPT_OUT) == b"true"),
+        "sender": names.sender(headers),
+        "redrives": names.redrive_count(headers),
+        "redriven_from": _text(names.last(headers, names.REDRIVEN_FROM)),
         "size": len(value or b""),
     }
 

@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
+from ops.core.redriving import REDRIVE_RECORDS, REDRIVE_SENT
 from ops.core.replaying import REPLAY_SESSIONS, Came, Progress, Selection
 from ops.core.rows import Row
 from ops.core.selectors import ORDER, Selectors, Sort
@@ -26,7 +27,7 @@ from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_o
 from schemas.records import ResultStatus
 from writer.core.history import Settled
 
-LAYOUT = "5"
+LAYOUT = "6"
 """Raise it with every change of the tables: older files are made anew."""
 
 _TABLES = """
@@ -75,9 +76,11 @@ CREATE TRIGGER forgotten AFTER DELETE ON sessions BEGIN
 END;
 CREATE TABLE rejected (
     topic TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, key TEXT, session TEXT, codes TEXT, reasons TEXT,
-    rejected_by TEXT, source TEXT, opt_out INTEGER, size INTEGER, PRIMARY KEY (topic, partition, offset)
+    rejected_by TEXT, source TEXT, opt_out INTEGER, sender TEXT, redrives INTEGER, redriven_from TEXT, size INTEGER,
+    PRIMARY KEY (topic, partition, offset)
 ) WITHOUT ROWID;
 CREATE INDEX rejected_sessions ON rejected (session);
+CREATE INDEX rejected_again ON rejected (redriven_from);
 CREATE TABLE actions (partition INTEGER, offset INTEGER, at_ms INTEGER, content TEXT, PRIMARY KEY (partition, offset))
     WITHOUT ROWID;
 CREATE TABLE dry_runs (session TEXT PRIMARY KEY, partition INTEGER, offset INTEGER) WITHOUT ROWID;
@@ -93,6 +96,8 @@ CREATE INDEX IF NOT EXISTS dirty_ones ON sessions (dirty) WHERE dirty = 1;
 """
 """Made at the end of the first reading: a million rows in no order of theirs would write every page again and again."""
 _AT_ONCE = 5_000
+PARTS = (REPLAY_SESSIONS, REDRIVE_RECORDS)
+"""Actions that only list what a job is about."""
 
 Values = Sequence[Any] | Mapping[str, Any]
 
@@ -235,8 +240,9 @@ class Store:
     def actions(self) -> list[Row]:
         """In the order in which they were recorded, each with its place; without lists of sessions of jobs."""
         found = self._db.execute(
-            "SELECT * FROM actions WHERE json_extract(content, '$.action') IS NOT ? ORDER BY at_ms, partition, offset",
-            (REPLAY_SESSIONS,),
+            "SELECT * FROM actions WHERE json_extract(content, '$.action') NOT IN (?, ?) "
+            "ORDER BY at_ms, partition, offset",
+            PARTS,
         )
         return [
             {**json.loads(each["content"]), "place": f"{each['partition']}/{each['offset']}", "at_ms": each["at_ms"]}
@@ -244,14 +250,45 @@ class Store:
         ]
 
     def job_parts(self, job: str) -> Iterator[list[str]]:
-        """The sessions of a job, part by part, in their order."""
+        """The sessions of a replay, or the places of a redrive, part by part, in their order."""
         found = self._db.execute(
-            "SELECT json_extract(content, '$.details.sessions') FROM actions "
-            "WHERE json_extract(content, '$.action') = ? AND json_extract(content, '$.about') = ? "
+            "SELECT json_extract(content, '$.details.items') FROM actions "
+            "WHERE json_extract(content, '$.action') IN (?, ?) AND json_extract(content, '$.about') = ? "
             "ORDER BY json_extract(content, '$.details.part')",
-            (REPLAY_SESSIONS, job),
+            (*PARTS, job),
         )
         yield from (json.loads(row[0]) for row in found)
+
+    def redriven(self) -> set[str]:
+        """Places of rejected records that a redrive has taken on."""
+        found = self._db.execute(
+            "SELECT item.value FROM actions, json_each(content, '$.details.items') AS item "
+            "WHERE json_extract(content, '$.action') = ?",
+            (REDRIVE_RECORDS,),
+        )
+        return {row[0] for row in found}
+
+    def redriven_parts_done(self, job: str) -> set[int]:
+        found = self._db.execute(
+            "SELECT json_extract(content, '$.details.part') FROM actions "
+            "WHERE json_extract(content, '$.action') = ? AND json_extract(content, '$.about') = ?",
+            (REDRIVE_SENT, job),
+        )
+        return {int(row[0]) for row in found}
+
+    def rejected_at(self, places: Sequence[str]) -> list[Row]:
+        """Rejected records at these places, in the given order, as far as they are still there."""
+        parsed = [place.rsplit("/", 2) for place in places]
+        found = [
+            self._rows("SELECT * FROM rejected WHERE topic = ? AND partition = ? AND offset = ?", [*each])
+            for each in parsed
+        ]
+        return [row for rows in found for row in rows]
+
+    def rejected_again(self, place: str) -> Row | None:
+        """The newest rejection of what was sent again from this place."""
+        rows = self._rows("SELECT * FROM rejected WHERE redriven_from = ? ORDER BY at_ms DESC LIMIT 1", [place])
+        return rows[0] if rows else None
 
     def select_replay(self, selectors: Selectors) -> Selection:
         """Keeps what is to be appended for `selected_for_replay`, as long as the store is open."""

@@ -185,7 +185,7 @@ class ResultsIndex:
         """A result of ours is acknowledged."""
         if settled is None or first_at is None:
             return
-        news = (session_id.encode(), settled, round(first_at.timestamp() * 1000))
+        news = (session_id.encode(), settled, headers.whole_milliseconds(first_at))
         if (index := self._ready.get(partition)) is not None:
             index.note([news])
         elif (loading := self._loading.get(partition)) is not None:

@@ -44,7 +44,7 @@ class WriterTopics:
         holds = latest(one.before, settled) if one.before and settled else settled
         beside = [(headers.SETTLED_AS, (holds or NOT_FINAL).encode())]
         if (first := one.result.first_settled_at) is not None:
-            beside.append((headers.FIRST_SETTLED_AT, str(round(first.timestamp() * 1000)).encode()))
+            beside.append((headers.FIRST_SETTLED_AT, str(headers.whole_milliseconds(first)).encode()))
         if (trace := traceparent(one.plan.trace)) is not None:
             beside.append((headers.TRACEPARENT, trace))
         key, value = one.plan.session_id.encode(), self._codec.encode(one.result)

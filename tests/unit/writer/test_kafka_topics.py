@@ -71,11 +71,12 @@ def test_W2_the_header_says_what_holds_of_all_results_since_compaction_keeps_the
 
 
 def test_W2_the_header_says_when_the_session_was_first_settled() -> None:
-    first = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    first = datetime(2026, 11, 20, 12, 0, 0, 15_900, tzinfo=UTC)
     one = TOPICS.outgoing(
         ResultOf(make_in_flight(make_plan()), make_result(first_settled_at=first), None, settles=True)
     )
-    assert headers.first_settled_ms(one.headers) == first.timestamp() * 1000
+    kept = CODEC.decode(one.value or b"").first_settled_at
+    assert headers.first_settled_ms(one.headers) == headers.whole_milliseconds(kept or NOON), "the record's own moment"
     assert headers.first_settled_ms([]) is None
 
 
