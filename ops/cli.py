@@ -10,7 +10,22 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import doctor, mapping, outcome, queue, rejected, replan, replay, resolve, rewind, status, topics, trace
+from ops import (
+    doctor,
+    forget,
+    mapping,
+    outcome,
+    queue,
+    rejected,
+    replan,
+    replay,
+    resolve,
+    retire,
+    rewind,
+    status,
+    topics,
+    trace,
+)
 from ops.crm import CrmRefuses, CrmUnavailable
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
@@ -93,6 +108,10 @@ app.command(
 app.command(
     "resolve", epilog="Example: writeback resolve sess-000001 --apply --seen 4711 --for-real --reason 'note read'"
 )(resolve.resolve)
+app.command("forget", epilog="Example: writeback forget --queue-item ID --for-real --reason 'request 17'")(
+    forget.forget
+)
+app.command("retire", epilog="Example: writeback retire --for-real --reason nightly --limit 0 --json")(retire.retire)
 app.add_typer(topics.app, name="topics")
 app.command(epilog="Example: writeback demo --keep; writeback demo --calls bank-marketing.csv --items 500")(demo)
 app.command(

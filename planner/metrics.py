@@ -17,7 +17,10 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.outcomes = Counter(
-            "planner_outcomes", "Outcomes by result: planned, duplicate or rejected.", ["outcome"], registry=registry
+            "planner_outcomes",
+            "Records by result: planned, duplicate, rejected, or tombstone (skipped).",
+            ["outcome"],
+            registry=registry,
         )
         self.rejections = Counter(
             "planner_rejections",
@@ -105,7 +108,7 @@ class Metrics:
         )
         self.build = Info("planner_build", "Version and mapping of this process.", registry=registry)
         ProcessCollector(registry=registry)
-        for outcome in ("planned", "duplicate", "rejected"):
+        for outcome in ("planned", "duplicate", "rejected", "tombstone"):
             self.outcomes.labels(outcome)
         for cause in get_args(Cause):
             self.waiting.labels(cause).set(0)
