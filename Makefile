@@ -11,9 +11,12 @@ MINUTES ?= 15
 SECONDS ?= 30
 ITEMS ?=
 KEEP ?=
+PROVE ?=
+SEED ?=
+PAIR ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets install into one environment
-.PHONY: help demo test check fix ci bench soak fuzz audit sbom lock dist images kind clean
+.PHONY: help demo test check fix ci bench soak prove fuzz audit sbom lock dist images kind clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -73,6 +76,9 @@ bench: $(VENV)/test.stamp ## the figures beside what a user would pick instead; 
 
 soak: $(VENV)/test.stamp ## a quarter of an hour on a real Kafka with ACLs, every failure in turn; MINUTES=3 to try
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+prove: $(VENV)/test.stamp ## the release counts of the simulation; may be stopped, goes on where it was; SEED=7 tells one
+	@nice $(BIN)/python -m tests.proof.prove $(if $(PAIR),--pair '$(PAIR)') $(if $(SEED),--seed $(SEED)) $(PROVE)
 
 fuzz: $(VENV)/test.stamp ## a coverage-guided fuzzer over everything that reads bytes from outside; SECONDS=600 each
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
