@@ -190,7 +190,6 @@ class World:
         crm: FakeDataverse | None = None,
         *,
         write: bool = True,
-        transactions: bool = True,
         start: int = 4,
         identities: int = 1,
         limits: ServiceLimits | None = None,
@@ -203,7 +202,7 @@ class World:
         self.identities = Identities(
             [Identity(f"none-{n}", Pacer(limits or ServiceLimits(), start=start)) for n in range(identities)]
         )
-        self.options = Options(transactions=transactions, **options)
+        self.options = Options(**options)
         self.signature = Signature("test", write)
         self.engine = self.an_engine()
         self.plans: dict[tuple[int, int], PlannedWriteback | Sequence[Reason] | messages.Unreadable] = {}
@@ -229,11 +228,11 @@ class World:
         """What becomes of the next batches; after that all are acknowledged."""
         self.committed: dict[int, OffsetAndMetadata] = {}
         self.commits: list[dict[int, OffsetAndMetadata]] = []
-        self.commit_number = -1
-        """Of the last one."""
-        self.hold_commits = False
+        """The positions of each batch, taken or not."""
+        self.refuses: set[int] = set()
+        """Partitions whose position the broker does not take; their records it takes."""
         self.paused: set[int] = set()
-        self.released: dict[tuple[int, ...], dict[int, OffsetAndMetadata]] = {}
+        self.released: list[tuple[int, ...]] = []
         self.results_wanted: list[int] = []
         self.results_forgotten: list[int] = []
         self.failure: str | None = None
@@ -369,17 +368,10 @@ class World:
                     self.open_batches.append(effect)
                 else:
                     self._end(effect)
-            case messages.CommitOffsets(number, positions):
-                self.commits.append(dict(positions))
-                self.commit_number = number
-                if not self.hold_commits:
-                    self.committed |= positions
-                    self.inbox.append(messages.OffsetsCommitted(number, positions))
             case messages.Pause(partitions):
                 self.paused = set(partitions)
-            case messages.Released(partitions, positions):
-                self.committed |= positions
-                self.released[tuple(partitions)] = dict(positions)
+            case messages.Released(partitions):
+                self.released.append(tuple(partitions))
                 for partition in partitions:
                     self.epochs.pop(partition, None)
             case messages.Fail(why):
@@ -419,8 +411,10 @@ class World:
             self.published.append(one)
             offsets.append(self.next_offset)
             self.next_offset += isinstance(one, CopyOf)
-        self.committed |= {at.partition: OffsetAndMetadata(at.offset, at.metadata) for at in batch.positions}
-        self.inbox.append(messages.Published(offsets))
+        positions = {at.partition: OffsetAndMetadata(at.offset, at.metadata) for at in batch.positions}
+        self.commits += [positions] if positions else []
+        self.committed |= {partition: at for partition, at in positions.items() if partition not in self.refuses}
+        self.inbox.append(messages.Published(offsets, {p: "NOT_COORDINATOR" for p in positions if p in self.refuses}))
 
 
 def _told(one: Publication) -> str:

@@ -42,9 +42,8 @@ def a_world(**options: object) -> World:
 # W1: what settles a plan.
 
 
-@pytest.mark.parametrize("transactions", [True, False])
-def test_W1_the_frontier_moves_after_the_result_is_acknowledged(transactions: bool) -> None:
-    world = a_world(transactions=transactions)
+def test_W1_the_frontier_moves_after_the_result_is_acknowledged() -> None:
+    world = a_world()
     world.hold_batches = True
     world.arrive(a_plan(world, 1))
     world.wait(1)
