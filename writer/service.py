@@ -274,9 +274,10 @@ class Service:
         metrics.first_blocked.set(gauges.first_blocked_at)
         metrics.unreadable_partitions.set(gauges.unreadable)
         for channel in self.parts.pool.channels:
-            metrics.token_expiry.labels(channel.dataverse.name).set(channel.dataverse.token_expires_at or 0)
-            if (expires_at := channel.dataverse.credential_expires_at) is not None:
-                metrics.credential_expiry.labels(channel.dataverse.name).set(expires_at)
+            name, tokens = channel.dataverse.name, channel.dataverse.tokens
+            metrics.token_expiry.labels(name).set(tokens.expires_at or 0)
+            if (expires_at := tokens.credential_expires_at) is not None:
+                metrics.credential_expiry.labels(name).set(expires_at)
 
 
 def _now() -> Now:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -19,6 +20,7 @@ from runtime.connection import BrokerSettings
 from runtime.endpoint import Endpoint
 from runtime.environment import Misconfigured, unreadable_files
 from runtime.librdkafka_log import client_log
+from runtime.log_reader import read_to_end
 from runtime.placement_check import check_placement
 from runtime.registry import codec
 from runtime.rights import writer_rights
@@ -43,7 +45,7 @@ from writer.health import Health
 from writer.kafka.consumer import ConsumerOptions, ConsumerThread
 from writer.kafka.log_ends import LogEnds
 from writer.kafka.producer import BatchProducer, PlainProducer, PublisherThread
-from writer.kafka.results_index import ReadToEnd, reading
+from writer.kafka.results_index import ReadToEnd
 from writer.kafka.topics import WriterTopics
 from writer.kafka.transactions import TransactionalProducer
 from writer.metrics import Metrics
@@ -249,7 +251,7 @@ class BrokerWaits:
 def _read_results(settings: WriterSettings) -> ReadToEnd:
     """In a dry run too: what landed before is known to it."""
     config = settings.broker.consumer_config() | {"group.id": settings.group}  # a group that it may read with
-    return reading(config, settings.broker.topics.writeback_results.name)
+    return partial(read_to_end, config, settings.broker.topics.writeback_results.name, log=client_log("writer"))
 
 
 def _consumer_options(settings: WriterSettings) -> ConsumerOptions:
