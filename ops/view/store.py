@@ -91,14 +91,15 @@ class Store:
         self.path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=60)
+        self._db.row_factory = sqlite3.Row
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=60)
-            self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = OFF")  # a torn file is noticed and made anew
             self._db.execute("PRAGMA cache_size = -65536")
             self._made()
         except sqlite3.DatabaseError:
+            self._db.close()
             raise Unusable from None
 
     def _made(self) -> None:

@@ -205,7 +205,7 @@ class PlanInFlight:
         """Raises KeyError if the table has no such row."""
         self.state = TABLE[self.state, event]
 
-    def heard(self, judgement: Judgement) -> None:
+    def note_reply(self, judgement: Judgement) -> None:
         self.last = judgement
         if judgement.status is not None:
             self.last_reply = judgement

@@ -271,7 +271,7 @@ class Flow:
                 self._settled_before(plan, known)
             case RetryLater(judgement, counted=False):
                 if judgement.kind is Kind.THROTTLED:
-                    plan.heard(judgement)
+                    plan.note_reply(judgement)
                 self._again(plan)
             case _:
                 self._retry_later(plan, step)
@@ -316,7 +316,7 @@ class Flow:
 
     def _retry_later(self, plan: PlanInFlight, later: RetryLater) -> None:
         judgement = later.judgement
-        plan.heard(judgement)
+        plan.note_reply(judgement)
         if judgement.kind is not Kind.PERMANENT or plan.doubt:
             plan.held = None
         if judgement.kind is Kind.PERMANENT:  # metadata, an owner or a record must not be read: no outage
