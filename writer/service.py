@@ -49,7 +49,8 @@ from writer.reporting import Reporter
 
 _TICK_S = 0.5
 _GREET_AGAIN_S = 2.0
-_INPUTS_PER_TURN = 500
+_INPUTS_PER_TURN = 20
+"""Some milliseconds, since each may be a plan to decode: meanwhile no reply is heard, and no partition paused (B3)."""
 BROKER_SILENT_S = 30.0
 """A broker that was silent for this long is out of reach: it is asked every second."""
 

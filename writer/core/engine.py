@@ -274,11 +274,15 @@ class Engine:
         return assignment
 
     def _received(self, records: Sequence[ConsumerRecord]) -> None:
-        """The window bounds how many are waiting: what is added here pauses its partition when it is full."""
-        for record in records:
-            if (assignment := self._assignment_of(record)) is not None:
-                assignment.received([record])
-                self._decode_next(assignment)
+        """The window bounds how many are waiting: what is added here pauses its partition when it is full, before any
+        of it is decoded: the consumer reads on meanwhile.
+        """
+        ours = [(assignment, record) for record in records if (assignment := self._assignment_of(record)) is not None]
+        for assignment, record in ours:
+            assignment.received(record)
+        self._pause()
+        for assignment in {assignment: None for assignment, _ in ours}:
+            self._decode_next(assignment)
 
     def _decode_next(self, assignment: Assignment) -> None:
         """W2 A tombstone is settled at once, and what an earlier run has settled is not even looked into (B3)."""
