@@ -10,7 +10,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import doctor, outcome, rejected, rewind, status, topics, trace
+from ops import doctor, mapping, outcome, rejected, replan, replay, resolve, rewind, status, topics, trace
+from ops.crm import CrmRefuses, CrmUnavailable
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
@@ -65,13 +66,24 @@ app.command("list", epilog="Example: writeback list --opt-out open --json")(stat
 app.command("watch", epilog="Example: writeback watch --every 5")(status.watch)
 app.command("trace", epilog="Example: writeback trace sess-000001; writeback trace --queue-item ID --json")(trace.trace)
 app.command("doctor", epilog="Example: writeback doctor --only topics --only sign-in --json")(doctor.doctor)
+app.add_typer(mapping.app, name="mapping")
 app.add_typer(outcome.app, name="outcome")
 app.add_typer(rejected.app, name="rejected")
+app.command(
+    "replay",
+    epilog="Example: writeback replay --block-reason metadata --for-real --reason 'column made' --wait",
+)(replay.replay)
 app.command("rewind", epilog="Example: writeback rewind writer --to-time 2h --for-real --reason 'mapping corrected'")(
     rewind.rewind
 )
+app.command(
+    "replan", epilog="Example: writeback replan --all --mapping 3f9a52c1 --for-real --reason 'status corrected'"
+)(replan.replan)
+app.command(
+    "resolve", epilog="Example: writeback resolve sess-000001 --apply --seen 4711 --for-real --reason 'note read'"
+)(resolve.resolve)
 app.add_typer(topics.app, name="topics")
-app.command(epilog="Example: writeback demo --calls bank-marketing.csv --items 500")(demo)
+app.command(epilog="Example: writeback demo --keep; writeback demo --calls bank-marketing.csv --items 500")(demo)
 app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
@@ -88,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _end(Exit.USAGE, _helpful(error), given)
     except Misconfigured as error:
         _end(Exit.MISCONFIGURED, error.problems, given)
-    except (Unavailable, ViewDamaged) as error:
+    except CrmRefuses as error:
+        _end(Exit.MISCONFIGURED, [str(error)], given)
+    except (Unavailable, CrmUnavailable, ViewDamaged) as error:
         _end(Exit.UNAVAILABLE, [str(error)], given)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)

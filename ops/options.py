@@ -36,7 +36,7 @@ _OPTIONS: dict[str, Any] = {
     "queue_item": Annotated[list[str] | None, _option("Queue item id.", "--queue-item", metavar="ID")],
     "campaign": Annotated[list[str] | None, _option("Campaign id.", "--campaign", metavar="ID")],
     "status": Annotated[list[Status] | None, _option("What is said of the session.", "--status")],
-    "reason": Annotated[list[BlockReason] | None, _option("Why it is blocked.", "--reason")],
+    "reason": Annotated[list[BlockReason] | None, _option("Why it is blocked.", "--block-reason")],
     "disposition": Annotated[list[Disposition] | None, _option("The call's label.", "--disposition")],
     "opt_out": Annotated[
         OptOut | None,

@@ -72,6 +72,12 @@ class Settings(Environment):
     sign_in: SignInSettings = Field(
         default_factory=lambda: SignInSettings.model_validate({}), description="Where tokens come from."
     )
+    by: str | None = Field(
+        None,
+        max_length=200,
+        description="Who makes changes, where the machine's user says nothing, such as in a pod; kept on "
+        "operator-actions.",
+    )
     mapping_file: Path | None = Field(None, description="The reviewed mapping of this tenant.")
     view_folder: Path | None = Field(
         None,

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
+from ops.core.redriving import REDRIVE_RECORDS, REDRIVE_SENT
+from ops.core.replaying import REPLAY_SESSIONS, Came, Progress, Selection
 from ops.core.rows import Row
 from ops.core.selectors import ORDER, Selectors, Sort
 from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_of, urgency
 from schemas.records import ResultStatus
 from writer.core.history import Settled
 
-LAYOUT = "3"
+LAYOUT = "4"
 """Raise it with every change of the tables: older files are made anew."""
 
 _TABLES = """
@@ -36,10 +40,10 @@ CREATE TABLE sessions (
     session TEXT PRIMARY KEY, queue_item TEXT, campaign TEXT, disposition TEXT, opt_out INTEGER, mapping TEXT,
     started_ms INTEGER, ended_ms INTEGER,
     plan_partition INTEGER, plan_offset INTEGER, plan_ms INTEGER, planned_ms INTEGER, requeues INTEGER,
-    not_before_ms INTEGER, asked TEXT, digest TEXT, source TEXT, retired_ms INTEGER,
+    not_before_ms INTEGER, asked TEXT, job TEXT, digest TEXT, source TEXT, retired_ms INTEGER,
     result_partition INTEGER, result_offset INTEGER, result_ms INTEGER, result_status TEXT, reason TEXT, message TEXT,
-    conflicts TEXT, gaps TEXT, attempts INTEGER, settled_ms INTEGER, settled_as TEXT, about_partition INTEGER,
-    about_offset INTEGER, written_by TEXT,
+    conflicts TEXT, gaps TEXT, attempts INTEGER, settled_ms INTEGER, first_settled_ms INTEGER,
+    settled_as TEXT, about_partition INTEGER, about_offset INTEGER, written_by TEXT,
     status TEXT, unsettled INTEGER, opt_out_open INTEGER, urgency INTEGER, dirty INTEGER
 );
 CREATE INDEX by_place ON sessions (plan_partition, plan_offset);
@@ -67,14 +71,18 @@ CREATE TRIGGER result_replaced AFTER UPDATE OF result_offset ON sessions
 END;
 CREATE TABLE rejected (
     topic TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, key TEXT, session TEXT, codes TEXT, reasons TEXT,
-    rejected_by TEXT, source TEXT, opt_out INTEGER, size INTEGER, PRIMARY KEY (topic, partition, offset)
+    rejected_by TEXT, source TEXT, opt_out INTEGER, sender TEXT, redrives INTEGER, redriven_from TEXT, size INTEGER,
+    PRIMARY KEY (topic, partition, offset)
 ) WITHOUT ROWID;
 CREATE INDEX rejected_sessions ON rejected (session);
+CREATE INDEX rejected_again ON rejected (redriven_from);
 CREATE TABLE actions (partition INTEGER, offset INTEGER, at_ms INTEGER, content TEXT, PRIMARY KEY (partition, offset))
     WITHOUT ROWID;
 CREATE TABLE dry_runs (session TEXT PRIMARY KEY, partition INTEGER, offset INTEGER) WITHOUT ROWID;
 """
 _AT_ONCE = 5_000
+PARTS = (REPLAY_SESSIONS, REDRIVE_RECORDS)
+"""Actions that only list what a job is about."""
 
 Row_ = sqlite3.Row
 
@@ -200,12 +208,96 @@ class Store:
         self._db.executemany("INSERT OR REPLACE INTO actions VALUES (?, ?, ?, ?)", rows)
 
     def actions(self) -> list[Row]:
-        """In the order in which they were recorded, each with its place."""
-        found = self._db.execute("SELECT * FROM actions ORDER BY at_ms, partition, offset")
+        """In the order in which they were recorded, each with its place; without lists of sessions of jobs."""
+        found = self._db.execute(
+            "SELECT * FROM actions WHERE json_extract(content, '$.action') NOT IN (?, ?) "
+            "ORDER BY at_ms, partition, offset",
+            PARTS,
+        )
         return [
             {**json.loads(each["content"]), "place": f"{each['partition']}/{each['offset']}", "at_ms": each["at_ms"]}
             for each in found
         ]
+
+    def job_parts(self, job: str) -> Iterator[list[str]]:
+        """The sessions of a replay, or the places of a redrive, part by part, in their order."""
+        found = self._db.execute(
+            "SELECT json_extract(content, '$.details.items') FROM actions "
+            "WHERE json_extract(content, '$.action') IN (?, ?) AND json_extract(content, '$.about') = ? "
+            "ORDER BY json_extract(content, '$.details.part')",
+            (*PARTS, job),
+        )
+        yield from (json.loads(row[0]) for row in found)
+
+    def redriven(self) -> set[str]:
+        """Places of rejected records that a redrive has taken on."""
+        found = self._db.execute(
+            "SELECT item.value FROM actions, json_each(content, '$.details.items') AS item "
+            "WHERE json_extract(content, '$.action') = ?",
+            (REDRIVE_RECORDS,),
+        )
+        return {row[0] for row in found}
+
+    def redriven_parts_done(self, job: str) -> set[int]:
+        found = self._db.execute(
+            "SELECT json_extract(content, '$.details.part') FROM actions "
+            "WHERE json_extract(content, '$.action') = ? AND json_extract(content, '$.about') = ?",
+            (REDRIVE_SENT, job),
+        )
+        return {int(row[0]) for row in found}
+
+    def rejected_at(self, places: Sequence[str]) -> list[Row]:
+        """Rejected records at these places, in the given order, as far as they are still there."""
+        parsed = [place.rsplit("/", 2) for place in places]
+        found = [
+            self._rows("SELECT * FROM rejected WHERE topic = ? AND partition = ? AND offset = ?", [*each])
+            for each in parsed
+        ]
+        return [row for rows in found for row in rows]
+
+    def rejected_again(self, place: str) -> Row | None:
+        """The newest rejection of what was sent again from this place."""
+        rows = self._rows("SELECT * FROM rejected WHERE redriven_from = ? ORDER BY at_ms DESC LIMIT 1", [place])
+        return rows[0] if rows else None
+
+    def select_replay(self, selectors: Selectors) -> Selection:
+        """Keeps what is to be appended for `selected_for_replay`, as long as the store is open."""
+        where, values = selectors.where()
+        self._db.execute("DROP TABLE IF EXISTS temp.chosen")
+        self._db.execute(f"CREATE TEMP TABLE chosen AS {_CHOSEN.format(where=where)}", values)
+        self._db.execute(_BEHIND)
+        found = self._db.execute("SELECT settled_as, count(*) FROM temp.chosen WHERE role = 0 GROUP BY settled_as")
+        [behind] = self._db.execute("SELECT count(*) FROM temp.chosen WHERE role = 1").fetchone()
+        rest = f"SELECT count(*) FROM sessions WHERE {where} AND "  # noqa: S608  our own words
+        [unsettled] = self._db.execute(f"{rest} unsettled = 1", values).fetchone()
+        [without] = self._db.execute(f"{rest} (plan_offset IS NULL OR retired_ms IS NOT NULL)", values).fetchone()
+        chosen = {row[0]: int(row[1]) for row in found}
+        return Selection(chosen=chosen, behind=int(behind), unsettled=int(unsettled), without_plan=int(without))
+
+    def selected_for_replay(self) -> Iterator[str]:
+        """Sessions in the order of their plans on the topic."""
+        yield from (row[0] for row in self._db.execute("SELECT session FROM temp.chosen ORDER BY partition, offset"))
+
+    def plans_of(self, sessions: Sequence[str]) -> list[Row]:
+        """Of those that have a plan, in the given order: what an operator needs to append it again."""
+        found = self._db.execute(
+            f"SELECT * FROM sessions WHERE session IN ({', '.join('?' * len(sessions))}) "  # noqa: S608  only marks
+            "AND plan_offset IS NOT NULL AND retired_ms IS NULL",
+            list(sessions),
+        )
+        rows = {row["session"]: dict(row) for row in found}
+        return [rows[each] for each in sessions if each in rows]
+
+    def came_of(self, job: str) -> Progress:
+        """What came of a job's sessions so far."""
+        found: Counter[Came] = Counter()
+        for sessions in self.job_parts(job):
+            marks = ", ".join("(?)" for _ in sessions)
+            rows = self._db.execute(_CAME.format(marks=marks), [*sessions, job])
+            for count, sent, gone, unsettled, status, reason, new_result, settled in rows:
+                alike = Came(0, bool(sent), bool(gone), bool(unsettled), status, reason, bool(new_result), settled)
+                found[alike] += count
+        return Progress(tuple(replace(each, sessions=count) for each, count in found.items()))
 
     def counts_between(self, partition: int, first: int, behind: int) -> dict[str, int]:
         """Status to how many sessions have their newest plan among these offsets."""
@@ -303,12 +395,33 @@ def in_pieces(rows: Iterable[Row], size: int = _AT_ONCE) -> Iterator[list[Row]]:
 
 
 _COLUMNS_OF = {
-    "plan": ("plan_partition", "plan_offset", "plan_ms", "requeues", "not_before_ms", "asked", "digest", "retired_ms"),
+    "plan": (
+        "plan_partition", "plan_offset", "plan_ms", "requeues", "not_before_ms", "asked", "job", "digest", "retired_ms",
+    ),
     "result": (
         "result_partition", "result_offset", "result_ms", "result_status", "reason", "message", "conflicts", "gaps",
-        "attempts", "settled_ms", "settled_as", "about_partition", "about_offset", "written_by",
+        "attempts", "settled_ms", "first_settled_ms", "settled_as", "about_partition", "about_offset", "written_by",
     ),
 }  # fmt: skip
+
+_CHOSEN = (
+    "SELECT session, queue_item, plan_partition AS partition, plan_offset AS offset, settled_as, 0 AS role "
+    "FROM sessions WHERE {where} AND plan_offset IS NOT NULL AND retired_ms IS NULL AND unsettled = 0"
+)
+_BEHIND = """
+INSERT INTO temp.chosen
+    SELECT s.session, s.queue_item, s.plan_partition, s.plan_offset, s.settled_as, 1
+    FROM (SELECT queue_item, min(offset) AS first FROM temp.chosen GROUP BY queue_item) AS item
+    JOIN sessions AS s ON s.queue_item = item.queue_item
+    WHERE s.unsettled = 1 AND s.retired_ms IS NULL AND s.plan_offset > item.first
+"""
+_CAME = """
+WITH wanted(session) AS (VALUES {marks})
+SELECT count(*), coalesce(s.job, '') = ?, s.plan_offset IS NULL OR s.retired_ms IS NOT NULL, coalesce(s.unsettled, 0),
+    s.status, s.reason, (s.about_partition, s.about_offset) IS (s.plan_partition, s.plan_offset), s.settled_as
+FROM wanted LEFT JOIN sessions AS s ON s.session = wanted.session
+GROUP BY 2, 3, 4, 5, 6, 7, 8
+"""
 
 _COMMITTED = """
 CASE

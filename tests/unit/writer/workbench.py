@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -117,13 +117,18 @@ class FakeIndex:
 
     known: dict[str, Settled] = field(default_factory=dict)
     read: bool = True
+    first: dict[str, datetime] = field(default_factory=dict)
 
     def of(self, partition: int) -> History | None:
         return _Known(self.known) if self.read else None
 
-    def published(self, partition: int, session_id: str, settled: Settled | None) -> None:
+    def first_settled_at(self, partition: int, session_id: str) -> datetime | None:
+        return self.first.get(session_id) if self.read else None
+
+    def published(self, partition: int, session_id: str, settled: Settled | None, first_at: datetime | None) -> None:
         if settled is not None:
             self.known[session_id] = settled
+            self.first.setdefault(session_id, first_at or NOON)
 
 
 @dataclass

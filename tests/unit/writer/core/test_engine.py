@@ -923,7 +923,7 @@ class Mortal(World):
         self.inbox.clear()
         self.requests.clear()
         for one in self.results:
-            self.index.published(0, one.session_id, _settled(one))
+            self.index.published(0, one.session_id, _settled(one), one.first_settled_at)
         self.engine = self.an_engine()
         self.take_over()
 

@@ -112,6 +112,28 @@ def test_W2_what_a_conflict_recorded_is_still_known_after_a_replay_that_wrote_no
     assert (one.result.status, one.before) == (ResultStatus.BLOCKED, Settled.CALL_ONLY)
 
 
+def test_W2_a_replay_keeps_when_its_session_was_first_settled() -> None:
+    world = a_world()
+    world.instead = answers(DENIED)
+    world.arrive(a_plan(world, 1))
+    [blocked] = world.results
+    assert blocked.first_settled_at == blocked.settled_at
+    world.instead = lambda _: None
+    world.wait(60)
+    world.arrive(a_plan(world, 1), offset=1, headers=[("replay", b"1")])
+    landed_now = world.results[-1]
+    assert landed_now.status is ResultStatus.COMPLETED
+    assert landed_now.first_settled_at == blocked.settled_at < landed_now.settled_at
+
+
+def test_W2_what_is_not_final_says_nothing_of_a_first_settlement() -> None:
+    world = a_world()
+    world.instead = answers(NEVER_SENT)
+    world.arrive(a_plan(world, 1))
+    world.wait(40)
+    assert {(each.status, each.first_settled_at) for each in world.results} == {(ResultStatus.RESUME_NEEDED, None)}
+
+
 def test_W2_ten_thousand_plans_of_one_item_that_settled_before_are_passed_over() -> None:
     world = a_world()
     plans = [a_plan(world, number, 1) for number in range(10_000)]
