@@ -32,10 +32,8 @@ from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
 from ops.view.view import ViewDamaged
 from runtime import environment
-from runtime.broker import BrokerUnavailable
 from runtime.environment import Misconfigured
-from runtime.exit_codes import Exit
-from runtime.registry import RegistryUnavailable, SchemaRefused
+from runtime.exit_codes import Exit, Unavailable
 from runtime.version import VERSION
 
 app = typer.Typer(
@@ -130,9 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _end(Exit.USAGE, _helpful(error), given)
     except Misconfigured as error:
         _end(Exit.MISCONFIGURED, error.problems, given)
-    except (SchemaRefused, CrmRefuses) as error:
+    except CrmRefuses as error:
         _end(Exit.MISCONFIGURED, [str(error)], given)
-    except (BrokerUnavailable, CrmUnavailable, RegistryUnavailable, ViewDamaged) as error:
+    except (Unavailable, CrmUnavailable, ViewDamaged) as error:
         _end(Exit.UNAVAILABLE, [str(error)], given)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)
