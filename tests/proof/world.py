@@ -259,9 +259,9 @@ class World:
             self.to_revoke.setdefault(owner, []).append(partition)
         return owner is not None
 
-    def commit_plain(self, member: str, generation: int, at: Commit) -> bool:
+    def commit_plain(self, group: tuple[str, int], at: Commit) -> bool:
         """Without transactions: the broker takes the offset from a present member only."""
-        if not self.writers_group.is_current(member, generation):
+        if not self.writers_group.is_current(*group):
             return False
         self.broker.commit(WRITERS, at.partition, at.offset, at.metadata)
         return True
@@ -437,7 +437,7 @@ class World:
         refused = {
             at.partition: "REBALANCE_IN_PROGRESS"
             for at in publishing.effect.positions
-            if fails or not self.commit_plain(*publishing.effect.group, at)
+            if fails or not self.commit_plain(publishing.effect.group, at)
         }
         writer.reached(CrashPoint.COMMITTED)
         self._acknowledged(writer, refused)

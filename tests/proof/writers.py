@@ -10,12 +10,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from schemas import headers
 from schemas.headers import Reason
-from schemas.records import PlannedWriteback
+from schemas.records import PlannedWriteback, WritebackResult
 from tests.proof.broker import PLANNED, PLANNED_REJECTED, RESULTS, Fate, Stored, Transaction
 from tests.proof.crm import Metadata
 from tests.proof.faults import CrashPoint
@@ -60,15 +60,20 @@ class Index:
     """What is known of settled sessions, by partition; one that is being read is in `loading`."""
 
     ready: dict[int, _Known] = field(default_factory=dict)
+    first: dict[str, datetime] = field(default_factory=dict)
     loading: dict[int, tuple[int, list[tuple[str, Settled]]]] = field(default_factory=dict)
     """Partition to the epoch it is read for, and what was published meanwhile."""
 
     def of(self, partition: int) -> History | None:
         return self.ready.get(partition)
 
-    def published(self, partition: int, session_id: str, settled: Settled | None) -> None:
-        if settled is None:
+    def first_settled_at(self, partition: int, session_id: str) -> datetime | None:
+        return self.first.get(session_id) if partition in self.ready else None
+
+    def published(self, partition: int, session_id: str, settled: Settled | None, first_at: datetime | None) -> None:
+        if settled is None or first_at is None:
             return
+        self.first.setdefault(session_id, first_at)
         if partition in self.ready:
             _note(self.ready[partition].settled, session_id, settled)
         elif partition in self.loading:
@@ -76,9 +81,13 @@ class Index:
 
     def read(self, partition: int, records: Iterable[Stored]) -> None:
         _, published = self.loading.pop(partition)
+        records = list(records)
         settled = known_from(records)
-        for session_id, one in published:
-            _note(settled, session_id, one)
+        for one in records:
+            if one.key in settled and isinstance(one.value, WritebackResult) and one.value.first_settled_at:
+                self.first.setdefault(one.key, one.value.first_settled_at)
+        for session_id, newer in published:
+            _note(settled, session_id, newer)
         self.ready[partition] = _Known(settled)
 
 
