@@ -183,7 +183,7 @@ def fill(file: Path, rows: int) -> None:
     values, targets = model.values, model.targets
     call = Call(values["_createdby_value"])
     for start in range(1, rows, _AT_ONCE):
-        with organization.atomic():
+        with organization.atomic:
             for number in range(start, min(start + _AT_ONCE, rows)):
                 record_id, version = organization.ids(), store.next_version()
                 own = {"activityid": record_id, "versionnumber": version, **_call(number)}

@@ -35,7 +35,7 @@ def update(
     wanted.values.pop(table.primary_id, None)
     states.on_update(table, wanted.values, row, organization.switches, record_id)
     values = row.values | wanted.values
-    if table.keys:
+    if not table.keyed.isdisjoint(wanted.values):
         check_keys(organization, table, values, record_id)
     targets = row.targets | wanted.targets if wanted.targets else row.targets
     if "_ownerid_value" in wanted.values:

@@ -110,7 +110,7 @@ class Batch:
         self.call.change_set, self.call.references = item.boundary, {}
         first = self.count
         try:
-            with self.organization.atomic():
+            with self.organization.atomic:
                 answers = [self._in_change_set(part) for part in item.parts]
         except _RolledBackError as failure:
             self.undone(first)
