@@ -189,7 +189,7 @@ def fill(file: Path, rows: int) -> None:
                 own = {"activityid": record_id, "versionnumber": version, **_call(number)}
                 row = Row({**values, **{name: own[name] for name in own if name in values}}, targets, version)
                 store.put("phonecall", record_id, row)
-                organization.record(call, "create", table, record_id, (None, row), "")
+                organization.record(call, "create", (table.logical_name, record_id, ""), (None, row))
     core.close()
 
 

@@ -63,7 +63,7 @@ def replace(
     derive(table, values)
     row = Row(values, targets, version)
     organization.store.put(table.logical_name, record_id, row)
-    organization.record(call, "update", table, record_id, (before, row), precondition)
+    organization.record(call, "update", (table.logical_name, record_id, precondition), (before, row))
 
 
 def check_version(table: Table, row: Row, conditions: Preconditions) -> None:

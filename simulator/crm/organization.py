@@ -179,27 +179,11 @@ class Organization:
         self,
         call: Call,
         operation: str,
-        table: Table,
-        record_id: str,
-        change: tuple[Row | None, Row | None],
-        precondition: str,
+        place: tuple[str, str, str],
+        change: tuple[Row | None, Row | None] = (None, None),
+        refusal: errors.Refusal | None = None,
     ) -> None:
-        """Log a write that was done."""
-        self._append(call, operation, table.logical_name, record_id, precondition, COMMITTED, 0, "", *change)
-
-    def sent(self, call: Call, message: str, place: tuple[str, str]) -> None:
-        """Log a message that changed no row here. `place` is the table and the row it is bound to, or nothing."""
-        self._append(call, message, *place, "", COMMITTED, 0, "", None, None)
-
-    def refused(self, call: Call, operation: str, place: tuple[str, str, str], refusal: errors.Refusal) -> None:
-        """Log a write that was refused. `place` is table, record id and precondition, each as far as known."""
-        table, record_id, precondition = place
-        self._append(call, operation, table, record_id, precondition, REFUSED, refusal.status, refusal.code, None, None)
-
-    def _append(
-        self, call: Call, operation: str, table: str, record_id: str, precondition: str, outcome: str, status: int,
-        code: str, before: Row | None, after: Row | None,
-    ) -> None:  # fmt: skip
+        """Log a write that was done, or refused. `place` is table, record id and precondition, each as far as known."""
         entry = Entry()
         entry.at = self.clock()
         entry.request = call.number
@@ -208,14 +192,13 @@ class Organization:
         entry.user = call.user
         entry.actor = call.actor
         entry.operation = operation
-        entry.table = table
-        entry.record_id = record_id
-        entry.outcome = outcome
-        entry.status = status
-        entry.code = code
-        entry.precondition = precondition
+        entry.table, entry.record_id, entry.precondition = place
+        if refusal is None:
+            entry.outcome, entry.status, entry.code = COMMITTED, 0, ""
+        else:
+            entry.outcome, entry.status, entry.code = REFUSED, refusal.status, refusal.code
         entry.answer = call.answer
-        entry.before, entry.after = before, after
+        entry.before, entry.after = change
         self.log.append(entry)
 
     def user_of_application(self, client_id: str) -> str:

@@ -145,6 +145,23 @@ class _Exchange:
             looked_at = fault_rules.Seen(self.request.method, self.path + query, self.request.body, self.user)
             self.fired = simulator.rules.fire("request", looked_at, self.number)
         wait = simulator.latency.draw(simulator.dice)
+        if not wait and not self.fired:
+            return self._carry_out(behalf)
+        more, instead, applied = self._struck()
+        wait += more
+        self.answer = _lost(self.cut, instead if applied else None)
+        if wait:
+            await asyncio.sleep(wait / 2)
+        self._disturb("before")
+        reply = self._carry_out(behalf) if applied else Reply(503)
+        self._disturb("after")
+        if wait:
+            await asyncio.sleep(wait / 2)
+        return instead or reply
+
+    def _struck(self) -> tuple[float, Reply | None, bool]:
+        """What the fired rules do: seconds of waiting, another answer, and whether the request is carried out."""
+        wait = 0.0
         instead: Reply | None = None
         applied = True
         for fired in self.fired:
@@ -158,18 +175,7 @@ class _Exchange:
                         instead, applied = self._known(action), action.applied
                     case faults.Cut():
                         self.cut, applied = action, action.moment != "before"
-        if self.fired:
-            self.answer = _lost(self.cut, instead if applied else None)
-        if wait:
-            await asyncio.sleep(wait / 2)
-        if self.fired:
-            self._disturb("before")
-        reply = self._carry_out(behalf) if applied else Reply(503)
-        if self.fired:
-            self._disturb("after")
-        if wait:
-            await asyncio.sleep(wait / 2)
-        return instead or reply
+        return wait, instead, applied
 
     def _known(self, action: faults.Known) -> Reply:
         if action.name == "unauthorized":

@@ -37,7 +37,7 @@ def handle(organization: Organization, call: Call, request: Request, canned: Mes
     finally:
         organization.reader = before
     if request.method in WRITES:
-        organization.refused(call, request.method.lower(), request.place, refusal)
+        organization.record(call, request.method.lower(), request.place, refusal=refusal)
     return refuse(refusal, request.prefer)
 
 

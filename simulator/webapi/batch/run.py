@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from simulator import errors
@@ -15,8 +16,7 @@ from simulator.webapi.messages import FAILED, Reply, Request, refuse
 MAX_OPERATIONS = 1000
 MAX_URL = 65_536
 _ROOT = re.compile(r"^/?api/data/v\d+\.\d+/")
-# Path and query of nearly every operation, whether its URL names the server or not.
-_USUAL = re.compile(r"^(?:https?://[\w.:-]+)?/?api/data/v\d+\.\d+/([A-Za-z][^?#]*)(?:\?([^#]*))?$", re.ASCII)
+_WHOLE_ROOT = re.compile(r"(?:https?://[\w.:-]+)?/?api/data/v\d+\.\d+", re.ASCII)
 _REFERENCE = re.compile(r"^/?\$([\w.-]+)(/.*)?$")
 
 Operation = Callable[[Organization, Call, Request], Reply]
@@ -91,8 +91,8 @@ class Batch:
             ids = [part.content_id for part in item.parts if part.content_id is not None]
             if self.organization.switches.content_id == "required" and len(ids) < len(item.parts):
                 raise errors.batch("The header with name 'Content-ID' was not present in an operation of a change set.")
-            twice = next((name for name in ids if ids.count(name) > 1), None) if len(set(ids)) < len(ids) else None
-            if twice is not None:
+            if len(set(ids)) < len(ids):
+                twice = next(name for name in ids if ids.count(name) > 1)
                 raise errors.batch(
                     f"The content ID '{twice}' was found more than once in the same change set or same batch request."
                     " Content IDs have to be unique across all operations of a change set for OData V4.0 and have to be"
@@ -158,9 +158,9 @@ class Batch:
         url = part.url
         if len(url) > MAX_URL:
             raise errors.batch("The length of the URL exceeds the limit of 65536 characters.")
-        usual = _USUAL.match(url)
-        if usual is not None:
-            return Request(part.method, usual[1], usual[2] or "", part.headers, part.body)
+        root, _, path = url.rpartition("/")
+        if _is_root(root) and path[:1].isalpha() and "?" not in path and "#" not in path:
+            return Request(part.method, path, "", part.headers, part.body)  # nearly every operation that writes
         reference = _REFERENCE.match(url) if "$" in url[:2] else None
         if reference is not None and reference[1] != "batch":
             entity = self.call.references.get(reference[1])
@@ -182,6 +182,12 @@ class Batch:
         return Request(part.method, path, query, part.headers, part.body)
 
 
+@lru_cache(maxsize=256)
+def _is_root(url: str) -> bool:
+    """Whether it is the service root, with the server's name or without. Operations have it in common."""
+    return _WHOLE_ROOT.fullmatch(url) is not None
+
+
 def _check_request(request: Request, switches: Switches) -> None:
     """The envelope's own headers: headers for operations belong to their parts, and have no effect here."""
     admission.without_conditions(request)
@@ -194,7 +200,7 @@ def _check_request(request: Request, switches: Switches) -> None:
 
 
 def _check_size(items: list[reader.Item]) -> None:
-    total = sum(len(item.parts) if isinstance(item, ChangeSet) else 1 for item in items)
+    total = sum([len(item.parts) if isinstance(item, ChangeSet) else 1 for item in items])
     if total > MAX_OPERATIONS:
         raise errors.batch(f"The batch request contains {total} operations; the maximum is {MAX_OPERATIONS}.")
     if total == 0:
