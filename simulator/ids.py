@@ -11,4 +11,5 @@ class SequentialIds:
 
     def __call__(self) -> str:
         self._next = number = self._next + 1
-        return f"{number & 0xFFFFFFFF:08x}-{number >> 32 & 0xFFFF:04x}{self._tail}"
+        digits = f"{number:012x}"
+        return f"{digits[-8:]}-{digits[-12:-8]}{self._tail}"

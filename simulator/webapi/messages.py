@@ -27,6 +27,11 @@ class Headers(dict[str, str]):
         self.admitted: set[bool] = set()
 
     @cached_property
+    def impersonate(self) -> bool:
+        """Whether they name a user on whose behalf the caller acts."""
+        return "mscrmcallerid" in self or "callerobjectid" in self
+
+    @cached_property
     def prefer(self) -> Mapping[str, str]:
         """`Prefer` as names and values."""
         header = self.get("prefer")

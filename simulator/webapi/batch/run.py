@@ -21,7 +21,6 @@ _REFERENCE = re.compile(r"^/?\$([\w.-]+)(/.*)?$")
 
 Operation = Callable[[Organization, Call, Request], Reply]
 Caller = Callable[[Mapping[str, str]], tuple[str, str | None]]
-_IMPERSONATION = frozenset({"mscrmcallerid", "callerobjectid"})
 
 
 class _RolledBackError(Exception):
@@ -88,6 +87,9 @@ class Batch:
         for item in items:
             if not isinstance(item, ChangeSet):
                 continue
+            found = {part.content_id for part in item.parts}
+            if len(found) == len(item.parts) and None not in found:
+                continue
             ids = [part.content_id for part in item.parts if part.content_id is not None]
             if self.organization.switches.content_id == "required" and len(ids) < len(item.parts):
                 raise errors.batch("The header with name 'Content-ID' was not present in an operation of a change set.")
@@ -143,7 +145,7 @@ class Batch:
         call.user, call.on_behalf_of = self.user
         try:
             request = self._request(part)
-            if self.caller is not None and not _IMPERSONATION.isdisjoint(part.headers):
+            if self.caller is not None and part.headers.impersonate:
                 call.user, call.on_behalf_of = self.caller(part.headers)
         except errors.Refusal as refusal:
             return self._identified(refuse(refusal))
@@ -158,9 +160,9 @@ class Batch:
         url = part.url
         if len(url) > MAX_URL:
             raise errors.batch("The length of the URL exceeds the limit of 65536 characters.")
-        root, _, path = url.rpartition("/")
-        if _is_root(root) and path[:1].isalpha() and "?" not in path and "#" not in path:
-            return Request(part.method, path, "", part.headers, part.body)  # nearly every operation that writes
+        root, _, record = url.rpartition("/")
+        if _is_root(root) and record[:1].isalpha() and "?" not in record and "#" not in record:
+            return Request(part.method, record, "", part.headers, part.body)  # nearly every operation that writes
         reference = _REFERENCE.match(url) if "$" in url[:2] else None
         if reference is not None and reference[1] != "batch":
             entity = self.call.references.get(reference[1])
@@ -174,8 +176,8 @@ class Batch:
                 raise errors.batch(f"Invalid URI: {error}.") from None
             url = f"{split.path}?{split.query}" if split.query else split.path
         path, _, query = url.partition("?")
-        root = _ROOT.match(path)
-        path = path[root.end() :] if root is not None else path
+        found = _ROOT.match(path)
+        path = path[found.end() :] if found is not None else path
         path = path.lstrip("/") if path.startswith("/") else path
         if path == "$batch":
             raise errors.batch("A batch cannot hold another batch.")
