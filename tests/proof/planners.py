@@ -20,8 +20,8 @@ from planner.core.deciding import (
     Placement,
     Planned,
     Refused,
+    Tombstone,
     not_plannable,
-    tombstone,
     too_large,
     undecodable,
     unknown_schema,
@@ -169,7 +169,7 @@ class PlannerProcess:
         outcome, large = stored.value, False
         match outcome:
             case None:
-                return tombstone(incoming)
+                return Tombstone(incoming)
             case Junk("unknown schema"):
                 return unknown_schema(incoming, "has an unknown schema")
             case Junk("too large"):
@@ -212,7 +212,7 @@ class PlannerProcess:
                 beside = [(headers.REJECTED_FROM, where), headers.reasons_header(decision.reasons)]
                 key = None if incoming.key is None else incoming.key.decode()
                 return self.world.append(OUTCOMES_REJECTED, incoming.partition, key, "original", beside, Fate.OPEN)
-            case AlreadyPlanned():
+            case AlreadyPlanned() | Tombstone():
                 return None
 
     def committed(self, batch: Batch) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from planner.core.retirement import mark_of
@@ -37,9 +38,9 @@ from tests.proof.writers import GROUP as WRITERS
 from tests.proof.writers import Died, Sending, WriterProcess, held_by, known_from
 from tests.support.factories import an_id, make_baseline, make_outcome
 from writer.core import messages
-from writer.core.assignment import OffsetAndMetadata
 from writer.core.exchanges import Exchange, same_for_all
 from writer.core.history import Settled
+from writer.core.ledger import Commit
 from writer.core.replies import lost, never_sent
 from writer.core.reports import Log
 
@@ -258,12 +259,11 @@ class World:
             self.to_revoke.setdefault(owner, []).append(partition)
         return owner is not None
 
-    def commit_plain(self, writer: WriterProcess, partition: int, at: OffsetAndMetadata) -> bool:
+    def commit_plain(self, group: tuple[str, int], at: Commit) -> bool:
         """Without transactions: the broker takes the offset from a present member only."""
-        member, generation = writer.fence.group
-        if not self.writers_group.is_current(member, generation):
+        if not self.writers_group.is_current(*group):
             return False
-        self.broker.commit(WRITERS, partition, at.offset, at.metadata)
+        self.broker.commit(WRITERS, at.partition, at.offset, at.metadata)
         return True
 
     # Planners come and go: every change is a rebalance of all.
@@ -354,8 +354,6 @@ class World:
             steps.append(lambda: self._verified(writer))
         if writer.publishing is not None:
             steps.append(lambda: self._publishes(writer))
-        if writer.committing:
-            steps.append(lambda: self._commits(writer))
         if writer.stopped and not writer.left and not writer.releasing:
             steps.append(lambda: self._leaves(writer))
         return steps
@@ -401,7 +399,7 @@ class World:
         self.tell(f"{writer.member} publishes {[_named(one) for one in publishing.effect.publications]}")
         writer.reached(CrashPoint.PUBLISHED)
         if publishing.transaction is None:
-            self._acknowledged(writer)
+            self._commits_positions(writer)
         elif not self.writers_group.is_current(*publishing.effect.group):
             self.abort(writer, "ILLEGAL_GENERATION")
         elif not self.healing and self.choices.chance(8):
@@ -430,22 +428,25 @@ class World:
             return
         self._acknowledged(writer)
 
-    def _acknowledged(self, writer: WriterProcess) -> None:
+    def _commits_positions(self, writer: WriterProcess) -> None:
+        """Without transactions: the records count already, and a position may be refused beside them."""
+        publishing = writer.publishing
+        assert publishing is not None
+        writer.reached(CrashPoint.COMMITTING)
+        fails = not self.healing and self.choices.chance(8)
+        refused = {
+            at.partition: "REBALANCE_IN_PROGRESS"
+            for at in publishing.effect.positions
+            if fails or not self.commit_plain(publishing.effect.group, at)
+        }
+        writer.reached(CrashPoint.COMMITTED)
+        self._acknowledged(writer, refused)
+
+    def _acknowledged(self, writer: WriterProcess, refused: Mapping[int, str] = MappingProxyType({})) -> None:
         publishing, writer.publishing = writer.publishing, None
         assert publishing is not None
         writer.acknowledged += [one for one in publishing.effect.publications if _settles(one)]
-        writer.tell(messages.Published(publishing.offsets))
-
-    def _commits(self, writer: WriterProcess) -> None:
-        effect = writer.committing.pop(0)
-        fails = not self.healing and self.choices.chance(8)
-        taken = [] if fails else [p for p, at in effect.positions.items() if self.commit_plain(writer, p, at)]
-        try:
-            writer.reached(CrashPoint.COMMITTED)
-        except Died:
-            self.kill(writer)
-            return
-        writer.tell(messages.OffsetsCommitted(effect.number, taken))
+        writer.tell(messages.Published(publishing.offsets, refused))
 
     def _leaves(self, writer: WriterProcess) -> None:
         if writer.epochs:

@@ -154,7 +154,6 @@ class WriterProcess(EngineShell):
             else [Identity(f"{self.member}/0", Pacer(ServiceLimits(), start=world.setup.start))]
         )
         self.options = Options(
-            transactions=world.setup.transactions,
             most_plans_per_request=world.setup.most_plans,
             window=WindowLimits(plans=world.setup.window, plans_per_partition=world.setup.window),
         )
@@ -163,7 +162,6 @@ class WriterProcess(EngineShell):
         self.sending: list[Sending] = []
         self.verifying: list[messages.Verify] = []
         self.publishing: Publishing | None = None
-        self.committing: list[messages.CommitOffsets] = []
         self.wake_at = math.inf
         self.paused: set[int] = set()
         self.epochs: dict[int, int] = {}
@@ -346,7 +344,7 @@ class WriterProcess(EngineShell):
         """The records, in a transaction if that is how it publishes."""
         effect, broker = publishing.effect, self.world.broker
         fate = Fate.COMMITTED
-        if self.options.transactions:
+        if self.world.setup.transactions:
             offsets = {at.partition: (at.offset, at.metadata) for at in effect.positions}
             publishing.transaction = broker.begin(self.name, GROUP, offsets)
             fate = Fate.OPEN
@@ -372,15 +370,10 @@ class WriterProcess(EngineShell):
                 where = [(headers.REJECTED_FROM, f"{PLANNED}/{partition}/{one.record.offset}".encode())]
                 return self.world.append(PLANNED_REJECTED, partition, original.key, original.value, where, fate)
 
-    def on_commit_offsets(self, effect: messages.CommitOffsets) -> None:
-        self.committing.append(effect)
-
     def on_pause(self, effect: messages.Pause) -> None:
         self.paused = set(effect.partitions)
 
     def on_released(self, effect: messages.Released) -> None:
-        for partition, at in effect.positions.items():
-            self.world.commit_plain(self, partition, at)
         self.releasing.pop(tuple(effect.partitions), None)
         self._forget(effect.partitions)
         self.world.released(self, effect.partitions)

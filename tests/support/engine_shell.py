@@ -16,7 +16,6 @@ EFFECTS: Mapping[type[Any], str] = {
     messages.Verify: "on_verify",
     messages.Send: "on_send",
     messages.Publish: "on_publish",
-    messages.CommitOffsets: "on_commit_offsets",
     messages.Pause: "on_pause",
     messages.Released: "on_released",
     messages.Ended: "on_ended",

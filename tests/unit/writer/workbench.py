@@ -196,7 +196,6 @@ class World(EngineShell):
         crm: FakeDataverse | None = None,
         *,
         write: bool = True,
-        transactions: bool = True,
         start: int = 4,
         identities: int = 1,
         limits: ServiceLimits | None = None,
@@ -210,7 +209,7 @@ class World(EngineShell):
         self.identities = Identities(
             [Identity(f"none-{n}", Pacer(limits or ServiceLimits(), start=start)) for n in range(identities)]
         )
-        self.options = Options(transactions=transactions, **options)
+        self.options = Options(**options)
         self.signature = Signature("test", write)
         self.engine = self.an_engine()
         self.plans: dict[tuple[int, int], PlannedWriteback | Sequence[Reason] | messages.Unreadable] = {}
@@ -236,11 +235,11 @@ class World(EngineShell):
         """What becomes of the next batches; after that all are acknowledged."""
         self.committed: dict[int, OffsetAndMetadata] = {}
         self.commits: list[dict[int, OffsetAndMetadata]] = []
-        self.commit_number = -1
-        """Of the last one."""
-        self.hold_commits = False
+        """The positions of each batch, taken or not."""
+        self.refuses: set[int] = set()
+        """Partitions whose position the broker does not take; their records it takes."""
         self.paused: set[int] = set()
-        self.released: dict[tuple[int, ...], dict[int, OffsetAndMetadata]] = {}
+        self.released: list[tuple[int, ...]] = []
         self.results_wanted: list[int] = []
         self.results_forgotten: list[int] = []
         self.failure: str | None = None
@@ -373,19 +372,11 @@ class World(EngineShell):
         else:
             self._end(effect)
 
-    def on_commit_offsets(self, effect: messages.CommitOffsets) -> None:
-        self.commits.append(dict(effect.positions))
-        self.commit_number = effect.number
-        if not self.hold_commits:
-            self.committed |= effect.positions
-            self.inbox.append(messages.OffsetsCommitted(effect.number, effect.positions))
-
     def on_pause(self, effect: messages.Pause) -> None:
         self.paused = set(effect.partitions)
 
     def on_released(self, effect: messages.Released) -> None:
-        self.committed |= effect.positions
-        self.released[tuple(effect.partitions)] = dict(effect.positions)
+        self.released.append(tuple(effect.partitions))
         for partition in effect.partitions:
             self.epochs.pop(partition, None)
 
@@ -432,8 +423,10 @@ class World(EngineShell):
             self.published.append(one)
             offsets.append(self.next_offset)
             self.next_offset += isinstance(one, CopyOf)
-        self.committed |= {at.partition: OffsetAndMetadata(at.offset, at.metadata) for at in batch.positions}
-        self.inbox.append(messages.Published(offsets))
+        positions = {at.partition: OffsetAndMetadata(at.offset, at.metadata) for at in batch.positions}
+        self.commits += [positions] if positions else []
+        self.committed |= {partition: at for partition, at in positions.items() if partition not in self.refuses}
+        self.inbox.append(messages.Published(offsets, {p: "NOT_COORDINATOR" for p in positions if p in self.refuses}))
 
 
 def _told(one: Publication) -> str:
