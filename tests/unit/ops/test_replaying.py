@@ -125,6 +125,7 @@ def test_a_job_is_read_back_part_by_part_and_follows_its_sessions(tmp_path: Path
                 store.keep_actions([(0, number, number, action.encoded().decode())])
         assert list(store.job_parts("job")) == [["blocked"], ["behind", "retired"]]
         assert list(store.job_parts("another")) == []
+        assert [store.job_part("job", number) for number in (0, 1, 2)] == [["blocked"], ["behind", "retired"], None]
         assert store.actions() == [], "lists of sessions are not what a person did"
         assert {(each.sentence(), each.sessions) for each in store.came_of("job").came} == {
             ("not appended yet", 1), ("not appended yet", 1),
