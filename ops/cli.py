@@ -10,17 +10,30 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import doctor, mapping, outcome, queue, rejected, replan, replay, resolve, rewind, status, topics, trace
+from ops import (
+    doctor,
+    forget,
+    mapping,
+    outcome,
+    queue,
+    rejected,
+    replan,
+    replay,
+    resolve,
+    retire,
+    rewind,
+    status,
+    topics,
+    trace,
+)
 from ops.crm import CrmRefuses, CrmUnavailable
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
 from ops.view.view import ViewDamaged
 from runtime import environment
-from runtime.broker import BrokerUnavailable
 from runtime.environment import Misconfigured
-from runtime.exit_codes import Exit
-from runtime.registry import RegistryUnavailable, SchemaRefused
+from runtime.exit_codes import Exit, Unavailable
 from runtime.version import VERSION
 
 app = typer.Typer(
@@ -93,6 +106,10 @@ app.command(
 app.command(
     "resolve", epilog="Example: writeback resolve sess-000001 --apply --seen 4711 --for-real --reason 'note read'"
 )(resolve.resolve)
+app.command("forget", epilog="Example: writeback forget --queue-item ID --for-real --reason 'request 17'")(
+    forget.forget
+)
+app.command("retire", epilog="Example: writeback retire --for-real --reason nightly --limit 0 --json")(retire.retire)
 app.add_typer(topics.app, name="topics")
 app.command(epilog="Example: writeback demo --keep; writeback demo --calls bank-marketing.csv --items 500")(demo)
 app.command(
@@ -111,9 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _end(Exit.USAGE, _helpful(error), given)
     except Misconfigured as error:
         _end(Exit.MISCONFIGURED, error.problems, given)
-    except (SchemaRefused, CrmRefuses) as error:
+    except CrmRefuses as error:
         _end(Exit.MISCONFIGURED, [str(error)], given)
-    except (BrokerUnavailable, CrmUnavailable, RegistryUnavailable, ViewDamaged) as error:
+    except (Unavailable, CrmUnavailable, ViewDamaged) as error:
         _end(Exit.UNAVAILABLE, [str(error)], given)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)

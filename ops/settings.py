@@ -80,14 +80,7 @@ class CallingSettings(BaseModel):
 class Settings(Environment):
     """What the commands need to reach the system that they look after. Each command asks only for what it uses."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        nested_model_default_partial_update=True,
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
 
     profile: Path | None = Field(
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 _AGO = re.compile(r"(\d{1,6})([smhd])")
@@ -19,7 +20,7 @@ class NotATime(ValueError):
 
 def moment(text: str, *, now: datetime) -> datetime:
     """Raises NotATime."""
-    if _AGO.fullmatch(text.strip()):
+    with suppress(NotATime):
         return now - duration(text)
     try:
         given = datetime.fromisoformat(text.strip())
