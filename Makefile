@@ -8,10 +8,12 @@ EVERY_TEST := $(BIN)/python -m pytest -n auto --dist worksteal
 GATE := --cov --cov-report=term
 CALLS ?=
 MINUTES ?= 15
+SECONDS ?= 30
 ITEMS ?=
+KEEP ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets install into one environment
-.PHONY: help demo test check fix ci bench soak lock dist images kind clean
+.PHONY: help demo test check fix ci bench soak fuzz lock dist images kind clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -42,7 +44,7 @@ $(VENV)/test.stamp: $(VENV)/pip.stamp requirements/test.txt requirements/build.t
 	@touch $(VENV)/demo.stamp $@
 
 demo: $(VENV)/demo.stamp ## the whole path on this machine: embedded broker, simulator, planner, writer, a kill and an audit
-	@$(BIN)/writeback demo $(if $(CALLS),--calls '$(CALLS)') $(if $(ITEMS),--items $(ITEMS))
+	@$(BIN)/writeback demo $(if $(CALLS),--calls '$(CALLS)') $(if $(ITEMS),--items $(ITEMS)) $(if $(KEEP),--keep)
 
 define static
 	@$(BIN)/ruff check .
@@ -71,6 +73,9 @@ bench: $(VENV)/test.stamp ## the figures beside what a user would pick instead; 
 
 soak: $(VENV)/test.stamp ## a quarter of an hour on a real Kafka with ACLs, every failure in turn; MINUTES=3 to try
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+fuzz: $(VENV)/test.stamp ## a coverage-guided fuzzer over everything that reads bytes from outside; SECONDS=600 each
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 lock: $(VENV)/test.stamp ## pin every dependency again, newest versions
 	@sh requirements/lock.sh

@@ -10,7 +10,22 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import doctor, forget, outcome, rejected, replay, retire, rewind, status, topics, trace
+from ops import (
+    doctor,
+    forget,
+    mapping,
+    outcome,
+    rejected,
+    replan,
+    replay,
+    resolve,
+    retire,
+    rewind,
+    status,
+    topics,
+    trace,
+)
+from ops.crm import CrmRefuses, CrmUnavailable
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
@@ -67,6 +82,7 @@ app.command("list", epilog="Example: writeback list --opt-out open --json")(stat
 app.command("watch", epilog="Example: writeback watch --every 5")(status.watch)
 app.command("trace", epilog="Example: writeback trace sess-000001; writeback trace --queue-item ID --json")(trace.trace)
 app.command("doctor", epilog="Example: writeback doctor --only topics --only sign-in --json")(doctor.doctor)
+app.add_typer(mapping.app, name="mapping")
 app.add_typer(outcome.app, name="outcome")
 app.add_typer(rejected.app, name="rejected")
 app.command(
@@ -80,8 +96,14 @@ app.command("forget", epilog="Example: writeback forget --queue-item ID --for-re
     forget.forget
 )
 app.command("retire", epilog="Example: writeback retire --for-real --reason nightly --limit 0 --json")(retire.retire)
+app.command(
+    "replan", epilog="Example: writeback replan --all --mapping 3f9a52c1 --for-real --reason 'status corrected'"
+)(replan.replan)
+app.command(
+    "resolve", epilog="Example: writeback resolve sess-000001 --apply --seen 4711 --for-real --reason 'note read'"
+)(resolve.resolve)
 app.add_typer(topics.app, name="topics")
-app.command(epilog="Example: writeback demo --calls bank-marketing.csv --items 500")(demo)
+app.command(epilog="Example: writeback demo --keep; writeback demo --calls bank-marketing.csv --items 500")(demo)
 app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
@@ -98,9 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _end(Exit.USAGE, _helpful(error), given)
     except Misconfigured as error:
         _end(Exit.MISCONFIGURED, error.problems, given)
-    except SchemaRefused as error:
+    except (SchemaRefused, CrmRefuses) as error:
         _end(Exit.MISCONFIGURED, [str(error)], given)
-    except (BrokerUnavailable, RegistryUnavailable, ViewDamaged) as error:
+    except (BrokerUnavailable, CrmUnavailable, RegistryUnavailable, ViewDamaged) as error:
         _end(Exit.UNAVAILABLE, [str(error)], given)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)

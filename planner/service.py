@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import structlog
 
 from planner.batch import BatchDecider
-from planner.core.deciding import Decision, Incoming, Planned, Refused, Tombstone, too_large
+from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused, Tombstone, too_large
 from planner.core.fence import Membership
 from planner.core.outgoing import OutgoingRecord, Progress
 from planner.core.pin import Pin
@@ -27,6 +27,7 @@ from planner.pins.index import PinIndex
 from planner.waiting import Waits
 from runtime.environment import Misconfigured
 from runtime.registry import RegistryUnavailable
+from schemas.headers import REPLAN
 from schemas.topics import Topics
 
 log: Any = structlog.get_logger("planner")
@@ -116,9 +117,10 @@ class PlannerService:
                     partition=incoming.partition,
                     key=plan.session_id.encode(),
                     value=value,
-                    headers=self._traces.of_plan(
-                        incoming.headers, partition=incoming.partition, offset=incoming.offset
-                    ),
+                    headers=[
+                        *self._traces.of_plan(incoming.headers, partition=incoming.partition, offset=incoming.offset),
+                        *([(REPLAN, planned.replaces.encode())] if planned.replaces else ()),
+                    ],
                     smaller=partial(self._rejection, too_large(planned)),
                 )
             case Refused():
@@ -149,9 +151,12 @@ class PlannerService:
         for code, count in reasons.items():
             self._metrics.rejections.labels(code).inc(count)
         self._report_misplaced(sum(decision.misplaced for decision in planned))
-        for decision in refused:
-            if decision.opt_out:
+        for decision in decisions:
+            if isinstance(decision, Refused) and decision.opt_out:
                 self._report_lost_opt_out(decision)
+            elif isinstance(decision, AlreadyPlanned) and decision.not_replaced:
+                where = {"partition": decision.incoming.partition, "offset": decision.incoming.offset}
+                log.warning("outcome.not_replanned", **where, why=decision.not_replaced)
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_size.observe(len(decisions))
         log.info(
@@ -159,6 +164,7 @@ class PlannerService:
             planned=len(planned),
             duplicates=counts["duplicate"],
             rejected=len(refused),
+            replanned=sum(decision.replaces is not None for decision in planned),
             reasons=dict(reasons),
             ms=round(seconds * 1000),
         )

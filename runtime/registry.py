@@ -17,6 +17,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from runtime.connection import RegistrySettings
+from schemas.bounds import Unbounded
 from schemas.codec import (
     KIND_OF,
     Codec,
@@ -94,6 +95,8 @@ class Registry:
             raise UnknownSchema(f"was written with schema id {schema_id}, which the registry does not know")
         try:
             return parse(text)
+        except Unbounded as error:
+            raise UnknownSchema(f"was written with schema id {schema_id}, a schema that {error}") from None
         except Exception:  # noqa: BLE001  the text can be anything: a schema of another kind raises any exception
             raise UnknownSchema(f"was written with schema id {schema_id}, which is not an Avro schema") from None
 

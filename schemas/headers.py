@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 TRACEPARENT = "traceparent"
 REQUEUE_COUNT = "requeue-count"
@@ -13,6 +15,10 @@ FIRST_APPENDED_AT = "first-appended-at"
 REPLAY = "replay"
 REPLAN = "replan"
 ACCEPTED_ETAG = "accepted-etag"
+LEAVE = "leave"
+"""On a plan: a person decided to close its session and to leave the row as it is."""
+ASKED = "asked"
+"""Beside REPLAN on an outcome: who asked, and why."""
 NOT_BEFORE = "not-before"
 REJECTION_REASONS = "rejection-reasons"
 REJECTED_BY = "rejected-by"
@@ -51,9 +57,16 @@ def reasons_header(reasons: Iterable[Reason]) -> tuple[str, bytes]:
 
 
 def reasons(headers: Headers | None) -> list[Reason]:
-    if (raw := last(headers, REJECTION_REASONS)) is None:
+    """Empty if the header is missing, or not one of ours."""
+    try:
+        listed = json.loads(last(headers, REJECTION_REASONS) or b"[]")
+        return [Reason(str(one["code"]), _text(one["field"]), str(one["expected"])) for one in listed]
+    except (ValueError, TypeError, KeyError, RecursionError):
         return []
-    return [Reason(**reason) for reason in json.loads(raw)]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def last(headers: Headers | None, name: str) -> bytes | None:
@@ -95,7 +108,33 @@ def first_appended_ms(headers: Headers | None) -> int | None:
 
 def was_read_before(headers: Headers | None) -> bool:
     """Whether this is a later copy of a plan: a writer requeued it, or an operator sent it again."""
-    return any(last(headers, name) is not None for name in (REQUEUE_COUNT, REPLAY, REPLAN, ACCEPTED_ETAG))
+    return any(last(headers, name) is not None for name in (REQUEUE_COUNT, *MARKS))
+
+
+MARKS = (REPLAY, REPLAN, ACCEPTED_ETAG, LEAVE)
+"""Headers by which a plan says that an operator sent it."""
+
+
+def mark(headers: Headers | None, name: str) -> Mapping[str, Any] | None:
+    """What an operator's header of this name says, who asked and why included: an empty one if it cannot be read. None
+    without that header.
+    """
+    if (raw := last(headers, name)) is None:
+        return None
+    try:
+        said: Any = json.loads(raw)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
+
+
+def plan_to_replace(headers: Headers | None) -> str | None:
+    """The digest of the plan that a person wants replaced by a new one, or, on a plan, of the one that it replaced."""
+    raw = last(headers, REPLAN)
+    return raw.decode() if raw is not None and _DIGEST.fullmatch(raw) else None
 
 
 def call_may_exist(headers: Headers | None) -> bool:

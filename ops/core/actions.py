@@ -95,17 +95,13 @@ def sent_again(kept: Headers, mark: tuple[str, bytes]) -> list[tuple[str, bytes]
     copy. What is known of an earlier attempt is kept. The age of the plan counts from now on; when its session was
     planned is in the mark (`planned_ms`).
     """
-    gone = (*MARKS, headers.REQUEUE_COUNT, headers.NOT_BEFORE, headers.FIRST_APPENDED_AT)
+    gone = (*headers.MARKS, headers.REQUEUE_COUNT, headers.NOT_BEFORE, headers.FIRST_APPENDED_AT)
     return [*((name, value) for name, value in kept if name not in gone), mark]
-
-
-MARKS = (headers.REPLAY, headers.REPLAN, headers.ACCEPTED_ETAG)
-"""Headers by which a plan says that an operator sent it."""
 
 
 def mark_of(given: Headers) -> Mapping[str, Any] | None:
     """What an operator's mark on a plan says; None if there is none, or if it is not one of ours."""
-    raw = next((value for name in MARKS if (value := headers.last(given, name)) is not None), None)
+    raw = next((value for name in headers.MARKS if (value := headers.last(given, name)) is not None), None)
     try:
         said: Any = json.loads(raw or b"null")
     except ValueError:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ops.core.actions import MARKS, mark_of, planned_ms
+from ops.core.actions import mark_of, planned_ms
 from ops.core.times import milliseconds
 from planner.core.normalisation import identifier, is_phone_number
 from schemas import headers as names
@@ -51,7 +51,7 @@ class PlanHead:
 
 def plan_row(plan: PlanHead | PlannedWriteback, place: Place, headers: Headers) -> Row:
     not_before = names.not_before(headers)
-    asked = [name for name in MARKS if names.last(headers, name)]
+    asked = [name for name in names.MARKS if names.last(headers, name)]
     return {
         "session": plan.session_id,
         "queue_item": plan.queue_item_id,
@@ -143,10 +143,7 @@ def rejected_row(
 
 
 def _reasons(headers: Headers) -> list[dict[str, str | None]]:
-    try:
-        return [{"code": r.code, "field": r.field, "expected": r.expected} for r in names.reasons(headers)]
-    except (ValueError, TypeError):  # somebody else's record
-        return []
+    return [{"code": r.code, "field": r.field, "expected": r.expected} for r in names.reasons(headers)]
 
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -58,6 +58,11 @@ class CrmReader:
             if len(entries) < 5000:
                 return len(self.landings.updates)
 
+    def refused_since(self, seq: int, entity: Any) -> int:
+        """How many writes to a table the CRM has refused or undone since a place in its operation log."""
+        where = {"after": seq, "table": self._mapping.entities[entity].logical_name, "limit": 5000}
+        return sum(entry["outcome"] != "committed" for entry in self._get("oplog", **where)["entries"])
+
     def read(self) -> Crm:
         self.landed()
         calls, completed = self._column("phone_call.idempotency_key"), self._column("phone_call.state")

@@ -12,7 +12,7 @@ import contextlib
 import ctypes
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from confluent_kafka import Message
 
@@ -33,6 +33,7 @@ class PlanMessage(NamedTuple):
     value: bytes | None
     partition: int
     offset: int
+    headers: Any = None
 
 
 Apply = Callable[[Sequence[PlanMessage]], None]
@@ -151,7 +152,8 @@ class BulkReader:
 
 
 def _plan_message(message: Message) -> PlanMessage:
-    return PlanMessage(message.key(), message.value(), cast("int", message.partition()), cast("int", message.offset()))
+    partition, offset = cast("int", message.partition()), cast("int", message.offset())
+    return PlanMessage(message.key(), message.value(), partition, offset, message.headers())
 
 
 def _unreadable(messages: Sequence[PlanMessage], error: UnknownSchema) -> str:

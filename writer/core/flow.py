@@ -38,6 +38,7 @@ from writer.core.attempt import (
     first_step,
     in_dry_run,
 )
+from writer.core.decisions import Left
 from writer.core.history import History, Settled, settled_as
 from writer.core.messages import Effect, Ended, Fail, Now, Verify
 from writer.core.publishing import CopyOf, Publication, Publishing, RejectionOf, ResultOf
@@ -53,7 +54,7 @@ _LONGEST_ABSENCE_S = RetryLimits().longest_absence
 _NO_ANSWER = lost()
 _NO_COPY = (
     "Requeueing failed: the copy of this plan, which is a few bytes larger, exceeds max.message.bytes of the topic. "
-    "The plan may have landed. Raise max.message.bytes, then replay this session."
+    "The plan may have landed. Raise max.message.bytes, then call writeback replay for this session."
 )
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -162,8 +163,11 @@ class Flow:
                 plan.on(Event.RESULTS_UNREAD)
                 plan.assignment.awaiting_results.append(plan)
                 return
-        elif (known := history.of(plan.session_id)) is not None and known.needs_nothing:
+        elif (known := history.of(plan.session_id)) is not None and plan.needs_nothing(known):
             self.follow(plan, AlreadySettled(known))
+            return
+        elif isinstance(plan.decided, Left):
+            self.follow(plan, Decided(results.closed(self.context(plan), plan.decided)))
             return
         self.scheduler.add_ready(plan)
 
@@ -210,6 +214,7 @@ class Flow:
             written_by=self._signature.name,
             warnings=plan.cleared.warnings if plan.cleared else (),
             before=self._known(plan),
+            decided=plan.decided,
             first_settled_at=self._index.first_settled_at(plan.record.partition, plan.session_id),
         )
 

@@ -25,6 +25,9 @@ from writer.dataverse.identity import TokenSource
 from writer.errors import NeverSent, Unanswered, Untrusted
 from writer.settings import DataverseSettings
 
+ETAG_PROPERTY = "@odata.etag"
+"""Where a record shows its version."""
+
 _UNAUTHORIZED = 401
 
 
