@@ -222,7 +222,8 @@ def _overwritten(
         elif entry["actor"] == "application" and (session := (entry["changes"].get(SESSION) or [None, None])[1]):
             plan = by_session.get(session)
             concerned = _concerned(plan) if plan else set()
-            late = sorted(c for c in concerned if _changed(of_item[c], since=baselines.get(session, 0)))
+            since, known = baselines.get(session, 0), plan.baseline.columns if plan else {}
+            late = sorted(c for c in concerned if _changed(of_item[c], since, known.get(c, _UNKNOWN)))
             if late:
                 yield f"W7 {session} was written over a person's change of {', '.join(late)}"
             for column in _update(plan).attributes if plan else ():  # from here on it holds what our session says
@@ -233,10 +234,13 @@ _Edit = tuple[int, Any, Any]
 """When, and from what to what."""
 
 
-def _changed(edits: Sequence[_Edit], *, since: int) -> bool:
-    """Not if the column holds again what it held then."""
+_UNKNOWN = object()
+
+
+def _changed(edits: Sequence[_Edit], since: int, baseline: Any) -> bool:
+    """Not if the column holds again what it held before, or what the baseline says: nobody can see such a change."""
     later = [edit for edit in edits if edit[0] > since]
-    return bool(later) and later[0][1] != later[-1][2]
+    return bool(later) and later[-1][2] not in (later[0][1], baseline)
 
 
 def _concerned(plan: PlannedWriteback) -> set[str]:
