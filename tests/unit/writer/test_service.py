@@ -167,7 +167,7 @@ def test_B3_the_loop_turns_in_between_however_much_comes_at_once(monkeypatch: py
             service.post(messages.EndOffsets({}, 0.0))
         turned = 0
         running = asyncio.create_task(service._run_engine())
-        while service._inbox:  # noqa: ASYNC110  each turn of the loop counts
+        while service._inbox:
             await asyncio.sleep(0)
             turned += 1
         assert turned >= 50
