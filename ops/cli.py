@@ -10,7 +10,22 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import doctor, mapping, outcome, rejected, replan, replay, resolve, rewind, status, topics, trace
+from ops import (
+    doctor,
+    forget,
+    mapping,
+    outcome,
+    queue,
+    rejected,
+    replan,
+    replay,
+    resolve,
+    retire,
+    rewind,
+    status,
+    topics,
+    trace,
+)
 from ops.crm import CrmRefuses, CrmUnavailable
 from ops.demo.command import demo
 from ops.settings import Settings, chosen_profile
@@ -76,12 +91,25 @@ app.command(
 app.command("rewind", epilog="Example: writeback rewind writer --to-time 2h --for-real --reason 'mapping corrected'")(
     rewind.rewind
 )
+app.command("next", epilog="Example: writeback next --campaign ID --count 5; writeback next --queue-item ID --json")(
+    queue.next_
+)
+app.command("claim", epilog="Example: writeback claim --campaign ID --token call-0001 --json")(queue.claim)
+app.command(
+    "release",
+    epilog="Example: writeback release --token call-0001; "
+    "writeback release --stale-after 4h --for-real --reason 'the dialler was restarted'",
+)(queue.release)
 app.command(
     "replan", epilog="Example: writeback replan --all --mapping 3f9a52c1 --for-real --reason 'status corrected'"
 )(replan.replan)
 app.command(
     "resolve", epilog="Example: writeback resolve sess-000001 --apply --seen 4711 --for-real --reason 'note read'"
 )(resolve.resolve)
+app.command("forget", epilog="Example: writeback forget --queue-item ID --for-real --reason 'request 17'")(
+    forget.forget
+)
+app.command("retire", epilog="Example: writeback retire --for-real --reason nightly --limit 0 --json")(retire.retire)
 app.add_typer(topics.app, name="topics")
 app.command(epilog="Example: writeback demo --keep; writeback demo --calls bank-marketing.csv --items 500")(demo)
 app.command(

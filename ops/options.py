@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ import typer
 
 from ops.core.selectors import OptOut, Selectors
 from ops.core.sessions import Status
-from ops.core.times import HOW, NotATime, moment
+from ops.core.times import HOW, NotATime, duration, moment
 from schemas.records import BlockReason, Disposition
 
 _PANEL = "Selectors (several values of one: any of them; several selectors: all of them)"
@@ -27,6 +27,13 @@ def moment_option(option: str, text: str | None) -> datetime | None:
         return None
     try:
         return moment(text, now=datetime.now(UTC))
+    except NotATime as error:
+        raise typer.BadParameter(str(error), param_hint=f"--{option}") from None
+
+
+def duration_option(option: str, text: str) -> timedelta:
+    try:
+        return duration(text)
     except NotATime as error:
         raise typer.BadParameter(str(error), param_hint=f"--{option}") from None
 

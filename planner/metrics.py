@@ -19,7 +19,9 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
         histogram = partial(Histogram, registry=registry)
-        self.outcomes = counter("planner_outcomes", "Outcomes by result: planned, duplicate or rejected.", ["outcome"])
+        self.outcomes = counter(
+            "planner_outcomes", "Records by result: planned, duplicate, rejected, or tombstone (skipped).", ["outcome"]
+        )
         self.rejections = counter("planner_rejections", "Rejection reasons. One outcome may have several.", ["reason"])
         self.rejected_opt_outs = counter(
             "planner_rejected_opt_outs",
@@ -83,7 +85,7 @@ class Metrics:
         )
         self.build = Info("planner_build", "Version and mapping of this process.", registry=registry)
         ProcessCollector(registry=registry)
-        for outcome in ("planned", "duplicate", "rejected"):
+        for outcome in ("planned", "duplicate", "rejected", "tombstone"):
             self.outcomes.labels(outcome)
         for cause in get_args(Cause):
             self.waiting.labels(cause).set(0)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import structlog
 
 from planner.batch import BatchDecider
-from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused, too_large
+from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused, Tombstone, too_large
 from planner.core.fence import Membership
 from planner.core.outgoing import OutgoingRecord, Progress
 from planner.core.pin import Pin
@@ -88,9 +88,9 @@ class PlannerService:
         publish = partial(self._publisher.publish, list(records.values()), progress)
         replaced = {id(record) for record in await self._patiently("publish", publish)}
         return [
-            decision
-            if isinstance(decision, AlreadyPlanned) or id(records[place]) not in replaced
-            else too_large(decision)
+            too_large(decision)
+            if isinstance(decision, Planned | Refused) and id(records[place]) in replaced
+            else decision
             for place, decision in enumerate(decisions)
         ]
 
@@ -126,7 +126,7 @@ class PlannerService:
                 )
             case Refused():
                 return self._rejection(decision)
-            case AlreadyPlanned():
+            case _:
                 return None
 
     def _rejection(self, refused: Refused) -> OutgoingRecord:
@@ -144,8 +144,10 @@ class PlannerService:
         planned = [decision for decision in decisions if isinstance(decision, Planned)]
         refused = [decision for decision in decisions if isinstance(decision, Refused)]
         reasons = Counter(reason.code for decision in refused for reason in decision.reasons)
-        duplicates = len(decisions) - len(planned) - len(refused)
-        for name, count in (("planned", len(planned)), ("duplicate", duplicates), ("rejected", len(refused))):
+        tombstones = sum(isinstance(decision, Tombstone) for decision in decisions)
+        counts = {"planned": len(planned), "rejected": len(refused), "tombstone": tombstones}
+        counts["duplicate"] = len(decisions) - sum(counts.values())
+        for name, count in counts.items():
             self._metrics.outcomes.labels(name).inc(count)
         for code, count in reasons.items():
             self._metrics.rejections.labels(code).inc(count)
@@ -161,7 +163,7 @@ class PlannerService:
         log.info(
             "batch.planned",
             planned=len(planned),
-            duplicates=duplicates,
+            duplicates=counts["duplicate"],
             rejected=len(refused),
             replanned=sum(decision.replaces is not None for decision in planned),
             reasons=dict(reasons),

@@ -175,6 +175,7 @@ def operator_rights(topics: Topics, groups: GroupNames) -> tuple[Right, ...]:
         topics.operator_actions.name: {Operation.WRITE: "no change can be recorded, and so none is made"},
         topics.planned_writebacks.name: {Operation.WRITE: "no session can be replayed"},
         topics.call_outcomes.name: {Operation.WRITE: "no rejected outcome can be sent again"},
+        topics.writeback_results.name: {Operation.WRITE: "no session can be retired or forgotten"},
     }
     return (
         *(right for spec in topics.all() for right in _on(Role.OPERATOR, spec, read | written.get(spec.name, {}))),

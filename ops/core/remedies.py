@@ -34,7 +34,6 @@ _REMEDIES: Mapping[str, tuple[Again, str]] = {
     "misplaced": (Again.OTHER_KEY, f"set partitioner=murmur2_random on the producer; {_REKEY}"),
     "mismatch": (Again.NO, "the session has its plan; publish what is new as a session of its own"),
     "undecodable": (Again.NO, "it is not a call outcome: correct the sender's encoding"),
-    "tombstone": (Again.NO, "it has no value: nothing is lost"),
     "too_large_to_copy": (
         Again.NO,
         "its original is where the header rejected-from says, until retention takes it",

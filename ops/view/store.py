@@ -3,7 +3,8 @@
 - Rows and the offsets that they come from are kept in one transaction: a reading that is cut short goes on from there.
 - A file that is damaged, of another layout, cluster or topic is thrown away and made anew: it holds nothing of its own.
 - It holds ids, states and messages, and no value that is written to the CRM (B1); only its owner may read it.
-- What a newer record of a session replaces is kept in `earlier`, in short: that is the session's story.
+- What a newer record of a session replaces is kept in `earlier`, in short: that is the session's story. A session that
+  is retired or forgotten has none.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_o
 from schemas.records import ResultStatus
 from writer.core.history import Settled
 
-LAYOUT = "4"
+LAYOUT = "8"
 """Raise it with every change of the tables: older files are made anew."""
 
 _TABLES = """
@@ -44,30 +45,34 @@ CREATE TABLE sessions (
     result_partition INTEGER, result_offset INTEGER, result_ms INTEGER, result_status TEXT, reason TEXT, message TEXT,
     conflicts TEXT, gaps TEXT, attempts INTEGER, settled_ms INTEGER, first_settled_ms INTEGER,
     settled_as TEXT, about_partition INTEGER, about_offset INTEGER, written_by TEXT,
-    status TEXT, unsettled INTEGER, opt_out_open INTEGER, urgency INTEGER, dirty INTEGER
+    state TEXT, dirty INTEGER,
+    status TEXT AS (substr(state, 4)), unsettled INTEGER AS (CAST(substr(state, 1, 1) AS INTEGER)),
+    opt_out_open INTEGER AS (CAST(substr(state, 2, 1) AS INTEGER)),
+    urgency INTEGER AS (CAST(substr(state, 3, 1) AS INTEGER))
 );
-CREATE INDEX by_place ON sessions (plan_partition, plan_offset);
-CREATE INDEX by_item ON sessions (queue_item);
-CREATE INDEX by_status ON sessions (status, reason, opt_out_open, unsettled, planned_ms);
-CREATE INDEX by_urgency ON sessions (urgency, planned_ms, session);
-CREATE INDEX unsettled_ones ON sessions (planned_ms) WHERE unsettled = 1;
-CREATE INDEX open_opt_outs ON sessions (planned_ms) WHERE opt_out_open = 1;
-CREATE INDEX dirty_ones ON sessions (dirty) WHERE dirty = 1;
 CREATE TABLE earlier (
     session TEXT, kind TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, what TEXT,
     PRIMARY KEY (session, kind, partition, offset)
 ) WITHOUT ROWID;
 CREATE TRIGGER plan_replaced AFTER UPDATE OF plan_offset ON sessions
-    WHEN old.plan_offset IS NOT NULL AND old.plan_offset IS NOT new.plan_offset BEGIN
+    WHEN old.plan_offset IS NOT NULL AND old.plan_offset <> new.plan_offset AND new.retired_ms IS NULL BEGIN
     INSERT OR REPLACE INTO earlier VALUES (
         old.session, 'plan', old.plan_partition, old.plan_offset, old.plan_ms,
         CASE WHEN old.requeues > 0 THEN 'requeued ' || old.requeues || '×' ELSE coalesce(old.asked, 'planned') END);
 END;
 CREATE TRIGGER result_replaced AFTER UPDATE OF result_offset ON sessions
-    WHEN old.result_offset IS NOT NULL AND old.result_offset IS NOT new.result_offset BEGIN
+    WHEN old.result_offset IS NOT NULL AND old.result_offset <> new.result_offset BEGIN
     INSERT OR REPLACE INTO earlier VALUES (
         old.session, 'result', old.result_partition, old.result_offset, old.settled_ms,
         old.result_status || coalesce(' ' || old.reason, '') || coalesce(': ' || old.message, ''));
+END;
+CREATE TRIGGER retired AFTER UPDATE OF retired_ms ON sessions WHEN new.retired_ms IS NOT NULL BEGIN
+    DELETE FROM earlier WHERE session = new.session;
+    DELETE FROM dry_runs WHERE session = new.session;
+END;
+CREATE TRIGGER forgotten AFTER DELETE ON sessions BEGIN
+    DELETE FROM earlier WHERE session = old.session;
+    DELETE FROM dry_runs WHERE session = old.session;
 END;
 CREATE TABLE rejected (
     topic TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, key TEXT, session TEXT, codes TEXT, reasons TEXT,
@@ -78,13 +83,25 @@ CREATE INDEX rejected_sessions ON rejected (session);
 CREATE INDEX rejected_again ON rejected (redriven_from);
 CREATE TABLE actions (partition INTEGER, offset INTEGER, at_ms INTEGER, content TEXT, PRIMARY KEY (partition, offset))
     WITHOUT ROWID;
+CREATE INDEX by_job ON actions (
+    json_extract(content, '$.about'), json_extract(content, '$.action'), json_extract(content, '$.details.part'));
 CREATE TABLE dry_runs (session TEXT PRIMARY KEY, partition INTEGER, offset INTEGER) WITHOUT ROWID;
 """
+_INDEXES = """
+CREATE INDEX IF NOT EXISTS by_place ON sessions (plan_partition, plan_offset);
+CREATE INDEX IF NOT EXISTS by_item ON sessions (queue_item);
+CREATE INDEX IF NOT EXISTS by_status ON sessions (status, reason, opt_out_open, unsettled, planned_ms);
+CREATE INDEX IF NOT EXISTS by_urgency ON sessions (urgency, planned_ms, session);
+CREATE INDEX IF NOT EXISTS unsettled_ones ON sessions (planned_ms) WHERE unsettled = 1;
+CREATE INDEX IF NOT EXISTS open_opt_outs ON sessions (planned_ms) WHERE opt_out_open = 1;
+CREATE INDEX IF NOT EXISTS dirty_ones ON sessions (dirty) WHERE dirty = 1;
+"""
+"""Made at the end of the first reading: a million rows in no order of theirs would write every page again and again."""
 _AT_ONCE = 5_000
 PARTS = (REPLAY_SESSIONS, REDRIVE_RECORDS)
 """Actions that only list what a job is about."""
 
-Row_ = sqlite3.Row
+Values = Sequence[Any] | Mapping[str, Any]
 
 
 class Unusable(Exception):
@@ -180,6 +197,21 @@ class Store:
         emptied = ", ".join(f"{name} = NULL" for name in _COLUMNS_OF[kind])
         self._db.execute(f"UPDATE sessions SET {emptied}, dirty = 1 WHERE session = ?", (session,))  # noqa: S608
 
+    def erase(self, sessions: Sequence[str], queue_items: Sequence[str]) -> None:
+        """Also from the file's free space and its log. A topic that still holds something is read again if the view is
+        made anew."""
+        self._db.execute("PRAGMA secure_delete = ON")
+        with self.writing():
+            for session in sessions:
+                self._db.execute("DELETE FROM sessions WHERE session = ?", (session,))
+                for name in ("earlier", "dry_runs"):
+                    self._db.execute(f"DELETE FROM {name} WHERE session = ?", (session,))  # noqa: S608  our own names
+                self._db.execute("UPDATE rejected SET session = NULL, key = NULL WHERE session = ?", (session,))
+            for item in queue_items:
+                self._db.execute("DELETE FROM sessions WHERE queue_item = ?", (item,))
+                self._db.execute("UPDATE rejected SET session = NULL, key = NULL WHERE key = ?", (item,))
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def keep_rejected(self, rows: Sequence[Row]) -> None:
         if rows:
             names = ", ".join(rows[0])
@@ -219,6 +251,20 @@ class Store:
             for each in found
         ]
 
+    def actions_on(self, session: str) -> list[Row]:
+        """What operators did about it, alone or with others."""
+        found = self._db.execute(
+            "SELECT * FROM actions WHERE json_extract(content, '$.about') = ? "
+            "OR (json_extract(content, '$.action') = ? "
+            "AND EXISTS (SELECT 1 FROM json_each(content, '$.details.items') WHERE value = ?)) "
+            "ORDER BY at_ms, offset",
+            (session, REPLAY_SESSIONS, session),
+        )
+        return [
+            {**json.loads(each["content"]), "place": f"{each['partition']}/{each['offset']}", "at_ms": each["at_ms"]}
+            for each in found
+        ]
+
     def job_parts(self, job: str) -> Iterator[list[str]]:
         """The sessions of a replay, or the places of a redrive, part by part, in their order."""
         found = self._db.execute(
@@ -228,6 +274,16 @@ class Store:
             (*PARTS, job),
         )
         yield from (json.loads(row[0]) for row in found)
+
+    def job_part(self, job: str, number: int) -> list[str] | None:
+        """None behind the last one."""
+        found = self._db.execute(
+            "SELECT json_extract(content, '$.details.items') FROM actions "
+            "WHERE json_extract(content, '$.about') = ? AND json_extract(content, '$.action') IN (?, ?) "
+            "AND json_extract(content, '$.details.part') = ?",
+            (job, *PARTS, number),
+        ).fetchone()
+        return None if found is None else list(json.loads(found[0]))
 
     def redriven(self) -> set[str]:
         """Places of rejected records that a redrive has taken on."""
@@ -331,8 +387,9 @@ class Store:
     def judge(self) -> None:
         """States of all sessions that were touched. In bounded memory, however many."""
         self._db.create_function("judged", 11, _judged, deterministic=True)
-        while self._db.execute("SELECT 1 FROM sessions WHERE dirty = 1 LIMIT 1").fetchone():
-            self._db.execute(_JUDGE, (_AT_ONCE,))
+        self._db.execute(_JUDGE)
+        for index in filter(str.strip, _INDEXES.split(";")):
+            self._db.execute(index)
 
     def count(self, selectors: Selectors) -> int:
         where, values = selectors.where()
@@ -377,6 +434,14 @@ class Store:
             "ORDER BY opt_outs > 0 DESC, records DESC, codes",
             [],
         )
+
+    def query(self, query: str, values: Values = ()) -> Iterator[Row]:
+        """Rows of a question that one command alone has."""
+        yield from map(dict, self._db.execute(query, values))
+
+    def change(self, statement: str, values: Values = ()) -> None:
+        """Of a table that one command alone has."""
+        self._db.execute(statement, values)
 
     def _rows(self, query: str, values: Sequence[Any]) -> list[Row]:
         return [dict(each) for each in self._db.execute(query, values)]
@@ -433,15 +498,10 @@ CASE
 END
 """
 _JUDGE = f"""
-WITH found AS (
-    SELECT s.session, judged(s.plan_partition, s.plan_offset, s.retired_ms IS NOT NULL, s.result_status, s.settled_as,
-                             s.about_partition, s.about_offset, s.opt_out, {_COMMITTED}, s.plan_offset IS NOT NULL,
-                             s.result_offset IS NOT NULL) AS state
-    FROM sessions s WHERE s.dirty = 1 LIMIT ?
-)
-UPDATE sessions SET status = substr(state, 4), unsettled = substr(state, 1, 1) = '1',
-    opt_out_open = substr(state, 2, 1) = '1', urgency = CAST(substr(state, 3, 1) AS INTEGER), dirty = 0
-FROM found WHERE sessions.session = found.session
+UPDATE sessions AS s SET dirty = 0, state = judged(
+    s.plan_partition, s.plan_offset, s.retired_ms IS NOT NULL, s.result_status, s.settled_as, s.about_partition,
+    s.about_offset, s.opt_out, {_COMMITTED}, s.plan_offset IS NOT NULL, s.result_offset IS NOT NULL)
+WHERE s.dirty = 1
 """  # noqa: S608  our own words
 
 

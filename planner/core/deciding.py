@@ -1,4 +1,4 @@
-"""What becomes of each outcome: planned, known already, or rejected. No I/O: reads the pins, changes nothing.
+"""What becomes of each record: planned, known already, rejected, or nothing. No I/O: reads the pins, changes nothing.
 
 P1 One session, one plan: the first is pinned; the same outcome again changes nothing; another one is rejected. The one
    exception is asked for by a person: an outcome that names the digest of the pinned plan in the header `replan` is
@@ -84,7 +84,15 @@ class Refused:
     opt_out: bool = False
 
 
-Decision = Planned | AlreadyPlanned | Refused
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A record without a value: somebody erases a queue item. Nothing to plan, and nothing to copy: a copy would be a
+    new trace of whom it erases."""
+
+    incoming: Incoming
+
+
+Decision = Planned | AlreadyPlanned | Refused | Tombstone
 
 MISMATCH = Reason("mismatch", "session_id", "the outcome that this session was planned with; a session has one plan")
 MISMATCH_THAT_OPTS_OUT = Reason(
@@ -93,7 +101,6 @@ MISMATCH_THAT_OPTS_OUT = Reason(
     f"{MISMATCH.expected}. Publish the opt-out as a session of its own: disposition blocked, failing rule d, opt_out",
 )
 KNOWN_SCHEMA = "a call outcome with a schema that this planner can find; once it can, publish the outcome again"
-TOMBSTONE = Reason("tombstone", "value", "a call outcome")
 NOT_PLANNABLE = Reason(
     "cannot_be_planned", "value", "an outcome that the planner can decide about; its log has the error"
 )
@@ -101,10 +108,6 @@ ANOTHER_PLAN = "the plan that it is to replace is not the session's plan: nothin
 SAME_PLAN = "today's mapping gives the very same plan: a replay is enough"
 PLAN_TOO_LARGE = Reason("plan_too_large", "value", "a plan of less than the planned topic's max.message.bytes")
 TOO_LARGE_TO_COPY = Reason("too_large_to_copy", "value", "less than the rejected topic's max.message.bytes")
-
-
-def tombstone(incoming: Incoming) -> Refused:
-    return Refused(incoming, (TOMBSTONE,))
 
 
 def unknown_schema(incoming: Incoming, problem: str) -> Refused:
@@ -151,6 +154,11 @@ class Known:
     digest: bytes | None
     history: History
     replaced: EarlierPlan | None = None
+
+    @property
+    def received_at(self) -> datetime | None:
+        """When an outcome that is planned anew was first on its topic: by that its times are judged, now as then."""
+        return self.replaced.received_at if self.replaced else None
 
 
 class BatchPins:
@@ -199,7 +207,8 @@ class Decider:
     def decide(self, incoming: Incoming, outcome: CallOutcome, known: Known, batch: BatchPins) -> Decision:
         """A plan is added to `batch`."""
         misplaced = self.placement.misplaces(incoming)
-        envelope = Envelope(incoming.key, incoming.received_at, misplaced=misplaced and self.placement.strict)
+        received_at = known.received_at or incoming.received_at
+        envelope = Envelope(incoming.key, received_at, misplaced=misplaced and self.placement.strict)
         asked = replaced_by(incoming.headers) is not None
         if known.digest is None and asked:
             return AlreadyPlanned(incoming, ANOTHER_PLAN)

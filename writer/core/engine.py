@@ -144,6 +144,7 @@ class Engine:
         for request in self._scheduler.requests(now.s, new_ones=self._stop_by is None):
             self._send(request)
         self._flow.start_waiting()
+        self._news = self._news or bool(self._effects)  # what was due may have settled
         self._publish(now, fence)
         self._give_up(now)
         self._look_whether_stopped(now)

@@ -190,6 +190,22 @@ def test_every_background_task_has_a_name() -> None:
     asyncio.run(scenario())
 
 
+def test_a_background_task_that_fails_ends_the_process() -> None:
+    async def scenario() -> None:
+        service = a_service()
+        running = asyncio.create_task(service.run(), name="run")
+        await until(lambda: len(service._running) >= 5)
+        service.consumer.failed.set_exception(RecordTooLarge("it cannot go on"))
+        await until(lambda: running.done() or len(service._running) < 5)
+        if not running.done():
+            await turns(1000)
+        assert running.done(), "the failure of a task was swallowed"
+        with pytest.raises(ExceptionGroup):
+            running.result()
+
+    asyncio.run(scenario())
+
+
 async def turns(count: int = 5) -> None:
     for _ in range(count):
         await asyncio.sleep(0)

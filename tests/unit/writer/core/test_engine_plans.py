@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from schemas import headers
 from schemas.records import BlockReason, ResultStatus
+from tests.support.factories import NOON
 from tests.unit.writer.core.engine_kit import (
     DENIED,
     LOST,
@@ -470,3 +473,15 @@ def test_every_change_of_state_is_a_row_of_the_table() -> None:
 
     with pytest.raises(KeyError):
         plan.on(Event.ACKNOWLEDGED)
+
+
+@pytest.mark.parametrize("transactions", [True, False], ids=["transactions", "plain"])
+def test_W1_a_delayed_plan_that_has_settled_meanwhile_is_committed_when_its_time_comes(transactions: bool) -> None:
+    world = World(transactions=transactions)
+    world.assign(0)
+    world.index.known["sess-1"] = Settled.LANDED
+    at = NOON + timedelta(seconds=5)
+    world.arrive(a_plan(world, 1), headers=headers.requeued([], count=1, at=at, first_ms=0))
+    world.wait(60)
+    assert world.requests == []
+    assert world.frontier() == 1
