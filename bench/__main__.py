@@ -22,7 +22,7 @@ from rich.table import Table
 
 from bench.figures import Section, machine
 
-PACKAGES = ("planner", "writer", "simulator")
+PACKAGES = ("planner", "writer", "simulator", "ops")
 OUT = Path(__file__).parent / "out"
 
 

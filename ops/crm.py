@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
+
+import structlog
 
 from ops.settings import Settings
 from runtime.environment import Misconfigured
+from writer.core import results
+from writer.core.emission import Observed
+from writer.core.replies import Judgement, Kind, Meaning
 from writer.core.sign_in import SignInFault
-from writer.dataverse.client import DataverseClient, HttpReply, HttpRequest
+from writer.dataverse.client import ETAG_PROPERTY, DataverseClient, HttpReply, HttpRequest
 from writer.dataverse.identity import token_source
-from writer.errors import NeverSent, SignInFailed, SignInRefused, Unanswered
+from writer.dataverse.metadata_cache import MetadataCache
+from writer.dataverse.pool import Pool
+from writer.errors import MetadataUnavailable, NeverSent, SignInFailed, SignInRefused, Unanswered
+from writer.metrics import Metrics
+from writer.settings import WriterSettings
+from writer.wiring import build_facts, build_pool
 
 _FOUND, _NOT_FOUND, _NOT_SIGNED_IN, _FORBIDDEN = 200, 404, 401, 403
 
@@ -41,6 +52,11 @@ class Records:
 
 def is_configured(settings: Settings) -> bool:
     return settings.dataverse is not None and bool(settings.identities)
+
+
+def observed(row: Mapping[str, Any] | None) -> Observed | None:
+    """A record as the writer's rules take it."""
+    return None if row is None else Observed(str(row[ETAG_PROPERTY]), row)
 
 
 NOT_CONFIGURED = "set WRITEBACK_DATAVERSE__URL and WRITEBACK_IDENTITIES to look into the CRM too"
@@ -72,6 +88,58 @@ def client_of(settings: Settings, index: int = 0) -> DataverseClient:
         raise Misconfigured([f"WRITEBACK_IDENTITIES: {why}"]) from None
 
 
+@asynccontextmanager
+async def environment(settings: Settings) -> AsyncIterator[tuple[Pool, MetadataCache]]:
+    """Reads metadata and owners as the writer does, signed in with every identity. Raises Misconfigured, CrmRefuses,
+    CrmUnavailable.
+    """
+    if settings.dataverse is None or not settings.identities:
+        raise Misconfigured([NOT_CONFIGURED])
+    as_writer = WriterSettings.model_construct(
+        dataverse=settings.dataverse, identities=settings.identities, sign_in=settings.sign_in
+    )
+    try:
+        pool = build_pool(as_writer, Metrics())
+    except Misconfigured as error:
+        raise Misconfigured([_ours(each) for each in error.problems]) from None
+    try:
+        with _no_log_lines():
+            for channel in pool.channels:
+                judgement = await pool.who_am_i(channel)
+                if judgement.kind is not Kind.DONE:
+                    raise _trouble(judgement)
+            yield pool, build_facts(as_writer, pool)
+    except MetadataUnavailable as failure:
+        raise _trouble(failure.judgement) from None
+    finally:
+        await pool.close()
+
+
+@contextmanager
+def _no_log_lines() -> Iterator[None]:
+    """What the writer would log, a command raises."""
+    before = structlog.get_config()
+    structlog.configure(processors=[_dropped])
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _dropped(*_: Any) -> NoReturn:
+    raise structlog.DropEvent
+
+
+def _trouble(judgement: Judgement) -> CrmRefuses | CrmUnavailable:
+    refused = judgement.kind is Kind.PERMANENT or judgement.meaning in (Meaning.NOT_ALLOWED, Meaning.SIGN_IN)
+    return (CrmRefuses if refused else CrmUnavailable)(_ours(results.why_it_waits(judgement)))
+
+
+def _ours(text: str) -> str:
+    """The writer's settings by the names that they have here."""
+    return text.replace("WRITER_", "WRITEBACK_")
+
+
 async def _record(client: DataverseClient, place: Place) -> Mapping[str, Any] | None:
     entity_set, record_id = place
     reply = await asked(client, f"{entity_set}({record_id})")
@@ -100,7 +168,8 @@ async def asked(client: DataverseClient, path: str) -> HttpReply:
     try:
         return await client.send(HttpRequest("GET", path))
     except SignInFailed as failure:
-        raise (CrmRefuses if isinstance(failure, SignInRefused) else CrmUnavailable)(_sentence(failure.fault)) from None
+        refused = isinstance(failure, SignInRefused)
+        raise (CrmRefuses if refused else CrmUnavailable)(sign_in_sentence(failure.fault)) from None
     except NeverSent as failure:
         what = failure.advice.replace("WRITER_", "WRITEBACK_")
         raise CrmUnavailable(what or f"Dataverse cannot be reached ({failure})") from None
@@ -108,5 +177,5 @@ async def asked(client: DataverseClient, path: str) -> HttpReply:
         raise CrmUnavailable(f"Dataverse does not answer ({failure})") from None
 
 
-def _sentence(fault: SignInFault) -> str:
-    return f"the sign-in fails: {fault}".replace("WRITER_", "WRITEBACK_")
+def sign_in_sentence(fault: SignInFault) -> str:
+    return _ours(f"the sign-in fails: {fault}")

@@ -13,11 +13,14 @@ import typer
 from rich.text import Text
 
 from ops import crm
+from ops.core import privileges
 from ops.core.health import CheckResult, Finding, Part, clock_finding, is_well, not_checked, ok, summary, wrong
+from ops.core.privileges import CrmRole
 from ops.output import Json, console, json_line
 from ops.settings import Settings, read_settings
 from planner import mapping as mappings
 from planner.errors import MappingUnfit
+from planner.mapping import MappingFile
 from runtime import rights
 from runtime.broker import BrokerUnavailable, BrokerView
 from runtime.connection import RegistrySettings
@@ -25,16 +28,11 @@ from runtime.environment import Misconfigured
 from runtime.exit_codes import Exit
 from runtime.registry import Registry, RegistryUnavailable, SchemaRefused
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
-from writer.core import results
-from writer.core.replies import Kind
 from writer.core.sign_in import SENTENCES, SignInTrouble
 from writer.dataverse.client import WHO_AM_I
 from writer.dataverse.mapping import read_mapping
 from writer.dataverse.mapping_verification import verify
-from writer.errors import MetadataUnavailable
-from writer.metrics import Metrics
-from writer.settings import WriterSettings
-from writer.wiring import build_facts, build_pool
+from writer.dataverse.tenant import Lacking, TenantReader
 
 ASK_S = 15.0
 _OK, _NOT_ACCEPTED = 200, (401, 403)
@@ -48,14 +46,17 @@ def doctor(
     mapping_file: Annotated[
         Path | None, typer.Option("--mapping", metavar="FILE", help="Mapping; WRITEBACK_MAPPING_FILE if not given.")
     ] = None,
+    role: Annotated[
+        CrmRole, typer.Option(help="Whose privileges the identities need: the writer's, or an operator's.")
+    ] = CrmRole.WRITER,
     as_json: Json = False,
 ) -> None:
-    """Check settings, broker, topics, rights, registry, mapping, sign-in, clock and live metadata, in one verdict.
+    """Check settings, broker, topics, rights, registry, mapping, sign-in, clock, privileges and metadata: one verdict.
 
     Parts that are not set up are named as not checked; what --only asks for has to be set up. Exit code 1 if anything
     would stop a service or block a plan. No secret is printed.
     """
-    findings = list(_examined(only or (), mapping_file))
+    findings = list(_examined(only or (), mapping_file, role))
     if as_json:
         for each in findings:
             json_line({"part": each.part, "verdict": each.verdict, "text": each.text})
@@ -64,7 +65,7 @@ def doctor(
         out = console()
         for each in findings:
             mark, style = _MARKS[each.verdict]
-            out.print(Text.assemble((f"{mark} ", style), (f"{each.part:<9} ", "bold"), each.text))
+            out.print(Text.assemble((f"{mark} ", style), (f"{each.part:<10} ", "bold"), each.text))
         out.print(Text(summary(findings), style="green" if is_well(findings) else "bold red"))
     raise typer.Exit(Exit.OK if is_well(findings) else Exit.ACT)
 
@@ -72,7 +73,7 @@ def doctor(
 _MARKS = {CheckResult.OK: ("✓", "green"), CheckResult.WRONG: ("✗", "red"), CheckResult.NOT_CHECKED: ("–", "dim")}
 
 
-def _examined(only: Sequence[Part], mapping_file: Path | None) -> Iterator[Finding]:
+def _examined(only: Sequence[Part], mapping_file: Path | None, role: CrmRole) -> Iterator[Finding]:
     try:
         settings = read_settings()
     except Misconfigured as error:
@@ -84,7 +85,7 @@ def _examined(only: Sequence[Part], mapping_file: Path | None) -> Iterator[Findi
         (Part.BROKER, Part.TOPICS): lambda: _broker(settings),
         (Part.REGISTRY,): lambda: _registry(settings),
         (Part.MAPPING,): lambda: _mapping(mapping_file),
-        (Part.SIGN_IN, Part.CLOCK, Part.METADATA): lambda: _crm(settings, mapping_file),
+        _OF_THE_CRM: lambda: _crm(settings, mapping_file, role),
     }
     for names, examine in parts.items():
         if not only or set(names) & set(only):
@@ -92,6 +93,9 @@ def _examined(only: Sequence[Part], mapping_file: Path | None) -> Iterator[Findi
             asked_for = [each for each in found if only and each.verdict is CheckResult.NOT_CHECKED]
             yield from (each for each in found if each not in asked_for)
             yield from _as_wrong(asked_for)
+
+
+_OF_THE_CRM = (Part.SIGN_IN, Part.CLOCK, Part.PRIVILEGES, Part.METADATA)
 
 
 def _as_wrong(findings: Sequence[Finding]) -> list[Finding]:
@@ -151,13 +155,14 @@ def _mapping(file: Path | None) -> list[Finding]:
     return [ok(Part.MAPPING, f"{file.name} is approved and complete, fingerprint {mapping.fingerprint[:12]}")]
 
 
-def _crm(settings: Settings, mapping_file: Path | None) -> list[Finding]:
+def _crm(settings: Settings, mapping_file: Path | None, role: CrmRole) -> list[Finding]:
     if not crm.is_configured(settings):
-        return [not_checked(part, crm.NOT_CONFIGURED) for part in (Part.SIGN_IN, Part.CLOCK, Part.METADATA)]
+        return [not_checked(part, crm.NOT_CONFIGURED) for part in _OF_THE_CRM]
     try:
         found = asyncio.run(_who_am_i(settings))
         if not is_well(found):
-            return [*found, not_checked(Part.METADATA, "the sign-in fails")]
+            return [*found, *(not_checked(each, "the sign-in fails") for each in (Part.PRIVILEGES, Part.METADATA))]
+        found += asyncio.run(_privileges(settings, mapping_file, role))
         return [*found, *asyncio.run(_metadata(settings, mapping_file))]
     except Misconfigured as error:
         return wrong(Part.SIGN_IN, [each.replace("WRITER_", "WRITEBACK_") for each in error.problems])
@@ -195,30 +200,61 @@ def _skew(date: str, before: float, after: float) -> float:
     return before - (theirs + 1) if before > theirs + 1 else min(0.0, after - theirs)
 
 
+async def _privileges(settings: Settings, mapping_file: Path | None, role: CrmRole) -> list[Finding]:
+    """Of every identity, for each table what a security role has to grant."""
+    found: list[Finding] = []
+    mapping = _mapping_if_any(mapping_file)
+    tables = privileges.wanted(role, mapping)
+    for index, identity in enumerate(settings.identities):
+        who = f"identity {index} ({identity.kind})"
+        try:
+            async with crm.environment(settings.model_copy(update={"identities": (identity,)})) as (pool, _):
+                lacking = await TenantReader(pool).lacking(tables, own_rows=privileges.own_rows(role, mapping))
+        except (crm.CrmUnavailable, crm.CrmRefuses) as error:
+            found += wrong(Part.PRIVILEGES, [f"{who}: {error}"])
+            continue
+        found += wrong(Part.PRIVILEGES, [f"{who} {_sentence(each)}" for each in lacking])
+        if not lacking:
+            listed = "; ".join(f"{table}: {', '.join(accesses)}" for table, accesses in tables.items())
+            found.append(ok(Part.PRIVILEGES, f"{who} has what the {role} needs: {listed}"))
+    if mapping is None:
+        found.append(
+            not_checked(Part.PRIVILEGES, "those on the table of the queue items, without a mapping (--mapping)")
+        )
+    return found
+
+
+def _sentence(lacking: Lacking) -> str:
+    why = privileges.WHY[lacking.access]
+    if lacking.own_rows_only:
+        return (
+            f"has {lacking.access} on {lacking.table} ({lacking.name}) for its own rows only: let its security role "
+            f"grant it for the whole organization, {why}"
+        )
+    return f"lacks {lacking.access} on {lacking.table} ({lacking.name}): let its security role grant it, {why}"
+
+
+def _mapping_if_any(file: Path | None) -> MappingFile | None:
+    """Whether it is right is for others to say."""
+    try:
+        return mappings.read(file) if file else None
+    except MappingUnfit:
+        return None
+
+
 async def _metadata(settings: Settings, mapping_file: Path | None) -> list[Finding]:
     """As the writer verifies it at its start."""
-    if settings.dataverse is None:
-        return []
-    as_writer = WriterSettings.model_construct(
-        dataverse=settings.dataverse, identities=settings.identities, sign_in=settings.sign_in
-    )
-    pool = build_pool(as_writer, Metrics())
     try:
-        for channel in pool.channels:
-            judgement = await pool.who_am_i(channel)
-            if judgement.kind is not Kind.DONE:
-                return wrong(Part.METADATA, [results.why_it_waits(judgement).replace("WRITER_", "WRITEBACK_")])
-        facts = build_facts(as_writer, pool)
-        await facts.reach()
-        if mapping_file is None:
-            return [ok(Part.METADATA, "can be read; with a mapping, all that it names is verified too (--mapping)")]
-        report = await verify(read_mapping(mapping_file), facts, settings.dataverse.url)
-    except MetadataUnavailable as failure:
-        return wrong(Part.METADATA, [results.why_it_waits(failure.judgement).replace("WRITER_", "WRITEBACK_")])
+        async with crm.environment(settings) as (_, facts):
+            await facts.reach()
+            if mapping_file is None:
+                return [ok(Part.METADATA, "can be read; with a mapping, all it names is verified too (--mapping)")]
+            url = settings.dataverse.url if settings.dataverse else ""
+            report = await verify(read_mapping(mapping_file), facts, url)
+    except (crm.CrmUnavailable, crm.CrmRefuses) as error:
+        return wrong(Part.METADATA, [str(error)])
     except Misconfigured as error:
         return wrong(Part.METADATA, error.problems)
-    finally:
-        await pool.close()
     notices = [ok(Part.METADATA, notice) for notice in report.notices]
     if report.gaps:
         gaps = [str(gap).replace("WRITER_", "WRITEBACK_") for gap in report.gaps]

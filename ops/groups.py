@@ -1,14 +1,14 @@
-"""The edge that moves a consumer group's offsets and records who asked for it."""
+"""The edge that moves a consumer group's offsets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from ops.core.rewinding import Action, Offset
+from ops.core.rewinding import Offset
 from ops.core.times import milliseconds
 from ops.settings import Settings
 from ops.view.logs import ASK_S, Logs
@@ -74,17 +74,6 @@ class Groups:
         asked = [TopicPartition(topic, each, milliseconds(at)) for each in partitions]
         found = logs.offsets_for_times(asked)
         return {each.partition: each.offset if each.offset >= 0 else ends[each.partition] for each in found}
-
-    def record(self, action: Action) -> None:
-        """Returns when all in-sync replicas have it. Raises BrokerUnavailable, Misconfigured."""
-        failed: list[KafkaError] = []
-        producer = Producer({**self._settings.broker.producer_config(), "message.timeout.ms": 30_000, "log_level": 0})
-        producer.produce(
-            self._settings.broker.topics.operator_actions.name, action.encoded(), action.about.encode(),
-            on_delivery=lambda error, _: failed.append(error) if error else None,
-        )  # fmt: skip
-        if producer.flush(35) or failed:
-            raise self._away(failed[0] if failed else KafkaError(KafkaError._MSG_TIMED_OUT))  # noqa: SLF001
 
     def _refused(self, error: KafkaError, group: str) -> Exception:
         return GroupActive(group) if error.code() in _STILL_ACTIVE else self._away(error)

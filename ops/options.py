@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ import typer
 
 from ops.core.selectors import OptOut, Selectors
 from ops.core.sessions import Status
-from ops.core.times import HOW, NotATime, moment
+from ops.core.times import HOW, NotATime, duration, moment
 from schemas.records import BlockReason, Disposition
 
 _PANEL = "Selectors (several values of one: any of them; several selectors: all of them)"
@@ -31,12 +31,19 @@ def moment_option(option: str, text: str | None) -> datetime | None:
         raise typer.BadParameter(str(error), param_hint=f"--{option}") from None
 
 
+def duration_option(option: str, text: str) -> timedelta:
+    try:
+        return duration(text)
+    except NotATime as error:
+        raise typer.BadParameter(str(error), param_hint=f"--{option}") from None
+
+
 _OPTIONS: dict[str, Any] = {
     "session": Annotated[list[str] | None, _option("Session id.", "--session", metavar="ID")],
     "queue_item": Annotated[list[str] | None, _option("Queue item id.", "--queue-item", metavar="ID")],
     "campaign": Annotated[list[str] | None, _option("Campaign id.", "--campaign", metavar="ID")],
     "status": Annotated[list[Status] | None, _option("What is said of the session.", "--status")],
-    "reason": Annotated[list[BlockReason] | None, _option("Why it is blocked.", "--reason")],
+    "reason": Annotated[list[BlockReason] | None, _option("Why it is blocked.", "--block-reason")],
     "disposition": Annotated[list[Disposition] | None, _option("The call's label.", "--disposition")],
     "opt_out": Annotated[
         OptOut | None,

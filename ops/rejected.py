@@ -1,21 +1,22 @@
-"""`writeback rejected list | show`: what planner and writer turned away, why, and what helps."""
+"""`writeback rejected list | show | redrive`: what planner and writer turned away, why, and what helps."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
+from ops.core.redriving import UNKNOWN_SENDER
 from ops.core.remedies import Again, remedies
 from ops.core.rendering import URGENT
 from ops.core.rows import shown_session
 from ops.core.tables import table
-from ops.core.times import HOW, age, iso, milliseconds
-from ops.options import moment_option
+from ops.core.times import age, iso, milliseconds
 from ops.output import Json, console, json_line
+from ops.redrive import redrive
+from ops.rejections import Code, Filters, FromSender, OptOuts, Since, Until, chosen
 from ops.settings import read_settings
 from ops.view.view import View, headers_of, opened, reader_of
 from runtime.exit_codes import Exit
@@ -23,19 +24,16 @@ from schemas import headers as names
 from schemas.codec import Undecodable
 from schemas.records import CallOutcome, PlannedWriteback
 
-app = typer.Typer(no_args_is_help=True, help="Look at what planner and writer turned away.")
-
-Reason = Annotated[
-    list[str] | None, typer.Option("--reason", metavar="CODE", help="Records with this reason; give it several times.")
-]
-Since = Annotated[str | None, typer.Option(metavar="TIME", help=f"Rejected then or later: {HOW}.")]
-Until = Annotated[str | None, typer.Option(metavar="TIME", help="Rejected before that.")]
-OptOuts = Annotated[bool, typer.Option("--opt-out", help="Only outcomes in which the contact opted out.")]
+app = typer.Typer(no_args_is_help=True, help="Look at what planner and writer turned away, and send it again.")
+app.command("redrive", epilog="Example: writeback rejected redrive --code unknown_schema --for-real --reason upgraded")(
+    redrive
+)
 
 
 @app.command("list", epilog="Example: writeback rejected list --opt-out --since 7d")
 def list_(
-    reason: Reason = None,
+    code: Code = None,
+    sender: FromSender = None,
     opt_out: OptOuts = False,
     since: Since = None,
     until: Until = None,
@@ -43,13 +41,13 @@ def list_(
     limit: Annotated[int, typer.Option(min=0, help="Most records to show; 0: all.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """List rejected records, grouped by their reasons and who rejected them; rejected opt-outs first and in red.
+    """List rejected records, grouped by reasons, senders and who rejected them; rejected opt-outs first and in red.
 
     Says of each group whether publishing the same record again can help, and what does. Exit code 1 if an outcome in
     which a contact opted out is among them: nothing of it reaches the CRM unless a person sees to it.
     """
     with opened(read_settings()) as view:
-        found = [each for each in view.store.rejected(*_where(opt_out, since, until)) if _has(each, reason or ())]
+        found = chosen(view, Filters(code, sender, opt_out, since, until))
         now_ms = view.at_ms
     if records:
         _show_records(found[: limit or None], as_json=as_json)
@@ -87,49 +85,38 @@ def show(
     rows = [(each["code"], each["field"] or "", each["expected"]) for each in found["reasons"]]
     out.print(table(("reason", "field", "expected"), rows))
     out.print(table(("field", "value"), [(name, str(value)) for name, value in found["record"].items()]))
+    if found["redrives"]:
+        out.print(Text(f"sent again {found['redrives']}× by operators, and rejected again"))
+    out.print(Text(f"its sender: {found['sender'] or UNKNOWN_SENDER}"))
     out.print(Text(f"its original: {found['source']}; header names: {', '.join(found['headers']) or 'none'}"))
     out.print(Text(f"publishing it again helps: {found['again']}. {'; '.join(found['remedies'])}"))
 
 
-def _where(opt_out: bool, since: str | None, until: str | None) -> tuple[str, list[int]]:
-    conditions, values = ["1"], list[int]()
-    if opt_out:
-        conditions.append("opt_out = 1")
-    for condition, name, text in (("at_ms >= ?", "since", since), ("at_ms < ?", "until", until)):
-        if (at := moment_option(name, text)) is not None:
-            conditions.append(condition)
-            values.append(milliseconds(at))
-    return " AND ".join(conditions), values
-
-
-def _has(row: Mapping[str, Any], wanted: Any) -> bool:
-    return not wanted or not set(wanted).isdisjoint(row["codes"].split())
-
-
 def _show_groups(found: list[dict[str, Any]], now_ms: int, *, as_json: bool) -> None:
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
     for row in found:
-        groups.setdefault((row["topic"], row["codes"], row["rejected_by"] or ""), []).append(row)
+        by = row["rejected_by"] or ""
+        groups.setdefault((row["topic"], row["codes"], row["sender"] or UNKNOWN_SENDER, by), []).append(row)
     listed = sorted(groups.items(), key=lambda each: (not _opt_outs(each[1]), -len(each[1]), each[0]))
     rows = []
-    for (topic, codes, by), records in listed:
+    for (topic, codes, sender, by), records in listed:
         again, what = remedies(codes.split())
         first, last = min(each["at_ms"] for each in records), max(each["at_ms"] for each in records)
         if as_json:
             json_line(
                 {
-                    "topic": topic, "reasons": codes.split(), "rejected_by": by, "records": len(records),
-                    "opt_outs": _opt_outs(records), "first_at": iso(first), "last_at": iso(last), "again": again,
-                    "remedies": what,
+                    "topic": topic, "reasons": codes.split(), "sender": sender, "rejected_by": by,
+                    "records": len(records), "opt_outs": _opt_outs(records), "first_at": iso(first),
+                    "last_at": iso(last), "again": again, "remedies": what,
                 }
             )  # fmt: skip
         opt_outs = Text(str(_opt_outs(records)), style=URGENT if _opt_outs(records) else "")
         when = f"{age((now_ms - last) / 1000)} ago"
         rows.append(
-            (codes, f"{len(records):,}", opt_outs, when, by, Text(again, style=_STYLES[again]), "; ".join(what))
+            (codes, sender, f"{len(records):,}", opt_outs, when, by, Text(again, style=_STYLES[again]), "; ".join(what))
         )
     if not as_json and rows:
-        headings = ("reasons", "records", "opt-outs", "last", "rejected by", "again?", "what helps")
+        headings = ("reasons", "sender", "records", "opt-outs", "last", "rejected by", "again?", "what helps")
         console().print(table(headings, rows))
     if not as_json:
         console().print(f"{len(found):,} rejected records")
@@ -151,6 +138,7 @@ def _show_records(found: list[dict[str, Any]], *, as_json: bool) -> None:
                 {
                     "place": place, "at": iso(row["at_ms"]), "session_id": row["session"], "queue_item_id": row["key"],
                     "reasons": json.loads(row["reasons"]), "opt_out": bool(row["opt_out"]), "source": row["source"],
+                    "sender": row["sender"], "redrives": row["redrives"],
                 }
             )  # fmt: skip
         style = URGENT if row["opt_out"] else ""
@@ -187,6 +175,8 @@ def _record(view: View, topic: str, partition: int, offset: int) -> dict[str, An
         "size": row["size"],
         "rejected_by": row["rejected_by"],
         "source": row["source"],
+        "sender": row["sender"],
+        "redrives": row["redrives"],
         "opt_out": bool(row["opt_out"]),
         "reasons": json.loads(row["reasons"]),
         "headers": sorted({name for name, _ in headers_of(message)} - _OURS),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from ops.actions import By, ForReal, Sender, Why, asked, now
+from ops.core.actions import Asked
 from ops.core.rewinding import Rewind, back_to, last_rewind, offsets_of, rewind_action, undone
 from ops.core.sessions import Status
 from ops.core.tables import table
@@ -49,8 +49,9 @@ def rewind(
     export: Annotated[
         Path | None, typer.Option("--export", metavar="FILE", help="Also write the offsets from before to this file.")
     ] = None,
-    for_real: Annotated[bool, typer.Option("--for-real", help="Do it; without this, only show it.")] = False,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept with your name on operator-actions.")] = "",
+    for_real: ForReal = False,
+    why: Why = "",
+    by: By = "",
     as_json: Json = False,
 ) -> None:
     """Set a consumer group back to a time, an offset or the start; only shown, unless --for-real is given.
@@ -61,14 +62,13 @@ def rewind(
     """
     if sum((to_time is not None, bool(to_offset), to_start, undo)) != 1:
         raise typer.BadParameter("give one of --to-time, --to-offset, --to-start and --undo")
-    if for_real and not reason:
-        raise typer.BadParameter("say why: it is kept beside your name", param_hint="--reason")
-    asked = _Asked(moment_option("to-time", to_time), _places(to_offset or ()), to_start, undo)
+    wanted = _Wanted(moment_option("to-time", to_time), _places(to_offset or ()), to_start, undo)
     settings = read_settings()
+    person = asked(settings, for_real=for_real, why=why, by=by)
     groups = Groups(settings)
     with opened(settings) as view:
         name, topic = _group(settings, group)
-        move = _move(view, groups, name, topic, asked)
+        move = _move(view, groups, name, topic, wanted)
         cost = _cost(view, move.offsets) if group is Group.WRITER else {}
     active = groups.is_active(name)
     doing = for_real and not active and bool(move.offsets.after)
@@ -80,13 +80,13 @@ def rewind(
         typer.echo(str(GroupActive(name)), err=True)
         raise typer.Exit(Exit.ACT)
     if doing:
-        _do(groups, name, topic, move, reason, export)
+        _do(settings, name, topic, move, person, export)
     if not as_json and move.offsets.after:
         typer.echo(_next(group, undo=undo) if doing else "nothing was moved: --for-real --reason WHY does it", err=True)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Wanted:
     at: datetime | None
     places: Mapping[int, int]
     start: bool
@@ -101,7 +101,7 @@ class _Move:
     """Place of the recorded rewind."""
 
 
-def _move(view: View, groups: Groups, group: str, topic: str, asked: _Asked) -> _Move:
+def _move(view: View, groups: Groups, group: str, topic: str, asked: _Wanted) -> _Move:
     partitions = range(view.partitions)
     committed = groups.committed(group, topic, partitions)
     if asked.undo:
@@ -121,17 +121,17 @@ def _move(view: View, groups: Groups, group: str, topic: str, asked: _Asked) -> 
     return _Move(back_to(committed, wanted, first), to)
 
 
-def _do(groups: Groups, group: str, topic: str, move: _Move, reason: str, export: Path | None) -> None:
+def _do(settings: Settings, group: str, topic: str, move: _Move, person: Asked, export: Path | None) -> None:
     """Offsets from before are kept first: a move that was begun can always be undone."""
-    at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     action = rewind_action(
-        group=group, topic=topic, to=move.to, rewind=move.offsets, who=_who(), why=reason, at=at, undoes=move.undoes
+        person, group=group, topic=topic, to=move.to, rewind=move.offsets, at=now(), undoes=move.undoes
     )
     if export is not None:
         export.write_text(json.dumps(action.details, indent=2))
-    groups.record(action)
+    with Sender(settings) as sender:
+        sender.record(action)
     try:
-        groups.move(group, topic, move.offsets.after)
+        Groups(settings).move(group, topic, move.offsets.after)
     except GroupActive as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(Exit.ACT) from None
@@ -198,8 +198,3 @@ def _show(group: str, move: _Move, cost: Mapping[str, int]) -> None:
     if cost:
         out.print(Text(f"{cost['recognised']:,} sessions are recognised and cost no request"))
         out.print(Text(f"{cost['tried_again']:,} sessions are tried again, with a request to the CRM each"))
-
-
-def _who() -> str:
-    """As the machine knows this person; never a secret."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"

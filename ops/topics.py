@@ -37,21 +37,30 @@ class Form(StrEnum):
 
 @app.command(epilog="Example: WRITEBACK_BROKER__BOOTSTRAP_SERVERS=kafka:9092 writeback topics create --partitions 24")
 def create(
-    partitions: Annotated[int, typer.Option(min=1, help="Partitions of every topic. They can never be changed.")] = 12,
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Partitions of every topic, never to be changed. 12 if not given; existing topics decide."
+        ),
+    ] = None,
     replication: Annotated[int, typer.Option(min=1, help="Replicas of each partition. Use 3, or 1 on a laptop.")] = 3,
     as_json: Json = False,
 ) -> None:
-    """Create the missing topics with the settings that the services need. Existing topics stay untouched.
+    """Create the missing topics with the settings that the services need. Call it as often as you like.
 
-    If some topics exist, the new ones get their number of partitions.
+    An existing topic is never changed, shrunk or deleted: what is wrong with one is named with the command that
+    corrects it, and exit code 1. A new topic gets as many partitions as those that exist; another number is refused.
     """
     broker = read_settings().broker
     try:
-        made = create_missing(broker, partitions=partitions, replication=replication)
+        made, problems = create_missing(broker, partitions=partitions, replication=replication)
     except (BrokerUnavailable, Misconfigured) as error:
-        raise _failed({"created": []}, error, as_json) from None
+        raise _failed({"created": [], "problems": []}, error, as_json) from None
     text = "\n".join(f"created {name}" for name in made) or "nothing to do: every topic exists"
-    _report({"created": made}, text, as_json)
+    unchanged = "".join(f"\n[red]✗[/] {each}" for each in problems)
+    _report({"created": made, "problems": problems}, text + unchanged, as_json)
+    if problems:
+        raise typer.Exit(Exit.ACT)
 
 
 @app.command(epilog="Example: writeback topics check --json && helm upgrade …")
@@ -116,30 +125,48 @@ def _users(given: list[str]) -> dict[rights.Role, str]:
     return {roles[role]: name for role, _, name in pairs}
 
 
-def create_missing(broker: BrokerSettings, *, partitions: int, replication: int) -> list[str]:
-    """Creates the missing topics, with the partition count of the existing ones. Returns the names of the new topics.
+def create_missing(
+    broker: BrokerSettings, *, partitions: int | None = None, replication: int
+) -> tuple[list[str], list[str]]:
+    """Creates the missing topics, with the partition count of the existing ones. Returns the names of the new topics,
+    and what is wrong with those that existed, each with its remedy.
 
-    Raises UnfitTopics if the existing counts differ, Misconfigured and BrokerUnavailable.
+    Raises UnfitTopics if the existing counts differ from one another or from `partitions`, Misconfigured and
+    BrokerUnavailable.
     """
     specs = broker.topics.all()
-    found, _ = BrokerView(broker, specs).look(timeout_s=TIMEOUT_S)
-    if len(counts := {topic.partitions for topic in found.topics.values()}) > 1:
-        raise UnfitTopics(["the topics that exist have different numbers of partitions; see: writeback topics check"])
+    found, problems = BrokerView(broker, specs).look(timeout_s=TIMEOUT_S)
+    counts = {topic.partitions for topic in found.topics.values()}
+    if len(counts) > 1:
+        raise UnfitTopics([each for each in problems if "does not exist" not in each])
+    if counts and partitions not in (None, *counts):
+        raise UnfitTopics([_other_count(partitions, min(counts))])
     wanted = [
         NewTopic(
             spec.name,
-            num_partitions=min(counts, default=partitions),
+            num_partitions=min(counts, default=partitions or _PARTITIONS),
             replication_factor=replication,
             config=spec.creation_config(replication),
         )
         for spec in specs
         if spec.name not in found.topics
     ]
+    of_existing = [each for each in problems if "does not exist" not in each]
     if not wanted:
-        return []
+        return [], of_existing
     admin = admin_client(broker)
     asked = admin.create_topics(wanted, request_timeout=TIMEOUT_S)
-    return [name for name, future in asked.items() if _created(name, future, broker)]
+    return [name for name, future in asked.items() if _created(name, future, broker)], of_existing
+
+
+_PARTITIONS = 12
+
+
+def _other_count(asked: int | None, there: int) -> str:
+    return (
+        f"the topics that exist have {there} partitions, and a new one with {asked} would not fit: leave --partitions "
+        "out; how all of them get more: docs/deploy.md, Raising the partition count"
+    )
 
 
 def _created(name: str, future: Any, broker: BrokerSettings) -> bool:

@@ -20,8 +20,8 @@ from planner.core.deciding import (
     Incoming,
     Planned,
     Refused,
+    Tombstone,
     not_plannable,
-    tombstone,
     undecodable,
     unknown_schema,
 )
@@ -71,7 +71,9 @@ class BatchDecider:
         return self._decision(incoming, pins)
 
     def _decision(self, incoming: Incoming, pins: BatchPins) -> Decision:
-        outcome = self._decoded(incoming)
+        if incoming.value is None:
+            return Tombstone(incoming)
+        outcome = self._decoded(incoming, incoming.value)
         if isinstance(outcome, Refused):
             return outcome
         known = self._decider.known(incoming, outcome, pins)
@@ -83,11 +85,9 @@ class BatchDecider:
             _log_not_plannable(incoming, error)
             return not_plannable(incoming, outcome)
 
-    def _decoded(self, incoming: Incoming) -> CallOutcome | Refused:
-        if incoming.value is None:
-            return tombstone(incoming)
+    def _decoded(self, incoming: Incoming, value: bytes) -> CallOutcome | Refused:
         try:
-            return self._outcomes.decode(incoming.value)
+            return self._outcomes.decode(value)
         except UnknownSchema as error:
             return unknown_schema(incoming, str(error))
         except Undecodable as error:

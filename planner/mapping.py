@@ -39,6 +39,9 @@ class Meta(_Strict):
     approved: bool = Field(default=False, description="Set by the person who reviewed the file.")
     approved_by: str | None = Field(None, description="Who that was.")
     approved_at: str | None = Field(None, description="When (ISO 8601).")
+    approved_fingerprint: str | None = Field(
+        None, description="Fingerprint of what was approved; a file that was changed since is not approved."
+    )
 
 
 class Entity(_Strict):
@@ -71,6 +74,7 @@ class Option(_Strict):
 class Owner(_Strict):
     kind: Literal["systemuser", "team"]
     id: Guid
+    name: str | None = Field(None, description="What people see in the CRM; it shows owners that were swapped.")
 
 
 class MappingFile(_Strict):
@@ -81,11 +85,20 @@ class MappingFile(_Strict):
     owners: dict[Literal["callback", "review"], Owner]
     task_owner_override_field: LogicalName | None = None
     preserve_if_present: tuple[LogicalName, ...] = ()
+    suggestions: dict[str, str] = Field(
+        default_factory=dict,
+        description="Place in this file to why discovery suggests what is there, or what there is to choose from. A "
+        "person checks it and takes the line out.",
+    )
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of everything that can change a plan; labels and who approved it cannot."""
-        labels = {"__all__": {"label"}}
-        content = self.model_dump(mode="json", exclude={"meta": True, "fields": labels, "option_sets": labels})
+        """SHA-256 (hex) of everything that can change a plan; labels, names and who approved it cannot."""
+        shown = {
+            "fields": {"__all__": {"label"}},
+            "option_sets": {"__all__": {"label"}},
+            "owners": {"__all__": {"name"}},
+        }
+        content = self.model_dump(mode="json", exclude={"meta": True, "suggestions": True, **shown})
         return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -142,6 +155,14 @@ OPTIONS: Final[Mapping[str, str]] = {
 }
 """Option to the concept of its column."""
 
+USUAL_TABLES: Final[Mapping[EntityName, str]] = {"phone_call": "phonecall", "task": "task", "account": "account"}
+"""Every environment has these three."""
+
+OWNER_TABLES: Final[Mapping[OwnerKind, Literal["systemuser", "team"]]] = {
+    OwnerKind.USER: "systemuser",
+    OwnerKind.TEAM: "team",
+}
+
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "queue.status": ("callstatus",),
     "queue.last_session_id": ("lastsession",),
@@ -153,7 +174,7 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "phone_call.direction": ("directioncode",),
     "phone_call.duration_minutes": ("actualdurationminutes", "duration"),
     "phone_call.regarding": ("regardingobjectid",),
-    "phone_call.state": ("statecode", "activitystatus"),
+    "phone_call.state": ("statecode", "activitystatus", "status"),
     "phone_call.status": ("statuscode", "statusreason"),
     "task.due_at": ("scheduledend", "duedate"),
     "task.regarding": ("regardingobjectid",),
@@ -236,7 +257,7 @@ def resolve(mapping: MappingFile, *, next_attempt: bool = False) -> ResolvedMapp
 
 def gaps(mapping: MappingFile, *, next_attempt: bool = False) -> list[str]:
     """Everything that stops the planner from using the mapping, in the file's order."""
-    found = [] if mapping.meta.approved else ["_meta.approved: must be true; a person has to review the mapping first"]
+    found = [*_not_approved(mapping), *(f"suggestions.{place}: {why}" for place, why in mapping.suggestions.items())]
     names: tuple[EntityName, ...] = ("queue_item", "phone_call", "task", "account")
     found += [f"entities.{name}: missing" for name in names if name not in mapping.entities]
     for name, concept in CONCEPTS.items():
@@ -245,6 +266,13 @@ def gaps(mapping: MappingFile, *, next_attempt: bool = False) -> list[str]:
     found += [f"fields.{name}: unknown concept" for name in mapping.fields if name not in CONCEPTS]
     found += [f"owners.{name}: missing" for name in TASK_OWNERS if name not in mapping.owners]
     return [*found, *_option_gaps(mapping), *_preserved_gaps(mapping), *_swapped(mapping)]
+
+
+def _not_approved(mapping: MappingFile) -> Iterator[str]:
+    if not mapping.meta.approved:
+        yield "_meta.approved: must be true; a person has to review the mapping first"
+    elif mapping.meta.approved_fingerprint not in (None, mapping.fingerprint()):
+        yield "_meta.approved_fingerprint: the file was changed since it was approved; review and approve it again"
 
 
 def _field_gaps(mapping: MappingFile, name: str, concept: Concept, *, required: bool) -> Iterator[str]:
@@ -304,33 +332,38 @@ def _swapped(mapping: MappingFile) -> Iterator[str]:
         others = {word: other for other, word in _column_words(mapped.entity) if other != name}
         own = {word for concept, word in _column_words(mapped.entity) if concept == name}
         for what, shown in (("label", mapped.label), ("logical_name", mapped.logical_name)):
-            for word in _words_of(shown) - own:
+            for word in words_of(shown) - own:
                 if word in others:
                     yield f"fields.{name}.{what}: is {shown}, which is {others[word]}; were the two swapped?"
     for name, option in mapping.option_sets.items():
         others = {word: other for other, word in _option_words(option.field) if other != name}
-        if (word := _squeezed(option.label or "")) in others:
+        if (word := squeezed(option.label or "")) in others:
             yield f"option_sets.{name}.label: is {option.label}, which is {others[word]}; were the two swapped?"
 
 
 def _column_words(entity: EntityName) -> list[tuple[str, str]]:
     """Concept and word, each way in which a column of the table is usually called."""
     of_table = [name for name, concept in CONCEPTS.items() if concept.entity == entity]
-    return [(name, word) for name in of_table for word in (_squeezed(name.partition(".")[2]), *_WORDS.get(name, ()))]
+    return [(name, word) for name in of_table for word in usual_words(name)]
 
 
 def _option_words(field: str) -> list[tuple[str, str]]:
     of_set = [name for name, concept in OPTIONS.items() if concept == field]
-    return [(name, word) for name in of_set for word in (_squeezed(name.partition(".")[2]), *_WORDS.get(name, ()))]
+    return [(name, word) for name in of_set for word in usual_words(name)]
 
 
-def _words_of(shown: str | None) -> set[str]:
+def usual_words(concept: str) -> tuple[str, ...]:
+    """How a column or an option is usually called, in lower case without blanks."""
+    return (squeezed(concept.partition(".")[2]), *_WORDS.get(concept, ()))
+
+
+def words_of(shown: str | None) -> set[str]:
     """A label or a logical name, with and without the prefix of its publisher."""
     text = shown or ""
-    return {_squeezed(text), _squeezed(text.partition("_")[2])} - {""}
+    return {squeezed(text), squeezed(text.partition("_")[2])} - {""}
 
 
-def _squeezed(text: str) -> str:
+def squeezed(text: str) -> str:
     return "".join(filter(str.isalnum, text.casefold()))
 
 

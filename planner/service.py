@@ -14,11 +14,11 @@ from typing import Any, NoReturn, TypeVar
 import structlog
 
 from planner.batch import BatchDecider
-from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused, too_large
+from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused, Tombstone, too_large
 from planner.core.fence import Membership
 from planner.core.outgoing import OutgoingRecord, Progress
 from planner.core.pin import Pin
-from planner.errors import Abandoned, BrokerAway, exit_code
+from planner.errors import Abandoned, BrokerAway
 from planner.kafka.publisher import PlanPublisher
 from planner.kafka.rejections import rejection
 from planner.kafka.traces import Traces
@@ -26,7 +26,9 @@ from planner.metrics import Cause, Metrics
 from planner.pins.index import PinIndex
 from planner.waiting import Waits
 from runtime.environment import Misconfigured
+from runtime.exit_codes import exit_code
 from runtime.registry import RegistryUnavailable
+from schemas.headers import REPLAN
 from schemas.topics import Topics
 
 log: Any = structlog.get_logger("planner")
@@ -86,9 +88,9 @@ class PlannerService:
         publish = partial(self._publisher.publish, list(records.values()), progress)
         replaced = {id(record) for record in await self._patiently("publish", publish)}
         return [
-            decision
-            if isinstance(decision, AlreadyPlanned) or id(records[place]) not in replaced
-            else too_large(decision)
+            too_large(decision)
+            if isinstance(decision, Planned | Refused) and id(records[place]) in replaced
+            else decision
             for place, decision in enumerate(decisions)
         ]
 
@@ -116,14 +118,15 @@ class PlannerService:
                     partition=incoming.partition,
                     key=plan.session_id.encode(),
                     value=value,
-                    headers=self._traces.of_plan(
-                        incoming.headers, partition=incoming.partition, offset=incoming.offset
-                    ),
+                    headers=[
+                        *self._traces.of_plan(incoming.headers, partition=incoming.partition, offset=incoming.offset),
+                        *([(REPLAN, planned.replaces.encode())] if planned.replaces else ()),
+                    ],
                     smaller=partial(self._rejection, too_large(planned)),
                 )
             case Refused():
                 return self._rejection(decision)
-            case AlreadyPlanned():
+            case _:
                 return None
 
     def _rejection(self, refused: Refused) -> OutgoingRecord:
@@ -141,22 +144,28 @@ class PlannerService:
         planned = [decision for decision in decisions if isinstance(decision, Planned)]
         refused = [decision for decision in decisions if isinstance(decision, Refused)]
         reasons = Counter(reason.code for decision in refused for reason in decision.reasons)
-        duplicates = len(decisions) - len(planned) - len(refused)
-        for name, count in (("planned", len(planned)), ("duplicate", duplicates), ("rejected", len(refused))):
+        tombstones = sum(isinstance(decision, Tombstone) for decision in decisions)
+        counts = {"planned": len(planned), "rejected": len(refused), "tombstone": tombstones}
+        counts["duplicate"] = len(decisions) - sum(counts.values())
+        for name, count in counts.items():
             self._metrics.outcomes.labels(name).inc(count)
         for code, count in reasons.items():
             self._metrics.rejections.labels(code).inc(count)
         self._report_misplaced(sum(decision.misplaced for decision in planned))
-        for decision in refused:
-            if decision.opt_out:
+        for decision in decisions:
+            if isinstance(decision, Refused) and decision.opt_out:
                 self._report_lost_opt_out(decision)
+            elif isinstance(decision, AlreadyPlanned) and decision.not_replaced:
+                where = {"partition": decision.incoming.partition, "offset": decision.incoming.offset}
+                log.warning("outcome.not_replanned", **where, why=decision.not_replaced)
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_size.observe(len(decisions))
         log.info(
             "batch.planned",
             planned=len(planned),
-            duplicates=duplicates,
+            duplicates=counts["duplicate"],
             rejected=len(refused),
+            replanned=sum(decision.replaces is not None for decision in planned),
             reasons=dict(reasons),
             ms=round(seconds * 1000),
         )

@@ -168,15 +168,17 @@ def create_rights(topics: Topics) -> tuple[Right, ...]:
 
 
 def operator_rights(topics: Topics, groups: GroupNames) -> tuple[Right, ...]:
-    """The rights of a person with `writeback`: reads every topic, records what was changed, moves a group back."""
+    """The rights of a person with `writeback`: reads every topic, records what was changed, sends plans and outcomes
+    again, moves a group back."""
     read = {Operation.READ: "the commands cannot show what is on the topic"}
-    record = {Operation.WRITE: "no change can be recorded, and so none is made"}
+    written = {
+        topics.operator_actions.name: {Operation.WRITE: "no change can be recorded, and so none is made"},
+        topics.planned_writebacks.name: {Operation.WRITE: "no session can be replayed"},
+        topics.call_outcomes.name: {Operation.WRITE: "no rejected outcome can be sent again"},
+        topics.writeback_results.name: {Operation.WRITE: "no session can be retired or forgotten"},
+    }
     return (
-        *(
-            right
-            for spec in topics.all()
-            for right in _on(Role.OPERATOR, spec, read | (record if spec == topics.operator_actions else {}))
-        ),
+        *(right for spec in topics.all() for right in _on(Role.OPERATOR, spec, read | written.get(spec.name, {}))),
         *(
             Right(Role.OPERATOR, Resource.GROUP, name, Operation.READ, "the commands cannot see or move its offsets")
             for name in (groups.planner, groups.writer, groups.dry_run)

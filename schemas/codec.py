@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar, assert_never, cast
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from schemas import bounds
 from schemas.conversion import from_plain, to_plain
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from schemas.wire import Fingerprint, NotFramed, SchemaId, SchemaRef, frame, unframe
@@ -51,8 +52,11 @@ SchemaById = Callable[[int], ParsedSchema]
 
 
 def parse(text: str) -> ParsedSchema:
-    """Raises any exception if the text is not a schema. Ours have a name, so a union is refused too."""
+    """Raises Unbounded if no record may be read with the schema, and any other exception if the text is not a schema.
+    Ours have a name, so a union is refused too.
+    """
     parsed = fastavro.parse_schema(json.loads(text))
+    bounds.check(parsed)
     return cast("ParsedSchema", parsed if isinstance(parsed, dict) else {})
 
 

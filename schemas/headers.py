@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 TRACEPARENT = "traceparent"
 REQUEUE_COUNT = "requeue-count"
@@ -13,6 +15,10 @@ FIRST_APPENDED_AT = "first-appended-at"
 REPLAY = "replay"
 REPLAN = "replan"
 ACCEPTED_ETAG = "accepted-etag"
+LEAVE = "leave"
+"""On a plan: a person decided to close its session and to leave the row as it is."""
+ASKED = "asked"
+"""Beside REPLAN on an outcome: who asked, and why."""
 NOT_BEFORE = "not-before"
 REJECTION_REASONS = "rejection-reasons"
 REJECTED_BY = "rejected-by"
@@ -20,6 +26,16 @@ REJECTED_FROM = "rejected-from"
 CALL_MAY_EXIST = "call-may-exist"
 """On a requeued plan: a request without an answer was to record its call alone."""
 SETTLED_AS = "settled-as"
+FIRST_SETTLED_AT = "first-settled-at"
+"""On a result: when the first final result of its session was reached, readable without decoding the result."""
+CLIENT_ID = "client-id"
+"""Which client published an outcome, in its own words: Kafka does not show a client's id to readers."""
+_CLOUD_EVENTS_SOURCE = "ce_source"
+REDRIVE = "redrive"
+"""Who sent a rejected outcome again, and why."""
+REDRIVE_COUNT = "redrive-count"
+REDRIVEN_FROM = "redriven-from"
+"""On an outcome that was sent again: the place of the rejected record. Both are kept if it is rejected again."""
 OPT_OUT = "opt-out"
 """`true` on a rejected outcome in which the contact asked not to be called."""
 
@@ -41,9 +57,16 @@ def reasons_header(reasons: Iterable[Reason]) -> tuple[str, bytes]:
 
 
 def reasons(headers: Headers | None) -> list[Reason]:
-    if (raw := last(headers, REJECTION_REASONS)) is None:
+    """Empty if the header is missing, or not one of ours."""
+    try:
+        listed = json.loads(last(headers, REJECTION_REASONS) or b"[]")
+        return [Reason(str(one["code"]), _text(one["field"]), str(one["expected"])) for one in listed]
+    except (ValueError, TypeError, KeyError, RecursionError):
         return []
-    return [Reason(**reason) for reason in json.loads(raw)]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def last(headers: Headers | None, name: str) -> bytes | None:
@@ -53,8 +76,23 @@ def last(headers: Headers | None, name: str) -> bytes | None:
 
 def requeue_count(headers: Headers | None) -> int:
     """How often a plan was requeued; 0 if never, or if the header is not one of ours."""
-    raw = last(headers, REQUEUE_COUNT) or b"0"
+    return _count(headers, REQUEUE_COUNT)
+
+
+def redrive_count(headers: Headers | None) -> int:
+    """How often operators sent an outcome again; 0 if never, or if the header is not one of ours."""
+    return _count(headers, REDRIVE_COUNT)
+
+
+def _count(headers: Headers | None, name: str) -> int:
+    raw = last(headers, name) or b"0"
     return int(raw) if raw.isdigit() and len(raw) < 10 else 0
+
+
+def sender(headers: Headers | None) -> str | None:
+    """Who published an outcome: its header `client-id`, else the source of a CloudEvent; None if neither says so."""
+    raw = last(headers, CLIENT_ID) or last(headers, _CLOUD_EVENTS_SOURCE)
+    return None if raw is None else raw.decode("ascii", "replace")
 
 
 def not_before(headers: Headers | None) -> datetime | None:
@@ -70,7 +108,33 @@ def first_appended_ms(headers: Headers | None) -> int | None:
 
 def was_read_before(headers: Headers | None) -> bool:
     """Whether this is a later copy of a plan: a writer requeued it, or an operator sent it again."""
-    return any(last(headers, name) is not None for name in (REQUEUE_COUNT, REPLAY, REPLAN, ACCEPTED_ETAG))
+    return any(last(headers, name) is not None for name in (REQUEUE_COUNT, *MARKS))
+
+
+MARKS = (REPLAY, REPLAN, ACCEPTED_ETAG, LEAVE)
+"""Headers by which a plan says that an operator sent it."""
+
+
+def mark(headers: Headers | None, name: str) -> Mapping[str, Any] | None:
+    """What an operator's header of this name says, who asked and why included: an empty one if it cannot be read. None
+    without that header.
+    """
+    if (raw := last(headers, name)) is None:
+        return None
+    try:
+        said: Any = json.loads(raw)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
+
+
+def plan_to_replace(headers: Headers | None) -> str | None:
+    """The digest of the plan that a person wants replaced by a new one, or, on a plan, of the one that it replaced."""
+    raw = last(headers, REPLAN)
+    return raw.decode() if raw is not None and _DIGEST.fullmatch(raw) else None
 
 
 def call_may_exist(headers: Headers | None) -> bool:
@@ -103,3 +167,13 @@ def settled_as(headers: Headers | None) -> str | None:
     """How the result's session is settled, readable without decoding the result; None without that header."""
     raw = last(headers, SETTLED_AS)
     return None if raw is None else raw.decode("ascii", "replace")
+
+
+def whole_milliseconds(at: datetime) -> int:
+    """Unix time as our records keep it: cut to the millisecond, not rounded."""
+    return (at - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
+
+
+def first_settled_ms(headers: Headers | None) -> int | None:
+    """Of a result's session; None without that header."""
+    return _milliseconds(headers, FIRST_SETTLED_AT)

@@ -14,6 +14,9 @@ DAY_MS = 86_400_000
 MIB = 1_048_576
 KAFKAS_LARGEST = 1_048_588
 """Kafka's default limit for one batch of records: 1 MiB and the batch's header."""
+COMPACTED_WITHIN_MS = 7 * DAY_MS
+"""A compacted topic does not put off compaction longer than this: what was replaced or forgotten is gone soon after.
+Not required of a topic that exists."""
 REPLICAS = 3
 """Copies of each partition; fewer are allowed only where there are fewer brokers, on a laptop."""
 
@@ -48,6 +51,8 @@ class TopicSpec:
             config["retention.bytes"] = "-1"
         if self.min_delete_retention_ms is not None:
             config["delete.retention.ms"] = str(self.min_delete_retention_ms)
+        if self.policy == "compact":
+            config["max.compaction.lag.ms"] = str(COMPACTED_WITHIN_MS)
         if self.timestamp_type is not None:
             config["message.timestamp.type"] = self.timestamp_type
         return config

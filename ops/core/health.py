@@ -15,6 +15,7 @@ class Part(StrEnum):
     MAPPING = "mapping"
     SIGN_IN = "sign-in"
     CLOCK = "clock"
+    PRIVILEGES = "privileges"
     METADATA = "metadata"
 
 

@@ -17,19 +17,23 @@ class Again(StrEnum):
 
 _CORRECT = "correct the outcome at its sender and publish it again; the same session id may be used, it has no plan"
 
+_REKEY = "writeback rejected redrive --rekey sends it under its queue_item_id; correct the sender"
+
 _REMEDIES: Mapping[str, tuple[Again, str]] = {
-    "unknown_schema": (Again.YES, "run a planner that knows the schema, or point it to the right registry; then again"),
+    "unknown_schema": (
+        Again.YES,
+        "run a planner that knows the schema, or point it to the right registry; then writeback rejected redrive",
+    ),
     "cannot_be_planned": (
         Again.YES,
-        "the planner's log line outcome.cannot_be_planned has the error: correct it; then again",
+        "the planner's log line outcome.cannot_be_planned has the error: correct it; then writeback rejected redrive",
     ),
-    "plan_too_large": (Again.YES, "raise max.message.bytes of planned-writebacks; then again"),
-    "empty_key": (Again.OTHER_KEY, "publish the same value under its queue_item_id"),
-    "key_disagrees": (Again.OTHER_KEY, "publish the same value under its queue_item_id"),
-    "misplaced": (Again.OTHER_KEY, "set partitioner=murmur2_random on the producer and publish the same value"),
+    "plan_too_large": (Again.YES, "raise max.message.bytes of planned-writebacks; then writeback rejected redrive"),
+    "empty_key": (Again.OTHER_KEY, _REKEY),
+    "key_disagrees": (Again.OTHER_KEY, _REKEY),
+    "misplaced": (Again.OTHER_KEY, f"set partitioner=murmur2_random on the producer; {_REKEY}"),
     "mismatch": (Again.NO, "the session has its plan; publish what is new as a session of its own"),
     "undecodable": (Again.NO, "it is not a call outcome: correct the sender's encoding"),
-    "tombstone": (Again.NO, "it has no value: nothing is lost"),
     "too_large_to_copy": (
         Again.NO,
         "its original is where the header rejected-from says, until retention takes it",

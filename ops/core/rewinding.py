@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from ops.core.actions import Action, Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +54,8 @@ def undone(before: Sequence[Offset], now: Sequence[Offset]) -> Rewind:
     return Rewind(tuple(at[each.partition] for each in behind), tuple(behind))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Action:
-    """A change that a person made, as `operator-actions` keeps it: JSON, its key the group or session it is about."""
-
-    action: str
-    about: str
-    who: str
-    why: str
-    at: str
-    count: int
-    details: Mapping[str, Any]
-
-    def encoded(self) -> bytes:
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True).encode()
-
-
 def rewind_action(
-    *, group: str, topic: str, to: str, rewind: Rewind, who: str, why: str, at: str, undoes: str | None = None
+    asked: Asked, *, group: str, topic: str, to: str, rewind: Rewind, at: str, undoes: str | None = None
 ) -> Action:
     details: dict[str, Any] = {
         "topic": topic,
@@ -78,13 +63,11 @@ def rewind_action(
         "before": [asdict(each) for each in rewind.before],
         "after": [asdict(each) for each in rewind.after],
     }
-    return Action(
-        action="rewind" if undoes is None else "rewind undone",
+    return asked.action(
+        "rewind" if undoes is None else "rewind undone",
         about=group,
-        who=who,
-        why=why,
-        at=at,
         count=abs(rewind.records),
+        at=at,
         details=details if undoes is None else {**details, "undoes": undoes},
     )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ops.core.actions import mark_of, planned_ms
 from ops.core.times import milliseconds
 from planner.core.normalisation import identifier, is_phone_number
 from schemas import headers as names
@@ -50,8 +51,7 @@ class PlanHead:
 
 def plan_row(plan: PlanHead | PlannedWriteback, place: Place, headers: Headers) -> Row:
     not_before = names.not_before(headers)
-    first_ms = names.first_appended_ms(headers)
-    asked = [name for name in (names.REPLAY, names.REPLAN, names.ACCEPTED_ETAG) if names.last(headers, name)]
+    asked = [name for name in names.MARKS if names.last(headers, name)]
     return {
         "session": plan.session_id,
         "queue_item": plan.queue_item_id,
@@ -64,14 +64,21 @@ def plan_row(plan: PlanHead | PlannedWriteback, place: Place, headers: Headers) 
         "plan_partition": place.partition,
         "plan_offset": place.offset,
         "plan_ms": place.at_ms,
-        "planned_ms": place.at_ms if first_ms is None else first_ms,
+        "planned_ms": planned_ms(headers, place.at_ms),
         "requeues": names.requeue_count(headers),
         "not_before_ms": None if not_before is None else milliseconds(not_before),
         "asked": " ".join(asked) or None,
+        "job": _job(headers),
         "digest": plan.digest,
         "source": f"{plan.source.topic}/{plan.source.partition}/{plan.source.offset}",
         "retired_ms": None if plan.retired_at is None else milliseconds(plan.retired_at),
     }
+
+
+def _job(headers: Headers) -> str | None:
+    """The operator's job that appended it."""
+    job = (mark_of(headers) or {}).get("job")
+    return job if isinstance(job, str) else None
 
 
 def result_row(result: WritebackResult, place: Place, headers: Headers) -> Row:
@@ -95,6 +102,7 @@ def result_row(result: WritebackResult, place: Place, headers: Headers) -> Row:
         "gaps": "".join(f"\n{each}\n" for each in gaps) or None,
         "attempts": result.attempts,
         "settled_ms": milliseconds(result.settled_at),
+        "first_settled_ms": milliseconds(result.first_settled_at or result.settled_at),
         "settled_as": _settled(result, headers),
         "about_partition": result.plan.partition,
         "about_offset": result.plan.offset,
@@ -127,15 +135,15 @@ def rejected_row(
         "rejected_by": _text(names.last(headers, names.REJECTED_BY)),
         "source": _text(names.last(headers, names.REJECTED_FROM)),
         "opt_out": int(names.last(headers, names.OPT_OUT) == b"true"),
+        "sender": names.sender(headers),
+        "redrives": names.redrive_count(headers),
+        "redriven_from": _text(names.last(headers, names.REDRIVEN_FROM)),
         "size": len(value or b""),
     }
 
 
 def _reasons(headers: Headers) -> list[dict[str, str | None]]:
-    try:
-        return [{"code": r.code, "field": r.field, "expected": r.expected} for r in names.reasons(headers)]
-    except (ValueError, TypeError):  # somebody else's record
-        return []
+    return [{"code": r.code, "field": r.field, "expected": r.expected} for r in names.reasons(headers)]
 
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

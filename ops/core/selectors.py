@@ -83,7 +83,7 @@ class Selectors:
     def described(self) -> str:
         """For a person, and for the record of what was asked."""
         parts = [
-            f"{name.replace('_', '-')} {' or '.join(map(str, value))}"
+            f"{_SHOWN.get(name, name)} {' or '.join(map(str, value))}"
             for name in ("session", "queue_item", "campaign", "status", "reason", "disposition", "gap", "mapping")
             if (value := getattr(self, name))
         ]
@@ -93,6 +93,10 @@ class Selectors:
             parts.append("unsettled" if self.unsettled else "settled")
         parts += [f"{word} {at.isoformat()}" for word, at in (("since", self.since), ("until", self.until)) if at]
         return ", ".join(parts) or "every session"
+
+
+_SHOWN = {"queue_item": "queue-item", "reason": "block-reason"}
+"""As the options are named."""
 
 
 class Sort(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 _AGO = re.compile(r"(\d{1,6})([smhd])")
@@ -19,13 +20,20 @@ class NotATime(ValueError):
 
 def moment(text: str, *, now: datetime) -> datetime:
     """Raises NotATime."""
-    if ago := _AGO.fullmatch(text.strip()):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    with suppress(NotATime):
+        return now - duration(text)
     try:
         given = datetime.fromisoformat(text.strip())
     except ValueError:
         raise NotATime(f"give {HOW}") from None
     return given if given.tzinfo else given.replace(tzinfo=UTC)
+
+
+def duration(text: str) -> timedelta:
+    """90s, 15m, 2h, 7d. Raises NotATime."""
+    if not (found := _AGO.fullmatch(text.strip())):
+        raise NotATime("give how long: 90s, 15m, 2h, 7d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def milliseconds(at: datetime) -> int:

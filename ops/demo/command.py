@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -16,12 +18,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ops.demo.audit import Audit, audit
+from ops.demo.audit import audit
 from ops.demo.crm import CrmReader
 from ops.demo.embedded_broker import EmbeddedBroker
-from ops.demo.ledger import published
+from ops.demo.keeping import Running, what_to_try
+from ops.demo.ledger import kinds, published
 from ops.demo.processes import Service, ServiceEndedError
-from ops.demo.report import as_json, show
+from ops.demo.report import DemoReport, Kill, as_json, show, show_story
 from ops.demo.system import Broker, System
 from planner.mapping import MappingFile
 from runtime.exit_codes import Exit
@@ -59,26 +62,56 @@ def demo(
     ] = _ITEMS,
     seed: Annotated[int, typer.Option(help="The same seed makes the same calls.")] = 20261121,
     as_json_: Annotated[bool, typer.Option("--json", help="Print the audit as JSON instead of tables.")] = False,
-    keep: Annotated[Path | None, typer.Option(help="Keep logs and ledger in this folder.")] = None,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Keep everything running after the audit, and print what to try. Ctrl-C ends it."),
+    ] = False,
+    folder: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Keep logs and ledger in this folder.")] = None,
 ) -> None:
-    """Run everything on this machine: publish calls, write them back, kill the writer half-way, audit the CRM."""
-    console = Console(stderr=as_json_)
-    with _folder(keep) as folder:
+    """Run everything on this machine: publish calls, write them back, kill the writer half-way, audit the CRM.
+
+    It works in a temporary folder and leaves nothing behind.
+    """
+    console = Console(stderr=as_json_, width=None if sys.stdout.isatty() else _WIDE)
+
+    def audited(report: DemoReport, running: Running) -> None:
+        if as_json_:
+            typer.echo(json.dumps(as_json(report)))
+        else:
+            show_story(report, console)
+            show(report.audit, console)
+        if keep:
+            _keep_running(running, console)
+
+    with _folder(folder) as work:
         try:
-            report = run(Plan(calls, items, seed), folder, console)
+            report = run(Plan(calls, items, seed), work, console, audited)
         except (DemoStalled, ServiceEndedError, AssertionError) as error:
             console.print(f"[red]the demo did not finish:[/] {error}", highlight=False)
-            console.print("to keep its logs, run: writeback demo --keep FOLDER")
+            console.print("to keep its logs, run: writeback demo --folder FOLDER")
             raise typer.Exit(Exit.UNAVAILABLE) from None
-    if as_json_:
-        typer.echo(json.dumps(as_json(report)))
-    else:
-        show(report, console)
-    raise typer.Exit(Exit.OK if report.right else Exit.ACT)
+    raise typer.Exit(Exit.OK if report.audit.right else Exit.ACT)
 
 
-def run(plan: Plan, folder: Path, console: Console) -> Audit:
-    """The whole demo. Raises DemoStalled if it gets nowhere."""
+_WIDE = 160
+"""Columns where there is no terminal."""
+
+
+def _keep_running(running: Running, console: Console) -> None:
+    """Until Ctrl-C or SIGTERM; both end every process in its stop order."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background processes with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
+    for line in what_to_try(running):
+        console.print(line, highlight=False, soft_wrap=True)
+    with suppress(KeyboardInterrupt):
+        signal.pause()
+    console.print("ending …")
+
+
+def run(
+    plan: Plan, folder: Path, console: Console, audited: Callable[[DemoReport, Running], None] = lambda *_: None
+) -> DemoReport:
+    """The whole demo; calls `audited` while everything still runs. Raises DemoStalled if it gets nowhere."""
     with as_file(files("ops.demo").joinpath("mapping.json")) as mapping_file:
         mapping = MappingFile.model_validate_json(mapping_file.read_text(encoding="utf-8"))
         console.print("starting broker, simulator, planner and writer …")
@@ -88,10 +121,16 @@ def run(plan: Plan, folder: Path, console: Console) -> Audit:
             System(folder, mapping_file=mapping_file, broker=Broker(broker.bootstrap, check_policies=False)) as system,
         ):
             ledger = folder / "ledger.jsonl"
-            caller = system.start_calls(_call_arguments(plan, ledger))
+            caller = system.start_calls(_call_arguments(plan, ledger), claims=True)
             with closing(CrmReader(system.crm_url, mapping)) as crm:
-                _follow(_Run(plan, system, caller, crm, ledger), console)
-                return audit(published(ledger), crm.read())
+                followed = _Run(plan, system, caller, crm, ledger)
+                _follow(followed, console)
+                made = published(ledger)
+                report = DemoReport(audit(made, crm.read()), kinds(ledger), followed.cost_of_the_kill())
+            if made:
+                example = made[-1].session_id
+                audited(report, Running(broker.bootstrap, system.crm_url, mapping_file, folder, example))
+            return report
 
 
 @dataclass
@@ -101,27 +140,42 @@ class _Run:
     caller: Service
     crm: CrmReader
     ledger: Path
-    killed: bool = False
+    killed_after: int | None = None
+    killed_at: float = 0.0
+    seen_at_kill: int = 0
+    landed_again_at: float | None = None
 
     @property
     def planned(self) -> int | None:
         began = self.caller.events(event="calling")
         return int(began[-1]["planned"]) if began else None
 
+    def cost_of_the_kill(self) -> Kill | None:
+        if self.killed_after is None:
+            return None
+        again_at = self.landed_again_at or time.monotonic()
+        again = self.crm.refused_since(self.seen_at_kill, "phone_call")
+        return Kill(self.killed_after, again_at - self.killed_at, again)
+
 
 def _follow(run: _Run, console: Console) -> None:
     """Until every published session has landed; kills the writer half-way."""
     bars = (TextColumn("{task.description:>10}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
-    last_progress, last_landed = time.monotonic(), -1
-    with Progress(*bars, console=console, transient=False) as progress:
+    last_progress, last_landed, said = time.monotonic(), -1, -1
+    with Progress(*bars, console=console, transient=False, disable=not console.is_terminal) as progress:
         published_bar = progress.add_task("published", total=None)
         landed_bar = progress.add_task("landed", total=None)
         while True:
             planned, made, landed = run.planned, len(published(run.ledger)), run.crm.landed()
             progress.update(published_bar, total=planned, completed=made)
             progress.update(landed_bar, total=planned, completed=landed)
-            if not run.killed and planned and landed >= planned // 2:
+            if not console.is_terminal and planned and (tenth := 10 * landed // planned) > said:
+                said = tenth
+                console.print(f"published {made:,} of {planned:,}, landed {landed:,}", highlight=False)
+            if run.killed_after is None and planned and landed >= planned // 2:
                 _kill_and_restart(run, progress)
+            elif run.killed_after is not None and run.landed_again_at is None and landed > run.killed_after:
+                run.landed_again_at = time.monotonic()
             if not run.caller.is_running and landed >= made:
                 _check_caller(run.caller)
                 return
@@ -138,12 +192,12 @@ def _follow(run: _Run, console: Console) -> None:
 
 
 def _kill_and_restart(run: _Run, progress: Progress) -> None:
-    progress.console.print(
-        f"[yellow]killing the writer[/] (SIGKILL) after {run.crm.landed()} landings, and starting it again"
-    )
     run.system.writer.kill()
+    run.killed_after, run.killed_at, run.seen_at_kill = run.crm.landed(), time.monotonic(), run.crm.landings.seen
+    progress.console.print(
+        f"[yellow]killed the writer[/] (SIGKILL) after {run.killed_after} landings; starting it again", highlight=False
+    )
     run.system.writer.start()
-    run.killed = True
 
 
 def _check_caller(caller: Service) -> None:
@@ -159,10 +213,10 @@ def _call_arguments(plan: Plan, ledger: Path) -> list[str]:
 
 
 @contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        yield keep
+def _folder(chosen: Path | None) -> Iterator[Path]:
+    if chosen is not None:
+        chosen.mkdir(parents=True, exist_ok=True)
+        yield chosen
         return
     with tempfile.TemporaryDirectory(prefix="writeback-demo-") as folder:
         yield Path(folder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +12,41 @@ from rich.table import Table
 from ops.demo.audit import Audit
 
 _MOST_FINDINGS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """What it cost to kill the writer. `landed_before` sessions; then nothing landed for `standstill_s`; `sent_again`
+    writes were refused, since the same record was there already.
+    """
+
+    landed_before: int
+    standstill_s: float
+    sent_again: int
+
+
+@dataclass(frozen=True, slots=True)
+class DemoReport:
+    """`published`: kind of event (outcome, duplicate, malformed) to how many."""
+
+    audit: Audit
+    published: Mapping[str, int]
+    kill: Kill | None
+
+
+def show_story(report: DemoReport, console: Console) -> None:
+    table = Table(title="What happened", title_justify="left", show_header=False)
+    outcomes, duplicates, malformed = (report.published.get(each, 0) for each in ("outcome", "duplicate", "malformed"))
+    table.add_row("outcomes", f"{outcomes:,} published, each of them planned and written once")
+    table.add_row("duplicates", f"{duplicates:,} outcomes were published a second time, and changed nothing")
+    table.add_row("malformed events", f"{malformed:,} were rejected, and held up nothing")
+    if report.kill is None:
+        table.add_row("the kill", "none: everything had landed before it was due")
+    else:
+        kill = report.kill
+        cost = f"nothing landed for {kill.standstill_s:.1f} s; {kill.sent_again:,} writes were sent again, and refused"
+        table.add_row("the kill", f"after {kill.landed_before:,} landings: {cost}")
+    console.print(table)
 
 
 def show(report: Audit, console: Console) -> None:
@@ -38,8 +74,11 @@ def _of(found: int, expected: int) -> str:
     return f"{found:,} of {expected:,}" if found == expected else f"[red]{found:,} of {expected:,}[/]"
 
 
-def as_json(report: Audit) -> dict[str, Any]:
-    return {"right": report.right, **asdict(report)}
+def as_json(report: DemoReport) -> dict[str, Any]:
+    kill = None if report.kill is None else asdict(report.kill)
+    return {
+        "right": report.audit.right, "published": dict(report.published), "kill": kill, **asdict(report.audit),
+    }  # fmt: skip
 
 
 def _findings(report: Audit) -> dict[str, list[str]]:

@@ -23,6 +23,10 @@ ASK_S = 15.0
 SILENT_S = 60.0
 """A broker that sends nothing for this many seconds while there is something to read is away."""
 
+_FAR = 500
+"""Offsets between two wanted records beyond which it is cheaper to jump."""
+_AT_ONCE = 100
+
 Heard = Callable[[Sequence[Message]], None]
 Marks = Mapping[int, tuple[int, int]]
 """Partition to the offset of its oldest record, and to the one behind its newest."""
@@ -121,6 +125,37 @@ class Logs:
                 return None
             message = self._next(consumer, place)
         return message if message is not None and message.offset() == offset else None
+
+    def records(self, topic: str, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], Message]:
+        """The records at these partitions and offsets, as far as they are still there."""
+        found: dict[tuple[int, int], Message] = {}
+        with self._consumer(self._reading_group()) as consumer:
+            for partition in {partition for partition, _ in places}:
+                offsets = sorted(offset for of, offset in places if of == partition)
+                found |= {(partition, at): each for at, each in self._at(consumer, topic, partition, offsets).items()}
+        return found
+
+    def _at(self, consumer: Consumer, topic: str, partition: int, offsets: Sequence[int]) -> dict[int, Message]:
+        """Reads on where wanted records are near each other, and jumps where they are not."""
+        found: dict[int, Message] = {}
+        left, at, deadline = list(reversed(offsets)), -_FAR, 0.0
+        while left:
+            if left[-1] - at >= _FAR:
+                consumer.assign([TopicPartition(topic, partition, left[-1])])
+                at, deadline = left[-1] - 1, time.monotonic() + SILENT_S
+            for message in consumer.consume(_AT_ONCE, 1.0):
+                if (error := message.error()) is not None:
+                    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  its public name
+                        return found
+                    self._failed(error)
+                at, deadline = int(message.offset() or 0), time.monotonic() + SILENT_S
+                while left and left[-1] < at:
+                    left.pop()
+                if left and left[-1] == at:
+                    found[left.pop()] = message
+            if time.monotonic() > deadline:
+                raise self._away(f"does not send records of {topic}")
+        return found
 
     def _next(self, consumer: Consumer, place: TopicPartition) -> Message | None:
         consumer.assign([place])

@@ -3,26 +3,31 @@
 - Rows and the offsets that they come from are kept in one transaction: a reading that is cut short goes on from there.
 - A file that is damaged, of another layout, cluster or topic is thrown away and made anew: it holds nothing of its own.
 - It holds ids, states and messages, and no value that is written to the CRM (B1); only its owner may read it.
-- What a newer record of a session replaces is kept in `earlier`, in short: that is the session's story.
+- What a newer record of a session replaces is kept in `earlier`, in short: that is the session's story. A session that
+  is retired or forgotten has none.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
+from ops.core.redriving import REDRIVE_RECORDS, REDRIVE_SENT
+from ops.core.replaying import REPLAY_SESSIONS, Came, Progress, Selection
 from ops.core.rows import Row
 from ops.core.selectors import ORDER, Selectors, Sort
 from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_of, urgency
 from schemas.records import ResultStatus
 from writer.core.history import Settled
 
-LAYOUT = "3"
+LAYOUT = "8"
 """Raise it with every change of the tables: older files are made anew."""
 
 _TABLES = """
@@ -36,47 +41,67 @@ CREATE TABLE sessions (
     session TEXT PRIMARY KEY, queue_item TEXT, campaign TEXT, disposition TEXT, opt_out INTEGER, mapping TEXT,
     started_ms INTEGER, ended_ms INTEGER,
     plan_partition INTEGER, plan_offset INTEGER, plan_ms INTEGER, planned_ms INTEGER, requeues INTEGER,
-    not_before_ms INTEGER, asked TEXT, digest TEXT, source TEXT, retired_ms INTEGER,
+    not_before_ms INTEGER, asked TEXT, job TEXT, digest TEXT, source TEXT, retired_ms INTEGER,
     result_partition INTEGER, result_offset INTEGER, result_ms INTEGER, result_status TEXT, reason TEXT, message TEXT,
-    conflicts TEXT, gaps TEXT, attempts INTEGER, settled_ms INTEGER, settled_as TEXT, about_partition INTEGER,
-    about_offset INTEGER, written_by TEXT,
-    status TEXT, unsettled INTEGER, opt_out_open INTEGER, urgency INTEGER, dirty INTEGER
+    conflicts TEXT, gaps TEXT, attempts INTEGER, settled_ms INTEGER, first_settled_ms INTEGER,
+    settled_as TEXT, about_partition INTEGER, about_offset INTEGER, written_by TEXT,
+    state TEXT, dirty INTEGER,
+    status TEXT AS (substr(state, 4)), unsettled INTEGER AS (CAST(substr(state, 1, 1) AS INTEGER)),
+    opt_out_open INTEGER AS (CAST(substr(state, 2, 1) AS INTEGER)),
+    urgency INTEGER AS (CAST(substr(state, 3, 1) AS INTEGER))
 );
-CREATE INDEX by_place ON sessions (plan_partition, plan_offset);
-CREATE INDEX by_item ON sessions (queue_item);
-CREATE INDEX by_status ON sessions (status, reason, opt_out_open, unsettled, planned_ms);
-CREATE INDEX by_urgency ON sessions (urgency, planned_ms, session);
-CREATE INDEX unsettled_ones ON sessions (planned_ms) WHERE unsettled = 1;
-CREATE INDEX open_opt_outs ON sessions (planned_ms) WHERE opt_out_open = 1;
-CREATE INDEX dirty_ones ON sessions (dirty) WHERE dirty = 1;
 CREATE TABLE earlier (
     session TEXT, kind TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, what TEXT,
     PRIMARY KEY (session, kind, partition, offset)
 ) WITHOUT ROWID;
 CREATE TRIGGER plan_replaced AFTER UPDATE OF plan_offset ON sessions
-    WHEN old.plan_offset IS NOT NULL AND old.plan_offset IS NOT new.plan_offset BEGIN
+    WHEN old.plan_offset IS NOT NULL AND old.plan_offset <> new.plan_offset AND new.retired_ms IS NULL BEGIN
     INSERT OR REPLACE INTO earlier VALUES (
         old.session, 'plan', old.plan_partition, old.plan_offset, old.plan_ms,
         CASE WHEN old.requeues > 0 THEN 'requeued ' || old.requeues || '×' ELSE coalesce(old.asked, 'planned') END);
 END;
 CREATE TRIGGER result_replaced AFTER UPDATE OF result_offset ON sessions
-    WHEN old.result_offset IS NOT NULL AND old.result_offset IS NOT new.result_offset BEGIN
+    WHEN old.result_offset IS NOT NULL AND old.result_offset <> new.result_offset BEGIN
     INSERT OR REPLACE INTO earlier VALUES (
         old.session, 'result', old.result_partition, old.result_offset, old.settled_ms,
         old.result_status || coalesce(' ' || old.reason, '') || coalesce(': ' || old.message, ''));
 END;
+CREATE TRIGGER retired AFTER UPDATE OF retired_ms ON sessions WHEN new.retired_ms IS NOT NULL BEGIN
+    DELETE FROM earlier WHERE session = new.session;
+    DELETE FROM dry_runs WHERE session = new.session;
+END;
+CREATE TRIGGER forgotten AFTER DELETE ON sessions BEGIN
+    DELETE FROM earlier WHERE session = old.session;
+    DELETE FROM dry_runs WHERE session = old.session;
+END;
 CREATE TABLE rejected (
     topic TEXT, partition INTEGER, offset INTEGER, at_ms INTEGER, key TEXT, session TEXT, codes TEXT, reasons TEXT,
-    rejected_by TEXT, source TEXT, opt_out INTEGER, size INTEGER, PRIMARY KEY (topic, partition, offset)
+    rejected_by TEXT, source TEXT, opt_out INTEGER, sender TEXT, redrives INTEGER, redriven_from TEXT, size INTEGER,
+    PRIMARY KEY (topic, partition, offset)
 ) WITHOUT ROWID;
 CREATE INDEX rejected_sessions ON rejected (session);
+CREATE INDEX rejected_again ON rejected (redriven_from);
 CREATE TABLE actions (partition INTEGER, offset INTEGER, at_ms INTEGER, content TEXT, PRIMARY KEY (partition, offset))
     WITHOUT ROWID;
+CREATE INDEX by_job ON actions (
+    json_extract(content, '$.about'), json_extract(content, '$.action'), json_extract(content, '$.details.part'));
 CREATE TABLE dry_runs (session TEXT PRIMARY KEY, partition INTEGER, offset INTEGER) WITHOUT ROWID;
 """
+_INDEXES = """
+CREATE INDEX IF NOT EXISTS by_place ON sessions (plan_partition, plan_offset);
+CREATE INDEX IF NOT EXISTS by_item ON sessions (queue_item);
+CREATE INDEX IF NOT EXISTS by_status ON sessions (status, reason, opt_out_open, unsettled, planned_ms);
+CREATE INDEX IF NOT EXISTS by_urgency ON sessions (urgency, planned_ms, session);
+CREATE INDEX IF NOT EXISTS unsettled_ones ON sessions (planned_ms) WHERE unsettled = 1;
+CREATE INDEX IF NOT EXISTS open_opt_outs ON sessions (planned_ms) WHERE opt_out_open = 1;
+CREATE INDEX IF NOT EXISTS dirty_ones ON sessions (dirty) WHERE dirty = 1;
+"""
+"""Made at the end of the first reading: a million rows in no order of theirs would write every page again and again."""
 _AT_ONCE = 5_000
+PARTS = (REPLAY_SESSIONS, REDRIVE_RECORDS)
+"""Actions that only list what a job is about."""
 
-Row_ = sqlite3.Row
+Values = Sequence[Any] | Mapping[str, Any]
 
 
 class Unusable(Exception):
@@ -91,14 +116,15 @@ class Store:
         self.path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=60)
+        self._db.row_factory = sqlite3.Row
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=60)
-            self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = OFF")  # a torn file is noticed and made anew
             self._db.execute("PRAGMA cache_size = -65536")
             self._made()
         except sqlite3.DatabaseError:
+            self._db.close()
             raise Unusable from None
 
     def _made(self) -> None:
@@ -171,6 +197,21 @@ class Store:
         emptied = ", ".join(f"{name} = NULL" for name in _COLUMNS_OF[kind])
         self._db.execute(f"UPDATE sessions SET {emptied}, dirty = 1 WHERE session = ?", (session,))  # noqa: S608
 
+    def erase(self, sessions: Sequence[str], queue_items: Sequence[str]) -> None:
+        """Also from the file's free space and its log. A topic that still holds something is read again if the view is
+        made anew."""
+        self._db.execute("PRAGMA secure_delete = ON")
+        with self.writing():
+            for session in sessions:
+                self._db.execute("DELETE FROM sessions WHERE session = ?", (session,))
+                for name in ("earlier", "dry_runs"):
+                    self._db.execute(f"DELETE FROM {name} WHERE session = ?", (session,))  # noqa: S608  our own names
+                self._db.execute("UPDATE rejected SET session = NULL, key = NULL WHERE session = ?", (session,))
+            for item in queue_items:
+                self._db.execute("DELETE FROM sessions WHERE queue_item = ?", (item,))
+                self._db.execute("UPDATE rejected SET session = NULL, key = NULL WHERE key = ?", (item,))
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def keep_rejected(self, rows: Sequence[Row]) -> None:
         if rows:
             names = ", ".join(rows[0])
@@ -199,12 +240,120 @@ class Store:
         self._db.executemany("INSERT OR REPLACE INTO actions VALUES (?, ?, ?, ?)", rows)
 
     def actions(self) -> list[Row]:
-        """In the order in which they were recorded, each with its place."""
-        found = self._db.execute("SELECT * FROM actions ORDER BY at_ms, partition, offset")
+        """In the order in which they were recorded, each with its place; without lists of sessions of jobs."""
+        found = self._db.execute(
+            "SELECT * FROM actions WHERE json_extract(content, '$.action') NOT IN (?, ?) "
+            "ORDER BY at_ms, partition, offset",
+            PARTS,
+        )
         return [
             {**json.loads(each["content"]), "place": f"{each['partition']}/{each['offset']}", "at_ms": each["at_ms"]}
             for each in found
         ]
+
+    def actions_on(self, session: str) -> list[Row]:
+        """What operators did about it, alone or with others."""
+        found = self._db.execute(
+            "SELECT * FROM actions WHERE json_extract(content, '$.about') = ? "
+            "OR (json_extract(content, '$.action') = ? "
+            "AND EXISTS (SELECT 1 FROM json_each(content, '$.details.items') WHERE value = ?)) "
+            "ORDER BY at_ms, offset",
+            (session, REPLAY_SESSIONS, session),
+        )
+        return [
+            {**json.loads(each["content"]), "place": f"{each['partition']}/{each['offset']}", "at_ms": each["at_ms"]}
+            for each in found
+        ]
+
+    def job_parts(self, job: str) -> Iterator[list[str]]:
+        """The sessions of a replay, or the places of a redrive, part by part, in their order."""
+        found = self._db.execute(
+            "SELECT json_extract(content, '$.details.items') FROM actions "
+            "WHERE json_extract(content, '$.action') IN (?, ?) AND json_extract(content, '$.about') = ? "
+            "ORDER BY json_extract(content, '$.details.part')",
+            (*PARTS, job),
+        )
+        yield from (json.loads(row[0]) for row in found)
+
+    def job_part(self, job: str, number: int) -> list[str] | None:
+        """None behind the last one."""
+        found = self._db.execute(
+            "SELECT json_extract(content, '$.details.items') FROM actions "
+            "WHERE json_extract(content, '$.about') = ? AND json_extract(content, '$.action') IN (?, ?) "
+            "AND json_extract(content, '$.details.part') = ?",
+            (job, *PARTS, number),
+        ).fetchone()
+        return None if found is None else list(json.loads(found[0]))
+
+    def redriven(self) -> set[str]:
+        """Places of rejected records that a redrive has taken on."""
+        found = self._db.execute(
+            "SELECT item.value FROM actions, json_each(content, '$.details.items') AS item "
+            "WHERE json_extract(content, '$.action') = ?",
+            (REDRIVE_RECORDS,),
+        )
+        return {row[0] for row in found}
+
+    def redriven_parts_done(self, job: str) -> set[int]:
+        found = self._db.execute(
+            "SELECT json_extract(content, '$.details.part') FROM actions "
+            "WHERE json_extract(content, '$.action') = ? AND json_extract(content, '$.about') = ?",
+            (REDRIVE_SENT, job),
+        )
+        return {int(row[0]) for row in found}
+
+    def rejected_at(self, places: Sequence[str]) -> list[Row]:
+        """Rejected records at these places, in the given order, as far as they are still there."""
+        parsed = [place.rsplit("/", 2) for place in places]
+        found = [
+            self._rows("SELECT * FROM rejected WHERE topic = ? AND partition = ? AND offset = ?", [*each])
+            for each in parsed
+        ]
+        return [row for rows in found for row in rows]
+
+    def rejected_again(self, place: str) -> Row | None:
+        """The newest rejection of what was sent again from this place."""
+        rows = self._rows("SELECT * FROM rejected WHERE redriven_from = ? ORDER BY at_ms DESC LIMIT 1", [place])
+        return rows[0] if rows else None
+
+    def select_replay(self, selectors: Selectors) -> Selection:
+        """Keeps what is to be appended for `selected_for_replay`, as long as the store is open."""
+        where, values = selectors.where()
+        self._db.execute("DROP TABLE IF EXISTS temp.chosen")
+        self._db.execute(f"CREATE TEMP TABLE chosen AS {_CHOSEN.format(where=where)}", values)
+        self._db.execute(_BEHIND)
+        found = self._db.execute("SELECT settled_as, count(*) FROM temp.chosen WHERE role = 0 GROUP BY settled_as")
+        [behind] = self._db.execute("SELECT count(*) FROM temp.chosen WHERE role = 1").fetchone()
+        rest = f"SELECT count(*) FROM sessions WHERE {where} AND "  # noqa: S608  our own words
+        [unsettled] = self._db.execute(f"{rest} unsettled = 1", values).fetchone()
+        [without] = self._db.execute(f"{rest} (plan_offset IS NULL OR retired_ms IS NOT NULL)", values).fetchone()
+        chosen = {row[0]: int(row[1]) for row in found}
+        return Selection(chosen=chosen, behind=int(behind), unsettled=int(unsettled), without_plan=int(without))
+
+    def selected_for_replay(self) -> Iterator[str]:
+        """Sessions in the order of their plans on the topic."""
+        yield from (row[0] for row in self._db.execute("SELECT session FROM temp.chosen ORDER BY partition, offset"))
+
+    def plans_of(self, sessions: Sequence[str]) -> list[Row]:
+        """Of those that have a plan, in the given order: what an operator needs to append it again."""
+        found = self._db.execute(
+            f"SELECT * FROM sessions WHERE session IN ({', '.join('?' * len(sessions))}) "  # noqa: S608  only marks
+            "AND plan_offset IS NOT NULL AND retired_ms IS NULL",
+            list(sessions),
+        )
+        rows = {row["session"]: dict(row) for row in found}
+        return [rows[each] for each in sessions if each in rows]
+
+    def came_of(self, job: str) -> Progress:
+        """What came of a job's sessions so far."""
+        found: Counter[Came] = Counter()
+        for sessions in self.job_parts(job):
+            marks = ", ".join("(?)" for _ in sessions)
+            rows = self._db.execute(_CAME.format(marks=marks), [*sessions, job])
+            for count, sent, gone, unsettled, status, reason, new_result, settled in rows:
+                alike = Came(0, bool(sent), bool(gone), bool(unsettled), status, reason, bool(new_result), settled)
+                found[alike] += count
+        return Progress(tuple(replace(each, sessions=count) for each, count in found.items()))
 
     def counts_between(self, partition: int, first: int, behind: int) -> dict[str, int]:
         """Status to how many sessions have their newest plan among these offsets."""
@@ -238,8 +387,9 @@ class Store:
     def judge(self) -> None:
         """States of all sessions that were touched. In bounded memory, however many."""
         self._db.create_function("judged", 11, _judged, deterministic=True)
-        while self._db.execute("SELECT 1 FROM sessions WHERE dirty = 1 LIMIT 1").fetchone():
-            self._db.execute(_JUDGE, (_AT_ONCE,))
+        self._db.execute(_JUDGE)
+        for index in filter(str.strip, _INDEXES.split(";")):
+            self._db.execute(index)
 
     def count(self, selectors: Selectors) -> int:
         where, values = selectors.where()
@@ -285,6 +435,14 @@ class Store:
             [],
         )
 
+    def query(self, query: str, values: Values = ()) -> Iterator[Row]:
+        """Rows of a question that one command alone has."""
+        yield from map(dict, self._db.execute(query, values))
+
+    def change(self, statement: str, values: Values = ()) -> None:
+        """Of a table that one command alone has."""
+        self._db.execute(statement, values)
+
     def _rows(self, query: str, values: Sequence[Any]) -> list[Row]:
         return [dict(each) for each in self._db.execute(query, values)]
 
@@ -302,12 +460,33 @@ def in_pieces(rows: Iterable[Row], size: int = _AT_ONCE) -> Iterator[list[Row]]:
 
 
 _COLUMNS_OF = {
-    "plan": ("plan_partition", "plan_offset", "plan_ms", "requeues", "not_before_ms", "asked", "digest", "retired_ms"),
+    "plan": (
+        "plan_partition", "plan_offset", "plan_ms", "requeues", "not_before_ms", "asked", "job", "digest", "retired_ms",
+    ),
     "result": (
         "result_partition", "result_offset", "result_ms", "result_status", "reason", "message", "conflicts", "gaps",
-        "attempts", "settled_ms", "settled_as", "about_partition", "about_offset", "written_by",
+        "attempts", "settled_ms", "first_settled_ms", "settled_as", "about_partition", "about_offset", "written_by",
     ),
 }  # fmt: skip
+
+_CHOSEN = (
+    "SELECT session, queue_item, plan_partition AS partition, plan_offset AS offset, settled_as, 0 AS role "
+    "FROM sessions WHERE {where} AND plan_offset IS NOT NULL AND retired_ms IS NULL AND unsettled = 0"
+)
+_BEHIND = """
+INSERT INTO temp.chosen
+    SELECT s.session, s.queue_item, s.plan_partition, s.plan_offset, s.settled_as, 1
+    FROM (SELECT queue_item, min(offset) AS first FROM temp.chosen GROUP BY queue_item) AS item
+    JOIN sessions AS s ON s.queue_item = item.queue_item
+    WHERE s.unsettled = 1 AND s.retired_ms IS NULL AND s.plan_offset > item.first
+"""
+_CAME = """
+WITH wanted(session) AS (VALUES {marks})
+SELECT count(*), coalesce(s.job, '') = ?, s.plan_offset IS NULL OR s.retired_ms IS NOT NULL, coalesce(s.unsettled, 0),
+    s.status, s.reason, (s.about_partition, s.about_offset) IS (s.plan_partition, s.plan_offset), s.settled_as
+FROM wanted LEFT JOIN sessions AS s ON s.session = wanted.session
+GROUP BY 2, 3, 4, 5, 6, 7, 8
+"""
 
 _COMMITTED = """
 CASE
@@ -319,15 +498,10 @@ CASE
 END
 """
 _JUDGE = f"""
-WITH found AS (
-    SELECT s.session, judged(s.plan_partition, s.plan_offset, s.retired_ms IS NOT NULL, s.result_status, s.settled_as,
-                             s.about_partition, s.about_offset, s.opt_out, {_COMMITTED}, s.plan_offset IS NOT NULL,
-                             s.result_offset IS NOT NULL) AS state
-    FROM sessions s WHERE s.dirty = 1 LIMIT ?
-)
-UPDATE sessions SET status = substr(state, 4), unsettled = substr(state, 1, 1) = '1',
-    opt_out_open = substr(state, 2, 1) = '1', urgency = CAST(substr(state, 3, 1) AS INTEGER), dirty = 0
-FROM found WHERE sessions.session = found.session
+UPDATE sessions AS s SET dirty = 0, state = judged(
+    s.plan_partition, s.plan_offset, s.retired_ms IS NOT NULL, s.result_status, s.settled_as, s.about_partition,
+    s.about_offset, s.opt_out, {_COMMITTED}, s.plan_offset IS NOT NULL, s.result_offset IS NOT NULL)
+WHERE s.dirty = 1
 """  # noqa: S608  our own words
 
 

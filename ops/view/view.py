@@ -102,6 +102,14 @@ class _Facts:
         ids = {f"topic {name}": str(each.topic_id) for name, each in sorted(self.topics.items())}
         return {"cluster": self.cluster, **ids}
 
+    def have_lost_tombstones(self, *, since: float, now: float) -> bool:
+        """Whether compaction may have taken a tombstone that a view of that Unix time has not seen: what is gone from
+        the topics would stay in it."""
+        configs = [each.config or {} for each in self.topics.values()]
+        compacted = [each for each in configs if "compact" in each.get("cleanup.policy", "")]
+        kept_ms = [int(each.get("delete.retention.ms", "-1")) for each in compacted]
+        return any(0 <= each < (now - since) * 1000 for each in kept_ms)
+
 
 def _usable(settings: Settings, logs: Logs, path: Path, facts: _Facts) -> View:
     """The store of this cluster and these topics; an empty one if there is none, or it cannot be used."""
@@ -113,11 +121,16 @@ def _usable(settings: Settings, logs: Logs, path: Path, facts: _Facts) -> View:
         if changed := [name for name, value in facts.as_text().items() if known.get(name, value) != value]:
             store.close()
             why = f"it was made of another {changed[0]}"
+        elif facts.have_lost_tombstones(since=float(known.get("at", time.time())), now=time.time()):
+            store.close()
+            why = "it was older than the topics keep tombstones"
     except Unusable:
         why = "it was damaged, or of another version"
     if why is not None:
         remove(path)
         store = Store(path)
+    if "at" not in store.facts():
+        store.keep_facts({"at": str(time.time())})
     return View(settings, store, logs, partitions, time.time(), made_anew=why)
 
 

@@ -1,6 +1,8 @@
-"""What becomes of each outcome: planned, known already, or rejected. No I/O: reads the pins, changes nothing.
+"""What becomes of each record: planned, known already, rejected, or nothing. No I/O: reads the pins, changes nothing.
 
-P1 One session, one plan: the first is pinned; the same outcome again changes nothing; another one is rejected.
+P1 One session, one plan: the first is pinned; the same outcome again changes nothing; another one is rejected. The one
+   exception is asked for by a person: an outcome that names the digest of the pinned plan in the header `replan` is
+   planned anew, with today's mapping and in the old plan's place. If another plan is pinned, it changes nothing.
 P6 Every record gets a decision, with all reasons at once.
 
 A decision counts for later records of the same batch as if it had been pinned already.
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import merge
@@ -18,12 +20,12 @@ from heapq import merge
 from planner.core.digests import digest
 from planner.core.dispositions import opts_out
 from planner.core.normalisation import crm_id, identifier, normalised
-from planner.core.pin import KnownPlans, Pin, pin_of
+from planner.core.pin import KnownPlans, Pin, pin_of, replaced_by
 from planner.core.planning import Policy, Rejected, plan
 from planner.core.preceding import NO_HISTORY, EarlierPlan, History, history
 from planner.core.resolution import ResolvedMapping
 from planner.core.validation import Envelope, key_reasons, reasons
-from schemas.headers import Headers, Reason
+from schemas.headers import Headers, Reason, plan_to_replace
 from schemas.placement import partition_of
 from schemas.records import CallOutcome, Disposition, PlannedWriteback, Source
 
@@ -52,20 +54,24 @@ class Incoming:
 @dataclass(frozen=True, slots=True)
 class Planned:
     """Publish `value` under the session's id to the planned topic, then pin. `misplaced`: the outcome is in another
-    partition than its key belongs to, and the settings allow that."""
+    partition than its key belongs to, and the settings allow that. `replaces`: the digest of the pinned plan in whose
+    place it comes."""
 
     incoming: Incoming
     plan: PlannedWriteback
     pin: Pin
     value: bytes
     misplaced: bool = False
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AlreadyPlanned:
-    """The same outcome was planned before. Nothing to do."""
+    """The same outcome was planned before. Nothing to do. `not_replaced`: a person asked for a new plan in the place of
+    another one, and this is why there is none."""
 
     incoming: Incoming
+    not_replaced: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,15 @@ class Refused:
     opt_out: bool = False
 
 
-Decision = Planned | AlreadyPlanned | Refused
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A record without a value: somebody erases a queue item. Nothing to plan, and nothing to copy: a copy would be a
+    new trace of whom it erases."""
+
+    incoming: Incoming
+
+
+Decision = Planned | AlreadyPlanned | Refused | Tombstone
 
 MISMATCH = Reason("mismatch", "session_id", "the outcome that this session was planned with; a session has one plan")
 MISMATCH_THAT_OPTS_OUT = Reason(
@@ -87,16 +101,13 @@ MISMATCH_THAT_OPTS_OUT = Reason(
     f"{MISMATCH.expected}. Publish the opt-out as a session of its own: disposition blocked, failing rule d, opt_out",
 )
 KNOWN_SCHEMA = "a call outcome with a schema that this planner can find; once it can, publish the outcome again"
-TOMBSTONE = Reason("tombstone", "value", "a call outcome")
 NOT_PLANNABLE = Reason(
     "cannot_be_planned", "value", "an outcome that the planner can decide about; its log has the error"
 )
+ANOTHER_PLAN = "the plan that it is to replace is not the session's plan: nothing is pinned, or another plan is"
+SAME_PLAN = "today's mapping gives the very same plan: a replay is enough"
 PLAN_TOO_LARGE = Reason("plan_too_large", "value", "a plan of less than the planned topic's max.message.bytes")
 TOO_LARGE_TO_COPY = Reason("too_large_to_copy", "value", "less than the rejected topic's max.message.bytes")
-
-
-def tombstone(incoming: Incoming) -> Refused:
-    return Refused(incoming, (TOMBSTONE,))
 
 
 def unknown_schema(incoming: Incoming, problem: str) -> Refused:
@@ -137,11 +148,17 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What earlier plans say about an outcome: the pinned digest of its session, and the history of its queue item
-    (read only if the session has no pin)."""
+    """What earlier plans say about an outcome: the pinned digest of its session, the plan that it is to replace if
+    exactly that is pinned, and the history of its queue item (read only if there is something to plan)."""
 
     digest: bytes | None
     history: History
+    replaced: EarlierPlan | None = None
+
+    @property
+    def received_at(self) -> datetime | None:
+        """When an outcome that is planned anew was first on its topic: by that its times are judged, now as then."""
+        return self.replaced.received_at if self.replaced else None
 
 
 class BatchPins:
@@ -159,8 +176,11 @@ class BatchPins:
         return reversed(self._earlier.get((partition, queue_item_id), ()))
 
     def add(self, partition: int, pin: Pin) -> None:
+        of_item = self._earlier[partition, pin.queue_item_id]
+        if pin.replaces:
+            of_item[:] = [each for each in of_item if each.session_id != pin.plan.session_id]
         self._digests[partition, pin.plan.session_id] = pin.digest
-        insort(self._earlier[partition, pin.queue_item_id], pin.plan, key=lambda each: each.order)
+        insort(of_item, pin.plan, key=lambda each: each.order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,37 +197,74 @@ class Decider:
         """Raises what the pins raise when they cannot be read: no outcome is at fault then."""
         session_id = identifier(outcome.session_id)
         pinned = batch.digest(incoming.partition, session_id) or self.pins.digest(incoming.partition, session_id)
-        return Known(pinned, NO_HISTORY if pinned else self._history(incoming, outcome, batch))
+        if pinned is None:
+            return Known(None, self._history(incoming.source(), outcome, batch))
+        if (replaced := self._to_replace(incoming, outcome, session_id, batch)) is None:
+            return Known(pinned, NO_HISTORY)
+        source = replaced.source(incoming.topic, incoming.partition)
+        return Known(pinned, self._history(source, outcome, batch), replaced)
 
     def decide(self, incoming: Incoming, outcome: CallOutcome, known: Known, batch: BatchPins) -> Decision:
         """A plan is added to `batch`."""
         misplaced = self.placement.misplaces(incoming)
-        envelope = Envelope(incoming.key, incoming.received_at, misplaced=misplaced and self.placement.strict)
+        received_at = known.received_at or incoming.received_at
+        envelope = Envelope(incoming.key, received_at, misplaced=misplaced and self.placement.strict)
+        asked = replaced_by(incoming.headers) is not None
+        if known.digest is None and asked:
+            return AlreadyPlanned(incoming, ANOTHER_PLAN)
         if known.digest is None:
-            decision = self._planned(incoming, outcome, envelope, known.history, batch)
+            decision = self._planned(incoming, outcome, envelope, known, batch)
             return replace(decision, misplaced=True) if misplaced and isinstance(decision, Planned) else decision
         meant = normalised(outcome)
         same = known.digest == bytes.fromhex(digest(outcome))[: len(known.digest)]
         if same and not key_reasons(meant, envelope):
-            return AlreadyPlanned(incoming)
+            if known.replaced is not None:
+                return self._planned(incoming, outcome, envelope, known, batch)
+            return AlreadyPlanned(incoming, ANOTHER_PLAN if asked else None)
         mismatch = MISMATCH_THAT_OPTS_OUT if opts_out(outcome) else MISMATCH
         return Refused(incoming, (mismatch, *reasons(meant, envelope)), opt_out=opts_out(outcome))
 
-    def _history(self, incoming: Incoming, outcome: CallOutcome, batch: BatchPins) -> History:
-        place = incoming.partition, crm_id(outcome.queue_item_id)
+    def _history(self, source: Source, outcome: CallOutcome, batch: BatchPins) -> History:
+        """`source`: the outcome's own place, which stays when it is planned anew."""
+        place = source.partition, crm_id(outcome.queue_item_id)
 
         def read(pinned: Iterable[EarlierPlan]) -> History:
-            newest_first = merge(batch.earlier(*place), pinned, key=lambda each: each.order, reverse=True)
-            return history(outcome, incoming.source(), newest_first, status_column=self.mapping.queue_item.status)
+            newest_first = _merged(batch, place, pinned)
+            return history(outcome, source, newest_first, status_column=self.mapping.queue_item.status)
 
         return self.pins.earlier(*place, read)
 
+    def _to_replace(
+        self, incoming: Incoming, outcome: CallOutcome, session_id: str, batch: BatchPins
+    ) -> EarlierPlan | None:
+        """The pinned plan of the session, if the record asks to have exactly that replaced and it is not retired."""
+        if (asked := replaced_by(incoming.headers)) is None:
+            return None
+        place = incoming.partition, crm_id(outcome.queue_item_id)
+
+        def read(pinned: Iterable[EarlierPlan]) -> EarlierPlan | None:
+            return next((each for each in _merged(batch, place, pinned) if each.session_id == session_id), None)
+
+        found = self.pins.earlier(*place, read)
+        return found if found is not None and not found.retired and found.digest == asked else None
+
     def _planned(
-        self, incoming: Incoming, outcome: CallOutcome, envelope: Envelope, earlier: History, batch: BatchPins
-    ) -> Planned | Refused:
-        planned = plan(outcome, incoming.source(), self.mapping, self.policy, earlier, envelope)
+        self, incoming: Incoming, outcome: CallOutcome, envelope: Envelope, known: Known, batch: BatchPins
+    ) -> Decision:
+        old = known.replaced
+        source = old.source(incoming.topic, incoming.partition) if old else incoming.source()
+        planned = plan(outcome, source, self.mapping, self.policy, known.history, envelope)
         if isinstance(planned, Rejected):
             return Refused(incoming, planned.reasons, opt_out=opts_out(outcome))
-        pin, value = pin_of(planned), self.encode(planned)
+        pin, value = pin_of(planned, old.digest if old else None), self.encode(planned)
+        if old and pin.plan.digest == old.digest:
+            return AlreadyPlanned(incoming, SAME_PLAN)
         batch.add(incoming.partition, pin)
-        return Planned(incoming, planned, pin, value)
+        return Planned(incoming, planned, pin, value, replaces=plan_to_replace(incoming.headers) if old else None)
+
+
+def _merged(batch: BatchPins, place: tuple[int, str], pinned: Iterable[EarlierPlan]) -> Iterator[EarlierPlan]:
+    """The plans of a queue item, newest first: those of the batch, and the pinned ones that it does not replace."""
+    partition, _ = place
+    kept = (each for each in pinned if batch.digest(partition, each.session_id) is None)
+    return merge(batch.earlier(*place), kept, key=lambda each: each.order, reverse=True)

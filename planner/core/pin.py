@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from planner.core.planning import earlier_plan
-from planner.core.preceding import EarlierPlan
+from planner.core.preceding import DIGEST_BYTES, EarlierPlan
+from schemas.headers import Headers, plan_to_replace
 from schemas.records import PlannedWriteback
-
-DIGEST_BYTES = 16
-"""Of an outcome's SHA-256; two different outcomes of one session agree in these by chance in one of 2^128 cases."""
 
 T = TypeVar("T")
 Read = Callable[[Iterable[EarlierPlan]], T]
@@ -23,11 +21,20 @@ Read = Callable[[Iterable[EarlierPlan]], T]
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """`digest` are the first DIGEST_BYTES of the outcome's digest."""
+    """`digest` are the first DIGEST_BYTES of the outcome's digest, `replaces` those of the digest of the plan that a
+    person had replaced by this one.
+    """
 
     queue_item_id: str
     digest: bytes
     plan: EarlierPlan
+    replaces: bytes | None = None
+
+    def takes_the_place_of(self, pinned: bytes, *, retired: bool) -> bool:
+        """P1 Whether it replaces the pin of its session, whose plan has the digest `pinned`. The mark of a retired
+        session does, and so does a plan that was made in the place of exactly that one.
+        """
+        return not retired and (self.plan.retired or self.replaces == pinned)
 
 
 class KnownPlans(Protocol):
@@ -40,9 +47,16 @@ class KnownPlans(Protocol):
         """What `read` makes of the plans of a queue item. Nothing changes while it reads."""
 
 
-def pin_of(planned: PlannedWriteback) -> Pin:
+def pin_of(planned: PlannedWriteback, replaces: bytes | None = None) -> Pin:
     return Pin(
         queue_item_id=planned.queue_item_id,
         digest=bytes.fromhex(planned.outcome_digest)[:DIGEST_BYTES],
         plan=earlier_plan(planned),
+        replaces=replaces,
     )
+
+
+def replaced_by(headers: Headers | None) -> bytes | None:
+    """Of the plan that a record with these headers asks to replace, or has replaced: what a pin keeps of its digest."""
+    digest = plan_to_replace(headers)
+    return None if digest is None else bytes.fromhex(digest)[:DIGEST_BYTES]

@@ -22,7 +22,7 @@ from planner.core.dispositions import Effect, TaskKind, decide
 from planner.core.next_attempt import Delays, next_attempt
 from planner.core.normalisation import is_phone_number, normalised, skewed
 from planner.core.notices import CLOCK_SKEW, last_error, notices, status_kept
-from planner.core.preceding import MOST_PRECEDING, NO_HISTORY, EarlierPlan, History, order_of
+from planner.core.preceding import DIGEST_BYTES, MOST_PRECEDING, NO_HISTORY, EarlierPlan, History, order_of
 from planner.core.record_ids import record_id
 from planner.core.redaction import redact
 from planner.core.resolution import ResolvedMapping, TextColumn
@@ -191,6 +191,7 @@ def earlier_plan(planned: PlannedWriteback) -> EarlierPlan:
         opt_out=planned.disposition is Disposition.DO_NOT_CALL,
         retired=planned.retired_at is not None,
         columns=own_columns(planned),
+        digest=bytes.fromhex(planned.digest)[:DIGEST_BYTES],
     )
 
 

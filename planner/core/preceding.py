@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 from planner.core.times import milliseconds
@@ -24,6 +25,10 @@ refreshed."""
 LARGEST_PRECEDING = 400_000
 """Characters of all that one plan lists: well below the broker's default for the largest record (1 MB)."""
 
+DIGEST_BYTES = 16
+"""Of a SHA-256 in a pin; two different outcomes or plans of one session agree in these by chance in one of 2^128 cases.
+"""
+_EPOCH = datetime.fromtimestamp(0, UTC)
 Order = tuple[int, int]
 """Milliseconds of an outcome's time on its topic (-1 if the topic has none), and its offset."""
 
@@ -36,8 +41,9 @@ def order_of(source: Source) -> Order:
 class EarlierPlan:
     """What is kept of a plan for the sake of later ones. Times are milliseconds since 1970.
 
-    `order` is that of its outcome, and stays when the plan is requeued. `columns` are those of the queue item that the
-    plan writes. A retired plan is the mark of a session that settled long ago: it writes nothing.
+    `order` is that of its outcome, and stays when the plan is requeued or the outcome is planned anew. `columns` are
+    those of the queue item that the plan writes, `digest` the first DIGEST_BYTES of the plan's own digest. A retired
+    plan is the mark of a session that settled long ago: it writes nothing.
     """
 
     session_id: str
@@ -47,6 +53,17 @@ class EarlierPlan:
     opt_out: bool = False
     retired: bool = False
     columns: Mapping[str, Value] = field(default_factory=dict)
+    digest: bytes = bytes(DIGEST_BYTES)
+
+    def source(self, topic: str, partition: int) -> Source:
+        """Where its outcome is, or was: in this partition."""
+        return Source(topic=topic, partition=partition, offset=self.order[1], timestamp=self.received_at)
+
+    @property
+    def received_at(self) -> datetime | None:
+        """When its outcome was appended; None if its topic does not say so."""
+        time = self.order[0]
+        return None if time < 0 else _EPOCH + timedelta(milliseconds=time)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ REASONS = (
     "time_in_future",
     "time_out_of_range",
     "time_too_old",
-    "tombstone",
     "too_large_to_copy",
     "too_many",
     "too_many_preceding",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from planner.core.deciding import TOO_LARGE_TO_COPY, Refused
 from planner.core.outgoing import OutgoingRecord
+from planner.core.senders import sender_headers
 from planner.kafka.traces import kept_headers
 from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, reasons_header
 
@@ -11,14 +12,15 @@ _MOST_REASONS = 50
 
 
 def rejection(refused: Refused, *, topic: str, by: str) -> OutgoingRecord:
-    """Headers of the original are not copied, except its trace: a call system may put anything there (B1).
+    """Headers of the original are kept as far as they hold no personal data (`core.senders`).
 
     If even that is larger than the topic allows, a record without the value goes in its place: REJECTED_FROM says
     where the original is, and everything behind it goes on.
     """
     incoming = refused.incoming
     place = f"{incoming.topic}/{incoming.partition}/{incoming.offset}".encode()
-    headers = [*kept_headers(incoming.headers), (REJECTED_BY, by.encode()), (REJECTED_FROM, place)]
+    signed = [(REJECTED_BY, by.encode()), (REJECTED_FROM, place)]
+    headers = [*sender_headers(incoming.headers), *kept_headers(incoming.headers), *signed]
     if refused.opt_out:
         headers.append((OPT_OUT, b"true"))
     reasons = refused.reasons[:_MOST_REASONS]

@@ -125,11 +125,11 @@ class _Change:
         plan = pin.plan
         session = b"s" + plan.session_id.encode()
         if (held := self._get(session)) is not None:
-            if not plan.retired or held[2]:
+            if not pin.takes_the_place_of(bytes.fromhex(held[3]), retired=held[2]):
                 return
             self._remove(plan.session_id)
         of_item = _key_of(pin)
-        self._new[session] = [pin.digest.hex(), of_item.hex(), plan.retired]
+        self._new[session] = [pin.digest.hex(), of_item.hex(), plan.retired, plan.digest.hex()]
         self._new[of_item] = _held(plan)
         self._count += 1
 
@@ -155,11 +155,11 @@ def _key_of(pin: Pin) -> bytes:
 
 def _held(plan: EarlierPlan) -> list[Any]:
     times = [*plan.order, plan.started_ms, plan.ended_ms]
-    return [plan.session_id, times, plan.opt_out, plan.retired, dict(plan.columns)]
+    return [plan.session_id, times, plan.opt_out, plan.retired, dict(plan.columns), plan.digest.hex()]
 
 
 def _plan(held: bytes) -> EarlierPlan:
-    session_id, (time, offset, started_ms, ended_ms), opt_out, retired, columns = json.loads(held)
+    session_id, (time, offset, started_ms, ended_ms), opt_out, retired, columns, digest = json.loads(held)
     order: Order = (time, offset)
     return EarlierPlan(
         session_id=session_id,
@@ -169,6 +169,7 @@ def _plan(held: bytes) -> EarlierPlan:
         opt_out=opt_out,
         retired=retired,
         columns=columns,
+        digest=bytes.fromhex(digest),
     )
 
 

@@ -1,7 +1,7 @@
 """What every store of pins keeps to.
 
-P1 The first plan of a session stays: pinning a session again changes nothing, except that the mark of a retired session
-replaces its plan's pin.
+P1 The first plan of a session stays: pinning a session again changes nothing, except where `Pin.takes_the_place_of`
+says so. Since a plan that replaced another one names it, recovery comes to the same pins as the planner that made it.
 
 Recovery runs in a thread of its own, beside the agent: both take `lock`.
 """

@@ -1,6 +1,6 @@
 """Pins in memory, gone with the process and rebuilt from the planned topic.
 
-B3 A pin takes about 170 bytes, whatever the size of the plan.
+B3 A pin takes about 190 bytes, whatever the size of the plan.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class MemoryPins(PinIndex):
         return self._partitions[partition]
 
 
-_HEAD = struct.Struct("<BQqQqq16s16sHII")
+_HEAD = struct.Struct("<BQqQqq16s16s16sHII")
 """flags, place of the queue item's next older record (0: none), time and offset of the outcome, start and end of the
-session, digest, queue item, shape, two lengths."""
+session, digests of outcome and plan, queue item, shape, two lengths."""
 
 _OLDER = struct.Struct("<Q")
 """The second field by itself; it follows the byte of the flags."""
@@ -83,6 +83,7 @@ class _Record:
     started_ms: int
     ended_ms: int
     digest: bytes
+    plan_digest: bytes
     item: bytes
     columns: dict[str, Value]
     session_id: str
@@ -97,6 +98,7 @@ class _Record:
             opt_out=bool(self.flags & _OPT_OUT),
             retired=bool(self.flags & _RETIRED),
             columns=self.columns,
+            digest=self.plan_digest,
         )
 
 
@@ -135,7 +137,8 @@ class _Partition:
     def add(self, pin: Pin) -> None:
         session = pin.plan.session_id.encode()
         if place := self._sessions.find(session):
-            if not pin.plan.retired or self._block[place] & _RETIRED:
+            pinned, is_retired = _HEAD.unpack_from(self._block, place)[7], bool(self._block[place] & _RETIRED)
+            if not pin.takes_the_place_of(pinned, retired=is_retired):
                 return
             self.remove(pin.plan.session_id)
         self._append(pin.digest, item_mark(pin.queue_item_id), pin.plan)
@@ -164,6 +167,7 @@ class _Partition:
             plan.started_ms,
             plan.ended_ms,
             digest,
+            plan.digest,
             item,
             shape,
             len(session),
@@ -190,9 +194,10 @@ class _Partition:
         return older
 
     def _at(self, place: int) -> _Record:
-        flags, older, time, offset, started_ms, ended_ms, digest, item, shape, session_length, values_length = (
-            _HEAD.unpack_from(self._block, place)
-        )
+        (
+            flags, older, time, offset, started_ms, ended_ms, digest, plan_digest, item, shape, session_length,
+            values_length,
+        ) = _HEAD.unpack_from(self._block, place)  # fmt: skip
         start = place + _HEAD.size
         session = self._block[start : start + session_length].decode()
         held = self._block[start + session_length : start + session_length + values_length]
@@ -200,14 +205,15 @@ class _Partition:
         named = zip(self._names[shape], values, strict=True)
         columns = {name: session if value is _SESSION else value for name, value in named}
         size = _HEAD.size + session_length + values_length
-        return _Record(flags, older, (time, offset), started_ms, ended_ms, digest, item, columns, session, size)
+        order = (time, offset)
+        return _Record(flags, older, order, started_ms, ended_ms, digest, plan_digest, item, columns, session, size)
 
     def _session_at(self, place: int) -> bytes:
-        length = _HEAD.unpack_from(self._block, place)[9]
+        length = _HEAD.unpack_from(self._block, place)[10]
         return bytes(self._block[place + _HEAD.size : place + _HEAD.size + length])
 
     def _item_at(self, place: int) -> bytes:
-        item: bytes = _HEAD.unpack_from(self._block, place)[7]
+        item: bytes = _HEAD.unpack_from(self._block, place)[8]
         return item
 
     def _rewrite(self) -> None:

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 import fastavro
 import structlog
 
-from planner.core.pin import DIGEST_BYTES, Pin
-from planner.core.preceding import EarlierPlan
+from planner.core.pin import Pin, replaced_by
+from planner.core.preceding import DIGEST_BYTES, EarlierPlan
 from planner.core.times import milliseconds
 from planner.metrics import Metrics
 from planner.pins.index import PinIndex
 from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, UnknownSchema
+from schemas.headers import Headers
 from schemas.records import Disposition, PlannedWriteback
 from schemas.wire import unframe
 
@@ -37,6 +38,8 @@ class Message(Protocol):
     def partition(self) -> int: ...
     @property
     def offset(self) -> int: ...
+    @property
+    def headers(self) -> Any: ...
 
 
 class PinRecovery:
@@ -82,7 +85,7 @@ class PinRecovery:
             plain: Any = fastavro.schemaless_reader(
                 io.BytesIO(body), written_with, None if written_with is today else today
             )
-            return pin_of_plain(plain)
+            return pin_of_plain(plain, replaced_by(_headers(message.headers)) if message.headers else None)
         except SCHEMA_UNKNOWN:
             raise
         except Exception:  # noqa: BLE001  hostile bytes raise anything
@@ -94,7 +97,12 @@ class PinRecovery:
         log.warning("recovery.unreadable_plan", partition=message.partition, offset=message.offset)
 
 
-def pin_of_plain(plain: Mapping[str, Any]) -> Pin:
+def _headers(given: Any) -> Headers:
+    """Faust gives a mapping or pairs, librdkafka pairs."""
+    return tuple(given.items() if isinstance(given, Mapping) else given)
+
+
+def pin_of_plain(plain: Mapping[str, Any], replaces: bytes | None = None) -> Pin:
     """What `pin_of` gives, from a plan as it was decoded, without making records. Hostile bytes raise anything."""
     source, moment = plain["source"], plain["source"]["timestamp"]
     if source["offset"] < 0:
@@ -112,5 +120,7 @@ def pin_of_plain(plain: Mapping[str, Any]) -> Pin:
             opt_out=plain["disposition"] == Disposition.DO_NOT_CALL,
             retired=retired,
             columns={} if retired else next(updates),
+            digest=bytes.fromhex(plain["digest"])[:DIGEST_BYTES],
         ),
+        replaces=replaces,
     )

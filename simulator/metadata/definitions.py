@@ -150,7 +150,30 @@ def entity(table: Table) -> Json:
         "ChangeTrackingEnabled": False,
         "IsCustomizable": managed(value=True, name="iscustomizable"),
         "IsAuditEnabled": managed(value=False, name="canmodifyauditsettings"),
+        "Privileges": privileges(table),
     }
+
+
+PRIVILEGE_TYPES = ("Create", "Read", "Write", "Delete", "Append", "AppendTo", "Assign", "Share")
+
+
+def privileges(table: Table) -> list[Json]:
+    """Those that a security role grants on a table. Rows without an owner cannot be assigned or shared."""
+    types = PRIVILEGE_TYPES if table.user_owned else PRIVILEGE_TYPES[:6]
+    return [
+        {
+            "CanBeBasic": table.user_owned,
+            "CanBeDeep": table.user_owned,
+            "CanBeGlobal": True,
+            "CanBeLocal": table.user_owned,
+            "CanBeEntityReference": False,
+            "CanBeParentEntityReference": False,
+            "Name": f"prv{each}{table.logical_name.capitalize()}",
+            "PrivilegeId": metadata_id(table.logical_name, "privilege", each),
+            "PrivilegeType": each,
+        }
+        for each in types
+    ]
 
 
 def attribute(table: Table, column: Column) -> Json:

@@ -10,6 +10,7 @@ from typing import Any
 
 from simulator import errors
 from simulator.crm import Call, Organization, body, keys, parties, write
+from simulator.metadata import privileges
 from simulator.query import options as query
 from simulator.query import select
 from simulator.query.predicate import Associated, Compiler, Members
@@ -66,9 +67,17 @@ def handle(organization: Organization, call: Call, request: Request, target: Tar
         return _single(place)
     if place.name in table.by_wire and place.key is None:
         return _column(place, table.by_wire[place.name])
+    if (table.logical_name, place.name) == _PRIVILEGES_OF and not place.tail:
+        place.verbs("GET")
+        place.no_options()
+        context = f"{call.base}/$metadata#Microsoft.Dynamics.CRM.RetrieveUserPrivilegesResponse"
+        return show({"@odata.context": context, "RolePrivileges": privileges.held(organization, place.record_id)})
     if place.name.startswith("Microsoft.Dynamics.CRM."):
         raise errors.no_message(f"the message '{place.name}' of '{table.logical_name}'")
     return _collection(place)
+
+
+_PRIVILEGES_OF = ("systemuser", "Microsoft.Dynamics.CRM.RetrieveUserPrivileges")
 
 
 # A column.

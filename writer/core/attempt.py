@@ -21,9 +21,18 @@ from enum import StrEnum
 from typing import Protocol, assert_never
 
 from schemas import headers
-from schemas.records import OwnerCandidate, PlannedStep, PlannedWriteback, PlanPosition, Value, WritebackResult
+from schemas.records import (
+    OwnerCandidate,
+    PlannedStep,
+    PlannedWriteback,
+    PlanPosition,
+    ResultStatus,
+    Value,
+    WritebackResult,
+)
 from writer.core import results
 from writer.core.assignment import Assignment, ConsumerRecord
+from writer.core.decisions import Accepted, Left, decision_of
 from writer.core.emission import (
     NO_LIMITS,
     Emission,
@@ -180,6 +189,8 @@ class PlanInFlight:
     """The reply that left open what its records hold; None once they were read."""
     call_may_exist: bool = field(init=False)
     """A request that may have landed was to record the call alone (R6). Its copies know that too."""
+    decided: Accepted | Left | None = field(init=False)
+    """What a person decided about its session."""
     ask: Ask | None = None
     """What it asks at present."""
     follow_ups: int = 0
@@ -200,12 +211,14 @@ class PlanInFlight:
     def __post_init__(self) -> None:
         self.rank = self.record.timestamp_ms, 0, self.record.offset
         self.call_may_exist = headers.call_may_exist(self.record.headers)
+        self.decided = decision_of(self.record.headers)
+        self.read_first = self.read_first or isinstance(self.decided, Accepted)
 
     def on(self, event: Event) -> None:
         """Raises KeyError if the table has no such row."""
         self.state = TABLE[self.state, event]
 
-    def heard(self, judgement: Judgement) -> None:
+    def note_reply(self, judgement: Judgement) -> None:
         self.last = judgement
         if judgement.status is not None:
             self.last_reply = judgement
@@ -242,6 +255,15 @@ class PlanInFlight:
     @property
     def position(self) -> PlanPosition:
         return PlanPosition(partition=self.record.partition, offset=self.record.offset, digest=self.plan.digest)
+
+    def needs_nothing(self, known: Settled | None) -> bool:
+        """Whether it is settled by how its session settled before. W2 A plan that took the place of another one is
+        carried out only if nothing was written for that.
+        """
+        if known is None:
+            return False
+        in_place_of_another = headers.last(self.record.headers, headers.REPLAN) is not None
+        return known.needs_nothing or (in_place_of_another and known is not Settled.NOT_WRITTEN)
 
     @property
     def owners(self) -> Mapping[int, OwnerCandidate]:
@@ -450,11 +472,11 @@ def _judged(plan: PlanInFlight, observed: Observations, around: Around) -> Step:
     if around.history is None:
         plan.look_back = True
         return RetryLater(RESULTS_UNREAD, counted=False)
-    if (settled := around.history.of(plan.session_id)) is not None and settled.needs_nothing:
+    if (settled := around.history.of(plan.session_id)) is not None and plan.needs_nothing(settled):
         return AlreadySettled(settled)
-    return _for_finding(
-        plan, reconcile(plan.plan, observed, around.history, call_may_exist=plan.call_may_exist), around
-    )
+    accepted = plan.decided if isinstance(plan.decided, Accepted) else None
+    found = reconcile(plan.plan, observed, around.history, call_may_exist=plan.call_may_exist, accepted=accepted)
+    return _for_finding(plan, found, around)
 
 
 def _for_finding(one: PlanInFlight, found: Finding, around: Around) -> Step:
@@ -551,6 +573,8 @@ def in_dry_run(plan: PlanInFlight, step: Step, around: Around) -> Step:
             return Decided(_dry_run(around.context, found))
         case AlreadySettled(known):
             return Decided(results.dry_run_settled(around.context, known))
+        case Decided(result) if result.status is ResultStatus.CLOSED:
+            return Decided(results.dry_run_settled(around.context, Settled.CLOSED))
         case _:
             return step
 

@@ -22,6 +22,8 @@ from typing import Any
 
 from schemas.records import Value
 
+NUMBER = re.compile(r"[0-9]{1,9}")
+"""A number in a header. Python refuses to read thousands of digits."""
 CRLF = b"\r\n"
 API_PATH = "/api/data/v9.2/"
 
@@ -195,7 +197,7 @@ def _answer(part: Request | ChangeSet, reply: Reply | ChangeSetReply, first_id: 
 def _index(content_id: str | None, first_id: int, expected: int) -> int | None:
     if expected == 1:
         return 0
-    if content_id is None or not content_id.isdecimal():
+    if content_id is None or not NUMBER.fullmatch(content_id):
         return None
     index = int(content_id) - first_id
     return index if 0 <= index < expected else None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from writer.core.batch import (
+    NUMBER,
     Answer,
     ChangeSet,
     Failed,
@@ -112,7 +113,7 @@ def exchange_of(
 def dop_hint(headers: Mapping[str, str]) -> int | None:
     """How many requests at a time the service recommends."""
     raw = headers.get("x-ms-dop-hint", "")
-    return int(raw) if raw.isdecimal() else None
+    return int(raw) if NUMBER.fullmatch(raw) else None
 
 
 def _part_reply(part: Part, answer: Answer, request_id: str | None, now: float) -> PartReply:

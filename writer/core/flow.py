@@ -38,6 +38,7 @@ from writer.core.attempt import (
     first_step,
     in_dry_run,
 )
+from writer.core.decisions import Left
 from writer.core.history import History, Settled, settled_as
 from writer.core.messages import Effect, Ended, Fail, Now, Verify
 from writer.core.publishing import CopyOf, Publication, Publishing, RejectionOf, ResultOf
@@ -53,7 +54,7 @@ _LONGEST_ABSENCE_S = RetryLimits().longest_absence
 _NO_ANSWER = lost()
 _NO_COPY = (
     "Requeueing failed: the copy of this plan, which is a few bytes larger, exceeds max.message.bytes of the topic. "
-    "The plan may have landed. Raise max.message.bytes, then replay this session."
+    "The plan may have landed. Raise max.message.bytes, then call writeback replay for this session."
 )
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -65,7 +66,11 @@ class SettledSessions(Protocol):
         """None as long as the results of the partition are being read."""
         ...
 
-    def published(self, partition: int, session_id: str, settled: Settled | None) -> None:
+    def first_settled_at(self, partition: int, session_id: str) -> datetime | None:
+        """When its first final result was reached; None if it has none, or as long as they are being read."""
+        ...
+
+    def published(self, partition: int, session_id: str, settled: Settled | None, first_at: datetime | None) -> None:
         """A result of ours is acknowledged."""
         ...
 
@@ -158,8 +163,11 @@ class Flow:
                 plan.on(Event.RESULTS_UNREAD)
                 plan.assignment.awaiting_results.append(plan)
                 return
-        elif (known := history.of(plan.session_id)) is not None and known.needs_nothing:
+        elif (known := history.of(plan.session_id)) is not None and plan.needs_nothing(known):
             self.follow(plan, AlreadySettled(known))
+            return
+        elif isinstance(plan.decided, Left):
+            self.follow(plan, Decided(results.closed(self.context(plan), plan.decided)))
             return
         self.scheduler.add_ready(plan)
 
@@ -206,18 +214,18 @@ class Flow:
             written_by=self._signature.name,
             warnings=plan.cleared.warnings if plan.cleared else (),
             before=self._known(plan),
+            decided=plan.decided,
+            first_settled_at=self._index.first_settled_at(plan.record.partition, plan.session_id),
         )
 
-    # What the scheduler asks.
+    # What the scheduler asks of each plan whose turn it is.
 
     @property
     def outage(self) -> bool:
         return self.retry.outage
 
-    def probe_at(self, now: float) -> float | None:
-        return self.retry.probe_at(now)
-
     def clears(self, plan: PlanInFlight) -> bool:
+        """Whether kept metadata clears it; if not, it is being verified from now on."""
         if plan.clear(self._metadata.cached_verdict(plan.plan)):
             return True
         plan.on(Event.NOT_VERIFIED)
@@ -225,6 +233,7 @@ class Flow:
         return False
 
     def begins(self, plan: PlanInFlight) -> bool:
+        """Whether a cleared plan has something to ask; if not, it was decided without a request."""
         plan.follow_ups, plan.answered = 0, False
         around = self.around(plan)
         step = self._in_this_mode(plan, first_step(plan, around), around)
@@ -236,8 +245,8 @@ class Flow:
         return False
 
     def still_asks(self, plan: PlanInFlight) -> bool:
-        """W9: its place may have come hours later, under a Retry-After. What was put together for another owner is
-        over, too.
+        """Whether what a follow-up asks may still be asked; if not, the plan begins anew. W9: its place may have come
+        hours later, under a Retry-After. What was put together for another owner is over, too.
         """
         owners = plan.owners
         if plan.clear(self._metadata.cached_verdict(plan.plan)) and (
@@ -272,7 +281,7 @@ class Flow:
                 self._settled_before(plan, known)
             case RetryLater(judgement, counted=False):
                 if judgement.kind is Kind.THROTTLED:
-                    plan.heard(judgement)
+                    plan.note_reply(judgement)
                 self._again(plan)
             case _:
                 self._retry_later(plan, step)
@@ -317,7 +326,7 @@ class Flow:
 
     def _retry_later(self, plan: PlanInFlight, later: RetryLater) -> None:
         judgement = later.judgement
-        plan.heard(judgement)
+        plan.note_reply(judgement)
         if judgement.kind is not Kind.PERMANENT or plan.doubt:
             plan.held = None
         if judgement.kind is Kind.PERMANENT:  # metadata, an owner or a record must not be read: no outage
@@ -456,7 +465,8 @@ class Flow:
 
     def _outcome_acknowledged(self, plan: PlanInFlight, result: WritebackResult) -> None:
         if self._signature.write:  # a dry run settles nothing for others to know
-            self._index.published(plan.record.partition, plan.session_id, settled_as(result))
+            settled, first_at = settled_as(result), result.first_settled_at
+            self._index.published(plan.record.partition, plan.session_id, settled, first_at)
         self._count(plan, result)
         if has_landed(result):
             named = named_by(plan.plan, taken(result))

@@ -52,7 +52,8 @@ class TimeBehavior(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Column:
     """What the CRM says of a column now. A limit of None is none; `max_length` counts UTF-16 units. `computed`: the CRM
-    works its value out. `secured`: only who is named in a column security profile reads or writes it.
+    works its value out. `secured`: only who is named in a column security profile reads or writes it. `labels`: option
+    to what people see of it; no plan needs them, nor the column's own `label`.
     """
 
     type: ColumnType
@@ -66,6 +67,8 @@ class Column:
     minimum: float | None = None
     maximum: float | None = None
     options: frozenset[int] | None = None
+    label: str | None = None
+    labels: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Any
 
 from schemas.records import OwnerCandidate
 from writer.core.gate import Column, ColumnType, OwnerFacts, Snapshot, Table
@@ -36,18 +37,21 @@ class MappedColumn:
     target: str | None = None
     """Logical name of the table that a lookup points to, or the mapping's word for it."""
     max_length: int | None = None
+    label: str | None = None
+    """What people saw of it when the mapping was reviewed."""
 
 
 @dataclass(frozen=True, slots=True)
 class MappedOption:
     concept: str
     value: int
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MappingToCheck:
     """What a mapping file names. `columns` and `options` by concept; `compared`: queue item columns that are preserved,
-    or hold the owner of a task.
+    or hold the owner of a task. `owner_names` as they were when it was reviewed.
     """
 
     environment: str | None
@@ -56,6 +60,23 @@ class MappingToCheck:
     options: Mapping[str, MappedOption] = field(default_factory=dict)
     owners: Mapping[str, OwnerCandidate] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
+    owner_names: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTable:
+    """A table as the CRM has it, for the person who makes a mapping. `custom`: somebody here made it. `table` is None
+    where nobody asked for its columns. `lookups`: column to what it may point to, as entity set name and navigation
+    property.
+    """
+
+    logical_name: str
+    entity_set: str
+    primary_id: str
+    label: str | None = None
+    custom: bool = False
+    table: Table | None = None
+    lookups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +98,22 @@ def is_of(mapping: MappingToCheck, url: str) -> bool:
     return mapping.environment in (None, environment_mark(url))
 
 
-def gaps_of(mapping: MappingToCheck, snapshot: Snapshot, owner_facts: OwnerFacts) -> tuple[MappingGap, ...]:
-    """Everything that the mapping names and the CRM does not have as the mapping says."""
+def gaps_of(
+    mapping: MappingToCheck, snapshot: Snapshot, owner_facts: OwnerFacts, owner_names: Mapping[str, str] | None = None
+) -> tuple[MappingGap, ...]:
+    """Everything that the mapping names and the CRM does not have as the mapping says. `owner_names`: each owner's
+    binding value to what people see of it now.
+    """
     return (*_tables(mapping, snapshot), *_columns(mapping, snapshot), *_options(mapping, snapshot),
-            *_compared(mapping, snapshot), *_owners(mapping, owner_facts))  # fmt: skip
+            *_compared(mapping, snapshot), *_owners(mapping, owner_facts, owner_names or {}),
+            *(gap for gap, swapped in _relabelled(mapping, snapshot) if swapped))  # fmt: skip
 
 
 def notices_of(mapping: MappingToCheck, snapshot: Snapshot) -> tuple[str, ...]:
-    """What metadata cannot decide: whether this application user may use a secured column."""
-    return tuple(
+    """What metadata cannot decide: whether this application user may use a secured column, and why a label is another
+    one than when the mapping was reviewed.
+    """
+    secured = tuple(
         f"fields.{concept}: {column.name} is secured; the application user needs a column security profile that lets "
         "it read, create and update the column"
         for concept, column in mapping.columns.items()
@@ -93,6 +121,47 @@ def notices_of(mapping: MappingToCheck, snapshot: Snapshot) -> tuple[str, ...]:
         and (live := table.columns.get(column.name))
         and live.secured
     )
+    return (*secured, *(str(gap) for gap, swapped in _relabelled(mapping, snapshot) if not swapped))
+
+
+Relabelled = tuple[MappingGap, bool]
+"""What has another label than the mapping says, and whether that label is now at another place: then the two were
+swapped, and plans would write the wrong one. A label that is gone was only renamed.
+"""
+
+
+def _relabelled(mapping: MappingToCheck, snapshot: Snapshot) -> Iterator[Relabelled]:
+    for concept, mapped in mapping.columns.items():
+        if table := _table(mapping, snapshot, mapped.table):
+            labels = {name: live.label for name, live in table.columns.items() if live.label}
+            yield from _compared_labels(f"fields.{concept}", mapped.name, mapped.label, labels)
+    for name, option in mapping.options.items():
+        column = mapping.columns.get(option.concept)
+        table = _table(mapping, snapshot, column.table) if column else None
+        if column and table and (shown := table.columns.get(column.name)):
+            yield from _compared_labels(f"option_sets.{name}", option.value, option.label, shown.labels)
+
+
+def _compared_labels(
+    where: str, place: str | int, wanted: str | None, labels: Mapping[Any, str]
+) -> Iterator[Relabelled]:
+    """`labels`: what there is now, by the same kind of place."""
+    live = labels.get(place)
+    if not wanted or not live or _same(wanted, live):
+        return
+    elsewhere = [str(other) for other, label in labels.items() if other != place and _same(wanted, label)]
+    if elsewhere:
+        what = f'"{wanted}" is {" or ".join(elsewhere)} in the CRM, and {place} is "{live}"; were the two swapped?'
+        yield MappingGap(where, what), True
+    else:
+        yield (
+            MappingGap(where, f'{place} is called "{live}" now, and was "{wanted}" when the mapping was reviewed'),
+            False,
+        )
+
+
+def _same(one: str, other: str) -> bool:
+    return [*filter(str.isalnum, one.casefold())] == [*filter(str.isalnum, other.casefold())]
 
 
 def _table(mapping: MappingToCheck, snapshot: Snapshot, word: str) -> Table | None:
@@ -188,7 +257,13 @@ def _compared(mapping: MappingToCheck, snapshot: Snapshot) -> Iterator[MappingGa
             yield MappingGap("preserve_if_present", f"{name} cannot be read")
 
 
-def _owners(mapping: MappingToCheck, owner_facts: OwnerFacts) -> Iterator[MappingGap]:
+def _owners(mapping: MappingToCheck, owner_facts: OwnerFacts, names: Mapping[str, str]) -> Iterator[MappingGap]:
+    """Names of people are compared and never said (B1)."""
     for word, owner in mapping.owners.items():
+        wanted, live = mapping.owner_names.get(word), names.get(owner.value)
         if not owner_facts.get(owner.value):
             yield MappingGap(f"owners.{word}", f"no {owner.kind} with this id exists, is enabled and may own records")
+        elif wanted and live and not _same(wanted, live):
+            yield MappingGap(
+                f"owners.{word}", f"the {owner.kind} with this id has another name than the mapping says; correct one"
+            )

@@ -18,14 +18,17 @@ R6  The call is recorded alone only in a conflict. A call that exists without a 
     and without an unanswered request of ours that recorded it belongs to another queue item: one session id was used
     twice. So does a task, if the row shows still what it showed before this plan.
 R7  A plan that nothing of the above decides is reported to a person; no plan is passed over.
+R8  A person has accepted the row as one etag shows it: the plan is sent onto it under that etag, whatever the row shows
+    and whichever session was there last. Under another etag the person is asked again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.records import Disposition, Operation, PlannedStep, PlannedWriteback, Value
+from writer.core.decisions import Accepted
 from writer.core.emission import CALL_ACTIVITY, Observed, moments, opts_out, update_step, was_read
 from writer.core.history import History, Settled
 from writer.core.values import instant, same, version
@@ -70,13 +73,16 @@ class Late:
 class Conflict:
     """A person changed these columns. Record the call (`call_steps`), and set do-not-call if `row` is given.
 
-    `opted_out`: the contact did, in this session, and do-not-call is set already.
+    `opted_out`: the contact did, in this session, and do-not-call is set already. `moved`: a person had accepted the
+    row, and it has changed since. `by_decision`: a person decided to apply the opt-out alone.
     """
 
     columns: tuple[str, ...]
     call_steps: tuple[int, ...]
     row: Observed | None = None
     opted_out: bool = False
+    moved: bool = False
+    by_decision: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,12 @@ Finding = Landed | Missing | Late | Conflict | NoQueueItem | ForeignRecord
 
 
 def reconcile(
-    plan: PlannedWriteback, observed: Observations, history: History, *, call_may_exist: bool = False
+    plan: PlannedWriteback,
+    observed: Observations,
+    history: History,
+    *,
+    call_may_exist: bool = False,
+    accepted: Accepted | None = None,
 ) -> Finding:
     """Decides what is left to do. `observed` has an entry for each of `emission.reads`. `call_may_exist`: a request
     that recorded the call alone had no answer."""
@@ -109,6 +120,8 @@ def reconcile(
         return ForeignRecord(foreign)
     if case.row is None:
         return Landed() if case.task_stands else case.no_queue_item()
+    if accepted is not None and not case.task_stands:
+        return case.accepted(case.row, accepted, changed_columns(plan, case.row, history))
     if case.is_later(case.row, history):
         return case.late(case.row)
     if case.task_stands:
@@ -273,6 +286,17 @@ class _Case:
         is_set = opts_out(self._plan) and row.columns.get(str(flag)) is True
         sets = opts_out(self._plan) and flag not in columns and not is_set
         return Conflict(columns, self.call_steps(), row if sets else None, opted_out=is_set)
+
+    def accepted(self, row: Observed, accepted: Accepted, columns: tuple[str, ...]) -> Finding:
+        """R8. An opt-out that is set already is set, whatever else has changed."""
+        found = self.conflict(row, columns)
+        if accepted.opt_out_only and found.opted_out:
+            return replace(found, by_decision=True)
+        if row.etag != accepted.etag:
+            return replace(found, moved=True)
+        if accepted.opt_out_only:
+            return replace(found, row=row if opts_out(self._plan) else None, by_decision=True)
+        return Missing(self.missing_steps(), row)
 
     def call_steps(self) -> tuple[int, ...]:
         """Those of the call that are still to be sent: both, since they land together, or none. What a person did to a

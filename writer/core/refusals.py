@@ -97,6 +97,7 @@ def held(result: WritebackResult) -> WritebackResult:
         result,
         status=ResultStatus.RESUME_NEEDED,
         block_reason=None,
+        first_settled_at=None,
         steps=steps,
         message=f"Still queued, not blocked: no plan that needs the same lands at present, so the installation is at "
         f"fault and not this plan. It is tried again until it lands. {result.message}",

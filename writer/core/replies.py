@@ -334,12 +334,12 @@ _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 def retry_after(value: str | None, *, now: float) -> float | None:
     """Seconds to wait, from seconds or an HTTP date; None if the header says nothing readable, or no time to come."""
-    seconds = _seconds(value or "", now)
+    seconds = _seconds((value or "").strip(), now)
     return seconds if seconds > 0 else None
 
 
 def _seconds(value: str, now: float) -> float:
-    if _SECONDS.fullmatch(value.strip()):
+    if _SECONDS.fullmatch(value):
         return float(value)
     try:
         return parsedate_to_datetime(value).timestamp() - now

@@ -6,6 +6,7 @@ they are read in logs, terminals and tickets.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,6 +14,7 @@ from datetime import datetime
 from schemas import records
 from schemas.records import (
     BlockReason,
+    Decision,
     LastReply,
     MetadataGap,
     Operation,
@@ -25,6 +27,7 @@ from schemas.records import (
     StepResult,
     WritebackResult,
 )
+from writer.core.decisions import Accepted, Left
 from writer.core.emission import CALL_ACTIVITY, opts_out, update_step, was_read
 from writer.core.gate import Gap
 from writer.core.history import Settled
@@ -33,6 +36,7 @@ from writer.core.replies import Judgement, Meaning
 from writer.core.sign_in import SENTENCES, SignInTrouble
 
 Warnings = tuple[records.Warning, ...]
+_FINAL = (ResultStatus.COMPLETED, ResultStatus.BLOCKED, ResultStatus.CLOSED)
 COUNTER_AT_MAXIMUM = "counter_at_maximum"
 
 
@@ -49,6 +53,10 @@ class ResultContext:
     """Of the gate; the plan's own are added."""
     before: Settled | None = None
     """How an earlier result says that this session ended, if there is one."""
+    decided: Accepted | Left | None = None
+    """What a person decided about the session, if the plan says so."""
+    first_settled_at: datetime | None = None
+    """When the session had its first final result, if it has one."""
 
     @property
     def nothing_written(self) -> str:
@@ -62,6 +70,15 @@ class ResultContext:
             case _:
                 return "Nothing was written"
 
+    @property
+    def accepted(self) -> Decision | None:
+        """The decision to apply the plan, for a result that says that this is done."""
+        return self.decided.decision if isinstance(self.decided, Accepted) else None
+
+    def command(self, name: str) -> str:
+        """How an operator calls it for this session."""
+        return f"writeback {name} {shlex.quote(self.plan.session_id)}"
+
     def result(
         self,
         status: ResultStatus,
@@ -70,6 +87,7 @@ class ResultContext:
         reason: BlockReason | None = None,
         message: str | None = None,
         conflicts: tuple[str, ...] = (),
+        decision: Decision | None = None,
     ) -> WritebackResult:
         return WritebackResult(
             session_id=self.plan.session_id,
@@ -85,10 +103,12 @@ class ResultContext:
             block_reason=reason,
             message=message,
             conflicts=conflicts,
+            decision=decision,
             steps=steps,
             attempts=self.attempts,
             plan=self.position,
             warnings=(*self.plan.warnings, *self.warnings),
+            first_settled_at=self.first_settled_at or (self.settled_at if status in _FINAL else None),
             settled_at=self.settled_at,
             written_by=self.written_by,
         )
@@ -102,8 +122,10 @@ def landed(context: ResultContext, sent: Collection[int], reply: Judgement | Non
             "The item was not eligible to be called; its queue item says why. "
             "Nothing to do unless it should be called after all."
         )
-        return context.result(ResultStatus.BLOCKED, steps, reason=BlockReason.ELIGIBILITY, message=message)
-    return context.result(ResultStatus.COMPLETED, steps)
+        return context.result(
+            ResultStatus.BLOCKED, steps, reason=BlockReason.ELIGIBILITY, message=message, decision=context.accepted
+        )
+    return context.result(ResultStatus.COMPLETED, steps, decision=context.accepted)
 
 
 def late(context: ResultContext, found: Late, sent: Collection[int], reply: Judgement | None = None) -> WritebackResult:
@@ -157,20 +179,49 @@ def conflict(
     """A person was faster. `sent`: the steps of the call activity that were recorded just now, and the queue item's
     update if do-not-call was set."""
     steps = tuple(_conflict_step(step, found, sent, reply) for step in context.plan.steps)
-    what = f"Somebody changed {', '.join(found.columns)} on the queue item after the call was taken."
+    done = f"{_recorded(context.plan)} {_untouched(context.plan, found)}"
     return context.result(
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.CONFLICT_DETECTED,
-        message=f"{what} {_recorded(context.plan)} {_untouched(context.plan, found)} {_DECIDE}",
+        message=f"{_why_in_conflict(found)} {done} {_how_to_decide(context)}",
         conflicts=found.columns,
+        decision=context.accepted if found.by_decision else None,
     )
 
 
-_DECIDE = (
-    "Compare the queue item with the recorded call and set it by hand. "
-    "A replay lands this session only if those columns hold again what they held when the call was taken."
-)
+def _why_in_conflict(found: Conflict) -> str:
+    if found.by_decision:
+        return "A person decided to apply the opt-out of this session alone; the rest of it is still to be decided."
+    changed = f"Somebody changed {', '.join(found.columns)} on the queue item after the call was taken."
+    if not found.moved:
+        return changed
+    again = "The queue item has changed once more since a person decided to apply this session, so that was not done."
+    return f"{again} {changed}" if found.columns else again
+
+
+def _how_to_decide(context: ResultContext) -> str:
+    """What a person does about a conflict."""
+    return (
+        f"Look at both sides with: {context.command('resolve')}. Its --apply writes this session onto the queue item "
+        "as you have seen it, its --leave closes the session."
+    )
+
+
+def closed(context: ResultContext, left: Left) -> WritebackResult:
+    """A person decided to leave the row as it is."""
+    recorded = context.before in (Settled.CALL_ONLY, Settled.OPT_OUT_ONLY)
+    opt_out_set = context.before is Settled.OPT_OUT_ONLY
+    written = {step.step_index for step in context.plan.steps if recorded and step.operation in CALL_ACTIVITY}
+    written |= {update_step(context.plan).step_index} if opt_out_set else set()
+    steps = tuple(
+        _step(step, StepOutcome.ALREADY_THERE if step.step_index in written else StepOutcome.SKIPPED)
+        for step in context.plan.steps
+    )
+    message = f"A person decided to leave the queue item as it is. {context.nothing_written}."
+    if opts_out(context.plan) and not opt_out_set:
+        message += " The contact opted out in this session: make sure that nobody calls this contact again."
+    return context.result(ResultStatus.CLOSED, steps, message=message, decision=left.decision)
 
 
 def _recorded(plan: PlannedWriteback) -> str:
@@ -221,8 +272,8 @@ def no_queue_item(
         steps,
         reason=BlockReason.CONFLICT_DETECTED,
         message=f"{what} {did}.{_lost_opt_out(context.plan)} If the id is wrong, have the call system publish the "
-        "outcome again under a new session id, with the right queue_item_id. If the row was deleted, there is nothing "
-        "else to do.",
+        "outcome again under a new session id, with the right queue_item_id. Nothing else can be done: close this "
+        f"session with: {context.command('resolve')} --leave.",
     )
 
 
@@ -242,14 +293,23 @@ def metadata(context: ResultContext, gaps: Collection[Gap]) -> WritebackResult:
     at_fault = {gap.step_index for gap in gaps}
     message = (
         f"{context.nothing_written}, because the CRM does not have what the plan needs: {listed}. "
-        "Put the table, the column or the owner right, then replay this session. If the mapping was wrong, a replay "
-        "cannot help, since the plan keeps the old names: correct the mapping, and have the call system publish the "
-        "outcome again under a new session id."
+        f"Put the table, the column or the owner right, then: {context.command('replay --session')}."
+        f"{_plan_anew(context)}"
     )
     result = context.result(
         ResultStatus.BLOCKED, _nothing_sent(context.plan, at_fault), reason=BlockReason.METADATA, message=message
     )
     return replace(result, gaps=tuple(MetadataGap(entity=g.entity_set, column=g.column, what=g.expected) for g in gaps))
+
+
+def _plan_anew(context: ResultContext) -> str:
+    """Only for a session of which nothing was written (P1)."""
+    if context.before not in (None, Settled.NOT_WRITTEN):
+        return ""
+    return (
+        " If the mapping was wrong, a replay cannot help, since the plan keeps the old names: start the planner with "
+        f"the corrected mapping, then: {context.command('replan --session')}."
+    )
 
 
 def foreign_record(context: ResultContext, step_index: int) -> WritebackResult:
@@ -258,8 +318,8 @@ def foreign_record(context: ResultContext, step_index: int) -> WritebackResult:
         f"{context.nothing_written}: a record with the id of step {step_index} exists, but this session is not on the "
         "queue item. Most likely one session id was used for two queue items: have the call system publish this "
         "outcome again, under a session id of its own. If the phone call is this queue item's own (a conflict recorded "
-        "it, the answer was lost in a crash, and a person has put the row right since), set the queue item by hand "
-        "instead. A replay cannot land it."
+        "it, the answer was lost in a crash, and a person has put the row right since), set the queue item by hand, "
+        f"then close this session with: {context.command('resolve')} --leave. A replay cannot land it."
     )
     return context.result(
         ResultStatus.BLOCKED,
@@ -284,10 +344,12 @@ def refused(context: ResultContext, judgement: Judgement, failing: int | None = 
         steps,
         reason=BlockReason.METADATA if judgement.meaning is Meaning.DRIFT else BlockReason.PERMANENT_OTHER,
         message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept.{_since_before(context)} "
-        f"{_remedy(judgement)}, then replay this session.",
+        f"{_remedy(judgement)}, then: {context.command('replay --session')}.{_plan_anew(context)}",
     )
     if judgement.advice:
-        result = replace(result, message=f"{judgement.advice} Last reply: {evidence}. Then replay this session.")
+        result = replace(
+            result, message=f"{judgement.advice} Last reply: {evidence}. Then: {context.command('replay --session')}."
+        )
     return replace(result, last_reply=_last_reply(judgement))
 
 
@@ -402,7 +464,7 @@ _SETTLED: Mapping[Settled, str] = {
 def would_be_blocked(result: WritebackResult) -> WritebackResult:
     """W8: a dry run found what would block this plan. `result`: what would be published once all of it was sent."""
     message = f"{_NOT_WRITTEN} The plan would be blocked: {result.message} In this dry run nothing of that was done."
-    return replace(result, steps=tuple(map(_only_planned, result.steps)), message=message)
+    return replace(result, steps=tuple(map(_only_planned, result.steps)), message=message, decision=None)
 
 
 def _only_planned(step: StepResult) -> StepResult:

@@ -32,6 +32,7 @@ class _Field(_Read):
     type: str
     target: str | None = None
     navigation: str | None = None
+    label: str | None = None
     max_length: int | None = None
     approved_update_field: bool = False
 
@@ -39,11 +40,13 @@ class _Field(_Read):
 class _Option(_Read):
     field: str
     value: int
+    label: str | None = None
 
 
 class _Owner(_Read):
     kind: Literal["systemuser", "team"]
     id: str
+    name: str | None = None
 
 
 class _File(_Read):
@@ -77,9 +80,10 @@ def read_mapping(path: str | Path) -> MappingToCheck:
         file.meta.environment,
         tables,
         columns,
-        {name: MappedOption(one.field, one.value) for name, one in file.option_sets.items()},
-        {word: _owner(one) for word, one in file.owners.items()},
+        {name: MappedOption(one.field, one.value, one.label) for name, one in file.option_sets.items()},
+        {word: owner_candidate(one.kind, one.id) for word, one in file.owners.items()},
         (*file.preserve_if_present, *override),
+        {word: one.name for word, one in file.owners.items() if one.name},
     )
 
 
@@ -92,12 +96,12 @@ def _column(one: _Field) -> MappedColumn:
         binding=f"{one.navigation}@odata.bind" if one.navigation and one.entity != QUEUE_ITEM else None,
         target=one.target,
         max_length=one.max_length,
+        label=one.label,
     )
 
 
-def _owner(one: _Owner) -> OwnerCandidate:
-    kind = OwnerKind.USER if one.kind == "systemuser" else OwnerKind.TEAM
+def owner_candidate(kind: Literal["systemuser", "team"], record_id: str) -> OwnerCandidate:
     return OwnerCandidate(
-        kind=kind, record_id=one.id, column="ownerid@odata.bind", value=f"/{_OWNER_LINKS[one.kind]}({one.id})",
-        override=False,
+        kind=OwnerKind.USER if kind == "systemuser" else OwnerKind.TEAM,
+        record_id=record_id, column="ownerid@odata.bind", value=f"/{_OWNER_LINKS[kind]}({record_id})", override=False,
     )  # fmt: skip

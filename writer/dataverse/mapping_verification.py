@@ -31,7 +31,8 @@ async def verify(mapping: MappingToCheck, facts: MetadataCache, url: str) -> Rep
     """Every gap at once. Raises MetadataUnavailable."""
     sets = {table.entity_set for table in mapping.tables.values()}
     snapshot, owners = await facts.survey(sets, tuple(mapping.owners.values()))
-    gaps = gaps_of(mapping, snapshot, owners)
+    names = await facts.names_of([mapping.owners[word] for word in mapping.owner_names])
+    gaps = gaps_of(mapping, snapshot, owners, names)
     other = () if is_of(mapping, url) else (OTHER_ENVIRONMENT,)
     return Report((*other, *gaps), notices_of(mapping, snapshot))
 

@@ -37,7 +37,7 @@ _TYPES: Mapping[str, ColumnType] = {
 
 _LENGTH = "?$select=LogicalName,MaxLength"
 _RANGE = "?$select=LogicalName,MinValue,MaxValue"
-_OPTIONS = "?$select=LogicalName&$expand=OptionSet,GlobalOptionSet"
+_OPTION_SETS = "?$select=LogicalName&$expand=OptionSet,GlobalOptionSet"
 _CASTS: Mapping[str, str] = {
     "StringAttributeMetadata": _LENGTH,
     "MemoAttributeMetadata": _LENGTH,
@@ -46,14 +46,14 @@ _CASTS: Mapping[str, str] = {
     "DecimalAttributeMetadata": _RANGE,
     "DoubleAttributeMetadata": _RANGE,
     "MoneyAttributeMetadata": _RANGE,
-    "PicklistAttributeMetadata": _OPTIONS,
-    "StateAttributeMetadata": _OPTIONS,
-    "StatusAttributeMetadata": _OPTIONS,
+    "PicklistAttributeMetadata": _OPTION_SETS,
+    "StateAttributeMetadata": _OPTION_SETS,
+    "StatusAttributeMetadata": _OPTION_SETS,
     "DateTimeAttributeMetadata": "?$select=LogicalName,Format,DateTimeBehavior",
 }
 _COLUMNS = (
-    "Attributes?$select=LogicalName,AttributeType,AttributeOf,IsValidForCreate,IsValidForUpdate,IsValidForRead,"
-    "IsSecured,SourceType"
+    "Attributes?$select=LogicalName,DisplayName,AttributeType,AttributeOf,IsValidForCreate,IsValidForUpdate,"
+    "IsValidForRead,IsSecured,SourceType"
 )
 _LINKS = "ManyToOneRelationships?$select=ReferencingEntityNavigationPropertyName,ReferencedEntity,ReferencingAttribute"
 _OWNERS = ("systemuser", "team")
@@ -125,7 +125,9 @@ def _column(attribute: Json, own: Json) -> Column:
         max_length=own.get("MaxLength"),
         minimum=own.get("MinValue"),
         maximum=own.get("MaxValue"),
-        options=_option_values(own) if "OptionSet" in own or "GlobalOptionSet" in own else None,
+        options=frozenset(_options(own)) if "OptionSet" in own or "GlobalOptionSet" in own else None,
+        label=shown_label(attribute.get("DisplayName")),
+        labels={value: label for value, label in _options(own).items() if label},
     )
 
 
@@ -138,9 +140,14 @@ def _behavior(own: Json) -> TimeBehavior:
     return TimeBehavior(shown.get("Value", TimeBehavior.USER_LOCAL))
 
 
-def _option_values(own: Json) -> frozenset[int]:
+def _options(own: Json) -> dict[int, str | None]:
     chosen = own.get("OptionSet") or own.get("GlobalOptionSet") or {}
-    return frozenset(int(option["Value"]) for option in chosen.get("Options", ()))
+    return {int(option["Value"]): shown_label(option.get("Label")) for option in chosen.get("Options", ())}
+
+
+def shown_label(label: Json | None) -> str | None:
+    """What the application user sees, in its own language."""
+    return ((label or {}).get("UserLocalizedLabel") or {}).get("Label") or None
 
 
 def _links(

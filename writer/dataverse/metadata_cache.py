@@ -22,6 +22,7 @@ from writer.core.exchanges import PartReply
 from writer.core.gate import Blocked, Cleared, Column, OwnerFacts, Snapshot, check, named_sets, normal
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.core.values import ETAG, LINK
+from writer.dataverse.client import ETAG_PROPERTY
 from writer.dataverse.metadata import (
     CATALOGUE,
     QUESTIONS_PER_TABLE,
@@ -110,7 +111,7 @@ class MetadataCache:
                 body = one.json()
             case _:
                 return None if _is_absent(reply.judgement) else reply.judgement
-        if not isinstance(body, dict) or not ETAG.fullmatch(etag := str(body.get("@odata.etag", ""))):
+        if not isinstance(body, dict) or not ETAG.fullmatch(etag := str(body.get(ETAG_PROPERTY, ""))):
             return _NONSENSE
         shown = self.read_property_of(read.entity_set)
         columns: dict[str, Value] = {}
@@ -143,10 +144,19 @@ class MetadataCache:
         return ((c.value, self._owners[c.value]) for c in _candidates(plan) if c.value in self._owners)
 
     async def survey(self, sets: Collection[str], owners: Collection[OwnerCandidate]) -> tuple[Snapshot, OwnerFacts]:
-        """These tables and owners as they are now. Raises MetadataUnavailable."""
-        await self._learn(sets, owners, 0.0, 0.0, strong=True)
+        """These tables and owners as they are now; an owner may be there twice. Raises MetadataUnavailable."""
+        await self._learn(sets, list({owner.value: owner for owner in owners}.values()), 0.0, 0.0, strong=True)
         tables = {name: kept.facts.table for name in sets if (kept := self._tables[name]).facts}
         return Snapshot(tables), {owner.value: self._owners[owner.value][0] for owner in owners}
+
+    async def names_of(self, owners: Sequence[OwnerCandidate]) -> dict[str, str]:
+        """Owner's binding value to what people see of it; without those that are not there, and nothing is kept."""
+        if not owners:
+            return {}
+        exchange = await self._pool.exchange([_name_question(owner) for owner in owners], operation="owners")
+        bodies = [None if _is_absent(reply.judgement) else _answer(reply) for reply in exchange.parts]
+        found = zip(owners, bodies, strict=True)
+        return {owner.value: str(body.get("fullname") or body.get("name") or "") for owner, body in found if body}
 
     async def _learn(
         self,
@@ -284,6 +294,10 @@ def _answer(reply: PartReply) -> dict[str, Any]:
 def _owner_question(owner: OwnerCandidate) -> Request:
     select = "isdisabled" if owner.kind is OwnerKind.USER else "teamid,teamtype"
     return Request("GET", f"{owner.value.lstrip('/')}?$select={select}")
+
+
+def _name_question(owner: OwnerCandidate) -> Request:
+    return Request("GET", f"{owner.value.lstrip('/')}?$select={'fullname' if owner.kind is OwnerKind.USER else 'name'}")
 
 
 _ACCESS_TEAM = 1

@@ -8,7 +8,7 @@
   `writeback`, whose plans come with a header of their own.
 - B3 Each partition is a SQLite database of its own without a name: it keeps two megabytes in memory and the rest in a
   file of the system's folder for temporary files, which is gone with the process, however that ends. A session takes
-  some thirty bytes: its id is kept as a digest.
+  some forty bytes: its id is kept as a digest.
 """
 
 from __future__ import annotations
@@ -16,18 +16,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cached_property
+from datetime import UTC, datetime
+from functools import cached_property, partial
 from hashlib import blake2b
-from logging import Logger
-from typing import Protocol, cast
+from typing import cast
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from runtime.connection import ClientConfig
-from runtime.librdkafka_log import client_log
-from runtime.log_reader import read_to_end
 from runtime.registry import RegistryUnavailable
+from runtime.threads import in_thread_until_done
 from schemas import headers
 from schemas.codec import Codec, Undecodable
 from schemas.records import WritebackResult
@@ -46,36 +44,12 @@ _REFUSED = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 }
 
-News = tuple[bytes, Settled | None]
-"""A session's key, and how it settled; None if its result was retired."""
-
-
-class ReadToEnd(Protocol):
-    """`log_reader.read_to_end` of the results topic."""
-
-    def __call__(
-        self,
-        partitions: Collection[int],
-        *,
-        on_records: Callable[[Sequence[Message]], None],
-        at_end: Callable[[int], None],
-        wanted: Callable[[int], bool],
-    ) -> None: ...
-
-
-def reading(config: ClientConfig, topic: str) -> ReadToEnd:
-    log: Logger = client_log("writer")
-
-    def read(
-        partitions: Collection[int],
-        *,
-        on_records: Callable[[Sequence[Message]], None],
-        at_end: Callable[[int], None],
-        wanted: Callable[[int], bool],
-    ) -> None:
-        read_to_end(config, topic, partitions, log=log, on_records=on_records, at_end=at_end, wanted=wanted)
-
-    return read
+ReadToEnd = Callable[..., None]
+"""`log_reader.read_to_end` of the results topic."""
+News = tuple[bytes, Settled | None, int]
+"""A session's key, how it settled (None if its result was retired), and since when it has a final result, in Unix
+milliseconds.
+"""
 
 
 class PartitionIndex:
@@ -86,7 +60,9 @@ class PartitionIndex:
         self._db.execute("PRAGMA cache_size = -2048")
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA synchronous = OFF")
-        self._db.execute("CREATE TABLE settled (session BLOB PRIMARY KEY, kind INTEGER NOT NULL) WITHOUT ROWID")
+        self._db.execute(
+            "CREATE TABLE settled (session BLOB PRIMARY KEY, kind INTEGER NOT NULL, first INTEGER) WITHOUT ROWID"
+        )
         self._db.create_function("latest", 2, _latest, deterministic=True)
 
     def of(self, session_id: str) -> Settled | None:
@@ -94,13 +70,18 @@ class PartitionIndex:
         row = found.fetchone()
         return None if row is None else _KINDS[row[0]]
 
+    def first_settled_at(self, session_id: str) -> datetime | None:
+        found = self._db.execute("SELECT first FROM settled WHERE session = ?", (_digest(session_id.encode()),))
+        row = found.fetchone()
+        return None if row is None else datetime.fromtimestamp(row[0] / 1000, UTC)
+
     def note(self, news: Iterable[News]) -> None:
         """In their order."""
         self._db.execute("BEGIN")
-        kept: list[tuple[bytes, int]] = []
-        for key, settled in news:
+        kept: list[tuple[bytes, int, int]] = []
+        for key, settled, first_ms in news:
             if settled is not None:
-                kept.append((_digest(key), _NUMBERS[settled]))
+                kept.append((_digest(key), _NUMBERS[settled], first_ms))
                 continue
             self._keep(kept)
             kept.clear()
@@ -108,9 +89,10 @@ class PartitionIndex:
         self._keep(kept)
         self._db.execute("COMMIT")
 
-    def _keep(self, rows: Sequence[tuple[bytes, int]]) -> None:
+    def _keep(self, rows: Sequence[tuple[bytes, int, int]]) -> None:
         self._db.executemany(
-            "INSERT INTO settled VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET kind = latest(kind, excluded.kind)",
+            "INSERT INTO settled VALUES (?, ?, ?) ON CONFLICT (session) DO UPDATE SET "
+            "kind = latest(kind, excluded.kind), first = min(first, excluded.first)",
             rows,
         )
 
@@ -165,11 +147,16 @@ class ResultsIndex:
             if (index := self._ready.pop(partition, None)) is not None:
                 index.close()
 
-    def published(self, partition: int, session_id: str, settled: Settled | None) -> None:
+    def first_settled_at(self, partition: int, session_id: str) -> datetime | None:
+        """None as well as long as its results are being read."""
+        index = self._ready.get(partition)
+        return None if index is None else index.first_settled_at(session_id)
+
+    def published(self, partition: int, session_id: str, settled: Settled | None, first_at: datetime | None) -> None:
         """A result of ours is acknowledged."""
-        if settled is None:
+        if settled is None or first_at is None:
             return
-        news = (session_id.encode(), settled)
+        news = (session_id.encode(), settled, headers.whole_milliseconds(first_at))
         if (index := self._ready.get(partition)) is not None:
             index.note([news])
         elif (loading := self._loading.get(partition)) is not None:
@@ -201,13 +188,9 @@ class ResultsIndex:
 
     async def _trouble(self, mine: Mapping[int, _Loading]) -> str | None:
         """Reads them; the name of what came between, if something did."""
-        reading = asyncio.ensure_future(asyncio.to_thread(self._read_all, mine, asyncio.get_running_loop()))
+        read = partial(self._read_all, mine, asyncio.get_running_loop())
         try:
-            await asyncio.shield(reading)
-        except asyncio.CancelledError:
-            self._not_wanted(mine)
-            await asyncio.wait([reading])
-            raise
+            await in_thread_until_done(read, give_up=partial(self._not_wanted, mine))
         except KafkaException as failure:
             error: KafkaError = failure.args[0]
             if error.code() in _REFUSED:
@@ -259,9 +242,10 @@ class ResultsIndex:
         if key is None:
             return None
         if value is None:
-            return key, None
+            return key, None, 0
         settled = self._settled(message, value)
-        return None if settled is None else (key, settled)
+        first_ms = headers.first_settled_ms(_headers(message)) or message.timestamp()[1]
+        return None if settled is None else (key, settled, first_ms)
 
     def _settled(self, message: Message, value: bytes) -> Settled | None:
         header = headers.settled_as(_headers(message))

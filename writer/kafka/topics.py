@@ -43,6 +43,8 @@ class WriterTopics:
         settled = settled_as(one.result)
         holds = latest(one.before, settled) if one.before and settled else settled
         beside = [(headers.SETTLED_AS, (holds or NOT_FINAL).encode())]
+        if (first := one.result.first_settled_at) is not None:
+            beside.append((headers.FIRST_SETTLED_AT, str(headers.whole_milliseconds(first)).encode()))
         if (trace := traceparent(one.plan.trace)) is not None:
             beside.append((headers.TRACEPARENT, trace))
         key, value = one.plan.session_id.encode(), self._codec.encode(one.result)

@@ -28,9 +28,45 @@ def test_topics_are_created_once_and_then_found_fit(prefix: str) -> None:
     created = CLI.invoke(app, ["topics", "create", "--partitions", "3", "--replication", "1", "--json"])
     assert created.exit_code == Exit.OK
     assert len(json.loads(created.stdout)["created"]) == 7
-    assert json.loads(CLI.invoke(app, ["topics", "create", "--replication", "1", "--json"]).stdout) == {"created": []}
+    again = json.loads(CLI.invoke(app, ["topics", "create", "--replication", "1", "--json"]).stdout)
+    assert again == {"created": [], "problems": []}
     after = CLI.invoke(app, ["topics", "check", "--json"])
     assert (after.exit_code, json.loads(after.stdout)) == (Exit.OK, {"fit": True, "partitions": 3})
+
+
+def count_of(kafka: RealKafka, topic: str) -> int:
+    return len(kafka.admin.list_topics(topic).topics[topic].partitions)
+
+
+def test_a_topic_of_another_count_is_not_made_and_an_existing_count_never_changes(
+    prefix: str, kafka: RealKafka
+) -> None:
+    kafka.create_topic(f"{prefix}call-outcomes", 3, {})
+    refused = CLI.invoke(app, ["topics", "create", "--partitions", "6", "--replication", "1"])
+    assert refused.exit_code == Exit.MISCONFIGURED
+    assert "have 3 partitions, and a new one with 6 would not fit: leave --partitions out" in refused.stdout
+    CLI.invoke(app, ["topics", "create", "--replication", "1"])
+    assert count_of(kafka, f"{prefix}planned-writebacks") == 3
+
+
+def test_counts_that_differ_are_named_and_nothing_is_made(prefix: str, kafka: RealKafka) -> None:
+    kafka.create_topic(f"{prefix}call-outcomes", 3, {})
+    kafka.create_topic(f"{prefix}planned-writebacks", 2, {"cleanup.policy": "compact"})
+    refused = CLI.invoke(app, ["topics", "create", "--replication", "1"])
+    assert refused.exit_code == Exit.MISCONFIGURED
+    assert "must have the same number of partitions" in refused.stdout
+    assert "Raising the partition count" in refused.stdout
+    assert f"{prefix}writeback-results" not in kafka.admin.list_topics().topics
+
+
+def test_what_it_may_not_change_is_named_with_the_command_that_does(prefix: str, kafka: RealKafka) -> None:
+    kafka.create_topic(f"{prefix}planned-writebacks", 1, {"cleanup.policy": "delete"})
+    made = CLI.invoke(app, ["topics", "create", "--replication", "1", "--json"])
+    assert made.exit_code == Exit.ACT
+    others = json.loads(made.stdout)["problems"]
+    name = f"{prefix}planned-writebacks"
+    remedy = f"kafka-configs --alter --entity-type topics --entity-name {name} --add-config cleanup.policy=compact"
+    assert any(remedy in each for each in others)
 
 
 def test_a_topic_with_the_wrong_policy_is_named_with_the_right_one(prefix: str, kafka: RealKafka) -> None:

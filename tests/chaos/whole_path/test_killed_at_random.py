@@ -32,7 +32,7 @@ def test_W2_P5_two_thousand_real_sessions_land_exactly_once_while_both_services_
 ) -> None:
     prefix = kafka.unique("chaos") + "."
     settings = BrokerSettings.model_validate({"bootstrap_servers": kafka.bootstrap, "topic_prefix": prefix})
-    kafka.created.extend(create_missing(settings, partitions=4, replication=1))
+    kafka.created.extend(create_missing(settings, partitions=4, replication=1)[0])
     ledger = tmp_path / "ledger.jsonl"
     dice = random.Random(20261121)
     calls = ["--calls", str(REAL_CALLS)] if REAL_CALLS.exists() else []

@@ -93,3 +93,28 @@ class TestImpersonation:
         simulator.edit("systemusers", tenant.CALLBACK_OWNER, {"azureactivedirectoryobjectid": object_id})
         body = client.get("WhoAmI", headers={"CallerObjectId": object_id}).json()
         assert body["UserId"] == tenant.CALLBACK_OWNER
+
+
+def privileges_of(client: httpx.Client, user: str) -> dict[str, str]:
+    """Name to depth, as the service lists them."""
+    answer = client.get(f"systemusers({user})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()")
+    assert answer.status_code == 200
+    return {each["PrivilegeName"]: each["Depth"] for each in answer.json()["RolePrivileges"]}
+
+
+def test_a_users_privileges_are_listed_by_the_ids_that_the_tables_metadata_gives_them(
+    simulator: RunningSimulator, client: httpx.Client
+) -> None:
+    table = client.get("EntityDefinitions(LogicalName='task')?$select=Privileges").json()["Privileges"]
+    assert {each["PrivilegeType"] for each in table} >= {"Create", "Read", "Write", "Append", "AppendTo", "Assign"}
+    answer = client.get(f"systemusers({tenant.APPLICATION_USER})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges")
+    assert {each["PrivilegeId"] for each in table} <= {each["PrivilegeId"] for each in answer.json()["RolePrivileges"]}
+    assert answer.json()["@odata.context"].endswith("#Microsoft.Dynamics.CRM.RetrieveUserPrivilegesResponse")
+
+
+def test_what_was_taken_away_is_not_listed(simulator: RunningSimulator, client: httpx.Client) -> None:
+    before = privileges_of(client, tenant.APPLICATION_USER)
+    deny(simulator, "create")
+    assert before.keys() - privileges_of(client, tenant.APPLICATION_USER).keys() == {"prvCreateTask"}
+    assert privileges_of(client, tenant.SECOND_APPLICATION_USER) == before
+    assert client.post(f"systemusers({tenant.PERSON})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges").status_code == 405

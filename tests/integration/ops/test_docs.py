@@ -59,5 +59,6 @@ def test_the_page_shows_every_command_that_looks() -> None:
     shown = {" ".join(command[1:3]) if command[1] in ("rejected", "outcome") else command[1] for command in COMMANDS}
     assert shown == {
         "status", "watch", "list", "trace", "rejected list", "rejected show", "outcome check", "rewind", "doctor",
+        "replay", "rejected redrive", "replan", "resolve", "retire", "forget",
     }  # fmt: skip
     assert an_id("queue item 1") in PAGE.read_text()

@@ -165,6 +165,36 @@ def test_parts_can_be_checked_without_broker_or_without_crm(
     assert {"sign-in", "metadata", "topics"} <= set(found(ran, CheckResult.NOT_CHECKED))
 
 
+def test_a_missing_privilege_is_named_with_its_table_and_what_it_is_for(
+    crm: RunningSimulator, mapping: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any plan needs it."""
+
+    def deny(table: str, *verbs: str) -> None:
+        body = {"user": tenant.APPLICATION_USER, "table": table, "denied": list(verbs)}
+        assert httpx.put(f"{crm.control_url}/privileges", json=body).status_code == 200
+
+    try:
+        deny("task", "create")
+        deny("medx_callqueueitem", "write")
+        ran = writeback("doctor", "--only", "privileges", "--mapping", mapping, "--json")
+        operator = writeback("doctor", "--only", "privileges", "--mapping", mapping, "--role", "operator", "--json")
+    finally:
+        deny("task")
+        deny("medx_callqueueitem")
+    assert (ran.code, operator.code) == (1, 1)
+    update, create = found(ran, CheckResult.WRONG)["privileges"]
+    assert update.startswith(
+        "identity 0 (client_secret) lacks Write on medx_callqueueitem (prvWriteMedx_callqueueitem)"
+    )
+    assert create.startswith("identity 0 (client_secret) lacks Create on task (prvCreateTask): let its security role")
+    [only] = found(operator, CheckResult.WRONG)["privileges"]
+    assert "Write on medx_callqueueitem" in only
+    ran = writeback("doctor", "--only", "privileges", "--mapping", mapping, "--json")
+    assert ran.code == 0
+    assert "medx_callqueueitem: Read, Write" in found(ran, CheckResult.OK)["privileges"][0]
+
+
 def test_what_is_asked_for_by_name_has_to_be_set_up() -> None:
     ran = writeback("doctor", "--only", "sign-in", "--json")
     assert ran.code == 1

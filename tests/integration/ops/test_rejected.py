@@ -42,7 +42,7 @@ def test_rejected_records_are_grouped_with_opt_outs_first_and_what_helps(turned_
 
 
 def test_records_are_selected_and_one_is_shown_without_its_texts(turned_away: None) -> None:
-    ran = writeback("rejected", "list", "--records", "--reason", "invalid_id", "--json")
+    ran = writeback("rejected", "list", "--records", "--code", "invalid_id", "--json")
     assert ran.code == 0
     assert len(ran.json) == 2
     assert {each["session_id"] for each in ran.json} == {"s00000", "s00001"}

@@ -83,8 +83,8 @@ def test_every_selector_selects_and_several_mean_all_of_them(stories: dict[str, 
     assert set(listed("--status", "completed", "--status", "queued")) == {
         stories[each] for each in ("landed", "queued", "queued opt-out")
     }
-    assert set(listed("--reason", "conflict_detected")) == {stories["conflict"], stories["lost opt-out"]}
-    assert listed("--reason", "conflict_detected", "--opt-out", "no") == [stories["conflict"]]
+    assert set(listed("--block-reason", "conflict_detected")) == {stories["conflict"], stories["lost opt-out"]}
+    assert listed("--block-reason", "conflict_detected", "--opt-out", "no") == [stories["conflict"]]
     assert set(listed("--unsettled")) == {stories["queued"], stories["queued opt-out"]}
     assert set(listed("--disposition", "do_not_call")) == {stories["lost opt-out"], stories["queued opt-out"]}
     assert listed("--session", stories["landed"]) == [stories["landed"]]

@@ -382,5 +382,7 @@ def test_the_trace_is_carried_on_to_the_crm_and_to_the_result(
     with running_writer(writer_env(simulator, topic.bootstrap)):
         topic.wait_for_committed(1)
     [result] = topic.read(topic.topics.writeback_results.name)
-    assert dict(result.headers()) == {"traceparent": trace, "settled-as": b"landed"}
+    said = dict(result.headers())
+    assert said.pop("first-settled-at").isdigit()
+    assert said == {"traceparent": trace, "settled-as": b"landed"}
     assert result.key() == plan.session_id.encode()

@@ -12,13 +12,12 @@ from typer.testing import CliRunner
 from ops import cli
 from runtime.exit_codes import Exit
 from runtime.version import VERSION
+from tests.support.commands import OWN_COMMANDS
 
 CLI = CliRunner()
 
 
-@pytest.mark.parametrize(
-    "command", ["", "topics", "topics create", "topics check", "demo", "status", "list", "watch", "settings"]
-)
+@pytest.mark.parametrize("command", OWN_COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     shown = CLI.invoke(cli.app, [*command.split(), "--help"])
     assert shown.exit_code == 0

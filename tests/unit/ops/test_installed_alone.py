@@ -9,13 +9,10 @@ import json
 import subprocess
 import sys
 
+from tests.support.commands import OWN_COMMANDS
 from tests.unit.deploy.images import ROOT
 from tests.unit.deploy.test_extras import hidden_with
 
-COMMANDS = (
-    "", "status", "list", "watch", "trace", "doctor", "outcome check", "rejected list", "rejected show", "rewind",
-    "settings", "topics create", "topics check", "topics rights", "demo",
-)  # fmt: skip
 HIDING = """
 import json, sys
 hidden = set(json.loads(sys.argv[1]))
@@ -30,7 +27,7 @@ sys.meta_path.insert(0, Hiding())
 def test_with_the_extra_ops_alone_every_command_explains_itself() -> None:
     code = f"""
 from ops import start
-for command in {COMMANDS!r}:
+for command in {OWN_COMMANDS!r}:
     sys.argv = ["writeback", *command.split(), "--help"]
     try:
         start.main()
@@ -41,4 +38,4 @@ for command in {COMMANDS!r}:
     command = [sys.executable, "-c", HIDING + code, hidden]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("Usage: writeback") == len(COMMANDS)
+    assert ran.stdout.count("Usage: writeback") == len(OWN_COMMANDS)

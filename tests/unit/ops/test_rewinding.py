@@ -7,6 +7,7 @@ from functools import partial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops.core.actions import Asked
 from ops.core.rewinding import Offset, back_to, last_rewind, offsets_of, rewind_action, undone
 
 OFFSETS = st.dictionaries(st.integers(0, 3), st.integers(0, 50))
@@ -36,7 +37,8 @@ def test_undoing_puts_offsets_and_notes_back_but_for_partitions_that_got_further
 
 def test_the_rewind_that_is_undone_is_the_last_one_that_was_not_undone_yet() -> None:
     move = back_to([Offset(0, 10, "note")], {0: 4}, {})
-    made = partial(rewind_action, group="g", topic="t", to="4", rewind=move, who="kim@host", why="x", at="now")
+    asked = Asked(for_real=True, who="kim@host", why="x")
+    made = partial(rewind_action, asked, group="g", topic="t", to="4", rewind=move, at="now")
     first, second = (
         {"action": each.action, "about": each.about, "details": each.details, "place": place, "at": each.at}
         for place, each in (("0/1", made()), ("0/2", made()))

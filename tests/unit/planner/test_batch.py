@@ -11,7 +11,7 @@ import pytest
 
 from planner.batch import BatchDecider
 from planner.core import planning
-from planner.core.deciding import AlreadyPlanned, Decider, Decision, Incoming, Placement, Planned
+from planner.core.deciding import AlreadyPlanned, Decider, Decision, Incoming, Placement, Planned, Tombstone
 from planner.core.pin import pin_of
 from planner.core.planning import Policy
 from planner.core.retirement import mark_of
@@ -197,7 +197,6 @@ def test_P6_an_outcome_without_a_key_has_no_partition_that_it_belongs_to(key):
 @pytest.mark.parametrize(
     ("value", "code"),
     [
-        (None, "tombstone"),
         (b"", "undecodable"),
         (b"{}", "undecodable"),
         (b"\0\0\0\0\1", "unknown_schema"),
@@ -215,6 +214,11 @@ def test_P6_what_is_no_outcome_is_refused_and_the_rest_of_the_batch_planned(valu
     refused, planned = decided(a_decider(), [bad, incoming(make_outcome(), 1)])
     assert [each.code for each in refused.reasons] == [code]
     assert isinstance(planned, Planned)
+
+
+def test_P6_a_tombstone_is_skipped_and_leaves_no_copy_of_what_it_erases():
+    erased, planned = decided(a_decider(), [incoming(make_outcome(), value=None), incoming(make_outcome(), 1)])
+    assert kinds([erased, planned]) == [Tombstone, Planned]
 
 
 def test_P6_an_enum_symbol_that_only_a_newer_schema_knows_is_refused():
@@ -363,7 +367,7 @@ def test_P1_a_session_is_known_again_in_whatever_form_its_id_comes():
 
 def test_B1_headers_of_the_original_are_not_passed_on():
     headers = (("contact", b"kim@example.com"), (TRACEPARENT, b"call +15305550123"))
-    (refused,) = decided(a_decider(), [incoming(make_outcome(), value=None, headers=headers)])
+    (refused,) = decided(a_decider(), [incoming(make_outcome(), value=b"", headers=headers)])
     sent = rejection(refused, topic="t", by="v")
     assert b"example.com" not in b"".join(value for _, value in sent.headers)
     assert last(sent.headers, TRACEPARENT) is None

@@ -263,3 +263,24 @@ def test_the_fingerprint_follows_what_can_change_a_plan_and_nothing_else():
 def test_the_environments_mark_does_not_depend_on_how_its_url_is_written():
     assert environment_mark("https://Example.crm.dynamics.com/") == environment_mark("https://example.crm.dynamics.com")
     assert WHOLE["_meta"]["environment"] == environment_mark("https://example.crm.dynamics.com")
+
+
+def test_what_discovery_suggests_is_refused_until_a_person_has_taken_the_suggestion_out():
+    suggested = mapping(suggestions={"fields.queue.status": "its label is Call status; or medx_state"})
+    assert gaps(suggested) == ["suggestions.fields.queue.status: its label is Call status; or medx_state"]
+
+
+def test_a_file_that_was_changed_after_its_approval_is_not_approved():
+    marked = mapping(_meta__approved_fingerprint=mapping().fingerprint())
+    assert gaps(marked) == []
+    changed = mapping(
+        _meta__approved_fingerprint=mapping().fingerprint(), owners__callback__id="33333333-aaaa-4bbb-8ccc-000000000012"
+    )
+    [gap] = gaps(changed)
+    assert gap.startswith("_meta.approved_fingerprint: the file was changed since it was approved")
+
+
+def test_names_labels_and_suggestions_do_not_change_the_fingerprint():
+    named = {"owners__callback__name": "Casey", "fields__queue~status__label": "Call status"}
+    same = mapping(suggestions={"owners.review": "why"}, **named)
+    assert same.fingerprint() == mapping().fingerprint()

@@ -16,6 +16,7 @@ from planner.pins.memory import MemoryPins
 from planner.pins.recovery import PinRecovery
 from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, NoSchemaRegistry, UnknownSchema, single_object
+from schemas.headers import REPLAN
 from schemas.records import CallOutcome, Disposition, PlannedWriteback, Source
 from schemas.wire import SchemaId
 from tests.support.factories import NOON, make_outcome, make_plan
@@ -23,13 +24,18 @@ from tests.unit.planner.strategies import an_earlier
 
 
 class Message:
-    def __init__(self, key, value, *, partition=0, offset=0):
-        self.key, self.value, self.partition, self.offset = key, value, partition, offset
+    def __init__(self, key, value, *, partition=0, offset=0, headers=()):
+        self.key, self.value, self.partition, self.offset, self.headers = key, value, partition, offset, headers
 
 
 def a_pin(session: str, item: str = "item", offset: int = 0, *, time: int = -1, digest: bytes = b"", **columns) -> Pin:
     plan = an_earlier(session, offset, time=time, **{"last": session, "count": 1} | columns)
     return Pin(item, digest or session.encode().ljust(16, b"\0")[:16], plan)
+
+
+def a_planned_pin(session: str, offset: int, *, plan_digest: bytes = b"", replaces: bytes | None = None) -> Pin:
+    pin = a_pin(session, offset=offset)
+    return replace(pin, plan=replace(pin.plan, digest=plan_digest or bytes(16)), replaces=replaces)
 
 
 def a_mark(session: str, item: str = "item", offset: int = 0) -> Pin:
@@ -108,6 +114,22 @@ def test_the_mark_of_a_retired_session_takes_the_place_of_its_plan_and_lists_no_
     assert len(pins) == 2
     pins.recover(0, [("a", None)], 13)
     assert (pins.digest(0, "a"), sessions(pins), len(pins)) == (None, ["b"], 1)
+
+
+def test_P1_a_plan_takes_the_place_of_exactly_the_one_that_it_replaces(pins: PinIndex):
+    old = a_planned_pin("a", 1, plan_digest=b"1" * 16)
+    new = a_planned_pin("a", 1, plan_digest=b"2" * 16, replaces=b"1" * 16)
+    pins.pin(0, [old, a_planned_pin("b", 2)])
+    pins.pin(0, [replace(new, replaces=b"3" * 16)])
+    assert earlier(pins)[0] == old.plan, "another plan is pinned than the one to replace"
+    pins.pin(0, [new])
+    assert (earlier(pins)[0], sessions(pins), len(pins)) == (new.plan, ["a", "b"], 2)
+    pins.pin(0, [new])
+    pins.recover(0, [("a", old)], 5)
+    assert earlier(pins)[0] == new.plan, "neither again, nor back"
+    pins.recover(0, [("a", a_mark("a", offset=1))], 6)
+    pins.recover(0, [("a", replace(new, replaces=a_mark("a").plan.digest))], 7)
+    assert earlier(pins)[0].retired, "a retired session is never planned anew"
 
 
 def test_a_tombstone_forgets_the_session(pins: PinIndex):
@@ -245,6 +267,37 @@ def test_a_plan_that_was_appended_again_is_the_same_plan():
     second = make_plan(session_id="b", source=Source(topic="t", partition=0, offset=2))
     pins, _ = recovered(Message(b"b", encode(second), offset=1), Message(b"a", encode(first), offset=2))
     assert [each.session_id for each in earlier(pins, 0, first.queue_item_id)] == ["a", "b"]
+
+
+NEW = make_plan(session_id="a", digest="2" * 64, mapping_fingerprint="9" * 64)
+OLD = make_plan(session_id="a", digest="1" * 64)
+IN_ITS_PLACE = [(REPLAN, b"1" * 64)]
+
+
+@pytest.mark.parametrize("headers", [IN_ITS_PLACE, dict(IN_ITS_PLACE)], ids=["pairs", "mapping"])
+@pytest.mark.parametrize(
+    "order",
+    [["old", "new"], ["new"], ["old", "new", "old"], ["old", "new", "new"], ["new", "old"]],
+    ids=lambda order: " ".join(order),
+)
+def test_P1_recovery_follows_a_plan_that_replaced_another_whatever_compaction_left(order, headers):
+    encode = single_object(PlannedWriteback).encode
+    records = {"old": (encode(OLD), ()), "new": (encode(NEW), headers)}
+    pins, _ = recovered(
+        *(Message(b"a", records[name][0], offset=n, headers=records[name][1]) for n, name in enumerate(order))
+    )
+    assert [each.digest for each in earlier(pins, 0, OLD.queue_item_id)] == [bytes.fromhex("2" * 32)]
+
+
+def test_P1_on_disk_a_plan_that_replaced_another_outlives_the_process(tmp_path: Path):
+    before = DiskPins(tmp_path)
+    before.pin(0, [pin_of(OLD)])
+    before.pin(0, [pin_of(NEW, bytes.fromhex("1" * 32))])
+    before.close()
+    after = DiskPins(tmp_path)
+    after.recover(0, [("a", pin_of(OLD))], 3)
+    assert [each.digest for each in earlier(after, 0, OLD.queue_item_id)] == [bytes.fromhex("2" * 32)]
+    after.close()
 
 
 OUTCOME = single_object(CallOutcome).encode(make_outcome())

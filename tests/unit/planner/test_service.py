@@ -111,10 +111,11 @@ def test_with_tracing_a_plan_carries_the_span_that_made_it_on_in_the_same_trace(
     assert value != TRACE
 
 
-def test_rejections_go_to_their_own_topic_and_duplicates_nowhere():
+def test_rejections_go_to_their_own_topic_and_duplicates_and_tombstones_nowhere():
     publisher = FakePublisher()
     service, _ = a_service(publisher=publisher)
     batch = [incoming(make_outcome()), incoming(make_outcome(), 1), incoming(make_outcome(), 2, value=b"junk")]
+    batch.append(incoming(make_outcome(), 3, value=None))
     asyncio.run(service.handle(batch, MEMBER))
     asyncio.run(service.handle(batch[:1], MEMBER))
     assert [each.topic for each in publisher.published] == ["planned-writebacks", "call-outcomes-rejected"]

@@ -74,6 +74,14 @@ def test_with_a_registry_records_carry_its_schema_id_and_the_schema_is_looked_up
     assert ours.decode(framed) == make_outcome()
 
 
+def test_P6_a_schema_whose_records_may_never_end_is_named_and_not_read_with() -> None:
+    text = '{"type":"record","name":"CallOutcome","fields":[{"name":"next","type":["null","CallOutcome"]}]}'
+    with answering((200, {"schema": text})) as url:
+        registry = Registry(RegistrySettings(url=url))
+        with pytest.raises(UnknownSchema, match="schema id 7, a schema that refers to itself"):
+            registry.schema_by_id(7)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", '{"$schema": "x", "type": "object"}', 'syntax = "proto3"; message A {}', "[17]"],

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.headers import (
+    MARKS,
     Reason,
     call_may_exist,
     first_appended_ms,
     last,
+    mark,
     not_before,
+    plan_to_replace,
     reasons,
     reasons_header,
     requeue_count,
@@ -71,3 +75,22 @@ def test_every_reason_of_a_rejection_can_be_read_back() -> None:
     listed = [Reason("too_long", "summary", "at most 20,000 characters"), Reason("undecodable", None, "Avro")]
     assert reasons([("x", b"y"), reasons_header(listed)]) == listed
     assert reasons(None) == []
+
+
+@pytest.mark.parametrize("name", MARKS)
+def test_W2_a_plan_that_an_operator_sent_may_have_settled_before(name: str) -> None:
+    assert was_read_before([(name, b"")])
+
+
+def test_an_operators_header_says_who_and_why_and_a_damaged_one_says_nothing() -> None:
+    assert mark(None, "leave") is None
+    assert mark([("leave", b'{"by": "kim"}')], "leave") == {"by": "kim"}
+    assert [mark([("leave", raw)], "leave") for raw in (b"", b"[1]", b"\xff")] == [{}, {}, {}]
+
+
+@pytest.mark.parametrize(
+    ("raw", "digest"), [(b"a" * 64, "a" * 64), (b"a" * 63, None), (b"A" * 64, None), (b"", None), (b"\xff" * 64, None)]
+)
+def test_P1_only_a_digest_names_a_plan_to_replace(raw: bytes, digest: str | None) -> None:
+    assert plan_to_replace([("replan", raw)]) == digest
+    assert plan_to_replace(None) is None

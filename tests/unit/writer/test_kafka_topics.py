@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -68,6 +68,16 @@ def test_W2_the_header_says_what_holds_of_all_results_since_compaction_keeps_the
     one = TOPICS.outgoing(ResultOf(make_in_flight(make_plan()), result, before, settles=True))
     assert dict(one.headers)[headers.SETTLED_AS] == says.encode()
     assert (one.topic, one.key, CODEC.decode(one.value or b"")) == ("writeback-results", b"sess-000001", result)
+
+
+def test_W2_the_header_says_when_the_session_was_first_settled() -> None:
+    first = datetime(2026, 11, 20, 12, 0, 0, 15_900, tzinfo=UTC)
+    one = TOPICS.outgoing(
+        ResultOf(make_in_flight(make_plan()), make_result(first_settled_at=first), None, settles=True)
+    )
+    kept = CODEC.decode(one.value or b"").first_settled_at
+    assert headers.first_settled_ms(one.headers) == headers.whole_milliseconds(kept or NOON), "the record's own moment"
+    assert headers.first_settled_ms([]) is None
 
 
 def test_W8_results_of_a_dry_run_go_to_a_topic_of_their_own() -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from ops.demo.waiting import HANGS_AFTER_S
 from runtime.registry import RegistryUnavailable
 from schemas.codec import single_object
 from schemas.records import Operation, ResultStatus, StepOutcome, StepResult, WritebackResult
-from tests.support.factories import make_result
+from tests.support.factories import NOON, make_result
 from writer.core.history import Settled
 from writer.errors import MustRestart
 from writer.kafka import results_index
@@ -33,6 +34,7 @@ class FakeMessage:
     said: str | None = None
     result: WritebackResult | bytes | None = None
     of: int = 0
+    first_ms: int | None = None
 
     def key(self) -> bytes | None:
         return None if self.session is None else self.session.encode()
@@ -41,13 +43,17 @@ class FakeMessage:
         return CODEC.encode(self.result) if isinstance(self.result, WritebackResult) else self.result
 
     def headers(self) -> list[tuple[str, bytes | None]]:
-        return [("empty", None), *([("settled-as", self.said.encode())] if self.said else [])]
+        first = [] if self.first_ms is None else [("first-settled-at", str(self.first_ms).encode())]
+        return [("empty", None), *([("settled-as", self.said.encode())] if self.said else []), *first]
 
     def partition(self) -> int:
         return self.of
 
     def offset(self) -> int:
         return 3
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, round(NOON.timestamp() * 1000)
 
 
 @dataclass
@@ -165,18 +171,34 @@ def test_W2_no_result_becomes_less_true_and_a_retired_session_is_forgotten() -> 
     on_a_bench(log, scenario)
 
 
+def test_W2_when_a_session_was_first_settled_is_known_whatever_its_last_result_says() -> None:
+    header, before = FakeMessage("header", "landed", b"-", first_ms=5_000), FakeMessage("before", "landed", b"-")
+    log = FakeLog([FakeMessage("header", "not_written", b"-"), header, before])
+
+    async def scenario(bench: Bench) -> None:
+        assert bench.index.first_settled_at(0, "header") is None, "not read yet"
+        bench.index.assigned([0])
+        await bench.until_read()
+        bench.index.published(0, "ours", Settled.LANDED, NOON)
+        bench.index.published(0, "ours", Settled.LANDED, NOON + timedelta(days=1))
+        first = [bench.index.first_settled_at(0, each) for each in ("header", "before", "ours", "unknown")]
+        assert first == [datetime.fromtimestamp(5, UTC), NOON, NOON, None]
+
+    on_a_bench(log, scenario)
+
+
 def test_W2_what_this_writer_publishes_is_known_at_once_and_not_lost_to_the_reading() -> None:
     log = FakeLog([FakeMessage("mended", "not_written", b"-")], gate=threading.Event())
 
     async def scenario(bench: Bench) -> None:
         bench.index.assigned([0])
-        bench.index.published(0, "mended", Settled.LANDED)
-        bench.index.published(0, "waits", None)
-        bench.index.published(3, "not ours", Settled.LANDED)
+        bench.index.published(0, "mended", Settled.LANDED, NOON)
+        bench.index.published(0, "waits", None, NOON)
+        bench.index.published(3, "not ours", Settled.LANDED, NOON)
         assert log.gate
         log.gate.set()
         await bench.until_read()
-        bench.index.published(0, "later", Settled.CLOSED)
+        bench.index.published(0, "later", Settled.CLOSED, NOON)
         assert known(bench, "mended", "waits", "later") == [Settled.LANDED, None, Settled.CLOSED]
 
     on_a_bench(log, scenario)
@@ -303,7 +325,7 @@ def test_W2_what_comes_behind_the_end_is_left_to_the_loop_which_has_the_index_by
     async def scenario(bench: Bench) -> None:
         bench.index.assigned([0])
         await bench.until_read()
-        bench.index.published(0, "ours", Settled.LANDED)
+        bench.index.published(0, "ours", Settled.LANDED, NOON)
         assert known(bench, "before", "behind", "ours") == [Settled.LANDED, None, Settled.LANDED]
 
     on_a_bench(log, scenario)

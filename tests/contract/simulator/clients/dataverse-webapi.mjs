@@ -142,7 +142,8 @@ works("unboundFunction with parameters", async () => {
   assert.deepEqual(found.EntityRecordCountCollection.Values, [2]);
 });
 refuses("unboundFunction that is not built", "501", "has not built the function", () => api.unboundFunction(crm(), "RetrieveCurrentOrganization", [{ name: "AccessType", value: "Microsoft.Dynamics.CRM.EndpointAccessType'Default'" }]));
-refuses("boundFunction", "501: no bound function is built", "has not built the message", () => api.boundFunction(crm(), "systemusers", person, "RetrieveUserPrivileges"));
+works("boundFunction", async () => assert.ok((await api.boundFunction(crm(), "systemusers", person, "RetrieveUserPrivileges")).RolePrivileges.length));
+refuses("boundFunction that is not built", "501: RetrieveUserPrivileges is the only one", "has not built the message", () => api.boundFunction(crm(), "systemusers", person, "RetrieveAllChildUsersSystemUser"));
 refuses("unboundAction", "404: no such action is built", "Resource not found", () => api.unboundAction(crm(), "WinOpportunity", { Status: 3 }));
 refuses("boundAction", "501: no action bound to a record is built", "has not built the message", () => api.boundAction(crm(), "accounts", A1, "AddToQueue", {}));
 refuses("batchOperation", "it ends its batch without a line end, which the service documents as unreadable", "Stream was not readable", () =>

@@ -198,8 +198,9 @@ works("callFunction with parameters", async () => {
 });
 refuses("callFunction that is not built", "501: only WhoAmI, RetrieveVersion and RetrieveTotalRecordCount are", "has not built the function", () =>
   crm.callFunction({ name: "RetrieveDeploymentLicenseType" }));
-refuses("callFunction bound to a record", "501: no bound function is built", "has not built the message", () =>
-  crm.callFunction({ collection: "systemusers", key: person, name: `${CRM}RetrieveUserPrivileges` }));
+works("callFunction bound to a record", async () => assert.ok((await crm.callFunction({ collection: "systemusers", key: person, name: `${CRM}RetrieveUserPrivileges` })).RolePrivileges.length));
+refuses("callFunction bound to a record that is not built", "501: RetrieveUserPrivileges is the only one", "has not built the message", () =>
+  crm.callFunction({ collection: "systemusers", key: person, name: `${CRM}RetrieveAllChildUsersSystemUser` }));
 refuses("callAction that is not built", "404: WinOpportunity is not an action here", "Resource not found", () =>
   crm.callAction({ actionName: "WinOpportunity", action: { Status: 3 } }));
 works("callAction CreateMultiple", async () => {

@@ -178,3 +178,59 @@ def test_the_environment_mark_tells_whose_mapping_it_is() -> None:
     assert is_of(MAPPING, "https://EXAMPLE.crm.dynamics.com/")
     assert not is_of(MAPPING, "https://other.crm.dynamics.com")
     assert is_of(replace(MAPPING, environment=None), "https://other.crm.dynamics.com")
+
+
+LABELS = {0: "Ready", 1: "In progress"}
+
+
+def labelled(options: dict[int, str], columns: dict[str, str] | None = None) -> Snapshot:
+    def change(table: Table) -> Table:
+        shown = {"medx_callstatus": "Call status", "medx_timezone": "Time zone"} | (columns or {})
+        with_labels = {name: replace(each, label=shown.get(name)) for name, each in table.columns.items()}
+        status = replace(with_labels["medx_callstatus"], labels=options)
+        return replace(table, columns=with_labels | {"medx_callstatus": status})
+
+    return changed(ITEMS, change)
+
+
+REVIEWED = replace(
+    MAPPING,
+    columns=MAPPING.columns
+    | {"queue.status": replace(MAPPING.columns["queue.status"], label="Call Status")}
+    | {"queue.timezone": replace(MAPPING.columns["queue.timezone"], label="Time Zone")},
+    options={**MAPPING.options, "queue_status.ready": MappedOption("queue.status", 0, "READY")},
+)
+
+
+def test_a_label_is_compared_as_people_read_it() -> None:
+    assert found(labelled(LABELS), REVIEWED) == []
+    assert notices_of(REVIEWED, labelled(LABELS)) == ()
+
+
+def test_swapped_values_and_columns_are_noticed_by_their_labels() -> None:
+    assert found(labelled({0: "In progress", 1: "Ready"}), REVIEWED) == [
+        'option_sets.queue_status.ready: "READY" is 1 in the CRM, and 0 is "In progress"; were the two swapped?'
+    ]
+    swapped = labelled(LABELS, {"medx_callstatus": "Time zone", "medx_timezone": "Call status"})
+    one, other = found(swapped, REVIEWED)
+    assert one.startswith(
+        'fields.queue.status: "Call Status" is medx_timezone in the CRM, and medx_callstatus is "Time'
+    )
+    assert other.startswith('fields.queue.timezone: "Time Zone" is medx_callstatus in the CRM, and medx_timezone is "')
+
+
+def test_a_label_that_was_only_renamed_is_a_notice_and_stops_nothing() -> None:
+    renamed = labelled({0: "To call", 1: "In progress"})
+    assert found(renamed, REVIEWED) == []
+    assert notices_of(REVIEWED, renamed) == (
+        'option_sets.queue_status.ready: 0 is called "To call" now, and was "READY" when the mapping was reviewed',
+    )
+
+
+def test_B1_an_owner_of_another_name_is_a_gap_that_names_nobody() -> None:
+    reviewed = replace(MAPPING, owner_names={"callback": "Casey Callback"})
+    for name, gaps in (("Casey  CALLBACK", 0), ("", 0), ("Pat Person", 1)):
+        said = [str(gap) for gap in gaps_of(reviewed, SNAPSHOT, FACTS, {OWNER.value: name})]
+        assert len(said) == gaps
+        assert not any("Pat" in each or "Casey" in each for each in said)
+    assert gaps_of(reviewed, SNAPSHOT, {}, {OWNER.value: "Pat Person"})[0].what.startswith("no user with this id")

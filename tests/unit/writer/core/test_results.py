@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -91,8 +92,8 @@ def test_W3_a_conflict_names_the_columns_and_what_was_recorded() -> None:
 def test_R4_a_conflict_says_what_helps() -> None:
     told = str(conflict(TELLING, Conflict(("medx_notes",), ()), ()).message)
 
-    assert "set it by hand" in told
-    assert "only if those columns hold again what they held" in told
+    assert "writeback resolve sess-000001. Its --apply writes this session onto the queue item" in told
+    assert "its --leave closes the session" in told
 
 
 OPT_OUT = replace(TELLING, plan=plan_for(1, 'W/"1"', opt_out=True))
@@ -274,7 +275,25 @@ def test_every_blocked_result_says_what_to_do() -> None:
     ]
 
     assert all(result.status is ResultStatus.BLOCKED for result in blocked)
-    assert all("eplay" in str(result.message) for result in blocked), "it says what a replay can do"
+    for result, named in zip(blocked, ("resolve", "replay --session", "replay --session"), strict=True):
+        assert f"writeback {named} sess-000001" in str(result.message), "the exact command"
+
+
+@pytest.mark.parametrize("before", [None, *Settled])
+def test_P1_a_new_plan_is_named_only_where_nothing_was_written(before: Settled | None) -> None:
+    context = replace(TELLING, before=before)
+    drift = Judgement(Kind.PERMANENT, Meaning.DRIFT, 400)
+    told = [refused(context, drift).message, metadata(context, (Gap(0, "a", None, "b"),)).message]
+
+    for message in told:
+        assert ("writeback replan --session sess-000001" in str(message)) is (before in (None, Settled.NOT_WRITTEN))
+
+
+def test_commands_in_messages_are_real_ones_whatever_characters_a_session_has() -> None:
+    context = replace(TELLING, plan=replace(TELLING.plan, session_id="a;b'c"))
+    for command in ("resolve", "replay --session", "replan --session"):
+        _, *arguments = shlex.split(context.command(command))
+        assert arguments == [*command.split(), "a;b'c"]
 
 
 def test_W8_a_dry_run_tells_what_would_block_and_that_nothing_was_written() -> None:
@@ -348,7 +367,9 @@ def test_an_opt_out_that_finds_no_queue_item_says_that_somebody_must_see_to_it()
 def test_what_we_know_ourselves_of_a_refusal_is_told_instead_of_the_crms_codes() -> None:
     fight = Judgement(Kind.TRANSIENT, Meaning.SUSPECT, 412, advice="Stop the flow.")
 
-    assert refused(TELLING, fight).message == "Stop the flow. Last reply: status 412. Then replay this session."
+    assert refused(TELLING, fight).message == (
+        "Stop the flow. Last reply: status 412. Then: writeback replay --session sess-000001."
+    )
     assert why_it_waits(fight) == "Stop the flow. Last reply: status 412."
 
 

@@ -1,0 +1,211 @@
+"""What a replay is about, what it costs, and what came of it. No I/O.
+
+A replay appends the same plan again: same key, same partition, same bytes, with a mark that says who and why. Rules:
+
+- Plans are appended in the order in which they are on the topic, and the later unsettled plans of a queue item behind
+  those of its earlier sessions, so that the order of each item stays.
+- What the writer has before it already is not appended for its own sake, and neither is what was retired.
+- A job's sessions are fixed when it begins, and recorded before anything is appended: what is planned later is not of
+  it, and a job that was interrupted goes on with those whose newest plan does not carry its mark.
+- Each session ends in a new result, or in a sentence that says why there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ops.core.actions import Action, Asked, Preview
+from ops.core.overview import needs_a_person
+from ops.core.sessions import Status
+from writer.core.history import Settled
+
+REPLAY = "replay"
+REPLAY_SESSIONS = "replay sessions"
+REPLAY_DONE = "replay done"
+PART = 500
+"""Sessions in one record of a job, and appended between two looks at the topics."""
+
+_RECOGNISED = tuple(each.value for each in Settled if each.needs_nothing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Counts of sessions. `chosen` by how they settled (None: without a final result)."""
+
+    chosen: Mapping[str | None, int]
+    behind: int
+    """Later unsettled sessions of the same items, which are appended behind them."""
+    unsettled: int
+    """Selected, and before the writer already."""
+    without_plan: int
+    """Selected, and retired or without a plan."""
+
+    @property
+    def count(self) -> int:
+        return sum(self.chosen.values())
+
+    @property
+    def recognised(self) -> int:
+        return sum(count for settled, count in self.chosen.items() if settled in _RECOGNISED)
+
+    @property
+    def conflicts(self) -> int:
+        return sum(self.chosen.get(each, 0) for each in (Settled.CALL_ONLY, Settled.OPT_OUT_ONLY))
+
+    @property
+    def requests(self) -> int:
+        """One each, and for what a conflict had recorded three: refused, read back, written."""
+        return self.count - self.recognised + 2 * self.conflicts
+
+    def preview(self, selected: str) -> Preview:
+        return Preview(
+            what="replay",
+            selected=selected,
+            count=self.count,
+            requests=self.requests,
+            notes=tuple(self._notes()),
+            details={
+                "recognised": self.recognised, "behind": self.behind, "unsettled": self.unsettled,
+                "without_plan": self.without_plan,
+            },
+        )  # fmt: skip
+
+    def _notes(self) -> Iterable[str]:
+        if self.recognised:
+            yield f"{self.recognised:,} have landed or were closed: the writer recognises them and sends nothing"
+        if self.conflicts:
+            yield (
+                f"{self.conflicts:,} are in a conflict: they land only if the row is back in its baseline; "
+                "`writeback resolve` decides about them as the row is now"
+            )
+        if self.behind:
+            yield f"{self.behind:,} later unsettled sessions of the same queue items are appended behind them"
+        if self.unsettled:
+            yield f"{self.unsettled:,} more are unsettled: the writer has them before it, so they are not replayed"
+        if self.without_plan:
+            yield f"{self.without_plan:,} more have no plan any more (retired): they cannot be replayed"
+
+
+def job_action(
+    asked: Asked, job: str, selection: Selection, selected: str, *, at: str, rate: float, sessions: int
+) -> Action:
+    """The first record of a job. `sessions`: how many are appended, those behind included."""
+    details = {
+        "selected": selected, "requests": selection.requests, "recognised": selection.recognised,
+        "behind": selection.behind, "rate": rate, "sessions": sessions,
+    }  # fmt: skip
+    return asked.action(REPLAY, about=job, count=selection.count, at=at, details=details)
+
+
+def part_action(asked: Asked, job: str, number: int, sessions: Sequence[str], *, at: str) -> Action:
+    details = {"part": number, "items": list(sessions)}
+    return asked.action(REPLAY_SESSIONS, about=job, count=len(sessions), at=at, details=details)
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What came of sessions of a job, all alike."""
+
+    sessions: int
+    sent: bool
+    """Their newest plan carries the mark of the job."""
+    gone: bool
+    """They have no plan any more."""
+    unsettled: bool
+    status: str | None
+    reason: str | None
+    new_result: bool
+    settled_as: str | None
+
+    @property
+    def waits(self) -> bool:
+        return self.sent and self.unsettled
+
+    @property
+    def needs_a_person(self) -> bool:
+        return not self.waits and self.status is not None and needs_a_person(self.status, self.reason)
+
+    def sentence(self) -> str:
+        """In the words of one session."""
+        if self.gone:
+            return "not replayed: retired meanwhile, it has no plan any more"
+        if not self.sent:
+            return "not appended yet"
+        if self.unsettled:
+            return "appended; the writer has it before it"
+        if self.new_result:
+            return self._result()
+        return f"no new result: {_WHY_NONE.get(str(self.settled_as), _NO_RESULT)}"
+
+    def _result(self) -> str:
+        if self.status == Status.BLOCKED:
+            return f"blocked, {self.reason}"
+        if self.settled_as == Settled.SUPERSEDED:
+            return "completed: a later session of the queue item landed first, so its columns stay"
+        return str(self.status)
+
+
+_WHY_NONE: Mapping[str, str] = {
+    Settled.LANDED: "it had landed before",
+    Settled.SUPERSEDED: "it had come late, and was recorded before",
+    Settled.CLOSED: "a person has closed it",
+}
+_NO_RESULT = "the group's offset was moved past it; `writeback rewind writer` brings it back"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    came: tuple[Came, ...]
+
+    def _sum(self, of: Iterable[Came]) -> int:
+        return sum(each.sessions for each in of)
+
+    @property
+    def sessions(self) -> int:
+        return self._sum(self.came)
+
+    @property
+    def appended(self) -> int:
+        return self._sum(each for each in self.came if each.sent)
+
+    @property
+    def to_append(self) -> int:
+        return self._sum(each for each in self.came if not each.sent and not each.gone)
+
+    @property
+    def settled(self) -> int:
+        return self._sum(each for each in self.came if each.gone or (each.sent and not each.unsettled))
+
+    @property
+    def done(self) -> bool:
+        return self.settled == self.sessions
+
+    @property
+    def needs_a_person(self) -> bool:
+        return any(each.needs_a_person for each in self.came)
+
+    def lines(self) -> list[str]:
+        counts: dict[str, int] = {}
+        for each in self.came:
+            counts[each.sentence()] = counts.get(each.sentence(), 0) + each.sessions
+        return [f"{count:,} {what}" for what, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
+
+    def as_json(self, job: str) -> dict[str, Any]:
+        return {
+            "job": job, "sessions": self.sessions, "appended": self.appended, "settled": self.settled,
+            "done": self.done,
+            "came": [
+                {
+                    "sessions": each.sessions, "what": each.sentence(), "status": each.status, "reason": each.reason,
+                    "new_result": each.new_result,
+                }
+                for each in self.came
+            ],
+        }  # fmt: skip
+
+
+def pauses(rate: float, appended: int, seconds: float) -> float:
+    """How long to wait so that `appended` in `seconds` is no more than `rate` a second; 0: no limit."""
+    return max(0.0, appended / rate - seconds) if rate else 0.0

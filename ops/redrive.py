@@ -1,0 +1,228 @@
+"""`writeback rejected redrive`: rejected outcomes go to the planner again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from ops.actions import By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, job_id, now
+from ops.core.actions import CEILING, Asked
+from ops.core.redriving import (
+    MOST_REDRIVES,
+    PART,
+    REDRIVE,
+    Came,
+    Progress,
+    Rules,
+    job_action,
+    part_action,
+    place_of,
+    select,
+    sent_action,
+)
+from ops.output import Json, console, json_line, progress
+from ops.rejections import Code, Filters, FromSender, OptOuts, Since, Until, chosen
+from ops.settings import Settings, read_settings
+from ops.view.view import View, headers_of, opened, reader_of
+from planner.core.normalisation import crm_id
+from runtime.exit_codes import Exit
+from schemas import headers
+from schemas.codec import Undecodable
+from schemas.placement import partition_of
+from schemas.records import CallOutcome
+
+_LOOK_EVERY_S = 2.0
+_NOT_SENT = {headers.REJECTION_REASONS, headers.REJECTED_BY, headers.REJECTED_FROM, headers.OPT_OUT, headers.REDRIVE}
+
+
+def redrive(
+    code: Code = None,
+    sender: FromSender = None,
+    opt_out: OptOuts = False,
+    since: Since = None,
+    until: Until = None,
+    rekey: Annotated[
+        bool, typer.Option("--rekey", help="Also records with a wrong key or place: sent under their queue item.")
+    ] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also records that would be rejected again.")] = False,
+    most_redrives: Annotated[
+        int, typer.Option("--most-redrives", min=1, help="How often one outcome may be sent again in all.")
+    ] = MOST_REDRIVES,
+    job: Annotated[
+        str | None,
+        typer.Option("--job", metavar="JOB", help="Show a redrive that was begun; with --for-real, go on with it."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow until the planner has read every record.")] = False,
+    limit: Limit = CEILING,
+    for_real: ForReal = False,
+    why: Why = "",
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    """Send rejected outcomes to the planner again, unchanged; only shown, unless --for-real is given.
+
+    Says for each reason and sender whether that can help; what would be rejected again is left out. What was sent again
+    once and rejected again is not sent a second time. With --wait, exit code 1 if something was rejected again.
+    """
+    settings = read_settings()
+    if job is None:
+        person = asked(settings, for_real=for_real, why=why, by=by)
+        filters = Filters(code, sender, opt_out, since, until)
+        rules = Rules(rekey=rekey, anyway=anyway, most=most_redrives)
+        job = _begin(settings, filters, rules, person, limit=limit, as_json=as_json)
+        if job is None:
+            return
+    else:
+        begun = _begun(settings, job)
+        rekey = begun["details"]["rekey"]
+        person = asked(settings, for_real=for_real, why=why or begun["why"], by=by)
+        if not for_real:
+            _show(settings, job, as_json=as_json)
+            return
+    _send(settings, _Job(job, person, rekey=rekey))
+    if wait:
+        _follow(settings, job)
+    found = _show(settings, job, as_json=as_json)
+    raise typer.Exit(Exit.ACT if wait and found.rejected_again else Exit.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    name: str
+    person: Asked
+    rekey: bool
+
+
+def _begin(
+    settings: Settings, filters: Filters, rules: Rules, person: Asked, *, limit: int, as_json: bool
+) -> str | None:
+    """Selects, asks and records. The job's name; None if nothing is to be done."""
+    with opened(settings) as view:
+        outcomes = settings.broker.topics.call_outcomes_rejected.name
+        selection = select(chosen(view, filters), rules, view.store.redriven(), outcomes=outcomes)
+    if not confirmed(selection.preview(filters.described()), person, limit=limit, as_json=as_json):
+        return None
+    job, places = job_id(), selection.chosen
+    with Sender(settings) as sender:
+        sender.record(job_action(person, job, filters.described(), len(places), rules, at=now()))
+        for part, start in enumerate(range(0, len(places), PART)):
+            sender.record(part_action(person, job, part, places[start : start + PART], at=now()))
+    typer.echo(
+        f"redrive {job}: if it is interrupted, `writeback rejected redrive --job {job} --for-real` goes on", err=True
+    )
+    return job
+
+
+def _begun(settings: Settings, job: str) -> dict[str, Any]:
+    with opened(settings) as view:
+        found = [each for each in view.store.actions() if (each["action"], each["about"]) == (REDRIVE, job)]
+    if not found:
+        typer.echo(f"there is no redrive {job} on operator-actions", err=True)
+        raise typer.Exit(Exit.ACT)
+    return found[0]
+
+
+def _send(settings: Settings, job: _Job) -> None:
+    """Part by part; each part that was sent is noted, so that an interrupted job repeats one part at most. The planner
+    makes nothing twice of what it gets twice (P1).
+    """
+    with opened(settings, on_progress=_silent) as view, Sender(settings) as sender:
+        parts, done = list(view.store.job_parts(job.name)), view.store.redriven_parts_done(job.name)
+        total, sent = sum(map(len, parts)), 0
+        with progress(f"redrive {job.name}:") as shown:
+            for part, places in enumerate(parts):
+                if part not in done:
+                    sender.send(_copies(view, view.store.rejected_at(places), job))
+                    sender.record(sent_action(job.person, job.name, part, len(places), at=now()))
+                sent += len(places)
+                shown("outcomes sent", sent, total)
+
+
+def _copies(view: View, rows: Sequence[dict[str, Any]], job: _Job) -> list[Sent]:
+    """What retention has taken meanwhile is gone."""
+    topics = view.settings.broker.topics
+    codec = reader_of(CallOutcome, view.settings)
+    places = {place_of(row): (row["partition"], row["offset"]) for row in rows}
+    found = view.logs.records(topics.call_outcomes_rejected.name, list(places.values()))
+    copies = []
+    for row in rows:
+        if (message := found.get(places[place_of(row)])) is None:
+            continue
+        key, value = message.key(), message.value()
+        if job.rekey and value is not None:
+            with suppress(Undecodable):  # it keeps its key
+                key = crm_id(codec.decode(value).queue_item_id).encode()
+        kept = [each for each in headers_of(message) if each[0] not in _NOT_SENT]
+        copies.append(
+            Sent(
+                topics.call_outcomes.name,
+                partition_of(key or b"", view.partitions),
+                key,
+                value,
+                [*_without_counts(kept), *_marks(row, job)],
+            )
+        )
+    return copies
+
+
+def _without_counts(kept: headers.Headers) -> list[tuple[str, bytes]]:
+    return [each for each in kept if each[0] not in (headers.REDRIVE_COUNT, headers.REDRIVEN_FROM)]
+
+
+def _marks(row: dict[str, Any], job: _Job) -> list[tuple[str, bytes]]:
+    return [
+        job.person.header(headers.REDRIVE, job=job.name),
+        (headers.REDRIVE_COUNT, str(row["redrives"] + 1).encode()),
+        (headers.REDRIVEN_FROM, place_of(row).encode()),
+    ]
+
+
+def _progress(view: View, job: str) -> Progress:
+    settings, store = view.settings, view.store
+    topic = settings.broker.topics.call_outcomes.name
+    group = settings.group_id(settings.planner_group)
+    waits = view.logs.waiting(group, topic, range(view.partitions))[0] > 0
+    done = store.redriven_parts_done(job)
+    came = []
+    for part, places in enumerate(store.job_parts(job)):
+        sessions = {place_of(row): row["session"] for row in store.rejected_at(places)}
+        for place in places:
+            again, session = store.rejected_again(place), sessions.get(place)
+            row = store.session(session) if session else None
+            codes = tuple(again["codes"].split()) if again else None
+            planned = row is not None and row["plan_offset"] is not None
+            came.append(Came(place, part in done, codes, planned, waits))
+    return Progress(tuple(came))
+
+
+def _follow(settings: Settings, job: str) -> None:
+    with progress(f"redrive {job}:") as shown:
+        while True:
+            with opened(settings, on_progress=_silent) as view:
+                came = _progress(view, job)
+            shown("outcomes read by the planner", came.settled, len(came.came))
+            if came.settled == len(came.came):
+                return
+            time.sleep(_LOOK_EVERY_S)
+
+
+def _show(settings: Settings, job: str, *, as_json: bool) -> Progress:
+    with opened(settings, on_progress=_silent) as view:
+        came = _progress(view, job)
+    if as_json:
+        json_line(came.as_json(job))
+    else:
+        out = console()
+        out.print(f"redrive {job}: {came.settled:,} of {len(came.came):,} outcomes were read by the planner")
+        for what, records in came.counts():
+            out.print(f"  {records:,} {what}")
+    return came
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """The job's own progress is shown."""

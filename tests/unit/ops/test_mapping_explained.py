@@ -1,0 +1,127 @@
+"""What `mapping explain` and `diff` say of a mapping is what the planner does with it."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.core.explanation import NOT_MAPPED, OWNER, changes, explained, touched
+from ops.core.mapping_text import content_of, written
+from planner.core.dispositions import EFFECTS
+from planner.core.planning import Policy, plan
+from planner.mapping import MappingFile, resolve
+from schemas.records import (
+    Account,
+    CallOutcome,
+    Disposition,
+    HumanReviewReason,
+    Operation,
+    PlannedWriteback,
+    Source,
+)
+from tests.support.factories import NOON, an_id, make_outcome
+
+TEXT = (Path(__file__).parents[3] / "ops" / "demo" / "mapping.json").read_text()
+MAPPING = MappingFile.model_validate_json(TEXT)
+DELAYS = {each: timedelta(hours=1) for each, effect in EFFECTS.items() if effect.retryable}
+RECORD = {
+    Operation.CREATE_PHONE_CALL: "phone call", Operation.COMPLETE_PHONE_CALL: "phone call",
+    Operation.UPDATE_QUEUE_ITEM: "queue item", Operation.CREATE_TASK: "task",
+}  # fmt: skip
+
+
+def changed(places: dict[str, Any]) -> MappingFile:
+    content = json.loads(TEXT)
+    for path, value in places.items():
+        *parents, last = [each.replace("~", ".") for each in path.split("__")]
+        place = content
+        for each in parents:
+            place = place[each]
+        if value is None:
+            del place[last]
+        else:
+            place[last] = value
+    return MappingFile.model_validate(content)
+
+
+def full_outcome(disposition: Disposition) -> CallOutcome:
+    """Everything that the disposition lets an outcome say."""
+    return make_outcome(
+        disposition=disposition,
+        failing_rules=("d",) if disposition is Disposition.BLOCKED else (),
+        human_review_reason=(
+            HumanReviewReason.LEGAL_REQUEST if disposition is Disposition.NEEDS_HUMAN_REVIEW else None
+        ),
+        callback_at=NOON + timedelta(days=1),
+        callback_window="mornings",
+        summary="A call.",
+        phone_number="+15305550101",
+        account=Account(id=an_id("account"), name="Example"),
+    )
+
+
+@pytest.mark.parametrize("disposition", Disposition)
+def test_what_is_explained_is_exactly_what_a_plan_writes(disposition: Disposition) -> None:
+    planned = plan(
+        full_outcome(disposition),
+        Source(topic="call-outcomes", partition=0, offset=0),
+        resolve(MAPPING),
+        Policy(delays=DELAYS),
+    )
+    assert isinstance(planned, PlannedWriteback), planned
+    written_ones = {
+        (RECORD[step.operation], name)
+        for step in planned.steps
+        for name in (*(each.partition("@")[0] for each in step.attributes), *step.increments)
+    }
+    navigations = {each.navigation: each.logical_name for each in MAPPING.fields.values() if each.navigation}
+    written_ones = {(record, navigations.get(name, name)) for record, name in written_ones}
+    written_ones |= {("task", OWNER) for step in planned.steps if step.owner_candidates}
+    assert {(each.record, each.column) for each in explained(MAPPING, disposition)} == written_ones
+
+
+def test_options_are_explained_by_value_and_label_and_what_is_missing_by_its_concept() -> None:
+    by_column = {each.column: each.gets for each in explained(MAPPING, Disposition.DO_NOT_CALL)}
+    assert by_column["medx_callstatus"] == '4 "Do Not Call"'
+    assert by_column["medx_donotcall"] == "yes"
+    bare = changed({"option_sets__queue_status~dnc": None, "fields__queue~last_error": None, "owners__review": None})
+    found = explained(bare, Disposition.DO_NOT_CALL)
+    assert {each.column: each.gets for each in found}["medx_callstatus"] == f"dnc {NOT_MAPPED}"
+    assert any(each.column == f"queue.last_error {NOT_MAPPED}" for each in found)
+    assert any(NOT_MAPPED in each.gets for each in explained(bare, Disposition.NEEDS_HUMAN_REVIEW))
+
+
+@pytest.mark.parametrize(
+    ("places", "dispositions"),
+    [
+        ({"option_sets__queue_status~dnc__value": 9}, {Disposition.DO_NOT_CALL}),
+        ({"fields__queue~do_not_call__logical_name": "medx_x"}, {Disposition.DO_NOT_CALL}),
+        ({"owners__review__id": an_id("another")}, {Disposition.NEEDS_HUMAN_REVIEW}),
+        ({"fields__task~subject__max_length": 50}, {d for d, effect in EFFECTS.items() if effect.task}),
+        ({"fields__phone_call~subject__max_length": 50}, {d for d, effect in EFFECTS.items() if effect.call_placed}),
+        ({"fields__queue~last_session_id__logical_name": "medx_x"}, set(Disposition)),
+        ({"entities__queue_item__entity_set_name": "others"}, set(Disposition)),
+        ({"preserve_if_present": ["medx_notes"]}, set(Disposition)),
+        ({"option_sets__queue_status~dnc__label": "Never"}, set()),
+        ({"fields__queue~status__label": "State"}, set()),
+        ({"_meta__approved_by": "Ada"}, set()),
+    ],
+)  # fmt: skip
+def test_a_change_touches_the_dispositions_that_write_something_else_because_of_it(
+    places: dict[str, Any], dispositions: set[Disposition]
+) -> None:
+    new = changed(places)
+    assert set(touched(MAPPING, new)) == dispositions
+    assert bool(changes(MAPPING, new)) == bool(dispositions)
+    assert (new.fingerprint() != MAPPING.fingerprint()) == bool(dispositions)
+
+
+def test_a_file_is_written_one_entry_a_line_and_read_as_the_same() -> None:
+    text = written(content_of(MAPPING))
+    assert MappingFile.model_validate_json(text) == MAPPING
+    assert '    "queue_status.ready": {"field": "queue.status", "value": 0, "label": "Ready"},\n' in text
+    assert len(text.splitlines()) < len(MAPPING.fields) + len(MAPPING.option_sets) + 30
