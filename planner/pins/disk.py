@@ -29,10 +29,10 @@ class DiskPins(PinIndex):
 
     def __init__(self, folder: Path) -> None:
         cache = Cache(32 * _MEBIBYTE)
-        super().__init__(lambda partition: _Partition(folder / str(partition), cache))
+        super().__init__(lambda partition: _OnDisk(folder / str(partition), cache))
 
 
-class _Partition:
+class _OnDisk:
     """Keys: `s` + session id; `q` + queue item + order + session id, so that a queue item's plans are neighbours, in
     order. A batch is written whole or not at all.
     """

@@ -21,7 +21,7 @@ class MemoryPins(PinIndex):
     """Gone with the process; rebuilt from the planned topic."""
 
     def __init__(self) -> None:
-        super().__init__(lambda _: _Partition())
+        super().__init__(lambda _: _InMemory())
 
 
 _HEAD = struct.Struct("<BQqQqq16s16s16sHII")
@@ -61,7 +61,7 @@ class _Record:
         )
 
 
-class _Partition:
+class _InMemory:
     """Records one after the other in one block of bytes, found through two hash indexes of places.
 
     Python objects for a million pins would take five times as much. Removed records stay in the block until they are
