@@ -11,9 +11,12 @@ MINUTES ?= 15
 SECONDS ?= 30
 ITEMS ?=
 KEEP ?=
+PROVE ?=
+SEED ?=
+PAIR ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets install into one environment
-.PHONY: help demo test check fix ci bench soak fuzz lock dist images kind clean
+.PHONY: help demo test check fix ci bench soak prove fuzz audit sbom lock dist images kind clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -74,11 +77,27 @@ bench: $(VENV)/test.stamp ## the figures beside what a user would pick instead; 
 soak: $(VENV)/test.stamp ## a quarter of an hour on a real Kafka with ACLs, every failure in turn; MINUTES=3 to try
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
+prove: $(VENV)/test.stamp ## the release counts of the simulation; may be stopped, goes on where it was; SEED=7 tells one
+	@nice $(BIN)/python -m tests.proof.prove $(if $(PAIR),--pair '$(PAIR)') $(if $(SEED),--seed $(SEED)) $(PROVE)
+
 fuzz: $(VENV)/test.stamp ## a coverage-guided fuzzer over everything that reads bytes from outside; SECONDS=600 each
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 lock: $(VENV)/test.stamp ## pin every dependency again, newest versions
 	@sh requirements/lock.sh
+
+$(VENV)/supply/stamp: $(BIN)/python requirements/supply.txt
+	$(PYTHON) -m venv $(VENV)/supply
+	$(VENV)/supply/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --require-hashes -r requirements/supply.txt
+	@touch $@
+
+audit: $(VENV)/supply/stamp ## known vulnerabilities of everything that is installed; needs the network
+	@$(VENV)/supply/bin/pip-audit --disable-pip --require-hashes --strict $(foreach file,test planner writer ops simulator,-r requirements/$(file).txt)
+
+sbom: $(VENV)/supply/stamp ## a list of parts (CycloneDX) for each image, in dist/
+	@mkdir -p dist
+	@for image in planner writer ops simulator; do $(VENV)/supply/bin/cyclonedx-py requirements --output-reproducible \
+		--of JSON -o dist/sbom-$$image.json requirements/$$image.txt && echo dist/sbom-$$image.json; done
 
 dist: $(VENV)/test.stamp ## wheel and chart of one version in dist/, with checksums
 	@bash .ci/dist

@@ -183,13 +183,13 @@ def fill(file: Path, rows: int) -> None:
     values, targets = model.values, model.targets
     call = Call(values["_createdby_value"])
     for start in range(1, rows, _AT_ONCE):
-        with organization.atomic():
+        with organization.atomic:
             for number in range(start, min(start + _AT_ONCE, rows)):
                 record_id, version = organization.ids(), store.next_version()
                 own = {"activityid": record_id, "versionnumber": version, **_call(number)}
                 row = Row({**values, **{name: own[name] for name in own if name in values}}, targets, version)
                 store.put("phonecall", record_id, row)
-                organization.record(call, "create", table, record_id, (None, row), "")
+                organization.record(call, "create", (table.logical_name, record_id, ""), (None, row))
     core.close()
 
 

@@ -15,6 +15,7 @@ from ops import (
     forget,
     mapping,
     outcome,
+    queue,
     rejected,
     replan,
     replay,
@@ -31,10 +32,8 @@ from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
 from ops.view.view import ViewDamaged
 from runtime import environment
-from runtime.broker import BrokerUnavailable
 from runtime.environment import Misconfigured
-from runtime.exit_codes import Exit
-from runtime.registry import RegistryUnavailable, SchemaRefused
+from runtime.exit_codes import Exit, Unavailable
 from runtime.version import VERSION
 
 app = typer.Typer(
@@ -92,16 +91,25 @@ app.command(
 app.command("rewind", epilog="Example: writeback rewind writer --to-time 2h --for-real --reason 'mapping corrected'")(
     rewind.rewind
 )
-app.command("forget", epilog="Example: writeback forget --queue-item ID --for-real --reason 'request 17'")(
-    forget.forget
+app.command("next", epilog="Example: writeback next --campaign ID --count 5; writeback next --queue-item ID --json")(
+    queue.next_
 )
-app.command("retire", epilog="Example: writeback retire --for-real --reason nightly --limit 0 --json")(retire.retire)
+app.command("claim", epilog="Example: writeback claim --campaign ID --token call-0001 --json")(queue.claim)
+app.command(
+    "release",
+    epilog="Example: writeback release --token call-0001; "
+    "writeback release --stale-after 4h --for-real --reason 'the dialler was restarted'",
+)(queue.release)
 app.command(
     "replan", epilog="Example: writeback replan --all --mapping 3f9a52c1 --for-real --reason 'status corrected'"
 )(replan.replan)
 app.command(
     "resolve", epilog="Example: writeback resolve sess-000001 --apply --seen 4711 --for-real --reason 'note read'"
 )(resolve.resolve)
+app.command("forget", epilog="Example: writeback forget --queue-item ID --for-real --reason 'request 17'")(
+    forget.forget
+)
+app.command("retire", epilog="Example: writeback retire --for-real --reason nightly --limit 0 --json")(retire.retire)
 app.add_typer(topics.app, name="topics")
 app.command(epilog="Example: writeback demo --keep; writeback demo --calls bank-marketing.csv --items 500")(demo)
 app.command(
@@ -120,9 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _end(Exit.USAGE, _helpful(error), given)
     except Misconfigured as error:
         _end(Exit.MISCONFIGURED, error.problems, given)
-    except (SchemaRefused, CrmRefuses) as error:
+    except CrmRefuses as error:
         _end(Exit.MISCONFIGURED, [str(error)], given)
-    except (BrokerUnavailable, CrmUnavailable, RegistryUnavailable, ViewDamaged) as error:
+    except (Unavailable, CrmUnavailable, ViewDamaged) as error:
         _end(Exit.UNAVAILABLE, [str(error)], given)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)

@@ -168,7 +168,8 @@ async def asked(client: DataverseClient, path: str) -> HttpReply:
     try:
         return await client.send(HttpRequest("GET", path))
     except SignInFailed as failure:
-        raise (CrmRefuses if isinstance(failure, SignInRefused) else CrmUnavailable)(_sentence(failure.fault)) from None
+        refused = isinstance(failure, SignInRefused)
+        raise (CrmRefuses if refused else CrmUnavailable)(sign_in_sentence(failure.fault)) from None
     except NeverSent as failure:
         what = failure.advice.replace("WRITER_", "WRITEBACK_")
         raise CrmUnavailable(what or f"Dataverse cannot be reached ({failure})") from None
@@ -176,5 +177,5 @@ async def asked(client: DataverseClient, path: str) -> HttpReply:
         raise CrmUnavailable(f"Dataverse does not answer ({failure})") from None
 
 
-def _sentence(fault: SignInFault) -> str:
+def sign_in_sentence(fault: SignInFault) -> str:
     return _ours(f"the sign-in fails: {fault}")

@@ -146,7 +146,7 @@ def _append(settings: Settings, job: _Job) -> None:
             before = appended
             for number in count():
                 with opened(settings, on_progress=_silent) as view:
-                    part = next(islice(view.store.job_parts(job.name), number, None), None)
+                    part = view.store.job_part(job.name, number)
                     if part is None:
                         break
                     left = [row for row in view.store.plans_of(part) if row["job"] != job.name]
@@ -183,7 +183,8 @@ def _copies(view: View, rows: Sequence[dict[str, Any]], job: _Job) -> list[Sent]
         if row["first_settled_ms"] is not None and row["settled_as"] is not None:
             more["first_settled_ms"] = str(row["first_settled_ms"])
         mark = job.person.header(headers.REPLAY, **more)
-        copies.append(Sent(topic, row["plan_partition"], message.key(), message.value(), sent_again(kept, mark)))
+        again = sent_again(kept, mark, unsettled=bool(row["unsettled"]))
+        copies.append(Sent(topic, row["plan_partition"], message.key(), message.value(), again))
     return copies
 
 

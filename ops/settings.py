@@ -16,12 +16,14 @@ import os
 import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar
+from datetime import time
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ops.core.eligibility import CallingRules, zone_of
 from runtime import environment
 from runtime.connection import BrokerSettings, RegistrySettings
 from runtime.environment import Environment, Misconfigured
@@ -44,17 +46,41 @@ def usual_profile() -> Path:
     return user_folder("XDG_CONFIG_HOME", ".config") / "profile.toml"
 
 
+class CallingSettings(BaseModel):
+    """When and how often a contact may be called: rules b, c and e of eligibility."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window_start: time = Field(
+        time(9), description="First moment of the contact's local day at which a call may begin, for example 09:00."
+    )
+    window_end: time = Field(time(20), description="Last such moment, itself included; the same day as the first.")
+    default_timezone: str | None = Field(
+        None,
+        description="IANA name of the zone of items that name none, for example America/New_York; without it they are "
+        "not eligible.",
+    )
+    max_attempts: int = Field(5, ge=1, description="Attempts for items that have no maximum of their own.")
+
+    @model_validator(mode="after")
+    def _a_window(self) -> CallingSettings:
+        if self.window_start.tzinfo or self.window_end.tzinfo:
+            raise ValueError("window_start and window_end are local times: give them without a zone")
+        if self.window_start >= self.window_end:
+            raise ValueError("window_end must be later on the day than window_start")
+        if self.default_timezone is not None and zone_of(self.default_timezone) is None:
+            raise ValueError("default_timezone must be an IANA name, for example America/New_York")
+        return self
+
+    @property
+    def rules(self) -> CallingRules:
+        return CallingRules(self.window_start, self.window_end, self.default_timezone, self.max_attempts)
+
+
 class Settings(Environment):
     """What the commands need to reach the system that they look after. Each command asks only for what it uses."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        nested_model_default_partial_update=True,
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
 
     profile: Path | None = Field(
         None,
@@ -86,6 +112,9 @@ class Settings(Environment):
         "operator-actions.",
     )
     mapping_file: Path | None = Field(None, description="The reviewed mapping of this tenant.")
+    calling: CallingSettings = Field(
+        default_factory=lambda: CallingSettings.model_validate({}), description="Which queue items may be called."
+    )
     view_folder: Path | None = Field(
         None,
         description="Folder of the local view of the topics, which any command makes anew if it is gone. "

@@ -91,6 +91,7 @@ def story_of(view: View, session: str, *, look: bool) -> Story:
         return Story(session, None, None, tuple(story.in_order(events)), crm="the session was never planned")
     planned, results = topics.planned_writebacks.name, topics.writeback_results.name
     events += [story.of_earlier(each, planned=planned, results=results) for each in view.store.earlier(session)]
+    events += [story.of_action(each, topics.operator_actions.name) for each in view.store.actions_on(session)]
     plan = None
     if row["plan_offset"] is not None:
         plan = _record(view, PlannedWriteback, planned, row["plan_partition"], row["plan_offset"])

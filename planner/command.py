@@ -6,22 +6,21 @@ ends, the endpoint goes last.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from planner.errors import UNAVAILABLE, startup_exit_code
 from planner.settings import PlannerSettings, describe, read_settings
+from runtime.command_line import Parser, log_problems
 from runtime.environment import Misconfigured
-from runtime.exit_codes import Exit
+from runtime.exit_codes import Exit, Unavailable, problems_of, startup_exit_code
 from runtime.logs import configure_logs, form_named
-from runtime.tracing import TracingNotInstalled, configure_tracing
+from runtime.tracing import configure_tracing
 from runtime.version import VERSION
 
 if TYPE_CHECKING:
@@ -52,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings()
     except Misconfigured as error:
-        return _print(error.problems, Exit.MISCONFIGURED, as_json=options.json) if checking else _log(error)
+        if checking:
+            return _print(error.problems, Exit.MISCONFIGURED, as_json=options.json)
+        return log_problems("planner", error)
     configure_logs(service="planner", level=settings.log_level, form=settings.log_format)
     return check(settings, as_json=options.json) if checking else run(settings)
 
@@ -70,8 +71,8 @@ def run(settings: PlannerSettings, overrides: Overrides | None = None) -> int:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         planner = wiring.build(prepared, overrides or wiring.Overrides(), tracing=tracing)
-    except (Misconfigured, TracingNotInstalled, *UNAVAILABLE) as error:
-        return _log(error)
+    except (Misconfigured, Unavailable) as error:
+        return log_problems("planner", error)
     planner.endpoint.start()
     planner.positions.start()
     log.info("endpoint.listening", port=planner.endpoint.port)
@@ -97,8 +98,8 @@ def check(settings: PlannerSettings, *, as_json: bool) -> int:
 
     try:
         prepared = prepare(settings)
-    except (Misconfigured, *UNAVAILABLE) as error:
-        return _print(_problems(error), startup_exit_code(error), as_json=as_json)
+    except (Misconfigured, Unavailable) as error:
+        return _print(problems_of(error), startup_exit_code(error), as_json=as_json)
     facts: dict[str, Any] = {
         "partitions": prepared.partitions,
         "mapping": prepared.mapping.fingerprint,
@@ -107,19 +108,6 @@ def check(settings: PlannerSettings, *, as_json: bool) -> int:
     if problems := untested():
         facts["untested"] = problems
     return _print([], Exit.OK, as_json=as_json, **facts)
-
-
-def _problems(error: Exception) -> Sequence[str]:
-    return error.problems if isinstance(error, Misconfigured) else [str(error)]
-
-
-def _log(error: Exception) -> int:
-    """Of the service: one line of its log for each problem. The exit code."""
-    code = startup_exit_code(error)
-    event = "planner.unavailable" if code is Exit.UNAVAILABLE else "planner.misconfigured"
-    for problem in _problems(error):
-        log.error(event, problem=problem, exit_code=code.value)
-    return code
 
 
 def _print(problems: Sequence[str], code: Exit, *, as_json: bool, **facts: Any) -> int:
@@ -133,23 +121,13 @@ def _print(problems: Sequence[str], code: Exit, *, as_json: bool, **facts: Any) 
     return code
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(Exit.USAGE, f"{self.prog}: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    rows = "\n".join(
-        f"  {name}{f' (default: {default})' if default else ''}\n      {text}" for name, default, text in describe()
-    )
-    parser = _Parser(
-        prog="python -m planner",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _parser() -> Parser:
+    parser = Parser(
+        "planner",
         description="Turns call outcomes into planned write-backs: one session, one plan, nothing lost.",
-        epilog=f"{EXAMPLES}\nsettings (environment):\n{rows}\n",
+        examples=EXAMPLES,
+        check="check settings, mapping, topics and registry, and say what is wrong",
+        settings=describe(),
     )
-    parser.add_argument("--version", action="version", version=VERSION)
-    parser.add_argument("command", nargs="?", choices=["run", "check"], default="run", help="what to do (default: run)")
     parser.add_argument("--json", action="store_true", help="print the result of `check` as JSON")
     return parser

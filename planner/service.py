@@ -18,7 +18,7 @@ from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, R
 from planner.core.fence import Membership
 from planner.core.outgoing import OutgoingRecord, Progress
 from planner.core.pin import Pin
-from planner.errors import Abandoned, BrokerAway, exit_code
+from planner.errors import Abandoned, BrokerAway
 from planner.kafka.publisher import PlanPublisher
 from planner.kafka.rejections import rejection
 from planner.kafka.traces import Traces
@@ -26,6 +26,7 @@ from planner.metrics import Cause, Metrics
 from planner.pins.index import PinIndex
 from planner.waiting import Waits
 from runtime.environment import Misconfigured
+from runtime.exit_codes import exit_code
 from runtime.registry import RegistryUnavailable
 from schemas.headers import REPLAN
 from schemas.topics import Topics

@@ -1,11 +1,7 @@
-"""The planner's settings: read once from `PLANNER_…`, checked whole, never changed.
-
-Nested names are joined with two underscores: `PLANNER_BROKER__BOOTSTRAP_SERVERS`.
-"""
+"""The planner's settings: read once from `PLANNER_…`, checked whole, never changed."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -18,34 +14,19 @@ from pydantic_settings import SettingsConfigDict
 from planner.core.dispositions import EFFECTS
 from planner.core.planning import Policy
 from runtime import environment
-from runtime.connection import BrokerSettings, RegistrySettings
-from runtime.environment import Environment
-from runtime.logs import LogFormat
+from runtime.service_settings import ServiceSettings, port_of_endpoint
 from schemas.records import Disposition
 
 PREFIX = "PLANNER_"
 
 
-class PlannerSettings(Environment):
+class PlannerSettings(ServiceSettings):
     """The settings of `python -m planner`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        nested_model_default_partial_update=True,
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
 
+    endpoint_port: int = port_of_endpoint(9101)
     mapping_file: Path = Field(description="The reviewed mapping of this tenant.")
-    broker: BrokerSettings = Field(
-        default_factory=lambda: BrokerSettings.model_validate({}),
-        description="Connection to Kafka and the names of the topics.",
-    )
-    registry: RegistrySettings | None = Field(
-        None, description="Schema registry. Without one, records use Avro single-object encoding."
-    )
     redaction: Literal["redact", "none"] = Field(
         "redact", description="`redact` removes personal data from free text; `none` lets it through to the CRM."
     )
@@ -113,19 +94,6 @@ class PlannerSettings(Environment):
         description="What happens to an outcome in another partition than Kafka's murmur2 of its key gives. `warn` "
         "plans it. Use it only if a single producer publishes and always places the same way; otherwise order and "
         "opt-outs get lost.",
-    )
-    instance_id: str = Field(
-        default_factory=socket.gethostname,
-        pattern=r"^[A-Za-z0-9._-]{1,200}$",
-        description="Name of this replica. Keep it the same across restarts, so that a restart causes no rebalance.",
-    )
-    endpoint_host: str = Field("0.0.0.0", description="Address on which metrics and health are served.")  # noqa: S104  scraped from outside the pod
-    endpoint_port: int = Field(
-        9101, ge=0, le=65_535, description="Port of metrics and health. 0 takes any free port and logs it."
-    )
-    log_format: LogFormat = Field("auto", description="json, console, or auto: coloured on a terminal, JSON elsewhere.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Lowest severity that is logged."
     )
 
     @field_validator("redaction_regions")

@@ -29,12 +29,13 @@ from planner.stream.app import Handle, make_app
 from planner.stream.stream import OutcomeStream
 from planner.waiting import Waits
 from runtime import environment
-from runtime.broker import BrokerUnavailable, BrokerView
+from runtime.broker import BrokerView
 from runtime.endpoint import Endpoint
 from runtime.environment import Misconfigured
+from runtime.exit_codes import Unavailable
 from runtime.librdkafka_log import client_log
 from runtime.placement_check import check_placement
-from runtime.registry import RegistryUnavailable, SchemaRefused, codec
+from runtime.registry import codec
 from runtime.rights import planner_rights
 from runtime.topic_watch import TopicWatch
 from runtime.version import VERSION
@@ -64,7 +65,7 @@ def prepare(settings: PlannerSettings) -> Prepared:
     included; BrokerUnavailable or RegistryUnavailable if nothing else is wrong."""
     unreadable = environment.unreadable_files(settings)
     problems = list(unreadable)
-    unanswered: list[BrokerUnavailable | RegistryUnavailable] = []
+    unanswered: list[Unavailable] = []
     mapping = broker = found = codecs = None
     topics = settings.broker.topics
     try:
@@ -79,16 +80,16 @@ def prepare(settings: PlannerSettings) -> Prepared:
         found = broker.checked(timeout_s=LONGEST_SILENCE_S / 2)
     except Misconfigured as error:
         problems += error.problems
-    except BrokerUnavailable as error:
+    except Unavailable as error:
         unanswered.append(error)
     try:
         codecs = (
             codec(CallOutcome, topics.call_outcomes.name, settings.registry),
             codec(PlannedWriteback, topics.planned_writebacks.name, settings.registry),
         )
-    except SchemaRefused as error:
-        problems.append(str(error))
-    except RegistryUnavailable as error:
+    except Misconfigured as error:
+        problems += error.problems
+    except Unavailable as error:
         unanswered.append(error)
     if unanswered and not problems:
         raise unanswered[0]

@@ -13,14 +13,15 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from runtime.broker_errors import Kind, kind_of, trouble
 from runtime.connection import BrokerSettings
 from runtime.environment import Misconfigured
+from runtime.exit_codes import Unavailable
 from runtime.rights import Operation, Resource, Right, missing
 from schemas.topics import FoundTopic, TopicFacts, TopicSpec, changes, mismatches
 
 _ATTEMPT_S = 1.5
 
 
-class BrokerUnavailable(Exception):
-    """The broker gave no answer in time. The text names the cause, as far as it is known. Try again later."""
+class BrokerUnavailable(Unavailable):
+    """The broker gave no answer in time."""
 
 
 class UnfitTopics(Misconfigured):

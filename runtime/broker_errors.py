@@ -125,9 +125,11 @@ def missing_right(
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why the connection failed, and the remedy. `certain`: a person must change the configuration. A text that a
-    broker also causes while it shuts down counts only if it was logged several `times`."""
+    """Why the connection failed, and the remedy. `pattern` finds it in the log. `certain`: a person must change the
+    configuration. A text that a broker also causes while it shuts down counts only if it was logged several `times`.
+    """
 
+    pattern: str
     cause: str
     remedy: str
     certain: bool
@@ -137,91 +139,72 @@ class Trouble:
         return f"{self.cause}; {self.remedy}"
 
 
-_CONNECTIONS: tuple[tuple[str, Trouble], ...] = (
-    (
+_CONNECTIONS = (
+    Trouble(
         r"SASL authentication error|invalid credentials",
-        Trouble(
-            "the broker refuses the user name or the password",
-            "check BROKER__SASL__USERNAME, BROKER__SASL__PASSWORD and BROKER__SASL__MECHANISM",
-            certain=True,
-        ),
+        "the broker refuses the user name or the password",
+        "check BROKER__SASL__USERNAME, BROKER__SASL__PASSWORD and BROKER__SASL__MECHANISM",
+        certain=True,
     ),
-    (
+    Trouble(
         r"current SASL state|supported mechanisms: +\(",
-        Trouble(
-            "the broker's port accepts no sign-in",
-            "put a port that does into BROKER__BOOTSTRAP_SERVERS, or remove BROKER__SASL__…",
-            certain=True,
-        ),
+        "the broker's port accepts no sign-in",
+        "put a port that does into BROKER__BOOTSTRAP_SERVERS, or remove BROKER__SASL__…",
+        certain=True,
     ),
-    (
+    Trouble(
         r"mechanism handshake failed",
-        Trouble(
-            "the broker does not offer this way of signing in",
-            "choose another BROKER__SASL__MECHANISM",
-            certain=True,
-        ),
+        "the broker does not offer this way of signing in",
+        "choose another BROKER__SASL__MECHANISM",
+        certain=True,
     ),
-    (
+    Trouble(
         r"hostname mismatch|IP address mismatch",
-        Trouble(
-            "the broker's certificate is for another host name",
-            "use the certificate's name in BROKER__BOOTSTRAP_SERVERS and in the broker's advertised listeners",
-            certain=True,
-        ),
+        "the broker's certificate is for another host name",
+        "use the certificate's name in BROKER__BOOTSTRAP_SERVERS and in the broker's advertised listeners",
+        certain=True,
     ),
-    (
+    Trouble(
         r"certificate verify failed",
-        Trouble(
-            "this machine does not trust the authority that signed the broker's certificate",
-            "set BROKER__CA_FILE to the file with that authority's certificate",
-            certain=True,
-        ),
+        "this machine does not trust the authority that signed the broker's certificate",
+        "set BROKER__CA_FILE to the file with that authority's certificate",
+        certain=True,
     ),
-    (
+    Trouble(
         r"PLAINTEXT broker listener|wrong version number|SSL handshake failed",
-        Trouble(
-            "BROKER__TLS asks for encryption, but the broker's port does not speak TLS",
-            "put its TLS port into BROKER__BOOTSTRAP_SERVERS, or set BROKER__TLS=false",
-            certain=True,
-        ),
+        "BROKER__TLS asks for encryption, but the broker's port does not speak TLS",
+        "put its TLS port into BROKER__BOOTSTRAP_SERVERS, or set BROKER__TLS=false",
+        certain=True,
     ),
-    (
+    Trouble(
         r"Failed to resolve",
-        Trouble(
-            "this machine cannot resolve the host name",
-            "check BROKER__BOOTSTRAP_SERVERS and this machine's DNS",
-            certain=False,
-        ),
+        "this machine cannot resolve the host name",
+        "check BROKER__BOOTSTRAP_SERVERS and this machine's DNS",
+        certain=False,
     ),
-    (
+    Trouble(
         r"Connection refused",
-        Trouble(
-            "nothing listens at that address",
-            "check BROKER__BOOTSTRAP_SERVERS and that the broker runs",
-            certain=False,
-        ),
+        "nothing listens at that address",
+        "check BROKER__BOOTSTRAP_SERVERS and that the broker runs",
+        certain=False,
     ),
-    (
+    Trouble(
         r"in state APIVERSION_QUERY",
-        Trouble(
-            "the broker closes the connection before its first answer, as a TLS port does to an unencrypted client",
-            "set BROKER__TLS=true, or put another port into BROKER__BOOTSTRAP_SERVERS",
-            certain=True,
-            times=3,
-        ),
+        "the broker closes the connection before its first answer, as a TLS port does to an unencrypted client",
+        "set BROKER__TLS=true, or put another port into BROKER__BOOTSTRAP_SERVERS",
+        certain=True,
+        times=3,
     ),
-    (
+    Trouble(
         r"closed by peer.* in state UP",
-        Trouble(
-            "the broker closes the connection at the first request, as a port that needs a sign-in does",
-            "set BROKER__SASL__USERNAME and BROKER__SASL__PASSWORD",
-            certain=True,
-            times=3,
-        ),
+        "the broker closes the connection at the first request, as a port that needs a sign-in does",
+        "set BROKER__SASL__USERNAME and BROKER__SASL__PASSWORD",
+        certain=True,
+        times=3,
     ),
 )
 _SILENT = Trouble(
+    "",
     "the broker does not answer",
     "check BROKER__BOOTSTRAP_SERVERS, the broker and the network between: a firewall may drop packets silently",
     certain=False,
@@ -231,7 +214,7 @@ _SILENT = Trouble(
 def trouble(log_lines: Iterable[str]) -> Trouble:
     """The cause that the client's log lines show. If they show several, the first in the table counts."""
     texts = list(log_lines)
-    for pattern, meaning in _CONNECTIONS:
-        if sum(bool(re.search(pattern, text)) for text in texts) >= meaning.times:
+    for meaning in _CONNECTIONS:
+        if sum(bool(re.search(meaning.pattern, text)) for text in texts) >= meaning.times:
             return meaning
     return _SILENT

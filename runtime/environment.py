@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 S = TypeVar("S", bound="Environment")
 
@@ -51,7 +51,17 @@ class _Source(EnvSettingsSource):
 
 
 class Environment(BaseSettings):
-    """Base class of settings that come from the environment alone."""
+    """Base class of settings that come from the environment alone. Nested names are joined with two underscores:
+    `WRITER_BROKER__BOOTSTRAP_SERVERS`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        nested_model_default_partial_update=True,
+    )
 
     @classmethod
     def settings_customise_sources(

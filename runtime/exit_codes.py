@@ -1,8 +1,14 @@
-"""Exit codes of every program of ours: the one table. The numbers from 64 on are those of sysexits.h. No I/O."""
+"""Exit codes of every program of ours: the one table, and which error ends in which. No I/O.
+
+The numbers from 64 on are those of sysexits.h.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
+
+from runtime.environment import Misconfigured
 
 
 class Exit(IntEnum):
@@ -22,3 +28,22 @@ class Exit(IntEnum):
     """Start the service again. Nothing unsettled was committed, so nothing is lost."""
     MISCONFIGURED = 78
     """Change settings, mapping, topics or rights first; another start does not help."""
+
+
+class Unavailable(Exception):
+    """A dependency gave no answer. The text names which, and the cause as far as it is known. Try again later."""
+
+
+def exit_code(error: BaseException) -> Exit:
+    """Of a service at work: a dependency that is away is waited for, and ends nothing."""
+    return Exit.MISCONFIGURED if isinstance(error, Misconfigured) else Exit.SOFTWARE
+
+
+def startup_exit_code(error: BaseException) -> Exit:
+    """While nothing was begun: then a dependency that does not answer is worth another try."""
+    return Exit.UNAVAILABLE if isinstance(error, Unavailable) else exit_code(error)
+
+
+def problems_of(error: BaseException) -> Sequence[str]:
+    """What a person has to read."""
+    return error.problems if isinstance(error, Misconfigured) else [str(error)]

@@ -17,6 +17,8 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from runtime.connection import RegistrySettings
+from runtime.environment import Misconfigured
+from runtime.exit_codes import Unavailable
 from schemas.bounds import Unbounded
 from schemas.codec import (
     KIND_OF,
@@ -41,13 +43,15 @@ _NO_SUCH_PATH = 404
 _ANSWERS_WITHIN_S = 10
 
 
-class RegistryUnavailable(Exception):
+class RegistryUnavailable(Unavailable):
     """The registry gave no answer, or something else answered in its place. Try again later; no record is at fault."""
 
 
-class SchemaRefused(Exception):
-    """The registry refuses today's schema: it is incompatible with an older version, or not registered. A person must
-    act."""
+class SchemaRefused(Misconfigured):
+    """The registry refuses today's schema: it is incompatible with an older version, or not registered."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__([problem])
 
 
 class Registry:

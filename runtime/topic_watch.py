@@ -12,18 +12,16 @@ again. Rules:
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable
-from typing import NoReturn, Protocol, TypeVar
+from functools import partial
+from typing import NoReturn, Protocol
 
 import structlog
 
 from runtime.broker import BrokerUnavailable, UnfitTopics
 from runtime.environment import Misconfigured
+from runtime.threads import in_daemon_thread
 from schemas.topics import TopicFacts
-
-T = TypeVar("T")
 
 
 class TopicView(Protocol):
@@ -63,7 +61,9 @@ class TopicWatch:
     async def ask(self) -> None:
         """Checks once. Raises UnfitTopics when the service cannot go on."""
         try:
-            now, problems = await _in_a_thread(lambda: self._view.look(timeout_s=self._timeout_s))
+            now, problems = await in_daemon_thread(
+                partial(self._view.look, timeout_s=self._timeout_s), name="topic-check"
+            )
         except (BrokerUnavailable, Misconfigured) as error:
             if not self._silent:
                 self._log.warning("topics.not_asked", why=str(error), facts_of_s_ago=round(time.time() - self.heard_at))
@@ -83,26 +83,3 @@ class TopicWatch:
         if self.problems and not problems:
             self._log.info("topics.fit")
         self.problems = problems
-
-
-async def _in_a_thread(call: Callable[[], T]) -> T:
-    """Runs the call in a daemon thread. The process would wait at its end for a thread of the event loop's pool, so an
-    unreachable broker would delay the stop."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def hand_over(answer: Callable[[], None]) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(lambda: None if done.done() else answer())
-
-    def run() -> None:
-        try:
-            found = call()
-        except BaseException as error:  # noqa: BLE001  it is raised where the answer is waited for
-            failure = error
-            hand_over(lambda: done.set_exception(failure))
-        else:
-            hand_over(lambda: done.set_result(found))
-
-    threading.Thread(target=run, name="topic-check", daemon=True).start()
-    return await done

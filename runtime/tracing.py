@@ -8,10 +8,12 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from runtime.environment import Misconfigured
+
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
-class TracingNotInstalled(Exception):
+class TracingNotInstalled(Misconfigured):
     """An OTLP endpoint is configured, but the exporter is not installed."""
 
 
@@ -29,7 +31,7 @@ def configure_tracing(*, service: str, version: str) -> bool:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
         raise TracingNotInstalled(
-            "an OTLP endpoint is set, but the exporter is missing; install the extra `tracing`, or unset the endpoint"
+            ["an OTLP endpoint is set, but the exporter is missing; install the extra `tracing`, or unset the endpoint"]
         ) from None
     provider = TracerProvider(resource=Resource.create({"service.name": service, "service.version": version}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

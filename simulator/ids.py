@@ -6,10 +6,10 @@ import random
 class SequentialIds:
     def __init__(self, seed: int | str = 0) -> None:
         dice = random.Random(seed)  # noqa: S311 - ids have to be reproducible, not secret
-        self._tail = f"{dice.getrandbits(48):012x}"
+        self._tail = f"-ed11-8c0f-{dice.getrandbits(48):012x}"
         self._next = dice.getrandbits(28)
 
     def __call__(self) -> str:
-        self._next += 1
-        number = self._next
-        return f"{number & 0xFFFFFFFF:08x}-{number >> 32 & 0xFFFF:04x}-ed11-8c0f-{self._tail}"
+        self._next = number = self._next + 1
+        digits = f"{number:012x}"
+        return f"{digits[-8:]}-{digits[-12:-8]}{self._tail}"

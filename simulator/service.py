@@ -56,8 +56,8 @@ class Seen:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-# The start of a body, and how long all of it is.
-_Raw = tuple[bytes, int]
+# Number and headers of a request, the start of its body and how long all of it is; and the same of the answer.
+_Raw = tuple[int, Mapping[str, str], bytes, int, Mapping[str, str], bytes, int]
 
 
 @dataclass(slots=True)
@@ -80,13 +80,15 @@ class RequestLog:
     def __init__(self) -> None:
         self.count = 0
         self._seen: deque[Seen] = deque(maxlen=_LISTED)
-        self._raw: deque[tuple[int, Mapping[str, str], _Raw, Mapping[str, str], _Raw]] = deque(maxlen=_SHOWN)
+        self._raw: deque[_Raw] = deque(maxlen=_SHOWN)
 
     def append(self, seen: Seen, headers: Mapping[str, str], body: bytes, reply: Reply) -> None:
         self.count += 1
         self._seen.append(seen)
-        sent, answered = (body[:_LONGEST_BODY], len(body)), (reply.body[:_LONGEST_BODY], len(reply.body))
-        self._raw.append((seen.number, headers, sent, reply.headers, answered))
+        said = reply.body
+        self._raw.append(
+            (seen.number, headers, body[:_LONGEST_BODY], len(body), reply.headers, said[:_LONGEST_BODY], len(said))
+        )
 
     def above(self, number: int, limit: int) -> list[Seen]:
         """The first requests with higher numbers."""
@@ -98,15 +100,14 @@ class RequestLog:
 
     def bodies(self, number: int) -> Bodies | None:
         """Headers and bodies of a request that is new enough; tokens are left out."""
-        for kept, headers, sent, answer_headers, answered in self._raw:
+        for kept, headers, body, length, answer_headers, said, long in self._raw:
             if kept == number:
                 shown = {name: value for name, value in headers.items() if name != "authorization"}
-                return Bodies(number, shown, _text(sent), answer_headers, _text(answered))
+                return Bodies(number, shown, _text(body, length), answer_headers, _text(said, long))
         return None
 
 
-def _text(raw: _Raw) -> str:
-    body, length = raw
+def _text(body: bytes, length: int) -> str:
     text = body.decode("utf-8", "replace")
     return text if len(body) == length else f"{text}\n… {length - len(body):,} bytes more"
 
@@ -207,14 +208,14 @@ class Simulator:
         """Create rows as the system. All or none; returns their ids."""
         call = Call(user=tenant.SYSTEM_USER, actor=SEED)
         table = self.table(entity_set)
-        with self.organization.atomic():
+        with self.organization.atomic:
             return [write.create(self.organization, call, table, row) for row in rows]
 
     def edit(self, entity_set: str, record_id: str, values: dict[str, Any] | None, user: str | None = None) -> None:
         """A person changes a row, or deletes it (`values` None)."""
         call = Call(user=user or tenant.PERSON, actor=PERSON)
         table = self.table(entity_set)
-        with self.organization.atomic():
+        with self.organization.atomic:
             if values is None:
                 write.delete(self.organization, call, table, record_id.lower())
             else:

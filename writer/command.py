@@ -6,27 +6,24 @@ restarted, nothing unsettled was committed · 78 misconfigured (settings, rights
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import sys
-import textwrap
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
 
 import structlog
 
+from runtime.command_line import Parser, log_problems
 from runtime.environment import Misconfigured
-from runtime.exit_codes import Exit
+from runtime.exit_codes import Exit, Unavailable, exit_code, problems_of, startup_exit_code
 from runtime.logs import configure_logs, form_named
-from runtime.registry import SchemaRefused
-from runtime.tracing import TracingNotInstalled, configure_tracing
+from runtime.tracing import configure_tracing
 from runtime.version import VERSION
 from writer.core import results
 from writer.core.replies import Kind
 from writer.dataverse.mapping import read_mapping
 from writer.dataverse.mapping_verification import verify
-from writer.errors import UNAVAILABLE, MetadataUnavailable, MustRestart, exit_code, startup_exit_code
+from writer.errors import MetadataUnavailable, MustRestart
 from writer.metrics import Metrics
 from writer.settings import WriterSettings, describe, read_settings
 from writer.wiring import CHECK_S, build_facts, build_pool, run, view_of_broker
@@ -42,26 +39,26 @@ examples:
 
   is everything in place? settings, topics, sign-in, metadata, the whole mapping; writes nothing, takes no plan
     python -m writer check --mapping mapping.json
-
-settings, from the environment:
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     configure_logs(service="writer", form=form_named(os.environ.get("WRITER_LOG_FORMAT")))
-    complain = _print if options.command == "check" else _log
+    checking = options.command == "check"
     try:
         settings = read_settings()
         configure_logs(service="writer", level=settings.log_level, form=settings.log_format)
         configure_tracing(service="writer", version=VERSION)
-        if options.command == "check":
+        if checking:
             return asyncio.run(_check(settings, options.mapping or settings.mapping_file))
         return asyncio.run(_run(settings))
-    except Misconfigured as error:
-        return complain(error.problems, exit_code(error))
-    except (SchemaRefused, TracingNotInstalled, *UNAVAILABLE) as error:
-        return complain([str(error)], startup_exit_code(error))
+    except (Misconfigured, Unavailable) as error:
+        if not checking:
+            return log_problems("writer", error)
+        for problem in problems_of(error):
+            sys.stderr.write(f"FAIL {problem}\n")
+        return startup_exit_code(error)
 
 
 async def _run(settings: WriterSettings) -> int:
@@ -73,7 +70,7 @@ async def _run(settings: WriterSettings) -> int:
         errors = list(_leaves(group))
         for error in errors:
             if isinstance(error, Misconfigured):
-                _log(error.problems, exit_code(error))
+                log_problems("writer", error)
             elif isinstance(error, MustRestart):
                 log.error("service.must_restart", why=str(error))  # noqa: TRY400  nothing unforeseen: no place is needed
             else:
@@ -124,50 +121,15 @@ async def _check(settings: WriterSettings, mapping_file: str | None) -> int:
     return 0 if all(ok for ok, _ in found) else Exit.UNAVAILABLE
 
 
-def _log(problems: Sequence[str], code: int) -> int:
-    """Of a service: as lines of its log, in its format."""
-    event = "writer.unavailable" if code == Exit.UNAVAILABLE else "writer.misconfigured"
-    for problem in problems:
-        structlog.get_logger("writer").error(event, problem=problem, exit_code=int(code))
-    return code
-
-
-def _print(problems: Sequence[str], code: int) -> int:
-    """Of a command: for the person who called it."""
-    for problem in problems:
-        sys.stderr.write(f"FAIL {problem}\n")
-    return code
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(Exit.USAGE, f"{self.prog}: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m writer",
+def _parser() -> Parser:
+    parser = Parser(
+        "writer",
         description="Makes planned write-backs true in Dataverse: once, in order, nothing lost. Dry run by default.",
-        epilog=EXAMPLES + "\n".join(_described()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=VERSION)
-    parser.add_argument(
-        "command",
-        nargs="?",
-        choices=["run", "check"],
-        default="run",
-        help="run until SIGTERM (default), or check settings, topics, sign-in and metadata and say what is wrong",
+        examples=EXAMPLES,
+        check="check settings, topics, sign-in and metadata, and say what is wrong",
+        settings=describe(),
     )
     parser.add_argument(
         "--mapping", metavar="FILE", help="for check: also verify everything that this mapping file names"
     )
     return parser
-
-
-def _described() -> Iterator[str]:
-    for variable, default, description in describe():
-        yield f"  {variable}{f' (default: {default})' if default not in ('', 'required') else ''}"
-        lead = "Required. " if default == "required" else ""
-        yield from textwrap.wrap(lead + description, 112, initial_indent="      ", subsequent_indent="      ")

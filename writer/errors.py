@@ -12,17 +12,14 @@
         ├── SignInRefused            a person must act
         └── SignInUnavailable        wait, and sign in again
 
-Errors of what both services share: Misconfigured, SchemaRefused and TracingNotInstalled 78; BrokerUnavailable and
-RegistryUnavailable 69, at the start. Anything else that ends the process: 70.
+    Misconfigured                    78, with SchemaRefused, UnfitTopics and TracingNotInstalled (runtime)
+    Unavailable                      69 at the start: BrokerUnavailable and RegistryUnavailable (runtime)
+
+Anything else that ends the process: 70.
 """
 
 from __future__ import annotations
 
-from runtime.broker import BrokerUnavailable
-from runtime.environment import Misconfigured
-from runtime.exit_codes import Exit
-from runtime.registry import RegistryUnavailable, SchemaRefused
-from runtime.tracing import TracingNotInstalled
 from writer.core.replies import Judgement
 from writer.core.sign_in import SignInFault
 
@@ -84,16 +81,3 @@ class SignInRefused(SignInFailed):
 
 class SignInUnavailable(SignInFailed):
     """The token service could not be asked. Try again later."""
-
-
-UNAVAILABLE = (BrokerUnavailable, RegistryUnavailable)
-
-
-def exit_code(error: BaseException) -> Exit:
-    misconfigured = isinstance(error, Misconfigured | SchemaRefused | TracingNotInstalled)
-    return Exit.MISCONFIGURED if misconfigured else Exit.SOFTWARE
-
-
-def startup_exit_code(error: BaseException) -> Exit:
-    """While nothing was begun: then a broker or registry that does not answer is worth another try."""
-    return Exit.UNAVAILABLE if isinstance(error, UNAVAILABLE) else exit_code(error)

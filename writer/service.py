@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from runtime.topic_watch import TopicWatch
 from schemas.codec import Codec
 from schemas.records import PlannedWriteback, WritebackResult
 from writer.core import messages, results
-from writer.core.assignment import AssignedPartition, ConsumerRecord, OffsetAndMetadata
+from writer.core.assignment import ConsumerRecord
 from writer.core.engine import Engine, Options
 from writer.core.flow import Signature
 from writer.core.messages import Effect, Input, Now
@@ -40,8 +40,8 @@ from writer.dataverse.metadata_cache import MetadataCache
 from writer.dataverse.pool import Pool
 from writer.errors import MetadataUnavailable, RecordTooLarge
 from writer.kafka import records
-from writer.kafka.consumer import ConsumerThread, MissedOffsets
-from writer.kafka.producer import Committed, PublisherThread
+from writer.kafka.consumer import ConsumerThread
+from writer.kafka.producer import PublisherThread
 from writer.kafka.results_index import ReadToEnd, ResultsIndex
 from writer.kafka.topics import WriterTopics
 from writer.metrics import Metrics
@@ -49,7 +49,8 @@ from writer.reporting import Reporter
 
 _TICK_S = 0.5
 _GREET_AGAIN_S = 2.0
-_INPUTS_PER_TURN = 500
+_INPUTS_PER_TURN = 20
+"""Some milliseconds, since each may be a plan to decode: meanwhile no reply is heard, and no partition paused (B3)."""
 BROKER_SILENT_S = 30.0
 """A broker that was silent for this long is out of reach: it is asked every second."""
 
@@ -71,7 +72,7 @@ class Parts:
 
 
 class Service:
-    """Listens to the consumer's thread; `run` does the rest. `consumer` is set before `run`."""
+    """`post` hears what happened; `run` does the rest. `consumer` is set before `run`."""
 
     consumer: ConsumerThread
 
@@ -87,12 +88,10 @@ class Service:
         self._wake = asyncio.Event()
         self._wake_at = 0.0
         parts.pool.on_free = self._wake.set
-        self._releases: dict[tuple[int, ...], asyncio.Future[Mapping[int, OffsetAndMetadata]]] = {}
         self._reading: dict[int, int] = {}
         """The epoch of the assignment for which a partition's results were last asked for."""
         self._stop = asyncio.Event()
         self._engine_stopped = asyncio.Event()
-        self._failed = False
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
         self.turned_at = time.monotonic()
@@ -120,8 +119,7 @@ class Service:
                 for task in self._running:
                     task.cancel()
         except BaseExceptionGroup:
-            self._failed = True
-            self._give_up_releases()
+            self.consumer.give_up()
             with suppress(Exception):
                 await self.consumer.close()
             raise
@@ -131,12 +129,6 @@ class Service:
         self.post(messages.Stop())
         await self._engine_stopped.wait()
         await self.consumer.close()
-
-    def _give_up_releases(self) -> None:
-        """The consumer's thread may be waiting, and nobody answers any more."""
-        for release in self._releases.values():
-            if not release.done():
-                release.set_result({})
 
     async def _watch_consumer(self) -> None:
         await asyncio.shield(self.consumer.failed)
@@ -187,12 +179,10 @@ class Service:
                     self._spawn(f"request {number}", self._send(effect))
                 case messages.Publish():
                     self._spawn("publish", self._publish(effect))
-                case messages.CommitOffsets(number, positions):
-                    self.consumer.commit(number, positions)
                 case messages.Pause(partitions):
                     self.consumer.pause_only(partitions)
-                case messages.Released(partitions, positions):
-                    self._release(partitions, positions)
+                case messages.Released(partitions):
+                    self._release(partitions)
                 case messages.Ended(trace, outcome):
                     records.end(trace, outcome)
                 case messages.Fail(why):
@@ -230,59 +220,12 @@ class Service:
     async def _publish(self, effect: messages.Publish) -> None:
         """Raises MustRestart, Misconfigured."""
         outgoing = [self.parts.topics.outgoing(one) for one in effect.publications]
-        ended = await self.parts.publisher.publish(outgoing, effect.positions, effect.group)
-        if isinstance(ended, Committed):
-            self.post(messages.Published(ended.offsets))
-        else:
-            self.post(messages.NotPublished(ended.code, ended.too_large))
+        self.post(await self.parts.publisher.publish(outgoing, effect.positions, effect.group))
 
-    def _release(self, partitions: Collection[int], positions: Mapping[int, OffsetAndMetadata]) -> None:
+    def _release(self, partitions: Collection[int]) -> None:
         if partitions:
             self._log.info("partitions.released", partitions=sorted(partitions))
-        self._releases[tuple(partitions)].set_result(positions)
-
-    # What the consumer's thread reports, in order.
-
-    def assigned(self, partitions: Sequence[AssignedPartition]) -> None:
-        self.post(messages.AssignedPartitions(partitions))
-        if partitions:
-            numbers = sorted(one.partition for one in partitions)
-            self._log.info("partitions.assigned", partitions=numbers, protocol=self.consumer.protocol)
-
-    def received(self, records: Sequence[ConsumerRecord]) -> None:
-        self.post(messages.Received(records))
-
-    def lost(self, partitions: Collection[int]) -> None:
-        self.post(messages.Lost(partitions))
-
-    async def release(self, partitions: Collection[int]) -> Mapping[int, OffsetAndMetadata]:
-        """Plans in flight may settle within the bound; what only waits is dropped at once."""
-        if self._failed:
-            return {}
-        asked = tuple(partitions)
-        self._releases[asked] = asyncio.get_running_loop().create_future()
-        self.post(messages.Revoking(asked))
-        try:
-            return await self._releases[asked]
-        finally:
-            del self._releases[asked]
-
-    def committed(self, number: int, partitions: Collection[int]) -> None:
-        self.post(messages.OffsetsCommitted(number, partitions))
-
-    def commit_failed(self, code: str) -> None:
-        self.parts.metrics.commit_failures.labels(code).inc()
-        self._log.warning("commit.failed", code=code)
-
-    def end_offsets(self, offsets: Mapping[int, int], asked_at: float) -> None:
-        self.post(messages.EndOffsets(offsets, asked_at))
-
-    def missed(self, gap: MissedOffsets) -> None:
-        """Retention, or somebody, took them away: no plan of theirs is ever made true, and nobody else will say so."""
-        self.parts.metrics.missed.inc(gap.end - gap.first)
-        self._log.error(
-            "plans.missed", topic=self.parts.topic, partition=gap.partition, first=gap.first, behind_last=gap.end
-        )
+        self.consumer.released()
 
     def _results_were_read(self, partition: int) -> None:
         self.post(messages.ResultsRead(partition, self._reading[partition]))
@@ -332,9 +275,10 @@ class Service:
         metrics.first_blocked.set(gauges.first_blocked_at)
         metrics.unreadable_partitions.set(gauges.unreadable)
         for channel in self.parts.pool.channels:
-            metrics.token_expiry.labels(channel.dataverse.name).set(channel.dataverse.token_expires_at or 0)
-            if (expires_at := channel.dataverse.credential_expires_at) is not None:
-                metrics.credential_expiry.labels(channel.dataverse.name).set(expires_at)
+            name, tokens = channel.dataverse.name, channel.dataverse.tokens
+            metrics.token_expiry.labels(name).set(tokens.expires_at or 0)
+            if (expires_at := tokens.credential_expires_at) is not None:
+                metrics.credential_expiry.labels(name).set(expires_at)
 
 
 def _now() -> Now:

@@ -1,11 +1,7 @@
-"""The writer's settings: read once from `WRITER_…`, checked whole, never changed.
-
-Nested names are joined with two underscores: `WRITER_BROKER__BOOTSTRAP_SERVERS`.
-"""
+"""The writer's settings: read once from `WRITER_…`, checked whole, never changed."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
@@ -15,9 +11,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, fie
 from pydantic_settings import SettingsConfigDict
 
 from runtime import environment
-from runtime.connection import BrokerSettings, RegistrySettings
-from runtime.environment import CaFile, Environment
-from runtime.logs import LogFormat
+from runtime.environment import CaFile
+from runtime.service_settings import ServiceSettings, port_of_endpoint
 from writer.core.batching import MOST
 
 PREFIX = "WRITER_"
@@ -213,18 +208,12 @@ class FlowSettings(_Group):
     )
 
 
-class WriterSettings(Environment):
+class WriterSettings(ServiceSettings):
     """Every setting of `python -m writer`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        nested_model_default_partial_update=True,
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
 
+    endpoint_port: int = port_of_endpoint(9102)
     write: bool = Field(
         default=False, description="Write to Dataverse. Off, everything is read and verified, and nothing written."
     )
@@ -242,11 +231,6 @@ class WriterSettings(Environment):
         description="The planner's mapping file. At start, everything that it names is verified in Dataverse, and that "
         "it was made for this environment. Plans do not need it.",
     )
-    broker: BrokerSettings = Field(
-        default_factory=lambda: BrokerSettings.model_validate({}),
-        description="Connection to Kafka and the names of the topics.",
-    )
-    registry: RegistrySettings | None = Field(None, description="Schema registry; Avro single-object encoding if none.")
     consumer: ConsumerSettings = Field(
         default_factory=lambda: ConsumerSettings.model_validate({}), description="How plans are taken from the broker."
     )
@@ -259,16 +243,6 @@ class WriterSettings(Environment):
         "generation, so that a writer that lost its partitions cannot say anything about them. "
         "Off only for the embedded broker, which has none.",
     )
-    instance_id: str = Field(
-        default_factory=socket.gethostname,
-        pattern=r"^[A-Za-z0-9._-]{1,200}$",
-        description="Name of this replica: results and logs are signed with it. In the consumer group every writer is "
-        "a dynamic member, whatever its name.",
-    )
-    endpoint_host: str = Field("0.0.0.0", description="Address that metrics and health listen on.")  # noqa: S104  scraped from outside the pod
-    endpoint_port: int = Field(9102, ge=0, le=65_535, description="Their port; 0 takes any free one, which is logged.")
-    log_format: LogFormat = Field("auto", description="json, console, or auto: coloured on a terminal, JSON elsewhere.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
 
     @model_validator(mode="after")
     def _no_sign_in_only_on_loopback(self) -> WriterSettings:

@@ -8,8 +8,10 @@ import random
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -18,6 +20,7 @@ from runtime.connection import BrokerSettings
 from runtime.endpoint import Endpoint
 from runtime.environment import Misconfigured, unreadable_files
 from runtime.librdkafka_log import client_log
+from runtime.log_reader import read_to_end
 from runtime.placement_check import check_placement
 from runtime.registry import codec
 from runtime.rights import writer_rights
@@ -28,6 +31,7 @@ from schemas.topics import TopicSpec
 from writer.core.engine import Options
 from writer.core.flow import Signature
 from writer.core.lanes import WindowLimits
+from writer.core.ledger import Commit
 from writer.core.mapping_check import MappingToCheck, is_of
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.retry import RetryLimits
@@ -41,7 +45,7 @@ from writer.health import Health
 from writer.kafka.consumer import ConsumerOptions, ConsumerThread
 from writer.kafka.log_ends import LogEnds
 from writer.kafka.producer import BatchProducer, PlainProducer, PublisherThread
-from writer.kafka.results_index import ReadToEnd, reading
+from writer.kafka.results_index import ReadToEnd
 from writer.kafka.topics import WriterTopics
 from writer.kafka.transactions import TransactionalProducer
 from writer.metrics import Metrics
@@ -149,7 +153,7 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
         verifying = MappingWatch(mapping, facts, metrics, url=settings.dataverse.url) if mapping else None
         if verifying:
             closing.callback(asyncio.create_task(verifying.run(), name="mapping").cancel)
-        publisher = PublisherThread(_producer(settings, metrics))
+        publisher = PublisherThread(_producer(settings, metrics, lambda positions: service.consumer.commit(positions)))
         closing.push_async_callback(publisher.close)
         signature = Signature(f"{VERSION} {settings.instance_id}", settings.write)
         results_topic = topics.writeback_results if settings.write else topics.writeback_dry_run
@@ -174,7 +178,7 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
             watch=watch,
         )
         options = _consumer_options(settings)
-        service.consumer = ConsumerThread(options, service, LogEnds(options.config, options.topic))
+        service.consumer = ConsumerThread(options, service.post, LogEnds(options.config, options.topic))
         if watch:
             metrics.topic_misfits.set_function(lambda: len(watch.problems))
         health = Health(service, pool, facts, write=settings.write, topics=watch, mapping=verifying)
@@ -204,7 +208,6 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
 def _engine_options(settings: WriterSettings) -> Options:
     flow = settings.flow
     return Options(
-        transactions=settings.transactions,
         most_plans_per_request=flow.max_plans_per_request,
         window=WindowLimits(plans=flow.window, plans_per_partition=max(1, flow.window // 2)),
         retry=RetryLimits(longest_pause=flow.max_pause_s, back_of_topic=flow.back_of_topic_s),
@@ -214,10 +217,12 @@ def _engine_options(settings: WriterSettings) -> Options:
     )
 
 
-def _producer(settings: WriterSettings, metrics: Metrics) -> BatchProducer:
+def _producer(
+    settings: WriterSettings, metrics: Metrics, commit: Callable[[Sequence[Commit]], Future[dict[int, str]]]
+) -> BatchProducer:
     waits = BrokerWaits(metrics)
     if not settings.transactions:
-        return PlainProducer(settings.broker.producer_config(), on_wait=waits.waited)
+        return PlainProducer(settings.broker.producer_config(), commit=commit, on_wait=waits.waited)
     return TransactionalProducer(
         settings.broker.producer_config(),
         f"{settings.group}-{settings.instance_id}-{uuid.uuid4().hex[:8]}",
@@ -246,7 +251,7 @@ class BrokerWaits:
 def _read_results(settings: WriterSettings) -> ReadToEnd:
     """In a dry run too: what landed before is known to it."""
     config = settings.broker.consumer_config() | {"group.id": settings.group}  # a group that it may read with
-    return reading(config, settings.broker.topics.writeback_results.name)
+    return partial(read_to_end, config, settings.broker.topics.writeback_results.name, log=client_log("writer"))
 
 
 def _consumer_options(settings: WriterSettings) -> ConsumerOptions:

@@ -90,12 +90,15 @@ class Preview:
         )
 
 
-def sent_again(kept: Headers, mark: tuple[str, bytes]) -> list[tuple[str, bytes]]:
+def sent_again(kept: Headers, mark: tuple[str, bytes], *, unsettled: bool = False) -> list[tuple[str, bytes]]:
     """Headers of a plan that an operator sends again: with the operator's mark, and without what delayed an earlier
     copy. What is known of an earlier attempt is kept. The age of the plan counts from now on; when its session was
-    planned is in the mark (`planned_ms`).
+    planned is in the mark (`planned_ms`). A person's decision goes along as long as the writer has yet to carry it out
+    (`unsettled`), and not a second time.
     """
-    gone = (*headers.MARKS, headers.REQUEUE_COUNT, headers.NOT_BEFORE, headers.FIRST_APPENDED_AT)
+    decisions = (headers.ACCEPTED_ETAG, headers.LEAVE)
+    marks = [name for name in headers.MARKS if not (unsettled and name in decisions and name != mark[0])]
+    gone = (*marks, headers.REQUEUE_COUNT, headers.NOT_BEFORE, headers.FIRST_APPENDED_AT)
     return [*((name, value) for name, value in kept if name not in gone), mark]
 
 

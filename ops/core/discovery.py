@@ -192,7 +192,12 @@ def _free(file: _File, name: str) -> dict[str, int]:
     live = file.table_of(concept.entity)
     taken = {each["logical_name"] for each in file.content["fields"].values() if each["entity"] == concept.entity}
     fitting = _fitting(live, concept) if live else ()
-    return {column: _score(name, column, shown) for column, shown in fitting if column not in taken}
+    free = {column: _score(name, column, shown) for column, shown in fitting if column not in taken}
+    target = file.table_of(concept.target) if concept.target else None
+    if live is None or target is None:
+        return free
+    to_target = [column for column in free if target.entity_set in live.lookups.get(column, {})]
+    return {column: free[column] + _PART for column in to_target}  # where it points to speaks as well
 
 
 def _suggest(file: _File, name: str, prefix: str) -> None:
@@ -201,11 +206,13 @@ def _suggest(file: _File, name: str, prefix: str) -> None:
     highest, columns = _best(file, name)
     others = [column for column in _free(file, name) if columns != [column]]
     listed = f"; other {concept.type} columns: {_some(others)}" if others else ""
-    sure = len(columns) == 1 and (concept.required or highest >= _EXACT)
+    sure = len(columns) == 1 and (concept.required or concept.target or highest >= _EXACT)
     if live and live.table and sure:
         _keep(file, name, live, columns[0])
         label = live.table.columns[columns[0]].label
-        file.suggestions[f"fields.{name}"] = f"{prefix}{columns[0]}{_called(label)} by its name{listed}"
+        file.suggestions[f"fields.{name}"] = (
+            f"{prefix}{columns[0]}{_called(label)} by its {'target' if concept.target else 'name'}{listed}"
+        )
     elif concept.required or prefix:
         file.suggestions[f"fields.{name}"] = f"{prefix}no column speaks of it alone; choose one{listed}"
 

@@ -51,10 +51,13 @@ class Selection:
         return sum(count for settled, count in self.chosen.items() if settled in _RECOGNISED)
 
     @property
+    def conflicts(self) -> int:
+        return sum(self.chosen.get(each, 0) for each in (Settled.CALL_ONLY, Settled.OPT_OUT_ONLY))
+
+    @property
     def requests(self) -> int:
         """One each, and for what a conflict had recorded three: refused, read back, written."""
-        conflicts = sum(self.chosen.get(each, 0) for each in (Settled.CALL_ONLY, Settled.OPT_OUT_ONLY))
-        return self.count - self.recognised + 2 * conflicts
+        return self.count - self.recognised + 2 * self.conflicts
 
     def preview(self, selected: str) -> Preview:
         return Preview(
@@ -72,6 +75,11 @@ class Selection:
     def _notes(self) -> Iterable[str]:
         if self.recognised:
             yield f"{self.recognised:,} have landed or were closed: the writer recognises them and sends nothing"
+        if self.conflicts:
+            yield (
+                f"{self.conflicts:,} are in a conflict: they land only if the row is back in its baseline; "
+                "`writeback resolve` decides about them as the row is now"
+            )
         if self.behind:
             yield f"{self.behind:,} later unsettled sessions of the same queue items are appended behind them"
         if self.unsettled:

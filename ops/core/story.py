@@ -64,6 +64,15 @@ def of_plan(row: Row, topic: str) -> Event:
     return Event(row["plan_ms"], what, _place(topic, row["plan_partition"], row["plan_offset"]), tuple(details))
 
 
+def of_action(action: Row, topic: str) -> Event:
+    """What an operator did about it, perhaps with other sessions."""
+    name = str(action["action"]).removesuffix(" sessions")
+    what = f"{action['who']}: {name} of {action['count']:,} sessions ({action['about']})"
+    if len(action.get("details", {}).get("items", ())) < 1:
+        what = f"{action['who']}: {name}"
+    return Event(action["at_ms"], what, f"{topic}/{action['place']}", (str(action["why"]),))
+
+
 def of_result(result: WritebackResult, topic: str, partition: int, offset: int, *, dry_run: bool = False) -> Event:
     reason = f", {result.block_reason}" if result.block_reason else ""
     kind = "dry run" if dry_run else "result"

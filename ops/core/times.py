@@ -18,13 +18,6 @@ class NotATime(ValueError):
     """The text is not a time; the message shows one."""
 
 
-def duration(text: str) -> timedelta:
-    """Raises NotATime."""
-    if not (found := _AGO.fullmatch(text.strip())):
-        raise NotATime("give a length of time: 90s, 15m, 2h, 7d")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
 def moment(text: str, *, now: datetime) -> datetime:
     """Raises NotATime."""
     with suppress(NotATime):
@@ -34,6 +27,13 @@ def moment(text: str, *, now: datetime) -> datetime:
     except ValueError:
         raise NotATime(f"give {HOW}") from None
     return given if given.tzinfo else given.replace(tzinfo=UTC)
+
+
+def duration(text: str) -> timedelta:
+    """90s, 15m, 2h, 7d. Raises NotATime."""
+    if not (found := _AGO.fullmatch(text.strip())):
+        raise NotATime("give how long: 90s, 15m, 2h, 7d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def milliseconds(at: datetime) -> int:

@@ -121,7 +121,7 @@ def run(
             System(folder, mapping_file=mapping_file, broker=Broker(broker.bootstrap, check_policies=False)) as system,
         ):
             ledger = folder / "ledger.jsonl"
-            caller = system.start_calls(_call_arguments(plan, ledger))
+            caller = system.start_calls(_call_arguments(plan, ledger), claims=True)
             with closing(CrmReader(system.crm_url, mapping)) as crm:
                 followed = _Run(plan, system, caller, crm, ledger)
                 _follow(followed, console)

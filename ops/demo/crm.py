@@ -23,13 +23,17 @@ class Landings:
     _current: dict[str, str] = field(default_factory=dict)
 
     def take(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """An update that changes no session id repeats the one before; a claim is the call system's, not ours."""
+        """An update that changes no session id repeats the one before; claims and releases are the call system's, not
+        ours."""
         claimed = self.mapping.option_sets["queue_status.in_progress"].value
         session_column = self.mapping.fields["queue.last_session_id"].logical_name
         status_column = self.mapping.fields["queue.status"].logical_name
+        attempts_column = self.mapping.fields["queue.attempt_count"].logical_name
         for entry in entries:
             self.seen = entry["seq"]
-            if entry["operation"] == "create" or entry["changes"].get(status_column, (None, None))[1] == claimed:
+            before, after = entry["changes"].get(status_column, (None, None))
+            released = before == claimed and not {session_column, attempts_column} & entry["changes"].keys()
+            if entry["operation"] == "create" or after == claimed or released:
                 continue
             item = entry["id"]
             if session_column in entry["changes"]:

@@ -7,6 +7,7 @@ process writes its log to a file of its own in the work folder, and dies with th
 from __future__ import annotations
 
 import json
+import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Self
 import httpx
 
 from ops.demo.processes import Service, module
+from planner.mapping import environment_mark
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,14 @@ class System:
     ) -> None:
         self._stack.close()
 
-    def start_calls(self, arguments: list[str]) -> Service:
-        """The call system; it publishes, and ends by itself when every call was made."""
+    def start_calls(self, arguments: list[str], *, claims: bool = False) -> Service:
+        """The call system; it publishes, and ends by itself when every call was made. `claims`: it takes queue items
+        with `writeback claim`, a process each time; over the Web API otherwise."""
         command = module("simulator", "calls", "--bootstrap", self._broker.bootstrap, "--crm-url", self.crm_url)
         prefix = ["--topic-prefix", self._broker.topic_prefix] if self._broker.topic_prefix else []
-        return self._service(self._stack, "calls", [*command, *prefix, *arguments], {}).start()
+        take = ["--take-with", shlex.join(module("ops.start"))] if claims else []
+        env = self._claims_env() if claims else {}
+        return self._service(self._stack, "calls", [*command, *prefix, *take, *arguments], env).start()
 
     def logs(self) -> list[Path]:
         return sorted(self._folder.glob("*.log"))
@@ -87,6 +92,19 @@ class System:
             "WRITER_CONSUMER__HEARTBEAT_INTERVAL_MS": "500",
             "WRITER_TRANSACTIONS": str(self._broker.check_policies).lower(),  # the embedded broker has none
             **self._shared_env("WRITER"),
+        }
+
+    def _claims_env(self) -> dict[str, str]:
+        """Settings of `writeback claim`; the demo's contacts may be called at any time of the day."""
+        mapping = json.loads(self._mapping_file.read_text(encoding="utf-8"))
+        mapping["_meta"]["environment"] = environment_mark(self.crm_url)
+        (file := self._folder / "mapping.json").write_text(json.dumps(mapping), encoding="utf-8")
+        return {
+            "WRITEBACK_MAPPING_FILE": str(file),
+            "WRITEBACK_DATAVERSE__URL": self.crm_url,
+            "WRITEBACK_IDENTITIES": json.dumps([{"kind": "none"}]),
+            "WRITEBACK_CALLING__WINDOW_START": "00:00",
+            "WRITEBACK_CALLING__WINDOW_END": "23:59:59.999999",
         }
 
     def _shared_env(self, service: str) -> dict[str, str]:

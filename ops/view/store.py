@@ -27,7 +27,7 @@ from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_o
 from schemas.records import ResultStatus
 from writer.core.history import Settled
 
-LAYOUT = "6"
+LAYOUT = "8"
 """Raise it with every change of the tables: older files are made anew."""
 
 _TABLES = """
@@ -83,6 +83,8 @@ CREATE INDEX rejected_sessions ON rejected (session);
 CREATE INDEX rejected_again ON rejected (redriven_from);
 CREATE TABLE actions (partition INTEGER, offset INTEGER, at_ms INTEGER, content TEXT, PRIMARY KEY (partition, offset))
     WITHOUT ROWID;
+CREATE INDEX by_job ON actions (
+    json_extract(content, '$.about'), json_extract(content, '$.action'), json_extract(content, '$.details.part'));
 CREATE TABLE dry_runs (session TEXT PRIMARY KEY, partition INTEGER, offset INTEGER) WITHOUT ROWID;
 """
 _INDEXES = """
@@ -249,6 +251,20 @@ class Store:
             for each in found
         ]
 
+    def actions_on(self, session: str) -> list[Row]:
+        """What operators did about it, alone or with others."""
+        found = self._db.execute(
+            "SELECT * FROM actions WHERE json_extract(content, '$.about') = ? "
+            "OR (json_extract(content, '$.action') = ? "
+            "AND EXISTS (SELECT 1 FROM json_each(content, '$.details.items') WHERE value = ?)) "
+            "ORDER BY at_ms, offset",
+            (session, REPLAY_SESSIONS, session),
+        )
+        return [
+            {**json.loads(each["content"]), "place": f"{each['partition']}/{each['offset']}", "at_ms": each["at_ms"]}
+            for each in found
+        ]
+
     def job_parts(self, job: str) -> Iterator[list[str]]:
         """The sessions of a replay, or the places of a redrive, part by part, in their order."""
         found = self._db.execute(
@@ -258,6 +274,16 @@ class Store:
             (*PARTS, job),
         )
         yield from (json.loads(row[0]) for row in found)
+
+    def job_part(self, job: str, number: int) -> list[str] | None:
+        """None behind the last one."""
+        found = self._db.execute(
+            "SELECT json_extract(content, '$.details.items') FROM actions "
+            "WHERE json_extract(content, '$.about') = ? AND json_extract(content, '$.action') IN (?, ?) "
+            "AND json_extract(content, '$.details.part') = ?",
+            (job, *PARTS, number),
+        ).fetchone()
+        return None if found is None else list(json.loads(found[0]))
 
     def redriven(self) -> set[str]:
         """Places of rejected records that a redrive has taken on."""

@@ -155,6 +155,11 @@ class Known:
     history: History
     replaced: EarlierPlan | None = None
 
+    @property
+    def received_at(self) -> datetime | None:
+        """When an outcome that is planned anew was first on its topic: by that its times are judged, now as then."""
+        return self.replaced.received_at if self.replaced else None
+
 
 class BatchPins:
     """The pins of the batch that is being decided, which no store has yet."""
@@ -202,7 +207,8 @@ class Decider:
     def decide(self, incoming: Incoming, outcome: CallOutcome, known: Known, batch: BatchPins) -> Decision:
         """A plan is added to `batch`."""
         misplaced = self.placement.misplaces(incoming)
-        envelope = Envelope(incoming.key, incoming.received_at, misplaced=misplaced and self.placement.strict)
+        received_at = known.received_at or incoming.received_at
+        envelope = Envelope(incoming.key, received_at, misplaced=misplaced and self.placement.strict)
         asked = replaced_by(incoming.headers) is not None
         if known.digest is None and asked:
             return AlreadyPlanned(incoming, ANOTHER_PLAN)

@@ -57,9 +57,13 @@ class EarlierPlan:
 
     def source(self, topic: str, partition: int) -> Source:
         """Where its outcome is, or was: in this partition."""
-        time, offset = self.order
-        moment = None if time < 0 else _EPOCH + timedelta(milliseconds=time)
-        return Source(topic=topic, partition=partition, offset=offset, timestamp=moment)
+        return Source(topic=topic, partition=partition, offset=self.order[1], timestamp=self.received_at)
+
+    @property
+    def received_at(self) -> datetime | None:
+        """When its outcome was appended; None if its topic does not say so."""
+        time = self.order[0]
+        return None if time < 0 else _EPOCH + timedelta(milliseconds=time)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from planner.errors import Abandoned, BrokerAway, NotPublished
 from planner.kafka.fence import packed
 from runtime import clients
 from runtime.broker import BrokerUnavailable
-from runtime.broker_errors import Kind, kind_of, missing_right
+from runtime.broker_errors import GROUP_MOVED_ON, Kind, kind_of, missing_right
 from runtime.connection import BrokerSettings
 from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
@@ -33,12 +33,6 @@ _PURGED = {"_PURGE_QUEUE", "_PURGE_INFLIGHT", "OUT_OF_ORDER_SEQUENCE_NUMBER"}
 _MOST_AFTERMATH = 3
 _OPENS_WITHIN_S = 5.0
 """How long a new client waits for a broker before the planner looks whether it is to stop."""
-_NOT_A_MEMBER = (
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.FENCED_INSTANCE_ID,
-    KafkaError.REBALANCE_IN_PROGRESS,
-)
 
 
 class PlanPublisher:
@@ -201,7 +195,7 @@ class PlanPublisher:
         try:
             self._producer.send_offsets_to_transaction(places, packed(progress.membership), self._delivery_timeout_s)
         except KafkaException as error:
-            if error.args[0].code() not in _NOT_A_MEMBER:
+            if error.args[0].code() not in GROUP_MOVED_ON:
                 raise self._failure("commit its progress", error.args[0]) from None
             self._abort()
             raise Abandoned(f"its partitions were reassigned: {error.args[0].name()}") from None

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 from confluent_kafka import Message
@@ -22,6 +23,7 @@ from runtime.connection import BrokerSettings
 from runtime.librdkafka_log import client_log
 from runtime.log_reader import ask_ends, read_to_end
 from runtime.registry import RegistryUnavailable
+from runtime.threads import in_thread_until_done
 from schemas.codec import UnknownSchema
 
 _BETWEEN_BATCHES = 100
@@ -96,14 +98,7 @@ class BulkReader:
 
     async def _in_a_thread(self, after: Mapping[int, int], apply: Apply) -> dict[int, int]:
         stop = threading.Event()
-        reading = asyncio.get_running_loop().run_in_executor(None, self._read, dict(after), apply, stop)
-        try:
-            return await asyncio.shield(reading)
-        except asyncio.CancelledError:  # another rebalance, or a stop
-            stop.set()
-            await asyncio.wait([reading])
-            reading.exception()  # retrieved, or asyncio would log it as never retrieved
-            raise
+        return await in_thread_until_done(partial(self._read, dict(after), apply, stop), give_up=stop.set)
 
     def _read(self, after: dict[int, int], apply: Apply, stop: threading.Event) -> dict[int, int]:
         log = client_log("planner")

@@ -44,6 +44,24 @@ class Item:
     etag: str
     read_at: datetime
 
+    @classmethod
+    def of_claim(cls, found: dict[str, Any]) -> Self:
+        """From what the command that claims items prints of one."""
+        baseline, account = found["baseline"], found["account"]
+        row = {
+            "medx_callqueueitemid": found["queue_item_id"],
+            "medx_callstatus": STATUSES.index(QueueStatus(baseline["status"])),
+            "medx_lastsessionid": baseline["last_session_id"],
+            "medx_attemptcount": baseline["attempt_count"],
+            "medx_donotcall": baseline["do_not_call"],
+            "medx_phonenumber": found["phone_number"],
+            "_medx_accountid_value": account and account["id"],
+            "_medx_campaignid_value": found["campaign_id"],
+            "_medx_taskownerid_value": found["owner_override"],
+            **baseline["preserved"],
+        }
+        return cls(row, baseline["etag"], datetime.fromisoformat(baseline["captured_at"]))
+
     @property
     def id(self) -> str:
         return str(self.row["medx_callqueueitemid"])

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from simulator.callsystem import outcome as outcomes
+from simulator.callsystem.claims import Claims
 from simulator.callsystem.ledger import Kind, Ledger, Line, line_of
 from simulator.callsystem.publish import Publisher
 from simulator.callsystem.queue import Crm, Item
@@ -51,12 +52,16 @@ class CallSystem:
     shares: Shares
     pace: Pace
     progress: Callable[[Line], None]
+    claims: Claims | None = None
+    """Takes items through a command; over the Web API if there is none."""
     _next: dict[str, int] = field(default_factory=dict)
     _busy: set[str] = field(default_factory=set)
     _again: list[tuple[float, int, Session, str, bytes]] = field(default_factory=list)
     _accounts: dict[str, str] = field(default_factory=dict)
     _owed: int = 0
     _slot: float = 0.0
+    _kept: list[Item] = field(default_factory=list)
+    _open_blocked: int = 0
     _lines: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -111,9 +116,13 @@ class CallSystem:
                 if not started:
                     await asyncio.sleep(self.pace.poll_seconds)
         await self._publish_again(everything=True)
+        for item in self._kept:
+            await self._give_back(item)
 
     async def _start_calls(self, calls: asyncio.TaskGroup) -> int:
         """Take what is ready, waiting for a free line for each. Returns how many were taken."""
+        if self.claims is not None:
+            return 0 if self._open_blocked else await self._start_claimed(await self.claims.take(self.left), calls)
         started = 0
         async for item in self.crm.ready(self.campaign):
             if item.id in self._busy or self._upcoming(item.id) is None:
@@ -123,6 +132,54 @@ class CallSystem:
             calls.create_task(self._call(item))
             started += 1
         return started
+
+    async def _start_claimed(self, items: list[Item], calls: asyncio.TaskGroup) -> int:
+        """Calls what was claimed. An item without a further session is kept until the end, or it would be claimed
+        again at once. One that turns out to be blocked is given back first, since its outcome leaves the status as it
+        is, and nothing is claimed until that outcome has landed: a claim in between would conflict with it."""
+        started = 0
+        for item in items:
+            session = self._upcoming(item.id)
+            if session is None:
+                self._kept.append(item)
+                continue
+            await self._lines.acquire()
+            self._busy.add(item.id)
+            blocked = session.disposition == "blocked"
+            self._open_blocked += blocked
+            calls.create_task(self._say_blocked(session, item) if blocked else self._call_claimed(session, item))
+            started += 1
+        return started
+
+    async def _call_claimed(self, session: Session, item: Item) -> None:
+        try:
+            await self._publish(session, item)
+            self._next[item.id] = session.sequence
+        finally:
+            self._busy.discard(item.id)
+            self._lines.release()
+
+    async def _say_blocked(self, session: Session, item: Item) -> None:
+        await self._give_back(item)
+        given_back = await self.crm.read(item.id)
+        if given_back is not None:
+            await self._call_claimed(session, given_back)
+            await self._until_landed(session)
+        self._open_blocked -= 1
+
+    async def _until_landed(self, session: Session) -> None:
+        """Or for as long as something is waited for at all; after a person's edit it never lands."""
+        wanted, loop = outcomes.session_id(self.seed, session), asyncio.get_running_loop()
+        until = loop.time() + self.pace.patience_seconds
+        while loop.time() < until and not fate(session, self.seed, self.shares).conflict:
+            item = await self.crm.read(session.item_id)
+            if item is None or item.baseline.last_session_id == wanted:
+                return
+            await asyncio.sleep(self.pace.poll_seconds)
+
+    async def _give_back(self, item: Item) -> None:
+        if self.claims is not None:
+            await self.claims.give_back(item)
 
     def _upcoming(self, item_id: str) -> Session | None:
         story, position = self.stories.get(item_id, ()), self._next.get(item_id, 0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import signal
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from schemas.codec import Codec, single_object
 from schemas.records import CallOutcome
 from simulator import tenant
 from simulator.callsystem import prospects
+from simulator.callsystem.claims import Claims
 from simulator.callsystem.history import Unread, history
 from simulator.callsystem.ledger import Ledger, Line
 from simulator.callsystem.prospects import Prospect
@@ -125,6 +127,14 @@ def calls(
             help="Go on after an earlier run of this seed: what is on the topic already is not published again."
         ),
     ] = True,
+    take_with: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help="Take items with `COMMAND claim`, as a call system would, for example 'writeback'; over the Web API "
+            "without it.",
+        ),
+    ] = None,
     fill_queue: Annotated[bool, typer.Option(help="Create the queue items first.")] = True,
     campaign: Campaign = tenant.CAMPAIGN,
     token: Token = tenant.CALL_SYSTEM_TOKEN,
@@ -157,6 +167,7 @@ def calls(
                         Shares(duplicates, conflicts, late, malformed),
                         pace,
                         _Progress(sum(one.times_called for one in chosen)),
+                        Claims(shlex.split(take_with), campaign) if take_with else None,
                     )
                     if resume:
                         system.resume(await asyncio.to_thread(_past, broker, encoding, system))

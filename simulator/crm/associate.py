@@ -48,7 +48,7 @@ def associate(organization: Organization, call: Call, held: Association, pair: P
     values["statecode"], values["statuscode"] = table.states[0].value, table.states[0].default_status
     row = Row(values, targets, version)
     organization.store.put(table.logical_name, record_id, row)
-    organization.record(call, "create", table, record_id, (None, row), "")
+    organization.record(call, "create", (table.logical_name, record_id, ""), (None, row))
 
 
 def disassociate(organization: Organization, call: Call, held: Association, pair: Pair) -> None:
@@ -62,7 +62,7 @@ def disassociate(organization: Organization, call: Call, held: Association, pair
 def remove(organization: Organization, call: Call, intersect: str, record_id: str) -> None:
     row = organization.store.get(intersect, record_id)
     organization.store.remove(intersect, record_id)
-    organization.record(call, "delete", organization.schema.by_name[intersect], record_id, (row, None), "")
+    organization.record(call, "delete", (intersect, record_id, ""), (row, None))
 
 
 def release(organization: Organization, call: Call, table: Table, record_id: str) -> None:

@@ -1,6 +1,6 @@
 """What a body asks for: columns, binds and related rows, checked in the order in which the service complains."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from simulator import errors
@@ -9,36 +9,36 @@ from simulator.crm.call import Call
 from simulator.crm.fields import Field
 from simulator.crm.organization import Organization
 from simulator.schema import Column, Lookup, Table
-from simulator.schema.model import Association
+from simulator.schema.model import Association, Binding
 
 _BIND = "@odata.bind"
 _Collection = tuple[Table, Column] | Association
-_Declared = tuple[str, list[tuple[Column, Lookup]], Any]
+_Declared = tuple[str, Binding, Any]
 
 
 @dataclass(slots=True)
 class Wanted:
     """A body after the checks. `values` by wire name, `targets` for lookups, `related` rows to make with it."""
 
-    values: dict[str, Any] = field(default_factory=dict)
-    targets: dict[str, str] = field(default_factory=dict)
-    related: list[tuple[Table, Column, list[dict[str, Any]]]] = field(default_factory=list)
-    parents: list[tuple[Column, Lookup, dict[str, Any]]] = field(default_factory=list)
-    members: list[tuple[Table, Column, str]] = field(default_factory=list)
-    associated: list[tuple[Association, str]] = field(default_factory=list)
+    values: dict[str, Any]
+    targets: dict[str, str]
+    related: tuple[tuple[Table, Column, list[dict[str, Any]]], ...] = ()
+    parents: tuple[tuple[Column, Lookup, dict[str, Any]], ...] = ()
+    members: tuple[tuple[Table, Column, str], ...] = ()
+    associated: tuple[tuple[Association, str], ...] = ()
 
 
 def read(organization: Organization, call: Call, table: Table, body: dict[str, Any], *, creating: bool) -> Wanted:
     """Raises the first refusal the service would give: unknown property, wrong type, beyond limits, dangling bind."""
-    wanted = Wanted()
+    wanted = Wanted({}, {})
     plain, binds = _sorted(organization, wanted, table, body, creating=creating)
     declared, collections = _bound(organization, table, binds, creating=creating) if binds else ([], [])
     if table.secured:
-        touched = [item.column for item, _ in plain] + [lookups[0][0] for _, lookups, _ in declared]
+        touched = [item.column for item, _ in plain] + [binding.column for _, binding, _ in declared]
         _check_security(organization, call, table, touched, wanted, creating=creating)
     _check_values(table, wanted, plain)
-    for name, lookups, value in declared:
-        _bind(organization, call, wanted, table, (name, lookups, value))
+    for bind in declared:
+        _bind(organization, call, wanted, table, bind)
     for collection, value in collections:
         _bind_members(organization, call, wanted, table, (collection, value))
     if organization.switches.application_required == "refuse":
@@ -84,8 +84,16 @@ def _bound(
     organization: Organization, table: Table, binds: list[tuple[str, Any]], *, creating: bool
 ) -> tuple[list[_Declared], list[tuple[_Collection, list[Any]]]]:
     """What is bound to single lookups, and what to collections. Raises the refusal of a name that is neither."""
-    single = [(name, _bind_target(table, name), value) for name, value in binds if not isinstance(value, list)]
-    many = [bind for bind in binds if isinstance(bind[1], list)]
+    single: list[_Declared] = []
+    many: list[tuple[str, list[Any]]] = []
+    for name, value in binds:
+        if isinstance(value, list):
+            many.append((name, value))
+            continue
+        binding = table.binds.get(name)
+        if binding is None:
+            raise errors.undeclared_bind(table.entity_set, name)
+        single.append((name, binding, value))
     return single, [(_collection(organization, table, name, creating=creating), value) for name, value in many]
 
 
@@ -140,7 +148,7 @@ def _navigation(
                 raise errors.required(table.logical_name, column.name)
             wanted.values[column.wire] = None
         elif isinstance(value, dict) and creating:
-            wanted.parents.append((column, lookup, value))
+            wanted.parents += ((column, lookup, value),)
         else:
             raise errors.odata(
                 table.entity_set,
@@ -153,16 +161,9 @@ def _navigation(
         if lookup.collection == name and creating and isinstance(value, list):
             if not all(isinstance(item, dict) for item in value):
                 raise errors.odata(table.entity_set, f"The collection '{name}' must hold entities.")
-            wanted.related.append((child, column, value))
+            wanted.related += ((child, column, value),)
             return
     raise errors.undeclared_property(table.entity_set, table.logical_name, name)
-
-
-def _bind_target(table: Table, name: str) -> list[tuple[Column, Lookup]]:
-    lookups = table.binds.get(name)
-    if lookups is None:
-        raise errors.undeclared_bind(table.entity_set, name)
-    return lookups
 
 
 def _collection(organization: Organization, table: Table, name: str, *, creating: bool) -> _Collection:
@@ -195,10 +196,10 @@ def _bind_members(
         target, record_id = resolve(organization, call, reference)
         if isinstance(place, Association):
             fits = target.logical_name == place.other.table
-            wanted.associated.append((place, record_id))
+            wanted.associated += ((place, record_id),)
         else:
             fits = target is place[0]
-            wanted.members.append((target, place[1], record_id))
+            wanted.members += ((target, place[1], record_id),)
         if not fits:
             raise errors.odata(table.entity_set, f"The collection does not take a '{target.logical_name}'.")
 
@@ -210,8 +211,8 @@ def _bind(
     table: Table,
     bind: _Declared,
 ) -> None:
-    name, lookups, value = bind
-    column = lookups[0][0]
+    name, binding, value = bind
+    column = binding.column
     if value is None:
         if organization.switches.bind_null == "refuse" or column.required == "SystemRequired":
             raise errors.odata(table.entity_set, f"The '{name}@odata.bind' annotation may not be null.")
@@ -220,7 +221,7 @@ def _bind(
     if not isinstance(value, str):
         raise errors.odata(table.entity_set, f"The '{name}@odata.bind' annotation must be an entity reference.")
     target, record_id = resolve(organization, call, value)
-    if target.logical_name not in {lookup.target for _, lookup in lookups}:
+    if target.logical_name not in binding.targets:
         raise errors.odata(
             table.entity_set,
             f"The navigation property '{name}' of '{table.logical_name}' does not take a '{target.logical_name}'.",
@@ -236,6 +237,9 @@ def resolve(organization: Organization, call: Call, text: str) -> tuple[Table, s
         if entity is None:
             raise errors.batch(f"Content-ID Reference: '{text}' does not exist in the batch context.")
         text = entity
+    usual = keys.by_id(organization.schema, text.removeprefix("/"))
+    if usual is not None and organization.row(*usual) is not None:
+        return usual
     target, key_text = keys.reference(organization.schema, text)
     record_id, _ = organization.existing(target, organization.key(target, key_text))
     return target, record_id

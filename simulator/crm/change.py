@@ -35,7 +35,7 @@ def update(
     wanted.values.pop(table.primary_id, None)
     states.on_update(table, wanted.values, row, organization.switches, record_id)
     values = row.values | wanted.values
-    if table.keys:
+    if not table.keyed.isdisjoint(wanted.values):
         check_keys(organization, table, values, record_id)
     targets = row.targets | wanted.targets if wanted.targets else row.targets
     if "_ownerid_value" in wanted.values:
@@ -63,7 +63,7 @@ def replace(
     derive(table, values)
     row = Row(values, targets, version)
     organization.store.put(table.logical_name, record_id, row)
-    organization.record(call, "update", table, record_id, (before, row), precondition)
+    organization.record(call, "update", (table.logical_name, record_id, precondition), (before, row))
 
 
 def check_version(table: Table, row: Row, conditions: Preconditions) -> None:

@@ -70,7 +70,7 @@ def _insert(
     derive(table, values)
     row = Row(values, targets, version)
     organization.store.put(table.logical_name, record_id, row)
-    organization.record(call, "create", table, record_id, (None, row), precondition)
+    organization.record(call, "create", (table.logical_name, record_id, precondition), (None, row))
 
 
 def _make_parents(organization: Organization, call: Call, wanted: bodies.Wanted) -> None:

@@ -31,7 +31,7 @@ def delete(
         raise organization.missing(table, record_id)
     check_version(table, row, conditions)
     organization.store.remove(table.logical_name, record_id)
-    organization.record(call, "delete", table, record_id, (row, None), conditions.label)
+    organization.record(call, "delete", (table.logical_name, record_id, conditions.label), (row, None))
     release(organization, call, table, record_id)
     for child, column, lookup in organization.schema.referencing.get(table.logical_name, ()):
         if not child.view_of and column.kind in (Kind.LOOKUP, Kind.OWNER):

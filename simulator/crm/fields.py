@@ -1,7 +1,8 @@
 """What a body may say of each column: worked out once for a table and the switches, and then only looked up."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from simulator.crm import literals
 from simulator.schema import Column, Kind, Table
@@ -9,7 +10,8 @@ from simulator.schema.model import LOOKUPS
 from simulator.switches import Switches
 
 
-class Field(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Field:
     """One column as a body sees it. `taken` says whether the caller may set it, `check` keeps its limits."""
 
     column: Column

@@ -1,6 +1,7 @@
 """Which row a key names: `(guid)`, `(column='value',…)`, and the entity references that bodies and `$ref` carry."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -11,6 +12,8 @@ from simulator.store import Row, Store
 from simulator.switches import Switches
 
 _PAIR = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*('(?:[^']|'')*'|[^,']*)\s*(?:,|$)")
+# How nearly every row is named. What this finds, the longer way finds too.
+_BY_ID = re.compile(r"([A-Za-z_]\w*)\(([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})\)")
 _REFERENCE = re.compile(r"^([A-Za-z_]\w*)\((.*)\)$", re.DOTALL)
 
 
@@ -18,18 +21,25 @@ class Key(NamedTuple):
     """A parsed key: either a record id, or the values of an alternate key."""
 
     record_id: str | None
-    values: dict[str, Any]
+    values: Mapping[str, Any] = {}
+
+
+def by_id(schema: Schema, path: str) -> tuple[Table, str] | None:
+    """Table and record id of `set(id)`; None for a row that is named another way, and for no row."""
+    found = _BY_ID.fullmatch(path)
+    table = schema.by_set.get(found[1]) if found is not None else None
+    return None if found is None or table is None else (table, found[2].lower())
 
 
 def parse(table: Table, text: str, switches: Switches) -> Key:
     """The key inside the parentheses. Raises the refusal for a key that the table does not have."""
     if literals.GUID.match(text):
-        return Key(text.lower(), {})
+        return Key(text.lower())
     if len(text) == 36 and "=" not in text:
         raise errors.unknown_key(table.logical_name)
     values = _pairs(table, text, switches)
     if list(values) == [table.primary_id]:
-        return Key(values[table.primary_id], {})
+        return Key(values[table.primary_id])
     if not _declared(table, frozenset(values), activity_keys=switches.activity_keys == "yes"):
         raise errors.unknown_key(table.logical_name)
     return Key(None, values)
@@ -77,7 +87,7 @@ def _literal(table: Table, column: Column, raw: str, switches: Switches) -> Any:
     raise errors.unknown_key(table.logical_name)
 
 
-def find(store: Store, table: Table, values: dict[str, Any]) -> str | None:
+def find(store: Store, table: Table, values: Mapping[str, Any]) -> str | None:
     """The id of the row with these values in the key's columns, or None."""
     names = list(values)
     for record_id in store.matching(table.logical_name, names[0], values[names[0]]):

@@ -19,26 +19,29 @@ Clock = Callable[[], float]
 _NO_KEYS: Mapping[str, tuple[str, ...]] = {}
 
 
-class _Transaction:
-    """All or nothing, maybe inside another one. A class, because a generator costs more than all it would do here."""
+class _Atomic:
+    """All or nothing, in the store and in the log. May be nested; only the outermost transaction commits.
 
-    __slots__ = ("_entry", "_mark", "_organization")
+    One object for all transactions, because each operation has one.
+    """
+
+    __slots__ = ("_marks", "_organization")
 
     def __init__(self, organization: "Organization") -> None:
         self._organization = organization
+        self._marks: list[tuple[int, int]] = []
 
     def __enter__(self) -> None:
         organization = self._organization
-        organization.depth += 1
-        self._mark, self._entry = organization.store.mark(), organization.log.last
+        self._marks.append((organization.store.mark(), organization.log.last))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         organization = self._organization
+        mark, entry = self._marks.pop()
         if kind is not None:
-            organization.store.rollback(self._mark)
-            organization.log.rolled_back_since(self._entry)
-        organization.depth -= 1
-        if not organization.depth:
+            organization.store.rollback(mark)
+            organization.log.rolled_back_since(entry)
+        if not self._marks:
             organization.store.commit()
 
 
@@ -61,9 +64,10 @@ class Organization:
         self.ids = SequentialIds(seed)
         self.denied: dict[tuple[str, str], frozenset[str]] = {}
         self.permitted: dict[tuple[str, str], Mapping[str, frozenset[str]]] = {}
-        self._reader: Call | None = None
+        # Who reads now; None is the system. It belongs to `handle`, which puts the reader before back.
+        self.reader: Call | None = None
+        self.atomic = _Atomic(self)
         self._now: tuple[int, str] = (0, "")
-        self.depth = 0  # of transactions in transactions
         self._fields: dict[tuple[str, bool], tuple[Table, Switches, Fields]] = {}
 
     def now(self) -> str:
@@ -142,25 +146,20 @@ class Organization:
             return True
         return verb in self.permitted.get((call.user, table.logical_name), {}).get(column.name, ())
 
-    def read_as(self, call: Call | None) -> Call | None:
-        """From now on this caller reads. Returns who read before, for the caller to put back."""
-        before, self._reader = self._reader, call
-        return before
-
     @property
-    def reader(self) -> str:
-        """Who reads now; the system when nobody does."""
-        return self._reader.user if self._reader else tenant.SYSTEM_USER
+    def reading_user(self) -> str:
+        """The user who reads now; the system when nobody does."""
+        return self.reader.user if self.reader else tenant.SYSTEM_USER
 
     @property
     def base(self) -> str:
         """The service root of what is read now."""
-        return self._reader.base if self._reader else ""
+        return self.reader.base if self.reader else ""
 
     def allow_reader(self, table: Table) -> None:
         """Raises the 403 of a reader without the privilege to read a table that is joined or expanded."""
-        if self._reader is not None:
-            self.allow(self._reader, "read", table)
+        if self.reader is not None:
+            self.allow(self.reader, "read", table)
 
     def teams_of(self, user: str) -> list[str]:
         """The teams that a user is a member of."""
@@ -171,40 +170,20 @@ class Organization:
 
     def hidden(self, table: Table) -> frozenset[str]:
         """Columns that the reader may not see, under the names they are read by: null in every answer."""
-        reader = self._reader
+        reader = self.reader
         if reader is None or not table.secured:
             return frozenset()
         return frozenset(wire for wire in table.secured if not self.may(reader, "read", table, table.by_wire[wire]))
-
-    def atomic(self) -> "_Transaction":
-        """All or nothing, in the store and in the log. May be nested; only the outermost one commits."""
-        return _Transaction(self)
 
     def record(
         self,
         call: Call,
         operation: str,
-        table: Table,
-        record_id: str,
-        change: tuple[Row | None, Row | None],
-        precondition: str,
+        place: tuple[str, str, str],
+        change: tuple[Row | None, Row | None] = (None, None),
+        refusal: errors.Refusal | None = None,
     ) -> None:
-        """Log a write that was done."""
-        self._append(call, operation, table.logical_name, record_id, precondition, COMMITTED, 0, "", *change)
-
-    def sent(self, call: Call, message: str, place: tuple[str, str]) -> None:
-        """Log a message that changed no row here. `place` is the table and the row it is bound to, or nothing."""
-        self._append(call, message, *place, "", COMMITTED, 0, "", None, None)
-
-    def refused(self, call: Call, operation: str, place: tuple[str, str, str], refusal: errors.Refusal) -> None:
-        """Log a write that was refused. `place` is table, record id and precondition, each as far as known."""
-        table, record_id, precondition = place
-        self._append(call, operation, table, record_id, precondition, REFUSED, refusal.status, refusal.code, None, None)
-
-    def _append(
-        self, call: Call, operation: str, table: str, record_id: str, precondition: str, outcome: str, status: int,
-        code: str, before: Row | None, after: Row | None,
-    ) -> None:  # fmt: skip
+        """Log a write that was done, or refused. `place` is table, record id and precondition, each as far as known."""
         entry = Entry()
         entry.at = self.clock()
         entry.request = call.number
@@ -213,14 +192,13 @@ class Organization:
         entry.user = call.user
         entry.actor = call.actor
         entry.operation = operation
-        entry.table = table
-        entry.record_id = record_id
-        entry.outcome = outcome
-        entry.status = status
-        entry.code = code
-        entry.precondition = precondition
+        entry.table, entry.record_id, entry.precondition = place
+        if refusal is None:
+            entry.outcome, entry.status, entry.code = COMMITTED, 0, ""
+        else:
+            entry.outcome, entry.status, entry.code = REFUSED, refusal.status, refusal.code
         entry.answer = call.answer
-        entry.before, entry.after = before, after
+        entry.before, entry.after = change
         self.log.append(entry)
 
     def user_of_application(self, client_id: str) -> str:

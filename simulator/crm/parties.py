@@ -21,6 +21,6 @@ def replace(organization: Organization, call: Call, activity: tuple[Table, str],
     for key in list(organization.store.matching(TABLE, column.wire, record_id)):
         row = organization.store.get(TABLE, key)
         organization.store.remove(TABLE, key)
-        organization.record(call, "delete", party, key, (row, None), "")
+        organization.record(call, "delete", (party.logical_name, key, ""), (row, None))
     for item in given:
         create_party(organization, call, activity, (party, column, item))

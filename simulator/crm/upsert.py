@@ -29,7 +29,8 @@ def patch(
             raise _exists(organization)
         if conditions.if_match is not None:
             check_version(table, row, conditions)
-        update(organization, call, table, record_id, _without_key(key, body), precondition=conditions.label)
+        changes = _without_key(key, body) if key.values else body
+        update(organization, call, table, record_id, changes, precondition=conditions.label)
         return record_id, False
     if conditions.if_match is not None:
         raise organization.missing(table, record_id)
@@ -51,7 +52,7 @@ def _exists(organization: Organization) -> errors.Refusal:
 
 def _without_key(key: keys.Key, body: Json) -> Json:
     """An upsert that finds its row drops what the body repeats of the key."""
-    return {name: value for name, value in body.items() if key.values.get(name) != value} if key.values else body
+    return {name: value for name, value in body.items() if key.values.get(name) != value}
 
 
 def _key_columns(organization: Organization, table: Table, key: keys.Key) -> Json:

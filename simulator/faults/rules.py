@@ -129,7 +129,9 @@ class Rules:
         self._armed.clear()
 
     def has(self, scope: Scope) -> bool:
-        return any(armed.rule.when.scope == scope and not armed.spent for armed in self._armed.values())
+        return bool(self._armed) and any(
+            armed.rule.when.scope == scope and not armed.spent for armed in self._armed.values()
+        )
 
     def fire(self, scope: Scope, seen: Seen, number: int) -> list[Fired]:
         """The rules that fire for this request, in the order in which they were armed."""

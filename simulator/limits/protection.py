@@ -10,7 +10,7 @@ No clock and no sockets here: the caller passes the time.
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
@@ -52,8 +52,7 @@ class Throttled:
     retry_after: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What became of a request at the door, and what the headers of its answer say."""
 
     throttled: Throttled | None
@@ -91,9 +90,10 @@ class Protection:
         self._accounts: dict[tuple[str, int], _Account] = {}
 
     def _account(self, user: str, server: int) -> _Account:
-        account = self._accounts.get((user, server))
+        key = user, server
+        account = self._accounts.get(key)
         if account is None:
-            account = self._accounts[user, server] = _Account()
+            account = self._accounts[key] = _Account()
         return account
 
     def enter(self, user: str, server: int, now: float) -> Verdict:
@@ -104,7 +104,8 @@ class Protection:
         if throttled is None:
             account.active += 1
             account.admitted += 1
-            account.peak = max(account.peak, account.active)
+            if account.active > account.peak:
+                account.peak = account.active
             account.requests.append(now)
         else:
             account.refused += 1

@@ -128,7 +128,7 @@ def _of_the_caller(organization: Organization, column: Column, operator: str) ->
     """Comparisons with who asks. Raises 400 for a column that holds no id."""
     if column.kind not in LOOKUPS | {Kind.GUID}:
         raise errors.bad_query(f"'{column.name}' holds no id, so it cannot be compared with that of the caller.")
-    user = organization.reader
+    user = organization.reading_user
     ids: set[Any] = {user}
     if operator.endswith("businessid"):
         row = organization.store.get("systemuser", user)

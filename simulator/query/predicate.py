@@ -99,8 +99,11 @@ class Compiler:
                     return lambda row: getter(row) is True
         raise errors.bad_query("The query specified in the URI is not valid: a condition was expected.")
 
-    def column(self, path: syntax.Path) -> tuple[Column, Getter]:
-        """The column at the end of a path and how to get it from a row. Raises the 400 of an unknown property."""
+    def column(self, path: syntax.Path, *, logical: bool = False) -> tuple[Column, Getter]:
+        """The column at the end of a path and how to get it from a row. Raises the 400 of an unknown property.
+
+        `logical` takes a lookup by its logical name, whatever the switch for it says.
+        """
         table = self.table
         parts = path.parts
         if self.variable and parts[0] == self.variable:
@@ -115,7 +118,8 @@ class Compiler:
             hops.append((column.wire, lookup.target))
             table = self.organization.schema.by_name[lookup.target]
             self.organization.allow_reader(table)
-        column = find_column(table, parts[-1], logical=self.organization.switches.lookup_by_logical_name == "take")
+        logical = logical or self.organization.switches.lookup_by_logical_name == "take"
+        column = find_column(table, parts[-1], logical=logical)
         wire = column.wire
         if wire in self.organization.hidden(table):
             if self.organization.switches.secured_condition == "refuse":
@@ -187,14 +191,18 @@ class Compiler:
         raise errors.bad_query(f"No function signature for the function with name '{node.name}' matches.")
 
     def _query_function(self, name: str, arguments: dict[str, Any]) -> Test:
-        """The service's own query functions, which take one property and no, one or several values."""
+        """The service's own query functions, which take one property and no, one or several values.
+
+        They name a lookup as FetchXML does (`ownerid`); the name of its value (`_ownerid_value`) is taken as well.
+        """
         operator = FUNCTIONS.get(name)
         unknown = arguments.keys() - _ARGUMENTS
         if operator is None or unknown:
             raise errors.bad_query(
                 f"The query function '{name}' is not supported{f' with {unknown}' if unknown else ''}."
             )
-        column, getter = self.column(syntax.Path(tuple(str(arguments.get("PropertyName", "")).split("/"))))
+        path = syntax.Path(tuple(str(arguments.get("PropertyName", "")).split("/")))
+        column, getter = self.column(path, logical=True)
         values: list[str] = []
         for argument, value in arguments.items():
             if argument != "PropertyName":

@@ -124,6 +124,14 @@ class Column:
         return frozenset(option.value for option in self.options)
 
 
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What `name@odata.bind` fills, and the tables that it may point to."""
+
+    column: Column
+    targets: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Table:
     """One table. `columns` by logical name; the look-ups below are derived once and then kept."""
@@ -168,14 +176,14 @@ class Table:
         return (f"{column.name}_{lookup.target}",) if self.activity and len(column.lookups) > 1 else ()
 
     @cached_property
-    def binds(self) -> dict[str, list[tuple[Column, Lookup]]]:
+    def binds(self) -> dict[str, Binding]:
         """What `name@odata.bind` may point to: one name can have several target tables."""
-        found: dict[str, list[tuple[Column, Lookup]]] = {}
+        found: dict[str, tuple[Column, set[str]]] = {}
         for column in self.columns.values():
             for lookup in column.lookups:
                 for name in {lookup.navigation, *self._shared_names(column, lookup)}:
-                    found.setdefault(name, []).append((column, lookup))
-        return found
+                    found.setdefault(name, (column, set()))[1].add(lookup.target)
+        return {name: Binding(column, frozenset(targets)) for name, (column, targets) in found.items()}
 
     @cached_property
     def secured(self) -> frozenset[str]:
@@ -186,6 +194,11 @@ class Table:
     def key_columns(self) -> dict[str, tuple[str, ...]]:
         """For each alternate key, the names under which its columns are read."""
         return {key: tuple(self.columns[name].wire for name in names) for key, names in self.keys.items()}
+
+    @cached_property
+    def keyed(self) -> frozenset[str]:
+        """Names under which the columns of all alternate keys are read."""
+        return frozenset(wire for wires in self.key_columns.values() for wire in wires)
 
     @cached_property
     def template(self) -> dict[str, Any]:

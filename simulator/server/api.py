@@ -42,10 +42,11 @@ class Api:
         simulator = self.simulator
         clock = simulator.organization.clock
         started = clock()
-        headers = wire.headers_of(http)
+        headers = wire.headers_of(http.raw_headers)
         if http.method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers:
             return wire.preflight(headers)
-        body = await http.content.read() if http.can_read_body else b""
+        sent = http.content
+        body = sent.read_nowait() if sent.is_eof() else await sent.read()
         exchange = _Exchange(self, http, headers, body, next(simulator.numbers))
         reply = Reply(0)
         try:
@@ -69,8 +70,8 @@ class _Exchange:
         self.simulator = api.simulator
         self.path = path[root.end() :] if root else ""
         self.found = root is not None
-        self.base = f"{http.scheme}://{http.host}{path[: root.end()].rstrip('/')}" if root else ""
-        self.resource = f"{http.scheme}://{http.host}/"
+        self.server_url = f"{http.scheme}://{http.host}"
+        self.base = self.server_url + path[: root.end()].rstrip("/") if root else ""
         self.request = Request(http.method, self.path, query, headers, body)
         self.number = number
         self.user = ""
@@ -81,6 +82,11 @@ class _Exchange:
         self.cut: faults.Cut | None = None
         self.answer = ""
         self._edits: list[tuple[int, faults.Edit, dict[str, str]]] = []
+
+    @property
+    def resource(self) -> str:
+        """What a token has to be for."""
+        return f"{self.server_url}/"
 
     def _server(self, headers: dict[str, str]) -> int:
         limits = self.simulator.protection.limits
@@ -95,7 +101,7 @@ class _Exchange:
         query = f"?{self.request.query}" if self.request.query else ""
         return Seen(
             self.number, at, self.request.method, self.path + query, self.user, self.server, self.status, seconds,
-            self.operations, ",".join(fired.rule.id for fired in self.fired), self.answer,
+            self.operations, ",".join([fired.rule.id for fired in self.fired]), self.answer,
         )  # fmt: skip
 
     async def run(self) -> tuple[Reply, Verdict | None]:
@@ -139,6 +145,23 @@ class _Exchange:
             looked_at = fault_rules.Seen(self.request.method, self.path + query, self.request.body, self.user)
             self.fired = simulator.rules.fire("request", looked_at, self.number)
         wait = simulator.latency.draw(simulator.dice)
+        if not wait and not self.fired:
+            return self._carry_out(behalf)
+        more, instead, applied = self._struck()
+        wait += more
+        self.answer = _lost(self.cut, instead if applied else None)
+        if wait:
+            await asyncio.sleep(wait / 2)
+        self._disturb("before")
+        reply = self._carry_out(behalf) if applied else Reply(503)
+        self._disturb("after")
+        if wait:
+            await asyncio.sleep(wait / 2)
+        return instead or reply
+
+    def _struck(self) -> tuple[float, Reply | None, bool]:
+        """What the fired rules do: seconds of waiting, another answer, and whether the request is carried out."""
+        wait = 0.0
         instead: Reply | None = None
         applied = True
         for fired in self.fired:
@@ -152,15 +175,7 @@ class _Exchange:
                         instead, applied = self._known(action), action.applied
                     case faults.Cut():
                         self.cut, applied = action, action.moment != "before"
-        self.answer = _lost(self.cut, instead if applied else None)
-        if wait:
-            await asyncio.sleep(wait / 2)
-        self._disturb("before")
-        reply = self._carry_out(behalf) if applied else Reply(503)
-        self._disturb("after")
-        if wait:
-            await asyncio.sleep(wait / 2)
-        return instead or reply
+        return wait, instead, applied
 
     def _known(self, action: faults.Known) -> Reply:
         if action.name == "unauthorized":

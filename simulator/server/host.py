@@ -78,8 +78,10 @@ class _Door:
         self.signin = signin
 
     async def answer(self, http: web.BaseRequest) -> web.StreamResponse:
+        if http.raw_path.startswith("/api/"):
+            return await self.api.answer(http)
         path = http.path
-        if path.startswith("/api/"):
+        if path.startswith("/api/"):  # written in another way
             return await self.api.answer(http)
         if path.startswith("/_control"):
             return await self.control.answer(http)

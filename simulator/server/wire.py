@@ -54,15 +54,16 @@ def preflight(headers: Mapping[str, str]) -> web.Response:
     return web.Response(status=200, headers=_shared_with(headers["origin"]) | allowed)
 
 
-def headers_of(http: web.BaseRequest) -> Headers:
-    """A repeated header is one list, as HTTP says."""
+@lru_cache(maxsize=512)
+def headers_of(lines: tuple[tuple[bytes, bytes], ...]) -> Headers:
+    """The header lines of a request, which a client sends again and again. A repeated one is one list, as HTTP says."""
     found = Headers()
-    for name, value in http.headers.items():
-        lower = name.lower()
+    for name, value in lines:
+        lower, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
         if lower in found:
-            found[lower] = f"{found[lower]}{'; ' if lower == 'cookie' else ', '}{value}"
+            found[lower] = f"{found[lower]}{'; ' if lower == 'cookie' else ', '}{text}"
         else:
-            found[lower] = value
+            found[lower] = text
     return found
 
 
@@ -77,11 +78,19 @@ def add_service_headers(reply: Reply, server: int, verdict: Verdict | None, simu
     limits = simulator.protection.limits
     headers["x-ms-ratelimit-burst-remaining-xrm-requests"] = str(verdict.burst_remaining)
     headers["x-ms-ratelimit-time-remaining-xrm-requests"] = f"{verdict.time_remaining:,.2f}"
-    headers["x-ms-dop-hint"] = str(limits.dop_hint)
-    if limits.affinity:
-        headers["Set-Cookie"] = f"ARRAffinity={server:064x}; path=/; HttpOnly"
-    headers["CRM.ServiceId"] = "framework"
-    headers["X-Source"] = tenant.ORGANIZATION_ID
+    headers.update(_of_server(server if limits.affinity else None, limits.dop_hint))
+
+
+@lru_cache(maxsize=64)
+def _of_server(pinned: int | None, dop_hint: int) -> dict[str, str]:
+    """What every answer of one web server says; `pinned` is its number, when a cookie is to bring the caller back."""
+    affinity = {} if pinned is None else {"Set-Cookie": f"ARRAffinity={pinned:064x}; path=/; HttpOnly"}
+    return {
+        "x-ms-dop-hint": str(dop_hint),
+        **affinity,
+        "CRM.ServiceId": "framework",
+        "X-Source": tenant.ORGANIZATION_ID,
+    }
 
 
 def response(reply: Reply, headers: Mapping[str, str] | None = None) -> web.StreamResponse:
@@ -131,18 +140,18 @@ class _Small(web.StreamResponse):
 
     def _bytes(self, request: web.BaseRequest) -> bytes:
         reply, status = self._reply, self._reply.status
-        bare = status in _WITHOUT_BODY
+        bare, old = status in _WITHOUT_BODY, request.version == HttpVersion10
         own = "" if bare else f"Content-Length: {len(reply.body)}\r\n"
         if reply.body and "Content-Type" not in reply.headers:
             own += "Content-Type: application/octet-stream\r\n"
         if not self._kept:
             own += "Connection: close\r\n"
-        elif request.version == HttpVersion10:
+        elif old:
             own += "Connection: keep-alive\r\n"
         # The service sends the request's id under this name twice.
         again = reply.headers.get(_REQUEST_ID, "")
         end = f"{_REQUEST_ID}: {again}\r\n{own}Date: {_date(int(time.time()))}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
-        head = head_of(reply, end, version=f"{request.version.major}.{request.version.minor}")
+        head = head_of(reply, end, version="1.0" if old else "1.1")
         return head if bare or request.method == "HEAD" else head + reply.body
 
 

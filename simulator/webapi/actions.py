@@ -71,7 +71,7 @@ def _upsert(organization: Organization, call: Call, table: Table, item: dict[str
         key = organization.key(table, text)
     else:
         record_id = item.get(table.primary_id)
-        key = keys.Key(record_id if isinstance(record_id, str) else organization.ids(), {})
+        key = keys.Key(record_id if isinstance(record_id, str) else organization.ids())
     if key.values and organization.locate(table, key) is None and key.values.keys() & body.keys():
         raise errors.unexpected()  # seen live: a key column repeated in the body, on the create path
     write.patch(organization, call, table, key, body)

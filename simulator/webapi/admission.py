@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from simulator import errors
+from simulator.crm.call import NO_PRECONDITIONS
 from simulator.webapi.messages import Request
 
 Check = Callable[[str], bool]
@@ -144,6 +145,8 @@ def without_conditions(request: Request, but: str = "") -> None:
 
     `but` names a header that may say `*`: that what is changed has to be there, which it has anyway.
     """
+    if request.headers.conditions is NO_PRECONDITIONS:
+        return
     for name in ("if-match", "if-none-match"):
         value = request.headers.get(name, "").strip()
         if value not in {"", "null"} and not (name == but and value == "*"):

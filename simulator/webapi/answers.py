@@ -16,7 +16,7 @@ _NO_OPTIONS = Options()
 
 def read_options(request: Request, where: str = "one record") -> Options:
     """What one record may be asked with."""
-    if not request.query and not request.prefer:
+    if not request.query and not request.headers.prefer:
         return _NO_OPTIONS
     return query.read(query.parameters(request.query), request.prefer, query.ONE, where)
 

@@ -105,7 +105,7 @@ class Messages:
 
     def _reply(self, organization: Organization, call: Call, message: Message, place: tuple[str, str]) -> Reply:
         if message.method == "POST" and message.status < 400:
-            organization.sent(call, message.name, place)
+            organization.record(call, message.name, (*place, ""))
         return message.reply(call)
 
 

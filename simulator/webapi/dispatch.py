@@ -5,7 +5,7 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 from simulator import errors
-from simulator.crm import Call, Organization
+from simulator.crm import Call, Organization, keys
 from simulator.metadata import routes as metadata
 from simulator.webapi import actions, functions, records
 from simulator.webapi.admission import admit
@@ -25,19 +25,19 @@ def handle(organization: Organization, call: Call, request: Request, canned: Mes
 
     `canned` are messages whose answers somebody wrote.
     """
-    before = organization.read_as(call)
+    before, organization.reader = organization.reader, call
     try:
         admit(request)
-        with organization.atomic():
+        with organization.atomic:
             return route(organization, call, request, canned)
     except errors.Refusal as why:
         refusal = why
     except RecursionError:
         refusal = errors.bad_query("The query specified in the URI nests too deep.")
     finally:
-        organization.read_as(before)
+        organization.reader = before
     if request.method in WRITES:
-        organization.refused(call, request.method.lower(), request.place, refusal)
+        organization.record(call, request.method.lower(), request.place, refusal=refusal)
     return refuse(refusal, request.prefer)
 
 
@@ -46,9 +46,12 @@ def route(organization: Organization, call: Call, request: Request, canned: Mess
     answer = canned.answer(organization, call, request, path) if canned else None
     if answer is not None:
         return answer
+    # Most requests are about a record, and no table's set has the name of anything else.
+    usual = keys.by_id(organization.schema, path)
+    if usual is not None:
+        return records.one(organization, call, request, (usual[0], keys.Key(usual[1]), ""))
     match = _RECORD.match(path)
     if match is not None:
-        # Most requests are about a record, and no table's set has the name of anything else.
         name, text, rest = match.groups("")
         table = organization.schema.by_set.get(name)
         if table is not None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from simulator.crm.call import Call, Preconditions
@@ -21,28 +22,25 @@ class Headers(dict[str, str]):
     once. `admitted` says whether admission found nothing to refuse: without a body (`False`), with one (`True`).
     """
 
-    __slots__ = ("_conditions", "_prefer", "admitted")
-
     def __init__(self, lines: Mapping[str, str] | None = None) -> None:
         super().__init__(lines or {})
         self.admitted: set[bool] = set()
-        self._prefer: Mapping[str, str] | None = None
-        self._conditions: Preconditions | None = None
 
-    @property
+    @cached_property
+    def impersonate(self) -> bool:
+        """Whether they name a user on whose behalf the caller acts."""
+        return "mscrmcallerid" in self or "callerobjectid" in self
+
+    @cached_property
     def prefer(self) -> Mapping[str, str]:
         """`Prefer` as names and values."""
-        if self._prefer is None:
-            header = self.get("prefer")
-            self._prefer = preferences(header) if header else _NO_PREFERENCES
-        return self._prefer
+        header = self.get("prefer")
+        return preferences(header) if header else _NO_PREFERENCES
 
-    @property
+    @cached_property
     def conditions(self) -> Preconditions:
         """`If-Match` and `If-None-Match`."""
-        if self._conditions is None:
-            self._conditions = Preconditions.of(self.get("if-match"), self.get("if-none-match"))
-        return self._conditions
+        return Preconditions.of(self.get("if-match"), self.get("if-none-match"))
 
 
 @dataclass(slots=True)

@@ -129,7 +129,7 @@ def _single(place: _Place) -> Reply:
             raise errors.no_such_segment(place.tail)
         place.verbs("GET")
         other, other_id, _ = found
-        return handle(place.organization, place.call, place.request, (other, keys.Key(other_id, {}), place.tail))
+        return handle(place.organization, place.call, place.request, (other, keys.Key(other_id), place.tail))
     # Documented: the value of a navigation property is not deleted here; $ref takes references out and puts them in.
     place.verbs("GET")
     if found is None:
@@ -146,8 +146,8 @@ def _pointed_at(place: _Place, column: Column) -> tuple[Table, str, Row] | None:
     if column.wire in organization.hidden(place.table):
         return None
     held, kind = place.row.values.get(column.wire), place.row.targets.get(column.wire, "")
-    names = {lookup.target for _, lookup in place.table.binds[place.name]}
-    row = organization.store.get(kind, held) if held and kind in names else None
+    targets = place.table.binds[place.name].targets
+    row = organization.store.get(kind, held) if held and kind in targets else None
     if held is None or row is None:
         return None
     other = organization.schema.by_name[kind]

@@ -87,7 +87,7 @@ def _patch(
     if options.expand:
         options = replace(options, expand=())  # documented: an update takes $expand and does not heed it
     record_id, created = write.patch(organization, call, table, key, request.json(table.entity_set), conditions)
-    if request.prefer.get("return") == "representation":
+    if request.headers.prefer.get("return") == "representation":
         return representation(organization, call, request, (table, record_id, options), created=created)
     return written(entity_url(call, table, key_text(table, key) if key.values else record_id))
 

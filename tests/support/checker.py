@@ -58,7 +58,7 @@ def findings(
         *_miscounted(ours, plans, last),
         *_out_of_order(landed, plans),
         *_lost(plans, last, updated=updated, created=created),
-        *_in_pieces(plans, last, updated=updated, created=created),
+        *_in_pieces(plans, last, updated=updated, created=created, unseen=_of_deleted_rows(committed, plans)),
         *_overwritten(committed, plans, baselines or {}),
         *_strange_columns(ours, plans),
     ]
@@ -175,16 +175,31 @@ def _in_pieces(
     *,
     updated: Collection[str],
     created: Collection[str],
+    unseen: Collection[str],
 ) -> Iterable[str]:
-    """Only a conflict leaves the call without the queue item's update."""
+    """Only a conflict leaves the call without the queue item's update. So does one whose result was lost in a crash,
+    and which a person has put right since: then the record is blocked, and the message says so.
+    """
     for plan in plans:
         there = {s.operation for s in plan.steps if _is_create(s.operation) and s.record_id in created}
         result = results.get(plan.session_id)
         conflict = result is not None and result.block_reason is BlockReason.CONFLICT_DETECTED
-        if there and plan.session_id not in updated and not conflict and not _came_late(result):
+        was_one = result is not None and result.block_reason is BlockReason.PERMANENT_OTHER
+        alone = conflict or _came_late(result) or (was_one and Operation.CREATE_TASK not in there)
+        if there and plan.session_id not in updated and not alone:
             yield f"W3 {plan.session_id} landed in pieces: {', '.join(sorted(there))} without the queue item's update"
-        if conflict and (plan.session_id in updated or Operation.CREATE_TASK in there):
+        if (
+            conflict
+            and plan.session_id not in unseen
+            and (plan.session_id in updated or Operation.CREATE_TASK in there)
+        ):
             yield f"W3 {plan.session_id} is a conflict, but more than the call was written"
+
+
+def _of_deleted_rows(committed: Iterable[Entry], plans: Iterable[PlannedWriteback]) -> set[str]:
+    """Sessions whose update nobody can see any more: a person has deleted the row."""
+    gone = {entry["id"] for entry in committed if entry["table"] == QUEUE_ITEM and entry["operation"] == "delete"}
+    return {plan.session_id for plan in plans if plan.queue_item_id in gone}
 
 
 def _is_create(operation: Operation) -> bool:
@@ -195,27 +210,42 @@ def _overwritten(
     committed: Sequence[Entry], plans: Sequence[PlannedWriteback], baselines: Mapping[str, int]
 ) -> Iterable[str]:
     by_session = {plan.session_id: plan for plan in plans}
-    edits: dict[str, dict[str, int]] = defaultdict(dict)
-    """Queue item to column to when a person last changed it."""
+    edits: dict[str, dict[str, list[_Edit]]] = defaultdict(lambda: defaultdict(list))
+    """Queue item to column to what people did to it since a write of ours."""
     for entry in committed:
         if entry["table"] != QUEUE_ITEM:
             continue
+        of_item = edits[entry["id"]]
         if entry["actor"] == "person":
-            edits[entry["id"]] |= {c: entry["seq"] for c in entry["changes"] if c not in _BOOKKEEPING}
+            for column in entry["changes"].keys() - _BOOKKEEPING:
+                of_item[column].append((entry["seq"], *entry["changes"][column]))
         elif entry["actor"] == "application" and (session := (entry["changes"].get(SESSION) or [None, None])[1]):
             plan = by_session.get(session)
             concerned = _concerned(plan) if plan else set()
-            late = sorted(
-                c for c, at in edits[entry["id"]].items() if c in concerned and at > baselines.get(session, 0)
-            )
+            late = sorted(c for c in concerned if _changed(of_item[c], since=baselines.get(session, 0)))
             if late:
                 yield f"W7 {session} was written over a person's change of {', '.join(late)}"
+            for column in _update(plan).attributes if plan else ():  # from here on it holds what our session says
+                of_item[column].clear()
+
+
+_Edit = tuple[int, Any, Any]
+"""When, and from what to what."""
+
+
+def _changed(edits: Sequence[_Edit], *, since: int) -> bool:
+    """Not if the column holds again what it held then."""
+    later = [edit for edit in edits if edit[0] > since]
+    return bool(later) and later[0][1] != later[-1][2]
 
 
 def _concerned(plan: PlannedWriteback) -> set[str]:
-    """The columns in which a person's change is a conflict."""
+    """The columns in which a person's change is a conflict. What an opt-out sets, its own or that of a session before
+    it, may be set already.
+    """
     update = _update(plan)
-    set_by_it = {FLAG} if update.attributes.get(FLAG) is True else set()
+    opted_out = any(columns.get(FLAG) is True for columns in (update.attributes, *(p.columns for p in plan.preceding)))
+    set_by_it = {FLAG} if opted_out else set()
     return {*plan.baseline.columns, *update.attributes} - {*update.increments, *set_by_it}
 
 

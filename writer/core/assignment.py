@@ -94,11 +94,10 @@ class Assignment:
         self._end_heard_ms = 0.0
         self._caught_up_ms = 0.0
 
-    def received(self, records: Sequence[ConsumerRecord]) -> None:
-        """They take room from now on, decoded or not (B3)."""
-        for record in records:
-            self._window.entered(self.partition, record.size)
-        self.undecoded.extend(records)
+    def received(self, record: ConsumerRecord) -> None:
+        """It takes room from now on, decoded or not (B3)."""
+        self._window.entered(self.partition, record.size)
+        self.undecoded.append(record)
 
     def is_settled(self, record: ConsumerRecord) -> bool:
         """By an earlier run: there is no need to look into it."""

@@ -13,14 +13,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from schemas.headers import Reason
 from schemas.records import PlannedWriteback
-from writer.core import results
-from writer.core.assignment import AssignedPartition, Assignment, ConsumerRecord, OffsetAndMetadata
+from writer.core import messages, results
+from writer.core.assignment import AssignedPartition, Assignment, ConsumerRecord
 from writer.core.attempt import (
     Decided,
     Event,
@@ -40,36 +40,7 @@ from writer.core.flow import Flow, SettledSessions, Signature
 from writer.core.gate import Blocked, Cleared
 from writer.core.identities import Identities
 from writer.core.lanes import Window, WindowLimits
-from writer.core.ledger import Commit
-from writer.core.messages import (
-    AssignedPartitions,
-    CommitOffsets,
-    Decode,
-    Decoded,
-    Effect,
-    EndOffsets,
-    ForgetResults,
-    Input,
-    Lost,
-    NotPublished,
-    Now,
-    OffsetsCommitted,
-    Pause,
-    Publish,
-    Published,
-    ReadResults,
-    Received,
-    Released,
-    Replied,
-    ResultsRead,
-    Revoking,
-    Send,
-    Stop,
-    Stopped,
-    Unreadable,
-    Verified,
-    WakeAt,
-)
+from writer.core.messages import Effect, Input, Now
 from writer.core.plan_check import is_mark
 from writer.core.publishing import PAUSE_S, Fence, Publishing, RejectionOf
 from writer.core.replies import Judgement
@@ -80,15 +51,14 @@ from writer.core.scheduling import Scheduler, SharedRequest
 _DECODE_AGAIN_S = 1.0
 _OVERDUE_EVERY_S = 0.5
 _COMMIT_WITHIN_S = 5.0
-"""After this, a commit without an answer is made again, and a partition is given up with what is committed."""
+"""After this, a partition is given up with what is committed."""
 _COMMIT_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Times in seconds. `transactions`: results and offsets are one."""
+    """Times in seconds."""
 
-    transactions: bool
     most_plans_per_request: int = MOST
     window: WindowLimits = field(default_factory=WindowLimits)
     retry: RetryLimits = field(default_factory=RetryLimits)
@@ -126,13 +96,6 @@ class _Release:
         return self.settle_by if self.commit_by is None else self.commit_by
 
 
-@dataclass(frozen=True, slots=True)
-class _Commit:
-    number: int
-    commits: dict[Assignment, Commit]
-    answer_by: float
-
-
 class Engine:
     def __init__(
         self,
@@ -146,16 +109,15 @@ class Engine:
         self._metadata = metadata
         self._options = options
         self._batching = Batching(most=options.most_plans_per_request)
-        self._publishing = Publishing(transactions=options.transactions)
+        self._publishing = Publishing()
         self._flow = Flow(signature, metadata, index, RetryPolicy(options.retry), self._publishing)
         self._flow.scheduler = self._scheduler = Scheduler(identities, self._batching, self._flow)
         self._window = Window(options.window)
         self._assignments: dict[int, Assignment] = {}
-        self._sent: dict[int, tuple[SharedRequest, Send]] = {}
+        self._sent: dict[int, tuple[SharedRequest, messages.Send]] = {}
         self._numbers = itertools.count()
         self._releases: list[_Release] = []
         self._paused: frozenset[int] = frozenset()
-        self._committing: _Commit | None = None
         self._news = False
         """Something may have settled without a word since offsets were last put together."""
         self._commit_at = 0.0
@@ -182,12 +144,12 @@ class Engine:
         for request in self._scheduler.requests(now.s, new_ones=self._stop_by is None):
             self._send(request)
         self._flow.start_waiting()
+        self._news = self._news or bool(self._effects)  # what was due may have settled
         self._publish(now, fence)
-        self._commit(now)
         self._give_up(now)
         self._look_whether_stopped(now)
         self._pause()
-        self._effects.append(WakeAt(self._wake_at()))
+        self._effects.append(messages.WakeAt(self._wake_at()))
         return self._taken_effects()
 
     def _taken_effects(self) -> list[Effect]:
@@ -197,35 +159,35 @@ class Engine:
 
     def _hear(self, happened: Input, now: Now) -> None:  # noqa: C901  one line for each input
         match happened:
-            case AssignedPartitions(partitions):
+            case messages.AssignedPartitions(partitions):
                 self._assigned(partitions)
-            case Revoking(partitions):
+            case messages.Revoking(partitions):
                 self._revoking(partitions, now)
-            case Lost(partitions):
+            case messages.Lost(partitions):
                 self._lost(partitions)
-            case Received(records):
+            case messages.Missed():
+                self._missed(happened)
+            case messages.Received(records):
                 self._received(records)
-            case Decoded(record, plan, trace):
+            case messages.Decoded(record, plan, trace):
                 self._decoded(record, plan, trace)
-            case Unreadable():
+            case messages.Unreadable():
                 self._unreadable(happened, now)
-            case ResultsRead():
+            case messages.ResultsRead():
                 self._results_read(happened)
-            case Verified(plan, verdict):
+            case messages.Verified(plan, verdict):
                 self._verified(plan, verdict)
-            case Replied(number, exchange):
+            case messages.Replied(number, exchange):
                 self._replied(number, exchange, now)
-            case Published(offsets):
-                self._published(offsets)
-            case NotPublished():
+            case messages.Published():
+                self._published(happened, now)
+            case messages.NotPublished():
                 self._not_published(happened, now)
-            case OffsetsCommitted(number, partitions):
-                self._committed(number, partitions, now)
-            case EndOffsets(offsets, asked_at):
+            case messages.EndOffsets(offsets, asked_at):
                 for assignment in self._open():
                     if assignment.partition in offsets:
                         assignment.ends_at(offsets[assignment.partition], asked_at)
-            case Stop():
+            case messages.Stop():
                 self._stop_by = now.s + self._options.stop_within_s
             case _:
                 assert_never(happened)
@@ -239,13 +201,19 @@ class Engine:
         numbers = [one.partition for one in partitions]
         self._close([self._assignments[number] for number in numbers if number in self._assignments])
         self._assignments |= {one.partition: Assignment(one, self._window) for one in partitions}
-        self._effects.append(ReadResults({one.partition: one.epoch for one in partitions}))
+        self._effects.append(messages.ReadResults({one.partition: one.epoch for one in partitions}))
         self._count_rebalance("assigned", numbers)
 
     def _count_rebalance(self, what: str, partitions: Collection[int]) -> None:
         if partitions:
             self._effects.append(Count("rebalances", (what,)))
         self._effects.append(Show("partitions", len(self._assignments)))
+
+    def _missed(self, gap: messages.Missed) -> None:
+        """Retention, or somebody, took them away: no plan of theirs is ever made true, and nobody else will say so."""
+        self._effects.append(Count("missed", amount=gap.end - gap.first))
+        where = {"partition": gap.partition, "first": gap.first, "behind_last": gap.end}
+        self._effects.append(Log("error", "plans.missed", where))
 
     def _lost(self, partitions: Collection[int]) -> None:
         self._close([self._assignments[number] for number in partitions if number in self._assignments])
@@ -272,36 +240,34 @@ class Engine:
             for plan in (*assignment.lanes.drop_waiting(), *assignment.lanes.heads()):
                 if not plan.dropped:
                     self._flow.drop(plan)
-        self._effects.append(ForgetResults([assignment.partition for assignment in assignments]))
+        self._effects.append(messages.ForgetResults([assignment.partition for assignment in assignments]))
 
     def _give_up(self, now: Now) -> None:
         for release in list(self._releases):
-            if (positions := self._may_be_released(release, now)) is not None:
+            if self._may_be_released(release, now):
                 self._releases.remove(release)
                 self._close([one for one in release.assignments if not one.closed])
                 self._count_rebalance("released", release.partitions)
-                self._effects.append(Released(release.partitions, positions))
+                self._effects.append(messages.Released(release.partitions))
 
-    def _may_be_released(self, release: _Release, now: Now) -> dict[int, OffsetAndMetadata] | None:
-        """None: not yet."""
+    def _may_be_released(self, release: _Release, now: Now) -> bool:
         ours = [assignment for assignment in release.assignments if not assignment.closed]
         if now.s < release.settle_by and any(plan.in_flight for one in ours for plan in one.lanes.heads()):
-            return None
-        release.commit_by = release.commit_by or now.s + _COMMIT_WITHIN_S
-        transactions = self._options.transactions
-        if any(self._publishing.concerns(one) or (transactions and one.has_news()) for one in ours):
+            return False
+        if release.commit_by is None:
+            release.commit_by = now.s + _COMMIT_WITHIN_S
+            self._commit_at = min(self._commit_at, now.s)
+        if any(self._publishing.concerns(one) or one.has_news() for one in ours):
             if now.s < release.commit_by:
                 self._news = True
-                return None
+                return False
             numbers = sorted(one.partition for one in ours)
             self._effects.append(Log("warning", "partitions.released_unfinished", {"partitions": numbers}))
-        if transactions:
-            return {}
-        return _positions(_commits(ours))
+        return True
 
     # From record to lane.
 
-    def _assignment_of(self, of: ConsumerRecord | ResultsRead) -> Assignment | None:
+    def _assignment_of(self, of: ConsumerRecord | messages.ResultsRead) -> Assignment | None:
         """None if that is over, or about to be."""
         assignment = self._assignments.get(of.partition)
         if assignment is None or assignment.epoch != of.epoch or assignment.closing:
@@ -309,11 +275,15 @@ class Engine:
         return assignment
 
     def _received(self, records: Sequence[ConsumerRecord]) -> None:
-        """The window bounds how many are waiting: what is added here pauses its partition when it is full."""
-        for record in records:
-            if (assignment := self._assignment_of(record)) is not None:
-                assignment.received([record])
-                self._decode_next(assignment)
+        """The window bounds how many are waiting: what is added here pauses its partition when it is full, before any
+        of it is decoded: the consumer reads on meanwhile.
+        """
+        ours = [(assignment, record) for record in records if (assignment := self._assignment_of(record)) is not None]
+        for assignment, record in ours:
+            assignment.received(record)
+        self._pause()
+        for assignment in {assignment: None for assignment, _ in ours}:
+            self._decode_next(assignment)
 
     def _decode_next(self, assignment: Assignment) -> None:
         """W2 A tombstone is settled at once, and what an earlier run has settled is not even looked into (B3)."""
@@ -321,7 +291,7 @@ class Engine:
             record = assignment.undecoded[0]
             if record.value is not None and not assignment.is_settled(record):
                 assignment.decoding = True
-                self._effects.append(Decode(record))
+                self._effects.append(messages.Decode(record))
                 return
             assignment.undecoded.popleft()
             if self._arrived(assignment, record):
@@ -362,7 +332,7 @@ class Engine:
             look_back = assignment.may_have_settled(record)
             self._flow.queue_up(PlanInFlight(plan, record, assignment, look_back=look_back, trace=trace))
 
-    def _unreadable(self, happened: Unreadable, now: Now) -> None:
+    def _unreadable(self, happened: messages.Unreadable, now: Now) -> None:
         """W1 Only we write to the planned topic, so it is a plan that this version, or the schema registry, does not
         know yet. It is waited for, and everything behind it in its partition; the other partitions go on.
         """
@@ -385,9 +355,9 @@ class Engine:
         for assignment in self._open():
             if assignment.decode_at is not None and assignment.decode_at <= now.s:
                 assignment.decode_at = None
-                self._effects.append(Decode(assignment.undecoded[0]))
+                self._effects.append(messages.Decode(assignment.undecoded[0]))
 
-    def _results_read(self, happened: ResultsRead) -> None:
+    def _results_read(self, happened: messages.ResultsRead) -> None:
         """Plans of this assignment that were waiting for that may start now."""
         if (assignment := self._assignment_of(happened)) is not None:
             waiting, assignment.awaiting_results = assignment.awaiting_results, []
@@ -402,7 +372,7 @@ class Engine:
         writing = any(isinstance(plan.ask, Writing) for plan, _ in asks)
         parts = [part for _, of_plan in asks for part in of_plan]
         number, operation = next(self._numbers), "write" if writing else "read"
-        send = Send(number, request.place, parts, operation, request.plans[0].trace)
+        send = messages.Send(number, request.place, parts, operation, request.plans[0].trace)
         self._sent[number] = request, send
         self._effects.append(send)
 
@@ -452,61 +422,38 @@ class Engine:
     # To the broker.
 
     def _publish(self, now: Now, fence: Fence) -> None:
-        offsets = self._options.transactions and self._news and now.s >= self._commit_at
+        offsets = self._news and now.s >= self._commit_at
         if self._publishing.in_flight is not None or not (self._publishing.waits or offsets):
             return
         batch = self._publishing.next(self._open(), fence, now.s)
-        if self._options.transactions:
-            # News of partitions that the consumer has just given up waits for the engine to hear of that.
-            self._commit_at = now.s + (self._options.commit_interval_s if batch else PAUSE_S)
-            self._news = any(one.has_news() for one in self._open())
+        # News of partitions that the consumer has just given up waits for the engine to hear of that.
+        self._commit_at = now.s + (self._options.commit_interval_s if batch else PAUSE_S)
+        self._news = any(one.has_news() for one in self._open())
         if batch is not None:
-            self._effects.append(Publish(batch.publications, tuple(batch.commits.values()), fence.group))
+            self._effects.append(messages.Publish(batch.publications, tuple(batch.commits.values()), fence.group))
 
-    def _published(self, offsets: Sequence[int | None]) -> None:
+    def _published(self, happened: messages.Published, now: Now) -> None:
+        """What the broker did not take of the positions goes with a later batch."""
         batch = self._publishing.ended()
-        for publication, offset in zip(batch.publications, offsets, strict=True):
+        for publication, offset in zip(batch.publications, happened.offsets, strict=True):
             if offset is None:
                 self._flow.too_large(publication)
             else:
                 self._flow.acknowledged(publication, offset)
         for assignment, commit in batch.commits.items():
-            assignment.ledger.committed(commit)
+            if assignment.partition not in happened.refused:
+                assignment.ledger.committed(commit)
+        for code in sorted(set(happened.refused.values())):
+            self._commit_at = now.s + _COMMIT_AGAIN_S
+            self._count_commit_failure("commit.failed", code)
 
-    def _not_published(self, happened: NotPublished, now: Now) -> None:
-        self._effects.append(Count("commit_failures", (happened.code,)))
-        self._effects.append(Log("warning", "transaction.aborted", {"code": happened.code}))
+    def _not_published(self, happened: messages.NotPublished, now: Now) -> None:
+        self._count_commit_failure("transaction.aborted", happened.code)
         for publication in self._publishing.failed(now.s, happened.too_large):
             self._flow.too_large(publication)
 
-    def _commit(self, now: Now) -> None:
-        """Without transactions: soon, since whatever settled after the last commit is looked at again after a crash."""
-        if self._options.transactions:
-            return
-        if self._committing is not None and now.s >= self._committing.answer_by:
-            self._commit_later(now)
-        if self._committing is not None or not self._news or now.s < self._commit_at:
-            return
-        self._news = False
-        self._commit_at = now.s + self._options.commit_interval_s
-        if commits := _commits(self._open()):
-            number = next(self._numbers)
-            self._committing = _Commit(number, commits, now.s + _COMMIT_WITHIN_S)
-            self._effects.append(CommitOffsets(number, _positions(commits)))
-
-    def _commit_later(self, now: Now) -> None:
-        self._committing, self._commit_at, self._news = None, now.s + _COMMIT_AGAIN_S, True
-
-    def _committed(self, number: int, partitions: Collection[int], now: Now) -> None:
-        """A late answer to an earlier commit says nothing about the one that was made again."""
-        if self._committing is None or self._committing.number != number:
-            return
-        commits, self._committing = self._committing.commits, None
-        for assignment, commit in commits.items():
-            if assignment.partition in partitions:
-                assignment.ledger.committed(commit)
-            elif not assignment.closed:
-                self._commit_later(now)
+    def _count_commit_failure(self, event: str, code: str) -> None:
+        self._effects += [Count("commit_failures", (code,)), Log("warning", event, {"code": code})]
 
     # Now and then.
 
@@ -522,7 +469,7 @@ class Engine:
         in_flight = any(plan.in_flight for one in self._open() for plan in one.lanes.heads())
         if not in_flight or now.s >= self._stop_by:
             self._stopped = True
-            self._effects.append(Stopped())
+            self._effects.append(messages.Stopped())
 
     def _pause(self) -> None:
         """A full window pauses partitions; so does stopping. Polling goes on."""
@@ -530,7 +477,7 @@ class Engine:
         paused = self._window.paused(ours) if self._stop_by is None else frozenset(ours)
         if paused != self._paused:
             self._paused = paused
-            self._effects.append(Pause(paused))
+            self._effects.append(messages.Pause(paused))
 
     def _wake_at(self) -> float:
         """The next deadline of anything that is waited for."""
@@ -539,14 +486,12 @@ class Engine:
             times.append(self._overdue_at)
         if self._stop_by is not None and not self._stopped:
             times.append(self._stop_by)
-        if self._committing is not None:
-            times.append(self._committing.answer_by)
         times += [one.deadline for one in self._releases]
-        waits_for_answer = self._committing is not None or self._publishing.in_flight is not None
-        if self._news and not waits_for_answer:
-            times.append(self._commit_at)
-        if self._publishing.waits and self._publishing.in_flight is None:
-            times.append(self._publishing.not_before)
+        if self._publishing.in_flight is None:
+            if self._news:
+                times.append(self._commit_at)
+            if self._publishing.waits:
+                times.append(self._publishing.not_before)
         times += [one.decode_at for one in self._open() if one.decode_at is not None]
         return min(times)
 
@@ -563,11 +508,3 @@ class Engine:
             unreadable=sum(one.unreadable for one in ours),
             first_blocked_at=self._flow.first_blocked_at,
         )
-
-
-def _commits(assignments: Collection[Assignment]) -> dict[Assignment, Commit]:
-    return {one: commit for one in assignments if (commit := one.ledger.commit()) is not None}
-
-
-def _positions(commits: Mapping[Assignment, Commit]) -> dict[int, OffsetAndMetadata]:
-    return {one.partition: OffsetAndMetadata(at.offset, at.metadata) for one, at in commits.items()}

@@ -218,16 +218,14 @@ class Flow:
             first_settled_at=self._index.first_settled_at(plan.record.partition, plan.session_id),
         )
 
-    # What the scheduler asks.
+    # What the scheduler asks of each plan whose turn it is.
 
     @property
     def outage(self) -> bool:
         return self.retry.outage
 
-    def probe_at(self, now: float) -> float | None:
-        return self.retry.probe_at(now)
-
     def clears(self, plan: PlanInFlight) -> bool:
+        """Whether kept metadata clears it; if not, it is being verified from now on."""
         if plan.clear(self._metadata.cached_verdict(plan.plan)):
             return True
         plan.on(Event.NOT_VERIFIED)
@@ -235,6 +233,7 @@ class Flow:
         return False
 
     def begins(self, plan: PlanInFlight) -> bool:
+        """Whether a cleared plan has something to ask; if not, it was decided without a request."""
         plan.follow_ups, plan.answered = 0, False
         around = self.around(plan)
         step = self._in_this_mode(plan, first_step(plan, around), around)
@@ -246,8 +245,8 @@ class Flow:
         return False
 
     def still_asks(self, plan: PlanInFlight) -> bool:
-        """W9: its place may have come hours later, under a Retry-After. What was put together for another owner is
-        over, too.
+        """Whether what a follow-up asks may still be asked; if not, the plan begins anew. W9: its place may have come
+        hours later, under a Retry-After. What was put together for another owner is over, too.
         """
         owners = plan.owners
         if plan.clear(self._metadata.cached_verdict(plan.plan)) and (

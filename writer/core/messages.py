@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from schemas.headers import Reason
 from schemas.records import PlannedWriteback
-from writer.core.assignment import AssignedPartition, ConsumerRecord, OffsetAndMetadata
+from writer.core.assignment import AssignedPartition, ConsumerRecord
 from writer.core.attempt import PlanInFlight
 from writer.core.exchanges import Exchange, Part
 from writer.core.gate import Blocked, Cleared
@@ -49,6 +49,15 @@ class Lost:
     """Another writer has them already."""
 
     partitions: Collection[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Offsets that were taken away before anybody read them: from `first` on, up to (not including) `end`."""
+
+    partition: int
+    first: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +111,12 @@ class Replied:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The batch is acknowledged. `offsets`: of each of its records; None if the broker takes no record so large."""
+    """The batch is acknowledged. `offsets`: of each of its records; None if the broker takes no record so large.
+    `refused`: the partitions whose position was not committed with it, and the broker's name for why.
+    """
 
     offsets: Sequence[int | None]
+    refused: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +124,7 @@ class NotPublished:
     """Nothing of the batch counts. `too_large`: records of it that the broker does not take, whatever is done."""
 
     code: str
-    too_large: Collection[int] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class OffsetsCommitted:
-    """How `CommitOffsets` ended: the broker has taken the offsets of these partitions."""
-
-    number: int
-    partitions: Collection[int]
+    too_large: Collection[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,7 @@ Input = (
     AssignedPartitions
     | Revoking
     | Lost
+    | Missed
     | Received
     | Decoded
     | Unreadable
@@ -148,7 +153,6 @@ Input = (
     | Replied
     | Published
     | NotPublished
-    | OffsetsCommitted
     | EndOffsets
     | Stop
 )
@@ -207,14 +211,6 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
-class CommitOffsets:
-    """Answered by `OffsetsCommitted`; one at a time, and another one if there is no answer."""
-
-    number: int
-    positions: Mapping[int, OffsetAndMetadata]
-
-
-@dataclass(frozen=True, slots=True)
 class Pause:
     """These partitions are paused from now on, the others are not."""
 
@@ -223,10 +219,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """These partitions may be given up, after these offsets were committed."""
+    """These partitions may be given up."""
 
     partitions: Collection[int]
-    positions: Mapping[int, OffsetAndMetadata]
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +258,6 @@ Effect = (
     | Verify
     | Send
     | Publish
-    | CommitOffsets
     | Pause
     | Released
     | Ended

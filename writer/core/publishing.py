@@ -1,7 +1,7 @@
 """What is said of plans on its way to the broker, and the offsets that it settles. No I/O.
 
-Whatever waits goes together in the next batch: results, requeued copies, rejected records, and with transactions the
-offsets of all that they settle. While one is in flight the next gathers, so the busier it is the more share one.
+Whatever waits goes together in the next batch: results, requeued copies, rejected records, and the offsets of all that
+they settle. While one is in flight the next gathers, so the busier it is the more share one.
 
 - W1 Nothing is settled before the batch with its result is acknowledged.
 - W2 Of a partition that is not ours any more nothing goes out: neither by what the engine knows, nor by the fence,
@@ -33,7 +33,7 @@ PAUSE_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The consumer group's generation, for a transaction, and the epochs of the partitions that are ours at least since
+    """The consumer group's generation and the epochs of the partitions that are ours at least since
     then. If one was taken away since, the broker refuses the generation.
     """
 
@@ -95,8 +95,6 @@ Publication = ResultOf | CopyOf | RejectionOf
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`commits` is empty without transactions."""
-
     publications: tuple[Publication, ...]
     commits: Mapping[Assignment, Commit]
 
@@ -105,10 +103,9 @@ class Batch:
 
 
 class Publishing:
-    """One batch at a time. Without `transactions` offsets are committed elsewhere."""
+    """One batch at a time."""
 
-    def __init__(self, *, transactions: bool) -> None:
-        self._transactions = transactions
+    def __init__(self) -> None:
         self._waiting: deque[Publication] = deque()
         self.in_flight: Batch | None = None
         self.not_before = 0.0
@@ -130,7 +127,7 @@ class Publishing:
         if self.in_flight is not None or now < self.not_before:
             return None
         publications = self._take(fence)
-        commits = self._commits(assignments, publications, fence) if self._transactions else {}
+        commits = self._commits(assignments, publications, fence)
         if not publications and not commits:
             return None
         self.in_flight = Batch(tuple(publications), commits)

@@ -16,11 +16,14 @@ import itertools
 import math
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from writer.core.attempt import PlanInFlight, Reading
 from writer.core.batching import Batching
 from writer.core.identities import Identities, Place
+
+if TYPE_CHECKING:
+    from writer.core.flow import Flow
 
 _READS = 0.25
 """What a plan that only reads takes of the room for one that writes a change set of four."""
@@ -37,34 +40,11 @@ class SharedRequest:
     new: int
 
 
-class Admission(Protocol):
-    """What the engine says of each plan whose turn it is."""
-
-    def clears(self, plan: PlanInFlight) -> bool:
-        """Whether kept metadata clears it; if not, it is being verified from now on."""
-        ...
-
-    def begins(self, plan: PlanInFlight) -> bool:
-        """Whether a cleared plan has something to ask; if not, it was decided without a request."""
-        ...
-
-    def still_asks(self, plan: PlanInFlight) -> bool:
-        """Whether what a follow-up asks may still be asked; if not, the plan begins anew."""
-        ...
-
-    def probe_at(self, now: float) -> float | None:
-        """None: go ahead. In an outage, the time when the next plan may probe."""
-        ...
-
-    @property
-    def outage(self) -> bool: ...
-
-
 class Scheduler:
-    def __init__(self, identities: Identities, batching: Batching, admission: Admission) -> None:
+    def __init__(self, identities: Identities, batching: Batching, flow: Flow) -> None:
         self._identities = identities
         self._batching = batching
-        self._admission = admission
+        self._flow = flow
         self._ready: _Heap = []
         self._follow_ups: _Heap = []
         self._ties = itertools.count()
@@ -109,20 +89,20 @@ class Scheduler:
             if not plan.dropped and not self._has_place(filling, now):
                 return
             heappop(self._follow_ups)
-            if not plan.dropped and self._admission.still_asks(plan):
+            if not plan.dropped and self._flow.still_asks(plan):
                 filling.add(plan)
 
     def _add_new(self, filling: _Filling, now: float) -> None:
-        most = len(filling.plans) + 1 if self._admission.outage else math.inf
+        most = len(filling.plans) + 1 if self._flow.outage else math.inf
         while self._ready and len(filling.plans) < most and filling.has_room_for(plan := self._ready[0][-1]):
             if not plan.dropped:
                 if not self._has_place(filling, now):
                     return
-                if (at := self._admission.probe_at(now)) is not None:
+                if (at := self._flow.retry.probe_at(now)) is not None:
                     self.wake_at = min(self.wake_at, at)
                     return
             heappop(self._ready)
-            if not plan.dropped and self._admission.clears(plan) and self._admission.begins(plan):
+            if not plan.dropped and self._flow.clears(plan) and self._flow.begins(plan):
                 filling.add(plan)
 
     def _has_place(self, filling: _Filling, now: float) -> bool:

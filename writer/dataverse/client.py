@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Protocol
 
 import httpx2
 
@@ -48,51 +47,22 @@ WHO_AM_I = HttpRequest("GET", "WhoAmI")
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """One HTTP answer. Header names are in lower case; `request_id` is the service's own, for Microsoft's support."""
+    """One HTTP answer. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     seconds: float
 
-    @property
-    def request_id(self) -> str | None:
-        return self.headers.get("x-ms-service-request-id") or self.headers.get("req_id")
-
-
-class Dataverse(Protocol):
-    """One application user's way to the Web API."""
-
-    @property
-    def name(self) -> str:
-        """The identity's name, for logs and metrics."""
-        ...
-
-    @property
-    def token_expires_at(self) -> float | None:
-        """Unix time; None if there is no token yet, or none is needed."""
-        ...
-
-    @property
-    def credential_expires_at(self) -> float | None:
-        """Unix time at which the secret or certificate expires; None if that is not known."""
-        ...
-
-    async def send(self, request: HttpRequest) -> HttpReply:
-        """Any answer, whatever its status. Raises NeverSent, Unanswered, SignInRefused, SignInUnavailable."""
-        ...
-
-    async def close(self) -> None: ...
-
 
 class DataverseClient:
-    """Dataverse over HTTP. A 401 renews the token once; a second one is returned as the answer."""
+    """One application user's way to the Web API. A 401 renews the token once; the second is returned as the answer."""
 
     def __init__(
         self, settings: DataverseSettings, tokens: TokenSource, *, transport: httpx2.AsyncBaseTransport | None = None
     ) -> None:
         self.name = tokens.name
-        self._tokens = tokens
+        self.tokens = tokens
         self._deadline_s = settings.answer_within_s
         self._most_bytes = settings.max_answer_bytes
         self._client = httpx2.AsyncClient(
@@ -116,19 +86,12 @@ class DataverseClient:
             transport=transport,
         )
 
-    @property
-    def token_expires_at(self) -> float | None:
-        return self._tokens.expires_at
-
-    @property
-    def credential_expires_at(self) -> float | None:
-        return self._tokens.credential_expires_at
-
     async def send(self, request: HttpRequest) -> HttpReply:
-        token = await self._tokens.token()
+        """Any answer, whatever its status. Raises NeverSent, Unanswered, SignInRefused, SignInUnavailable."""
+        token = await self.tokens.token()
         reply = await self._send(request, token)
         if reply.status == _UNAUTHORIZED and token is not None:
-            reply = await self._send(request, await self._tokens.renewed(token))
+            reply = await self._send(request, await self.tokens.renewed(token))
         return reply
 
     async def _send(self, request: HttpRequest, token: str | None) -> HttpReply:
@@ -157,7 +120,7 @@ class DataverseClient:
 
     async def close(self) -> None:
         await self._client.aclose()
-        await asyncio.to_thread(self._tokens.close)
+        await asyncio.to_thread(self.tokens.close)
 
 
 _KEEP_ALIVE_S = 60.0

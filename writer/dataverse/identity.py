@@ -7,10 +7,8 @@ It renews a token 5 minutes before it expires and keeps it in memory. A token is
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +25,7 @@ from azure.identity import (
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from runtime.threads import in_daemon_thread
 from writer.core.sign_in import SignInFault, SignInTrouble, fault_of
 from writer.errors import SignInRefused, SignInUnavailable
 from writer.settings import (
@@ -149,7 +148,7 @@ class EntraTokens:
     async def _ask(self) -> str:
         if self._asking is None:
             credential, scope = self._credential, self._scope
-            self._asking = _in_daemon_thread(lambda: credential.get_token(scope))
+            self._asking = in_daemon_thread(lambda: credential.get_token(scope), name="sign-in")
         asking = self._asking
         try:
             async with asyncio.timeout(_PATIENCE_S):
@@ -170,33 +169,6 @@ class EntraTokens:
 
     def close(self) -> None:
         self._credential.close()
-
-
-def _in_daemon_thread(ask: Callable[[], AccessToken]) -> asyncio.Future[AccessToken]:
-    """Not in the loop's executor: the process would not end before a token service has answered."""
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Future[AccessToken] = loop.create_future()
-
-    def answer(token: AccessToken | None, error: Exception | None) -> None:
-        if answered.done():
-            return
-        if token is None:
-            answered.set_exception(error or ValueError("no token"))
-            answered.exception()  # nobody may be waiting any more
-        else:
-            answered.set_result(token)
-
-    def run() -> None:
-        token, refusal = None, None
-        try:
-            token = ask()
-        except Exception as error:  # noqa: BLE001  raised on the loop
-            refusal = error
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(answer, token, refusal)
-
-    threading.Thread(target=run, name="sign-in", daemon=True).start()
-    return answered
 
 
 _PATIENCE_S = 30.0

@@ -17,7 +17,7 @@ from writer.core.exchanges import Exchange, Part, dop_hint, exchange_of, same_fo
 from writer.core.identities import Identities, Identity, Place
 from writer.core.pacing import Pacer
 from writer.core.replies import Judgement, Kind, Meaning, judge, lost, never_sent, not_signed_in
-from writer.dataverse.client import WHO_AM_I, Dataverse, HttpReply, HttpRequest
+from writer.dataverse.client import WHO_AM_I, DataverseClient, HttpReply, HttpRequest
 from writer.errors import NeverSent, SignInFailed, Unanswered
 from writer.metrics import Metrics
 from writer.reporting import Reporter
@@ -31,7 +31,7 @@ _LONGEST_NAP_S = 1.0
 class Channel:
     """One application user: its client, and what is known of it."""
 
-    def __init__(self, dataverse: Dataverse, pacer: Pacer) -> None:
+    def __init__(self, dataverse: DataverseClient, pacer: Pacer) -> None:
         self.dataverse = dataverse
         self.pacer = pacer
         self.identity = Identity(dataverse.name, pacer)

@@ -5,12 +5,13 @@ partitions, never polling, and waiting for the CRM happens on the event loop.
 
 Rules:
 - Every assignment of a partition has an epoch of its own; a record carries its epoch, so late news is recognised.
-- A partition taken away: the loop may settle within a bound what is in flight, then its progress is committed, then it
-  is given up. A partition lost: forgotten, without a commit, since somebody else has it already.
-- Offsets are committed only from what the loop hands over. Nothing is stored or committed by the client itself.
+- A partition taken away: the loop may settle and commit within a bound what is in flight, then it is given up. A
+  partition lost: forgotten, without a commit, since somebody else has it already.
+- Offsets are committed only from what is handed over: in transactions of the producer, or by `commit`. Nothing is
+  stored or committed by the client itself.
 
-Talk with the event loop goes one way each: `Listener` is called on the loop; `pause_only`, `commit` and `close` may be
-called from anywhere and take effect within one poll.
+Talk with the event loop goes one way each: what happened is posted to the loop; `pause_only`, `commit`, `released` and
+`close` may be called from anywhere and take effect within one poll.
 """
 
 from __future__ import annotations
@@ -20,27 +21,23 @@ import math
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import structlog
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from runtime.broker_errors import Kind, kind_of, missing_right
 from runtime.connection import ClientConfig
 from runtime.environment import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.rights import Operation, Right
+from writer.core import messages
 from writer.core.assignment import AssignedPartition, ConsumerRecord, OffsetAndMetadata
+from writer.core.ledger import Commit
 from writer.core.publishing import Fence
 from writer.errors import MustRestart
 from writer.kafka.log_ends import Ends
@@ -55,41 +52,6 @@ _ASK_S = 30.0
 
 RawHeaders = list[tuple[str, bytes | None]]
 GroupProtocol = Literal["consumer", "classic"]
-
-
-@dataclass(frozen=True, slots=True)
-class MissedOffsets:
-    """Offsets that were taken away before anybody read them: from `first` on, up to (not including) `end`."""
-
-    partition: int
-    first: int
-    end: int
-
-
-class Listener(Protocol):
-    """What the consumer thread tells the event loop; called on the loop, in order."""
-
-    def assigned(self, partitions: Sequence[AssignedPartition]) -> None: ...
-
-    def received(self, records: Sequence[ConsumerRecord]) -> None: ...
-
-    def lost(self, partitions: Collection[int]) -> None: ...
-
-    async def release(self, partitions: Collection[int]) -> Mapping[int, OffsetAndMetadata]:
-        """Settle or drop what is in flight, within the listener's own bound; the progress to commit."""
-        ...
-
-    def committed(self, number: int, partitions: Collection[int]) -> None:
-        """The one answer to this commit: the broker has taken the offsets of these partitions."""
-        ...
-
-    def commit_failed(self, code: str) -> None: ...
-
-    def end_offsets(self, offsets: Mapping[int, int], asked_at: float) -> None:
-        """Where the logs of our partitions end, and when the broker was asked for that, Unix time."""
-        ...
-
-    def missed(self, gap: MissedOffsets) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +107,35 @@ class _TooOld(Exception):
     """The broker does not speak KIP-848."""
 
 
+@dataclass(slots=True)
+class _Held:
+    """A partition, for as long as it is ours."""
+
+    epoch: int
+    next: int
+    """Behind the last record that was handed over, or where the partition was begun."""
+    expected: int | None
+    """Where reading must go on, for a gap to be seen; None of a partition that was begun at its start."""
+    read_up_to: int = -1
+    """Where the client last found that there was nothing left to read."""
+
+
 class ConsumerThread:
-    """Owns the consumer from `start` to `close`. `failed` completes with MustRestart if the thread cannot go on."""
+    """Owns the consumer from `start` to `close`. `post` hears on the loop, in order, what happened. `failed` completes
+    with MustRestart if the thread cannot go on.
+    """
 
     def __init__(
         self,
         options: ConsumerOptions,
-        listener: Listener,
+        post: Callable[[messages.Input], None],
         ends: Ends,
         *,
         connect: Callable[[dict[str, Any]], Consumer] | None = None,
     ) -> None:
         self._options = options
         self._log_ends = ends
-        self._listener = listener
+        self._post = post
         self._connect = connect or _consumer
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
@@ -166,9 +143,10 @@ class ConsumerThread:
         self._fence = Fence(None, {})
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._commits: deque[tuple[int, dict[int, int]]] = deque()
-        """Numbers and offsets of those that the client has not answered."""
-        self._epochs: dict[int, int] = {}
+        self._releasing: Future[None] = Future()
+        """The partitions that are taken away may be given up."""
+        self._given_up = False
+        self._ours: dict[int, _Held] = {}
         self._epoch = 0
         self._paused: frozenset[int] = frozenset()
         self._want_paused: frozenset[int] = frozenset()
@@ -177,19 +155,11 @@ class ConsumerThread:
         self._ends_asked_at = 0.0
         self.heard_at = 0.0
         """When the broker was last asked something that it has answered, Unix time; 0 before."""
-        self._expected: dict[int, int] = {}
-        """Where reading must go on, for a gap to be seen; nothing of a partition that was begun at its start."""
-        self._next: dict[int, int] = {}
-        """Behind the last record that was handed over, or where the partition was begun."""
-        self._read_up_to: dict[int, int] = {}
-        """Where the client last found that there was nothing left to read."""
         self.is_member = False
         """The group has taken this process in, and has given it partitions or none."""
         self._unjoined: object = None
         """What the client says of its group before it has joined it."""
         self._idle_since: float | None = None
-        self._without_notes: set[int] = set()
-        """Partitions of which the broker refused the commit's metadata."""
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
     def start(self) -> None:
@@ -199,16 +169,28 @@ class ConsumerThread:
         """These partitions are paused from now on, the others are not."""
         self._want_paused = frozenset(partitions)
 
-    def commit(self, number: int, positions: Mapping[int, OffsetAndMetadata]) -> None:
-        """Commit in the background. A failure is reported to the listener; the next commit covers it."""
-        self._orders.put(lambda consumer: self._commit_in_background(consumer, number, positions))
+    def commit(self, positions: Sequence[Commit]) -> Future[dict[int, str]]:
+        """Without transactions. The partitions whose position the broker did not take, and its name for why."""
+        committing: Future[dict[int, str]] = Future()
+        self._orders.put(lambda consumer: committing.set_result(self._refused(consumer, positions)))
+        return committing
+
+    def released(self) -> None:
+        """What is being taken away may be given up."""
+        if not self._releasing.done():
+            self._releasing.set_result(None)
+
+    def give_up(self) -> None:
+        """Nobody settles anything any more: whatever is taken away is given up at once."""
+        self._given_up = True
+        self.released()
 
     def fence(self) -> Fence:
         """As the thread last knew it; may be called from anywhere."""
         return self._fence
 
     async def close(self) -> None:
-        """Give everything up: the listener is asked to release all partitions, its progress is committed."""
+        """Give everything up, as if all partitions were taken away."""
         self._stopping.set()
         await asyncio.to_thread(self._thread.join)
 
@@ -240,16 +222,16 @@ class ConsumerThread:
 
     def _take(self, consumer: Consumer) -> None:
         try:
-            messages = consumer.consume(_BATCH, _POLL_S)
+            taken = consumer.consume(_BATCH, _POLL_S)
         except KafkaException as error:
             self._judge(cast("KafkaError", error.args[0]))
             return
         self.turns += 1
         self.turned_at = time.monotonic()
         self._take_generation(consumer)
-        records, errors = self._split(messages, consumer)
+        records, errors = self._split(taken, consumer)
         if records:
-            self._tell(self._listener.received, records)
+            self._tell(messages.Received(records))
         self._look_at_ends(consumer)
         for failure in errors:
             self._judge(failure)
@@ -258,16 +240,16 @@ class ConsumerThread:
         """Only here: asked for from another thread while this one polls, librdkafka and Python wait for each other.
 
         It takes no new generation before `_on_revoke` and `_on_lost` have let go of the partitions: it never is newer
-        than `_epochs`.
+        than `_ours`.
         """
-        self._fence = Fence(consumer.consumer_group_metadata(), dict(self._epochs))
+        self._fence = Fence(consumer.consumer_group_metadata(), self._epochs())
         if self.protocol == "consumer" and self._fence.group != self._unjoined:
             self.is_member = True  # KIP-848 calls nobody back for an assignment without partitions
         self._tell_standing_by()
 
     def _tell_standing_by(self) -> None:
         """Once, each time that the group leaves this process without partitions: a rebalance is over sooner."""
-        if self._epochs or not self.is_member:
+        if self._ours or not self.is_member:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = self.turned_at
@@ -284,32 +266,33 @@ class ConsumerThread:
         if self.turned_at < self._ends_asked_at + _ENDS_EVERY_S:
             return
         self._ends_asked_at = self.turned_at
-        for partition in list(self._expected):
+        for partition in self._ours:
             self._tell_gap(consumer, partition, None)
         self._log_ends.ask(
-            list(self._epochs) or [0], lambda ends, asked: self._orders.put(lambda _: self._tell_ends(ends, asked))
+            list(self._ours) or [0], lambda ends, asked: self._orders.put(lambda _: self._tell_ends(ends, asked))
         )
 
     def _tell_ends(self, ends: Mapping[int, int], asked_at: float) -> None:
         self.heard_at = asked_at
-        ours = {p: self._last_record(p, end) for p, end in ends.items() if p in self._epochs}
-        self._tell(self._listener.end_offsets, ours, asked_at)
+        ours = {p: self._last_record(self._ours[p], end) for p, end in ends.items() if p in self._ours}
+        self._tell(messages.EndOffsets(ours, asked_at))
 
     def _tell_gap(self, consumer: Consumer, partition: int, read: int | None) -> None:
         """Offsets that are not there any more and were never read. On a compacted topic most gaps are none: only what
         lies before the start of the log, as the client last fetched it, was taken away. `read`: the record that came.
         """
-        expected = self._expected.get(partition)
+        expected = self._ours[partition].expected
         if expected is None or (read is not None and read <= expected):
             return
         first, _ = consumer.get_watermark_offsets(self._at(partition), cached=True)
         if first > expected:
-            self._expected[partition] = first
-            self._tell(self._listener.missed, MissedOffsets(partition, expected, first))
+            self._ours[partition].expected = first
+            self._tell(messages.Missed(partition, expected, first))
 
-    def _last_record(self, partition: int, high: int) -> int:
+    @staticmethod
+    def _last_record(held: _Held, high: int) -> int:
         """The end of the log, without what was compacted away or is a transaction's mark: nobody will ever get it."""
-        return self._next[partition] if self._read_up_to.get(partition, -1) >= high else high
+        return held.next if held.read_up_to >= high else high
 
     def _judge(self, error: KafkaError) -> None:
         never_joined = self._options.protocol is None and self.protocol == "consumer" and self._epoch == 0
@@ -330,58 +313,51 @@ class ConsumerThread:
         return self._connected()
 
     def _connected(self) -> Consumer:
-        config = self._options.for_protocol(self.protocol)
-        consumer = self._connect({**config, "on_commit": self._on_commit})
+        consumer = self._connect(self._options.for_protocol(self.protocol))
         self._unjoined = consumer.consumer_group_metadata()
         consumer.subscribe(
             [self._options.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
         return consumer
 
-    def _split(self, messages: Sequence[Message], consumer: Consumer) -> tuple[list[ConsumerRecord], list[KafkaError]]:
+    def _split(self, taken: Sequence[Message], consumer: Consumer) -> tuple[list[ConsumerRecord], list[KafkaError]]:
         records: list[ConsumerRecord] = []
         errors: list[KafkaError] = []
-        for message in messages:
-            partition = _partition(message)
-            if (error := message.error()) is not None:
-                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  its public name
-                    self._read_up_to[partition] = _offset(message)
-                else:
-                    errors.append(error)
-            elif (epoch := self._epochs.get(partition)) is not None:
-                records.append(_taken(message, epoch))
+        for message in taken:
+            held, error = self._ours.get(partition := _partition(message)), message.error()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  its public name
+                errors.append(error)
+            elif held is not None and error is not None:
+                held.read_up_to = _offset(message)
+            elif held is not None:
+                records.append(_taken(message, held.epoch))
                 self._tell_gap(consumer, partition, records[-1].offset)
-                self._next[partition] = self._expected[partition] = records[-1].offset + 1
+                held.next = held.expected = records[-1].offset + 1
         return records, errors
 
-    def _apply_orders(self, consumer: Consumer) -> None:
-        while True:
-            try:
-                order = self._orders.get_nowait()
-            except queue.Empty:
-                return
-            order(consumer)
+    def _apply_orders(self, consumer: Consumer, wait_s: float = 0.0) -> None:
+        """All that are there, or come within `wait_s` of each other."""
+        with suppress(queue.Empty):
+            while True:
+                self._orders.get(timeout=wait_s)(consumer)
 
     def _apply_pauses(self, consumer: Consumer) -> None:
-        wanted = self._want_paused & self._epochs.keys()
+        wanted = self._want_paused & self._ours.keys()
         if to_pause := wanted - self._paused:
             consumer.pause([self._at(p) for p in to_pause])
-        if to_resume := (self._paused & self._epochs.keys()) - wanted:
+        if to_resume := (self._paused & self._ours.keys()) - wanted:
             consumer.resume([self._at(p) for p in to_resume])
         self._paused = frozenset(wanted)
 
-    def _commit_in_background(
-        self, consumer: Consumer, number: int, positions: Mapping[int, OffsetAndMetadata]
-    ) -> None:
-        ours = {p: at for p, at in positions.items() if p in self._epochs}
+    def _refused(self, consumer: Consumer, positions: Sequence[Commit]) -> dict[int, str]:
+        ours = [at for at in positions if at.partition in self._ours]
+        places = [TopicPartition(self._options.topic, at.partition, at.offset, at.metadata) for at in ours]
+        refused = {at.partition: "not ours" for at in positions if at not in ours}
         try:
-            if ours:
-                consumer.commit(offsets=self._offsets(ours), asynchronous=True)
-                self._commits.append((number, {p: at.offset for p, at in ours.items()}))
-                return
+            answered = consumer.commit(offsets=places, asynchronous=False) if places else []
         except KafkaException as error:
-            self._tell(self._listener.commit_failed, _said(error))
-        self._tell(self._listener.committed, number, ())
+            return refused | {at.partition: _said(error) for at in ours}
+        return refused | {part.partition: part.error.name() for part in answered if part.error is not None}
 
     def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Without an answer there is no telling where to start: better to begin again than to take a guess."""
@@ -389,36 +365,6 @@ class ConsumerThread:
             return consumer.committed(partitions, timeout=_ASK_S)
         except KafkaException as error:
             raise MustRestart(f"the broker does not say how far the partitions are: {_said(error)}") from None
-
-    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        """Some partitions may be taken and others refused. The refusals first, so that the next waits a while."""
-        refused = self._tell_refused(error, partitions)
-        if (number := self._answered_by({part.partition: part.offset for part in partitions})) is not None:
-            taken = [p.partition for p in partitions if error is None and p.partition not in refused]
-            self._tell(self._listener.committed, number, taken)
-
-    def _answered_by(self, offsets: Mapping[int, int]) -> int | None:
-        """Which commit the client answers. In their order, and one that it forgot must not answer for all behind it."""
-        while self._commits:
-            number, sent = self._commits.popleft()
-            if sent == offsets or not offsets:
-                return number
-        return None
-
-    def _tell_refused(self, error: KafkaError | None, partitions: list[TopicPartition]) -> Collection[int]:
-        refused = {p.partition: why for p in partitions if (why := error if p.error is None else p.error) is not None}
-        self._leave_notes_out(p for p, why in refused.items() if why.code() == KafkaError.OFFSET_METADATA_TOO_LARGE)
-        reasons = [*refused.values()] or ([] if error is None else [error])
-        for name in sorted({why.name() for why in reasons}):
-            self._tell(self._listener.commit_failed, name)
-        return refused.keys()
-
-    def _leave_notes_out(self, partitions: Iterable[int]) -> None:
-        """The broker takes fewer bytes than are usual. Without the notes a crash costs work, and nothing else."""
-        if refusing := set(partitions) - self._without_notes:
-            if not self._without_notes:
-                structlog.get_logger("writer").warning("commit.without_metadata", partitions=sorted(refusing))
-            self._without_notes |= refusing
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.is_member = True
@@ -428,75 +374,61 @@ class ConsumerThread:
             if part.error is not None:
                 raise MustRestart(f"the broker does not say how far partition {part.partition} is: {part.error.name()}")
             self._epoch += 1
-            self._epochs[part.partition] = self._epoch
-            self._next[part.partition] = max(part.offset, 0)
-            self._read_up_to.pop(part.partition, None)
-            self._expected.pop(part.partition, None)
-            if part.offset >= 0:
-                self._expected[part.partition] = part.offset
             known = OffsetAndMetadata(part.offset, part.metadata or "") if part.offset >= 0 else None
+            self._ours[part.partition] = _Held(self._epoch, max(0, part.offset), known.offset if known else None)
             assigned.append(AssignedPartition(part.partition, self._epoch, known))
-        self._paused -= self._epochs.keys() & {a.partition for a in assigned}
-        self._tell(self._listener.assigned, assigned)
+        numbers = sorted(a.partition for a in assigned)
+        self._paused -= frozenset(numbers)
+        self._tell(messages.AssignedPartitions(assigned))
+        if numbers:
+            structlog.get_logger("writer").info("partitions.assigned", partitions=numbers, protocol=self.protocol)
         consumer.incremental_assign(
             [self._at(a.partition, a.committed.offset if a.committed else OFFSET_BEGINNING) for a in assigned]
         )
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         taken_away = [part.partition for part in partitions]
-        releasing = self._ask(self._listener.release(taken_away))
-        positions = releasing.result(timeout=self._options.release_within_s + _ASK_S)
-        if positions:
-            self._commit_at_last(consumer, positions)
+        self._wait_for_release(consumer, taken_away)
         self._forget(taken_away)
         consumer.incremental_unassign(partitions)
 
-    def _commit_at_last(self, consumer: Consumer, positions: Mapping[int, OffsetAndMetadata]) -> None:
-        """What is refused here is taken from the last commit by the next owner of the partition."""
-        try:
-            answered = consumer.commit(offsets=self._offsets(positions), asynchronous=False)
-        except KafkaException as error:
-            self._tell(self._listener.commit_failed, _said(error))
-        else:
-            self._tell_refused(None, answered)
+    def _wait_for_release(self, consumer: Consumer, partitions: Collection[int]) -> None:
+        """What settles meanwhile is committed before they are given up."""
+        releasing: Future[None] = Future()
+        self._releasing = releasing
+        if self._given_up:
+            return
+        self._tell(messages.Revoking(tuple(partitions)))
+        until = time.monotonic() + self._options.release_within_s + _ASK_S
+        while not releasing.done():
+            self._apply_orders(consumer, _POLL_S)
+            if time.monotonic() > until:
+                raise MustRestart("partitions are taken away, and nobody settles what is in flight")
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = [part.partition for part in partitions]
         self._forget(gone)
-        self._tell(self._listener.lost, gone)
+        self._tell(messages.Lost(gone))
         consumer.incremental_unassign(partitions)
 
     def _forget(self, partitions: Collection[int]) -> None:
         for partition in partitions:
-            self._epochs.pop(partition, None)
-            self._next.pop(partition, None)
-            self._read_up_to.pop(partition, None)
-            self._expected.pop(partition, None)
+            self._ours.pop(partition, None)
         self._paused -= frozenset(partitions)
-        self._fence = Fence(self._fence.group, dict(self._epochs))
+        self._fence = Fence(self._fence.group, self._epochs())
 
-    def _tell(self, report: Callable[..., None], *what: Any) -> None:
-        self._loop.call_soon_threadsafe(report, *what)
+    def _epochs(self) -> dict[int, int]:
+        return {partition: held.epoch for partition, held in self._ours.items()}
 
-    def _ask(self, answer: Awaitable[Mapping[int, OffsetAndMetadata]]) -> Any:
-        return asyncio.run_coroutine_threadsafe(_awaited(answer), self._loop)
+    def _tell(self, happened: messages.Input) -> None:
+        self._loop.call_soon_threadsafe(self._post, happened)
 
     def _at(self, partition: int, offset: int = -1001) -> TopicPartition:
         return TopicPartition(self._options.topic, partition, offset)
 
-    def _offsets(self, positions: Mapping[int, OffsetAndMetadata]) -> list[TopicPartition]:
-        return [
-            TopicPartition(self._options.topic, p, at.offset, "" if p in self._without_notes else at.metadata)
-            for p, at in positions.items()
-        ]
-
 
 def _consumer(config: dict[str, Any]) -> Consumer:
     return Consumer(config, logger=client_log("writer"))
-
-
-async def _awaited(answer: Awaitable[Mapping[int, OffsetAndMetadata]]) -> Mapping[int, OffsetAndMetadata]:
-    return await answer
 
 
 def _fail_once(future: asyncio.Future[None], error: BaseException) -> None:

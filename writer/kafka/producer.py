@@ -1,9 +1,10 @@
-"""The thread that publishes: batches of results, requeued plans and rejected records, one after the other.
+"""The thread that publishes: batches of results, requeued plans and rejected records, one after the other, each with
+the offsets of what it settles.
 
 `TransactionalProducer` in `transactions` is the usual way. `PlainProducer`, for a broker without transactions,
-publishes each record by itself, and leaves offsets to the consumer. A broker that is gone is waited for, without limit:
-the window fills, partitions pause, nothing is committed. A broker that refuses records (not authorized, fenced) would
-go on doing so: that ends the process.
+publishes each record by itself, and then has the consumer commit the offsets. A broker that is gone is waited for,
+without limit: the window fills, partitions pause, nothing is committed. A broker that refuses records (not authorized,
+fenced) would go on doing so: that ends the process.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from runtime.broker_errors import Kind, kind_of, missing_right
@@ -24,13 +26,16 @@ from runtime.librdkafka_log import client_log
 from runtime.producing import produce
 from runtime.rights import Operation
 from writer.core.ledger import Commit
+from writer.core.messages import NotPublished, Published
 from writer.errors import GivenUp, MustRestart
 
 _FLUSH_S = 0.5
+NOTE_TOO_LONG = "OFFSET_METADATA_TOO_LARGE"
 LARGEST = 64 * 1024 * 1024
 """Before compression, so that the broker's own limit decides: it holds for what is compressed."""
 
 Headers = Sequence[tuple[str, bytes]]
+Ending = Published | NotPublished
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +49,10 @@ class Outgoing:
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """The offset of each record; None for one that the broker does not take for its size, while it took the others."""
-
-    offsets: tuple[int | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Aborted:
-    """Nothing of it counts. `too_large`: which records the broker does not take, whatever is done."""
-
-    code: str
-    too_large: frozenset[int] = frozenset()
-
-
 class BatchProducer(Protocol):
     """Blocking; one thread at a time, but for `stop`."""
 
-    def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Committed | Aborted:
+    def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Ending:
         """Raises MustRestart, Misconfigured, GivenUp; then nothing is settled."""
         ...
 
@@ -79,13 +69,19 @@ class PublisherThread:
     def __init__(self, producer: BatchProducer) -> None:
         self._producer = producer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="producer")
+        self._with_notes = True
 
-    async def publish(
-        self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any
-    ) -> Committed | Aborted:
+    async def publish(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Ending:
         """Raises MustRestart, Misconfigured."""
         transact, loop = self._producer.transact, asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, transact, records, positions, group)
+        noted = positions if self._with_notes else [replace(at, metadata="") for at in positions]
+        ended = await loop.run_in_executor(self._thread, transact, records, noted, group)
+        codes = [ended.code] if isinstance(ended, NotPublished) else ended.refused.values()
+        if self._with_notes and NOTE_TOO_LONG in codes:
+            # The broker takes fewer bytes than are usual. Without notes a crash costs work, and nothing else.
+            self._with_notes = False
+            structlog.get_logger("writer").warning("commit.without_metadata")
+        return ended
 
     async def close(self) -> None:
         """A transaction that is open is aborted, within some seconds; nothing of it was settled."""
@@ -95,24 +91,35 @@ class PublisherThread:
 
 
 class PlainProducer:
-    """`on_wait` hears, in the producer's thread, of every record that has to be sent again."""
+    """`commit` gives the partitions whose position the broker did not take. `on_wait` hears, in the producer's thread,
+    of every record that has to be sent again.
+    """
 
     def __init__(
         self,
         config: ClientConfig,
         *,
+        commit: Callable[[Sequence[Commit]], Future[dict[int, str]]],
         on_wait: Callable[[str], None],
         connect: Callable[[ClientConfig], Producer] | None = None,
     ) -> None:
         self._producer = (connect or _producer)(
             config | {"linger.ms": 2, "compression.type": "gzip", "message.max.bytes": LARGEST}
         )
+        self._commit = commit
         self._on_wait = on_wait
         self._stopping = threading.Event()
 
-    def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Committed:
+    def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Published:
         """Returns when the broker has all that it takes."""
-        del positions, group
+        del group
+        offsets = self._published(records)
+        committing = self._commit(positions)
+        while not wait([committing], _FLUSH_S).done:
+            self._go_on()
+        return Published(offsets, committing.result())
+
+    def _published(self, records: Sequence[Outgoing]) -> list[int | None]:
         offsets: dict[int, int | None] = {}
         while waiting := [number for number in range(len(records)) if number not in offsets]:
             reports = [self._produce(records[number]) for number in waiting]
@@ -126,7 +133,7 @@ class PlainProducer:
                 else:
                     self._go_on()
                     self._on_wait(reported.name())
-        return Committed(tuple(offsets[number] for number in range(len(records))))
+        return [offsets[number] for number in range(len(records))]
 
     def _produce(self, record: Outgoing) -> list[int | KafkaError]:
         """Its report, once it was flushed."""

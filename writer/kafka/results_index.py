@@ -17,18 +17,15 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
-from logging import Logger
-from typing import Protocol, cast
+from typing import cast
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from runtime.connection import ClientConfig
-from runtime.librdkafka_log import client_log
-from runtime.log_reader import read_to_end
 from runtime.registry import RegistryUnavailable
+from runtime.threads import in_thread_until_done
 from schemas import headers
 from schemas.codec import Codec, Undecodable
 from schemas.records import WritebackResult
@@ -47,38 +44,12 @@ _REFUSED = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 }
 
+ReadToEnd = Callable[..., None]
+"""`log_reader.read_to_end` of the results topic."""
 News = tuple[bytes, Settled | None, int]
 """A session's key, how it settled (None if its result was retired), and since when it has a final result, in Unix
 milliseconds.
 """
-
-
-class ReadToEnd(Protocol):
-    """`log_reader.read_to_end` of the results topic."""
-
-    def __call__(
-        self,
-        partitions: Collection[int],
-        *,
-        on_records: Callable[[Sequence[Message]], None],
-        at_end: Callable[[int], None],
-        wanted: Callable[[int], bool],
-    ) -> None: ...
-
-
-def reading(config: ClientConfig, topic: str) -> ReadToEnd:
-    log: Logger = client_log("writer")
-
-    def read(
-        partitions: Collection[int],
-        *,
-        on_records: Callable[[Sequence[Message]], None],
-        at_end: Callable[[int], None],
-        wanted: Callable[[int], bool],
-    ) -> None:
-        read_to_end(config, topic, partitions, log=log, on_records=on_records, at_end=at_end, wanted=wanted)
-
-    return read
 
 
 class PartitionIndex:
@@ -217,13 +188,9 @@ class ResultsIndex:
 
     async def _trouble(self, mine: Mapping[int, _Loading]) -> str | None:
         """Reads them; the name of what came between, if something did."""
-        reading = asyncio.ensure_future(asyncio.to_thread(self._read_all, mine, asyncio.get_running_loop()))
+        read = partial(self._read_all, mine, asyncio.get_running_loop())
         try:
-            await asyncio.shield(reading)
-        except asyncio.CancelledError:
-            self._not_wanted(mine)
-            await asyncio.wait([reading])
-            raise
+            await in_thread_until_done(read, give_up=partial(self._not_wanted, mine))
         except KafkaException as failure:
             error: KafkaError = failure.args[0]
             if error.code() in _REFUSED:

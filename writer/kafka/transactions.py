@@ -28,11 +28,9 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from enum import Enum, auto
 from typing import Any, cast
 
-import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from runtime import clients
@@ -43,13 +41,13 @@ from runtime.librdkafka_log import client_log
 from runtime.producing import Report, produce
 from runtime.rights import Operation, Right
 from writer.core.ledger import Commit
+from writer.core.messages import NotPublished, Published
 from writer.errors import GivenUp, MustRestart
-from writer.kafka.producer import LARGEST, Aborted, Committed, Outgoing
+from writer.kafka.producer import LARGEST, Outgoing
 
 TIMEOUT_MS = 10_000
 """How long the broker lets a transaction stay open. Long enough for a broker that fails over; short, since the next
 owner of a killed writer's partitions waits for it, and for the broker's next look at such transactions (10 s apart)."""
-NOTE_TOO_LONG = "OFFSET_METADATA_TOO_LARGE"
 _CALL_S = 1.0
 """How long one call may take before it is made again, and before a stop is noticed."""
 _INIT_S = 5.0
@@ -119,19 +117,12 @@ class TransactionalProducer:
         self._connect = connect or _producer
         self._on_wait = on_wait
         self._producer: Producer | None = None
-        self._with_notes = True
         self._stopping = threading.Event()
 
-    def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Committed | Aborted:
+    def transact(
+        self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any
+    ) -> Published | NotPublished:
         """`group` is the consumer's metadata. Raises MustRestart, Misconfigured, GivenUp; then nothing is settled."""
-        ended = self._transacted(records, positions if self._with_notes else _without_notes(positions), group)
-        if isinstance(ended, Aborted) and ended.code == NOTE_TOO_LONG and self._with_notes:
-            # The broker takes fewer bytes than are usual. Without notes a crash costs work, and nothing else.
-            self._with_notes = False
-            structlog.get_logger("writer").warning("commit.without_metadata")
-        return ended
-
-    def _transacted(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Committed | Aborted:
         reports: list[KafkaError | int | None] = [None] * len(records)
         offsets = [TopicPartition(self._topic, at.partition, at.offset, at.metadata) for at in positions]
         try:
@@ -151,14 +142,14 @@ class TransactionalProducer:
         except KafkaException as failure:
             error = cast("KafkaError", failure.args[0])
             return self._ended(error, ending_of(error))
-        return Committed(tuple(cast("list[int]", reports)))
+        return Published(cast("list[int]", reports))
 
-    def _ended(self, error: KafkaError, ending: Ending) -> Aborted:
+    def _ended(self, error: KafkaError, ending: Ending) -> NotPublished:
         """The producer cannot be used any more: a new one takes its id, which aborts what it had open."""
         self._producer = None
         if ending is Ending.END:
             raise self._refusal(error)
-        return Aborted(error.name())
+        return NotPublished(error.name())
 
     def _refusal(self, error: KafkaError) -> Exception:
         if kind_of(error) is Kind.FORBIDDEN:
@@ -251,10 +242,6 @@ class TransactionalProducer:
                 return  # nothing is open, or the broker is away
 
 
-def _without_notes(positions: Sequence[Commit]) -> Sequence[Commit]:
-    return [replace(at, metadata="") for at in positions]
-
-
 def _into(ended: queue.SimpleQueue[BaseException | None], call: Callable[[], None]) -> None:
     try:
         call()
@@ -275,11 +262,11 @@ class _NoMessage:
 _NOWHERE = _NoMessage()
 
 
-def _aborted(error: KafkaError, reports: Sequence[KafkaError | int | None]) -> Aborted:
+def _aborted(error: KafkaError, reports: Sequence[KafkaError | int | None]) -> NotPublished:
     too_large = (
         n for n, report in enumerate(reports) if isinstance(report, KafkaError) and kind_of(report) is Kind.TOO_LARGE
     )
-    return Aborted(error.name(), frozenset(too_large))
+    return NotPublished(error.name(), frozenset(too_large))
 
 
 def _producer(config: ClientConfig) -> Producer:

@@ -83,9 +83,7 @@ def _set_of(body: bytes) -> str:
 
 
 def _framed(piece: bytes) -> tuple[_Frame, bytes]:
-    if not piece.startswith(CRLF):
-        raise errors.not_crlf("")
-    head, blank, content = piece[2:].partition(_END_OF_HEAD)
+    head, blank, content = piece.partition(_END_OF_HEAD)
     if not blank:
         raise errors.not_crlf("")
     return _frame(head), content
@@ -93,7 +91,10 @@ def _framed(piece: bytes) -> tuple[_Frame, bytes]:
 
 @lru_cache(maxsize=4096)
 def _frame(head: bytes) -> _Frame:
-    headers = _headers(head)
+    """From the end of the delimiter's line on."""
+    if not head.startswith(CRLF):
+        raise errors.not_crlf("")
+    headers = _headers(head[2:])
     content_type = headers.get("content-type", "")
     kind = content_type.lower()
     if kind.startswith("multipart/mixed"):
@@ -107,7 +108,7 @@ def _frame(head: bytes) -> _Frame:
 def _headers(head: bytes) -> Headers:
     """Most parts of a batch have the very same header lines, so they are read once."""
     found = Headers()
-    for line in head.split(CRLF):
+    for line in head.removesuffix(CRLF).split(CRLF):
         if b"\n" in line:
             raise errors.not_crlf("")
         name, colon, value = line.decode("latin-1").partition(":")
@@ -123,13 +124,13 @@ def _headers(head: bytes) -> Headers:
 def _item(frame: _Frame, content: bytes) -> Item:
     if frame.boundary is None:
         return _request(frame, content)
-    parts = _split(content + CRLF, frame.boundary)
-    if any(inner.boundary is not None for inner, _ in parts):
-        raise errors.batch("A change set cannot hold another change set.")
-    return ChangeSet(frame.boundary.decode(), [_request(inner, operation) for inner, operation in parts])
+    parts = [_request(inner, operation) for inner, operation in _split(content + CRLF, frame.boundary)]
+    return ChangeSet(frame.boundary.decode(), parts)
 
 
 def _request(frame: _Frame, content: bytes) -> Part:
+    if frame.boundary is not None:
+        raise errors.batch("A change set cannot hold another change set.")
     head, _, body = content.partition(_END_OF_HEAD)
     line, _, rest = head.partition(CRLF)
     # Microsoft's own client leaves blanks in the URLs of a batch, so the URL is all between method and version.
@@ -137,5 +138,5 @@ def _request(frame: _Frame, content: bytes) -> Part:
     url, _, version = rest_of_line.rpartition(" ")
     if not url or not version.startswith("HTTP/"):
         raise errors.batch(f"Invalid request line '{line.decode('latin-1')}' in a batch part.")
-    inner = _headers(rest.removesuffix(CRLF)) if rest else _NONE
+    inner = _headers(rest) if rest else _NONE
     return Part(method.upper(), url, inner, body, frame.content_id or inner.get("content-id"))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from simulator import errors
@@ -15,13 +16,11 @@ from simulator.webapi.messages import FAILED, Reply, Request, refuse
 MAX_OPERATIONS = 1000
 MAX_URL = 65_536
 _ROOT = re.compile(r"^/?api/data/v\d+\.\d+/")
-# Path and query of nearly every operation, whether its URL names the server or not.
-_USUAL = re.compile(r"^(?:https?://[\w.:-]+)?/?api/data/v\d+\.\d+/([A-Za-z][^?#]*)(?:\?([^#]*))?$", re.ASCII)
+_WHOLE_ROOT = re.compile(r"(?:https?://[\w.:-]+)?/?api/data/v\d+\.\d+", re.ASCII)
 _REFERENCE = re.compile(r"^/?\$([\w.-]+)(/.*)?$")
 
 Operation = Callable[[Organization, Call, Request], Reply]
 Caller = Callable[[Mapping[str, str]], tuple[str, str | None]]
-_IMPERSONATION = frozenset({"mscrmcallerid", "callerobjectid"})
 
 
 class _RolledBackError(Exception):
@@ -88,11 +87,14 @@ class Batch:
         for item in items:
             if not isinstance(item, ChangeSet):
                 continue
+            found = {part.content_id for part in item.parts}
+            if len(found) == len(item.parts) and None not in found:
+                continue
             ids = [part.content_id for part in item.parts if part.content_id is not None]
             if self.organization.switches.content_id == "required" and len(ids) < len(item.parts):
                 raise errors.batch("The header with name 'Content-ID' was not present in an operation of a change set.")
-            twice = next((name for name in ids if ids.count(name) > 1), None) if len(set(ids)) < len(ids) else None
-            if twice is not None:
+            if len(set(ids)) < len(ids):
+                twice = next(name for name in ids if ids.count(name) > 1)
                 raise errors.batch(
                     f"The content ID '{twice}' was found more than once in the same change set or same batch request."
                     " Content IDs have to be unique across all operations of a change set for OData V4.0 and have to be"
@@ -110,7 +112,7 @@ class Batch:
         self.call.change_set, self.call.references = item.boundary, {}
         first = self.count
         try:
-            with self.organization.atomic():
+            with self.organization.atomic:
                 answers = [self._in_change_set(part) for part in item.parts]
         except _RolledBackError as failure:
             self.undone(first)
@@ -143,7 +145,7 @@ class Batch:
         call.user, call.on_behalf_of = self.user
         try:
             request = self._request(part)
-            if self.caller is not None and not _IMPERSONATION.isdisjoint(part.headers):
+            if self.caller is not None and part.headers.impersonate:
                 call.user, call.on_behalf_of = self.caller(part.headers)
         except errors.Refusal as refusal:
             return self._identified(refuse(refusal))
@@ -158,9 +160,9 @@ class Batch:
         url = part.url
         if len(url) > MAX_URL:
             raise errors.batch("The length of the URL exceeds the limit of 65536 characters.")
-        usual = _USUAL.match(url)
-        if usual is not None:
-            return Request(part.method, usual[1], usual[2] or "", part.headers, part.body)
+        root, _, record = url.rpartition("/")
+        if _is_root(root) and record[:1].isalpha() and "?" not in record and "#" not in record:
+            return Request(part.method, record, "", part.headers, part.body)  # nearly every operation that writes
         reference = _REFERENCE.match(url) if "$" in url[:2] else None
         if reference is not None and reference[1] != "batch":
             entity = self.call.references.get(reference[1])
@@ -174,12 +176,18 @@ class Batch:
                 raise errors.batch(f"Invalid URI: {error}.") from None
             url = f"{split.path}?{split.query}" if split.query else split.path
         path, _, query = url.partition("?")
-        root = _ROOT.match(path)
-        path = path[root.end() :] if root is not None else path
+        found = _ROOT.match(path)
+        path = path[found.end() :] if found is not None else path
         path = path.lstrip("/") if path.startswith("/") else path
         if path == "$batch":
             raise errors.batch("A batch cannot hold another batch.")
         return Request(part.method, path, query, part.headers, part.body)
+
+
+@lru_cache(maxsize=256)
+def _is_root(url: str) -> bool:
+    """Whether it is the service root, with the server's name or without. Operations have it in common."""
+    return _WHOLE_ROOT.fullmatch(url) is not None
 
 
 def _check_request(request: Request, switches: Switches) -> None:
@@ -194,7 +202,7 @@ def _check_request(request: Request, switches: Switches) -> None:
 
 
 def _check_size(items: list[reader.Item]) -> None:
-    total = sum(len(item.parts) if isinstance(item, ChangeSet) else 1 for item in items)
+    total = sum([len(item.parts) if isinstance(item, ChangeSet) else 1 for item in items])
     if total > MAX_OPERATIONS:
         raise errors.batch(f"The batch request contains {total} operations; the maximum is {MAX_OPERATIONS}.")
     if total == 0:

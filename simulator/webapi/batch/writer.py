@@ -20,8 +20,8 @@ def part(answer: Answer) -> bytes:
     reply, content_id = answer
     named = "" if content_id is None else f"Content-ID: {content_id}\r\n"
     headers = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
-    head = f"{_HEAD}{named}\r\nHTTP/1.1 {reply.status} {reason(reply.status)}\r\n{headers}\r\n"
-    return head.encode() + reply.body
+    text = f"{_HEAD}{named}\r\nHTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}\r\n{headers}\r\n"
+    return text.encode() + reply.body if reply.body else text.encode()
 
 
 def wrap(parts: list[bytes], boundary: str) -> bytes:

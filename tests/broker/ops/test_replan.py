@@ -21,6 +21,7 @@ from schemas.codec import single_object
 from schemas.records import CallOutcome, Disposition, PlannedWriteback
 from simulator.testing import RunningSimulator
 from tests.broker.planner.conftest import start_planner
+from tests.broker.planner.test_sleeper import ASLEEP, has_done_with_its_batch, stopped
 from tests.broker.writer.conftest import Writers, prefix_of
 from tests.integration.ops.kit import writeback
 from tests.integration.planner.harness import AN_HOUR_AGO, EXAMPLE
@@ -65,7 +66,7 @@ class Blocked:
         assert planner.stop() == 0
         self.old = self.plans()
 
-    def planner(self, **settings: str) -> Service:
+    def planner(self, **settings: Any) -> Service:
         self._planners += 1
         return self._start(self.prefix, f"planner-{self._planners}", **settings)
 
@@ -150,15 +151,21 @@ def test_P1_after_a_mapping_was_corrected_what_it_blocked_is_planned_anew_once_a
     assert (again.code, "1 more are left out: they are completed, not blocked" in again.out) == (1, True)
 
 
-def test_P1_the_outcome_topic_read_again_and_a_restart_with_empty_pins_change_nothing(blocked: Blocked) -> None:
+@pytest.mark.parametrize("store", ["memory", "on disk"])
+def test_P1_the_outcome_topic_read_again_after_a_restart_changes_nothing(
+    store: str, blocked: Blocked, tmp_path: Path
+) -> None:
     """Outcomes, and copies that ask for a new plan, are read again from the start."""
-    planner = blocked.planner()
+    settings = {"PLANNER_PIN_STORE": f"rocksdb://{tmp_path}/pins"} if store == "on disk" else {}
+    planner = blocked.planner(**settings)
     assert writeback("replan", "--all", *WHY, "--wait").code == 0
     plans, results = blocked.plans(), len(blocked.topic.results())
     assert {len(each) for each in plans.values()} == {2}
     assert planner.stop() == 0
-    assert writeback("rewind", "planner", "--to-start", *WHY).code == 0
-    planner = blocked.planner()
+    wait_until(
+        lambda: writeback("rewind", "planner", "--to-start", *WHY).code == 0, what="its group has noticed that it ended"
+    )
+    planner = blocked.planner(**settings)
     wait_until(lambda: planner.has_written('"outcome.not_replanned"'), what="the copies are read again")
     blocked.publish(marker := blocked.outcome(blocked.items[0], Disposition.NO_ANSWER))
     wait_until(lambda: marker.session_id in {each.session_id for each in blocked.topic.results()}, what="all is read")
@@ -234,6 +241,21 @@ def test_P1_planner_and_writer_killed_between_the_steps_make_one_plan_and_one_ca
     assert {len(each) for each in blocked.plans().values()} == {2}
     assert [blocked.desk.row(item)["medx_attemptcount"] for item in blocked.items] == [1, 1, 1]
     assert (len(simulator.rows("phonecalls")), len(simulator.rows("tasks"))) == (3, 3)
+
+
+@pytest.mark.parametrize("place", ["decided", "told"])
+def test_P1_of_two_planners_that_hold_the_same_copies_one_publishes(place: str, blocked: Blocked) -> None:
+    """The first one sleeps past its session with the new plans in hand, and wakes up behind those of the second."""
+    sleeper = blocked.planner(argv=[*ASLEEP, place], PLANNER_INSTANCE_ID="sleeper", PLANNER_DELIVERY_TIMEOUT_S="8")
+    assert writeback("replan", "--all", *WHY).code == 0
+    sleeper.wait_for(lambda: stopped(sleeper), what="it sleeps with a batch in hand")
+    blocked.planner(PLANNER_INSTANCE_ID="other", until=None)
+    wait_until(lambda: blocked.sessions() == {"completed": 3}, what="the other one's plans have landed")
+    sleeper.resume()
+    wait_until(lambda: has_done_with_its_batch(sleeper), what="the sleeper has done with its batch")
+    records = blocked.topic.read(blocked.topic.topics.planned_writebacks.name)
+    assert len(records) == 6, "each session's wrong plan, and one new one"
+    assert [blocked.desk.row(item)["medx_attemptcount"] for item in blocked.items] == [1, 1, 1]
 
 
 def test_W2_a_session_of_which_something_was_written_is_not_planned_anew(

@@ -35,7 +35,7 @@ def test_topics_are_created_once_and_then_found_fit(prefix: str) -> None:
 
 
 def count_of(kafka: RealKafka, topic: str) -> int:
-    return len(kafka.admin.list_topics(topic, timeout=30).topics[topic].partitions)
+    return len(kafka.admin.list_topics(topic).topics[topic].partitions)
 
 
 def test_a_topic_of_another_count_is_not_made_and_an_existing_count_never_changes(
@@ -56,7 +56,7 @@ def test_counts_that_differ_are_named_and_nothing_is_made(prefix: str, kafka: Re
     assert refused.exit_code == Exit.MISCONFIGURED
     assert "must have the same number of partitions" in refused.stdout
     assert "Raising the partition count" in refused.stdout
-    assert f"{prefix}writeback-results" not in kafka.admin.list_topics(timeout=30).topics
+    assert f"{prefix}writeback-results" not in kafka.admin.list_topics().topics
 
 
 def test_what_it_may_not_change_is_named_with_the_command_that_does(prefix: str, kafka: RealKafka) -> None:

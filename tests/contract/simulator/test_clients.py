@@ -3,10 +3,8 @@
 `docs/simulator-clients.md` lists them; `python -m tests.contract.simulator.test_clients` writes it anew.
 """
 
-import hashlib
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,22 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
 from tests.contract.simulator.clients.sdk_operations import Outcome, run_all
 from tests.contract.simulator.sdk import opened
+from tests.support.installed import Unavailable, maven_libraries, npm_modules
 
 HERE = Path(__file__).parent / "clients"
 ROOT = Path(__file__).parents[3]
-CACHE = ROOT / ".cache"
 PAGE = ROOT / "docs" / "simulator-clients.md"
 ENOUGH = 60
-
-
-class Unavailable(Exception):
-    """This machine cannot run the client; says why, in one line."""
 
 
 @contextmanager
@@ -37,29 +30,6 @@ def fresh(folder: Path) -> Iterator[RunningSimulator]:
     with running_simulator(auth="none", limits={"enabled": False}, tls_dir=folder) as simulator:
         simulator.call(lambda core: core.gate.delegates.add(tenant.APPLICATION_USER))
         yield simulator
-
-
-def installed(name: str, files: list[Path], install: Callable[[Path], list[str]]) -> Path:
-    """A folder that holds what these files ask for, made once. Raises Unavailable when nothing can be installed."""
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-    folder = CACHE / f"{name}-{digest}"
-    complete = folder / "complete"
-    CACHE.mkdir(exist_ok=True)
-    with FileLock(CACHE / f"{name}.lock"):
-        if not complete.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            run = subprocess.run(install(folder), capture_output=True, text=True, check=False)
-            if run.returncode:
-                raise Unavailable(f"{name} could not be installed: {(run.stderr or run.stdout).strip()[-200:]!r}")
-            complete.touch()
-    return folder
-
-
-def needs(*programs: str) -> None:
-    missing = [program for program in programs if shutil.which(program) is None]
-    if missing:
-        raise Unavailable(f"{' and '.join(missing)} not on PATH")
 
 
 def outcomes_of(command: list[str], environment: dict[str, str] | None = None) -> list[Outcome]:
@@ -72,15 +42,7 @@ def outcomes_of(command: list[str], environment: dict[str, str] | None = None) -
 
 
 def node(script: str, folder: Path) -> list[Outcome]:
-    needs("node", "npm")
-    files = [HERE / "package.json", HERE / "package-lock.json"]
-
-    def install(to: Path) -> list[str]:
-        for file in files:
-            shutil.copy(file, to)
-        return ["npm", "ci", "--prefix", str(to), "--no-audit", "--no-fund", "--ignore-scripts"]
-
-    modules = installed("node-clients", files, install)
+    modules = npm_modules("node-clients", HERE)
     with fresh(folder) as simulator:
         configuration = {
             "base_url": simulator.base_url,
@@ -99,13 +61,7 @@ def node(script: str, folder: Path) -> list[Outcome]:
 
 
 def olingo(folder: Path) -> list[Outcome]:
-    needs("java", "javac", "mvn")
-    pom = HERE / "pom.xml"
-    libraries = installed(
-        "olingo",
-        [pom],
-        lambda to: ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={to}"],
-    )
+    libraries = maven_libraries("olingo", HERE)
     with fresh(folder) as simulator:
         ids = (*tenant.ACCOUNTS[:2], tenant.CONTACT, tenant.TEAM, tenant.PERSON)
         program = str(HERE / "OlingoClient.java")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,9 +13,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ops.demo.embedded_broker import ApiKey, EmbeddedBroker
 from ops.demo.waiting import HANGS_AFTER_S
+from writer.core import messages
 from writer.core.assignment import AssignedPartition, ConsumerRecord, OffsetAndMetadata
+from writer.core.ledger import Commit
 from writer.errors import MustRestart
-from writer.kafka.consumer import ConsumerOptions, ConsumerThread, MissedOffsets
+from writer.kafka.consumer import ConsumerOptions, ConsumerThread
 from writer.kafka.log_ends import LogEnds
 
 TOPIC = "plans"
@@ -25,42 +27,35 @@ UNSUPPORTED_VERSION = 35
 
 class Recorder:
     def __init__(self) -> None:
+        self.thread: ConsumerThread
         self.assignments: list[AssignedPartition] = []
         self.records: list[ConsumerRecord] = []
         self.released: list[int] = []
         self.gone: list[int] = []
-        self.failed_commits: list[str] = []
         self.log_ends: dict[int, int] = {}
-        self.acknowledged: list[tuple[int, list[int]]] = []
         self.progress: dict[int, OffsetAndMetadata] = {}
         self.asked_at = 0.0
-        self.gaps: list[MissedOffsets] = []
+        self.gaps: list[messages.Missed] = []
 
-    def assigned(self, partitions: Sequence[AssignedPartition]) -> None:
-        self.assignments += partitions
-
-    def received(self, records: Sequence[ConsumerRecord]) -> None:
-        self.records += records
-
-    def lost(self, partitions: Collection[int]) -> None:
-        self.gone += partitions
-
-    async def release(self, partitions: Collection[int]) -> Mapping[int, OffsetAndMetadata]:
-        self.released += partitions
-        return {p: at for p, at in self.progress.items() if p in partitions}
-
-    def committed(self, number: int, partitions: Collection[int]) -> None:
-        self.acknowledged.append((number, list(partitions)))
-
-    def commit_failed(self, code: str) -> None:
-        self.failed_commits.append(code)
-
-    def end_offsets(self, offsets: Mapping[int, int], asked_at: float) -> None:
-        self.log_ends |= offsets
-        self.asked_at = asked_at
-
-    def missed(self, gap: MissedOffsets) -> None:
-        self.gaps.append(gap)
+    def post(self, happened: messages.Input) -> None:
+        match happened:
+            case messages.AssignedPartitions(partitions):
+                self.assignments += partitions
+            case messages.Received(records):
+                self.records += records
+            case messages.Lost(partitions):
+                self.gone += partitions
+            case messages.EndOffsets(offsets, asked_at):
+                self.log_ends |= offsets
+                self.asked_at = asked_at
+            case messages.Missed():
+                self.gaps.append(happened)
+            case messages.Revoking(partitions):
+                self.released += partitions
+                committing = self.thread.commit(
+                    [Commit(p, at.offset, at.metadata) for p, at in self.progress.items() if p in partitions]
+                )
+                committing.add_done_callback(lambda _: self.thread.released())
 
 
 @pytest.fixture
@@ -85,7 +80,8 @@ def options(broker: EmbeddedBroker, **overrides: Any) -> ConsumerOptions:
 
 @asynccontextmanager
 async def running(broker: EmbeddedBroker, listener: Recorder, **overrides: Any) -> AsyncIterator[ConsumerThread]:
-    thread = ConsumerThread(given := options(broker, **overrides), listener, LogEnds(given.config, given.topic))
+    thread = ConsumerThread(given := options(broker, **overrides), listener.post, LogEnds(given.config, given.topic))
+    listener.thread = thread
     thread.start()
     try:
         yield thread
@@ -140,10 +136,10 @@ def test_the_end_of_a_log_that_was_read_is_found_again_and_again(broker: Embedde
         heard = Recorder()
         async with running(broker, heard) as thread:
             produce(broker, 3)
-            await until(lambda: thread._read_up_to.get(0) == 3)
+            await until(lambda: 0 in thread._ours and thread._ours[0].read_up_to == 3)
             assert len(heard.records) == 3
             produce(broker, 3)
-            await until(lambda: thread._read_up_to.get(0) == 6)
+            await until(lambda: thread._ours[0].read_up_to == 6)
             assert len(heard.records) == 6
             assert not thread.failed.done()
 
@@ -177,9 +173,8 @@ def test_W1_only_what_the_loop_hands_over_is_committed(broker: EmbeddedBroker) -
         heard = Recorder()
         async with running(broker, heard) as thread:
             await until(lambda: len(heard.records) == 20)
-            thread.commit(1, {0: OffsetAndMetadata(7, "settled beyond: 9")})
-            await until(lambda: committed(broker, 0) == (7, "settled beyond: 9"))
-            await until(lambda: heard.acknowledged == [(1, [0])])
+            assert await asyncio.wrap_future(thread.commit([Commit(0, 7, "settled beyond: 9")])) == {}
+            assert committed(broker, 0) == (7, "settled beyond: 9")
             heard.progress = {0: OffsetAndMetadata(12, "")}
         assert committed(broker, 0)[0] == 12
         heard = Recorder()
@@ -266,7 +261,9 @@ def test_B2_whatever_ends_the_thread_is_told_and_quotes_nothing(broker: Embedded
         def connect(_config: dict[str, Any]) -> Consumer:
             raise ZeroDivisionError("+15305550101")
 
-        thread = ConsumerThread(options(broker), Recorder(), LogEnds(options(broker).config, TOPIC), connect=connect)
+        thread = ConsumerThread(
+            options(broker), Recorder().post, LogEnds(options(broker).config, TOPIC), connect=connect
+        )
         thread.start()
         with pytest.raises(MustRestart) as told:
             await asyncio.wait_for(thread.failed, 5)
@@ -305,8 +302,7 @@ def test_P5_plans_that_were_taken_away_unread_are_named_by_partition_and_range(b
         produce(broker, 3)
         async with running(broker, heard) as thread:
             await until(lambda: len(heard.records) == 3)
-            thread.commit(1, {0: OffsetAndMetadata(3, "")})
-            await until(lambda: bool(heard.acknowledged))
+            assert await asyncio.wrap_future(thread.commit([Commit(0, 3, "")])) == {}
         producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0})
         for _ in range(12):
             producer.produce(TOPIC, b"x" * 900_000, b"key", 0)

@@ -69,6 +69,16 @@ def test_a_plan_that_is_sent_again_keeps_what_is_known_of_it_and_loses_its_delay
     assert (mark_of(twice) or {})["by"] == "kim@host"
 
 
+def test_a_decision_goes_along_until_the_writer_has_carried_it_out_and_not_a_second_time() -> None:
+    decided = [KIM.header(headers.ACCEPTED_ETAG, etag='W/"7"')]
+    mark = KIM.header(headers.REPLAY, job="job")
+    assert sent_again(decided, mark, unsettled=True) == [*decided, mark]
+    assert sent_again(decided, mark) == [mark]
+    left = KIM.header(headers.LEAVE)
+    assert sent_again([left], KIM.header(headers.LEAVE, at="now"), unsettled=True) != [left]
+    assert len(sent_again([left], KIM.header(headers.LEAVE, at="now"), unsettled=True)) == 1, "the newer one alone"
+
+
 def test_a_mark_that_is_none_of_ours_says_nothing() -> None:
     assert mark_of([(headers.REPLAY, b"\xff not ours")]) is None
     assert mark_of([(headers.REPLAY, b"3")]) is None

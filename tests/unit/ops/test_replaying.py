@@ -36,7 +36,14 @@ def test_what_is_recognised_costs_nothing_and_a_conflict_costs_three_requests() 
     found = Selection(chosen=chosen, behind=3, unsettled=4, without_plan=1)
     assert (found.count, found.recognised, found.requests) == (19, 10, 5 + 1 + 3 * 3)
     text = "\n".join(found.preview("status blocked").lines())
-    for part in ("19 sessions, about 15 requests", "10 have landed", "3 later unsettled", "4 more are", "1 more have"):
+    for part in (
+        "19 sessions, about 15 requests",
+        "10 have landed",
+        "3 are in a conflict",
+        "3 later unsettled",
+        "4 more are",
+        "1 more have",
+    ):
         assert part in text
 
 
@@ -118,6 +125,7 @@ def test_a_job_is_read_back_part_by_part_and_follows_its_sessions(tmp_path: Path
                 store.keep_actions([(0, number, number, action.encoded().decode())])
         assert list(store.job_parts("job")) == [["blocked"], ["behind", "retired"]]
         assert list(store.job_parts("another")) == []
+        assert [store.job_part("job", number) for number in (0, 1, 2)] == [["blocked"], ["behind", "retired"], None]
         assert store.actions() == [], "lists of sessions are not what a person did"
         assert {(each.sentence(), each.sessions) for each in store.came_of("job").came} == {
             ("not appended yet", 1), ("not appended yet", 1),

@@ -59,6 +59,14 @@ def test_P1_exactly_the_pinned_plan_is_replaced_by_one_with_todays_mapping():
     assert new.pin == pin_of(new.plan, bytes.fromhex(old.plan.digest)[:16])
 
 
+def test_P1_an_outcome_is_never_too_old_to_be_planned_anew():
+    """Its times were judged by when it was first on the topic, and are judged so again."""
+    old = a_plan()
+    asked = incoming(OUTCOME, 90, received_at=AT + timedelta(days=300), **asking(old.plan.digest))
+    (new,) = decided(a_decider(pinned(old), mapping=a_new_mapping()), [asked])
+    assert isinstance(new, Planned)
+
+
 @pytest.mark.parametrize("digest", ["0" * 64, "f" * 64])
 def test_P1_if_another_plan_is_pinned_nothing_changes_and_it_is_said(digest):
     (left,) = decided(a_decider(pinned(a_plan()), mapping=a_new_mapping()), [incoming(OUTCOME, 9, **asking(digest))])
@@ -93,7 +101,7 @@ def test_P1_another_outcome_is_a_mismatch_whatever_it_asks_for(overrides):
 
 
 def test_P6_an_outcome_that_cannot_be_planned_today_is_rejected_and_the_old_plan_stays():
-    old = a_plan()
+    (old,) = decided(a_decider(), [incoming(OUTCOME)])
     asked = incoming(OUTCOME, 9, received_at=NOON - timedelta(days=2), **asking(old.plan.digest))
     pins = pinned(old)
     (refused,) = decided(a_decider(pins, mapping=a_new_mapping()), [asked])

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx2
 import pytest
 
+from writer.core.replies import judge
 from writer.dataverse.client import DataverseClient, HttpRequest
 from writer.dataverse.identity import NoSignIn
 from writer.errors import NeverSent, Unanswered
@@ -130,7 +131,7 @@ def test_of_two_service_request_ids_the_last_one_counts() -> None:
         )
         reply = await dataverse.send(HttpRequest("GET", "WhoAmI"))
         await dataverse.close()
-        return reply.request_id
+        return judge(reply.status, reply.headers, reply.body).request_id
 
     assert asyncio.run(run()) == "second"
 

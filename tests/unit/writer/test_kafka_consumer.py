@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
-from structlog.testing import capture_logs
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from writer.core.assignment import OffsetAndMetadata
-from writer.kafka.consumer import ConsumerOptions, ConsumerThread, MissedOffsets
+from writer.core import messages
+from writer.core.ledger import Commit
+from writer.errors import MustRestart
+from writer.kafka.consumer import ConsumerOptions, ConsumerThread
 
 OPTIONS = ConsumerOptions(
     config={}, group="g", topic="plans", protocol="consumer", session_timeout_ms=1, heartbeat_interval_ms=1,
@@ -32,7 +33,7 @@ class Answered:
 class FakeConsumer:
     def __init__(self) -> None:
         self.commits: list[dict[int, tuple[int, str | None]]] = []
-        self.refusal: KafkaError | None = None
+        self.refusals: Any = {}
         self.at = -1001
         self.start = 0
 
@@ -51,34 +52,19 @@ class FakeConsumer:
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
         """Nothing was fetched."""
 
-    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[Any] | None:
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[Any]:
+        assert not asynchronous
         self.commits.append({part.partition: (part.offset, part.metadata) for part in offsets})
-        return None if asynchronous else [Answered(part.partition, part.offset, self.refusal) for part in offsets]
+        if isinstance(self.refusals, Exception):
+            raise self.refusals
+        return [Answered(part.partition, part.offset, self.refusals.get(part.partition)) for part in offsets]
 
 
-class Deaf:
-    """Keeps what it was told of commits, in order."""
+class Story(list[messages.Input]):
+    """What the loop was told, in order."""
 
-    def __init__(self) -> None:
-        self.story: list[Any] = []
-
-    def committed(self, number: int, partitions: list[int]) -> None:
-        self.story.append((number, list(partitions)))
-
-    def commit_failed(self, code: str) -> None:
-        self.story.append(code)
-
-    def end_offsets(self, offsets: dict[int, int], asked_at: float) -> None:
-        self.story.append((offsets, asked_at))
-
-    def missed(self, gap: MissedOffsets) -> None:
-        self.story.append(gap)
-
-    async def release(self, partitions: list[int]) -> dict[int, OffsetAndMetadata]:
-        return dict.fromkeys(partitions, AT)
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [happened for happened in self if isinstance(happened, kind)]
 
 
 class NoEnds:
@@ -115,7 +101,7 @@ class Message:
 
 def on_a_loop(scenario: Callable[[ConsumerThread, Any], None]) -> None:
     async def run() -> None:
-        thread = ConsumerThread(OPTIONS, Deaf(), NoEnds())  # type: ignore[arg-type]
+        thread = ConsumerThread(OPTIONS, Story().append, NoEnds())  # type: ignore[arg-type]
         consumer: Any = FakeConsumer()
         thread._on_assign(consumer, [TopicPartition("plans", 0), TopicPartition("plans", 1)])
         scenario(thread, consumer)
@@ -123,13 +109,21 @@ def on_a_loop(scenario: Callable[[ConsumerThread, Any], None]) -> None:
     asyncio.run(run())
 
 
-AT = OffsetAndMetadata(5, "note")
+def at(partition: int, offset: int = 5) -> Commit:
+    return Commit(partition, offset, "note")
+
+
+def committed(thread: ConsumerThread, consumer: Any, *positions: Commit) -> dict[int, str]:
+    """What became of them: as the thread takes its orders."""
+    committing = thread.commit(positions)
+    thread._apply_orders(consumer)
+    return committing.result(timeout=0)
 
 
 def test_W1_only_partitions_that_are_ours_are_committed() -> None:
     def scenario(thread: ConsumerThread, consumer: FakeConsumer) -> None:
-        thread._commit_in_background(consumer, 1, {0: AT, 7: AT})  # type: ignore[arg-type]
-        thread._commit_in_background(consumer, 1, {7: AT})  # type: ignore[arg-type]
+        assert committed(thread, consumer, at(0), at(7)) == {7: "not ours"}
+        assert committed(thread, consumer, at(7)) == {7: "not ours"}
         assert consumer.commits == [{0: (5, "note")}]
 
     on_a_loop(scenario)
@@ -138,7 +132,7 @@ def test_W1_only_partitions_that_are_ours_are_committed() -> None:
 def test_W1_nothing_is_committed_or_taken_of_a_partition_that_was_lost() -> None:
     def scenario(thread: ConsumerThread, consumer: FakeConsumer) -> None:
         thread._on_lost(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
-        thread._commit_in_background(consumer, 1, {0: AT, 1: AT})  # type: ignore[arg-type]
+        assert committed(thread, consumer, at(0), at(1)) == {0: "not ours"}
         taken, _ = thread._split([Message(0, 3), Message(1, 4)], consumer)  # type: ignore[list-item,arg-type]
         assert consumer.commits == [{1: (5, "note")}]
         assert [(record.partition, record.offset) for record in taken] == [(1, 4)]
@@ -154,78 +148,66 @@ TOO_LONG = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
 GONE = KafkaError(KafkaError.NOT_COORDINATOR)
 
 
-async def after(answers: Callable[[ConsumerThread], None], *commits: dict[int, int]) -> list[Any]:
-    """What the loop hears of commits."""
-    heard = Deaf()
-    thread, consumer = ConsumerThread(OPTIONS, heard, NoEnds()), FakeConsumer()  # type: ignore[arg-type]
-    thread._on_assign(consumer, [TopicPartition("plans", 0), TopicPartition("plans", 1)])  # type: ignore[arg-type]
-    for number, offsets in enumerate(commits, 1):
-        positions = {partition: OffsetAndMetadata(offset, "") for partition, offset in offsets.items()}
-        thread._commit_in_background(consumer, number, positions)  # type: ignore[arg-type]
-    answers(thread)
-    await asyncio.sleep(0)
-    return heard.story
-
-
 @pytest.mark.parametrize(
-    ("error", "partitions", "story"),
+    ("refusals", "refused"),
     [
-        (None, [Answered(0, 5), Answered(1, 6)], [(1, [0, 1])]),
-        (None, [Answered(0, 5, GONE), Answered(1, 6)], ["NOT_COORDINATOR", (1, [1])]),
-        (None, [Answered(0, 5, GONE), Answered(1, 6, GONE)], ["NOT_COORDINATOR", (1, [])]),
-        (GONE, [Answered(0, 5), Answered(1, 6)], ["NOT_COORDINATOR", (1, [])]),
-        (GONE, [Answered(0, 5, TOO_LONG), Answered(1, 6)], ["NOT_COORDINATOR", "OFFSET_METADATA_TOO_LARGE", (1, [])]),
-        (GONE, [], ["NOT_COORDINATOR", (1, [])]),
+        ({}, {}),
+        ({0: GONE}, {0: "NOT_COORDINATOR"}),
+        ({0: GONE, 1: TOO_LONG}, {0: "NOT_COORDINATOR", 1: "OFFSET_METADATA_TOO_LARGE"}),
+        (KafkaException(GONE), {0: "NOT_COORDINATOR", 1: "NOT_COORDINATOR"}),
     ],
 )
-def test_W1_only_a_partition_that_the_broker_took_counts_as_committed(
-    error: KafkaError | None, partitions: list[Any], story: list[Any]
-) -> None:
-    assert asyncio.run(after(lambda thread: thread._on_commit(error, partitions), {0: 5, 1: 6})) == story
-
-
-@pytest.mark.parametrize(
-    ("commits", "answers", "story"),
-    [
-        ([{0: 5}, {0: 5}], [5, 5], [(1, [0]), (2, [0])]),
-        ([{0: 5}, {0: 6}], [5, 6], [(1, [0]), (2, [0])]),
-        ([{0: 5}, {0: 6}], [6, 5], [(2, [0])]),
-        ([{7: 5}, {0: 6}], [6], [(1, []), (2, [0])]),
-    ],
-    ids=["the same offset", "in order", "the client forgot one", "not ours any more"],
-)
-def test_W1_an_answer_belongs_to_one_commit(commits: Any, answers: list[int], story: list[Any]) -> None:
-    def answered(thread: ConsumerThread) -> None:
-        for offset in answers:
-            thread._on_commit(None, [Answered(0, offset)])  # type: ignore[list-item]
-
-    assert asyncio.run(after(answered, *commits)) == story
-
-
-def test_a_partition_whose_note_is_too_long_for_the_broker_is_committed_without_it_and_said_once() -> None:
+def test_W1_only_a_partition_that_the_broker_took_counts_as_committed(refusals: Any, refused: dict[int, str]) -> None:
     def scenario(thread: ConsumerThread, consumer: FakeConsumer) -> None:
-        refused: Any = [Answered(0, 5, TOO_LONG), Answered(1, 5)]
-        with capture_logs() as logs:
-            thread._on_commit(None, refused)
-            thread._on_commit(TOO_LONG, [Answered(0, 5), Answered(1, 5, TOO_LONG)])  # type: ignore[list-item]
-        assert [line["event"] for line in logs] == ["commit.without_metadata"]
-        thread._on_assign(consumer, [TopicPartition("plans", 2)])  # type: ignore[arg-type]
-        thread._commit_in_background(consumer, 1, {0: AT, 1: AT, 2: AT})  # type: ignore[arg-type]
-        assert consumer.commits == [{0: (5, ""), 1: (5, ""), 2: (5, "note")}]
+        consumer.refusals = refusals
+        assert committed(thread, consumer, at(0), at(1, 6)) == refused
+        assert consumer.commits == [{0: (5, "note"), 1: (6, "note")}]
 
     on_a_loop(scenario)
 
 
-def test_a_refusal_of_the_last_commit_of_a_partition_is_told() -> None:
+def test_W1_what_settles_while_a_partition_is_taken_away_is_committed_before_it_is_given_up() -> None:
     async def run() -> None:
-        heard, consumer = Deaf(), FakeConsumer()
-        thread = ConsumerThread(OPTIONS, heard, NoEnds())  # type: ignore[arg-type]
-        consumer.refusal = GONE
-        await asyncio.to_thread(thread._on_revoke, consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
-        assert heard.story == ["NOT_COORDINATOR"]
+        heard, consumer = Story(), FakeConsumer()
+        thread = ConsumerThread(OPTIONS, heard.append, NoEnds())  # type: ignore[arg-type]
+        thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
+        revoking = asyncio.create_task(asyncio.to_thread(thread._on_revoke, consumer, [TopicPartition("plans", 0)]))  # type: ignore[arg-type]
+        while not heard.of(messages.Revoking):  # noqa: ASYNC110  what is waited for happens in another thread
+            await asyncio.sleep(0)
+        assert await asyncio.wrap_future(thread.commit([at(0)])) == {}
+        assert (thread.fence().epochs, revoking.done()) == ({}, False)
+        thread.released()
+        await revoking
         assert consumer.commits == [{0: (5, "note")}]
+        assert committed(thread, consumer, at(0)) == {0: "not ours"}
 
     asyncio.run(run())
+
+
+def test_B2_a_partition_is_given_up_at_once_when_nobody_settles_anything_any_more() -> None:
+    async def run() -> None:
+        heard, consumer = Story(), FakeConsumer()
+        thread = ConsumerThread(OPTIONS, heard.append, NoEnds())  # type: ignore[arg-type]
+        thread._on_assign(consumer, [TopicPartition("plans", 0), TopicPartition("plans", 1)])  # type: ignore[arg-type]
+        first = asyncio.create_task(asyncio.to_thread(thread._on_revoke, consumer, [TopicPartition("plans", 0)]))  # type: ignore[arg-type]
+        while not heard.of(messages.Revoking):  # noqa: ASYNC110  what is waited for happens in another thread
+            await asyncio.sleep(0)
+        thread.give_up()
+        await first
+        await asyncio.to_thread(thread._on_revoke, consumer, [TopicPartition("plans", 1)])  # type: ignore[arg-type]
+        assert heard.of(messages.Revoking) == [messages.Revoking((0,))], "nobody is asked any more"
+
+    asyncio.run(run())
+
+
+def test_B2_a_rebalance_without_an_answer_ends_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("writer.kafka.consumer._ASK_S", -OPTIONS.release_within_s)
+
+    def scenario(thread: ConsumerThread, consumer: FakeConsumer) -> None:
+        with pytest.raises(MustRestart):
+            thread._on_revoke(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
+
+    on_a_loop(scenario)
 
 
 END = KafkaError(KafkaError._PARTITION_EOF)
@@ -247,13 +229,13 @@ def test_an_operator_sees_that_everything_has_landed_though_the_end_of_the_log_w
     read: list[Any], end: int
 ) -> None:
     async def run() -> None:
-        heard, consumer = Deaf(), FakeConsumer()
-        thread = ConsumerThread(OPTIONS, heard, NoEnds())  # type: ignore[arg-type]
+        heard, consumer = Story(), FakeConsumer()
+        thread = ConsumerThread(OPTIONS, heard.append, NoEnds())  # type: ignore[arg-type]
         thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
         thread._split(read, consumer)  # type: ignore[arg-type]
         thread._tell_ends({0: 12, 7: 3}, 1_000.0)
         await asyncio.sleep(0)
-        assert heard.story == [({0: end}, 1_000.0)]
+        assert heard.of(messages.EndOffsets) == [messages.EndOffsets({0: end}, 1_000.0)]
         assert thread.heard_at == 1_000.0
 
     asyncio.run(run())
@@ -261,14 +243,14 @@ def test_an_operator_sees_that_everything_has_landed_though_the_end_of_the_log_w
 
 def test_what_was_read_to_the_end_in_an_earlier_assignment_is_not_known_in_the_next() -> None:
     async def run() -> None:
-        heard, consumer = Deaf(), FakeConsumer()
-        thread = ConsumerThread(OPTIONS, heard, NoEnds())  # type: ignore[arg-type]
+        heard, consumer = Story(), FakeConsumer()
+        thread = ConsumerThread(OPTIONS, heard.append, NoEnds())  # type: ignore[arg-type]
         thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
         thread._split([Message(0, 9), Message(0, 12, END)], consumer)  # type: ignore[list-item,arg-type]
         thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
         thread._tell_ends({0: 12}, 1_000.0)
         await asyncio.sleep(0)
-        assert heard.story == [({0: 12}, 1_000.0)]
+        assert heard.of(messages.EndOffsets) == [messages.EndOffsets({0: 12}, 1_000.0)]
 
     asyncio.run(run())
 
@@ -276,9 +258,9 @@ def test_what_was_read_to_the_end_in_an_earlier_assignment_is_not_known_in_the_n
 @pytest.mark.parametrize(
     ("committed", "start", "read", "gaps"),
     [
-        (5, 9, [9], [MissedOffsets(0, 5, 9)]),
-        (5, 9, [], [MissedOffsets(0, 5, 9)]),
-        (5, 9, [10], [MissedOffsets(0, 5, 9)]),
+        (5, 9, [9], [messages.Missed(0, 5, 9)]),
+        (5, 9, [], [messages.Missed(0, 5, 9)]),
+        (5, 9, [10], [messages.Missed(0, 5, 9)]),
         (5, 5, [9], []),
         (5, 0, [9, 11], []),
         (5, 5, [5, 6], []),
@@ -286,11 +268,11 @@ def test_what_was_read_to_the_end_in_an_earlier_assignment_is_not_known_in_the_n
     ],
 )
 def test_P5_plans_that_were_taken_away_unread_are_said_once_and_gaps_of_compaction_are_none(
-    committed: int, start: int, read: list[int], gaps: list[MissedOffsets]
+    committed: int, start: int, read: list[int], gaps: list[messages.Missed]
 ) -> None:
     async def run() -> None:
-        heard, consumer = Deaf(), FakeConsumer()
-        thread = ConsumerThread(OPTIONS, heard, NoEnds())  # type: ignore[arg-type]
+        heard, consumer = Story(), FakeConsumer()
+        thread = ConsumerThread(OPTIONS, heard.append, NoEnds())  # type: ignore[arg-type]
         consumer.at, consumer.start = committed, start
         thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
         thread._split([Message(0, offset) for offset in read], consumer)  # type: ignore[arg-type,misc]
@@ -298,29 +280,29 @@ def test_P5_plans_that_were_taken_away_unread_are_said_once_and_gaps_of_compacti
         thread._ends_asked_at = 0.0
         thread._look_at_ends(consumer)  # type: ignore[arg-type]
         await asyncio.sleep(0)
-        assert [told for told in heard.story if isinstance(told, MissedOffsets)] == gaps
+        assert heard.of(messages.Missed) == gaps
 
     asyncio.run(run())
 
 
 def test_P5_plans_that_are_taken_away_while_the_writer_lags_are_said_too() -> None:
     async def run() -> None:
-        heard, consumer = Deaf(), FakeConsumer()
-        thread = ConsumerThread(OPTIONS, heard, NoEnds())  # type: ignore[arg-type]
+        heard, consumer = Story(), FakeConsumer()
+        thread = ConsumerThread(OPTIONS, heard.append, NoEnds())  # type: ignore[arg-type]
         thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
         thread._split([Message(0, 3)], consumer)  # type: ignore[arg-type,list-item]
         consumer.start = 8
         thread._split([Message(0, 8)], consumer)  # type: ignore[arg-type,list-item]
         await asyncio.sleep(0)
-        assert [told for told in heard.story if isinstance(told, MissedOffsets)] == [MissedOffsets(0, 4, 8)]
+        assert heard.of(messages.Missed) == [messages.Missed(0, 4, 8)]
 
     asyncio.run(run())
 
 
 def test_the_broker_is_asked_every_second_whether_partitions_are_ours_or_not() -> None:
     async def run() -> None:
-        heard, consumer, ends = Deaf(), FakeConsumer(), NoEnds()
-        thread = ConsumerThread(OPTIONS, heard, ends)  # type: ignore[arg-type]
+        consumer, ends = FakeConsumer(), NoEnds()
+        thread = ConsumerThread(OPTIONS, Story().append, ends)  # type: ignore[arg-type]
         thread._look_at_ends(consumer)  # type: ignore[arg-type]
         thread._look_at_ends(consumer)  # type: ignore[arg-type]
         assert ends.asked == [[0]], "once a second"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from structlog.testing import capture_logs
 
 from runtime.environment import Misconfigured
+from writer.core.ledger import Commit
+from writer.core.messages import NotPublished, Published
 from writer.errors import GivenUp, MustRestart
-from writer.kafka.producer import Committed, Outgoing, PlainProducer, PublisherThread
+from writer.kafka.producer import NOTE_TOO_LONG, Outgoing, PlainProducer, PublisherThread
 
 RECORD = Outgoing("results", 3, b"k", b"v", [("traceparent", b"00")])
 
@@ -45,17 +49,27 @@ class FakeProducer:
         return 0
 
 
+def taken(_positions: Any) -> Future[dict[int, str]]:
+    committing: Future[dict[int, str]] = Future()
+    committing.set_result({})
+    return committing
+
+
+def a_producer(producer: FakeProducer, *, on_wait: Any = None, commit: Any = taken) -> PlainProducer:
+    return PlainProducer({}, commit=commit, on_wait=on_wait or (lambda _: None), connect=lambda _: producer)  # type: ignore[arg-type,return-value]
+
+
 def publish(*fates: Any, records: int = 1) -> tuple[tuple[int | None, ...], list[str], FakeProducer]:
     waited: list[str] = []
     producer = FakeProducer(list(fates))
 
     async def run() -> tuple[int | None, ...]:
-        plain = PlainProducer({}, on_wait=waited.append, connect=lambda _: producer)  # type: ignore[arg-type,return-value]
+        plain = a_producer(producer, on_wait=waited.append)
         thread = PublisherThread(plain)
         try:
             ended = await thread.publish([RECORD] * records, [], None)
-            assert isinstance(ended, Committed)
-            return ended.offsets
+            assert isinstance(ended, Published)
+            return tuple(ended.offsets)
         finally:
             await thread.close()
 
@@ -104,7 +118,64 @@ def test_a_record_that_is_too_large_is_named_and_the_others_are_delivered(code: 
 
 def test_B2_a_producer_that_stops_waits_for_no_broker() -> None:
     producer = FakeProducer([KafkaError(KafkaError._MSG_TIMED_OUT)])
-    plain = PlainProducer({}, on_wait=lambda _: None, connect=lambda _: producer)  # type: ignore[arg-type,return-value]
+    plain = a_producer(producer)
     plain.stop()
     with pytest.raises(GivenUp):
         plain.transact([RECORD], [], None)
+
+
+def test_W1_positions_are_committed_when_all_records_are_there_and_what_was_refused_is_named() -> None:
+    producer = FakeProducer([None])
+    sent: list[tuple[int, Any]] = []
+
+    def commit(positions: Any) -> Future[dict[int, str]]:
+        sent.append((len(producer.sent) - len(producer.reports), positions))
+        committing: Future[dict[int, str]] = Future()
+        committing.set_result({3: "NOT_COORDINATOR"})
+        return committing
+
+    ended = a_producer(producer, commit=commit).transact([RECORD], [Commit(3, 7, "note")], None)
+    assert ended == Published([42], {3: "NOT_COORDINATOR"})
+    assert sent == [(1, [Commit(3, 7, "note")])]
+
+
+def test_B2_a_producer_that_stops_waits_for_no_commit() -> None:
+    plain = a_producer(FakeProducer([]), commit=lambda _: Future())
+    plain.stop()
+    with pytest.raises(GivenUp):
+        plain.transact([], [Commit(3, 7, "note")], None)
+
+
+class Noted:
+    """A broker that takes no notes; `ended` is what it says to them."""
+
+    def __init__(self, ended: Published | NotPublished) -> None:
+        self.ended = ended
+        self.notes: list[str] = []
+
+    def transact(self, _records: Any, positions: Any, _group: Any) -> Published | NotPublished:
+        self.notes += [at.metadata for at in positions]
+        return self.ended if self.notes[-1] else Published([])
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "ended", [NotPublished(NOTE_TOO_LONG), Published([], {3: NOTE_TOO_LONG})], ids=["transactions", "none"]
+)
+def test_a_note_that_is_too_long_for_the_broker_is_left_out_from_then_on_and_said_once(ended: Any) -> None:
+    producer = Noted(ended)
+
+    async def run() -> list[Any]:
+        thread = PublisherThread(producer)
+        try:
+            return [await thread.publish([], [Commit(3, 7, "note")], None) for _ in range(3)]
+        finally:
+            await thread.close()
+
+    with capture_logs() as logs:
+        assert asyncio.run(run()) == [ended, Published([]), Published([])]
+    assert producer.notes == ["note", "", ""]
+    assert [line["event"] for line in logs] == ["commit.without_metadata"]

@@ -15,8 +15,9 @@ from runtime.environment import Misconfigured
 from runtime.rights import writer_rights
 from schemas.topics import Topics
 from writer.core.ledger import Commit
+from writer.core.messages import NotPublished, Published
 from writer.errors import GivenUp, MustRestart
-from writer.kafka.producer import Aborted, Committed, Outgoing
+from writer.kafka.producer import Outgoing
 from writer.kafka.transactions import Ending, TransactionalProducer, ending_of
 
 POSITIONS = [Commit(0, 7, "wb2:7:")]
@@ -106,7 +107,7 @@ class Bench:
         self.made.append(FakeProducer(self.script, self.fates))
         return self.made[-1]
 
-    def transact(self, records: int = 2) -> Committed | Aborted:
+    def transact(self, records: int = 2) -> Published | NotPublished:
         out = [Outgoing("results", 0, b"k", b"v", []) for _ in range(records)]
         return self.producer.transact(out, POSITIONS, "generation 3")
 
@@ -122,8 +123,8 @@ WHOLE = ["begin", "produce", "produce", "offsets", "commit"]
 
 def test_records_and_offsets_go_in_one_transaction() -> None:
     bench = Bench()
-    assert bench.transact() == Committed((40, 41))
-    assert bench.transact() == Committed((40, 41))
+    assert bench.transact() == Published([40, 41])
+    assert bench.transact() == Published([40, 41])
     [producer] = bench.made
     assert producer.story == ["init", *WHOLE, *WHOLE]
     assert producer.offsets == [("plans", 0, 7, "wb2:7:")]
@@ -134,7 +135,7 @@ GONE = fails(KafkaError._TIMED_OUT, retriable=True)
 
 def test_W1_a_broker_that_is_away_is_waited_for_in_every_call() -> None:
     bench = Bench(init=[GONE], offsets=[GONE, GONE], commit=[GONE], flush=[1])
-    assert bench.transact() == Committed((40, 41))
+    assert bench.transact() == Published([40, 41])
     assert bench.waits == ["_TIMED_OUT"] * 5
     assert bench.made[0].story.count("begin") == 1
 
@@ -148,28 +149,28 @@ MOVED_ON = [
 @pytest.mark.parametrize("code", MOVED_ON)
 def test_W2_what_is_said_under_an_old_generation_is_aborted(code: int) -> None:
     bench = Bench(offsets=[fails(code, abort=True)], abort=[GONE])
-    assert bench.transact() == Aborted(error(code).name())
+    assert bench.transact() == NotPublished(error(code).name())
     assert bench.made[0].story[-3:] == ["offsets", "abort", "abort"]
-    assert bench.transact() == Committed((40, 41)), "the producer is as good as before"
+    assert bench.transact() == Published([40, 41]), "the producer is as good as before"
     assert len(bench.made) == 1
 
 
 def test_a_record_that_is_too_large_is_named_and_nothing_is_committed() -> None:
     bench = Bench(None, error(KafkaError.MSG_SIZE_TOO_LARGE))
-    assert bench.transact() == Aborted("MSG_SIZE_TOO_LARGE", frozenset({1}))
+    assert bench.transact() == NotPublished("MSG_SIZE_TOO_LARGE", frozenset({1}))
     assert "commit" not in bench.made[0].story
     bench = Bench(produce=[fails(KafkaError.MSG_SIZE_TOO_LARGE)])
-    assert bench.transact() == Aborted("MSG_SIZE_TOO_LARGE", frozenset({0}))
+    assert bench.transact() == NotPublished("MSG_SIZE_TOO_LARGE", frozenset({0}))
 
 
 def test_a_record_that_was_not_delivered_in_time_is_aborted() -> None:
     bench = Bench(error(KafkaError._MSG_TIMED_OUT))
-    assert bench.transact() == Aborted("_MSG_TIMED_OUT")
+    assert bench.transact() == NotPublished("_MSG_TIMED_OUT")
 
 
 def test_a_full_queue_is_emptied_first() -> None:
     bench = Bench(produce=[BufferError("full")])
-    assert bench.transact() == Committed((40, 41))
+    assert bench.transact() == Published([40, 41])
     assert "poll" in bench.made[0].story
 
 
@@ -188,8 +189,8 @@ def test_B2_a_writer_whose_transaction_was_ended_while_it_slept_goes_on_with_a_n
     if call == "abort":
         script["offsets"] = [fails(KafkaError.UNKNOWN_MEMBER_ID, abort=True)]
     bench = Bench(**script)
-    assert bench.transact() == Aborted(fenced.name())
-    assert bench.transact() == Committed((40, 41))
+    assert bench.transact() == NotPublished(fenced.name())
+    assert bench.transact() == Published([40, 41])
     assert len(bench.made) == 2
     assert bench.made[1].story == ["init", *WHOLE]
 
@@ -266,8 +267,8 @@ def test_W6_a_call_that_does_not_return_is_given_up_and_another_producer_sends_i
     hangs = threading.Event()
     bench = Bench(hangs_after_s=0.05, offsets=[hangs])
     try:
-        assert bench.transact() == Aborted("_TIMED_OUT")
-        assert bench.transact() == Committed((40, 41))
+        assert bench.transact() == NotPublished("_TIMED_OUT")
+        assert bench.transact() == Published([40, 41])
     finally:
         hangs.set()
     first, second = bench.made

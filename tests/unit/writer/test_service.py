@@ -21,8 +21,8 @@ from writer.core.engine import Options
 from writer.core.flow import Signature
 from writer.core.publishing import Fence
 from writer.dataverse.pool import Pool
-from writer.errors import RecordTooLarge
-from writer.kafka.producer import Aborted, Committed, PublisherThread
+from writer.errors import MustRestart, RecordTooLarge
+from writer.kafka.producer import PublisherThread
 from writer.kafka.topics import WriterTopics
 from writer.metrics import Metrics
 from writer.service import Parts, Service
@@ -39,7 +39,14 @@ class StillConsumer:
 
     def __init__(self) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.closed = False
+        self.closed = self.gave_up = False
+        self.releases = 0
+
+    def released(self) -> None:
+        self.releases += 1
+
+    def give_up(self) -> None:
+        self.gave_up = True
 
     def start(self) -> None: ...
 
@@ -62,7 +69,7 @@ class FakeProducer:
 
     def transact(self, records: Any, positions: Any, group: Any) -> Any:
         self.batches.append((list(records), list(positions)))
-        return self.endings.pop(0) if self.endings else Committed(tuple(range(len(records))))
+        return self.endings.pop(0) if self.endings else messages.Published(list(range(len(records))))
 
     def stop(self) -> None: ...
 
@@ -90,7 +97,7 @@ def a_service(*, pool: Pool | None = None, producer: FakeProducer | None = None)
         result_codec=results,
         metrics=Metrics(),
     )
-    service = Service(parts, Signature("test", write=True), Options(transactions=True))
+    service = Service(parts, Signature("test", write=True), Options())
     service.consumer = StillConsumer()  # type: ignore[assignment]
     return service
 
@@ -104,15 +111,16 @@ async def until(holds: Any) -> None:
 def test_W1_a_plan_goes_from_its_record_to_its_result_and_the_partition_is_given_up_behind_it() -> None:
     async def scenario() -> None:
         crm, producer = FakeDataverse(), FakeProducer()
-        producer.endings = [Aborted("STALE_MEMBER_EPOCH")]
+        producer.endings = [messages.NotPublished("STALE_MEMBER_EPOCH")]
         plan = make_plan()
         crm.seed("medx_callqueueitems", plan.queue_item_id, **plan.baseline.columns)
         service = a_service(pool=make_pool(crm), producer=producer)
         running = asyncio.create_task(service.run())
-        service.assigned([AssignedPartition(0, 1, OffsetAndMetadata(0, "wb2:0:"))])
-        service.received([make_record(0, key=plan.session_id.encode(), value=CODEC.encode(plan))])
+        service.post(messages.AssignedPartitions([AssignedPartition(0, 1, OffsetAndMetadata(0, "wb2:0:"))]))
+        service.post(messages.Received([make_record(0, key=plan.session_id.encode(), value=CODEC.encode(plan))]))
         await until(lambda: len(producer.batches) > 1)
-        assert await service.release([0]) == {}
+        service.post(messages.Revoking((0,)))
+        await until(lambda: service.consumer.releases == 1)  # type: ignore[attr-defined]
         [last] = [positions for records, positions in producer.batches if records][-1:]
         assert [(at.partition, at.offset) for at in last] == [(0, 1)]
         assert (
@@ -141,12 +149,11 @@ def test_what_the_engine_cannot_go_on_with_ends_the_process() -> None:
 def test_B2_a_service_that_failed_gives_its_partitions_up_without_progress() -> None:
     async def scenario() -> None:
         service = a_service()
-        waiting = asyncio.create_task(service.release([0]))  # type: ignore[arg-type]
-        await asyncio.sleep(0)
-        service._failed = True
-        service._give_up_releases()
-        assert await waiting == {}
-        assert await service.release([1]) == {}
+        service.consumer.failed.set_exception(MustRestart("gone"))
+        with pytest.raises(BaseExceptionGroup):
+            await service.run()
+        assert service.consumer.gave_up  # type: ignore[attr-defined]
+        assert service.consumer.closed  # type: ignore[attr-defined]
 
     asyncio.run(scenario())
 
@@ -161,6 +168,22 @@ def test_every_background_task_has_a_name() -> None:
         assert not [name for name in names if name.startswith("Task-")]
         service.stop()
         await running
+
+    asyncio.run(scenario())
+
+
+def test_a_background_task_that_fails_ends_the_process() -> None:
+    async def scenario() -> None:
+        service = a_service()
+        running = asyncio.create_task(service.run(), name="run")
+        await until(lambda: len(service._running) >= 5)
+        service.consumer.failed.set_exception(RecordTooLarge("it cannot go on"))
+        await until(lambda: running.done() or len(service._running) < 5)
+        if not running.done():
+            await turns(1000)
+        assert running.done(), "the failure of a task was swallowed"
+        with pytest.raises(ExceptionGroup):
+            running.result()
 
     asyncio.run(scenario())
 

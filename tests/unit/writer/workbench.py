@@ -19,6 +19,7 @@ import httpx2
 from schemas.headers import Reason
 from schemas.records import PlannedWriteback, PlanPosition, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
+from tests.support.engine_shell import EngineShell
 from tests.support.factories import NOON
 from writer.core import messages, results
 from writer.core.assignment import AssignedPartition, Assignment, ConsumerRecord, OffsetAndMetadata
@@ -31,11 +32,11 @@ from writer.core.gate import Blocked, Cleared
 from writer.core.history import History, Settled
 from writer.core.identities import Identities, Identity
 from writer.core.lanes import Window, WindowLimits
-from writer.core.messages import Effect, Input, Now
+from writer.core.messages import Input, Now
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.publishing import CopyOf, Fence, Publication, RejectionOf, ResultOf
 from writer.core.replies import Judgement, lost, never_sent
-from writer.core.reports import Count, Log, Observe, Show
+from writer.core.reports import Count, Log, Observe, Report, Show
 from writer.core.results import ResultContext
 from writer.dataverse.client import DataverseClient
 from writer.dataverse.identity import NoSignIn
@@ -184,7 +185,7 @@ async def attempt(
 AT_THE_START = OffsetAndMetadata(0, "wb2:0:")
 
 
-class World:
+class World(EngineShell):
     """Everything around one engine. Partitions are ours once they are assigned; records have the plans they stand for.
 
     `hold_requests` and `hold_batches`: they wait until `answer` and `acknowledge`.
@@ -195,12 +196,12 @@ class World:
         crm: FakeDataverse | None = None,
         *,
         write: bool = True,
-        transactions: bool = True,
         start: int = 4,
         identities: int = 1,
         limits: ServiceLimits | None = None,
         **options: Any,
     ) -> None:
+        super().__init__()
         self.crm = crm or FakeDataverse()
         self.metadata = SureFacts()
         self.index = FakeIndex()
@@ -208,7 +209,7 @@ class World:
         self.identities = Identities(
             [Identity(f"none-{n}", Pacer(limits or ServiceLimits(), start=start)) for n in range(identities)]
         )
-        self.options = Options(transactions=transactions, **options)
+        self.options = Options(**options)
         self.signature = Signature("test", write)
         self.engine = self.an_engine()
         self.plans: dict[tuple[int, int], PlannedWriteback | Sequence[Reason] | messages.Unreadable] = {}
@@ -234,11 +235,11 @@ class World:
         """What becomes of the next batches; after that all are acknowledged."""
         self.committed: dict[int, OffsetAndMetadata] = {}
         self.commits: list[dict[int, OffsetAndMetadata]] = []
-        self.commit_number = -1
-        """Of the last one."""
-        self.hold_commits = False
+        """The positions of each batch, taken or not."""
+        self.refuses: set[int] = set()
+        """Partitions whose position the broker does not take; their records it takes."""
         self.paused: set[int] = set()
-        self.released: dict[tuple[int, ...], dict[int, OffsetAndMetadata]] = {}
+        self.released: list[tuple[int, ...]] = []
         self.results_wanted: list[int] = []
         self.results_forgotten: list[int] = []
         self.failure: str | None = None
@@ -284,10 +285,10 @@ class World:
         """Until nothing is left to do at this time."""
         for _ in range(100_000):
             if self.inbox:
-                self._perform(self.engine.handle(self.inbox.pop(0), self.now))
+                self.perform_all(self.engine.handle(self.inbox.pop(0), self.now))
                 continue
             effects = self.engine.turn(self.now, Fence("generation", dict(self.epochs)))
-            self._perform(effects)
+            self.perform_all(effects)
             if not self.inbox and len(effects) == 1 and self.wake_at > self.now.s:
                 return
             if not self.inbox and len(effects) == 1:
@@ -347,54 +348,52 @@ class World:
 
     # What the shell does.
 
-    def _perform(self, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            self.perform(effect)
+    def on_decode(self, effect: messages.Decode) -> None:
+        record = effect.record
+        self.decoded.append(record)
+        plan = self.plans[record.partition, record.offset]
+        self.inbox.append(plan if isinstance(plan, messages.Unreadable) else messages.Decoded(record, plan))
 
-    def perform(self, effect: Effect) -> None:  # noqa: C901  one line for each
+    def on_read_results(self, effect: messages.ReadResults) -> None:
+        self.results_wanted += effect.epochs
+
+    def on_forget_results(self, effect: messages.ForgetResults) -> None:
+        self.results_forgotten += effect.partitions
+
+    def on_verify(self, effect: messages.Verify) -> None:
+        self.verifying.append(effect)
+        if not self.hold_verifying:
+            self.inbox.append(messages.Verified(effect.plan, self.metadata.answered(anew=effect.anew)))
+
+    def on_publish(self, effect: messages.Publish) -> None:
+        self.batches.append(effect)
+        if self.hold_batches:
+            self.open_batches.append(effect)
+        else:
+            self._end(effect)
+
+    def on_pause(self, effect: messages.Pause) -> None:
+        self.paused = set(effect.partitions)
+
+    def on_released(self, effect: messages.Released) -> None:
+        self.released.append(tuple(effect.partitions))
+        for partition in effect.partitions:
+            self.epochs.pop(partition, None)
+
+    def on_fail(self, effect: messages.Fail) -> None:
+        self.failure = effect.why
+
+    def on_stopped(self, _: messages.Stopped) -> None:
+        self.stopped = True
+
+    def on_ended(self, effect: messages.Ended) -> None:
+        self.ended.append(effect.outcome)
+
+    def on_wake_at(self, effect: messages.WakeAt) -> None:
+        self.wake_at = effect.at
+
+    def on_report(self, effect: Report) -> None:
         match effect:
-            case messages.Decode(record):
-                self.decoded.append(record)
-                plan = self.plans[record.partition, record.offset]
-                read = plan if isinstance(plan, messages.Unreadable) else messages.Decoded(record, plan)
-                self.inbox.append(read)
-            case messages.ReadResults(epochs):
-                self.results_wanted += epochs
-            case messages.ForgetResults(partitions):
-                self.results_forgotten += partitions
-            case messages.Verify(plan, anew):
-                self.verifying.append(effect)
-                if not self.hold_verifying:
-                    self.inbox.append(messages.Verified(plan, self.metadata.answered(anew=anew)))
-            case messages.Send():
-                self._send(effect)
-            case messages.Publish():
-                self.batches.append(effect)
-                if self.hold_batches:
-                    self.open_batches.append(effect)
-                else:
-                    self._end(effect)
-            case messages.CommitOffsets(number, positions):
-                self.commits.append(dict(positions))
-                self.commit_number = number
-                if not self.hold_commits:
-                    self.committed |= positions
-                    self.inbox.append(messages.OffsetsCommitted(number, positions))
-            case messages.Pause(partitions):
-                self.paused = set(partitions)
-            case messages.Released(partitions, positions):
-                self.committed |= positions
-                self.released[tuple(partitions)] = dict(positions)
-                for partition in partitions:
-                    self.epochs.pop(partition, None)
-            case messages.Fail(why):
-                self.failure = why
-            case messages.Stopped():
-                self.stopped = True
-            case messages.Ended(_, outcome):
-                self.ended.append(outcome)
-            case messages.WakeAt(at):
-                self.wake_at = at
             case Log():
                 self.logs.append(effect)
             case Count(metric, labels, amount):
@@ -404,7 +403,7 @@ class World:
             case Show(metric, value, labels):
                 self.shown[metric, labels] = value
 
-    def _send(self, send: messages.Send) -> None:
+    def on_send(self, send: messages.Send) -> None:
         self.requests.append(send)
         if self.hold_requests:
             self.open_requests.append(send)
@@ -424,8 +423,10 @@ class World:
             self.published.append(one)
             offsets.append(self.next_offset)
             self.next_offset += isinstance(one, CopyOf)
-        self.committed |= {at.partition: OffsetAndMetadata(at.offset, at.metadata) for at in batch.positions}
-        self.inbox.append(messages.Published(offsets))
+        positions = {at.partition: OffsetAndMetadata(at.offset, at.metadata) for at in batch.positions}
+        self.commits += [positions] if positions else []
+        self.committed |= {partition: at for partition, at in positions.items() if partition not in self.refuses}
+        self.inbox.append(messages.Published(offsets, {p: "NOT_COORDINATOR" for p in positions if p in self.refuses}))
 
 
 def _told(one: Publication) -> str:

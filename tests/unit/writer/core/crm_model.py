@@ -22,6 +22,7 @@ from schemas.records import (
     WritebackResult,
 )
 from tests.support.factories import an_id, make_plan, make_step
+from tests.support.rows import Refusal, Rows
 from tests.unit.writer.workbench import make_in_flight, telling
 from writer.core.attempt import AlreadySettled, Around, Decided, Reading, RetryLater, Writing, first_step, next_step
 from writer.core.batch import Failed, Reply, Succeeded
@@ -48,35 +49,25 @@ class Effect:
 
 
 @dataclass
-class Crm:
+class Crm(Rows):
     """`effects` counts how often each operation's effect took place; `count` is what the attempts should be."""
 
-    rows: dict[str, tuple[int, dict[str, Value]]] = field(default_factory=dict)
-    version: int = 1000
     effects: Counter[tuple[str, str]] = field(default_factory=Counter)
     written: list[Effect] = field(default_factory=list)
     count: int = 0
     edited: list[tuple[int, str]] = field(default_factory=list)
     """By people: when, and which column."""
 
-    def put(self, path: str, columns: Mapping[str, Value]) -> str:
-        self.version += 1
-        self.rows[path] = (self.version, {**self.rows.get(path, (0, {}))[1], **columns})
-        return f'W/"{self.version}"'
-
     def execute(self, emission: Emission, session_id: str) -> Judgement:
         return self.answer(emission, session_id).judgement
 
     def answer(self, emission: Emission, session_id: str) -> PartReply:
         """All or nothing. A failing precondition answers as the service does."""
-        before = dict(self.rows)
-        for index, request in enumerate(emission.change_set.requests):
-            status = self._status(request.path, dict(request.headers))
-            if status >= 400:
-                self.rows = before
-                judgement = judge(status, {}, b'{"error":{"code":"","message":""}}', sent=sent_with(request))
-                return PartReply(judgement, Failed(Reply(status), index))
-            self.put(request.path, request.body or {})
+        done = self.carry_out(emission.change_set.requests)
+        if isinstance(done, Refusal):
+            request = emission.change_set.requests[done.index]
+            judgement = judge(done.status, {}, b'{"error":{"code":"","message":""}}', sent=sent_with(request))
+            return PartReply(judgement, Failed(Reply(done.status), done.index))
         for step, request in zip(emission.steps, emission.change_set.requests, strict=True):
             if request.path != ROW:
                 self.effects[session_id, step.operation] += 1
@@ -87,14 +78,6 @@ class Crm:
             self.count += ATTEMPTS in body
             self.written.append(Effect(self.version, session_id, body))
         return PartReply(judge(204, {}, b""), Succeeded(()))
-
-    def _status(self, path: str, headers: dict[str, str]) -> int:
-        row = self.rows.get(path)
-        if headers.get("If-None-Match") == "*":
-            return 412 if row else 204
-        if row is None:
-            return 404
-        return 204 if headers["If-Match"] in ("*", f'W/"{row[0]}"') else 412
 
     def edit(self, column: str, value: Value) -> None:
         """By a person."""

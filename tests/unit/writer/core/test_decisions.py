@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.headers import ACCEPTED_ETAG, LEAVE, REPLAN, REPLAY, Headers
 from schemas.records import BlockReason, Decision, PlannedWriteback, ResultStatus, StepOutcome, WritebackResult
@@ -319,3 +321,61 @@ def test_a_damaged_decision_is_none_to_write_on(damaged: bytes) -> None:
     assert isinstance(left, Left)
     assert left.decision.at.year == 1970
     assert decision_of([("replay", damaged)]) is None
+
+
+EVENTS = ["edit", "apply", "apply what was seen before", "opt-out", "leave", "replay"]
+LAST_WORD = {"apply": ResultStatus.COMPLETED, "leave": ResultStatus.CLOSED}
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(EVENTS), st.booleans()), max_size=8))
+def test_W2_W7_whatever_people_decide_and_change_in_whatever_order_and_whichever_replies_are_lost(
+    events: list[tuple[str, bool]],
+) -> None:
+    """Only a decision on the row as it is lands, once; what people wrote after it was seen stays; the first final word
+    is the last."""
+    world = World()
+    world.assign(0)
+    plan = an_opt_out_in_conflict(world)
+    seen_before, final = etag(world), None
+    edit(world, medx_priority=100)
+    lose = swallows_replies(world)
+    for offset, (event, lost) in enumerate(events, 1):
+        before, now = dict(world.crm.rows[ITEMS][ITEM]), etag(world)
+        lose[:] = [True] if lost else []
+        if event == "edit":
+            seen_before = now
+            edit(world, medx_priority=offset)
+            continue
+        headers = {
+            "apply": accepting(now), "apply what was seen before": accepting(seen_before),
+            "opt-out": accepting(now, only="opt-out"), "leave": marked(LEAVE), "replay": marked(REPLAY),
+        }  # fmt: skip
+        result = send(world, plan, headers[event], offset)
+        changed = {name for name, value in world.crm.rows[ITEMS][ITEM].items() if before.get(name) != value}
+        if final is not None:
+            assert (result, changed) == (final, set()), "nothing follows a final word"
+        elif event in LAST_WORD:
+            assert result.status is LAST_WORD[event]
+            final = result
+        else:
+            assert result.status is ResultStatus.BLOCKED
+            assert changed <= {FLAG, "@odata.etag"}, "of the row no more than do-not-call"
+        assert row(world, "medx_priority", NOTES) == [before["medx_priority"], "calls are welcome"]
+    applied = final is not None and final.status is ResultStatus.COMPLETED
+    assert (row(world, ATTEMPTS), calls(world)) == ([int(applied)], 1)
+
+
+def swallows_replies(world: World) -> list[bool]:
+    """While the list is not empty, the next write takes effect and nobody hears of it."""
+    lose: list[bool] = []
+
+    def swallow(send: messages.Send) -> Exchange | None:
+        if not (lose and send.operation == "write"):
+            return None
+        lose.clear()
+        world._answered(send)
+        return same_for_all(send.parts, LOST)
+
+    world.instead = swallow
+    return lose

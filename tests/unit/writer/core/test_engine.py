@@ -405,10 +405,10 @@ def test_W2_a_partition_is_given_up_when_what_is_in_flight_has_settled_and_with_
     world.arrive(lane[0], a_plan(world, 2), lane[1])
     world.tell(messages.Revoking((0,)))
     world.wait(1)
-    assert world.released == {}, "the first is in flight"
+    assert world.released == [], "the first is in flight"
     world.answer()
     world.wait(1)
-    assert world.released == {(0,): {}}
+    assert world.released == [(0,)]
     assert world.outcomes == [("sess-1", "completed")]
     assert (len(world.requests), world.frontier()) == (1, 1), "nothing is begun that another writer will begin"
     assert world.results_forgotten[-1:] == [0]
@@ -417,15 +417,21 @@ def test_W2_a_partition_is_given_up_when_what_is_in_flight_has_settled_and_with_
     assert world.counts["rebalances", ("released",)] == 1
 
 
-def test_W1_without_transactions_the_offsets_go_with_the_release() -> None:
-    world = a_world(transactions=False, commit_interval_s=60.0)
-    world.arrive(a_plan(world, 1))
+def test_W1_what_has_settled_is_committed_before_its_partition_is_released() -> None:
+    world = a_world(commit_interval_s=60.0)
+    world.arrive(a_plan(world, 1), make_plan(session_id="mark", retired_at=NOON, steps=()))
     world.wait(1)
-    world.arrive(a_plan(world, 2), offset=1)
+    world.arrive(make_plan(session_id="another mark", retired_at=NOON, steps=()), offset=2)
     world.wait(1)
+    assert world.frontier() == 2, "the interval is not over"
+    world.hold_batches = True
     world.tell(messages.Revoking((0, 7)))
     world.wait(1)
-    assert world.released == {(0, 7): {0: OffsetAndMetadata(2, "wb2:2:")}}
+    assert world.released == []
+    world.acknowledge()
+    world.wait(1)
+    assert world.released == [(0, 7)]
+    assert world.committed == {0: OffsetAndMetadata(3, "wb2:3:")}
 
 
 def test_B2_what_is_in_flight_for_too_long_does_not_hold_up_a_rebalance() -> None:
@@ -434,9 +440,9 @@ def test_B2_what_is_in_flight_for_too_long_does_not_hold_up_a_rebalance() -> Non
     world.arrive(a_plan(world, 1))
     world.tell(messages.Revoking((0,)))
     world.wait(2)
-    assert world.released == {}
+    assert world.released == []
     world.wait(2)
-    assert world.released == {(0,): {}}
+    assert world.released == [(0,)]
     world.answer()
     world.wait(1)
     assert (world.published, world.frontier()) == ([], 0), "late news"
@@ -448,7 +454,7 @@ def test_B2_a_batch_that_does_not_end_holds_up_no_rebalance() -> None:
     world.arrive(a_plan(world, 1))
     world.tell(messages.Revoking((0,)))
     world.wait(20)
-    assert world.released == {(0,): {}}
+    assert world.released == [(0,)]
     assert "partitions.released_unfinished" in world.events()
     world.acknowledge()
     world.wait(1)
@@ -462,7 +468,7 @@ def test_W2_a_plan_that_would_wait_is_dropped_when_its_partition_is_being_given_
     world.arrive(a_plan(world, 1))
     world.tell(messages.Revoking((0,)))
     world.answer(lambda send: _all(send, judgement))
-    assert world.released == {(0,): {}}
+    assert world.released == [(0,)]
 
 
 def test_W2_a_plan_that_is_verified_while_its_partition_is_given_up_is_dropped() -> None:
@@ -471,9 +477,9 @@ def test_W2_a_plan_that_is_verified_while_its_partition_is_given_up_is_dropped()
     world.metadata.cached_verdict = lambda _: None  # type: ignore[method-assign]
     world.arrive(a_plan(world, 1))
     world.tell(messages.Revoking((0,)))
-    assert world.released == {}
+    assert world.released == []
     world.tell(messages.Verified(world.verifying[0].plan, Cleared({})))
-    assert world.released == {(0,): {}}
+    assert world.released == [(0,)]
     world.tell(messages.Verified(world.verifying[0].plan, Cleared({})))
 
 
@@ -539,7 +545,7 @@ def test_W2_nothing_is_said_of_a_partition_that_the_fence_does_not_know() -> Non
     assert len(world.batches) == turns
     world.tell(messages.Revoking((0,)))
     world.wait(20)
-    assert world.released == {(0,): {}}
+    assert world.released == [(0,)]
 
 
 def test_W1_an_assignment_that_replaces_another_closes_it() -> None:
@@ -591,21 +597,23 @@ def test_B2_stopping_pauses_all_begins_nothing_and_ends_when_what_is_in_flight_h
     assert len(world.requests) == 1
     world.tell(messages.Revoking((0,)))
     world.wait(1)
-    assert world.released == {(0,): {}}
+    assert world.released == [(0,)]
     assert world.frontier() == 1
 
 
 def test_B2_the_engine_wakes_at_every_deadline_and_else_sleeps() -> None:
-    world = a_world(transactions=False, stop_within_s=20.0, release_within_s=10.0)
+    world = a_world(stop_within_s=20.0, release_within_s=10.0)
     world.assign(1)
     world.wait(1)
     assert world.wake_at == math.inf
-    world.hold_requests = world.hold_commits = True
+    world.hold_requests = True
+    world.refuses = {0}
     world.arrive(a_plan(world, 1), make_plan(session_id="mark", retired_at=NOON, steps=()))
+    world.wait(0.5)
+    assert 0 < world.wake_at - world.now.s <= 1, "the position that the broker did not take"
+    world.refuses = set()
     world.wait(1)
-    assert 0 < world.wake_at - world.now.s <= 5, "the commit without an answer"
-    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
-    world.wait(0.1)
+    assert world.wake_at == math.inf, "it was taken"
     began = world.now.s
     world.tell(messages.Revoking([0]))
     assert world.wake_at == began + 10, "what is in flight is waited for"
@@ -650,86 +658,71 @@ def test_B3_a_full_window_pauses_the_partition() -> None:
     assert world.paused == set()
 
 
-def test_B2_what_settled_is_committed_soon_one_commit_at_a_time() -> None:
-    world = a_world(transactions=False)
-    world.hold_commits = True
-    world.arrive(a_plan(world, 1), a_plan(world, 2))
+def test_B2_what_settled_is_committed_soon_one_batch_at_a_time() -> None:
+    world = a_world()
+    world.hold_batches = True
+    world.arrive(*(make_plan(session_id=f"mark {number}", retired_at=NOON, steps=()) for number in range(2)))
     world.wait(1)
-    assert [at[0].offset for at in world.commits] == [2]
-    world.arrive(a_plan(world, 3), offset=2)
+    assert [at.offset for batch in world.batches for at in batch.positions] == [2]
+    world.arrive(make_plan(session_id="mark 2", retired_at=NOON, steps=()), offset=2)
     world.wait(1)
-    assert len(world.commits) == 1, "the first is not acknowledged"
-    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
+    assert len(world.batches) == 1, "the first is not acknowledged"
+    world.acknowledge()
+    world.wait(1)
+    world.acknowledge()
     world.wait(1)
     assert [at[0].offset for at in world.commits] == [2, 3]
-    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
-    world.wait(1)
-    assert len(world.commits) == 2, "there is no news"
-    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
+    assert len(world.batches) == 2, "there is no news"
 
 
-@pytest.mark.parametrize("failed", [True, False], ids=["failed", "silence"])
-def test_W1_a_commit_that_failed_is_made_again_and_not_at_once(failed: bool) -> None:
-    world = a_world(transactions=False)
-    world.hold_commits = True
+def test_W1_a_position_that_the_broker_did_not_take_is_committed_later_and_not_at_once() -> None:
+    world = a_world()
+    world.refuses = {0}
     world.arrive(a_plan(world, 1))
-    world.wait(0.5)
-    if failed:
-        world.tell(messages.OffsetsCommitted(world.commit_number, []))
-    world.wait(0.5)
-    assert len(world.commits) == 1
-    world.wait(7)
-    assert world.commits[0] == world.commits[1]
+    world.wait(0.9)
+    assert (len(world.commits), world.frontier(), world.outcomes) == (1, 0, [("sess-1", "completed")])
+    assert world.counts["commit_failures", ("NOT_COORDINATOR",)] == 1
+    assert "commit.failed" in world.events()
+    world.wait(1)
+    assert world.commits == [world.commits[0]] * 2
+    world.refuses = set()
+    world.wait(2)
+    assert (len(world.commits), world.frontier()) == (3, 1)
+    assert world.outcomes == [("sess-1", "completed")], "its result is published once"
 
 
 def test_W1_only_what_was_sent_counts_as_committed() -> None:
-    world = a_world(transactions=False)
-    world.hold_commits = world.hold_requests = True
-    world.arrive(*(a_plan(world, number) for number in range(3)))
-    world.answer(first=0)
-    world.open_requests.reverse()
-    world.answer(first=1)
-    world.wait(1)
-    [first] = world.commits
-    world.answer(first=1)
-    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
-    world.wait(1)
-    assert world.commits[-1][0].metadata != first[0].metadata, "what is settled beyond it is news"
-
-
-@pytest.mark.parametrize("taken", [[0], []], ids=["taken", "refused"])
-def test_W1_a_late_answer_to_an_earlier_commit_is_none_to_the_one_with_a_later_note(taken: list[int]) -> None:
-    world = a_world(transactions=False)
-    world.hold_commits = world.hold_requests = True
+    world = a_world()
+    world.hold_batches = world.hold_requests = True
     world.arrive(*(a_plan(world, number) for number in range(3)))
     world.open_requests.reverse()
     world.answer(first=1)
     world.wait(1)
-    late = world.commit_number
     world.answer(first=1)
-    world.wait(6)
+    world.acknowledge()
+    world.wait(1)
+    world.acknowledge()
     [first, second] = world.commits
-    assert (first[0].offset, first[0].metadata) != (second[0].offset, second[0].metadata)
-    assert first[0].offset == second[0].offset
-    world.tell(messages.OffsetsCommitted(late, taken))
-    world.wait(2)
-    assert len(world.commits) == 2, "one commit at a time"
-    world.wait(6)
-    assert world.commits[2] == second, "nobody said that it was taken"
+    assert second[0].metadata != first[0].metadata, "what is settled beyond it is news"
 
 
 def test_W1_the_partitions_that_the_broker_took_are_not_committed_again() -> None:
-    world = a_world(transactions=False)
+    world = a_world()
     world.assign(1)
-    world.hold_commits = True
-    world.arrive(a_plan(world, 1))
-    world.arrive(a_plan(world, 2), partition=1)
-    world.wait(1)
-    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
-    world.wait(2)
-    world.tell(messages.OffsetsCommitted(world.commit_number, [0]))
-    world.wait(2)
+    world.refuses = {1}
+    marks = [make_plan(session_id=f"mark {number}", retired_at=NOON, steps=()) for number in range(2)]
+    world.arrive(marks[0])
+    world.arrive(marks[1], partition=1)
+    world.wait(2.5)
     assert [sorted(commit) for commit in world.commits] == [[0, 1], [1], [1]]
+
+
+def test_P5_plans_that_were_taken_away_unread_are_said_by_partition_and_range() -> None:
+    world = a_world()
+    world.tell(messages.Missed(0, 5, 9))
+    assert world.counts["missed", ()] == 4
+    [line] = [line for line in world.logs if line.event == "plans.missed"]
+    assert (line.level, line.fields) == ("error", {"partition": 0, "first": 5, "behind_last": 9})
 
 
 # What is shown.
@@ -788,8 +781,8 @@ def test_the_end_of_a_partition_that_nothing_was_said_of_is_not_known() -> None:
     assert world.engine.gauges(world.now).caught_up_ms == 0
 
 
-def test_W1_without_transactions_a_record_that_is_too_large_does_not_keep_the_others() -> None:
-    world = a_world(transactions=False)
+def test_W1_a_record_that_is_too_large_does_not_keep_others_that_the_broker_took() -> None:
+    world = a_world()
     world.hold_batches = True
     world.arrive(JUNK, JUNK)
     world.open_batches.clear()
@@ -885,7 +878,10 @@ def test_an_identity_that_is_not_signed_in_is_said_once_and_rests_while_the_othe
 @pytest.mark.parametrize("transactions", [True, False])
 @pytest.mark.parametrize("performed", [False, True], ids=["before it", "after it"])
 def test_W1_W2_after_a_crash_at_every_effect_the_next_engine_ends_right(transactions: bool, performed: bool) -> None:
-    """A lane of three, a lost answer, a record that is no plan, a conflict, a plan that is requeued, a rebalance."""
+    """A lane of three, a lost answer, a record that is no plan, a conflict, a plan that is requeued, a rebalance.
+
+    Without transactions a process may die between a batch's records and its positions.
+    """
     effects = _life(transactions=transactions, crash_at=None, performed=performed)
     assert effects > 40
     for number in range(effects):
@@ -899,8 +895,9 @@ class Crash(Exception):
 class Mortal(World):
     """Dies at one of its effects. The topic, the CRM, the results and the committed offsets outlive it."""
 
-    def __init__(self, crash_at: int | None, *, performed: bool, **options: Any) -> None:
+    def __init__(self, crash_at: int | None, *, performed: bool, transactions: bool, **options: Any) -> None:
         super().__init__(**options)
+        self.transactions = transactions
         self.crash_at, self.performed, self.effects = crash_at, performed, 0
         self.log: list[tuple[Any, tuple[tuple[str, bytes], ...]]] = []
         self.read_up_to = 0
@@ -912,6 +909,7 @@ class Mortal(World):
         number, self.effects = self.effects, self.effects + 1
         if number == self.crash_at and not self.performed:
             raise Crash
+        self.refuses = set() if self.transactions or number != self.crash_at else set(self.epochs)
         super().perform(effect)
         if number == self.crash_at:
             raise Crash

@@ -1,0 +1,66 @@
+"""Which claims may be given back because nobody reports on them any more. No I/O.
+
+A claimer that died left its item `in_progress`. One that did report left it so too, until its write-back lands: then
+the item is not to be released, or the plan would meet a row that was changed under it, and conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ops.core.overview import needs_a_person
+from ops.core.queue_item import QueueItem
+from ops.core.sessions import Status
+from ops.core.times import milliseconds
+
+SKEW = timedelta(minutes=5)
+"""Two clocks may differ by this much: a report that is this much older than the claim may still be about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One item that is in progress, and for how long. `held_back` says why it stays claimed, if it does."""
+
+    item: QueueItem
+    age: timedelta
+    held_back: str | None = None
+    for_a_person: bool = False
+
+    @property
+    def releasable(self) -> bool:
+        return self.held_back is None
+
+
+def judged(
+    item: QueueItem,
+    now: datetime,
+    *,
+    sessions: Sequence[Mapping[str, Any]],
+    rejected: Sequence[Mapping[str, Any]],
+    waits_for_the_planner: bool,
+) -> Claim:
+    """`sessions` and `rejected`: rows of the view about this item."""
+    since_ms = milliseconds(item.claimed_at - SKEW)
+    age = now - item.claimed_at
+    if waits_for_the_planner:
+        return Claim(item, age, "its outcome is published and not planned yet")
+    for row in sessions:
+        if (row["planned_ms"] or row["settled_ms"] or 0) < since_ms:
+            continue
+        if row["unsettled"] or row["status"] in (Status.QUEUED, Status.RESUME_NEEDED):
+            return Claim(item, age, f"session {row['session']} is on its way to the CRM")
+        if needs_a_person(row["status"], row["reason"]):
+            why = f"session {row['session']} is {row['status']}, and a person has to decide about it first"
+            return Claim(item, age, why, for_a_person=True)
+    if any(row["at_ms"] >= since_ms for row in rejected):
+        why = "its outcome was rejected: correct it and publish it again (writeback rejected list)"
+        return Claim(item, age, why, for_a_person=True)
+    return Claim(item, age)
+
+
+def what_is_released(items: Sequence[QueueItem], stale_after: str) -> Mapping[str, Any]:
+    """What `operator-actions` keeps of it."""
+    return {"stale_after": stale_after, "queue_items": [each.id for each in items]}

@@ -1,0 +1,13 @@
+"""Where the proof finds and keeps its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MAPPING = ROOT / "ops" / "demo" / "mapping.json"
+CASES = Path(__file__).parent / "cases"
+"""Schedules that once failed: each is run again with every test run."""
+PLANTED = ROOT / "tests" / "planted"
+RECORD = ROOT / ".cache" / "proof" / "record.json"
+"""How far the release counts are."""

@@ -1,0 +1,199 @@
+"""`python -m tests.proof.prove`: the release counts of the simulation, the pairs and the planted bugs, as one command.
+
+It may be stopped at any time and goes on where it was: `.cache/proof/record.json` holds how far it is and what it
+found. `--seed N` tells one schedule step by step in plain words; with `--shrink` the smallest one that still fails is
+kept under `tests/proof/cases`, and `--case FILE` tells it. `--pair NAME --seed N` tells a pair's run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tests.proof import pairs, planted
+from tests.proof.choices import Schedule, loaded, saved, shrunk
+from tests.proof.paths import CASES, RECORD
+from tests.proof.world import Simulation
+
+SEEDS, SEEDS_OF_PAIR = 1_000_000, 50
+_CHUNK = 250
+
+Record = dict[str, Any]
+Findings = list[tuple[str, str]]
+"""Which run, and what is wrong there."""
+
+
+def main() -> int:
+    options = _options()
+    if options.case is not None:
+        return _tell(Simulation(schedule=loaded(options.case), story=print))
+    if options.pair is not None:
+        pair = next((one for one in pairs.pairs() if one.name == options.pair), None)
+        if pair is None:
+            print(f"there is no pair {options.pair}; `--list-pairs` shows all", file=sys.stderr)
+            return 64
+        return _tell(pairs.simulation(pair, options.seed or 0, story=print))
+    if options.list_pairs:
+        print("\n".join(one.name for one in pairs.pairs()))
+        return 0
+    if options.seed is not None:
+        return _shrink(options.seed) if options.shrink else _tell(Simulation(options.seed, story=print))
+    return _prove(options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make prove", description=__doc__)
+    parser.add_argument("--seed", type=int, help="tell one schedule step by step")
+    parser.add_argument("--shrink", action="store_true", help="with --seed: keep the smallest that still fails")
+    parser.add_argument("--pair", help="with --seed: tell a run of this pair")
+    parser.add_argument("--case", type=Path, help="tell a schedule that was kept")
+    parser.add_argument("--list-pairs", action="store_true")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--seeds-of-pair", type=int, default=SEEDS_OF_PAIR)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after that; the next run goes on")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--only", choices=["seeds", "pairs", "planted"])
+    return parser.parse_args()
+
+
+def _tell(simulation: Simulation) -> int:
+    findings = simulation.run()
+    print(f"setup: {simulation.world.setup}")
+    print("\n".join(findings) if findings else "nothing is wrong")
+    return 1 if findings else 0
+
+
+def _shrink(seed: int) -> int:
+    simulation = Simulation(seed)
+    findings = simulation.run()
+    if not findings:
+        print(f"seed {seed} finds nothing")
+        return 0
+    kind = _kind(findings[0])
+
+    def fails(schedule: Schedule) -> bool:
+        return any(_kind(what) == kind for what in Simulation(schedule=schedule).run())
+
+    smallest = shrunk(simulation.schedule, fails)
+    CASES.mkdir(exist_ok=True)
+    path = CASES / f"seed-{seed}.json"
+    path.write_text(saved(smallest))
+    print(f"{findings[0]}\nfrom {len(simulation.schedule)} to {len(smallest)} steps: {path}")
+    return 1
+
+
+def _kind(finding: str) -> str:
+    """The invariant, and the first words that hold no number."""
+    return " ".join(word for word in finding.split()[:8] if word.isalpha() or word[:1] in "IWP")[:30]
+
+
+# The release counts.
+
+
+def _prove(options: argparse.Namespace) -> int:
+    record = _read(options.record)
+    until = time.monotonic() + options.minutes * 60
+    with ProcessPoolExecutor(options.workers) as pool:
+        for name, work, total in (
+            ("planted", _planted_chunk, len(planted.patches())),
+            ("pairs", _pairs_chunk, options.seeds_of_pair),
+            ("seeds", _seeds_chunk, -(-options.seeds // _CHUNK)),
+        ):
+            if options.only in (None, name):
+                _go_on(record, name, total, lambda numbers, work=work: pool.map(work, numbers), until, options)  # type: ignore[misc]
+    return _say(record)
+
+
+def _go_on(
+    record: Record,
+    name: str,
+    total: int,
+    run: Callable[[Iterable[int]], Iterable[Record]],
+    until: float,
+    options: argparse.Namespace,
+) -> None:
+    part = record.setdefault(name, {"done": 0, "runs": 0, "hits": 0, "cpu_s": 0.0, "findings": [], "first": {}})
+    while part["done"] < total and time.monotonic() < until:
+        numbers = range(part["done"], min(part["done"] + options.workers, total))
+        for ended in run(numbers):
+            part["done"] += 1
+            for what in ("runs", "hits", "cpu_s"):
+                part[what] += ended[what]
+            part["findings"] += ended["findings"]
+            part["first"] |= ended["first"]
+            _write(options.record, record)
+        print(f"{name}: {part['done']}/{total}, {part['runs']} runs, {len(part['findings'])} findings", flush=True)
+
+
+def _seeds_chunk(number: int) -> Record:
+    began, findings = time.process_time(), Findings()
+    for seed in range(number * _CHUNK, (number + 1) * _CHUNK):
+        findings += [(f"seed {seed}", what) for what in Simulation(seed).run()[:3]]
+    return _ended(_CHUNK, _CHUNK, began, findings)
+
+
+def _pairs_chunk(number: int) -> Record:
+    """Every pair once, with this number's seeds."""
+    began, findings, runs, hits = time.process_time(), Findings(), 0, 0
+    for place, pair in enumerate(pairs.pairs()):
+        seed = number * 10_000 + place
+        wrong, hit = pairs.run(pair, seed)
+        findings += [(f"pair {pair.name} seed {seed}", what) for what in wrong[:3]]
+        runs, hits = runs + 1, hits + hit
+    return _ended(runs, hits, began, findings)
+
+
+def _planted_chunk(number: int) -> Record:
+    """A bug that is not found, or a patch that does not apply, is a finding."""
+    began, findings, first = time.process_time(), Findings(), {}
+    patch = planted.patches()[number]
+    try:
+        found = planted.found(patch)
+    except planted.DoesNotApply as error:
+        findings.append((patch.stem, str(error)))
+    else:
+        first[patch.stem] = f"{found.by}: {found.what}"
+        if found.by is None:
+            findings.append((patch.stem, str(found)))
+    return _ended(1, int(not findings), began, findings) | {"first": first}
+
+
+def _ended(runs: int, hits: int, began: float, findings: Findings) -> Record:
+    cpu_s = time.process_time() - began
+    return {"runs": runs, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
+
+
+def _read(path: Path) -> Record:
+    if not path.exists():
+        return {}
+    record: Record = json.loads(path.read_text())
+    return record
+
+
+def _write(path: Path, record: Record) -> None:
+    """Whole or not at all: it may be stopped at any moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(record, indent=1))
+    beside.replace(path)
+
+
+def _say(record: Record) -> int:
+    wrong = [found for part in record.values() for found in part["findings"]]
+    for name, part in record.items():
+        print(f"{name}: {part['runs']} runs, {part['hits']} hits, {part['cpu_s']:.0f} s of processor time")
+    for where, what in wrong:
+        print(f"{where}: {what}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The proof that nothing is lost or doubled, in the simulation: seeds, pairs, planted bugs, and cases that once failed.
+
+`PROOF_SEEDS` and `PROOF_SEEDS_OF_PAIR` change the counts; `make prove` runs those of a release.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.proof import pairs, planted
+from tests.proof.choices import Choices, Step, loaded, saved, shrunk
+from tests.proof.paths import CASES
+from tests.proof.world import Simulation
+
+CI = os.environ.get("CI") == "true"
+SEEDS = int(os.environ.get("PROOF_SEEDS", "3000" if CI else "200"))
+SEEDS_OF_PAIR = int(os.environ.get("PROOF_SEEDS_OF_PAIR", "1"))
+PIECES = 16
+FIRST = 10_000_000
+"""Not those of a release, so that the two do not look at the same schedules."""
+
+
+@pytest.mark.parametrize("piece", range(PIECES))
+def test_no_schedule_loses_or_doubles_anything(piece: int) -> None:
+    for seed in range(FIRST + piece, FIRST + SEEDS, PIECES):
+        findings = Simulation(seed).run()
+        assert not findings, f"make prove SEED={seed} tells the story: {findings}"
+
+
+@pytest.mark.parametrize("piece", range(PIECES))
+def test_no_pair_of_faults_loses_or_doubles_anything(piece: int) -> None:
+    for place, pair in enumerate(pairs.pairs()):
+        if place % PIECES == piece:
+            for seed in range(SEEDS_OF_PAIR):
+                findings, _ = pairs.run(pair, seed * 10_000 + place)
+                assert not findings, f"make prove PAIR={pair.name} SEED={seed * 10_000 + place}: {findings}"
+
+
+def test_the_pairs_are_all_there() -> None:
+    names = [pair.name for pair in pairs.pairs()]
+    assert len(names) == len(set(names)) == 300 + 299 + 520 + 414
+
+
+@pytest.mark.parametrize("patch", planted.patches(), ids=lambda patch: patch.stem)
+def test_a_planted_bug_still_applies(patch: Path) -> None:
+    with planted.patched_tree(patch):
+        pass
+
+
+def test_there_are_twenty_planted_bugs() -> None:
+    assert [patch.stem[:2] for patch in planted.patches()] == [f"{number:02}" for number in range(1, 21)]
+
+
+@pytest.mark.parametrize("name", ["02-commit-on-arrival", "12-dedupe-by-offset", "16-count-twice"])
+def test_a_planted_bug_is_found(name: str) -> None:
+    """Three of them here; `make prove` looks for all."""
+    patch = next(patch for patch in planted.patches() if patch.stem == name)
+    assert planted.found(patch, most_seeds=20).by is not None
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)
+def test_a_case_that_once_failed_does_not_fail_again(path: Path) -> None:
+    assert Simulation(schedule=loaded(path)).run() == []
+
+
+def test_a_schedule_that_is_run_again_tells_the_same_story() -> None:
+    told: list[list[str]] = [[], []]
+    first = Simulation(7, story=told[0].append)
+    first.run()
+    Simulation(schedule=first.schedule, story=told[1].append).run()
+    assert told[0] == told[1]
+
+
+def test_a_schedule_survives_being_saved(tmp_path: Path) -> None:
+    simulation = Simulation(3)
+    simulation.run()
+    (tmp_path / "case.json").write_text(saved(simulation.schedule))
+    assert loaded(tmp_path / "case.json") == simulation.schedule
+
+
+def test_what_is_not_in_a_schedule_is_harmless() -> None:
+    choices = Choices()
+    choices.begin(Step("an action", [5]))
+    assert [choices.below(3), choices.below(3)] == [2, 0]
+    assert not choices.chance(100 - 1)
+
+
+def test_shrinking_leaves_what_the_failure_needs() -> None:
+    noise = [Step("noise", [1, 2, 3]) for _ in range(20)]
+    schedule = [Step("setup", [4]), *noise, Step("cause", [7, 9]), *noise, Step("effect", [1])]
+
+    def fails(steps: list[Step]) -> bool:
+        names = [step.action for step in steps]
+        causes = [step for step in steps if step.action == "cause" and step.draws[:1] == [7]]
+        return bool(causes) and "effect" in names
+
+    assert shrunk(schedule, fails) == [Step("setup", []), Step("cause", [7]), Step("effect", [])]
