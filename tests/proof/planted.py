@@ -67,7 +67,7 @@ def patched_tree(patch: Path) -> Iterator[Path]:
             else:
                 shutil.copy(source, target)
         applied = subprocess.run(
-            ["git", "apply", "--unsafe-paths", f"--directory={tree}", str(patch)],
+            ["git", "apply", "-C1", "--unsafe-paths", f"--directory={tree}", str(patch)],
             cwd="/", capture_output=True, text=True, check=False,
         )  # fmt: skip
         if applied.returncode:

@@ -105,6 +105,8 @@ def _outcomes_without_end(logs: Logs, originals: Sequence[Published]) -> Iterabl
     for one in logs.of("call-outcomes"):
         where = f"call-outcomes/{one.partition}/{one.offset}"
         times = len(rejected.get(where, ()))
+        if one.value is None:  # somebody erases a queue item: nothing to plan, and nothing to copy
+            continue
         outcome, plan = one.value, sources.get((one.partition, one.offset))
         if times > 1:
             yield f"I15 {where} was rejected {times} times"
@@ -180,6 +182,8 @@ def _outcomes_committed_too_far(logs: Logs) -> Iterable[str]:
             continue
         for one in outcomes[commit.partition]:
             if not highest.get(commit.partition, 0) <= one.offset < commit.offset:
+                continue
+            if one.value is None:
                 continue
             at = [each.seq for each in rejected.get(f"call-outcomes/{one.partition}/{one.offset}", ())]
             at += [planned.get(getattr(one.value, "session_id", ""), 1 << 60)]
