@@ -19,7 +19,7 @@ from rich.text import Text
 from ops import crm
 from ops.actions import By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, now
 from ops.core.actions import CEILING, Preview
-from ops.core.forgetting import Findings, Person, Trace, Verdict, What, person, stays_because
+from ops.core.forgetting import Findings, Person, Remains, Trace, What, person, stays_because
 from ops.core.rows import Row
 from ops.core.tables import table
 from ops.core.times import iso
@@ -80,7 +80,7 @@ def forget(
             search = Search(view, shown)
             whole = search.whole(whom)
             found = search.of(whole)
-        run = Run(view, whole, found)
+        run = ForgetRun(view, whole, found)
         stays = run.stays(give_up=give_up)
         run.show(stays, look=not no_crm, as_json=as_json)
         if check:
@@ -109,12 +109,12 @@ def _conclude(found: Findings, *, as_json: bool) -> None:
     if as_json:
         json_line({"verdict": verdict.name.lower(), "gone_by": until})
     else:
-        typer.echo(verdict + (f", by {until}" if verdict is Verdict.GOING and until else ""))
-    raise typer.Exit({Verdict.NOTHING: Exit.OK, Verdict.GOING: Exit.WAIT, Verdict.NOT_FORGOTTEN: Exit.ACT}[verdict])
+        typer.echo(verdict + (f", by {until}" if verdict is Remains.GOING and until else ""))
+    raise typer.Exit({Remains.NOTHING: Exit.OK, Remains.GOING: Exit.WAIT, Remains.NOT_FORGOTTEN: Exit.ACT}[verdict])
 
 
 @dataclass(frozen=True)
-class Run:
+class ForgetRun:
     """What was found of a person, and what is done about it."""
 
     view: View
@@ -172,7 +172,7 @@ class Run:
             yield Sent(each.topic, each.partition, each.key, mark)
 
     def _mark(self, trace: Trace) -> bytes | None:
-        """None for what is no plan: nothing could be planned anew because of it."""
+        """None for what is not a plan: nothing could be planned anew because of it."""
         if (plan := self._plan(trace)) is None:
             return None
         made = mark_of(plan, datetime.now(UTC))

@@ -16,8 +16,8 @@ from ops.core.redriving import (
     MOST_REDRIVES,
     PART,
     REDRIVE,
-    Came,
-    Progress,
+    Redriven,
+    RedriveProgress,
     Rules,
     job_action,
     part_action,
@@ -84,7 +84,7 @@ def redrive(
         if not for_real:
             _show(settings, job, as_json=as_json)
             return
-    _send(settings, _Job(job, person, rekey=rekey))
+    _send(settings, _RedriveJob(job, person, rekey=rekey))
     if wait:
         _follow(settings, job)
     found = _show(settings, job, as_json=as_json)
@@ -92,7 +92,7 @@ def redrive(
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _RedriveJob:
     name: str
     person: Asked
     rekey: bool
@@ -127,7 +127,7 @@ def _begun(settings: Settings, job: str) -> dict[str, Any]:
     return found[0]
 
 
-def _send(settings: Settings, job: _Job) -> None:
+def _send(settings: Settings, job: _RedriveJob) -> None:
     """Part by part; each part that was sent is noted, so that an interrupted job repeats one part at most. The planner
     makes nothing twice of what it gets twice (P1).
     """
@@ -143,7 +143,7 @@ def _send(settings: Settings, job: _Job) -> None:
                 shown("outcomes sent", sent, total)
 
 
-def _copies(view: View, rows: Sequence[dict[str, Any]], job: _Job) -> list[Sent]:
+def _copies(view: View, rows: Sequence[dict[str, Any]], job: _RedriveJob) -> list[Sent]:
     """What retention has taken meanwhile is gone."""
     topics = view.settings.broker.topics
     codec = reader_of(CallOutcome, view.settings)
@@ -174,7 +174,7 @@ def _without_counts(kept: headers.Headers) -> list[tuple[str, bytes]]:
     return [each for each in kept if each[0] not in (headers.REDRIVE_COUNT, headers.REDRIVEN_FROM)]
 
 
-def _marks(row: dict[str, Any], job: _Job) -> list[tuple[str, bytes]]:
+def _marks(row: dict[str, Any], job: _RedriveJob) -> list[tuple[str, bytes]]:
     return [
         job.person.header(headers.REDRIVE, job=job.name),
         (headers.REDRIVE_COUNT, str(row["redrives"] + 1).encode()),
@@ -182,7 +182,7 @@ def _marks(row: dict[str, Any], job: _Job) -> list[tuple[str, bytes]]:
     ]
 
 
-def _progress(view: View, job: str) -> Progress:
+def _progress(view: View, job: str) -> RedriveProgress:
     settings, store = view.settings, view.store
     topic = settings.broker.topics.call_outcomes.name
     group = settings.group_id(settings.planner_group)
@@ -196,8 +196,8 @@ def _progress(view: View, job: str) -> Progress:
             row = store.session(session) if session else None
             codes = tuple(again["codes"].split()) if again else None
             planned = row is not None and row["plan_offset"] is not None
-            came.append(Came(place, part in done, codes, planned, waits))
-    return Progress(tuple(came))
+            came.append(Redriven(place, part in done, codes, planned, waits))
+    return RedriveProgress(tuple(came))
 
 
 def _follow(settings: Settings, job: str) -> None:
@@ -211,7 +211,7 @@ def _follow(settings: Settings, job: str) -> None:
             time.sleep(_LOOK_EVERY_S)
 
 
-def _show(settings: Settings, job: str, *, as_json: bool) -> Progress:
+def _show(settings: Settings, job: str, *, as_json: bool) -> RedriveProgress:
     with opened(settings, on_progress=_silent) as view:
         came = _progress(view, job)
     if as_json:

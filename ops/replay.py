@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Annotated, Any
@@ -32,6 +32,8 @@ from runtime.exit_codes import Exit
 from schemas import headers
 
 _LOOK_EVERY_S = 2.0
+_AT_ONCE = 100
+"""Plans that are appended and acknowledged together, if no rate is asked for."""
 
 
 @with_selectors
@@ -141,31 +143,33 @@ def _append(settings: Settings, job: _Job) -> None:
     """
     began, appended = time.monotonic(), 0
     with progress(f"replay {job.name}:") as shown, Sender(settings) as sender:
-        before = -1
-        while before < appended:  # once more for those that a writer moved while their part was appended
-            before = appended
-            for number in count():
+        parts: Iterable[int] = count()
+        while parts:
+            moved, before = [], appended
+            for number in parts:
                 with opened(settings, on_progress=_silent) as view:
-                    part = view.store.job_part(job.name, number)
-                    if part is None:
+                    if (part := view.store.job_part(job.name, number)) is None:
                         break
                     left = [row for row in view.store.plans_of(part) if row["job"] != job.name]
-                    for some in _some(left, job.rate):
-                        time.sleep(pauses(job.rate, appended, time.monotonic() - began))
-                        copies = _copies(view, some, job)
-                        sender.send(copies)
-                        appended += len(copies)
-                        shown("plans appended", appended, appended + len(left))
+                    copies = _copies(view, left, job)
+                if len(copies) < len(left):
+                    moved.append(number)
+                for some in _some(copies, job.rate):
+                    time.sleep(pauses(job.rate, appended, time.monotonic() - began))
+                    sender.send(some)
+                    appended += len(some)
+                shown("plans appended", appended, appended)
+            parts = moved if appended > before else ()  # once more what a writer moved meanwhile
         sender.record(
             job.person.action(REPLAY_DONE, about=job.name, count=appended, at=now(), details={"appended": appended})
         )
 
 
-def _some(rows: Sequence[dict[str, Any]], rate: float) -> Iterator[Sequence[dict[str, Any]]]:
+def _some(copies: Sequence[Sent], rate: float) -> Iterator[Sequence[Sent]]:
     """So many as are appended at once: those of a second, or a hundred."""
-    size = min(100, max(1, int(rate))) if rate else 100
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+    size = min(_AT_ONCE, max(1, int(rate))) if rate else _AT_ONCE
+    for start in range(0, len(copies), size):
+        yield copies[start : start + size]
 
 
 def _copies(view: View, rows: Sequence[dict[str, Any]], job: _Job) -> list[Sent]:

@@ -19,7 +19,7 @@ from confluent_kafka import Message
 
 from ops.actions import By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, now
 from ops.core.actions import CEILING, Preview
-from ops.core.retiring import USUAL_AGE, Fate, Limits, first_appended, limits
+from ops.core.retiring import USUAL_AGE, Limits, Retirement, first_appended, limits
 from ops.core.rows import Row
 from ops.core.times import age as in_words
 from ops.core.times import iso, of_milliseconds
@@ -64,7 +64,7 @@ def retire(
             sender.record(
                 person.action("retire", about="sessions", count=preview.count, at=now(), details=preview.details)
             )
-            done = Run(view, retiring, sender, at).carry_out(preview.count, shown)
+            done = RetireRun(view, retiring, sender, at).carry_out(preview.count, shown)
     if as_json:
         json_line({"retired": done, "left_out": preview.count - done})
     else:
@@ -85,12 +85,12 @@ def oldest_outcome(view: View) -> datetime | None:
     return of_milliseconds(min(each.timestamp()[1] for each in first)) if first else None
 
 
-def _preview(counts: dict[Fate, int], bounds: Limits, at: datetime, wanted: timedelta) -> Preview:
+def _preview(counts: dict[Retirement, int], bounds: Limits, at: datetime, wanted: timedelta) -> Preview:
     settled_before = of_milliseconds(bounds.settled_before_ms)
     notes = [
-        f"{counts[Fate.MARK]:,} get a mark in the place of their plan; their results go",
-        f"{counts[Fate.GONE]:,} go without a trace: no outcome of so old a session can be planned any more",
-        f"{counts[Fate.RESULT]:,} have their mark, and lose a result that is left",
+        f"{counts[Retirement.MARK]:,} get a mark in the place of their plan; their results go",
+        f"{counts[Retirement.GONE]:,} go without a trace: no outcome of so old a session can be planned any more",
+        f"{counts[Retirement.RESULT]:,} have their mark, and lose a result that is left",
     ]
     if settled_before < at - wanted:
         since = in_words((at - settled_before).total_seconds())
@@ -105,7 +105,7 @@ def _preview(counts: dict[Fate, int], bounds: Limits, at: datetime, wanted: time
 
 
 @dataclass(frozen=True)
-class Run:
+class RetireRun:
     """One run, on sessions that were selected. `at`: when the marks say that they were made."""
 
     view: View
@@ -152,7 +152,7 @@ class Run:
 
     def _keep_mark(self, message: Message, plans: Codec[PlannedWriteback]) -> None:
         row, value = self.retiring.of(_session(message)), message.value()
-        if row is None or row["fate"] != Fate.MARK or value is None:
+        if row is None or row["fate"] != Retirement.MARK or value is None:
             return
         if (row["plan_partition"], row["plan_offset"]) == (message.partition(), message.offset()):
             with suppress(Undecodable):
@@ -160,9 +160,9 @@ class Run:
 
     def _of_plan(self, row: Row) -> Iterator[Sent]:
         topic, key = self.view.settings.broker.topics.planned_writebacks.name, row["session"].encode()
-        if row["fate"] == Fate.MARK:
+        if row["fate"] == Retirement.MARK:
             yield Sent(topic, row["plan_partition"], key, row["mark"], first_appended(row["planned_ms"]))
-        elif row["fate"] == Fate.GONE:
+        elif row["fate"] == Retirement.GONE:
             yield Sent(topic, row["plan_partition"], key, None)
 
     def _of_result(self, row: Row) -> Iterator[Sent]:

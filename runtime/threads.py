@@ -40,7 +40,7 @@ def in_daemon_thread(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
 
 
 async def in_thread_until_done(call: Callable[[], T], *, give_up: Callable[[], None]) -> T:
-    """If this is cancelled, the call is told to give up, and has ended when this ends."""
+    """If this is cancelled, `give_up` is called, and the call has ended when this ends."""
     running = asyncio.ensure_future(asyncio.to_thread(call))
     try:
         return await asyncio.shield(running)

@@ -49,8 +49,9 @@ from writer.reporting import Reporter
 
 _TICK_S = 0.5
 _GREET_AGAIN_S = 2.0
-_INPUTS_PER_TURN = 20
-"""Some milliseconds, since each may be a plan to decode: meanwhile no reply is heard, and no partition paused (B3)."""
+_AT_A_STRETCH_S = 0.05
+"""How long inputs are handled, of which each may be a plan to decode, before replies are heard and partitions paused
+(B3)."""
 BROKER_SILENT_S = 30.0
 """A broker that was silent for this long is out of reach: it is asked every second."""
 
@@ -149,10 +150,11 @@ class Service:
         """Raises RecordTooLarge."""
         while True:
             self._wake.clear()
-            for _ in range(_INPUTS_PER_TURN):
-                if not self._inbox:
-                    break
+            until = time.monotonic() + _AT_A_STRETCH_S
+            while self._inbox:
                 self._perform(self.engine.handle(self._inbox.popleft(), _now()))
+                if time.monotonic() >= until:
+                    break
             self._perform(self.engine.turn(_now(), self.consumer.fence()))
             self.turned_at = time.monotonic()
             self.parts.pool.freed()

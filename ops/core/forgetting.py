@@ -168,7 +168,7 @@ class Line:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-class Verdict(StrEnum):
+class Remains(StrEnum):
     NOTHING = "nothing is left"
     GOING = "what is left goes by itself"
     NOT_FORGOTTEN = "not forgotten yet"
@@ -183,11 +183,11 @@ class Findings:
     kept: Mapping[str, Keeping]
     outcomes: frozenset[str]
 
-    def standing(self, what: What) -> list[Trace]:
-        """What stands under a key of a compacted topic: it stays until something newer replaces it."""
-        return [each for each in self.traces if each.what is what and self._stands(each)]
+    def in_place(self, what: What) -> list[Trace]:
+        """The newest record of a key of a compacted topic: it stays until something newer replaces it."""
+        return [each for each in self.traces if each.what is what and self._is_in_place(each)]
 
-    def _stands(self, trace: Trace) -> bool:
+    def _is_in_place(self, trace: Trace) -> bool:
         return self.kept[trace.topic].compacted and trace.newest and trace.what in (What.CONTENT, What.MARK)
 
     def may_be_planned(self, trace: Trace) -> bool:
@@ -197,22 +197,22 @@ class Findings:
 
     def to_erase(self) -> list[Trace]:
         """What a newer record has to replace: contents, and marks that nothing needs any more."""
-        marks = [each for each in self.standing(What.MARK) if not self.may_be_planned(each)]
-        return [*self.standing(What.CONTENT), *marks]
+        marks = [each for each in self.in_place(What.MARK) if not self.may_be_planned(each)]
+        return [*self.in_place(What.CONTENT), *marks]
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Remains:
         """Records of others that only name an id do not count."""
         if self.to_erase():
-            return Verdict.NOT_FORGOTTEN
+            return Remains.NOT_FORGOTTEN
         own = [each for each in self.traces if each.what is not What.NAMED]
-        return Verdict.GOING if own else Verdict.NOTHING
+        return Remains.GOING if own else Remains.NOTHING
 
     def gone_by_ms(self) -> int | None:
         """When the last of it goes by itself at the latest; None: not known. Marks wait for outcomes, not for that."""
         untils = [
             self.kept[each.topic].until_ms(each)
             for each in self.traces
-            if each.what is not What.NAMED and not self._stands(each)
+            if each.what is not What.NAMED and not self._is_in_place(each)
         ]
         return None if None in untils else max((each for each in untils if each is not None), default=None)
 
@@ -220,16 +220,16 @@ class Findings:
         """From topic to topic, and within one from the most to the least."""
         grouped: dict[tuple[str, What, int, bool], list[Trace]] = {}
         for each in self.traces:
-            grouped.setdefault((each.topic, each.what, each.partition, self._stands(each)), []).append(each)
+            grouped.setdefault((each.topic, each.what, each.partition, self._is_in_place(each)), []).append(each)
         order, whats = list(self.kept), list(What)
         made = [self._line(*key, found) for key, found in grouped.items()]
         return sorted(made, key=lambda each: (order.index(each.topic), whats.index(each.what), each.partition))
 
-    def _line(self, topic: str, what: What, partition: int, stands: bool, found: Sequence[Trace]) -> Line:
+    def _line(self, topic: str, what: What, partition: int, in_place: bool, found: Sequence[Trace]) -> Line:
         kept = self.kept[topic]
         untils = [kept.until_ms(each) for each in found]
-        until = None if stands or None in untils else max(each for each in untils if each is not None)
-        if stands:
+        until = None if in_place or None in untils else max(each for each in untils if each is not None)
+        if in_place:
             fate = "to be forgotten"
             if what is What.MARK and all(map(self.may_be_planned, found)):
                 fate = "kept while an outcome of it can be read; then forget it again"

@@ -71,7 +71,7 @@ def fate_of(row: Row, rules: Rules, taken: Collection[str], *, outcomes: str) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RejectedGroup:
     """Rejected records of one reason and sender that have the same fate."""
 
     codes: tuple[str, ...]
@@ -92,12 +92,12 @@ UNKNOWN_SENDER = "unknown"
 
 
 @dataclass(slots=True)
-class Selection:
+class RedriveSelection:
     """Rejected records in their order, with what becomes of each."""
 
     chosen: list[str] = field(default_factory=list)
     """Places of those that are sent again."""
-    groups: list[Group] = field(default_factory=list)
+    groups: list[RejectedGroup] = field(default_factory=list)
 
     @property
     def left_out(self) -> int:
@@ -115,9 +115,9 @@ class Selection:
         )  # fmt: skip
 
 
-def select(rows: Iterable[Row], rules: Rules, taken: Collection[str], *, outcomes: str) -> Selection:
+def select(rows: Iterable[Row], rules: Rules, taken: Collection[str], *, outcomes: str) -> RedriveSelection:
     """Groups with opt-outs first, then the largest."""
-    found, counts, opt_outs = Selection(), Counter[tuple[str, str, Fate]](), Counter[tuple[str, str, Fate]]()
+    found, counts, opt_outs = RedriveSelection(), Counter[tuple[str, str, Fate]](), Counter[tuple[str, str, Fate]]()
     for row in rows:
         fate = fate_of(row, rules, taken, outcomes=outcomes)
         group = row["codes"], row["sender"] or UNKNOWN_SENDER, fate
@@ -127,7 +127,9 @@ def select(rows: Iterable[Row], rules: Rules, taken: Collection[str], *, outcome
             found.chosen.append(place_of(row))
     for (codes, sender, fate), records in sorted(counts.items(), key=lambda one: (-opt_outs[one[0]], -one[1], one[0])):
         split = tuple(codes.split())
-        found.groups.append(Group(split, sender, fate, records, opt_outs[codes, sender, fate], remedies(split)[1]))
+        found.groups.append(
+            RejectedGroup(split, sender, fate, records, opt_outs[codes, sender, fate], remedies(split)[1])
+        )
     return found
 
 
@@ -146,7 +148,7 @@ def sent_action(asked: Asked, job: str, part: int, sent: int, *, at: str) -> Act
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class Redriven:
     """What became of one rejected record of a job."""
 
     place: str
@@ -175,8 +177,8 @@ class Came:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    came: tuple[Came, ...]
+class RedriveProgress:
+    came: tuple[Redriven, ...]
 
     @property
     def settled(self) -> int:

@@ -207,5 +207,5 @@ class Progress:
 
 
 def pauses(rate: float, appended: int, seconds: float) -> float:
-    """How long to wait so that `appended` in `seconds` is no more than `rate` a second; 0: no limit."""
+    """How long to wait so that `appended` in `seconds` does not exceed `rate` a second; 0: no limit."""
     return max(0.0, appended / rate - seconds) if rate else 0.0

@@ -22,7 +22,7 @@ from schemas.headers import Headers
 USUAL_AGE = timedelta(days=90)
 
 
-class Fate(StrEnum):
+class Retirement(StrEnum):
     """What becomes of a session's records. Its result gets a tombstone in any case."""
 
     MARK = "mark"

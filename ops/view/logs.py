@@ -127,35 +127,41 @@ class Logs:
         return message if message is not None and message.offset() == offset else None
 
     def records(self, topic: str, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], Message]:
-        """The records at these partitions and offsets, as far as they are still there."""
+        """The records at these partitions and offsets, as far as they are still there. Reads on where wanted records
+        are near each other, and jumps where they are not.
+        """
         found: dict[tuple[int, int], Message] = {}
+        left: dict[int, list[int]] = {}
+        for partition, offset in sorted(places, reverse=True):
+            left.setdefault(partition, []).append(offset)
+        heard_at = time.monotonic()
         with self._consumer(self._reading_group()) as consumer:
-            for partition in {partition for partition, _ in places}:
-                offsets = sorted(offset for of, offset in places if of == partition)
-                found |= {(partition, at): each for at, each in self._at(consumer, topic, partition, offsets).items()}
+            consumer.assign([TopicPartition(topic, partition, offsets[-1]) for partition, offsets in left.items()])
+            while left:
+                for message in consumer.consume(_AT_ONCE, 1.0):
+                    heard_at = time.monotonic()
+                    partition = int(message.partition() or 0)
+                    if partition in left and not self._wanted_behind(message, left[partition], found):
+                        del left[partition]
+                        consumer.pause([TopicPartition(topic, partition)])
+                    elif partition in left and left[partition][-1] - int(message.offset() or 0) >= _FAR:
+                        consumer.seek(TopicPartition(topic, partition, left[partition][-1]))
+                if time.monotonic() - heard_at > SILENT_S:
+                    raise self._away(f"does not send records of {topic}")
         return found
 
-    def _at(self, consumer: Consumer, topic: str, partition: int, offsets: Sequence[int]) -> dict[int, Message]:
-        """Reads on where wanted records are near each other, and jumps where they are not."""
-        found: dict[int, Message] = {}
-        left, at, deadline = list(reversed(offsets)), -_FAR, 0.0
-        while left:
-            if left[-1] - at >= _FAR:
-                consumer.assign([TopicPartition(topic, partition, left[-1])])
-                at, deadline = left[-1] - 1, time.monotonic() + SILENT_S
-            for message in consumer.consume(_AT_ONCE, 1.0):
-                if (error := message.error()) is not None:
-                    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  its public name
-                        return found
-                    self._failed(error)
-                at, deadline = int(message.offset() or 0), time.monotonic() + SILENT_S
-                while left and left[-1] < at:
-                    left.pop()
-                if left and left[-1] == at:
-                    found[left.pop()] = message
-            if time.monotonic() > deadline:
-                raise self._away(f"does not send records of {topic}")
-        return found
+    def _wanted_behind(self, message: Message, offsets: list[int], found: dict[tuple[int, int], Message]) -> bool:
+        """Takes what is wanted, the smallest of `offsets` last; whether more of the partition is."""
+        if (error := message.error()) is not None:
+            if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  its public name
+                self._failed(error)
+            return False
+        at = int(message.offset() or 0)
+        while offsets and offsets[-1] < at:
+            offsets.pop()
+        if offsets and offsets[-1] == at:
+            found[int(message.partition() or 0), offsets.pop()] = message
+        return bool(offsets)
 
     def _next(self, consumer: Consumer, place: TopicPartition) -> Message | None:
         consumer.assign([place])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ops.core.retiring import FATE, OLD_ITEMS, Fate, Limits
+from ops.core.retiring import FATE, OLD_ITEMS, Limits, Retirement
 from ops.core.rows import Row
 from ops.view.store import Store
 
@@ -30,9 +30,9 @@ class Retiring:
         )
         store.change(_MADE, limits.values())
 
-    def counts(self) -> dict[Fate, int]:
+    def counts(self) -> dict[Retirement, int]:
         found = self._store.query("SELECT fate, count(*) AS sessions FROM temp.retiring GROUP BY fate")
-        return dict.fromkeys(Fate, 0) | {Fate(each["fate"]): each["sessions"] for each in found}
+        return dict.fromkeys(Retirement, 0) | {Retirement(each["fate"]): each["sessions"] for each in found}
 
     def first_offsets(self) -> dict[int, int]:
         """Partition to the offset of its first plan that is concerned."""

@@ -7,13 +7,13 @@ by recovery alone: what others append in between (tombstones, plans that the wri
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
-from planner.core.pin import Pin, Read, T
+from planner.core.pin import Pin
 from planner.core.preceding import EarlierPlan, Order
 from planner.pins.index import PinIndex, item_mark
 
@@ -23,87 +23,69 @@ _MEBIBYTE = 1024 * 1024
 
 
 class DiskPins(PinIndex):
-    """Keys: `s` + session id; `q` + queue item + order + session id, so that a queue item's plans are neighbours, in
-    order. A batch is written whole or not at all.
-
-    The pins of a partition that went to another planner stay on disk, closed: it may come back, and then recovery reads
-    only the rest.
+    """The pins of a partition that went to another planner stay on disk, closed: it may come back, and then recovery
+    reads only the rest.
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._folder = folder
-        self._open: dict[int, Rdict] = {}
-        self._counts: dict[int, int] = {}
-        self._cache = Cache(32 * _MEBIBYTE)
+        cache = Cache(32 * _MEBIBYTE)
+        super().__init__(lambda partition: _OnDisk(folder / str(partition), cache))
+
+
+class _OnDisk:
+    """Keys: `s` + session id; `q` + queue item + order + session id, so that a queue item's plans are neighbours, in
+    order. A batch is written whole or not at all.
+    """
+
+    def __init__(self, folder: Path, cache: Cache) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._db = Rdict(str(folder), _options(cache), access_type=AccessType.read_write())
+        self._count = int(self._db.get(_COUNT) or 0)
 
     def __len__(self) -> int:
-        return sum(tuple(self._counts.values()))
+        return self._count
 
-    def digest(self, partition: int, session_id: str) -> bytes | None:
-        with self.lock:
-            held = self._of(partition).get(b"s" + session_id.encode())
-        return bytes.fromhex(json.loads(held)[0]) if held else None
-
-    def earlier(self, partition: int, queue_item_id: str, read: Read[T]) -> T:
-        with self.lock:
-            return read(_newest_first(self._of(partition), b"q" + item_mark(queue_item_id)))
-
-    def pin(self, partition: int, pins: Iterable[Pin]) -> None:
-        with self.lock:
-            _Change(self, partition).apply((each.plan.session_id, each) for each in pins)
-
-    def recover(self, partition: int, changes: Iterable[tuple[str, Pin | None]], read_up_to: int) -> None:
-        with self.lock:
-            _Change(self, partition).apply(changes, read_up_to)
-
-    def read_up_to(self, partition: int) -> int | None:
-        with self.lock:
-            held = self._of(partition).get(_READ_UP_TO)
+    @property
+    def read_up_to(self) -> int | None:
+        held = self._db.get(_READ_UP_TO)
         return int(held) if held else None
 
+    def digest(self, session_id: str) -> bytes | None:
+        held = self._db.get(b"s" + session_id.encode())
+        return bytes.fromhex(json.loads(held)[0]) if held else None
+
+    def earlier(self, queue_item_id: str) -> Iterator[EarlierPlan]:
+        return _newest_first(self._db, b"q" + item_mark(queue_item_id))
+
+    def apply(self, changes: Iterable[tuple[str, Pin | None]], read_up_to: int | None = None) -> None:
+        self._count = _Change(self._db, self._count).apply(changes, read_up_to)
+
     def close(self) -> None:
-        for partition in self._held():
-            self._drop(partition)
+        self._db.close()
 
-    def _held(self) -> Collection[int]:
-        return tuple(self._open)
 
-    def _drop(self, partition: int) -> None:
-        self._open.pop(partition).close()
-        del self._counts[partition]
-
-    def _of(self, partition: int) -> Rdict:
-        if partition not in self._open:
-            path = self._folder / str(partition)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._open[partition] = Rdict(str(path), self._options(), access_type=AccessType.read_write())
-            self._counts[partition] = int(self._open[partition].get(_COUNT) or 0)
-        return self._open[partition]
-
-    def _options(self) -> Options:
-        tables = BlockBasedOptions()
-        tables.set_block_cache(self._cache)
-        tables.set_bloom_filter(10, block_based=False)
-        options = Options(raw_mode=True)
-        options.create_if_missing(True)
-        options.set_block_based_table_factory(tables)
-        options.set_write_buffer_size(16 * _MEBIBYTE)
-        options.set_max_write_buffer_number(2)
-        return options
+def _options(cache: Cache) -> Options:
+    tables = BlockBasedOptions()
+    tables.set_block_cache(cache)
+    tables.set_bloom_filter(10, block_based=False)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(tables)
+    options.set_write_buffer_size(16 * _MEBIBYTE)
+    options.set_max_write_buffer_number(2)
+    return options
 
 
 class _Change:
     """Collects changes to one partition. Later changes of the same batch see earlier ones before they are written."""
 
-    def __init__(self, pins: DiskPins, partition: int) -> None:
-        self._pins = pins
-        self._partition = partition
-        self._db = pins._of(partition)  # noqa: SLF001  the two are one
+    def __init__(self, db: Rdict, count: int) -> None:
+        self._db = db
         self._new: dict[bytes, Any] = {}
-        self._count = pins._counts[partition]  # noqa: SLF001
+        self._count = count
 
-    def apply(self, changes: Iterable[tuple[str, Pin | None]], read_up_to: int | None = None) -> None:
+    def apply(self, changes: Iterable[tuple[str, Pin | None]], read_up_to: int | None) -> int:
+        """How many pins there are now."""
         for session_id, pin in changes:
             if pin:
                 self._add(pin)
@@ -119,7 +101,7 @@ class _Change:
         if read_up_to is not None:
             batch.put(_READ_UP_TO, str(read_up_to).encode())
         self._db.write(batch)
-        self._pins._counts[self._partition] = self._count  # noqa: SLF001
+        return self._count
 
     def _add(self, pin: Pin) -> None:
         plan = pin.plan

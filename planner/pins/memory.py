@@ -8,10 +8,10 @@ from __future__ import annotations
 import marshal
 import struct
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from planner.core.pin import Pin, Read, T
+from planner.core.pin import Pin
 from planner.core.preceding import EarlierPlan, Order
 from planner.pins.index import PinIndex, item_mark
 from schemas.records import Value
@@ -21,48 +21,7 @@ class MemoryPins(PinIndex):
     """Gone with the process; rebuilt from the planned topic."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._partitions: dict[int, _Partition] = {}
-
-    def __len__(self) -> int:
-        return sum(len(partition) for partition in tuple(self._partitions.values()))
-
-    def digest(self, partition: int, session_id: str) -> bytes | None:
-        with self.lock:
-            return self._of(partition).digest(session_id)
-
-    def earlier(self, partition: int, queue_item_id: str, read: Read[T]) -> T:
-        with self.lock:
-            return read(self._of(partition).earlier(queue_item_id))
-
-    def pin(self, partition: int, pins: Iterable[Pin]) -> None:
-        with self.lock:
-            held = self._of(partition)
-            for each in pins:
-                held.add(each)
-
-    def recover(self, partition: int, changes: Iterable[tuple[str, Pin | None]], read_up_to: int) -> None:  # noqa: ARG002  the port's
-        with self.lock:
-            held = self._of(partition)
-            for session_id, pin in changes:
-                if pin:
-                    held.add(pin)
-                else:
-                    held.remove(session_id)
-
-    def read_up_to(self, partition: int) -> int | None:  # noqa: ARG002  the port's
-        return None
-
-    def _held(self) -> Collection[int]:
-        return tuple(self._partitions)
-
-    def _drop(self, partition: int) -> None:
-        del self._partitions[partition]
-
-    def _of(self, partition: int) -> _Partition:
-        if partition not in self._partitions:
-            self._partitions[partition] = _Partition()
-        return self._partitions[partition]
+        super().__init__(lambda _: _InMemory())
 
 
 _HEAD = struct.Struct("<BQqQqq16s16s16sHII")
@@ -102,12 +61,14 @@ class _Record:
         )
 
 
-class _Partition:
+class _InMemory:
     """Records one after the other in one block of bytes, found through two hash indexes of places.
 
     Python objects for a million pins would take five times as much. Removed records stay in the block until they are
     more than half of it.
     """
+
+    read_up_to = None
 
     def __init__(self) -> None:
         self._block = bytearray(1)  # place 0 is "none"
@@ -134,16 +95,27 @@ class _Partition:
             else:
                 place = self._older(place)
 
-    def add(self, pin: Pin) -> None:
+    def apply(self, changes: Iterable[tuple[str, Pin | None]], read_up_to: int | None = None) -> None:
+        del read_up_to  # gone with the process
+        for session_id, pin in changes:
+            if pin:
+                self._add(pin)
+            else:
+                self._remove(session_id)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def _add(self, pin: Pin) -> None:
         session = pin.plan.session_id.encode()
         if place := self._sessions.find(session):
             pinned, is_retired = _HEAD.unpack_from(self._block, place)[7], bool(self._block[place] & _RETIRED)
             if not pin.takes_the_place_of(pinned, retired=is_retired):
                 return
-            self.remove(pin.plan.session_id)
+            self._remove(pin.plan.session_id)
         self._append(pin.digest, item_mark(pin.queue_item_id), pin.plan)
 
-    def remove(self, session_id: str) -> None:
+    def _remove(self, session_id: str) -> None:
         if place := self._sessions.remove(session_id.encode()):
             self._block[place] &= ~_ALIVE
             self._alive, self._dead = self._alive - 1, self._dead + 1

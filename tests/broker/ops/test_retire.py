@@ -18,7 +18,7 @@ from ops.actions import Sender
 from ops.core.retiring import limits
 from ops.demo.processes import Service, module
 from ops.demo.waiting import wait_until
-from ops.retire import Run
+from ops.retire import RetireRun
 from ops.settings import read_settings
 from ops.view.retiring import Retiring
 from ops.view.view import opened
@@ -288,7 +288,7 @@ def test_B2_killed_at_any_step_the_next_run_ends_where_one_run_ends(world: World
     with opened(settings) as view, KilledAt(settings, at=step) as sender:
         selected = Retiring(view.store, limits(NOW, timedelta(days=90), OLDEST_OUTCOME))
         with pytest.raises(Killed):
-            Run(view, selected, sender, NOW, at_once=50).carry_out(83, lambda *_: None)
+            RetireRun(view, selected, sender, NOW, at_once=50).carry_out(83, lambda *_: None)
     between = {row["session_id"]: row["status"] for row in writeback("list", "--json").json}
     assert "passed_over" not in between.values()
     assert writeback("retire", *WHY).code == 0
@@ -305,7 +305,7 @@ def test_P1_a_session_that_is_sent_again_while_it_is_being_retired_is_left_with_
         value = world.held(world.topics.planned_writebacks.name)["one"]
         at = partition_of(an_id("an item").encode(), PARTITIONS)
         world.send(world.topics.planned_writebacks.name, "one", value, at, NOW, [("replay", b"{}")])
-        assert Run(view, selected, sender, NOW).carry_out(3, lambda *_: None) == 1
+        assert RetireRun(view, selected, sender, NOW).carry_out(3, lambda *_: None) == 1
     assert world.plans() == {"one": "plan", "two": "plan", "three": "mark"}
 
 

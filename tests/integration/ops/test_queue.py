@@ -23,7 +23,7 @@ from simulator import tenant
 from simulator.testing import RunningSimulator
 from tests.integration.ops.kit import Ran, writeback
 from tests.integration.ops.queue_kit import CAMPAIGN, ITEMS, PHONE, outcome_of, queue_side, ready, row_of
-from tests.support.factories import an_id
+from tests.support.factories import NOON, an_id
 from tests.support.ports import free_ports
 
 TAKE = {"method": "PATCH", "path": f"^{ITEMS}"}
@@ -208,6 +208,21 @@ def test_a_lost_reply_of_a_claim_that_another_caller_won_takes_the_next_item(sim
     edit = {"kind": "edit", "set": ITEMS, "id": first, "values": other}
     simulator.fault(when=TAKE, do=[edit, {"kind": "cut", "moment": "before"}])
     assert ids(writeback("claim", *CAMPAIGN, "--json")) == [second]
+
+
+async def test_a_first_request_that_lands_late_is_recognised_when_the_second_is_refused(
+    simulator: RunningSimulator,
+) -> None:
+    item, _ = ready(simulator), ready(simulator)
+    late = {"medx_callstatus": 1, "medx_lastdisposition": "claimed call-0001 2026-11-20T12:00:00Z after no_answer"}
+    simulator.fault(when=TAKE, do=[TRANSIENT])
+    simulator.fault(when=TAKE, skip=1, do=[{"kind": "edit", "set": ITEMS, "id": item, "values": late}])
+    settings = read_settings()
+    columns = queue_columns(Path(str(settings.mapping_file)), simulator.base_url)
+    async with QueueTable.of(settings, columns) as table:
+        taking = Taking(table, settings.calling.rules, lambda _: None, now=lambda: NOON)
+        wanted = Wanted(campaign=tenant.CAMPAIGN)
+        assert [each.item.id async for each in taking.claims(wanted, "call-0001", again=False)] == [item]
 
 
 def test_a_person_who_edits_the_row_meanwhile_is_not_overwritten(simulator: RunningSimulator) -> None:

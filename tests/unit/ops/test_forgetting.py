@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.forgetting import Findings, Keeping, Trace, Verdict, What, keeping, person, stays_because
+from ops.core.forgetting import Findings, Keeping, Remains, Trace, What, keeping, person, stays_because
 from ops.core.rows import Place, plan_row
 from ops.view.store import Store
 from planner.core.retirement import mark_of
@@ -53,7 +53,7 @@ def test_a_later_plan_that_lists_the_session_names_it_and_is_not_the_persons() -
     later = make_plan(session_id="later", preceding=(PrecedingPlan(session_id="sess-000001", columns={}),))
     whom = person(sessions=["sess-000001"])
     assert whom.in_record(to_plain(later)) is What.NAMED
-    assert findings(trace(what=What.NAMED)).verdict() is Verdict.NOTHING
+    assert findings(trace(what=What.NAMED)).verdict() is Remains.NOTHING
 
 
 def test_session_ids_that_differ_in_case_are_two_sessions() -> None:
@@ -70,9 +70,9 @@ def test_what_is_quickly_looked_for_in_bytes_is_never_less_than_what_is_found() 
 def test_contents_that_stand_are_erased_and_earlier_ones_go_by_compaction() -> None:
     found = findings(trace(newest=False), trace(offset=2))
     assert [each.offset for each in found.to_erase()] == [2]
-    assert found.verdict() is Verdict.NOT_FORGOTTEN
+    assert found.verdict() is Remains.NOT_FORGOTTEN
     done = findings(trace(newest=False), trace(offset=2, newest=False), trace(offset=3, what=What.TOMBSTONE))
-    assert done.verdict() is Verdict.GOING
+    assert done.verdict() is Remains.GOING
     assert done.gone_by_ms() == 1_000 + 14 * DAY_MS, "compacted within a week, and its tombstone kept for another"
 
 
@@ -80,9 +80,9 @@ def test_contents_that_stand_are_erased_and_earlier_ones_go_by_compaction() -> N
 def test_P1_a_mark_stays_while_an_outcome_could_be_planned_anew(session: str | None) -> None:
     outcome = trace(OUTCOMES, session=session)
     assert findings(trace(what=What.MARK), outcome).to_erase() == []
-    assert findings(trace(what=What.MARK), outcome).verdict() is Verdict.GOING
+    assert findings(trace(what=What.MARK), outcome).verdict() is Remains.GOING
     assert len(findings(trace(what=What.MARK)).to_erase()) == 1
-    assert findings(trace(what=What.MARK)).verdict() is Verdict.NOT_FORGOTTEN
+    assert findings(trace(what=What.MARK)).verdict() is Remains.NOT_FORGOTTEN
 
 
 def test_what_is_not_compacted_is_kept_for_its_retention_and_a_segment() -> None:

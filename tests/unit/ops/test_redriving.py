@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.redriving import Came, Fate, Progress, Rules, fate_of, place_of, select
+from ops.core.redriving import Fate, Redriven, RedriveProgress, Rules, fate_of, place_of, select
 
 TOPIC = "call-outcomes-rejected"
 
@@ -58,24 +58,24 @@ def test_records_are_grouped_by_reason_and_sender_with_opt_outs_first() -> None:
 @pytest.mark.parametrize(
     ("came", "settled", "sentence"),
     [
-        (Came("p", sent=False, rejected_again=None, planned=False, planner_waits=False), False, "not sent yet"),
-        (Came("p", sent=True, rejected_again=("x",), planned=True, planner_waits=True), True, "rejected again: x"),
-        (Came("p", sent=True, rejected_again=None, planned=True, planner_waits=True), True, "planned"),
+        (Redriven("p", sent=False, rejected_again=None, planned=False, planner_waits=False), False, "not sent yet"),
+        (Redriven("p", sent=True, rejected_again=("x",), planned=True, planner_waits=True), True, "rejected again: x"),
+        (Redriven("p", sent=True, rejected_again=None, planned=True, planner_waits=True), True, "planned"),
         (
-            Came("p", sent=True, rejected_again=None, planned=False, planner_waits=True),
+            Redriven("p", sent=True, rejected_again=None, planned=False, planner_waits=True),
             False,
             "sent; the planner has it before it",
         ),
         (
-            Came("p", sent=True, rejected_again=None, planned=False, planner_waits=False),
+            Redriven("p", sent=True, rejected_again=None, planned=False, planner_waits=False),
             True,
             "read by the planner; which session it is of cannot be seen",
         ),
     ],
 )
-def test_what_came_of_a_record_is_one_sentence(came: Came, settled: bool, sentence: str) -> None:
+def test_what_came_of_a_record_is_one_sentence(came: Redriven, settled: bool, sentence: str) -> None:
     assert (came.settled, came.sentence()) == (settled, sentence)
-    progress = Progress((came, came))
+    progress = RedriveProgress((came, came))
     assert (progress.settled, progress.counts()) == (2 * settled, [(sentence, 2)])
     assert progress.to_send == (0 if came.sent else 2)
     assert progress.rejected_again is (came.rejected_again is not None)

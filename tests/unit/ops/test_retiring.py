@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.core.retiring import Fate, limits
+from ops.core.retiring import Retirement, limits
 from ops.core.rows import Place, plan_row, result_row
 from ops.core.sessions import Frontier
 from ops.core.times import milliseconds
@@ -89,13 +89,13 @@ def test_a_mark_is_kept_as_long_as_an_outcome_of_its_session_could_be_planned() 
 def test_W2_old_items_get_marks_and_ancient_ones_go(world: World) -> None:
     world.session("old", OLD, item="one")
     world.session("ancient", ANCIENT, item="two")
-    assert world.fates() == {"old": Fate.MARK, "ancient": Fate.GONE}
+    assert world.fates() == {"old": Retirement.MARK, "ancient": Retirement.GONE}
 
 
 def test_P8_an_opt_out_keeps_its_mark_for_good(world: World) -> None:
     world.session("opt-out", ANCIENT, disposition=Disposition.DO_NOT_CALL)
     world.marked("marked", ANCIENT, disposition=Disposition.DO_NOT_CALL)
-    assert world.fates() == {"opt-out": Fate.MARK}
+    assert world.fates() == {"opt-out": Retirement.MARK}
 
 
 def test_marks_go_when_they_may_and_results_that_are_left_go_at_once(world: World) -> None:
@@ -105,7 +105,7 @@ def test_marks_go_when_they_may_and_results_that_are_left_go_at_once(world: Worl
     ])  # fmt: skip
     world.marked("young-mark", OLD)
     world.marked("ancient-mark", ANCIENT)
-    assert world.fates() == {"killed-half-way": Fate.RESULT, "ancient-mark": Fate.GONE}
+    assert world.fates() == {"killed-half-way": Retirement.RESULT, "ancient-mark": Retirement.GONE}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_one_session_that_waits_or_is_young_keeps_its_whole_item(world: World, g
     world.session("ancient", ANCIENT)
     world.session("other", ANCIENT, item="other item")
     world.session("keeps", **given)  # type: ignore[arg-type]
-    assert world.fates() == {"other": Fate.GONE}
+    assert world.fates() == {"other": Retirement.GONE}
 
 
 def test_an_unsettled_plan_of_any_age_keeps_its_item(world: World) -> None:
@@ -136,7 +136,7 @@ def test_an_unsettled_plan_of_any_age_keeps_its_item(world: World) -> None:
 def test_what_was_blocked_for_eligibility_waits_for_nobody_and_what_was_closed_is_decided(world: World) -> None:
     world.session("one", OLD, status=ResultStatus.BLOCKED, block_reason=BlockReason.ELIGIBILITY)
     world.session("two", OLD, status=ResultStatus.CLOSED)
-    assert world.fates() == {"one": Fate.MARK, "two": Fate.MARK}
+    assert world.fates() == {"one": Retirement.MARK, "two": Retirement.MARK}
 
 
 def test_a_whole_item_is_left_out_at_once(world: World) -> None:
@@ -147,7 +147,7 @@ def test_a_whole_item_is_left_out_at_once(world: World) -> None:
     world.store.judge()
     made = Retiring(world.store, BOUNDS)
     made.drop(an_id("a"), "new")
-    assert made.counts() == {Fate.MARK: 1, Fate.GONE: 0, Fate.RESULT: 0}
+    assert made.counts() == {Retirement.MARK: 1, Retirement.GONE: 0, Retirement.RESULT: 0}
 
 
 def test_the_view_keeps_no_story_of_a_retired_session(world: World) -> None:

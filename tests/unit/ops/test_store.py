@@ -16,6 +16,7 @@ from ops.core.selectors import Selectors, Sort
 from ops.core.sessions import Frontier
 from ops.view.heads import PlanHeads
 from ops.view.store import Store, Unusable, remove
+from planner.core.retirement import mark_of
 from schemas import headers
 from schemas.codec import Undecodable, single_object
 from schemas.records import BlockReason, MetadataGap, PlannedWriteback, PlanPosition, ResultStatus
@@ -168,9 +169,11 @@ def _planned_and_cut_short(store: Store) -> None:
     raise KeyError
 
 
-def test_a_plans_head_gives_the_row_that_the_whole_plan_gives() -> None:
+@pytest.mark.parametrize("retired", [False, True], ids=["a plan", "a mark, which says so behind its steps"])
+def test_a_plans_head_gives_the_row_that_the_whole_plan_gives(*, retired: bool) -> None:
     codec = single_object(PlannedWriteback)
     plan = make_plan(session_id="one", campaign_id="spring", opt_out=True)
+    plan = mark_of(plan, NOON) if retired else plan
     place = Place(1, 2, 3)
     assert plan_row(PlanHeads(codec).decode(codec.encode(plan)), place, ()) == plan_row(plan, place, ())
 

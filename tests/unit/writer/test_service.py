@@ -158,6 +158,24 @@ def test_B2_a_service_that_failed_gives_its_partitions_up_without_progress() -> 
     asyncio.run(scenario())
 
 
+def test_B3_the_loop_turns_in_between_however_much_comes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("writer.service._AT_A_STRETCH_S", 0.0)
+
+    async def scenario() -> None:
+        service = a_service()
+        for _ in range(50):
+            service.post(messages.EndOffsets({}, 0.0))
+        turned = 0
+        running = asyncio.create_task(service._run_engine())
+        while service._inbox:
+            await asyncio.sleep(0)
+            turned += 1
+        assert turned >= 50
+        running.cancel()
+
+    asyncio.run(scenario())
+
+
 def test_every_background_task_has_a_name() -> None:
     async def scenario() -> None:
         service = a_service()

@@ -475,9 +475,8 @@ def test_every_change_of_state_is_a_row_of_the_table() -> None:
         plan.on(Event.ACKNOWLEDGED)
 
 
-@pytest.mark.parametrize("transactions", [True, False], ids=["transactions", "plain"])
-def test_W1_a_delayed_plan_that_has_settled_meanwhile_is_committed_when_its_time_comes(transactions: bool) -> None:
-    world = World(transactions=transactions)
+def test_W1_a_delayed_plan_that_has_settled_meanwhile_is_committed_when_its_time_comes() -> None:
+    world = World()
     world.assign(0)
     world.index.known["sess-1"] = Settled.LANDED
     at = NOON + timedelta(seconds=5)
