@@ -31,9 +31,11 @@ _COPIED = (
 )
 _PYTHON_FILES = ("pyproject.toml", "tests/conftest.py", "tests/contract/writer", "tests/unit/architecture")
 _SERVICE = "tests/unit/writer/test_service.py"
+_PRODUCER = "tests/unit/writer/test_kafka_producer.py"
 _PLANS = "tests/unit/writer/core/test_engine_plans.py"
 NAMED_TESTS = {
     "19-requeue-out-of-order": f"{_PLANS}::test_W6_a_lone_failing_plan_takes_its_lane_to_the_back_in_order",
+    "20-result-after-commit": f"{_PRODUCER}::test_W1_positions_are_committed_when_all_records_are_there",
     "09-swallow-a-task-s-exception": f"{_SERVICE}::test_a_background_task_that_fails_ends_the_process",
 }
 """Bugs in what the simulation replaces by its own shell, or has not met in some hundreds of seeds."""

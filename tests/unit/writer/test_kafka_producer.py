@@ -124,7 +124,7 @@ def test_B2_a_producer_that_stops_waits_for_no_broker() -> None:
         plain.transact([RECORD], [], None)
 
 
-def test_W1_positions_are_committed_when_all_records_are_there_and_what_was_refused_is_named() -> None:
+def test_W1_positions_are_committed_when_all_records_are_there() -> None:
     producer = FakeProducer([None])
     sent: list[tuple[int, Any]] = []
 
