@@ -27,7 +27,7 @@ from ops.settings import Settings
 from planner.core.redaction import redact
 from runtime.broker import BrokerUnavailable
 from runtime.broker_errors import Kind, kind_of
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
 from runtime.producing import Record, produce
 

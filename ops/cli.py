@@ -32,8 +32,8 @@ from ops.settings import Settings, chosen_profile
 from ops.simulate import simulate
 from ops.view.view import ViewDamaged
 from runtime import environment
-from runtime.environment import Misconfigured
-from runtime.exit_codes import Exit, Unavailable
+from runtime.errors import Misconfigured, Unavailable
+from runtime.exit_codes import Exit
 from runtime.version import VERSION
 
 app = typer.Typer(

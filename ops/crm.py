@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import structlog
 
 from ops.settings import Settings
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from writer.core import results
 from writer.core.emission import Observed
 from writer.core.replies import Judgement, Kind, Meaning

@@ -24,7 +24,7 @@ from planner.mapping import MappingFile
 from runtime import rights
 from runtime.broker import BrokerUnavailable, BrokerView
 from runtime.connection import RegistrySettings
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
 from runtime.registry import Registry, RegistryUnavailable, SchemaRefused
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult

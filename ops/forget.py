@@ -30,7 +30,7 @@ from ops.view.view import View, opened, reader_of
 from planner import mapping
 from planner.core.record_ids import record_id
 from planner.core.retirement import mark_of
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
 from schemas.codec import Undecodable
 from schemas.records import Operation, PlannedWriteback

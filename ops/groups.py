@@ -14,7 +14,7 @@ from ops.settings import Settings
 from ops.view.logs import ASK_S, Logs
 from runtime.broker import BrokerUnavailable, admin_client
 from runtime.broker_errors import Kind, kind_of
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 
 _EMPTY = {"EMPTY", "DEAD"}
 _STILL_ACTIVE = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.REBALANCE_IN_PROGRESS}

@@ -27,7 +27,7 @@ from ops.view.view import opened
 from planner import mapping as mappings
 from planner.errors import MappingUnfit
 from planner.mapping import OWNER_TABLES, TASK_OWNERS, MappingFile
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
 from schemas.records import Disposition, OwnerKind
 from writer.dataverse.mapping import owner_candidate, read_mapping

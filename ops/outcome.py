@@ -23,7 +23,7 @@ from planner.core.planning import Policy, Rejected, plan
 from planner.core.resolution import ResolvedMapping
 from planner.core.validation import reasons
 from planner.errors import MappingUnfit
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
 from schemas.codec import Undecodable
 from schemas.headers import Reason

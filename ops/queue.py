@@ -40,7 +40,7 @@ from ops.taking import Found, Taking, UnknownCampaign, Wanted
 from ops.view.view import View, opened
 from planner.core.normalisation import crm_id
 from planner.core.validation import is_canonical_uuid, reasons
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
 
 Campaign = Annotated[

@@ -18,7 +18,7 @@ from ops.crm import CrmRefuses, CrmUnavailable, client_of, sign_in_sentence
 from ops.settings import Settings
 from planner import mapping as mappings
 from planner.errors import MappingUnfit
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from schemas.records import QueueStatus, Value
 from writer.core.replies import Judgement, Kind, Meaning, Sent, judge
 from writer.core.retry import PAUSES

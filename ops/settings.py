@@ -26,7 +26,8 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from ops.core.eligibility import CallingRules, zone_of
 from runtime import environment
 from runtime.connection import BrokerSettings, RegistrySettings
-from runtime.environment import Environment, Misconfigured
+from runtime.environment import Environment
+from runtime.errors import Misconfigured
 from runtime.rights import GroupNames
 from writer.settings import DataverseSettings, Identity, SignInSettings, is_loopback
 

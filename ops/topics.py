@@ -17,7 +17,7 @@ from runtime import rights
 from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client
 from runtime.broker_errors import Kind, kind_of
 from runtime.connection import BrokerSettings
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
 
 app = typer.Typer(

@@ -22,7 +22,7 @@ from ops.core.values import StepNow, step_now
 from ops.output import Json, console, json_line
 from ops.settings import read_settings
 from ops.view.view import View, opened, reader_of
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
 from schemas.codec import Undecodable
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult

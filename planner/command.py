@@ -17,8 +17,8 @@ import structlog
 
 from planner.settings import PlannerSettings, describe, read_settings
 from runtime.command_line import Parser, log_problems
-from runtime.environment import Misconfigured
-from runtime.exit_codes import Exit, Unavailable, problems_of, startup_exit_code
+from runtime.errors import Misconfigured, Unavailable
+from runtime.exit_codes import Exit, problems_of, startup_exit_code
 from runtime.logs import configure_logs, form_named
 from runtime.tracing import configure_tracing
 from runtime.version import VERSION

@@ -15,7 +15,7 @@ Anything else that ends the process: 70.
 
 from __future__ import annotations
 
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 
 
 class PlannerError(Exception):

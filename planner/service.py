@@ -25,7 +25,7 @@ from planner.kafka.traces import Traces
 from planner.metrics import Cause, Metrics
 from planner.pins.index import PinIndex
 from planner.waiting import Waits
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.exit_codes import exit_code
 from runtime.registry import RegistryUnavailable
 from schemas.headers import REPLAN

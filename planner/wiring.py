@@ -31,8 +31,7 @@ from planner.waiting import Waits
 from runtime import environment
 from runtime.broker import BrokerView
 from runtime.endpoint import Endpoint
-from runtime.environment import Misconfigured
-from runtime.exit_codes import Unavailable
+from runtime.errors import Misconfigured, Unavailable
 from runtime.librdkafka_log import client_log
 from runtime.placement_check import check_placement
 from runtime.registry import codec

@@ -12,8 +12,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from runtime.broker_errors import Kind, kind_of, trouble
 from runtime.connection import BrokerSettings
-from runtime.environment import Misconfigured
-from runtime.exit_codes import Unavailable
+from runtime.errors import Misconfigured, Unavailable
 from runtime.rights import Operation, Resource, Right, missing
 from schemas.topics import FoundTopic, TopicFacts, TopicSpec, changes, mismatches
 

@@ -22,7 +22,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 
 CLIENTS = 64
 WITHIN_S = 5.0

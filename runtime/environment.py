@@ -14,15 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from runtime.errors import Misconfigured
+
 S = TypeVar("S", bound="Environment")
-
-
-class Misconfigured(Exception):
-    """A person must change the configuration; a restart does not help. `problems` names every mistake."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = tuple(problems)
 
 
 class Variable(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntEnum
 
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured, Unavailable
 
 
 class Exit(IntEnum):
@@ -28,10 +28,6 @@ class Exit(IntEnum):
     """Start the service again. Nothing unsettled was committed, so nothing is lost."""
     MISCONFIGURED = 78
     """Change settings, mapping, topics or rights first; another start does not help."""
-
-
-class Unavailable(Exception):
-    """A dependency gave no answer. The text names which, and the cause as far as it is known. Try again later."""
 
 
 def exit_code(error: BaseException) -> Exit:

@@ -17,8 +17,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from runtime.connection import RegistrySettings
-from runtime.environment import Misconfigured
-from runtime.exit_codes import Unavailable
+from runtime.errors import Misconfigured, Unavailable
 from schemas.bounds import Unbounded
 from schemas.codec import (
     KIND_OF,

@@ -19,7 +19,7 @@ from typing import NoReturn, Protocol
 import structlog
 
 from runtime.broker import BrokerUnavailable, UnfitTopics
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.threads import in_daemon_thread
 from schemas.topics import TopicFacts
 

@@ -8,7 +8,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 import structlog
 
 from runtime.command_line import Parser, log_problems
-from runtime.environment import Misconfigured
-from runtime.exit_codes import Exit, Unavailable, exit_code, problems_of, startup_exit_code
+from runtime.errors import Misconfigured, Unavailable
+from runtime.exit_codes import Exit, exit_code, problems_of, startup_exit_code
 from runtime.logs import configure_logs, form_named
 from runtime.tracing import configure_tracing
 from runtime.version import VERSION

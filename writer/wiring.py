@@ -18,7 +18,8 @@ import structlog
 from runtime.broker import BrokerView
 from runtime.connection import BrokerSettings
 from runtime.endpoint import Endpoint
-from runtime.environment import Misconfigured, unreadable_files
+from runtime.environment import unreadable_files
+from runtime.errors import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.log_reader import read_to_end
 from runtime.placement_check import check_placement

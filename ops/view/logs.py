@@ -14,7 +14,7 @@ from ops.core.sessions import Frontier, frontier_of
 from ops.settings import Settings
 from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics
 from runtime.broker_errors import Kind, kind_of
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.log_reader import read_to_end
 from runtime.rights import operator_rights
 from schemas.topics import FoundTopic

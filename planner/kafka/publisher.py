@@ -23,7 +23,7 @@ from runtime import clients
 from runtime.broker import BrokerUnavailable
 from runtime.broker_errors import GROUP_MOVED_ON, Kind, kind_of, missing_right
 from runtime.connection import BrokerSettings
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.producing import produce
 from runtime.rights import Operation, Right

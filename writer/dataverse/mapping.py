@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from schemas.records import OwnerCandidate, OwnerKind
 from writer.core.mapping_check import QUEUE_ITEM, MappedColumn, MappedOption, MappedTable, MappingToCheck
 

@@ -32,7 +32,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from runtime.broker_errors import Kind, kind_of, missing_right
 from runtime.connection import ClientConfig
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.rights import Operation, Right
 from writer.core import messages

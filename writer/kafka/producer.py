@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from runtime.broker_errors import Kind, kind_of, missing_right
 from runtime.connection import ClientConfig
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.producing import produce
 from runtime.rights import Operation

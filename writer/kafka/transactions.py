@@ -36,7 +36,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from runtime import clients
 from runtime.broker_errors import FENCED, GROUP_MOVED_ON, Kind, kind_of, missing_right
 from runtime.connection import ClientConfig
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.producing import Report, produce
 from runtime.rights import Operation, Right

@@ -10,7 +10,7 @@ from planner.core.outgoing import OutgoingRecord
 from planner.errors import NotPublished
 from planner.kafka.publisher import PlanPublisher
 from runtime.connection import BrokerSettings
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from tests.integration.planner.harness import read
 
 TOPIC = "planned-writebacks"

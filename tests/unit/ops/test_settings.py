@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.settings import chosen_profile, read_settings
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 
 
 @pytest.fixture(autouse=True)

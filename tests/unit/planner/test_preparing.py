@@ -8,7 +8,7 @@ from planner.command import check
 from planner.settings import read_settings
 from planner.wiring import prepare
 from runtime.broker import BrokerUnavailable
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.registry import RegistryUnavailable
 from tests.unit.planner.strategies import EXAMPLE
 from tests.unit.planner.test_mapping import SHIPPED

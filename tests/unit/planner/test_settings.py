@@ -4,7 +4,7 @@ import pytest
 
 from planner.command import main
 from planner.settings import describe, read_settings
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
 from schemas.records import Disposition
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client
 from runtime.connection import BrokerSettings, Sasl
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.rights import planner_rights
 from schemas.topics import FoundTopic, TopicFacts, Topics
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter
 from structlog.testing import capture_logs
 
 from runtime.endpoint import Endpoint, Verdict
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 
 
 def failing() -> Verdict:

@@ -11,7 +11,8 @@ import trustme
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from runtime.environment import CaFile, Environment, Misconfigured, describe, read, unreadable_files
+from runtime.environment import CaFile, Environment, describe, read, unreadable_files
+from runtime.errors import Misconfigured
 
 
 class Group(BaseModel):

@@ -10,7 +10,7 @@ import pytest
 import structlog.testing
 
 from runtime.broker import BrokerUnavailable, UnfitTopics
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.topic_watch import TopicWatch
 from schemas.topics import FoundTopic, TopicFacts, Topics, changes
 

@@ -10,7 +10,7 @@ import pytest
 
 import writer
 from runtime.broker import BrokerUnavailable, UnfitTopics
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.registry import RegistryUnavailable, SchemaRefused
 from writer.command import main
 from writer.errors import MustRestart

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from structlog.testing import capture_logs
 
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from writer.core.ledger import Commit
 from writer.core.messages import NotPublished, Published
 from writer.errors import GivenUp, MustRestart

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ops.demo.waiting import HANGS_AFTER_S
 from runtime.connection import BrokerSettings
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from runtime.rights import writer_rights
 from schemas.topics import Topics
 from writer.core.ledger import Commit

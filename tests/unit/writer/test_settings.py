@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from runtime.environment import Misconfigured
+from runtime.errors import Misconfigured
 from writer.settings import describe, read_settings
 
 SECRET = "a-secret-that-must-not-show"

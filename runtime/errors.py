@@ -1,0 +1,17 @@
+"""What services and commands raise for a person. Needs no library, so that a program can name what it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class Misconfigured(Exception):
+    """A person must change the configuration; a restart does not help. `problems` names every mistake."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class Unavailable(Exception):
+    """A dependency gave no answer. The text names which, and the cause as far as it is known. Try again later."""
