@@ -35,12 +35,14 @@ class Groups:
         self._settings = settings
         self._admin: AdminClient = admin_client(settings.broker)
 
-    def is_active(self, group: str) -> bool:
-        """Whether it has members. Raises BrokerUnavailable, Misconfigured."""
+    def is_active(self, group: str) -> bool | None:
+        """Whether it has members; None if this broker does not list groups. Raises BrokerUnavailable, Misconfigured."""
         try:
             listed = self._admin.list_consumer_groups(request_timeout=ASK_S).result()
         except KafkaException as error:
             raise self._away(error.args[0]) from None
+        if not listed.valid and listed.errors:
+            return None
         return any(each.group_id == group and each.state.name not in _EMPTY for each in listed.valid)
 
     def committed(self, group: str, topic: str, partitions: Sequence[int]) -> list[Offset]:

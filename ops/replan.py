@@ -169,7 +169,7 @@ def _follow(settings: Settings, copies: Sequence[Copy]) -> dict[str, ReplanState
     topic, group = settings.broker.topics.call_outcomes.name, settings.group_id(settings.planner_group)
     groups = Groups(settings)
     for service, name in (("planner", group), ("writer", settings.group_id(settings.writer_group))):
-        if not groups.is_active(name):
+        if groups.is_active(name) is False:
             typer.echo(f"no {service} is running now: start one, or nothing comes of it", err=True)
     with progress("replan:") as shown:
         while True:

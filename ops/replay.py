@@ -221,7 +221,7 @@ def _show(settings: Settings, job: str, *, as_json: bool) -> Progress:
 
 
 def _warn_if_nobody_reads(settings: Settings) -> None:
-    if not Groups(settings).is_active(settings.group_id(settings.writer_group)):
+    if Groups(settings).is_active(settings.group_id(settings.writer_group)) is False:
         typer.echo("no writer is running now: the plans are tried when one is started", err=True)
 
 

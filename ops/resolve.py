@@ -309,7 +309,7 @@ def _send(view: View, case: _Case, choice: Choice, person: Asked, seen: str | No
 
 def _follow(settings: Settings, case: _Case, person: Asked, at: str, *, wait: bool, as_json: bool) -> int:
     """What came of the decision, once the writer has settled the session."""
-    if not Groups(settings).is_active(settings.group_id(settings.writer_group)):
+    if Groups(settings).is_active(settings.group_id(settings.writer_group)) is False:
         typer.echo("no writer is running now: it is carried out when one is started", err=True)
         wait = False
     if not wait:

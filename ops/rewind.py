@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ops.actions import By, ForReal, Sender, Why, asked, now
 from ops.core.actions import Asked
-from ops.core.rewinding import Rewind, back_to, last_rewind, offsets_of, rewind_action, undone
+from ops.core.rewinding import Rewind, back_to, last_rewind, offsets_of, refused_action, rewind_action, undone
 from ops.core.sessions import Status
 from ops.core.tables import table
 from ops.core.times import HOW
@@ -123,18 +123,18 @@ def _move(view: View, groups: Groups, group: str, topic: str, asked: _Wanted) ->
 
 def _do(settings: Settings, group: str, topic: str, move: _Move, person: Asked, export: Path | None) -> None:
     """Offsets from before are kept first: a move that was begun can always be undone."""
-    action = rewind_action(
-        person, group=group, topic=topic, to=move.to, rewind=move.offsets, at=now(), undoes=move.undoes
-    )
+    at = now()
+    action = rewind_action(person, group=group, topic=topic, to=move.to, rewind=move.offsets, at=at, undoes=move.undoes)
     if export is not None:
         export.write_text(json.dumps(action.details, indent=2))
     with Sender(settings) as sender:
         sender.record(action)
-    try:
-        Groups(settings).move(group, topic, move.offsets.after)
-    except GroupActive as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(Exit.ACT) from None
+        try:
+            Groups(settings).move(group, topic, move.offsets.after)
+        except GroupActive as error:
+            sender.record(refused_action(person, group=group, recorded_at=at, at=now()))
+            typer.echo(str(error), err=True)
+            raise typer.Exit(Exit.ACT) from None
 
 
 def _next(group: Group, *, undo: bool) -> str:
@@ -189,7 +189,7 @@ def _listed(found: Rewind) -> list[dict[str, int]]:
 def _show(group: str, move: _Move, cost: Mapping[str, int]) -> None:
     out, found = console(), move.offsets
     if not found.after:
-        out.print(Text(f"{group}: nothing to move ({move.to}); it is not ahead of that anywhere"))
+        out.print(Text(f"{group}: nothing to move ({move.to}); it is there already, or behind"))
         return
     rows = [tuple(map(str, each.values())) for each in _listed(found)]
     out.print(table(("partition", "from", "to"), rows, title=f"{group} to {move.to}"))

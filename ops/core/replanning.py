@@ -125,8 +125,9 @@ def came_of(copy: Copy, row: Row | None, *, planner_at: int, rejected: str | Non
     if planner_at <= copy.offset:
         return ReplanState("the planner has yet to read it", done=False)
     return ReplanState(
-        "not planned anew: today's mapping gives the very same plan (use `writeback replay`), or another plan took its "
-        "place first; the planner's log line outcome.not_replanned says which",
+        "not planned anew: the planner's mapping gives the very same plan, or another plan took its place first; the "
+        "planner's log line outcome.not_replanned says which. If the planner runs with the old mapping file, start it "
+        "with the corrected one and call this again. If the mapping was right already, use `writeback replay`",
         done=True,
         ok=False,
     )

@@ -58,7 +58,7 @@ class Sides:
     etag: str | None
     columns: tuple[Side, ...] = ()
     written_by: str | None = None
-    """The session that the row shows, if that is another one of ours."""
+    """The session that the row shows, if that is another one of ours, and not the one from before the call."""
     opts_out: bool = False
     opted_out: bool = False
     """Do-not-call is set on the row."""
@@ -87,7 +87,7 @@ def sides(plan: PlannedWriteback, seen: Observed | None, history: History) -> Si
         value = values[name]
         return str(value) if name in update.increments else shown(value, session_id=plan.session_id)
 
-    shows = row.get(str(update.session_column))
+    shows, showed = (values.get(str(update.session_column)) for values in (row, expected))
     return Sides(
         etag=seen.etag,
         columns=tuple(
@@ -95,7 +95,9 @@ def sides(plan: PlannedWriteback, seen: Observed | None, history: History) -> Si
                  name in changed)
             for name in dict.fromkeys((*changed, *writes, *plan.baseline.columns))
         ),
-        written_by=shows if isinstance(shows, str) and shows not in ours and history.of(shows) is not None else None,
+        written_by=shows
+        if isinstance(shows, str) and shows not in {showed, *ours} and history.of(shows) is not None
+        else None,
         opts_out=opts_out(plan),
         opted_out=row.get(str(update.do_not_call_column)) is True,
     )  # fmt: skip

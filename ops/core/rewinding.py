@@ -13,6 +13,8 @@ from typing import Any
 
 from ops.core.actions import Action, Asked
 
+REFUSED = "rewind refused"
+
 
 @dataclass(frozen=True, slots=True)
 class Offset:
@@ -72,13 +74,24 @@ def rewind_action(
     )
 
 
+def refused_action(asked: Asked, *, group: str, recorded_at: str, at: str) -> Action:
+    """The broker did not take the offsets of the rewind that was recorded at that time."""
+    return asked.action(REFUSED, about=group, count=0, at=at, details={"recorded_at": recorded_at})
+
+
 def last_rewind(actions: Sequence[Mapping[str, Any]], group: str) -> Mapping[str, Any] | None:
-    """The newest one of the group that was not undone yet. `actions` in the order in which they were recorded."""
+    """The newest one of the group that was carried out and not undone yet. `actions` in the order in which they were
+    recorded.
+    """
+    of_group = [each for each in actions if each["about"] == group]
+    refused = {each["details"]["recorded_at"] for each in of_group if each["action"] == REFUSED}
     open_ones: list[Mapping[str, Any]] = []
-    for each in actions:
-        if each["about"] == group and each["action"] == "rewind":
+    for each in of_group:
+        if each["at"] in refused:
+            continue
+        if each["action"] == "rewind":
             open_ones.append(each)
-        elif each["about"] == group and each["action"] == "rewind undone":
+        elif each["action"] == "rewind undone":
             open_ones = [one for one in open_ones if one["place"] != each["details"].get("undoes")]
     return open_ones[-1] if open_ones else None
 

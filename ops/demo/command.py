@@ -129,7 +129,7 @@ def run(
                 report = DemoReport(audit(made, crm.read()), kinds(ledger), followed.cost_of_the_kill())
             if made:
                 example = made[-1].session_id
-                audited(report, Running(broker.bootstrap, system.crm_url, mapping_file, folder, example))
+                audited(report, Running(broker.bootstrap, system.crm_url, system.crm_mapping_file, folder, example))
             return report
 
 

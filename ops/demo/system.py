@@ -38,6 +38,8 @@ class System:
         self._mapping_file = mapping_file
         self._broker = broker
         self._stack = ExitStack()
+        self.crm_mapping_file = folder / "mapping.json"
+        """The mapping, made for the simulator at this address. `start_calls` writes it."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -98,9 +100,9 @@ class System:
         """Settings of `writeback claim`; the demo's contacts may be called at any time of the day."""
         mapping = json.loads(self._mapping_file.read_text(encoding="utf-8"))
         mapping["_meta"]["environment"] = environment_mark(self.crm_url)
-        (file := self._folder / "mapping.json").write_text(json.dumps(mapping), encoding="utf-8")
+        self.crm_mapping_file.write_text(json.dumps(mapping), encoding="utf-8")
         return {
-            "WRITEBACK_MAPPING_FILE": str(file),
+            "WRITEBACK_MAPPING_FILE": str(self.crm_mapping_file),
             "WRITEBACK_DATAVERSE__URL": self.crm_url,
             "WRITEBACK_IDENTITIES": json.dumps([{"kind": "none"}]),
             "WRITEBACK_CALLING__WINDOW_START": "00:00",

@@ -75,7 +75,7 @@ def test_what_is_left_out_and_what_is_gone_is_said_before_anything_is_done() -> 
     ("row", "planner_at", "rejected", "said", "done", "ok"),
     [
         (a_row(), 70, None, "the planner has yet to read it", False, True),
-        (a_row(), 71, None, "not planned anew: today's mapping gives the very same plan", True, False),
+        (a_row(), 71, None, "not planned anew: the planner's mapping gives the very same plan", True, False),
         (a_row(), 71, "text_too_long", "rejected (text_too_long); the old plan stays", True, False),
         (None, 71, None, "retired or forgotten", True, False),
         (a_row(plan_offset=None), 71, None, "retired or forgotten", True, False),

@@ -51,6 +51,12 @@ def test_what_our_earlier_sessions_wrote_is_expected_and_a_later_session_is_name
     assert (found.written_by, [each.name for each in found.columns if each.changed]) == (None, [])
     later = sides(first, Observed('W/"1008"', row | {SESSION: "sess-000009"}), Known({"sess-000009": Settled.LANDED}))
     assert later.written_by == "sess-000009"
+    before = plan_for(1, ETAG)
+    before = replace(
+        before, baseline=replace(before.baseline, columns={**before.baseline.columns, SESSION: "sess-000009"})
+    )
+    since = sides(before, Observed('W/"1008"', row | {SESSION: "sess-000009"}), Known({"sess-000009": Settled.LANDED}))
+    assert since.written_by is None, "the row showed that session when the call was taken"
     by_a_person = sides(first, Observed('W/"1008"', row | {SESSION: "by hand"}), Known())
     assert by_a_person.written_by is None
 
