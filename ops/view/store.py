@@ -428,8 +428,14 @@ class Store:
         return self._rows(query, [*values, -1 if limit is None else limit])
 
     def rejected_counts(self) -> list[Row]:
+        """`opt_outs`: those that nobody has taken up. One that was sent again counts where it was rejected again; one
+        whose session has a plan that opts out is that session's.
+        """
         return self._rows(
-            "SELECT topic, codes, rejected_by, count(*) AS records, sum(opt_out) AS opt_outs, min(at_ms) AS first_ms, "
+            "SELECT topic, codes, rejected_by, count(*) AS records, min(at_ms) AS first_ms, "
+            "sum(opt_out AND NOT EXISTS (SELECT 1 FROM rejected AS again WHERE again.redriven_from ="
+            " rejected.topic || '/' || rejected.partition || '/' || rejected.offset) AND NOT EXISTS"
+            " (SELECT 1 FROM sessions WHERE sessions.session = rejected.session AND sessions.opt_out)) AS opt_outs, "
             "max(at_ms) AS last_ms FROM rejected GROUP BY topic, codes, rejected_by "
             "ORDER BY opt_outs > 0 DESC, records DESC, codes",
             [],

@@ -192,7 +192,7 @@ def test_P1_a_mapping_that_was_not_corrected_gives_the_same_plan_and_it_is_said(
     blocked.planner(PLANNER_MAPPING_FILE=wrong_mapping)
     session = blocked.outcomes[0].session_id
     done = writeback("replan", "--session", session, *WHY, "--wait")
-    assert (done.code, "today's mapping gives the very same plan" in done.out) == (1, True), done.out
+    assert (done.code, "the planner's mapping gives the very same plan" in done.out) == (1, True), done.out
     assert len(blocked.plans()[session]) == 1
 
 

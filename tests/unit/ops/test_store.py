@@ -135,6 +135,25 @@ def test_a_rejected_records_reasons_that_cannot_be_read_are_unknown() -> None:
     assert (row["codes"], row["reasons"]) == ("unknown", "[]")
 
 
+def test_a_rejected_opt_out_counts_until_its_session_is_planned_or_it_was_rejected_again(store: Store) -> None:
+    def rejected(offset: int, **more: object) -> None:
+        row = rejected_row("t", Place(0, offset, 1), None, b"x", [(headers.OPT_OUT, b"true")])
+        store.keep_rejected([row | {"session": f"s{offset}", "redriven_from": None, **more}])
+
+    def open_ones() -> int:
+        return int(store.rejected_counts()[0]["opt_outs"])
+
+    rejected(1)
+    rejected(2)
+    assert open_ones() == 2
+    rejected(3, redriven_from="t/0/1")
+    assert open_ones() == 2, "the first counts where it was rejected again"
+    planned(store, 2)
+    assert open_ones() == 2, "a plan of that session that does not opt out takes up nothing"
+    store.keep_sessions([plan_row(make_plan(session_id="s2", opt_out=True), Place(0, 9, 2_000), [])])
+    assert open_ones() == 1
+
+
 def test_rejected_records_that_the_topic_dropped_are_dropped_here(store: Store) -> None:
     store.keep_rejected([rejected_row("t", Place(0, number, 1), None, b"x", ()) for number in range(4)])
     store.forget_rejected("t", {0: 3})
