@@ -13,7 +13,7 @@ from typing import Any
 
 from ops.core.actions import Action, Asked
 
-REFUSED = "rewind refused"
+NOT_TAKEN = "rewind refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def rewind_action(
 
 def refused_action(asked: Asked, *, group: str, recorded_at: str, at: str) -> Action:
     """The broker did not take the offsets of the rewind that was recorded at that time."""
-    return asked.action(REFUSED, about=group, count=0, at=at, details={"recorded_at": recorded_at})
+    return asked.action(NOT_TAKEN, about=group, count=0, at=at, details={"recorded_at": recorded_at})
 
 
 def last_rewind(actions: Sequence[Mapping[str, Any]], group: str) -> Mapping[str, Any] | None:
@@ -84,7 +84,7 @@ def last_rewind(actions: Sequence[Mapping[str, Any]], group: str) -> Mapping[str
     recorded.
     """
     of_group = [each for each in actions if each["about"] == group]
-    refused = {each["details"]["recorded_at"] for each in of_group if each["action"] == REFUSED}
+    refused = {each["details"]["recorded_at"] for each in of_group if each["action"] == NOT_TAKEN}
     open_ones: list[Mapping[str, Any]] = []
     for each in of_group:
         if each["at"] in refused:
