@@ -30,6 +30,7 @@ from writer.core.messages import NotPublished, Published
 from writer.errors import GivenUp, MustRestart
 
 _FLUSH_S = 0.5
+_TOO_LARGE = "MSG_SIZE_TOO_LARGE"
 NOTE_TOO_LONG = "OFFSET_METADATA_TOO_LARGE"
 LARGEST = 64 * 1024 * 1024
 """Before compression, so that the broker's own limit decides: it holds for what is compressed."""
@@ -114,6 +115,8 @@ class PlainProducer:
         """Returns when the broker has all that it takes."""
         del group
         offsets = self._published(records)
+        if None in offsets:  # what such a record would have settled is not settled
+            return Published(offsets, {at.partition: _TOO_LARGE for at in positions})
         committing = self._commit(positions)
         while not wait([committing], _FLUSH_S).done:
             self._go_on()

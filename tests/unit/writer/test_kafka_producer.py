@@ -139,6 +139,13 @@ def test_W1_positions_are_committed_when_all_records_are_there() -> None:
     assert sent == [(1, [Commit(3, 7, "note")])]
 
 
+def test_W1_positions_stay_where_they_are_if_a_record_is_too_large() -> None:
+    commits: list[Any] = []
+    producer = FakeProducer([KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)])
+    ended = a_producer(producer, commit=commits.append).transact([RECORD], [Commit(3, 7, "note")], None)
+    assert (ended, commits) == (Published([None], {3: "MSG_SIZE_TOO_LARGE"}), [])
+
+
 def test_B2_a_producer_that_stops_waits_for_no_commit() -> None:
     plain = a_producer(FakeProducer([]), commit=lambda _: Future())
     plain.stop()
