@@ -34,7 +34,7 @@ def what_to_try(running: Running) -> Iterator[str]:
         (f"{writeback} watch", "the state, live"),
     ):
         yield f"    {command}    # {what}"
-    yield "The demo's own broker tells neither offsets by time nor which groups are active: `rewind` needs a real Kafka."
+    yield "The broker of the demo knows neither offsets by time nor active groups: `rewind` needs a real Kafka."
     yield f"The CRM's page, with every write and switches for faults: {running.crm_url}/"
     yield f"Logs and ledger: {running.folder}. Ctrl-C ends everything."
 
