@@ -16,7 +16,7 @@ from tests.proof.paths import CASES
 from tests.proof.world import Simulation
 
 CI = os.environ.get("CI") == "true"
-SEEDS = int(os.environ.get("PROOF_SEEDS", "600" if CI else "200"))
+SEEDS = int(os.environ.get("PROOF_SEEDS", "300" if CI else "200"))
 SEEDS_OF_PAIR = int(os.environ.get("PROOF_SEEDS_OF_PAIR", "1"))
 PIECES = 16
 FIRST = 10_000_000
