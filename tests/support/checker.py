@@ -228,6 +228,9 @@ def _overwritten(
                 yield f"W7 {session} was written over a person's change of {', '.join(late)}"
             for column in _update(plan).attributes if plan else ():  # from here on it holds what our session says
                 of_item[column].clear()
+        elif entry["actor"] == "application" and FLAG in entry["changes"] and of_item[FLAG]:
+            # An opt-out that was recorded beside a conflict or late: the flag holds that again, not what a person left.
+            of_item[FLAG].append((entry["seq"], *entry["changes"][FLAG]))
 
 
 _Edit = tuple[int, Any, Any]

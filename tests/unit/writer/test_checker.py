@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from schemas.records import (
     StepOutcome,
     StepResult,
 )
-from tests.support.checker import findings, writes
+from tests.support.checker import FLAG, findings, writes
 from tests.support.factories import an_id, make_plan, make_result, make_step
 
 ITEM = an_id("queue item 1")
@@ -141,3 +142,13 @@ def test_a_late_session_may_update_the_queue_item_in_part() -> None:
 )
 def test_a_wrong_count_or_a_wrong_part_is_found(log: list[dict[str, Any]], results: list[Any]) -> None:
     assert any(one.startswith("W2") for one in findings(log, [ONE], results))
+
+
+def test_an_opt_out_of_ours_that_puts_back_what_a_person_changed_is_what_the_row_holds() -> None:
+    plan = replace(ONE, baseline=replace(ONE.baseline, columns={**ONE.baseline.columns, FLAG: True}))
+    taken_back, recorded = edit(1, **{FLAG: False}), part(2, **{FLAG: True})
+    assert [one[:2] for one in findings([taken_back, *entries(plan, 3)], [plan], RESULTS[:1])] == ["W7"]
+    assert findings([taken_back, recorded, *entries(plan, 3)], [plan], RESULTS[:1]) == []
+    again = edit(3, **{FLAG: False})
+    log = [taken_back, recorded, again, *entries(plan, 4)]
+    assert [one[:2] for one in findings(log, [plan], RESULTS[:1])] == ["W7"]
