@@ -101,7 +101,7 @@ async def environment(settings: Settings) -> AsyncIterator[tuple[Pool, MetadataC
     try:
         pool = build_pool(as_writer, Metrics())
     except Misconfigured as error:
-        raise Misconfigured([_ours(each) for each in error.problems]) from None
+        raise Misconfigured([ours(each) for each in error.problems]) from None
     try:
         with _no_log_lines():
             for channel in pool.channels:
@@ -113,6 +113,12 @@ async def environment(settings: Settings) -> AsyncIterator[tuple[Pool, MetadataC
         raise _trouble(failure.judgement) from None
     finally:
         await pool.close()
+
+
+async def reach(settings: Settings) -> None:
+    """Signs in with every identity, and asks nothing else. Raises as `environment` does."""
+    async with environment(settings):
+        pass
 
 
 @contextmanager
@@ -132,10 +138,10 @@ def _dropped(*_: Any) -> NoReturn:
 
 def _trouble(judgement: Judgement) -> CrmRefuses | CrmUnavailable:
     refused = judgement.kind is Kind.PERMANENT or judgement.meaning in (Meaning.NOT_ALLOWED, Meaning.SIGN_IN)
-    return (CrmRefuses if refused else CrmUnavailable)(_ours(results.why_it_waits(judgement)))
+    return (CrmRefuses if refused else CrmUnavailable)(ours(results.why_it_waits(judgement)))
 
 
-def _ours(text: str) -> str:
+def ours(text: str) -> str:
     """The writer's settings by the names that they have here."""
     return text.replace("WRITER_", "WRITEBACK_")
 
@@ -171,11 +177,11 @@ async def asked(client: DataverseClient, path: str) -> HttpReply:
         refused = isinstance(failure, SignInRefused)
         raise (CrmRefuses if refused else CrmUnavailable)(sign_in_sentence(failure.fault)) from None
     except NeverSent as failure:
-        what = failure.advice.replace("WRITER_", "WRITEBACK_")
+        what = ours(failure.advice)
         raise CrmUnavailable(what or f"Dataverse cannot be reached ({failure})") from None
     except Unanswered as failure:
         raise CrmUnavailable(f"Dataverse does not answer ({failure})") from None
 
 
 def sign_in_sentence(fault: SignInFault) -> str:
-    return _ours(f"the sign-in fails: {fault}")
+    return ours(f"the sign-in fails: {fault}")

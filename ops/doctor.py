@@ -151,7 +151,7 @@ def _mapping(file: Path | None) -> list[Finding]:
     try:
         mapping = mappings.load(file)
     except MappingUnfit as error:
-        return wrong(Part.MAPPING, [f"{file.name}: {each}" for each in error.problems])
+        return wrong(Part.MAPPING, [f"{file}: {each}" for each in error.problems])
     return [ok(Part.MAPPING, f"{file.name} is approved and complete, fingerprint {mapping.fingerprint[:12]}")]
 
 
@@ -165,7 +165,7 @@ def _crm(settings: Settings, mapping_file: Path | None, role: CrmRole) -> list[F
         found += asyncio.run(_privileges(settings, mapping_file, role))
         return [*found, *asyncio.run(_metadata(settings, mapping_file))]
     except Misconfigured as error:
-        return wrong(Part.SIGN_IN, [each.replace("WRITER_", "WRITEBACK_") for each in error.problems])
+        return wrong(Part.SIGN_IN, [crm.ours(each) for each in error.problems])
 
 
 async def _who_am_i(settings: Settings) -> list[Finding]:
@@ -257,6 +257,6 @@ async def _metadata(settings: Settings, mapping_file: Path | None) -> list[Findi
         return wrong(Part.METADATA, error.problems)
     notices = [ok(Part.METADATA, notice) for notice in report.notices]
     if report.gaps:
-        gaps = [str(gap).replace("WRITER_", "WRITEBACK_") for gap in report.gaps]
+        gaps = [crm.ours(str(gap)) for gap in report.gaps]
         return [*wrong(Part.METADATA, gaps), *notices]
     return [ok(Part.METADATA, f"Dataverse has everything that {mapping_file.name} names"), *notices]

@@ -335,7 +335,7 @@ def _read(path: Path) -> MappingFile:
     try:
         return mappings.read(path)
     except MappingUnfit as error:
-        raise Misconfigured([f"{path.name}: {each}" for each in error.problems]) from None
+        raise Misconfigured([f"{path}: {each}" for each in error.problems]) from None
 
 
 def _examined(settings: Settings, path: Path) -> tuple[list[str], Report]:
@@ -355,7 +355,7 @@ async def _verified(settings: Settings, path: Path) -> Report:
 def _show_verdict(
     path: Path, gaps: Sequence[str], notices: Sequence[str], *, as_json: bool, approved: str | None = None
 ) -> None:
-    gaps = [each.replace("WRITER_", "WRITEBACK_") for each in gaps]
+    gaps = [crm.ours(each) for each in gaps]
     if as_json:
         json_line({"file": str(path), "fits": not gaps, "gaps": gaps, "notices": list(notices)})
     else:
@@ -366,6 +366,6 @@ def _show_verdict(
             out.print(Text.assemble(("! ", "yellow"), notice))
         good = f"approved by {approved}" if approved else "approved and complete, and the CRM has everything it names"
         verdict = good if not gaps else f"{len(gaps)} gaps; nothing can be written with it"
-        verdict = f"{path.name}: {verdict}"
+        verdict = f"{path}: {verdict}"
         out.print(Text(verdict, style="bold red" if gaps else "green"))
     raise typer.Exit(Exit.ACT if gaps else Exit.OK)

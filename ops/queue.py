@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,9 +33,10 @@ from ops.core.releasing import Claim, judged, what_is_released
 from ops.core.selectors import Selectors
 from ops.core.tables import table
 from ops.core.times import NotATime, age, duration
+from ops.crm import CrmRefuses, reach
 from ops.output import Json, console, json_line
 from ops.publishing import Publisher
-from ops.queue_table import QueueTable, queue_columns
+from ops.queue_table import OtherEnvironment, QueueTable, queue_columns
 from ops.settings import Settings, read_settings
 from ops.taking import Found, Taking, UnknownCampaign, Wanted
 from ops.view.view import View, opened
@@ -202,12 +204,17 @@ def _asked(
 
 
 def _columns(given: Path | None, settings: Settings) -> QueueColumns:
-    """Raises Misconfigured."""
+    """Raises Misconfigured, CrmUnavailable."""
     if settings.dataverse is None or not settings.identities:
         raise Misconfigured(["set WRITEBACK_DATAVERSE__URL and WRITEBACK_IDENTITIES: the call queue is in Dataverse"])
     if (file := given or settings.mapping_file) is None:
         raise Misconfigured(["set WRITEBACK_MAPPING_FILE, or give --mapping: it names the columns of the call queue"])
-    return queue_columns(file, settings.dataverse.url)
+    try:
+        return queue_columns(file, settings.dataverse.url)
+    except OtherEnvironment:
+        with suppress(CrmRefuses, Misconfigured):
+            asyncio.run(reach(settings))  # of an address where nothing answers, that is what to say
+        raise
 
 
 def _id(text: str | None, option: str) -> str | None:

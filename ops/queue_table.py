@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from ops.core.queue_item import QueueColumns, QueueItem, Whose
-from ops.crm import CrmRefuses, CrmUnavailable, client_of, sign_in_sentence
+from ops.crm import CrmRefuses, CrmUnavailable, client_of, ours, sign_in_sentence
 from ops.settings import Settings
 from planner import mapping as mappings
 from planner.errors import MappingUnfit
 from runtime.errors import Misconfigured
-from schemas.records import QueueStatus, Value
+from schemas.records import Value
 from writer.core.replies import Judgement, Kind, Meaning, Sent, judge
 from writer.core.retry import PAUSES
 from writer.dataverse import rows
 from writer.dataverse.client import DataverseClient, HttpReply, HttpRequest
+from writer.dataverse.mapping_verification import OTHER_ENVIRONMENT
 from writer.errors import NeverSent, SignInFailed, SignInRefused, Unanswered
 
 T = TypeVar("T")
@@ -31,56 +32,58 @@ PAGE = 100
 """Rows in one answer: enough for most calls of a command, and a small answer."""
 LONGEST_WAIT_S = 60.0
 """A 429 that says longer ends the command: its caller waits that long before the next one."""
-_SEVERAL_FIELDS = ("queue.last_disposition", "queue.last_error", "queue.next_attempt_at")
-"""Columns that plans write and that are not fields of a baseline of their own."""
 
 
 class NotKnown(CrmUnavailable):
     """A write may have landed, and Dataverse does not say. Only who knows the mark of the claim can find out later."""
 
 
+class OtherEnvironment(Misconfigured):
+    """The mapping is wrong, and one thing that is wrong is that it was made for another environment."""
+
+
 def queue_columns(file: Path, environment: str) -> QueueColumns:
     """Of the reviewed mapping. Raises Misconfigured with everything that is wrong or missing in it."""
     try:
         mapping = mappings.read(file)
-        mappings.resolve(mapping)
+        planned = mappings.resolve(mapping).queue_item
     except MappingUnfit as error:
-        raise Misconfigured([f"{file.name}: {each}" for each in error.problems]) from None
+        raise Misconfigured([f"{file}: {each}" for each in error.problems]) from None
     fields = mapping.fields
     problems = []
     if "queue.phone_number" not in fields:
         problems.append("fields.queue.phone_number: missing; the call side needs the column of the number to dial")
-    if mapping.meta.environment not in (None, mappings.environment_mark(environment)):
-        problems.append(f"_meta.environment: it was made for another environment than {environment}")
+    if is_other := mapping.meta.environment not in (None, mappings.environment_mark(environment)):
+        problems.append(ours(str(OTHER_ENVIRONMENT)))
     if problems:
-        raise Misconfigured([f"{file.name}: {each}" for each in problems])
+        raise (OtherEnvironment if is_other else Misconfigured)([f"{file}: {each}" for each in problems])
 
     def name(concept: str) -> str | None:
         return fields[concept].logical_name if concept in fields else None
 
-    written = tuple(column for concept in _SEVERAL_FIELDS if (column := name(concept)))
-    last_disposition = fields["queue.last_disposition"]
+    # written by plans, and not a field of the baseline
+    without_a_field = (planned.last_disposition.name, planned.last_error.name, planned.next_attempt_at)
     return QueueColumns(
-        entity_set=mapping.entities["queue_item"].entity_set_name,
+        entity_set=planned.entity_set,
         primary_id=mapping.entities["queue_item"].primary_id,
         created_at=rows.CREATED_ON,
         changed_at=rows.MODIFIED_ON,
-        status=fields["queue.status"].logical_name,
-        statuses={each: mapping.option_sets[f"queue_status.{each}"].value for each in QueueStatus},
-        last_disposition=last_disposition.logical_name,
-        last_disposition_length=last_disposition.max_length or mappings.CONCEPTS["queue.last_disposition"].length,
-        last_session_id=fields["queue.last_session_id"].logical_name,
-        attempt_count=fields["queue.attempt_count"].logical_name,
-        do_not_call=fields["queue.do_not_call"].logical_name,
+        status=planned.status,
+        statuses=planned.statuses,
+        last_disposition=planned.last_disposition.name,
+        last_disposition_length=planned.last_disposition.limit,
+        last_session_id=planned.last_session_id,
+        attempt_count=planned.attempt_count,
+        do_not_call=planned.do_not_call,
         phone_number=fields["queue.phone_number"].logical_name,
         timezone=name("queue.timezone"),
         max_attempts=name("queue.max_attempts"),
-        next_attempt_at=name("queue.next_attempt_at"),
+        next_attempt_at=planned.next_attempt_at,
         account=name("queue.account"),
         campaign=name("queue.campaign"),
         campaign_table=fields["queue.campaign"].target if "queue.campaign" in fields else None,
         owner_override=mapping.task_owner_override_field,
-        preserved=tuple(dict.fromkeys((*mapping.preserve_if_present, *written))),
+        preserved=tuple(dict.fromkeys((*mapping.preserve_if_present, *filter(None, without_a_field)))),
     )
 
 
@@ -193,9 +196,7 @@ class QueueTable:
                 refused = isinstance(failure, SignInRefused)
                 raise (CrmRefuses if refused else CrmUnavailable)(sign_in_sentence(failure.fault)) from None
             except NeverSent as failure:
-                return Judgement(
-                    Kind.TRANSIENT, Meaning.TROUBLE, advice=failure.advice.replace("WRITER_", "WRITEBACK_")
-                )
+                return Judgement(Kind.TRANSIENT, Meaning.TROUBLE, advice=ours(failure.advice))
             except Unanswered:
                 return Judgement(Kind.AMBIGUOUS, Meaning.UNANSWERED)
             judged = judge(reply.status, reply.headers, reply.body, sent=sent, now=time.time())

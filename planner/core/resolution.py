@@ -58,7 +58,7 @@ class PhoneCallColumns:
 class QueueItemColumns:
     entity_set: str
     status: str
-    statuses: Mapping[QueueStatus, Value]
+    statuses: Mapping[QueueStatus, int]
     last_disposition: TextColumn
     last_session_id: str
     attempt_count: str

@@ -362,6 +362,20 @@ def test_what_is_not_set_up_is_exit_78_and_a_crm_that_is_away_69(monkeypatch: py
     assert writeback("release", "--token", "call-0001").code == 78
 
 
+def test_of_an_address_where_nothing_answers_that_is_said_and_not_whose_the_mapping_is(
+    simulator: RunningSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = changed_mapping(tmp_path, MAPPINGS["another environment"])
+    answers = writeback("next", *CAMPAIGN, "--mapping", other)
+    assert answers.code == 78
+    assert answers.err.startswith(f"{other}: _meta.environment: ")
+    assert "discover and review it again for this one, or correct WRITEBACK_DATAVERSE__URL" in answers.err
+    [closed] = free_ports(1)
+    monkeypatch.setenv("WRITEBACK_DATAVERSE__URL", f"http://127.0.0.1:{closed}")
+    away = writeback("next", *CAMPAIGN, "--mapping", other)
+    assert (away.code, "The CRM could not be reached" in away.err) == (69, True), away.err
+
+
 def test_a_missing_privilege_is_exit_78_and_a_long_wait_69(simulator: RunningSimulator) -> None:
     ready(simulator)
     simulator.fault(when=TAKE, do=[{"kind": "error", "name": "forbidden"}])
