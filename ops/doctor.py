@@ -16,6 +16,7 @@ from ops import crm
 from ops.core import privileges
 from ops.core.health import CheckResult, Finding, Part, clock_finding, is_well, not_checked, ok, summary, wrong
 from ops.core.privileges import CrmRole
+from ops.options import MappingPath
 from ops.output import Json, console, json_line
 from ops.settings import Settings, read_settings
 from planner import mapping as mappings
@@ -43,9 +44,7 @@ def doctor(
         list[Part] | None,
         typer.Option("--only", help="Check this part alone; give it several times.", show_default=False),
     ] = None,
-    mapping_file: Annotated[
-        Path | None, typer.Option("--mapping", metavar="FILE", help="Mapping; WRITEBACK_MAPPING_FILE if not given.")
-    ] = None,
+    mapping_file: MappingPath = None,
     role: Annotated[
         CrmRole, typer.Option(help="Whose privileges the identities need: the writer's, or an operator's.")
     ] = CrmRole.WRITER,

@@ -40,7 +40,13 @@ app = typer.Typer(
 
 File = Annotated[
     Path | None,
-    typer.Argument(metavar="FILE", help="The mapping; WRITEBACK_MAPPING_FILE if not given.", show_default=False),
+    typer.Argument(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="The mapping; WRITEBACK_MAPPING_FILE if not given.",
+        show_default=False,
+    ),
 ]
 
 
@@ -324,9 +330,12 @@ def _owners_of(given: dict[str, Any]) -> list[dict[Literal["kind", "id"], Any]]:
 
 
 def _named(settings: Settings, file: Path | None) -> Path:
+    """Raises Misconfigured, BadParameter."""
     named = file or settings.mapping_file
     if named is None:
         raise typer.BadParameter("name the mapping, or set WRITEBACK_MAPPING_FILE", param_hint="FILE")
+    if not named.is_file():
+        raise Misconfigured([f"WRITEBACK_MAPPING_FILE: there is no file {named}"])
     return named
 
 
@@ -365,7 +374,7 @@ def _show_verdict(
         for notice in notices:
             out.print(Text.assemble(("! ", "yellow"), notice))
         good = f"approved by {approved}" if approved else "approved and complete, and the CRM has everything it names"
-        verdict = good if not gaps else f"{len(gaps)} gaps; nothing can be written with it"
+        verdict = good if not gaps else f"{len(gaps)} gap{'s' * (len(gaps) > 1)}; nothing can be written with it"
         verdict = f"{path}: {verdict}"
         out.print(Text(verdict, style="bold red" if gaps else "green"))
     raise typer.Exit(Exit.ACT if gaps else Exit.OK)

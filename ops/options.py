@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,13 @@ from ops.core.selectors import OptOut, Selectors
 from ops.core.sessions import Status
 from ops.core.times import HOW, NotATime, duration, moment
 from schemas.records import BlockReason, Disposition
+
+MappingPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--mapping", metavar="FILE", exists=True, dir_okay=False, help="Mapping; WRITEBACK_MAPPING_FILE if not given."
+    ),
+]
 
 _PANEL = "Selectors (several values of one: any of them; several selectors: all of them)"
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from ops.core import outcomes
 from ops.core.tables import table
 from ops.core.values import StepNow, step_now
+from ops.options import MappingPath
 from ops.output import Json, console, json_line
 from ops.settings import Settings, read_settings
 from ops.view.view import reader_of
@@ -43,10 +44,7 @@ def _group() -> None:
 )
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, or Avro as it is published; - for stdin.")],
-    mapping_file: Annotated[
-        Path | None,
-        typer.Option("--mapping", metavar="FILE", help="Mapping to plan with; WRITEBACK_MAPPING_FILE if not given."),
-    ] = None,
+    mapping_file: MappingPath = None,
     partitions: Annotated[
         int | None, typer.Option(min=1, help="How many partitions: says where the record belongs.")
     ] = None,
@@ -119,7 +117,7 @@ def _mapping(file: Path | None) -> ResolvedMapping | None:
     try:
         return mappings.load(file)
     except MappingUnfit as error:
-        raise Misconfigured([f"{file.name}: {each}" for each in error.problems]) from None
+        raise Misconfigured([f"{file}: {each}" for each in error.problems]) from None
 
 
 def _listed(wrong: Sequence[Reason]) -> list[dict[str, str | None]]:

@@ -34,6 +34,7 @@ from ops.core.selectors import Selectors
 from ops.core.tables import table
 from ops.core.times import NotATime, age, duration
 from ops.crm import CrmRefuses, reach
+from ops.options import MappingPath
 from ops.output import Json, console, json_line
 from ops.publishing import Publisher
 from ops.queue_table import OtherEnvironment, QueueTable, queue_columns
@@ -56,9 +57,6 @@ Blocked = Annotated[
         "--publish-blocked", help="Publish a blocked outcome for each item that is looked at and not eligible."
     ),
 ]
-MappingFile = Annotated[
-    Path | None, typer.Option("--mapping", metavar="FILE", help="Mapping; WRITEBACK_MAPPING_FILE if not given.")
-]
 Token = Annotated[
     str | None,
     typer.Option("--token", metavar="TOKEN", help="8 to 40 letters, digits and dashes that mark this one claim."),
@@ -70,7 +68,7 @@ def next_(
     queue_item: Item = None,
     count: Count = 1,
     publish_blocked: Blocked = False,
-    mapping_file: MappingFile = None,
+    mapping_file: MappingPath = None,
     as_json: Json = False,
 ) -> None:
     """Show the next queue items that may be called, or judge one item by all six rules. Claims nothing.
@@ -89,7 +87,7 @@ def claim(
     count: Count = 1,
     token: Token = None,
     publish_blocked: Blocked = False,
-    mapping_file: MappingFile = None,
+    mapping_file: MappingPath = None,
     as_json: Json = False,
 ) -> None:
     """Take the next queue items, or one item, so that no other caller gets them; the baseline comes with --json.
@@ -122,7 +120,7 @@ def release(
     for_real: ForReal = False,
     why: Why = "",
     by: By = "",
-    mapping_file: MappingFile = None,
+    mapping_file: MappingPath = None,
     as_json: Json = False,
 ) -> None:
     """Give claimed queue items back: your own by their token, or by age those whose claimer died.

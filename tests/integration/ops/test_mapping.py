@@ -258,6 +258,10 @@ def test_diff_shows_what_changed_which_dispositions_it_touches_and_how_many_sess
         (["discover", "--owner", "callback"], "give callback=ID, review=ID"),
         (["discover", "--scaffold", "nowhere.json"], "cannot be read as JSON"),
         (["explain", "mapping.json", "--disposition", "busy"], "'--disposition'"),
+        (["verify", "nowhere.json"], "file 'nowhere.json' does not exist"),
+        (["approve", "nowhere.json"], "file 'nowhere.json' does not exist"),
+        (["explain", "nowhere.json"], "file 'nowhere.json' does not exist"),
+        (["diff", "mapping.json", "nowhere.json"], "file 'nowhere.json' does not exist"),
     ],
 )
 def test_bad_usage_is_exit_64_with_one_line(arguments: list[str], said: str) -> None:
@@ -266,6 +270,12 @@ def test_bad_usage_is_exit_64_with_one_line(arguments: list[str], said: str) -> 
     ran = writeback("mapping", *arguments)
     assert (ran.code, ran.err.count("\n")) == (64, 1), ran.err
     assert said in ran.err
+
+
+def test_a_setting_that_names_no_file_is_exit_78(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WRITEBACK_MAPPING_FILE", "nowhere.json")
+    ran = writeback("mapping", "verify")
+    assert (ran.code, ran.err) == (78, "WRITEBACK_MAPPING_FILE: there is no file nowhere.json\n")
 
 
 def test_a_file_of_no_shape_is_named_with_every_mistake_and_exit_78() -> None:
