@@ -76,7 +76,7 @@ def settings(
             typer.echo(f"{each.name}{f' (default: {each.default})' if each.default else ''}\n    {each.description}")
 
 
-app.command("status", epilog="Example: writeback status --campaign spring --since 2h")(status.status)
+app.command("status", epilog="Example: writeback status --campaign ID --since 2h")(status.status)
 app.command("list", epilog="Example: writeback list --opt-out open --json")(status.list_)
 app.command("watch", epilog="Example: writeback watch --every 5")(status.watch)
 app.command("trace", epilog="Example: writeback trace sess-000001; writeback trace --queue-item ID --json")(trace.trace)
