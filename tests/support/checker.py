@@ -55,7 +55,7 @@ def findings(
     created = {entry["id"] for entry in ours if entry["operation"] == "create"}
     return [
         *_more_than_once(ours, plans),
-        *_miscounted(ours, plans, last),
+        *_miscounted(ours, plans, last, deleted=_deleted(committed)),
         *_out_of_order(landed, plans),
         *_lost(plans, last, updated=updated, created=created),
         *_in_pieces(plans, last, updated=updated, created=created, unseen=_of_deleted_rows(committed, plans)),
@@ -104,10 +104,22 @@ def _is_partial(entry: Entry) -> bool:
     return set(entry["changes"]) - _BOOKKEEPING <= {ATTEMPTS, FLAG}
 
 
+def _deleted(committed: Sequence[Entry]) -> set[str]:
+    """Queue items that a person deleted."""
+    return {e["id"] for e in committed if e["table"] == QUEUE_ITEM and e["operation"] == "delete"}
+
+
 def _miscounted(
-    ours: Sequence[Entry], plans: Sequence[PlannedWriteback], results: Mapping[str, WritebackResult]
+    ours: Sequence[Entry],
+    plans: Sequence[PlannedWriteback],
+    results: Mapping[str, WritebackResult],
+    *,
+    deleted: Collection[str],
 ) -> Iterable[str]:
-    """Each session that placed a call adds one, when it lands or when it is recorded late; a full column stays."""
+    """Each session that placed a call adds one, when it lands or when it is recorded late; a full column stays.
+
+    A session that was counted late and whose result was lost cannot know of it once the row was deleted: it is blocked.
+    """
     by_session = {plan.session_id: plan for plan in plans}
     parts: Counter[str] = Counter()
     for item, session, entry in _landed(ours):
@@ -118,7 +130,16 @@ def _miscounted(
         if plan and ATTEMPTS in entry["changes"] and not _update(plan).increments:
             yield f"W2 {session} placed no call, and was counted"
         parts[item] += not session and ATTEMPTS in entry["changes"]
-    late = Counter(plan.queue_item_id for plan in by_session.values() if _came_late(results.get(plan.session_id)))
+    late = Counter(
+        plan.queue_item_id
+        for plan in by_session.values()
+        if _came_late(result := results.get(plan.session_id))
+        or (
+            plan.queue_item_id in deleted
+            and result is not None
+            and result.block_reason is BlockReason.CONFLICT_DETECTED
+        )
+    )
     yield from (
         f"W2 queue item {item} was counted {n} times without a session, for {late[item]} late ones"
         for item, n in parts.items()

@@ -16,7 +16,7 @@ from schemas.records import (
     StepOutcome,
     StepResult,
 )
-from tests.support.checker import FLAG, findings, writes
+from tests.support.checker import ATTEMPTS, FLAG, findings, writes
 from tests.support.factories import an_id, make_plan, make_result, make_step
 
 ITEM = an_id("queue item 1")
@@ -152,3 +152,13 @@ def test_an_opt_out_of_ours_that_puts_back_what_a_person_changed_is_what_the_row
     again = edit(3, **{FLAG: False})
     log = [taken_back, recorded, again, *entries(plan, 4)]
     assert [one[:2] for one in findings(log, [plan], RESULTS[:1])] == ["W7"]
+
+
+def test_a_late_session_whose_row_was_deleted_before_its_result_is_blocked_and_was_counted() -> None:
+    counted, gone = part(1, **{ATTEMPTS: 1}), edit(2) | {"operation": "delete"}
+    assert [one[:2] for one in findings([counted, gone], [ONE], ())][:1] == ["W2"], "nobody came late"
+    result = make_result(
+        session_id="sess-1", status=ResultStatus.BLOCKED, block_reason=BlockReason.CONFLICT_DETECTED, message="gone"
+    )
+    assert [one for one in findings([counted, gone], [ONE], [result]) if "counted" in one] == []
+    assert [one for one in findings([counted], [ONE], [result]) if "counted" in one], "the row is there"
