@@ -49,7 +49,10 @@ def duration_option(option: str, text: str) -> timedelta:
 _OPTIONS: dict[str, Any] = {
     "session": Annotated[list[str] | None, _option("Session id.", "--session", metavar="ID")],
     "queue_item": Annotated[list[str] | None, _option("Queue item id.", "--queue-item", metavar="ID")],
-    "campaign": Annotated[list[str] | None, _option("Campaign id, as outcomes carry it: from `claim` a UUID.", "--campaign", metavar="ID")],
+    "campaign": Annotated[
+        list[str] | None,
+        _option("Campaign id, as outcomes carry it: from `claim` a UUID.", "--campaign", metavar="ID"),
+    ],
     "status": Annotated[list[Status] | None, _option("What is said of the session.", "--status")],
     "reason": Annotated[list[BlockReason] | None, _option("Why it is blocked.", "--block-reason")],
     "disposition": Annotated[list[Disposition] | None, _option("The call's label.", "--disposition")],

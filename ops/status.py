@@ -26,8 +26,8 @@ def status(*, selectors: Selectors, as_json: Json = False) -> None:
     """Count sessions by status and reason, with how far planner and writer are behind; open opt-outs first.
 
     Selectors choose among the sessions. Outcomes that were rejected, and those that are not planned yet, belong to no
-    session: all of them are counted. Exit code 1 if anything needs a person: blocked sessions (eligibility aside), sessions that were passed over,
-    rejected opt-outs. 2 if nothing does and sessions are still queued.
+    session: all of them are counted. Exit code 1 if anything needs a person: blocked sessions (eligibility aside),
+    sessions that were passed over, rejected opt-outs. 2 if nothing does and sessions are still queued.
     """
     with opened(read_settings()) as view:
         found = overview(view, selectors)
