@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +22,20 @@ class Running:
     session: str
 
 
+def this_program() -> str:
+    """What to type in another terminal: the name, where it finds this very program; else its path."""
+    script = Path(sys.argv[0]).absolute()
+    if script.suffix == ".py":  # called as a module
+        return shlex.join((sys.executable, "-m", "ops.start"))
+    found = shutil.which(script.name)
+    return script.name if found and script.samefile(found) else shlex.quote(str(script))
+
+
 def what_to_try(running: Running) -> Iterator[str]:
     """Lines for a person; those that begin with four blanks are commands. Writes the profile that they name."""
     profile = running.folder / "profile.toml"
     profile.write_text(_profile(running), encoding="utf-8")
-    writeback = f"writeback --profile {profile}"
+    writeback = f"{this_program()} --profile {shlex.quote(str(profile))}"
     yield "Everything keeps running. To try, in another terminal:"
     for command, what in (
         (f"{writeback} status", "what landed, what waits, what was rejected"),

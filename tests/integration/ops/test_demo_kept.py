@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from ops.demo.keeping import this_program
 from ops.demo.waiting import wait_until
 from tests.integration.ops.kit import writeback
 
-COMMAND = [sys.executable, "-m", "ops.start", "demo", "--items", "4", "--keep", "--json"]
+PROGRAM = [sys.executable, "-m", "ops.start"]
+COMMAND = [*PROGRAM, "demo", "--items", "4", "--keep", "--json"]
 ROOT = Path(__file__).parents[3]
 
 
@@ -38,7 +40,7 @@ class Demo:
         return "Ctrl-C ends everything" in self.err.read_text()
 
     def commands(self) -> list[list[str]]:
-        found = re.findall(r"^ {4}(writeback .*)$", self.err.read_text(), re.MULTILINE)
+        found = re.findall(r"^ {4}(\S.*)$", self.err.read_text(), re.MULTILINE)
         return [shlex.split(each, comments=True) for each in found]
 
 
@@ -66,8 +68,9 @@ def test_a_kept_demo_says_what_to_try_and_ends_without_a_trace(demo: Demo, monke
 
     commands = demo.commands()
     assert len(commands) > 4
-    for program, *arguments in commands:
-        assert program == "writeback"
+    for command in commands:
+        assert command[: len(PROGRAM)] == PROGRAM, "what is printed calls the program that runs"
+        arguments = command[len(PROGRAM) :]
         more = ["--times", "1"] if arguments[-1] == "watch" else []
         ran = writeback(*arguments, *more)
         assert ran.code in (0, 1), (arguments, ran.err, ran.out)
@@ -77,3 +80,20 @@ def test_a_kept_demo_says_what_to_try_and_ends_without_a_trace(demo: Demo, monke
     assert demo.process.wait() == 0
     assert list(demo.where.iterdir()) == []
     assert [each for each in demo.temporary.iterdir() if each.name.startswith("writeback-demo")] == []
+
+
+def test_what_is_printed_calls_this_program_where_its_name_finds_none_or_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("a folder", "another"):
+        (tmp_path / folder).mkdir()
+        script = tmp_path / folder / "writeback"
+        script.touch(mode=0o755)
+    ours = tmp_path / "a folder" / "writeback"
+    monkeypatch.setattr("sys.argv", [str(ours)])
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert shlex.split(this_program()) == [str(ours)]
+    monkeypatch.setenv("PATH", str(tmp_path / "another"))
+    assert shlex.split(this_program()) == [str(ours)]
+    monkeypatch.setenv("PATH", str(ours.parent))
+    assert this_program() == "writeback"
