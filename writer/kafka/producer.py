@@ -92,15 +92,15 @@ class PublisherThread:
 
 
 class PlainProducer:
-    """`commit` gives the partitions whose position the broker did not take. `on_wait` hears, in the producer's thread,
-    of every record that has to be sent again.
+    """`commit` takes positions and the group they were put together under, and gives the partitions whose position was
+    not taken. `on_wait` hears, in the producer's thread, of every record that has to be sent again.
     """
 
     def __init__(
         self,
         config: ClientConfig,
         *,
-        commit: Callable[[Sequence[Commit]], Future[dict[int, str]]],
+        commit: Callable[[Sequence[Commit], Any], Future[dict[int, str]]],
         on_wait: Callable[[str], None],
         connect: Callable[[ClientConfig], Producer] | None = None,
     ) -> None:
@@ -113,11 +113,10 @@ class PlainProducer:
 
     def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Published:
         """Returns when the broker has all that it takes."""
-        del group
         offsets = self._published(records)
         if None in offsets:  # what such a record would have settled is not settled
             return Published(offsets, {at.partition: _TOO_LARGE for at in positions})
-        committing = self._commit(positions)
+        committing = self._commit(positions, group)
         while not wait([committing], _FLUSH_S).done:
             self._go_on()
         return Published(offsets, committing.result())

@@ -49,7 +49,7 @@ class FakeProducer:
         return 0
 
 
-def taken(_positions: Any) -> Future[dict[int, str]]:
+def taken(_positions: Any, _group: Any) -> Future[dict[int, str]]:
     committing: Future[dict[int, str]] = Future()
     committing.set_result({})
     return committing
@@ -126,28 +126,30 @@ def test_B2_a_producer_that_stops_waits_for_no_broker() -> None:
 
 def test_W1_positions_are_committed_when_all_records_are_there() -> None:
     producer = FakeProducer([None])
-    sent: list[tuple[int, Any]] = []
+    sent: list[tuple[int, Any, Any]] = []
 
-    def commit(positions: Any) -> Future[dict[int, str]]:
-        sent.append((len(producer.sent) - len(producer.reports), positions))
+    def commit(positions: Any, group: Any) -> Future[dict[int, str]]:
+        sent.append((len(producer.sent) - len(producer.reports), positions, group))
         committing: Future[dict[int, str]] = Future()
         committing.set_result({3: "NOT_COORDINATOR"})
         return committing
 
-    ended = a_producer(producer, commit=commit).transact([RECORD], [Commit(3, 7, "note")], None)
+    ended = a_producer(producer, commit=commit).transact([RECORD], [Commit(3, 7, "note")], "generation 1")
     assert ended == Published([42], {3: "NOT_COORDINATOR"})
-    assert sent == [(1, [Commit(3, 7, "note")])]
+    assert sent == [(1, [Commit(3, 7, "note")], "generation 1")]
 
 
 def test_W1_positions_stay_where_they_are_if_a_record_is_too_large() -> None:
     commits: list[Any] = []
     producer = FakeProducer([KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)])
-    ended = a_producer(producer, commit=commits.append).transact([RECORD], [Commit(3, 7, "note")], None)
+    ended = a_producer(producer, commit=lambda *batch: commits.append(batch)).transact(
+        [RECORD], [Commit(3, 7, "note")], None
+    )
     assert (ended, commits) == (Published([None], {3: "MSG_SIZE_TOO_LARGE"}), [])
 
 
 def test_B2_a_producer_that_stops_waits_for_no_commit() -> None:
-    plain = a_producer(FakeProducer([]), commit=lambda _: Future())
+    plain = a_producer(FakeProducer([]), commit=lambda *_: Future())
     plain.stop()
     with pytest.raises(GivenUp):
         plain.transact([], [Commit(3, 7, "note")], None)
