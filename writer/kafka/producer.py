@@ -122,19 +122,26 @@ class PlainProducer:
         return Published(offsets, committing.result())
 
     def _published(self, records: Sequence[Outgoing]) -> list[int | None]:
+        """W2 Behind a record that has to be sent again, those of its partition are sent again too: a session's outcome
+        stays the last that is said of it, and the requeued plans of a lane keep their order.
+        """
         offsets: dict[int, int | None] = {}
         while waiting := [number for number in range(len(records)) if number not in offsets]:
             reports = [self._produce(records[number]) for number in waiting]
             while self._producer.flush(_FLUSH_S):
                 self._go_on()
+            again: set[tuple[str, int]] = set()
             for number, [reported] in zip(waiting, reports, strict=True):
+                place = records[number].topic, records[number].partition
                 if isinstance(reported, int):
-                    offsets[number] = reported
+                    if place not in again:
+                        offsets[number] = reported
                 elif self._is_too_large(reported, records[number]):
                     offsets[number] = None
                 else:
                     self._go_on()
                     self._on_wait(reported.name())
+                    again.add(place)
         return [offsets[number] for number in range(len(records))]
 
     def _produce(self, record: Outgoing) -> list[int | KafkaError]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,6 +90,16 @@ def test_W1_a_broker_that_is_gone_is_waited_for() -> None:
     assert offsets == (42,)
     assert waited == ["_MSG_TIMED_OUT", "_MSG_TIMED_OUT"]
     assert len(producer.sent) == 3
+
+
+def test_W2_what_follows_a_record_that_is_sent_again_is_sent_again_behind_it() -> None:
+    resume_needed, outcome = replace(RECORD, value=b"resume_needed"), replace(RECORD, value=b"completed")
+    elsewhere = replace(RECORD, partition=4)
+    producer = FakeProducer([KafkaError(KafkaError._MSG_TIMED_OUT), None, None, None, None])
+    ended = a_producer(producer).transact([resume_needed, elsewhere, outcome], [], None)
+    assert ended == Published([42, 42, 42])
+    assert [record[1] for record in producer.sent if record[3] == 3][-2:] == [b"resume_needed", b"completed"]
+    assert len([record for record in producer.sent if record[3] == 4]) == 1
 
 
 def test_a_full_queue_is_waited_for() -> None:
