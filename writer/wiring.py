@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -154,7 +155,7 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
         verifying = MappingWatch(mapping, facts, metrics, url=settings.dataverse.url) if mapping else None
         if verifying:
             closing.callback(asyncio.create_task(verifying.run(), name="mapping").cancel)
-        publisher = PublisherThread(_producer(settings, metrics, lambda positions: service.consumer.commit(positions)))
+        publisher = PublisherThread(_producer(settings, metrics, lambda *batch: service.consumer.commit(*batch)))
         closing.push_async_callback(publisher.close)
         signature = Signature(f"{VERSION} {settings.instance_id}", settings.write)
         results_topic = topics.writeback_results if settings.write else topics.writeback_dry_run
@@ -219,7 +220,7 @@ def _engine_options(settings: WriterSettings) -> Options:
 
 
 def _producer(
-    settings: WriterSettings, metrics: Metrics, commit: Callable[[Sequence[Commit]], Future[dict[int, str]]]
+    settings: WriterSettings, metrics: Metrics, commit: Callable[[Sequence[Commit], Any], Future[dict[int, str]]]
 ) -> BatchProducer:
     waits = BrokerWaits(metrics)
     if not settings.transactions:

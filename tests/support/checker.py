@@ -58,7 +58,7 @@ def findings(
         *_miscounted(ours, plans, last, deleted=_deleted(committed)),
         *_out_of_order(landed, plans),
         *_lost(plans, last, updated=updated, created=created),
-        *_in_pieces(plans, last, updated=updated, created=created, unseen=_of_deleted_rows(committed, plans)),
+        *_in_pieces(committed, plans, last, updated=updated, created=created),
         *_overwritten(committed, plans, baselines or {}),
         *_strange_columns(ours, plans),
     ]
@@ -191,22 +191,27 @@ def _lost(
 
 
 def _in_pieces(
+    committed: Sequence[Entry],
     plans: Sequence[PlannedWriteback],
     results: Mapping[str, WritebackResult],
     *,
     updated: Collection[str],
     created: Collection[str],
-    unseen: Collection[str],
 ) -> Iterable[str]:
     """Only a conflict leaves the call without the queue item's update. So does one whose result was lost in a crash,
-    and which a person has put right since: then the record is blocked, and the message says so.
+    and which a person has put right since: then the record is blocked, and the message says so. Without a person's
+    change of the row there was none.
     """
+    unseen = _of_deleted_rows(committed, plans)
+    edits = (entry for entry in committed if entry["actor"] == "person" and entry["operation"] != "create")
+    changed = {entry["id"] for entry in edits if entry["table"] == QUEUE_ITEM}
     for plan in plans:
         there = {s.operation for s in plan.steps if _is_create(s.operation) and s.record_id in created}
         result = results.get(plan.session_id)
         conflict = result is not None and result.block_reason is BlockReason.CONFLICT_DETECTED
-        was_one = result is not None and result.block_reason is BlockReason.PERMANENT_OTHER
-        alone = conflict or _came_late(result) or (was_one and Operation.CREATE_TASK not in there)
+        blocked = result is not None and result.block_reason is BlockReason.PERMANENT_OTHER
+        was_one = blocked and plan.queue_item_id in changed and Operation.CREATE_TASK not in there
+        alone = conflict or _came_late(result) or was_one
         if there and plan.session_id not in updated and not alone:
             yield f"W3 {plan.session_id} landed in pieces: {', '.join(sorted(there))} without the queue item's update"
         if (

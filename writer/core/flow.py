@@ -390,7 +390,7 @@ class Flow:
 
     def publish_resume_needed(self, plan: PlanInFlight) -> None:
         """No result becomes less true: nothing is said of a session that has a final result."""
-        if plan.look_back and self._known(plan) is not None:
+        if self._known(plan) is not None:
             self.effects.append(Count("retried_after_result"))
             last = None if plan.last is None else plan.last.meaning
             self._log("warning", "plan.retried_after_result", session_id=plan.session_id, last=last)

@@ -169,10 +169,12 @@ class ConsumerThread:
         """These partitions are paused from now on, the others are not."""
         self._want_paused = frozenset(partitions)
 
-    def commit(self, positions: Sequence[Commit]) -> Future[dict[int, str]]:
-        """Without transactions. The partitions whose position the broker did not take, and its name for why."""
+    def commit(self, positions: Sequence[Commit], group: Any) -> Future[dict[int, str]]:
+        """Without transactions. `group`: the fence's, when these positions were put together. The partitions whose
+        position was not taken, and why not.
+        """
         committing: Future[dict[int, str]] = Future()
-        self._orders.put(lambda consumer: committing.set_result(self._refused(consumer, positions)))
+        self._orders.put(lambda consumer: committing.set_result(self._refused(consumer, positions, group)))
         return committing
 
     def released(self) -> None:
@@ -349,8 +351,11 @@ class ConsumerThread:
             consumer.resume([self._at(p) for p in to_resume])
         self._paused = frozenset(wanted)
 
-    def _refused(self, consumer: Consumer, positions: Sequence[Commit]) -> dict[int, str]:
-        ours = [at for at in positions if at.partition in self._ours]
+    def _refused(self, consumer: Consumer, positions: Sequence[Commit], group: Any) -> dict[int, str]:
+        """W2 A partition may have been another writer's meanwhile: its offset must not go back behind what that one has
+        settled. A broker with transactions checks the generation itself.
+        """
+        ours = [at for at in positions if at.partition in self._ours and group == self._fence.group]
         places = [TopicPartition(self._options.topic, at.partition, at.offset, at.metadata) for at in ours]
         refused = {at.partition: "not ours" for at in positions if at not in ours}
         try:

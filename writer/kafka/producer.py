@@ -92,15 +92,15 @@ class PublisherThread:
 
 
 class PlainProducer:
-    """`commit` gives the partitions whose position the broker did not take. `on_wait` hears, in the producer's thread,
-    of every record that has to be sent again.
+    """`commit` takes positions and the group they were put together under, and gives the partitions whose position was
+    not taken. `on_wait` hears, in the producer's thread, of every record that has to be sent again.
     """
 
     def __init__(
         self,
         config: ClientConfig,
         *,
-        commit: Callable[[Sequence[Commit]], Future[dict[int, str]]],
+        commit: Callable[[Sequence[Commit], Any], Future[dict[int, str]]],
         on_wait: Callable[[str], None],
         connect: Callable[[ClientConfig], Producer] | None = None,
     ) -> None:
@@ -113,29 +113,35 @@ class PlainProducer:
 
     def transact(self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any) -> Published:
         """Returns when the broker has all that it takes."""
-        del group
         offsets = self._published(records)
         if None in offsets:  # what such a record would have settled is not settled
             return Published(offsets, {at.partition: _TOO_LARGE for at in positions})
-        committing = self._commit(positions)
+        committing = self._commit(positions, group)
         while not wait([committing], _FLUSH_S).done:
             self._go_on()
         return Published(offsets, committing.result())
 
     def _published(self, records: Sequence[Outgoing]) -> list[int | None]:
+        """W2 Behind a record that has to be sent again, those of its partition are sent again too: a session's outcome
+        stays the last that is said of it, and the requeued plans of a lane keep their order.
+        """
         offsets: dict[int, int | None] = {}
         while waiting := [number for number in range(len(records)) if number not in offsets]:
             reports = [self._produce(records[number]) for number in waiting]
             while self._producer.flush(_FLUSH_S):
                 self._go_on()
+            again: set[tuple[str, int]] = set()
             for number, [reported] in zip(waiting, reports, strict=True):
+                place = records[number].topic, records[number].partition
                 if isinstance(reported, int):
-                    offsets[number] = reported
+                    if place not in again:
+                        offsets[number] = reported
                 elif self._is_too_large(reported, records[number]):
                     offsets[number] = None
                 else:
                     self._go_on()
                     self._on_wait(reported.name())
+                    again.add(place)
         return [offsets[number] for number in range(len(records))]
 
     def _produce(self, record: Outgoing) -> list[int | KafkaError]:

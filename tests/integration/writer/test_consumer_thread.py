@@ -53,7 +53,8 @@ class Recorder:
             case messages.Revoking(partitions):
                 self.released += partitions
                 committing = self.thread.commit(
-                    [Commit(p, at.offset, at.metadata) for p, at in self.progress.items() if p in partitions]
+                    [Commit(p, at.offset, at.metadata) for p, at in self.progress.items() if p in partitions],
+                    self.thread.fence().group,
                 )
                 committing.add_done_callback(lambda _: self.thread.released())
 
@@ -173,7 +174,10 @@ def test_W1_only_what_the_loop_hands_over_is_committed(broker: EmbeddedBroker) -
         heard = Recorder()
         async with running(broker, heard) as thread:
             await until(lambda: len(heard.records) == 20)
-            assert await asyncio.wrap_future(thread.commit([Commit(0, 7, "settled beyond: 9")])) == {}
+            assert (
+                await asyncio.wrap_future(thread.commit([Commit(0, 7, "settled beyond: 9")], thread.fence().group))
+                == {}
+            )
             assert committed(broker, 0) == (7, "settled beyond: 9")
             heard.progress = {0: OffsetAndMetadata(12, "")}
         assert committed(broker, 0)[0] == 12
@@ -302,7 +306,7 @@ def test_P5_plans_that_were_taken_away_unread_are_named_by_partition_and_range(b
         produce(broker, 3)
         async with running(broker, heard) as thread:
             await until(lambda: len(heard.records) == 3)
-            assert await asyncio.wrap_future(thread.commit([Commit(0, 3, "")])) == {}
+            assert await asyncio.wrap_future(thread.commit([Commit(0, 3, "")], thread.fence().group)) == {}
         producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0})
         for _ in range(12):
             producer.produce(TOPIC, b"x" * 900_000, b"key", 0)

@@ -144,6 +144,18 @@ def test_a_wrong_count_or_a_wrong_part_is_found(log: list[dict[str, Any]], resul
     assert any(one.startswith("W2") for one in findings(log, [ONE], results))
 
 
+BLOCKED = make_result(
+    session_id="sess-1", status=ResultStatus.BLOCKED, block_reason=BlockReason.PERMANENT_OTHER, message="look"
+)
+
+
+def test_W3_a_blocked_session_has_left_its_call_alone_only_if_a_person_changed_the_row() -> None:
+    call = entries(ONE, 3)[:2]
+    assert findings([edit(1, medx_notes="mine"), *call, edit(9, medx_notes=None)], [ONE], [BLOCKED]) == []
+    [found] = findings(call, [ONE], [BLOCKED])
+    assert found.startswith("W3 sess-1 landed in pieces")
+
+
 def test_an_opt_out_of_ours_that_puts_back_what_a_person_changed_is_what_the_row_holds() -> None:
     plan = replace(ONE, baseline=replace(ONE.baseline, columns={**ONE.baseline.columns, FLAG: True}))
     taken_back, recorded = edit(1, **{FLAG: False}), part(2, **{FLAG: True})

@@ -36,6 +36,10 @@ class FakeConsumer:
         self.refusals: Any = {}
         self.at = -1001
         self.start = 0
+        self.generation = "first"
+
+    def consumer_group_metadata(self) -> str:
+        return self.generation
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         return [TopicPartition(part.topic, part.partition, self.at) for part in partitions]
@@ -115,7 +119,7 @@ def at(partition: int, offset: int = 5) -> Commit:
 
 def committed(thread: ConsumerThread, consumer: Any, *positions: Commit) -> dict[int, str]:
     """What became of them: as the thread takes its orders."""
-    committing = thread.commit(positions)
+    committing = thread.commit(positions, thread.fence().group)
     thread._apply_orders(consumer)
     return committing.result(timeout=0)
 
@@ -125,6 +129,22 @@ def test_W1_only_partitions_that_are_ours_are_committed() -> None:
         assert committed(thread, consumer, at(0), at(7)) == {7: "not ours"}
         assert committed(thread, consumer, at(7)) == {7: "not ours"}
         assert consumer.commits == [{0: (5, "note")}]
+
+    on_a_loop(scenario)
+
+
+def test_W2_what_was_put_together_before_a_partition_was_another_writers_is_not_committed() -> None:
+    def scenario(thread: ConsumerThread, consumer: FakeConsumer) -> None:
+        thread._take_generation(consumer)  # type: ignore[arg-type]
+        committing = thread.commit([at(0)], thread.fence().group)
+        thread._on_lost(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
+        consumer.at, consumer.generation = 9, "second"
+        thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
+        thread._take_generation(consumer)  # type: ignore[arg-type]
+        thread._apply_orders(consumer)  # type: ignore[arg-type]
+        assert committing.result(timeout=0) == {0: "not ours"}
+        assert consumer.commits == [], "another writer has settled up to 9"
+        assert committed(thread, consumer, at(0, 10)) == {}
 
     on_a_loop(scenario)
 
@@ -174,7 +194,7 @@ def test_W1_what_settles_while_a_partition_is_taken_away_is_committed_before_it_
         revoking = asyncio.create_task(asyncio.to_thread(thread._on_revoke, consumer, [TopicPartition("plans", 0)]))  # type: ignore[arg-type]
         while not heard.of(messages.Revoking):  # noqa: ASYNC110  what is waited for happens in another thread
             await asyncio.sleep(0)
-        assert await asyncio.wrap_future(thread.commit([at(0)])) == {}
+        assert await asyncio.wrap_future(thread.commit([at(0)], thread.fence().group)) == {}
         assert (thread.fence().epochs, revoking.done()) == ({}, False)
         thread.released()
         await revoking

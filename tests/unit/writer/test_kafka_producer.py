@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ class FakeProducer:
         return 0
 
 
-def taken(_positions: Any) -> Future[dict[int, str]]:
+def taken(_positions: Any, _group: Any) -> Future[dict[int, str]]:
     committing: Future[dict[int, str]] = Future()
     committing.set_result({})
     return committing
@@ -91,6 +92,16 @@ def test_W1_a_broker_that_is_gone_is_waited_for() -> None:
     assert len(producer.sent) == 3
 
 
+def test_W2_what_follows_a_record_that_is_sent_again_is_sent_again_behind_it() -> None:
+    resume_needed, outcome = replace(RECORD, value=b"resume_needed"), replace(RECORD, value=b"completed")
+    elsewhere = replace(RECORD, partition=4)
+    producer = FakeProducer([KafkaError(KafkaError._MSG_TIMED_OUT), None, None, None, None])
+    ended = a_producer(producer).transact([resume_needed, elsewhere, outcome], [], None)
+    assert ended == Published([42, 42, 42])
+    assert [record[1] for record in producer.sent if record[3] == 3][-2:] == [b"resume_needed", b"completed"]
+    assert len([record for record in producer.sent if record[3] == 4]) == 1
+
+
 def test_a_full_queue_is_waited_for() -> None:
     assert publish(BufferError("full"), None)[0] == (42,)
 
@@ -126,28 +137,30 @@ def test_B2_a_producer_that_stops_waits_for_no_broker() -> None:
 
 def test_W1_positions_are_committed_when_all_records_are_there() -> None:
     producer = FakeProducer([None])
-    sent: list[tuple[int, Any]] = []
+    sent: list[tuple[int, Any, Any]] = []
 
-    def commit(positions: Any) -> Future[dict[int, str]]:
-        sent.append((len(producer.sent) - len(producer.reports), positions))
+    def commit(positions: Any, group: Any) -> Future[dict[int, str]]:
+        sent.append((len(producer.sent) - len(producer.reports), positions, group))
         committing: Future[dict[int, str]] = Future()
         committing.set_result({3: "NOT_COORDINATOR"})
         return committing
 
-    ended = a_producer(producer, commit=commit).transact([RECORD], [Commit(3, 7, "note")], None)
+    ended = a_producer(producer, commit=commit).transact([RECORD], [Commit(3, 7, "note")], "generation 1")
     assert ended == Published([42], {3: "NOT_COORDINATOR"})
-    assert sent == [(1, [Commit(3, 7, "note")])]
+    assert sent == [(1, [Commit(3, 7, "note")], "generation 1")]
 
 
 def test_W1_positions_stay_where_they_are_if_a_record_is_too_large() -> None:
     commits: list[Any] = []
     producer = FakeProducer([KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)])
-    ended = a_producer(producer, commit=commits.append).transact([RECORD], [Commit(3, 7, "note")], None)
+    ended = a_producer(producer, commit=lambda *batch: commits.append(batch)).transact(
+        [RECORD], [Commit(3, 7, "note")], None
+    )
     assert (ended, commits) == (Published([None], {3: "MSG_SIZE_TOO_LARGE"}), [])
 
 
 def test_B2_a_producer_that_stops_waits_for_no_commit() -> None:
-    plain = a_producer(FakeProducer([]), commit=lambda _: Future())
+    plain = a_producer(FakeProducer([]), commit=lambda *_: Future())
     plain.stop()
     with pytest.raises(GivenUp):
         plain.transact([], [Commit(3, 7, "note")], None)

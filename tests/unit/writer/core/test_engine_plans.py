@@ -403,11 +403,12 @@ def test_W6_resume_needed_is_never_said_after_the_outcome() -> None:
         assert "resume_needed" not in said[said.index("completed") :]
 
 
-def test_W2_resume_needed_is_never_said_of_a_session_that_has_a_final_result() -> None:
+@pytest.mark.parametrize("headers", [[("replay", b"1")], []], ids=["sent again by a person", "planned twice"])
+def test_W2_resume_needed_is_never_said_of_a_session_that_has_a_final_result(headers: list[tuple[str, bytes]]) -> None:
     world = a_world()
     world.index.known["sess-1"] = Settled.NOT_WRITTEN
     world.instead = answers(NEVER_SENT)
-    world.arrive(a_plan(world, 1), headers=[("replay", b"1")])
+    world.arrive(a_plan(world, 1), headers=headers)
     world.wait(40)
     assert world.story == []
     assert world.counts["retried_after_result", ()] == 1
