@@ -30,7 +30,7 @@ from ops.core.selectors import Selectors
 from ops.core.sessions import Status
 from ops.groups import Groups
 from ops.options import with_selectors
-from ops.output import Json, console, json_line, progress
+from ops.output import Json, console, json_line, progress, silent
 from ops.settings import Settings, read_settings
 from ops.view.view import View, headers_of, opened, reader_of
 from runtime.exit_codes import Exit
@@ -175,7 +175,7 @@ def _follow(settings: Settings, copies: Sequence[Copy]) -> dict[str, ReplanState
         while True:
             partitions = {each.partition for each in copies}
             at = {each.partition: each.offset for each in groups.committed(group, topic, list(partitions))}
-            with opened(settings, on_progress=lambda *_: None) as view:
+            with opened(settings, on_progress=silent) as view:
                 came = {each.session: _came(view, each, topic, at.get(each.partition, 0)) for each in copies}
             shown("sessions settled", sum(each.done for each in came.values()), len(came))
             if all(each.done for each in came.values()):
