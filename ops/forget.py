@@ -23,6 +23,7 @@ from ops.core.forgetting import Findings, Person, Remains, Trace, What, person, 
 from ops.core.rows import Row
 from ops.core.tables import table
 from ops.core.times import iso
+from ops.options import id_option
 from ops.output import Json, console, json_line, progress
 from ops.settings import read_settings
 from ops.view.search import Search
@@ -66,7 +67,11 @@ def forget(
     not on their row, are never forgotten. The CRM is only looked at. Exit codes: 0 nothing is left, or it was done;
     1 something is not forgotten yet, or may not be; 2 what is left goes by itself.
     """
-    whom = person(sessions=session or (), queue_items=queue_item or (), account=account)
+    whom = person(
+        sessions=session or (),
+        queue_items=[id_option("queue-item", each) for each in queue_item or ()],
+        account=id_option("account", account),
+    )
     if not whom.ids:
         raise typer.BadParameter("say whose: --session ID, --queue-item ID or --account ID")
     if check and for_real:
