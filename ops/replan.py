@@ -26,7 +26,7 @@ from ops.core.replanning import (
     place_of,
     why_not,
 )
-from ops.core.selectors import Selectors
+from ops.core.selectors import NEVER_PLANNED, Selectors
 from ops.core.sessions import Status
 from ops.groups import Groups
 from ops.options import with_selectors
@@ -96,8 +96,8 @@ def _selected(view: View, selectors: Selectors) -> tuple[list[_Chosen], ReplanSe
             rows[row["session"]] = row
         else:
             left_out[why] += 1
-    if unknown := len(set(selectors.session) - {row["session"] for row in view.store.sessions(selectors)}):
-        left_out["they were never planned, or the other selectors leave them out"] += unknown
+    if unknown := view.store.unknown(selectors):
+        left_out[NEVER_PLANNED] += unknown
     found = _outcomes(view, rows)
     chosen = [_Chosen(name, str(rows[name]["digest"]), message) for name, message in found.items()]
     gone = {name: _kept_until(view, row) for name, row in rows.items() if name not in found}

@@ -47,7 +47,8 @@ def replay(
     Shows sessions and the requests it costs first. The order of each queue item stays. What landed or was closed is
     recognised, and nothing is sent for it. Only what is selected when it begins is replayed. After an interruption,
     --job goes on where it stopped. Where the plan itself is wrong a replay cannot help: `writeback replan` makes a new
-    one. With --wait, exit code 1 if a session still needs a person.
+    one. Exit code 1 if nothing was replayed and a session that you named is not known; with --wait, if a session still
+    needs a person.
     """
     settings = read_settings()
     if job is None:
@@ -74,10 +75,14 @@ def replay(
 def _begin(
     settings: Settings, selectors: Selectors, person: Asked, rate: float, *, limit: int, as_json: bool
 ) -> Job | None:
-    """Selects, asks and records. None if nothing is to be done."""
+    """Selects, asks and records. None if nothing is to be done; raises typer.Exit if that is because of a session that
+    nobody knows.
+    """
     with opened(settings) as view:
         selection, described = view.store.select_replay(selectors), selectors.described()
         if not confirmed(selection.preview(described), person, limit=limit, as_json=as_json):
+            if selection.unknown:
+                raise typer.Exit(Exit.ACT)
             return None
         _warn_if_nobody_reads(settings)
         items, details = view.store.selected_for_replay(), selection.details(described, rate)

@@ -19,6 +19,7 @@ from typing import Any
 from ops.core.actions import Preview
 from ops.core.jobs import JobKind, counted
 from ops.core.overview import needs_a_person
+from ops.core.selectors import NEVER_PLANNED
 from ops.core.sessions import Status
 from writer.core.history import Settled
 
@@ -39,6 +40,8 @@ class ReplaySelection:
     """Selected, and before the writer already."""
     without_plan: int
     """Selected, and retired or without a plan."""
+    unknown: int = 0
+    """Named, and not known."""
 
     @property
     def count(self) -> int:
@@ -66,7 +69,7 @@ class ReplaySelection:
             notes=tuple(self._notes()),
             details={
                 "recognised": self.recognised, "behind": self.behind, "unsettled": self.unsettled,
-                "without_plan": self.without_plan,
+                "without_plan": self.without_plan, "unknown": self.unknown,
             },
         )  # fmt: skip
 
@@ -91,6 +94,8 @@ class ReplaySelection:
             yield f"{self.unsettled:,} more are unsettled: the writer has them before it, so they are not replayed"
         if self.without_plan:
             yield f"{self.without_plan:,} more have no plan any more (retired): they cannot be replayed"
+        if self.unknown:
+            yield f"{self.unknown:,} more that you named are left out: {NEVER_PLANNED}"
 
 
 @dataclass(frozen=True, slots=True)

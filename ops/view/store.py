@@ -328,7 +328,16 @@ class Store:
         [unsettled] = self._db.execute(f"{rest} unsettled = 1", values).fetchone()
         [without] = self._db.execute(f"{rest} (plan_offset IS NULL OR retired_ms IS NOT NULL)", values).fetchone()
         chosen = {row[0]: int(row[1]) for row in found}
-        return ReplaySelection(chosen=chosen, behind=int(behind), unsettled=int(unsettled), without_plan=int(without))
+        return ReplaySelection(
+            chosen=chosen, behind=int(behind), unsettled=int(unsettled), without_plan=int(without),
+            unknown=self.unknown(selectors),
+        )  # fmt: skip
+
+    def unknown(self, selectors: Selectors) -> int:
+        """How many of the sessions that are named were never planned, or are left out by the other selectors."""
+        where, values = selectors.where()
+        [known] = self._db.execute(f"SELECT count(*) FROM sessions WHERE {where}", values).fetchone()  # noqa: S608  our own words
+        return len(set(selectors.session)) - int(known) if selectors.session else 0
 
     def selected_for_replay(self) -> Iterator[str]:
         """Sessions in the order of their plans on the topic."""

@@ -117,6 +117,15 @@ def test_the_later_unsettled_plans_of_an_item_follow_it_and_those_of_other_items
         assert list(store.selected_for_replay()) == ["blocked", "landed", "behind"], "in the order of the topic"
 
 
+def test_a_session_that_is_named_and_not_known_is_counted_and_said(tmp_path: Path) -> None:
+    with a_store(tmp_path) as store:
+        found = store.select_replay(Selectors(session=["nobody", "landed", "landed"]))
+        assert (found.count, found.unknown) == (1, 1)
+        assert "1 more that you named are left out: they were never planned" in "\n".join(found.preview("x").lines())
+        assert store.unknown(Selectors(session=["landed"], status=[Status.BLOCKED])) == 1
+        assert store.unknown(Selectors(status=[Status.BLOCKED])) == 0
+
+
 def test_a_job_is_read_back_part_by_part_and_follows_its_sessions(tmp_path: Path) -> None:
     with a_store(tmp_path) as store:
         with store.writing():
