@@ -18,7 +18,7 @@ from ops.core.health import CheckResult, Finding, Part, clock_finding, is_well, 
 from ops.core.privileges import CrmRole
 from ops.options import MappingPath
 from ops.output import Json, console, json_line
-from ops.settings import Settings, read_settings
+from ops.settings import PREFIX, Settings, read_settings
 from planner import mapping as mappings
 from planner.errors import MappingUnfit
 from planner.mapping import MappingFile
@@ -106,7 +106,7 @@ def _broker(settings: Settings) -> list[Finding]:
     broker = settings.broker
     try:
         wanted = rights.operator_rights(broker.topics, settings.groups)
-        facts, problems = BrokerView(broker, broker.topics.all(), wanted).look(timeout_s=ASK_S)
+        facts, problems = BrokerView(broker, broker.topics.all(), wanted, prefix=PREFIX).look(timeout_s=ASK_S)
     except Misconfigured as error:
         return wrong(Part.BROKER, error.problems)
     except BrokerUnavailable as error:

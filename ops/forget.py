@@ -23,6 +23,7 @@ from ops.core.forgetting import Findings, Person, Remains, Trace, What, person, 
 from ops.core.rows import Row
 from ops.core.tables import table
 from ops.core.times import iso
+from ops.options import id_option
 from ops.output import Json, console, json_line, progress
 from ops.settings import read_settings
 from ops.view.search import Search
@@ -64,9 +65,13 @@ def forget(
 
     Call it again with --check until it says that nothing is left. Sessions that are unsettled, and opt-outs that are
     not on their row, are never forgotten. The CRM is only looked at. Exit codes: 0 nothing is left, or it was done;
-    1 something is not forgotten yet, or may not be; 2 what is left goes by itself.
+    1 something is not forgotten yet, or may not be, or that is not known; 2 what is left goes by itself.
     """
-    whom = person(sessions=session or (), queue_items=queue_item or (), account=account)
+    whom = person(
+        sessions=session or (),
+        queue_items=[id_option("queue-item", each) for each in queue_item or ()],
+        account=id_option("account", account),
+    )
     if not whom.ids:
         raise typer.BadParameter("say whose: --session ID, --queue-item ID or --account ID")
     if check and for_real:
@@ -83,8 +88,12 @@ def forget(
         run = ForgetRun(view, whole, found)
         stays = run.stays(give_up=give_up)
         run.show(stays, look=not no_crm, as_json=as_json)
+        if unknown := found.unknown():
+            typer.echo(f"the settings of {', '.join(unknown)} are not known: {_MAKE_KNOWN}", err=True)
         if check:
             _conclude(found, as_json=as_json)
+        if unknown:
+            raise typer.Exit(Exit.ACT)
         if stays:
             typer.echo(f"{len(stays)} sessions may not be forgotten yet; nothing was changed", err=True)
             raise typer.Exit(Exit.ACT)
@@ -104,13 +113,25 @@ def forget(
         typer.echo("forgotten, as far as topics forget. What is left, and until when: " + " ".join([*later, "--check"]))
 
 
+_MAKE_KNOWN = (
+    "nothing was changed. Set WRITEBACK_BROKER__CHECK_TOPIC_POLICIES=true, and allow DescribeConfigs on these topics "
+    "(writeback topics rights); the demo's broker reports no settings"
+)
+_EXITS = {
+    Remains.NOTHING: Exit.OK,
+    Remains.GOING: Exit.WAIT,
+    Remains.NOT_FORGOTTEN: Exit.ACT,
+    Remains.NOT_KNOWN: Exit.ACT,
+}
+
+
 def _conclude(found: Findings, *, as_json: bool) -> None:
     verdict, until = found.verdict(), iso(found.gone_by_ms())
     if as_json:
         json_line({"verdict": verdict.name.lower(), "gone_by": until})
     else:
         typer.echo(verdict + (f", by {until}" if verdict is Remains.GOING and until else ""))
-    raise typer.Exit({Remains.NOTHING: Exit.OK, Remains.GOING: Exit.WAIT, Remains.NOT_FORGOTTEN: Exit.ACT}[verdict])
+    raise typer.Exit(_EXITS[verdict])
 
 
 @dataclass(frozen=True)

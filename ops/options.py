@@ -7,13 +7,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, overload
 
 import typer
 
 from ops.core.selectors import OptOut, Selectors
 from ops.core.sessions import Status
 from ops.core.times import HOW, NotATime, duration, moment
+from planner.core.normalisation import crm_id
+from planner.core.validation import is_canonical_uuid
 from schemas.records import BlockReason, Disposition
 
 MappingPath = Annotated[
@@ -44,6 +46,19 @@ def duration_option(option: str, text: str) -> timedelta:
         return duration(text)
     except NotATime as error:
         raise typer.BadParameter(str(error), param_hint=f"--{option}") from None
+
+
+@overload
+def id_option(option: str, text: str) -> str: ...
+@overload
+def id_option(option: str, text: str | None) -> str | None: ...
+def id_option(option: str, text: str | None) -> str | None:
+    """The id of a record in the CRM, as our records hold it."""
+    if text is None:
+        return None
+    if not is_canonical_uuid(plain := crm_id(text)):
+        raise typer.BadParameter("give the record's id in the CRM, a UUID", param_hint=f"--{option}")
+    return plain
 
 
 _OPTIONS: dict[str, Any] = {

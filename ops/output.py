@@ -33,6 +33,10 @@ class OnProgress(Protocol):
     def __call__(self, what: str, done: int, total: int) -> None: ...
 
 
+def silent(what: str, done: int, total: int) -> None:
+    """For a reading inside something that shows its own progress."""
+
+
 @contextmanager
 def progress(title: str) -> Iterator[OnProgress]:
     """A bar on a terminal; elsewhere a line on stderr at every tenth, and none for what is done at once."""

@@ -34,15 +34,14 @@ from ops.core.selectors import Selectors
 from ops.core.tables import table
 from ops.core.times import NotATime, age, duration
 from ops.crm import CrmRefuses, reach
-from ops.options import MappingPath
+from ops.options import MappingPath, id_option
 from ops.output import Json, console, json_line
 from ops.publishing import Publisher
 from ops.queue_table import OtherEnvironment, QueueTable, queue_columns
 from ops.settings import Settings, read_settings
 from ops.taking import Found, Taking, UnknownCampaign, Wanted
 from ops.view.view import View, opened
-from planner.core.normalisation import crm_id
-from planner.core.validation import is_canonical_uuid, reasons
+from planner.core.validation import reasons
 from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
 
@@ -131,7 +130,7 @@ def release(
     """
     if (token is None) == (stale_after is None):
         raise typer.BadParameter("give either --token or --stale-after")
-    of_campaign, item = _id(campaign, "--campaign"), _id(queue_item, "--queue-item")
+    of_campaign, item = id_option("campaign", campaign), id_option("queue-item", queue_item)
     if token is not None:
         _token(token)
         settings = read_settings()
@@ -193,7 +192,7 @@ def _asked(
         raise typer.BadParameter("give either --campaign or --queue-item")
     if queue_item is not None and count != 1:
         raise typer.BadParameter("an item is one: leave it out with --queue-item", param_hint="--count")
-    wanted = Wanted(_id(campaign, "--campaign"), _id(queue_item, "--queue-item"), count)
+    wanted = Wanted(id_option("campaign", campaign), id_option("queue-item", queue_item), count)
     settings = read_settings()
     columns = _columns(mapping_file, settings)
     if wanted.campaign is not None and columns.campaign is None:
@@ -213,14 +212,6 @@ def _columns(given: Path | None, settings: Settings) -> QueueColumns:
         with suppress(CrmRefuses, Misconfigured):
             asyncio.run(reach(settings))  # of an address where nothing answers, that is what to say
         raise
-
-
-def _id(text: str | None, option: str) -> str | None:
-    if text is None:
-        return None
-    if not is_canonical_uuid(plain := crm_id(text)):
-        raise typer.BadParameter("give the record's id in the CRM, a UUID", param_hint=option)
-    return plain
 
 
 def _token(text: str | None) -> str | None:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from ops.actions import By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, job_id, now
+from ops.actions import By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, now
 from ops.core.actions import CEILING, Asked
 from ops.core.redriving import (
     MOST_REDRIVES,
-    PART,
     REDRIVE,
     Redriven,
     RedriveProgress,
     Rules,
-    job_action,
-    part_action,
     place_of,
     select,
     sent_action,
 )
-from ops.output import Json, console, json_line, progress
+from ops.jobs import Job
+from ops.output import Json, progress, silent
 from ops.rejections import Code, Filters, FromSender, OptOuts, Since, Until, chosen
 from ops.settings import Settings, read_settings
 from ops.view.view import View, headers_of, opened, reader_of
@@ -36,7 +32,6 @@ from schemas.codec import Undecodable
 from schemas.placement import partition_of
 from schemas.records import CallOutcome
 
-_LOOK_EVERY_S = 2.0
 _NOT_SENT = {headers.REJECTION_REASONS, headers.REJECTED_BY, headers.REJECTED_FROM, headers.OPT_OUT, headers.REDRIVE}
 
 
@@ -74,67 +69,44 @@ def redrive(
         person = asked(settings, for_real=for_real, why=why, by=by)
         filters = Filters(code, sender, opt_out, since, until)
         rules = Rules(rekey=rekey, anyway=anyway, most=most_redrives)
-        job = _begin(settings, filters, rules, person, limit=limit, as_json=as_json)
-        if job is None:
+        doing = _begin(settings, filters, rules, person, limit=limit, as_json=as_json)
+        if doing is None:
             return
     else:
-        begun = _begun(settings, job)
-        rekey = begun["details"]["rekey"]
-        person = asked(settings, for_real=for_real, why=why or begun["why"], by=by)
+        doing = Job.begun(settings, REDRIVE, job, for_real=for_real, why=why, by=by)
         if not for_real:
-            _show(settings, job, as_json=as_json)
+            doing.show(_came_of, as_json=as_json)
             return
-    _send(settings, _RedriveJob(job, person, rekey=rekey))
+    _send(doing)
     if wait:
-        _follow(settings, job)
-    found = _show(settings, job, as_json=as_json)
+        doing.follow(_came_of)
+    found = doing.show(_came_of, as_json=as_json)
     raise typer.Exit(Exit.ACT if wait and found.rejected_again else Exit.OK)
-
-
-@dataclass(frozen=True, slots=True)
-class _RedriveJob:
-    name: str
-    person: Asked
-    rekey: bool
 
 
 def _begin(
     settings: Settings, filters: Filters, rules: Rules, person: Asked, *, limit: int, as_json: bool
-) -> str | None:
-    """Selects, asks and records. The job's name; None if nothing is to be done."""
+) -> Job | None:
+    """Selects, asks and records. None if nothing is to be done."""
     with opened(settings) as view:
         outcomes = settings.broker.topics.call_outcomes_rejected.name
         selection = select(chosen(view, filters), rules, view.store.redriven(), outcomes=outcomes)
-    if not confirmed(selection.preview(filters.described()), person, limit=limit, as_json=as_json):
+    described = filters.described()
+    if not confirmed(selection.preview(described), person, limit=limit, as_json=as_json):
         return None
-    job, places = job_id(), selection.chosen
-    with Sender(settings) as sender:
-        sender.record(job_action(person, job, filters.described(), len(places), rules, at=now()))
-        for part, start in enumerate(range(0, len(places), PART)):
-            sender.record(part_action(person, job, part, places[start : start + PART], at=now()))
-    typer.echo(
-        f"redrive {job}: if it is interrupted, `writeback rejected redrive --job {job} --for-real` goes on", err=True
-    )
-    return job
+    places = selection.chosen
+    details = rules.details(described, len(places))
+    return Job.begin(settings, REDRIVE, person, places, count=len(places), details=details)
 
 
-def _begun(settings: Settings, job: str) -> dict[str, Any]:
-    with opened(settings) as view:
-        found = [each for each in view.store.actions() if (each["action"], each["about"]) == (REDRIVE, job)]
-    if not found:
-        typer.echo(f"there is no redrive {job} on operator-actions", err=True)
-        raise typer.Exit(Exit.ACT)
-    return found[0]
-
-
-def _send(settings: Settings, job: _RedriveJob) -> None:
+def _send(job: Job) -> None:
     """Part by part; each part that was sent is noted, so that an interrupted job repeats one part at most. The planner
     makes nothing twice of what it gets twice (P1).
     """
-    with opened(settings, on_progress=_silent) as view, Sender(settings) as sender:
+    with opened(job.settings, on_progress=silent) as view, Sender(job.settings) as sender:
         parts, done = list(view.store.job_parts(job.name)), view.store.redriven_parts_done(job.name)
         total, sent = sum(map(len, parts)), 0
-        with progress(f"redrive {job.name}:") as shown:
+        with progress(f"{job}:") as shown:
             for part, places in enumerate(parts):
                 if part not in done:
                     sender.send(_copies(view, view.store.rejected_at(places), job))
@@ -143,7 +115,7 @@ def _send(settings: Settings, job: _RedriveJob) -> None:
                 shown("outcomes sent", sent, total)
 
 
-def _copies(view: View, rows: Sequence[dict[str, Any]], job: _RedriveJob) -> list[Sent]:
+def _copies(view: View, rows: Sequence[dict[str, Any]], job: Job) -> list[Sent]:
     """What retention has taken meanwhile is gone."""
     topics = view.settings.broker.topics
     codec = reader_of(CallOutcome, view.settings)
@@ -154,7 +126,7 @@ def _copies(view: View, rows: Sequence[dict[str, Any]], job: _RedriveJob) -> lis
         if (message := found.get(places[place_of(row)])) is None:
             continue
         key, value = message.key(), message.value()
-        if job.rekey and value is not None:
+        if job.details["rekey"] and value is not None:
             with suppress(Undecodable):  # it keeps its key
                 key = crm_id(codec.decode(value).queue_item_id).encode()
         kept = [each for each in headers_of(message) if each[0] not in _NOT_SENT]
@@ -174,7 +146,7 @@ def _without_counts(kept: headers.Headers) -> list[tuple[str, bytes]]:
     return [each for each in kept if each[0] not in (headers.REDRIVE_COUNT, headers.REDRIVEN_FROM)]
 
 
-def _marks(row: dict[str, Any], job: _RedriveJob) -> list[tuple[str, bytes]]:
+def _marks(row: dict[str, Any], job: Job) -> list[tuple[str, bytes]]:
     return [
         job.person.header(headers.REDRIVE, job=job.name),
         (headers.REDRIVE_COUNT, str(row["redrives"] + 1).encode()),
@@ -182,7 +154,7 @@ def _marks(row: dict[str, Any], job: _RedriveJob) -> list[tuple[str, bytes]]:
     ]
 
 
-def _progress(view: View, job: str) -> RedriveProgress:
+def _came_of(view: View, job: str) -> RedriveProgress:
     settings, store = view.settings, view.store
     topic = settings.broker.topics.call_outcomes.name
     group = settings.group_id(settings.planner_group)
@@ -198,31 +170,3 @@ def _progress(view: View, job: str) -> RedriveProgress:
             planned = row is not None and row["plan_offset"] is not None
             came.append(Redriven(place, part in done, codes, planned, waits))
     return RedriveProgress(tuple(came))
-
-
-def _follow(settings: Settings, job: str) -> None:
-    with progress(f"redrive {job}:") as shown:
-        while True:
-            with opened(settings, on_progress=_silent) as view:
-                came = _progress(view, job)
-            shown("outcomes read by the planner", came.settled, len(came.came))
-            if came.settled == len(came.came):
-                return
-            time.sleep(_LOOK_EVERY_S)
-
-
-def _show(settings: Settings, job: str, *, as_json: bool) -> RedriveProgress:
-    with opened(settings, on_progress=_silent) as view:
-        came = _progress(view, job)
-    if as_json:
-        json_line(came.as_json(job))
-    else:
-        out = console()
-        out.print(f"redrive {job}: {came.settled:,} of {len(came.came):,} outcomes were read by the planner")
-        for what, records in came.counts():
-            out.print(f"  {records:,} {what}")
-    return came
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """The job's own progress is shown."""

@@ -53,6 +53,8 @@ def list_(
         _show_records(found[: limit or None], as_json=as_json)
     else:
         _show_groups(found, now_ms, as_json=as_json)
+    if not as_json:
+        console().print(f"{len(found):,} rejected records")
     raise typer.Exit(Exit.ACT if any(each["opt_out"] for each in found) else Exit.OK)
 
 
@@ -118,8 +120,6 @@ def _show_groups(found: list[dict[str, Any]], now_ms: int, *, as_json: bool) -> 
     if not as_json and rows:
         headings = ("reasons", "sender", "records", "opt-outs", "last", "rejected by", "again?", "what helps")
         console().print(table(headings, rows))
-    if not as_json:
-        console().print(f"{len(found):,} rejected records")
 
 
 _STYLES = {Again.YES: "green", Again.OTHER_KEY: "cyan", Again.NO: ""}
@@ -143,7 +143,7 @@ def _show_records(found: list[dict[str, Any]], *, as_json: bool) -> None:
             )  # fmt: skip
         style = URGENT if row["opt_out"] else ""
         rows.append((Text(place, style=style), iso(row["at_ms"]) or "", row["session"] or "", row["codes"]))
-    if not as_json:
+    if not as_json and rows:
         console().print(table(("record", "appended", "session", "reasons"), rows))
 
 

@@ -26,11 +26,11 @@ from ops.core.replanning import (
     place_of,
     why_not,
 )
-from ops.core.selectors import Selectors
+from ops.core.selectors import NEVER_PLANNED, Selectors
 from ops.core.sessions import Status
 from ops.groups import Groups
 from ops.options import with_selectors
-from ops.output import Json, console, json_line, progress
+from ops.output import Json, console, json_line, progress, silent
 from ops.settings import Settings, read_settings
 from ops.view.view import View, headers_of, opened, reader_of
 from runtime.exit_codes import Exit
@@ -96,8 +96,8 @@ def _selected(view: View, selectors: Selectors) -> tuple[list[_Chosen], ReplanSe
             rows[row["session"]] = row
         else:
             left_out[why] += 1
-    if unknown := len(set(selectors.session) - {row["session"] for row in view.store.sessions(selectors)}):
-        left_out["they were never planned, or the other selectors leave them out"] += unknown
+    if unknown := view.store.unknown(selectors):
+        left_out[NEVER_PLANNED] += unknown
     found = _outcomes(view, rows)
     chosen = [_Chosen(name, str(rows[name]["digest"]), message) for name, message in found.items()]
     gone = {name: _kept_until(view, row) for name, row in rows.items() if name not in found}
@@ -175,7 +175,7 @@ def _follow(settings: Settings, copies: Sequence[Copy]) -> dict[str, ReplanState
         while True:
             partitions = {each.partition for each in copies}
             at = {each.partition: each.offset for each in groups.committed(group, topic, list(partitions))}
-            with opened(settings, on_progress=lambda *_: None) as view:
+            with opened(settings, on_progress=silent) as view:
                 came = {each.session: _came(view, each, topic, at.get(each.partition, 0)) for each in copies}
             shown("sessions settled", sum(each.done for each in came.values()), len(came))
             if all(each.done for each in came.values()):

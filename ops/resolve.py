@@ -22,7 +22,7 @@ from ops.core.sessions import Status
 from ops.core.tables import table
 from ops.core.values import StepNow, step_now
 from ops.groups import Groups
-from ops.output import Json, console, json_line, progress
+from ops.output import Json, console, json_line, progress, silent
 from ops.settings import Settings, read_settings
 from ops.view.view import View, headers_of, opened, reader_of
 from runtime.exit_codes import Exit
@@ -317,7 +317,7 @@ def _follow(settings: Settings, case: _Case, person: Asked, at: str, *, wait: bo
         return Exit.OK
     with progress("waiting for the writer:"):
         while True:
-            with opened(settings, on_progress=lambda *_: None) as view:
+            with opened(settings, on_progress=silent) as view:
                 found = _case(view, case.session)
                 if not found.row["unsettled"] and found.row["plan_offset"] != case.place[1]:
                     break

@@ -15,7 +15,7 @@ from ops.core.selectors import Selectors, Sort
 from ops.core.tables import table
 from ops.core.times import iso
 from ops.options import with_selectors
-from ops.output import Json, console, json_line
+from ops.output import Json, console, json_line, silent
 from ops.settings import read_settings
 from ops.view.view import View, opened
 from runtime.exit_codes import Exit
@@ -83,7 +83,7 @@ def watch(
     looks = 0
     with Live(console=out, auto_refresh=False, transient=False) as live:
         while True:
-            with opened(settings, on_progress=_silent) as view:
+            with opened(settings, on_progress=silent) as view:
                 found = overview(view, selectors)
             looks += 1
             if as_json:
@@ -129,7 +129,3 @@ def _warn(view: View) -> None:
         typer.echo(f"the local view was made anew: {view.made_anew}", err=True)
     for topic, count in view.unreadable.items():
         typer.echo(f"{count:,} records of {topic} cannot be read by this version; is their writer newer?", err=True)
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """A watch shows itself how far it is."""

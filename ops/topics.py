@@ -12,7 +12,7 @@ from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 from rich.table import Table
 
-from ops.settings import read_settings
+from ops.settings import PREFIX, read_settings
 from runtime import rights
 from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client
 from runtime.broker_errors import Kind, kind_of
@@ -71,7 +71,7 @@ def check(as_json: Json = False) -> None:
     """
     broker = read_settings().broker
     try:
-        view = BrokerView(broker, broker.topics.all(), rights.check_rights(broker.topics))
+        view = BrokerView(broker, broker.topics.all(), rights.check_rights(broker.topics), prefix=PREFIX)
         found = view.checked(timeout_s=TIMEOUT_S)
     except UnfitTopics as error:
         listed = "\n".join(f"[red]✗[/] {problem}" for problem in error.problems)
@@ -135,7 +135,7 @@ def create_missing(
     BrokerUnavailable.
     """
     specs = broker.topics.all()
-    found, problems = BrokerView(broker, specs).look(timeout_s=TIMEOUT_S)
+    found, problems = BrokerView(broker, specs, prefix=PREFIX).look(timeout_s=TIMEOUT_S)
     counts = {topic.partitions for topic in found.topics.values()}
     if len(counts) > 1:
         raise UnfitTopics([each for each in problems if "does not exist" not in each])

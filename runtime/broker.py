@@ -42,7 +42,10 @@ def admin_client(settings: BrokerSettings, log_lines: list[str] | None = None) -
 
 
 class BrokerView:
-    """Asks about the same topics and rights over one connection. Only one caller at a time may ask."""
+    """Asks about the same topics and rights over one connection. Only one caller at a time may ask.
+
+    `prefix`: of the program's environment variables, which problems name.
+    """
 
     def __init__(
         self,
@@ -50,9 +53,11 @@ class BrokerView:
         required: Sequence[TopicSpec],
         rights: Sequence[Right] = (),
         *,
+        prefix: str = "",
         connect: Callable[[BrokerSettings, list[str]], AdminClient] | None = None,
     ) -> None:
         self._settings = settings
+        self._prefix = prefix
         self._required = tuple(required)
         self._rights = tuple(rights) if settings.check_topic_policies else ()
         self._log_lines: list[str] = []
@@ -97,9 +102,10 @@ class BrokerView:
                 self._admin.poll(0)
             why = trouble(self._log_lines)
             if why.certain:
-                raise Misconfigured([f"no connection to the broker at {self._settings.bootstrap_servers}: {why}"])
+                where = f"the broker at {self._settings.bootstrap_servers}"
+                raise Misconfigured([f"no connection to {where}: {why.named(self._prefix)}"])
             if time.monotonic() > deadline:
-                raise self._unavailable(f"cannot be reached: {why}")
+                raise self._unavailable(f"cannot be reached: {why.named(self._prefix)}")
 
     def _unavailable(self, what: str) -> BrokerUnavailable:
         return BrokerUnavailable(f"the broker at {self._settings.bootstrap_servers} {what}")

@@ -138,6 +138,10 @@ class Trouble:
     def __str__(self) -> str:
         return f"{self.cause}; {self.remedy}"
 
+    def named(self, prefix: str) -> str:
+        """With the variables as a program with this prefix reads them."""
+        return str(self).replace("BROKER__", f"{prefix}BROKER__")
+
 
 _CONNECTIONS = (
     Trouble(

@@ -52,7 +52,7 @@ from writer.kafka.topics import WriterTopics
 from writer.kafka.transactions import TransactionalProducer
 from writer.metrics import Metrics
 from writer.service import Parts, Service
-from writer.settings import DataverseSettings, WriterSettings
+from writer.settings import PREFIX, DataverseSettings, WriterSettings
 
 _SAY_AGAIN_S = 10.0
 CHECK_S = 15.0
@@ -73,7 +73,10 @@ def view_of_broker(settings: WriterSettings) -> BrokerView:
         raise Misconfigured(problems)
     broker, write = settings.broker, settings.write
     return BrokerView(
-        broker, required_topics(broker, write=write), writer_rights(broker.topics, settings.group, write=write)
+        broker,
+        required_topics(broker, write=write),
+        writer_rights(broker.topics, settings.group, write=write),
+        prefix=PREFIX,
     )
 
 

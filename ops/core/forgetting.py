@@ -4,6 +4,8 @@
   of something else that only names an id (a later plan lists earlier sessions) is reported, and stays.
 - A compacted topic forgets what a newer record of its key replaces. Another topic keeps every record for its retention,
   counted from the record's own time, and at most one segment longer.
+- Of a topic whose settings the broker does not report nobody can say what it forgets: then nothing is changed, and no
+  verdict is given.
 - A plan is replaced by a mark, which holds ids alone, while an outcome of its session can still be read: otherwise it
   could be planned anew. After that a tombstone takes the mark away.
 """
@@ -108,6 +110,8 @@ class Trace:
 class Keeping:
     """How long a topic keeps what. Milliseconds; None: not known, or without a limit."""
 
+    known: bool
+    """The broker reports the topic's settings."""
     compacted: bool
     retention_ms: int | None
     segment_ms: int
@@ -127,11 +131,13 @@ class Keeping:
 
     def why_not_known(self, topic: str) -> str:
         """For a person: why `until_ms` is None, and what makes it known."""
+        if not self.known:
+            return "not known: the broker does not report the topic's settings"
         if self.compacted:
             limit = "--add-config max.compaction.lag.ms=604800000"
             how = f"kafka-configs --alter --entity-type topics --entity-name {topic} {limit}"
             return f"compaction takes it, at no known time; to set a limit: {how}"
-        return f"without limit: {topic} has retention.ms=-1, or does not report it"
+        return f"without limit: {topic} has retention.ms=-1"
 
 
 def keeping(config: Mapping[str, str] | None) -> Keeping:
@@ -142,6 +148,7 @@ def keeping(config: Mapping[str, str] | None) -> Keeping:
         return value if 0 <= value <= most else None
 
     return Keeping(
+        known=config is not None,
         compacted="compact" in given.get("cleanup.policy", "delete"),
         retention_ms=limit("retention.ms"),
         segment_ms=limit("segment.ms") or 0,
@@ -172,6 +179,7 @@ class Remains(StrEnum):
     NOTHING = "nothing is left"
     GOING = "what is left goes by itself"
     NOT_FORGOTTEN = "not forgotten yet"
+    NOT_KNOWN = "not known: the broker does not report what its topics forget"
 
 
 @dataclass(frozen=True)
@@ -201,19 +209,23 @@ class Findings:
         return [*self.in_place(What.CONTENT), *marks]
 
     def verdict(self) -> Remains:
-        """Records of others that only name an id do not count."""
+        if self.unknown():
+            return Remains.NOT_KNOWN
         if self.to_erase():
             return Remains.NOT_FORGOTTEN
-        own = [each for each in self.traces if each.what is not What.NAMED]
-        return Remains.GOING if own else Remains.NOTHING
+        return Remains.GOING if self._own() else Remains.NOTHING
+
+    def unknown(self) -> list[str]:
+        """Topics that hold something of the person, and whose settings the broker does not report."""
+        return sorted({each.topic for each in self._own() if not self.kept[each.topic].known})
+
+    def _own(self) -> list[Trace]:
+        """Records of others that only name an id do not count."""
+        return [each for each in self.traces if each.what is not What.NAMED]
 
     def gone_by_ms(self) -> int | None:
         """When the last of it goes by itself at the latest; None: not known. Marks wait for outcomes, not for that."""
-        untils = [
-            self.kept[each.topic].until_ms(each)
-            for each in self.traces
-            if each.what is not What.NAMED and not self._is_in_place(each)
-        ]
+        untils = [self.kept[each.topic].until_ms(each) for each in self._own() if not self._is_in_place(each)]
         return None if None in untils else max((each for each in untils if each is not None), default=None)
 
     def lines(self) -> list[Line]:

@@ -10,18 +10,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from ops.core.actions import Action, Asked, Preview
+from ops.core.jobs import JobKind, counted
 from ops.core.remedies import Again, remedies
 
-REDRIVE = "redrive"
-REDRIVE_RECORDS = "redrive records"
+REDRIVE = JobKind(
+    name="redrive",
+    command="writeback rejected redrive",
+    of="records",
+    settled="outcomes were read by the planner",
+    part=100,
+)
 REDRIVE_SENT = "redrive part sent"
-PART = 100
 MOST_REDRIVES = 1
 """How often an outcome is sent again unless more is asked for."""
 
@@ -46,6 +51,10 @@ class Rules:
     anyway: bool = False
     """Also what is hopeless as far as its reason says."""
     most: int = MOST_REDRIVES
+
+    def details(self, selected: str, records: int) -> dict[str, Any]:
+        """What the first record of a job keeps."""
+        return {"selected": selected, "records": records, "rekey": self.rekey, "anyway": self.anyway}
 
 
 def place_of(row: Row) -> str:
@@ -133,16 +142,6 @@ def select(rows: Iterable[Row], rules: Rules, taken: Collection[str], *, outcome
     return found
 
 
-def job_action(asked: Asked, job: str, selected: str, count: int, rules: Rules, *, at: str) -> Action:
-    details = {"selected": selected, "records": count, "rekey": rules.rekey, "anyway": rules.anyway}
-    return asked.action(REDRIVE, about=job, count=count, at=at, details=details)
-
-
-def part_action(asked: Asked, job: str, part: int, places: Sequence[str], *, at: str) -> Action:
-    details = {"part": part, "items": list(places)}
-    return asked.action(REDRIVE_RECORDS, about=job, count=len(places), at=at, details=details)
-
-
 def sent_action(asked: Asked, job: str, part: int, sent: int, *, at: str) -> Action:
     return asked.action(REDRIVE_SENT, about=job, count=sent, at=at, details={"part": part})
 
@@ -181,6 +180,10 @@ class RedriveProgress:
     came: tuple[Redriven, ...]
 
     @property
+    def total(self) -> int:
+        return len(self.came)
+
+    @property
     def settled(self) -> int:
         return sum(each.settled for each in self.came)
 
@@ -193,11 +196,10 @@ class RedriveProgress:
         return any(each.rejected_again is not None for each in self.came)
 
     def counts(self) -> list[tuple[str, int]]:
-        found = Counter(each.sentence() for each in self.came)
-        return sorted(found.items(), key=lambda one: (-one[1], one[0]))
+        return counted((each.sentence(), 1) for each in self.came)
 
     def as_json(self, job: str) -> dict[str, Any]:
         return {
-            "job": job, "records": len(self.came), "settled": self.settled, "to_send": self.to_send,
+            "job": job, "records": self.total, "settled": self.settled, "to_send": self.to_send,
             "came": [{"what": what, "records": records} for what, records in self.counts()],
         }  # fmt: skip

@@ -12,26 +12,25 @@ A replay appends the same plan again: same key, same partition, same bytes, with
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.core.actions import Action, Asked, Preview
+from ops.core.actions import Preview
+from ops.core.jobs import JobKind, counted
 from ops.core.overview import needs_a_person
+from ops.core.selectors import NEVER_PLANNED
 from ops.core.sessions import Status
 from writer.core.history import Settled
 
-REPLAY = "replay"
-REPLAY_SESSIONS = "replay sessions"
+REPLAY = JobKind(name="replay", command="writeback replay", of="sessions", settled="sessions are settled", part=500)
 REPLAY_DONE = "replay done"
-PART = 500
-"""Sessions in one record of a job, and appended between two looks at the topics."""
 
 _RECOGNISED = tuple(each.value for each in Settled if each.needs_nothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class ReplaySelection:
     """Counts of sessions. `chosen` by how they settled (None: without a final result)."""
 
     chosen: Mapping[str | None, int]
@@ -41,6 +40,8 @@ class Selection:
     """Selected, and before the writer already."""
     without_plan: int
     """Selected, and retired or without a plan."""
+    unknown: int = 0
+    """Named, and not known."""
 
     @property
     def count(self) -> int:
@@ -68,9 +69,16 @@ class Selection:
             notes=tuple(self._notes()),
             details={
                 "recognised": self.recognised, "behind": self.behind, "unsettled": self.unsettled,
-                "without_plan": self.without_plan,
+                "without_plan": self.without_plan, "unknown": self.unknown,
             },
         )  # fmt: skip
+
+    def details(self, selected: str, rate: float) -> dict[str, Any]:
+        """What the first record of a job keeps. `sessions`: how many are appended, those behind included."""
+        return {
+            "selected": selected, "requests": self.requests, "recognised": self.recognised, "behind": self.behind,
+            "rate": rate, "sessions": self.count + self.behind,
+        }  # fmt: skip
 
     def _notes(self) -> Iterable[str]:
         if self.recognised:
@@ -86,26 +94,12 @@ class Selection:
             yield f"{self.unsettled:,} more are unsettled: the writer has them before it, so they are not replayed"
         if self.without_plan:
             yield f"{self.without_plan:,} more have no plan any more (retired): they cannot be replayed"
-
-
-def job_action(
-    asked: Asked, job: str, selection: Selection, selected: str, *, at: str, rate: float, sessions: int
-) -> Action:
-    """The first record of a job. `sessions`: how many are appended, those behind included."""
-    details = {
-        "selected": selected, "requests": selection.requests, "recognised": selection.recognised,
-        "behind": selection.behind, "rate": rate, "sessions": sessions,
-    }  # fmt: skip
-    return asked.action(REPLAY, about=job, count=selection.count, at=at, details=details)
-
-
-def part_action(asked: Asked, job: str, number: int, sessions: Sequence[str], *, at: str) -> Action:
-    details = {"part": number, "items": list(sessions)}
-    return asked.action(REPLAY_SESSIONS, about=job, count=len(sessions), at=at, details=details)
+        if self.unknown:
+            yield f"{self.unknown:,} more that you named are left out: {NEVER_PLANNED}"
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class Replayed:
     """What came of sessions of a job, all alike."""
 
     sessions: int
@@ -156,14 +150,14 @@ _NO_RESULT = "the group's offset was moved past it; `writeback rewind writer` br
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    came: tuple[Came, ...]
+class ReplayProgress:
+    came: tuple[Replayed, ...]
 
-    def _sum(self, of: Iterable[Came]) -> int:
+    def _sum(self, of: Iterable[Replayed]) -> int:
         return sum(each.sessions for each in of)
 
     @property
-    def sessions(self) -> int:
+    def total(self) -> int:
         return self._sum(self.came)
 
     @property
@@ -171,7 +165,7 @@ class Progress:
         return self._sum(each for each in self.came if each.sent)
 
     @property
-    def to_append(self) -> int:
+    def to_send(self) -> int:
         return self._sum(each for each in self.came if not each.sent and not each.gone)
 
     @property
@@ -180,21 +174,18 @@ class Progress:
 
     @property
     def done(self) -> bool:
-        return self.settled == self.sessions
+        return self.settled == self.total
 
     @property
     def needs_a_person(self) -> bool:
         return any(each.needs_a_person for each in self.came)
 
-    def lines(self) -> list[str]:
-        counts: dict[str, int] = {}
-        for each in self.came:
-            counts[each.sentence()] = counts.get(each.sentence(), 0) + each.sessions
-        return [f"{count:,} {what}" for what, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
+    def counts(self) -> list[tuple[str, int]]:
+        return counted((each.sentence(), each.sessions) for each in self.came)
 
     def as_json(self, job: str) -> dict[str, Any]:
         return {
-            "job": job, "sessions": self.sessions, "appended": self.appended, "settled": self.settled,
+            "job": job, "sessions": self.total, "appended": self.appended, "settled": self.settled,
             "done": self.done,
             "came": [
                 {

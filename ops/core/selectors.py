@@ -99,6 +99,10 @@ _SHOWN = {"queue_item": "queue-item", "reason": "block-reason"}
 """As the options are named."""
 
 
+NEVER_PLANNED = "they were never planned, or the other selectors leave them out"
+"""Of sessions that were named, and that nothing is known of."""
+
+
 class Sort(StrEnum):
     """The most urgent first, or by one column."""
 

@@ -19,8 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from ops.core.redriving import REDRIVE_RECORDS, REDRIVE_SENT
-from ops.core.replaying import REPLAY_SESSIONS, Came, Progress, Selection
+from ops.core.redriving import REDRIVE, REDRIVE_SENT
+from ops.core.replaying import REPLAY, Replayed, ReplayProgress, ReplaySelection
 from ops.core.rows import Row
 from ops.core.selectors import ORDER, Selectors, Sort
 from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_of, urgency
@@ -98,7 +98,7 @@ CREATE INDEX IF NOT EXISTS dirty_ones ON sessions (dirty) WHERE dirty = 1;
 """
 """Made at the end of the first reading: a million rows in no order of theirs would write every page again and again."""
 _AT_ONCE = 5_000
-PARTS = (REPLAY_SESSIONS, REDRIVE_RECORDS)
+PARTS = (REPLAY.listing, REDRIVE.listing)
 """Actions that only list what a job is about."""
 
 Values = Sequence[Any] | Mapping[str, Any]
@@ -258,7 +258,7 @@ class Store:
             "OR (json_extract(content, '$.action') = ? "
             "AND EXISTS (SELECT 1 FROM json_each(content, '$.details.items') WHERE value = ?)) "
             "ORDER BY at_ms, offset",
-            (session, REPLAY_SESSIONS, session),
+            (session, REPLAY.listing, session),
         )
         return [
             {**json.loads(each["content"]), "place": f"{each['partition']}/{each['offset']}", "at_ms": each["at_ms"]}
@@ -290,7 +290,7 @@ class Store:
         found = self._db.execute(
             "SELECT item.value FROM actions, json_each(content, '$.details.items') AS item "
             "WHERE json_extract(content, '$.action') = ?",
-            (REDRIVE_RECORDS,),
+            (REDRIVE.listing,),
         )
         return {row[0] for row in found}
 
@@ -316,7 +316,7 @@ class Store:
         rows = self._rows("SELECT * FROM rejected WHERE redriven_from = ? ORDER BY at_ms DESC LIMIT 1", [place])
         return rows[0] if rows else None
 
-    def select_replay(self, selectors: Selectors) -> Selection:
+    def select_replay(self, selectors: Selectors) -> ReplaySelection:
         """Keeps what is to be appended for `selected_for_replay`, as long as the store is open."""
         where, values = selectors.where()
         self._db.execute("DROP TABLE IF EXISTS temp.chosen")
@@ -328,7 +328,16 @@ class Store:
         [unsettled] = self._db.execute(f"{rest} unsettled = 1", values).fetchone()
         [without] = self._db.execute(f"{rest} (plan_offset IS NULL OR retired_ms IS NOT NULL)", values).fetchone()
         chosen = {row[0]: int(row[1]) for row in found}
-        return Selection(chosen=chosen, behind=int(behind), unsettled=int(unsettled), without_plan=int(without))
+        return ReplaySelection(
+            chosen=chosen, behind=int(behind), unsettled=int(unsettled), without_plan=int(without),
+            unknown=self.unknown(selectors),
+        )  # fmt: skip
+
+    def unknown(self, selectors: Selectors) -> int:
+        """How many of the sessions that are named were never planned, or are left out by the other selectors."""
+        where, values = selectors.where()
+        [known] = self._db.execute(f"SELECT count(*) FROM sessions WHERE {where}", values).fetchone()  # noqa: S608  our own words
+        return len(set(selectors.session)) - int(known) if selectors.session else 0
 
     def selected_for_replay(self) -> Iterator[str]:
         """Sessions in the order of their plans on the topic."""
@@ -344,16 +353,16 @@ class Store:
         rows = {row["session"]: dict(row) for row in found}
         return [rows[each] for each in sessions if each in rows]
 
-    def came_of(self, job: str) -> Progress:
+    def came_of(self, job: str) -> ReplayProgress:
         """What came of a job's sessions so far."""
-        found: Counter[Came] = Counter()
+        found: Counter[Replayed] = Counter()
         for sessions in self.job_parts(job):
             marks = ", ".join("(?)" for _ in sessions)
             rows = self._db.execute(_CAME.format(marks=marks), [*sessions, job])
             for count, sent, gone, unsettled, status, reason, new_result, settled in rows:
-                alike = Came(0, bool(sent), bool(gone), bool(unsettled), status, reason, bool(new_result), settled)
+                alike = Replayed(0, bool(sent), bool(gone), bool(unsettled), status, reason, bool(new_result), settled)
                 found[alike] += count
-        return Progress(tuple(replace(each, sessions=count) for each, count in found.items()))
+        return ReplayProgress(tuple(replace(each, sessions=count) for each, count in found.items()))
 
     def counts_between(self, partition: int, first: int, behind: int) -> dict[str, int]:
         """Status to how many sessions have their newest plan among these offsets."""

@@ -218,6 +218,8 @@ def test_what_is_not_planned_or_not_settled_is_not_forgotten(world: World) -> No
     ("arguments", "said"),
     [
         ([], "say whose"),
+        (["--queue-item", "nonsense"], "queue-item: give the record's id in the CRM, a UUID"),
+        (["--account", "Quillfeather Clinic"], "account: give the record's id in the CRM, a UUID"),
         (["--session", "one", "--for-real"], "say why"),
         (["--session", "one", "--check", "--for-real"], "--check only reads"),
         (["--session", "one", "--for-real", "--reason", "of session ONE"], "leave out whom it is about"),

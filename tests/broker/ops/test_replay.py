@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from ops import replay
 from ops.actions import Sender
+from ops.core.replaying import REPLAY
 from ops.demo.waiting import wait_until
 from runtime.broker import BrokerUnavailable
 from schemas import headers
@@ -136,7 +138,7 @@ def test_a_replay_that_was_interrupted_goes_on_where_it_stopped_and_replays_noth
     topic.publish(*plans)
     writeback("list")
     commit_everything(topic)
-    monkeypatch.setattr(replay, "PART", 2)
+    monkeypatch.setattr(replay, "REPLAY", replace(REPLAY, part=2))
 
     class Breaking(Sender):
         calls = 0

@@ -97,7 +97,7 @@ def test_a_service_that_cannot_reach_its_broker_says_why_in_its_log_and_ends_wit
     assert (ended, {line["event"] for line in errors}) == (code, {event})
     (problem,) = [line["problem"] for line in errors]
     assert says in problem
-    assert remedy in problem
+    assert f"{service.upper()}_{remedy}" in problem
     assert user.password not in problem
 
 

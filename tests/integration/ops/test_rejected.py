@@ -78,5 +78,7 @@ def test_a_record_that_is_not_there_and_a_place_that_is_none_are_told_apart(plac
     assert ran.err.count("\n") == 1
 
 
-def test_nothing_rejected_is_nothing_to_do() -> None:
-    assert (writeback("rejected", "list").out, writeback("rejected", "list").code) == ("0 rejected records\n", 0)
+@pytest.mark.parametrize("arguments", [(), ("--records",)], ids=["groups", "records"])
+def test_nothing_rejected_is_nothing_to_do(arguments: tuple[str, ...]) -> None:
+    ran = writeback("rejected", "list", *arguments)
+    assert (ran.out, ran.code) == ("0 rejected records\n", 0)

@@ -110,7 +110,9 @@ def test_a_broker_that_is_away_is_exit_69_for_every_command(
     monkeypatch.setenv("WRITEBACK_VIEW_FOLDER", str(tmp_path))
     monkeypatch.setattr("ops.view.logs.ASK_S", 0.5)
     assert run(*command, "--json") == Exit.UNAVAILABLE
-    assert json.loads(capsys.readouterr().out)["exit_code"] == Exit.UNAVAILABLE
+    said = json.loads(capsys.readouterr().out)
+    assert said["exit_code"] == Exit.UNAVAILABLE
+    assert "check WRITEBACK_BROKER__BOOTSTRAP_SERVERS" in said["error"], "as this program reads the variable"
 
 
 def test_a_wrong_setting_is_exit_78_and_names_the_nearest_real_one_as_json_too(

@@ -90,9 +90,19 @@ def test_what_is_not_compacted_is_kept_for_its_retention_and_a_segment() -> None
     assert kept.until_ms(trace(OUTCOMES)) == 1_000 + 8 * DAY_MS
 
 
-@pytest.mark.parametrize("config", [None, {"cleanup.policy": "delete", "retention.ms": "-1"}])
-def test_a_topic_without_a_limit_is_said_to_have_none(config: dict[str, str] | None) -> None:
-    kept = keeping(config)
+@pytest.mark.parametrize("what", [What.CONTENT, What.MARK, What.TOMBSTONE])
+def test_of_a_topic_whose_settings_are_not_reported_nobody_says_what_it_forgets(what: What) -> None:
+    found = replace(findings(trace(what=what)), kept={**KEPT, PLANS: keeping(None)})
+    assert (found.verdict(), found.unknown(), found.gone_by_ms()) == (Remains.NOT_KNOWN, [PLANS], None)
+    assert [line.fate.partition(":")[0] for line in found.lines()] == ["not known"]
+    elsewhere = replace(findings(trace(OUTCOMES)), kept=found.kept)
+    assert (elsewhere.verdict(), elsewhere.unknown()) == (Remains.GOING, [])
+    named = replace(findings(trace(what=What.NAMED)), kept=found.kept)
+    assert (named.verdict(), named.unknown()) == (Remains.NOTHING, [])
+
+
+def test_a_topic_without_a_limit_is_said_to_have_none() -> None:
+    kept = keeping({"cleanup.policy": "delete", "retention.ms": "-1"})
     assert kept.until_ms(trace(OUTCOMES)) is None
     assert "without limit" in kept.why_not_known(OUTCOMES)
 

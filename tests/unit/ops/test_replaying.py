@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ops.core.actions import Asked
-from ops.core.replaying import Came, Progress, Selection, part_action, pauses
+from ops.core.replaying import REPLAY, Replayed, ReplayProgress, ReplaySelection, pauses
 from ops.core.rows import Place, plan_row, result_row
 from ops.core.selectors import Selectors
 from ops.core.sessions import Frontier, Status
@@ -20,7 +20,7 @@ from tests.support.factories import make_plan, make_result
 from writer.core.history import Settled
 
 KIM = Asked(for_real=True, who="kim@host", why="x")
-SETTLED = Came(
+SETTLED = Replayed(
     1, sent=True, gone=False, unsettled=False, status="completed", reason=None, new_result=True, settled_as="landed"
 )
 
@@ -33,7 +33,7 @@ def test_what_is_recognised_costs_nothing_and_a_conflict_costs_three_requests() 
         Settled.OPT_OUT_ONLY: 1,
         None: 1,
     }
-    found = Selection(chosen=chosen, behind=3, unsettled=4, without_plan=1)
+    found = ReplaySelection(chosen=chosen, behind=3, unsettled=4, without_plan=1)
     assert (found.count, found.recognised, found.requests) == (19, 10, 5 + 1 + 3 * 3)
     text = "\n".join(found.preview("status blocked").lines())
     for part in (
@@ -71,12 +71,12 @@ def test_each_session_ends_in_a_result_or_in_a_sentence_that_says_why_there_is_n
 def test_a_job_is_done_when_every_session_is_settled_or_gone() -> None:
     waits, unsent = replace(SETTLED, unsettled=True), replace(SETTLED, sent=False, unsettled=True, sessions=2)
     gone = replace(SETTLED, sent=False, gone=True)
-    found = Progress((SETTLED, waits, unsent, gone))
-    assert (found.sessions, found.appended, found.to_append, found.settled, found.done) == (5, 2, 2, 2, False)
-    assert Progress((SETTLED, gone)).done
+    found = ReplayProgress((SETTLED, waits, unsent, gone))
+    assert (found.total, found.appended, found.to_send, found.settled, found.done) == (5, 2, 2, 2, False)
+    assert ReplayProgress((SETTLED, gone)).done
     blocked = replace(SETTLED, status="blocked", reason="metadata")
-    assert Progress((blocked,)).needs_a_person
-    assert not Progress((replace(blocked, reason="eligibility"),)).needs_a_person
+    assert ReplayProgress((blocked,)).needs_a_person
+    assert not ReplayProgress((replace(blocked, reason="eligibility"),)).needs_a_person
 
 
 def test_a_rate_is_never_exceeded_and_none_waits_for_nothing() -> None:
@@ -117,11 +117,20 @@ def test_the_later_unsettled_plans_of_an_item_follow_it_and_those_of_other_items
         assert list(store.selected_for_replay()) == ["blocked", "landed", "behind"], "in the order of the topic"
 
 
+def test_a_session_that_is_named_and_not_known_is_counted_and_said(tmp_path: Path) -> None:
+    with a_store(tmp_path) as store:
+        found = store.select_replay(Selectors(session=["nobody", "landed", "landed"]))
+        assert (found.count, found.unknown) == (1, 1)
+        assert "1 more that you named are left out: they were never planned" in "\n".join(found.preview("x").lines())
+        assert store.unknown(Selectors(session=["landed"], status=[Status.BLOCKED])) == 1
+        assert store.unknown(Selectors(status=[Status.BLOCKED])) == 0
+
+
 def test_a_job_is_read_back_part_by_part_and_follows_its_sessions(tmp_path: Path) -> None:
     with a_store(tmp_path) as store:
         with store.writing():
             for number, part in enumerate((["blocked"], ["behind", "retired"])):
-                action = part_action(KIM, "job", number, part, at="now")
+                action = REPLAY.items(KIM, "job", number, part, at="now")
                 store.keep_actions([(0, number, number, action.encoded().decode())])
         assert list(store.job_parts("job")) == [["blocked"], ["behind", "retired"]]
         assert list(store.job_parts("another")) == []

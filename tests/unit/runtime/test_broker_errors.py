@@ -92,3 +92,11 @@ def test_why_there_is_no_connection_is_told_with_the_way_out(said: list[str], ca
     assert cause in found.cause
     assert found.certain is certain
     assert f"{found}" == f"{found.cause}; {found.remedy}"
+
+
+def test_a_remedy_names_variables_as_the_program_reads_them() -> None:
+    tls = trouble(["b: wrong version number"])
+    assert tls.named("WRITEBACK_") == (
+        "WRITEBACK_BROKER__TLS asks for encryption, but the broker's port does not speak TLS; put its TLS port into "
+        "WRITEBACK_BROKER__BOOTSTRAP_SERVERS, or set WRITEBACK_BROKER__TLS=false"
+    )
