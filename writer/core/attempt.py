@@ -256,12 +256,10 @@ class PlanInFlight:
     def position(self) -> PlanPosition:
         return PlanPosition(partition=self.record.partition, offset=self.record.offset, digest=self.plan.digest)
 
-    def needs_nothing(self, known: Settled | None) -> bool:
+    def needs_nothing(self, known: Settled) -> bool:
         """Whether it is settled by how its session settled before. W2 A plan that took the place of another one is
         carried out only if nothing was written for that.
         """
-        if known is None:
-            return False
         in_place_of_another = headers.last(self.record.headers, headers.REPLAN) is not None
         return known.needs_nothing or (in_place_of_another and known is not Settled.NOT_WRITTEN)
 

@@ -184,9 +184,8 @@ class Flow:
 
     def results_read(self, plans: Iterable[PlanInFlight]) -> None:
         for plan in plans:
-            if not plan.dropped:
-                plan.on(Event.RESULTS_READ)
-                self._make_ready(plan)
+            plan.on(Event.RESULTS_READ)
+            self._make_ready(plan)
 
     def _history(self, plan: PlanInFlight) -> History | None:
         return self._index.of(plan.record.partition)

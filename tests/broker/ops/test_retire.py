@@ -320,7 +320,7 @@ def test_nothing_is_retired_that_is_younger_than_the_oldest_outcome(world: World
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--for-real"], "say why"), (["--age", "soon"], "give a length of time"), (["--limit", "-1"], "--limit")],
+    [(["--for-real"], "say why"), (["--age", "soon"], "give how long"), (["--limit", "-1"], "--limit")],
 )
 def test_bad_usage_is_exit_64_with_one_line(arguments: list[str], said: str) -> None:
     ran = writeback("retire", *arguments)

@@ -126,14 +126,14 @@ def test_of_two_service_request_ids_the_last_one_counts() -> None:
     async def run() -> str | None:
         dataverse = client(
             lambda _: httpx2.Response(
-                200, headers=[("x-ms-service-request-id", "first"), ("x-ms-service-request-id", "second")]
+                200, headers=[("x-ms-service-request-id", "aaaaaaaa-1"), ("x-ms-service-request-id", "aaaaaaaa-2")]
             )
         )
         reply = await dataverse.send(HttpRequest("GET", "WhoAmI"))
         await dataverse.close()
         return judge(reply.status, reply.headers, reply.body).request_id
 
-    assert asyncio.run(run()) == "second"
+    assert asyncio.run(run()) == "aaaaaaaa-2"
 
 
 def test_a_redirect_is_an_answer_and_is_not_followed() -> None:

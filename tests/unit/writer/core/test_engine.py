@@ -112,6 +112,16 @@ def test_B3_what_an_earlier_run_has_settled_is_not_even_looked_into() -> None:
     assert landed(world) == ["sess-0", "sess-6", "sess-7"]
 
 
+def test_W4_what_arrives_while_a_record_is_decoded_waits_for_its_turn() -> None:
+    world = a_world()
+    first, second = (world.record(number, key=f"sess-{number}".encode()) for number in (0, 1))
+    world.plans |= {(0, number): a_plan(world, number) for number in (0, 1)}
+    world.tell(messages.Received([first]), messages.Received([second]))
+    world.wait(1)
+    assert [record.offset for record in world.decoded] == [0, 1], "each once, in order"
+    assert landed(world) == ["sess-0", "sess-1"]
+
+
 def test_W1_a_record_that_is_read_twice_does_not_settle_the_plan_in_work() -> None:
     world = a_world()
     world.hold_requests = True
