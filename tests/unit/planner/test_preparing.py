@@ -17,14 +17,14 @@ from tests.unit.planner.test_mapping import SHIPPED
 class Away:
     """A broker that cannot be asked."""
 
-    def __init__(self, *_) -> None: ...
+    def __init__(self, *_, **__) -> None: ...
 
     def checked(self, *, timeout_s: float) -> None:
         raise BrokerUnavailable("the broker at nowhere:9092 did not describe the topics")
 
 
 class There:
-    def __init__(self, *_) -> None: ...
+    def __init__(self, *_, **__) -> None: ...
 
     def checked(self, *, timeout_s: float) -> object:
         return object()
