@@ -145,8 +145,10 @@ def test_a_token_is_renewed_after_three_quarters_of_its_life_and_kept_while_the_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = Clock()
-    answers: Iterator[Token | Exception] = iter([Token("one", 1100.0), TokenUnavailable("away"), TokenUnavailable("away"),
-                                    TokenRefused("no"), Token("two", 1300.0)])  # fmt: skip
+    away = TokenUnavailable("away")
+    answers: Iterator[Token | Exception] = iter(
+        [Token("one", 1100.0), away, away, TokenRefused("no"), Token("two", 1300.0)]
+    )
 
     def ask(_: TokenSettings) -> Token:
         answer: Token | Exception = next(answers)
