@@ -13,9 +13,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from runtime.broker_errors import UNTRUSTED, Kind, kind_of, named, trouble
 from runtime.certificates import why_untrusted
 from runtime.connection import BrokerSettings
-from runtime.errors import Misconfigured, Unavailable
+from runtime.errors import Misconfigured, TokenUnavailable, Unavailable
 from runtime.rights import Operation, Resource, Right, missing
-from runtime.tokens import TokenUnavailable
 from schemas.topics import FoundTopic, TopicFacts, TopicSpec, changes, mismatches
 
 _ATTEMPT_S = 1.5

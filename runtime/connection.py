@@ -6,17 +6,18 @@ import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cryptography import x509
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from runtime import clients
 from runtime.clients import ClientConfig
 from runtime.environment import CaFile, SecretFile, secret_in
 from runtime.token_settings import TokenSettings
-from runtime.tokens import TokenSource
 from schemas.topics import Topics
+
+if TYPE_CHECKING:
+    from runtime.tokens import TokenSource
 
 __all__ = ["BrokerSettings", "ClientConfig", "RegistrySettings", "Sasl"]
 
@@ -138,11 +139,15 @@ class BrokerSettings(BaseModel):
 
     def model_post_init(self, _: Any) -> None:
         if self.sasl and self.sasl.token:
+            from runtime.tokens import TokenSource  # HTTP, which most do not need
+
             self._tokens = TokenSource(self.sasl.token)
 
     def unusable_files(self) -> Iterator[tuple[str, str]]:
         """For `environment.unreadable_files`."""
         if self.certificate_file:
+            from cryptography import x509
+
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(*self._key_pair())
                 certificate = x509.load_pem_x509_certificate(Path(self.certificate_file).read_bytes())

@@ -15,3 +15,14 @@ class Misconfigured(Exception):
 
 class Unavailable(Exception):
     """A dependency gave no answer. The text names which, and the cause as far as it is known. Try again later."""
+
+
+class TokenRefused(Misconfigured):
+    """The token service refuses this client, or cannot be one. A person must act."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__([problem])
+
+
+class TokenUnavailable(Unavailable):
+    """The token service gave no answer. Try again later."""

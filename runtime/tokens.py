@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import httpx2
 
 from runtime.environment import read_secret, secret_in
-from runtime.errors import Misconfigured, Unavailable
+from runtime.errors import TokenRefused, TokenUnavailable
 from runtime.token_settings import TokenSettings
 
 _log = logging.getLogger("runtime.tokens")
@@ -37,17 +37,6 @@ class Token(NamedTuple):
 
     value: str
     expires_at: float
-
-
-class TokenRefused(Misconfigured):
-    """The token service refuses this client, or cannot be one. A person must act."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__([problem])
-
-
-class TokenUnavailable(Unavailable):
-    """The token service gave no answer. Try again later."""
 
 
 class TokenSource:

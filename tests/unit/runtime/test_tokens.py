@@ -15,8 +15,9 @@ import pytest
 import trustme
 from pydantic import ValidationError
 
+from runtime.errors import TokenRefused, TokenUnavailable
 from runtime.token_settings import METADATA_SERVICE, TokenSettings
-from runtime.tokens import Token, TokenRefused, TokenSource, TokenUnavailable
+from runtime.tokens import Token, TokenSource
 from tests.support.tokens import METADATA, TOKEN, TokenService, token_service
 
 SECRET = "canary"
