@@ -64,7 +64,12 @@ def create(
 
 
 @app.command(epilog="Example: writeback topics check --json && helm upgrade …")
-def check(as_json: Json = False) -> None:
+def check(
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="Partitions that every topic must have; any number if not given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Check that the topics exist with the right partitions, replicas and settings.
 
     The services run the same check at start and every minute. Exit code 1: a topic does not fit.
@@ -73,6 +78,8 @@ def check(as_json: Json = False) -> None:
     try:
         view = BrokerView(broker, broker.topics.all(), rights.check_rights(broker.topics), prefix=PREFIX)
         found = view.checked(timeout_s=TIMEOUT_S)
+        if partitions not in (None, found.partitions):
+            raise UnfitTopics([_not_as_many(partitions, found.partitions)])
     except UnfitTopics as error:
         listed = "\n".join(f"[red]✗[/] {problem}" for problem in error.problems)
         _report({"fit": False, "problems": list(error.problems)}, listed, as_json)
@@ -108,7 +115,10 @@ def list_rights(
         typer.echo("\n".join(rights.grant(each, users.get(each.role)) for each in wanted))
     elif form is Form.STRIMZI:
         roles = {role: rights.strimzi(each for each in wanted if each.role is role) for role in rights.Role}
-        named = {users.get(role, role.value): {"authorization": {"acls": acls}} for role, acls in roles.items()}
+        named = {
+            users.get(role, role.value): {"authorization": {"type": "simple", "acls": acls}}
+            for role, acls in roles.items()
+        }
         typer.echo(json.dumps(named, indent=2))  # JSON is YAML too
     else:
         listed = Table("who", "on", "may")
@@ -162,6 +172,13 @@ def create_missing(
 _PARTITIONS = 12
 
 
+def _not_as_many(wanted: int, there: int) -> str:
+    return (
+        f"the topics have {there} partitions, and --partitions says {wanted}: correct --partitions, which is "
+        "topics.partitions in the chart's values; how topics get more: docs/deploy.md, Raising the partition count"
+    )
+
+
 def _other_count(asked: int | None, there: int) -> str:
     return (
         f"the topics that exist have {there} partitions, and a new one with {asked} would not fit: leave --partitions "
@@ -182,8 +199,18 @@ def _created(name: str, future: Any, broker: BrokerSettings) -> bool:
             seen = {(rights.Resource.TOPIC, name): [rights.Operation.DESCRIBE]}
             lacking = rights.missing(wanted, seen, user=_user(broker))
             raise UnfitTopics(lacking) from None
+        if kind_of(why) is Kind.PERMANENT:
+            raise UnfitTopics([_not_accepted(name, why)]) from None
         raise BrokerUnavailable(f"topic {name} could not be created: {why.str()}") from None
     return True
+
+
+def _not_accepted(name: str, why: KafkaError) -> str:
+    return (
+        f"the broker refuses to create topic {name}: {why.str()}; if --replication asks for more brokers than there "
+        "are, lower it; if the broker does not take a setting of docs/deploy.md, Topics, create the topics by its own "
+        "tools, and run: writeback topics check"
+    )
 
 
 def _user(broker: BrokerSettings) -> str | None:
