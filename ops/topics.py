@@ -19,6 +19,7 @@ from runtime.broker_errors import Kind, kind_of
 from runtime.connection import BrokerSettings
 from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
+from schemas.topics import TopicFacts
 
 app = typer.Typer(
     no_args_is_help=True, help="Create the topics, check them, and list the rights that the services need."
@@ -77,9 +78,7 @@ def check(
     broker = read_settings().broker
     try:
         view = BrokerView(broker, broker.topics.all(), rights.check_rights(broker.topics), prefix=PREFIX)
-        found = view.checked(timeout_s=TIMEOUT_S)
-        if partitions not in (None, found.partitions):
-            raise UnfitTopics([_not_as_many(partitions, found.partitions)])
+        found = _with_as_many(partitions, view.checked(timeout_s=TIMEOUT_S))
     except UnfitTopics as error:
         listed = "\n".join(f"[red]✗[/] {problem}" for problem in error.problems)
         _report({"fit": False, "problems": list(error.problems)}, listed, as_json)
@@ -172,11 +171,16 @@ def create_missing(
 _PARTITIONS = 12
 
 
-def _not_as_many(wanted: int, there: int) -> str:
-    return (
-        f"the topics have {there} partitions, and --partitions says {wanted}: correct --partitions, which is "
-        "topics.partitions in the chart's values; how topics get more: docs/deploy.md, Raising the partition count"
+def _with_as_many(partitions: int | None, found: TopicFacts) -> TopicFacts:
+    """The same facts. Raises UnfitTopics if another partition count is wanted."""
+    if partitions in (None, found.partitions):
+        return found
+    problem = (
+        f"the topics have {found.partitions} partitions, and --partitions says {partitions}: correct --partitions, "
+        "which is topics.partitions in the chart's values; how topics get more: docs/deploy.md, Raising the partition "
+        "count"
     )
+    raise UnfitTopics([problem])
 
 
 def _other_count(asked: int | None, there: int) -> str:
