@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 UV="${UV:-uv}"
 command -v "$UV" >/dev/null || { echo "uv is needed to make the lock files: pip install uv" >&2; exit 1; }
 unset PIP_FIND_LINKS UV_FIND_LINKS || :
-wanted="${*:-test demo planner writer ops simulator calls project pip build supply peer}"
+wanted="${*:-test demo planner writer ops simulator calls project pip build supply peer cluster}"
 compile() { # compile NAME ARGUMENT...
     case " $wanted " in *" $1 "*) ;; *) return 0 ;; esac
     name=$1; shift
@@ -34,3 +34,4 @@ compile pip --python-version 3.11 requirements/pip.in
 compile build --python-version 3.11 --constraint "$constraint" requirements/build.in
 compile supply --python-version 3.11 requirements/supply.in
 compile peer --python-version 3.12 --constraint "$constraint" requirements/peer.in
+compile cluster --python-version 3.11 requirements/cluster.in
