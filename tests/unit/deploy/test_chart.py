@@ -21,6 +21,7 @@ import writer.settings
 from ops import topics
 from ops.settings import Settings as OpsSettings
 from planner.mapping import load
+from tests.unit.deploy import definitions
 from tests.unit.deploy.chart import (
     CHART,
     NEWEST,
@@ -36,7 +37,7 @@ from tests.unit.deploy.chart import (
 from tests.unit.deploy.images import ROOT
 from tests.unit.deploy.variables import unknown
 
-FROM_SECRETS = {"WRITER_IDENTITIES": '[{"kind": "managed"}]'}
+FROM_SECRETS = dict.fromkeys(("WRITER_IDENTITIES", "WRITEBACK_IDENTITIES"), '[{"kind": "managed"}]')
 every_value_set = pytest.mark.parametrize("values", VALUE_SETS)
 
 
@@ -56,7 +57,9 @@ def test_helm_finds_nothing_to_complain_about(values: str) -> None:
 def test_every_manifest_is_one_that_kubernetes_knows(values: str, kubernetes: str) -> None:
     checked = 0
     for manifest in rendered(values, kubernetes=kubernetes):
-        if not manifest["apiVersion"].startswith("monitoring.coreos.com/"):
+        if (manifest["apiVersion"], manifest["kind"]) in definitions.known():
+            assert definitions.problems(manifest) == [], manifest["metadata"]["name"]
+        else:
             kubernetes_validate.validate(manifest, kubernetes.rpartition(".")[0], strict=True)
             checked += 1
     assert checked > 8
@@ -164,7 +167,7 @@ def test_a_replica_keeps_its_name_across_restarts(component: str) -> None:
 @pytest.mark.parametrize("component", ["planner", "writer"])
 def test_probes_and_metrics_ask_where_the_service_listens(component: str) -> None:
     manifests = rendered("full")
-    (container,) = pods(manifests)[component]["containers"]
+    container, *_ = pods(manifests)[component]["containers"]
     port = int(environment(pods(manifests)[component])[f"{component.upper()}_ENDPOINT_PORT"])
     assert container["ports"] == [{"name": "endpoint", "containerPort": port}]
     assert container["livenessProbe"]["httpGet"] == {"path": "/live", "port": "endpoint"}
@@ -180,7 +183,7 @@ def test_pods_are_as_restricted_as_kubernetes_can_ask_for(values: str) -> None:
         assert pod["securityContext"]["runAsNonRoot"]
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
-        (container,) = pod["containers"]
+        container, *_ = pod["containers"]
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -200,7 +203,7 @@ def test_every_selector_finds_its_pods_and_no_others(values: str) -> None:
         labels = owner["spec"]["template"]["metadata"]["labels"]
         budget = of_kind(manifests, "PodDisruptionBudget")[component]
         service = of_kind(manifests, "Service")[component]
-        spread = owner["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        spread = owner["spec"]["template"]["spec"].get("topologySpreadConstraints", [])
         selectors = [
             owner["spec"]["selector"]["matchLabels"],
             budget["spec"]["selector"]["matchLabels"],
