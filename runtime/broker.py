@@ -10,10 +10,10 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from runtime.broker_errors import UNTRUSTED, Kind, kind_of, named, trouble
+from runtime.broker_errors import UNTRUSTED, Kind, kind_of, trouble
 from runtime.certificates import why_untrusted
 from runtime.connection import BrokerSettings
-from runtime.errors import Misconfigured, TokenUnavailable, Unavailable
+from runtime.errors import Misconfigured, TokenUnavailable, Unavailable, named
 from runtime.rights import Operation, Resource, Right, missing
 from schemas.topics import FoundTopic, TopicFacts, TopicSpec, changes, mismatches
 

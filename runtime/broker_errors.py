@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from confluent_kafka import KafkaError
 
+from runtime.errors import named
 from runtime.rights import Operation, Resource, Right, refused
 
 
@@ -141,11 +142,6 @@ class Trouble:
     def named(self, prefix: str) -> str:
         """With the variables as a program with this prefix reads them."""
         return named(str(self), prefix)
-
-
-def named(text: str, prefix: str) -> str:
-    """A text with the variables as a program with this prefix reads them."""
-    return re.sub(r"(?<![A-Z_])BROKER__", f"{prefix}BROKER__", text)
 
 
 UNTRUSTED = "certificate verify failed"

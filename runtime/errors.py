@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -26,3 +27,8 @@ class TokenRefused(Misconfigured):
 
 class TokenUnavailable(Unavailable):
     """The token service gave no answer. Try again later."""
+
+
+def named(text: str, prefix: str) -> str:
+    """A text with the variables as a program with this prefix reads them."""
+    return re.sub(r"(?<![A-Z_])BROKER__", f"{prefix}BROKER__", text)
