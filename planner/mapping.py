@@ -18,14 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from planner.core.dispositions import TaskKind
 from planner.core.resolution import Lookup, PhoneCallColumns, QueueItemColumns, ResolvedMapping, TaskColumns, TextColumn
 from planner.errors import MappingUnfit
-from schemas.records import OwnerKind, QueueStatus
+from schemas.records import OwnerKind, QueueStatus, Value
 
 FieldType = Literal["string", "integer", "boolean", "optionset", "lookup", "datetime"]
 EntityName = Literal["queue_item", "phone_call", "task", "account"]
+CreatedEntity = Literal["phone_call", "task"]
+FixedType = Literal["string", "integer", "boolean", "optionset"]
 LogicalName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,127}$")]
 Guid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 SCHEMA_VERSION: Final = "1"
+_OPTIONAL_SECTIONS: Final = frozenset({"fixed_values"})
 
 
 class _Strict(BaseModel):
@@ -77,6 +80,14 @@ class Owner(_Strict):
     name: str | None = Field(None, description="What people see in the CRM; it shows owners that were swapped.")
 
 
+class FixedValue(_Strict):
+    """What a column of the tenant's own gets on every record that is created."""
+
+    type: FixedType
+    value: bool | int | str
+    label: str | None = Field(None, description="What people see of the column in the CRM.")
+
+
 class MappingFile(_Strict):
     meta: Meta = Field(alias="_meta")
     entities: dict[EntityName, Entity]
@@ -85,6 +96,9 @@ class MappingFile(_Strict):
     owners: dict[Literal["callback", "review"], Owner]
     task_owner_override_field: LogicalName | None = None
     preserve_if_present: tuple[LogicalName, ...] = ()
+    fixed_values: dict[CreatedEntity, dict[LogicalName, FixedValue]] = Field(
+        default_factory=dict, description="Columns of created phone calls and tasks that always get the same value."
+    )
     suggestions: dict[str, str] = Field(
         default_factory=dict,
         description="Place in this file to why discovery suggests what is there, or what there is to choose from. A "
@@ -92,13 +106,17 @@ class MappingFile(_Strict):
     )
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of everything that can change a plan; labels, names and who approved it cannot."""
-        shown = {
+        """SHA-256 (hex) of everything that can change a plan; labels, names and who approved it cannot. An optional
+        section that is not used changes nothing, so a file that was approved stays approved when one is added here.
+        """
+        shown: dict[str, Any] = {
             "fields": {"__all__": {"label"}},
             "option_sets": {"__all__": {"label"}},
             "owners": {"__all__": {"name"}},
+            "fixed_values": {"__all__": {"__all__": {"label"}}},
         }
         content = self.model_dump(mode="json", exclude={"meta": True, "suggestions": True, **shown})
+        content = {name: held for name, held in content.items() if held or name not in _OPTIONAL_SECTIONS}
         return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -265,7 +283,8 @@ def gaps(mapping: MappingFile, *, next_attempt: bool = False) -> list[str]:
         found += _field_gaps(mapping, name, concept, required=required)
     found += [f"fields.{name}: unknown concept" for name in mapping.fields if name not in CONCEPTS]
     found += [f"owners.{name}: missing" for name in TASK_OWNERS if name not in mapping.owners]
-    return [*found, *_option_gaps(mapping), *_preserved_gaps(mapping), *_swapped(mapping)]
+    found += [*_option_gaps(mapping), *_preserved_gaps(mapping), *_fixed_gaps(mapping)]
+    return [*found, *_swapped(mapping)]
 
 
 def _not_approved(mapping: MappingFile) -> Iterator[str]:
@@ -324,6 +343,24 @@ def _preserved_gaps(mapping: MappingFile) -> Iterator[str]:
         other = taken.setdefault((mapped.entity, mapped.logical_name), name)
         if other != name:
             yield f"fields.{name}.logical_name: is the same column as {other}"
+
+
+_FIXED_TYPES: Final[Mapping[FixedType, type]] = {"string": str, "integer": int, "boolean": bool, "optionset": int}
+
+
+def _fixed_gaps(mapping: MappingFile) -> Iterator[str]:
+    """A fixed value never takes the place of what the planner writes, nor of what Dataverse decides."""
+    for entity, columns in mapping.fixed_values.items():
+        written = {each.logical_name: name for name, each in mapping.fields.items() if each.entity == entity}
+        table = mapping.entities.get(entity)
+        for column, fixed in columns.items():
+            place = f"fixed_values.{entity}.{column}"
+            if column in written:
+                yield f"{place}: is also {written[column]}, which the planner writes"
+            elif table and column == table.primary_id:
+                yield f"{place}: is the record's id, which the planner decides"
+            if type(fixed.value) is not _FIXED_TYPES[fixed.type]:
+                yield f"{place}.value: is not a value of a column of type {fixed.type}"
 
 
 def _swapped(mapping: MappingFile) -> Iterator[str]:
@@ -404,6 +441,7 @@ class _Resolver:
             regarding=self._lookup("phone_call.regarding"),
             session_id=self._name("phone_call.idempotency_key"),
             disposition=self._name_if_mapped("phone_call.disposition"),
+            fixed=self._fixed("phone_call"),
             completed={
                 self._name("phone_call.state"): self._option("phone_call_state.completed"),
                 self._name("phone_call.status"): self._option("phone_call_status.made"),
@@ -431,7 +469,11 @@ class _Resolver:
             due_at=self._name("task.due_at"),
             regarding=self._lookup("task.regarding"),
             session_id=self._name("task.idempotency_key"),
+            fixed=self._fixed("task"),
         )
+
+    def _fixed(self, entity: CreatedEntity) -> Mapping[str, Value]:
+        return {name: each.value for name, each in self.mapping.fixed_values.get(entity, {}).items()}
 
     def _name(self, concept: str) -> str:
         return self.mapping.fields[concept].logical_name

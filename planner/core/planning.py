@@ -238,7 +238,9 @@ def _phone_call(case: _Case) -> tuple[PlannedStep, PlannedStep]:
     if outcome.phone_number:
         identity[columns.phone_number.name] = columns.phone_number.fit(_phone(outcome.phone_number, case.policy))
     texts = _call_texts(case)
-    attributes = identity | {
+    attributes = {
+        **columns.fixed,
+        **identity,
         columns.subject.name: _subject(columns.subject, texts),
         columns.description.name: columns.description.fit(texts.description),
         columns.direction: columns.outgoing,
@@ -331,7 +333,9 @@ def _task(case: _Case, kind: TaskKind) -> PlannedStep:
     if outcome.account:
         identity[columns.regarding.column] = columns.regarding.to(outcome.account.id)
     texts = task_texts(outcome, kind, case.policy.redacted)
-    attributes = identity | {
+    attributes = {
+        **columns.fixed,
+        **identity,
         columns.subject.name: _subject(columns.subject, texts),
         columns.description.name: columns.description.fit(texts.description),
     }

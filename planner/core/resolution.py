@@ -38,6 +38,8 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneCallColumns:
+    """`fixed`: columns that always get the same value."""
+
     entity_set: str
     subject: TextColumn
     description: TextColumn
@@ -52,6 +54,7 @@ class PhoneCallColumns:
     session_id: str
     disposition: str | None
     completed: Mapping[str, Value]
+    fixed: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,7 @@ class TaskColumns:
     due_at: str
     regarding: Lookup
     session_id: str
+    fixed: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

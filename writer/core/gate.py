@@ -232,7 +232,7 @@ def _gaps(step: PlannedStep, snapshot: Snapshot) -> Iterator[Gap]:
         yield gap(None, "a table with optimistic concurrency, without which changes of people would be overwritten")
     for name, value in _written(step).items():
         if (
-            expected := _counter_gap(step, table, name) or _expected(table, name, value, step.precondition)
+            expected := _counter_gap(step, table, name) or column_gap(table, name, value, step.precondition)
         ) is not None:
             yield gap(name, expected)
     for column in dict.fromkeys(owner.column for owner in step.owner_candidates):
@@ -267,8 +267,8 @@ def _baseline_gaps(plan: PlannedWriteback, snapshot: Snapshot) -> Iterator[Gap]:
                 yield Gap(update.step_index, update.entity_set, name, "a column that can be read")
 
 
-def _expected(table: Table, name: str, value: Value, precondition: Precondition) -> str | None:
-    """What is wrong with one attribute, or None."""
+def column_gap(table: Table, name: str, value: Value, precondition: Precondition) -> str | None:
+    """What a column would have to be to take this value, or None if it takes it."""
     if (targets := table.links.get(name)) is not None:
         return _link_gap(value, targets)
     if (column := table.columns.get(name)) is None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from schemas.records import OwnerCandidate
-from writer.core.gate import Column, ColumnType, OwnerFacts, Snapshot, Table
+from schemas.records import OwnerCandidate, Precondition, Value
+from writer.core.gate import Column, ColumnType, OwnerFacts, Snapshot, Table, column_gap
 
 QUEUE_ITEM = "queue_item"
 
@@ -49,6 +49,19 @@ class MappedOption:
 
 
 @dataclass(frozen=True, slots=True)
+class MappedValue:
+    """A column that gets the same value on every record of the table that is created."""
+
+    table: str
+    column: str
+    value: Value
+
+    @property
+    def where(self) -> str:
+        return f"fixed_values.{self.table}.{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
 class MappingToCheck:
     """What a mapping file names. `columns` and `options` by concept; `compared`: queue item columns that are preserved,
     or hold the owner of a task. `owner_names` as they were when it was reviewed.
@@ -61,6 +74,7 @@ class MappingToCheck:
     owners: Mapping[str, OwnerCandidate] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
     owner_names: Mapping[str, str] = field(default_factory=dict)
+    fixed: tuple[MappedValue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +119,8 @@ def gaps_of(
     binding value to what people see of it now.
     """
     return (*_tables(mapping, snapshot), *_columns(mapping, snapshot), *_options(mapping, snapshot),
-            *_compared(mapping, snapshot), *_owners(mapping, owner_facts, owner_names or {}),
+            *_compared(mapping, snapshot), *_fixed(mapping, snapshot),
+            *_owners(mapping, owner_facts, owner_names or {}),
             *(gap for gap, swapped in _relabelled(mapping, snapshot) if swapped))  # fmt: skip
 
 
@@ -113,13 +128,13 @@ def notices_of(mapping: MappingToCheck, snapshot: Snapshot) -> tuple[str, ...]:
     """What metadata cannot decide: whether this application user may use a secured column, and why a label is another
     one than when the mapping was reviewed.
     """
+    named = [(f"fields.{concept}", column.table, column.name) for concept, column in mapping.columns.items()]
+    named += [(one.where, one.table, one.column) for one in mapping.fixed]
     secured = tuple(
-        f"fields.{concept}: {column.name} is secured; the application user needs a column security profile that lets "
-        "it read, create and update the column"
-        for concept, column in mapping.columns.items()
-        if (table := _table(mapping, snapshot, column.table))
-        and (live := table.columns.get(column.name))
-        and live.secured
+        f"{where}: {name} is secured; the application user needs a column security profile that lets it read, create "
+        "and update the column"
+        for where, word, name in named
+        if (table := _table(mapping, snapshot, word)) and (live := table.columns.get(name)) and live.secured
     )
     return (*secured, *(str(gap) for gap, swapped in _relabelled(mapping, snapshot) if not swapped))
 
@@ -255,6 +270,14 @@ def _compared(mapping: MappingToCheck, snapshot: Snapshot) -> Iterator[MappingGa
             yield MappingGap("preserve_if_present", f"the queue item has no column {name}")
         elif not live.valid_for_read:
             yield MappingGap("preserve_if_present", f"{name} cannot be read")
+
+
+def _fixed(mapping: MappingToCheck, snapshot: Snapshot) -> Iterator[MappingGap]:
+    for one in mapping.fixed:
+        if (table := _table(mapping, snapshot, one.table)) is None:
+            continue  # named by its table
+        if (expected := column_gap(table, one.column, one.value, Precondition.MUST_NOT_EXIST)) is not None:
+            yield MappingGap(one.where, f"needs {expected}")
 
 
 def _owners(mapping: MappingToCheck, owner_facts: OwnerFacts, names: Mapping[str, str]) -> Iterator[MappingGap]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runtime.errors import Misconfigured
 from schemas.records import OwnerCandidate, OwnerKind
-from writer.core.mapping_check import QUEUE_ITEM, MappedColumn, MappedOption, MappedTable, MappingToCheck
+from writer.core.mapping_check import QUEUE_ITEM, MappedColumn, MappedOption, MappedTable, MappedValue, MappingToCheck
 
 
 class _Read(BaseModel):
@@ -49,6 +49,10 @@ class _Owner(_Read):
     name: str | None = None
 
 
+class _Fixed(_Read):
+    value: bool | int | str
+
+
 class _File(_Read):
     meta: _Meta = Field(alias="_meta")
     entities: dict[str, _Entity]
@@ -57,6 +61,7 @@ class _File(_Read):
     owners: dict[str, _Owner] = Field(default_factory=dict)
     task_owner_override_field: str | None = None
     preserve_if_present: tuple[str, ...] = ()
+    fixed_values: dict[str, dict[str, _Fixed]] = Field(default_factory=dict)
 
 
 _OWNER_LINKS = {"systemuser": "systemusers", "team": "teams"}
@@ -84,6 +89,11 @@ def read_mapping(path: str | Path) -> MappingToCheck:
         {word: owner_candidate(one.kind, one.id) for word, one in file.owners.items()},
         (*file.preserve_if_present, *override),
         {word: one.name for word, one in file.owners.items() if one.name},
+        tuple(
+            MappedValue(word, column, fixed.value)
+            for word, columns in file.fixed_values.items()
+            for column, fixed in columns.items()
+        ),
     )
 
 

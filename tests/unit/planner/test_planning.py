@@ -484,3 +484,19 @@ def test_the_digest_covers_the_writes(outcome, attempts):
     one, other = planned(outcome), planned(replace(outcome, baseline=baseline))
     same = (one.steps, one.baseline, one.preceding) == (other.steps, other.baseline, other.preceding)
     assert (one.digest == other.digest) is same
+
+
+def test_P3_fixed_values_are_pinned_in_the_plan_of_the_records_that_are_created():
+    crm = replace(
+        CRM,
+        phone_call=replace(CRM.phone_call, fixed={"medx_channel": 3, "subject": "never this"}),
+        task=replace(CRM.task, fixed={"medx_urgent": True}),
+    )
+    plan_with, plan_without = (planned(outcome_of("call_back_later"), crm=each) for each in (crm, CRM))
+    added = [
+        {k: v for k, v in ours.attributes.items() if k not in theirs.attributes}
+        for ours, theirs in zip(plan_with.steps, plan_without.steps, strict=True)
+    ]
+    assert added == [{"medx_channel": 3}, {}, {}, {"medx_urgent": True}]
+    assert plan_with.steps[0].attributes["subject"] == plan_without.steps[0].attributes["subject"]
+    assert plan_with.digest != plan_without.digest

@@ -14,6 +14,7 @@ from writer.core.mapping_check import (
     MappedColumn,
     MappedOption,
     MappedTable,
+    MappedValue,
     MappingToCheck,
     environment_mark,
     gaps_of,
@@ -234,3 +235,29 @@ def test_B1_an_owner_of_another_name_is_a_gap_that_names_nobody() -> None:
         assert len(said) == gaps
         assert not any("Pat" in each or "Casey" in each for each in said)
     assert gaps_of(reviewed, SNAPSHOT, {}, {OWNER.value: "Pat Person"})[0].what.startswith("no user with this id")
+
+
+@pytest.mark.parametrize(
+    ("fixed", "gap"),
+    [
+        (MappedValue("phone_call", "subject", "dial"), None),
+        (MappedValue("phone_call", "subject", 3), "subject: needs a text column's value"),
+        (MappedValue("phone_call", "subject", "x" * 201), "subject: needs at most 200 characters"),
+        (MappedValue("phone_call", "medx_gone", 3), "medx_gone: needs a column that exists"),
+        (MappedValue("phone_call", "statecode", 0), "statecode: needs a column that can be set on create"),
+    ],
+)
+def test_W9_fixed_values_are_verified_as_a_plan_with_them_is(fixed: MappedValue, gap: str | None) -> None:
+    gaps = found(mapping=replace(MAPPING, fixed=(fixed,)))
+    assert gaps == ([] if gap is None else [f"fixed_values.phone_call.{gap}"])
+
+
+def test_W9_a_fixed_value_of_a_table_that_is_gone_is_named_by_its_table() -> None:
+    mapping = replace(MAPPING, fixed=(MappedValue("task", "medx_x", 1),))
+    assert found(mapping=mapping) == []
+
+
+def test_a_secured_column_with_a_fixed_value_is_noticed() -> None:
+    snapshot = with_column(CALLS, "medx_source", replace(TEXT, secured=True))
+    [notice] = notices_of(replace(MAPPING, fixed=(MappedValue("phone_call", "medx_source", "x"),)), snapshot)
+    assert notice.startswith("fixed_values.phone_call.medx_source: medx_source is secured;")
