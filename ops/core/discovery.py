@@ -31,7 +31,7 @@ Tables = Mapping[str, LiveTable]
 """By logical name; those in question with their columns."""
 
 QUEUE_ITEM: EntityName = "queue_item"
-TAKEN_AS_GIVEN = ("fixed_values",)
+TAKEN_AS_GIVEN = ("fixed_values", "activity_parties", "caller")
 """Sections that only people can fill; `mapping verify` compares them with the CRM."""
 _WORDS_OF_QUEUES = ("queueitem", "callqueue", "callitem", "calllist", "prospect", "dial", "outreach", "call")
 _MOST_TABLES, _MOST_OTHERS = 6, 8

@@ -246,8 +246,8 @@ def not_signed_in(fault: SignInFault) -> Judgement:
 
 
 def sent_with(request: Request) -> Sent:
-    """Which precondition a request carries."""
-    if request.headers.get("If-None-Match") == "*":
+    """Which precondition a request carries. A POST creates, and is refused if its record exists."""
+    if request.method == "POST" or request.headers.get("If-None-Match") == "*":
         return Sent.MUST_NOT_EXIST
     match request.headers.get("If-Match"):
         case None:

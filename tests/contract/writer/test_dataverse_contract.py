@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from simulator import tenant
 from simulator.testing import running_simulator
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.support.factories import an_id
@@ -140,3 +141,26 @@ def test_W5_one_failed_change_set_holds_up_no_other_of_its_batch(crm: Crm) -> No
     )
     assert judged(sent) == [(Kind.AMBIGUOUS, Meaning.CHANGED), LANDED, LANDED]
     assert [part.judgement.status for part in after.parts] == [404, 204]
+
+
+PARTY = {"partyid_account@odata.bind": f"/accounts({tenant.ACCOUNTS[0]})", "participationtypemask": 2}
+
+
+def create_with_party(record_id: str = CALL) -> Request:
+    return Request(
+        "POST", CALLS, {}, {"activityid": record_id, "subject": "a call", "phonecall_activity_parties": [PARTY]}
+    )
+
+
+def test_W2_a_call_with_parties_is_created_once_under_the_id_that_was_chosen(crm: Crm) -> None:
+    crm.seed_item()
+    etag = body(crm.exchange(read()))["@odata.etag"]
+    change_set = ChangeSet((create_with_party(), complete(), update(etag)))
+    first, before, again, after = crm.in_turn(
+        (change_set,), (read(), read(CALLS, CALL)), (change_set,), (read(), read(CALLS, CALL))
+    )
+    assert judged(first) == [LANDED]
+    assert body(before, 1)["statecode"] == 1
+    assert judged(again) == [(Kind.AMBIGUOUS, Meaning.EXISTS)]
+    assert again.parts[0].failing == 0
+    assert [body(after, part) for part in (0, 1)] == [body(before, part) for part in (0, 1)]

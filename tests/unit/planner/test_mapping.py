@@ -346,3 +346,59 @@ def test_the_fingerprint_says_which_values_are_fixed_and_nothing_of_labels_or_un
     assert mapping(fixed_values=labelled).fingerprint() == fixed
     labelled["task"]["medx_urgent"]["value"] = False
     assert mapping(fixed_values=labelled).fingerprint() != fixed
+
+
+USER, OBJECT, QUEUE = (f"{n}{n}{n}{n}{n}{n}{n}{n}-aaaa-4bbb-8ccc-000000000001" for n in "123")
+
+
+def test_parties_are_resolved_by_the_names_that_dataverse_gives_them():
+    crm = resolve(mapping(activity_parties={"to": "account", "from": {"kind": "queue", "id": QUEUE}}))
+    parties = crm.phone_call.parties
+    assert (parties.collection, parties.entity_set, parties.id_column) == (
+        "phonecall_activity_parties", "activityparties", "activityid",
+    )  # fmt: skip
+    assert [(each.participation, each.column, each.value) for each in parties.members("a")] == [
+        (1, "partyid_queue@odata.bind", f"/queues({QUEUE})"),
+        (2, "partyid_account@odata.bind", "/accounts(a)"),
+    ]
+    assert [each.participation for each in parties.members(None)] == [1]
+
+
+def test_a_tenant_that_calls_contacts_maps_them_as_its_accounts_and_they_take_part_as_contacts():
+    contact = {"logical_name": "contact", "entity_set_name": "contacts", "primary_id": "contactid"}
+    lookups = ("queue~account", "phone_call~regarding", "task~regarding")
+    changes = {f"fields__{each}__target": "contact" for each in lookups}
+    crm = resolve(mapping(entities__account=contact, activity_parties={"to": "account"}, **changes))
+    [member] = crm.phone_call.parties.members("c")
+    assert (member.column, member.value) == ("partyid_contact@odata.bind", "/contacts(c)")
+
+
+def test_a_user_may_place_the_calls_and_record_them():
+    given = {
+        "activity_parties": {"from": {"kind": "systemuser", "id": USER}},
+        "caller": {"id": USER, "object_id": OBJECT},
+    }
+    call = resolve(mapping(**given)).phone_call
+    assert [each.value for each in call.parties.members("a")] == [f"/systemusers({USER})"]
+    assert (call.caller.object_id, call.caller.record_id, call.caller.entity_set) == (OBJECT, USER, "systemusers")
+
+
+def test_a_section_of_parties_that_names_nobody_is_a_gap():
+    [gap] = gaps(mapping(activity_parties={}))
+    assert gap.startswith("activity_parties: names neither `to` nor `from`")
+
+
+def test_the_fingerprint_says_who_takes_part_and_who_records_and_nothing_of_their_names():
+    prints = {
+        mapping(**given).fingerprint()
+        for given in (
+            {},
+            {"activity_parties": {"to": "account"}},
+            {"activity_parties": {"from": {"kind": "queue", "id": QUEUE}}},
+            {"caller": {"id": USER, "object_id": OBJECT}},
+            {"caller": {"id": USER, "object_id": USER}},
+        )
+    }
+    assert len(prints) == 5
+    assert mapping(caller={"id": USER, "object_id": OBJECT, "name": "Pat"}).fingerprint() in prints
+    assert mapping(activity_parties={"from": {"kind": "queue", "id": QUEUE, "name": "Calls"}}).fingerprint() in prints
