@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from planner.core.dispositions import EFFECTS, Effect, TaskKind
-from planner.mapping import CONCEPTS, CreatedEntity, EntityName, MappingFile
+from planner.mapping import CONCEPTS, SENDERS, CreatedEntity, EntityName, MappingFile
 from schemas.records import Disposition
 
 NOT_MAPPED = "(not mapped)"
@@ -105,7 +105,7 @@ def _fixed(mapping: MappingFile, entity: CreatedEntity) -> Iterator[Write]:
 def _people(mapping: MappingFile) -> Iterator[Write]:
     record, table, parties = _RECORDS["phone_call"], _table(mapping, "phone_call"), mapping.activity_parties
     if parties and (sender := parties.sender):
-        yield Write(record, table, FROM, f"the {'user' if sender.kind == 'systemuser' else sender.kind} {sender.id}")
+        yield Write(record, table, FROM, f"the {SENDERS[sender.kind][1]} {sender.id}")
     if parties and parties.to:
         yield Write(record, table, TO, "the account, if the outcome names one")
     if mapping.caller:

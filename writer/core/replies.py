@@ -92,6 +92,10 @@ class Privilege:
         return f"{self.name} on the table {self.table}" if self.table else self.name
 
 
+ON_BEHALF = Privilege("prvActOnBehalfOfAnotherUser")
+"""What an application user needs to record calls as somebody else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """`status` is None if no reply came, `code` "" if the service gave none, `retry_after` in seconds.
