@@ -67,8 +67,8 @@ class MappedValue:
 @dataclass(frozen=True, slots=True)
 class MappingToCheck:
     """What a mapping file names. `columns` and `options` by concept; `compared`: queue item columns that are preserved,
-    or hold the owner of a task. `parties` of any call, with some record as the customer. `names` of people and queues by their
-    place in the file, as they were when it was reviewed.
+    or hold the owner of a task. `parties` of any call, with some record as the customer. `names` of people and queues
+    by their place in the file, as they were when it was reviewed.
     """
 
     environment: str | None
