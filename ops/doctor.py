@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Annotated
@@ -205,17 +205,21 @@ async def _privileges(settings: Settings, mapping_file: Path | None, role: CrmRo
     found: list[Finding] = []
     mapping = _mapping_if_any(mapping_file)
     tables = privileges.wanted(role, mapping)
+    bypasses = settings.dataverse is not None and settings.dataverse.bypass_business_logic is not None
+    named = privileges.without_table(role, mapping, bypasses=bypasses)
     for index, identity in enumerate(settings.identities):
         who = f"identity {index} ({identity.kind})"
         try:
             async with crm.environment(settings.model_copy(update={"identities": (identity,)})) as (pool, _):
-                lacking = await TenantReader(pool).lacking(tables, own_rows=privileges.own_rows(role, mapping))
+                reader, own_rows = TenantReader(pool), privileges.own_rows(role, mapping)
+                lacking = await reader.lacking(tables, own_rows=own_rows, named=named)
+                caller = await _of_caller(reader, role, mapping) if index == 0 else []
         except (CrmUnavailable, CrmRefuses) as error:
             found += wrong(Part.PRIVILEGES, [f"{who}: {error}"])
             continue
-        found += wrong(Part.PRIVILEGES, [f"{who} {_sentence(each)}" for each in lacking])
+        found += wrong(Part.PRIVILEGES, [f"{who} {_sentence(each, named)}" for each in lacking] + caller)
         if not lacking:
-            listed = "; ".join(f"{table}: {', '.join(accesses)}" for table, accesses in tables.items())
+            listed = "; ".join([*(f"{table}: {', '.join(accesses)}" for table, accesses in tables.items()), *named])
             found.append(ok(Part.PRIVILEGES, f"{who} has what the {role} needs: {listed}"))
     if mapping is None:
         found.append(
@@ -224,7 +228,20 @@ async def _privileges(settings: Settings, mapping_file: Path | None, role: CrmRo
     return found
 
 
-def _sentence(lacking: Lacking) -> str:
+async def _of_caller(reader: TenantReader, role: CrmRole, mapping: MappingFile | None) -> list[str]:
+    """What the user lacks on whose behalf the writer records calls; who is not there is a matter of metadata."""
+    if role is not CrmRole.WRITER or mapping is None or mapping.caller is None:
+        return []
+    wanted, user = privileges.of_caller(mapping), mapping.caller.id
+    return [
+        f"the user {user} of the mapping's caller {_sentence(each, {})}"
+        for each in await reader.lacking(wanted, own_rows=wanted, user=user)
+    ]
+
+
+def _sentence(lacking: Lacking, named: Mapping[str, str]) -> str:
+    if not lacking.table:
+        return f"lacks {lacking.name}: let its security role grant it, {named[lacking.name]}"
     why = privileges.WHY[lacking.access]
     if lacking.own_rows_only:
         return (

@@ -30,6 +30,7 @@ from planner.mapping import OWNER_TABLES, TASK_OWNERS, MappingFile
 from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
 from schemas.records import Disposition, OwnerKind
+from writer.core import gate
 from writer.dataverse.mapping import owner_candidate, read_mapping
 from writer.dataverse.mapping_verification import Report, verify
 from writer.dataverse.tenant import TenantReader
@@ -313,14 +314,14 @@ async def _discovered(settings: Settings, given: dict[str, Any]) -> dict[str, An
     async with crm.environment(settings) as (pool, facts):
         reader = TenantReader(pool)
         tables = await reader.tables(discovery.tables_to_read(given, await reader.tables()))
-        owners = {each["id"]: owner_candidate(each["kind"], each["id"]) for each in _owners_of(given)}
+        owners = {each["id"]: gate.owner(owner_candidate(each["kind"], each["id"])) for each in _owners_of(given)}
         names = await facts.names_of(list(owners.values()))
         return discovery.discovered(
             given,
             tables,
             environment=mappings.environment_mark(settings.dataverse.url if settings.dataverse else ""),
             at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            owner_names={record_id: names[each.value] for record_id, each in owners.items() if names.get(each.value)},
+            owner_names={record_id: names[each.key] for record_id, each in owners.items() if names.get(each.key)},
         )
 
 

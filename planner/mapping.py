@@ -16,16 +16,27 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from planner.core.dispositions import TaskKind
-from planner.core.resolution import Lookup, PhoneCallColumns, QueueItemColumns, ResolvedMapping, TaskColumns, TextColumn
+from planner.core.resolution import (
+    Lookup,
+    PartyColumns,
+    PhoneCallColumns,
+    QueueItemColumns,
+    ResolvedMapping,
+    TaskColumns,
+    TextColumn,
+)
 from planner.errors import MappingUnfit
-from schemas.records import OwnerKind, QueueStatus
+from schemas.records import ActivityParty, Caller, OwnerKind, PartyKind, QueueStatus, Value
 
 FieldType = Literal["string", "integer", "boolean", "optionset", "lookup", "datetime"]
 EntityName = Literal["queue_item", "phone_call", "task", "account"]
+CreatedEntity = Literal["phone_call", "task"]
+FixedType = Literal["string", "integer", "boolean", "optionset"]
 LogicalName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,127}$")]
 Guid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 SCHEMA_VERSION: Final = "1"
+_OPTIONAL_SECTIONS: Final = frozenset({"fixed_values", "activity_parties", "caller"})
 
 
 class _Strict(BaseModel):
@@ -77,6 +88,35 @@ class Owner(_Strict):
     name: str | None = Field(None, description="What people see in the CRM; it shows owners that were swapped.")
 
 
+class FixedValue(_Strict):
+    """What a column of the tenant's own gets on every record that is created."""
+
+    type: FixedType
+    value: bool | int | str
+    label: str | None = Field(None, description="What people see of the column in the CRM.")
+
+
+class Sender(_Strict):
+    kind: Literal["systemuser", "queue"]
+    id: Guid
+    name: str | None = Field(None, description="What people see in the CRM; it shows ids that were swapped.")
+
+
+class Parties(_Strict):
+    """Who takes part in every call that is recorded; at least one of the two."""
+
+    to: Literal["account"] | None = Field(None, description="The record that the outcome names as its account.")
+    sender: Sender | None = Field(None, alias="from", description="The user or the queue that places the calls.")
+
+
+class CallingUser(_Strict):
+    """The user who is said to have recorded the calls."""
+
+    id: Guid = Field(description="Id of the user in the CRM (`systemuserid`).")
+    object_id: Guid = Field(description="The same user's object id in Entra.")
+    name: str | None = Field(None, description="What people see in the CRM; it shows ids that were swapped.")
+
+
 class MappingFile(_Strict):
     meta: Meta = Field(alias="_meta")
     entities: dict[EntityName, Entity]
@@ -85,6 +125,11 @@ class MappingFile(_Strict):
     owners: dict[Literal["callback", "review"], Owner]
     task_owner_override_field: LogicalName | None = None
     preserve_if_present: tuple[LogicalName, ...] = ()
+    fixed_values: dict[CreatedEntity, dict[LogicalName, FixedValue]] = Field(
+        default_factory=dict, description="Columns of created phone calls and tasks that always get the same value."
+    )
+    activity_parties: Parties | None = None
+    caller: CallingUser | None = None
     suggestions: dict[str, str] = Field(
         default_factory=dict,
         description="Place in this file to why discovery suggests what is there, or what there is to choose from. A "
@@ -92,13 +137,19 @@ class MappingFile(_Strict):
     )
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of everything that can change a plan; labels, names and who approved it cannot."""
-        shown = {
+        """SHA-256 (hex) of everything that can change a plan; labels, names and who approved it cannot. An optional
+        section that is not used changes nothing, so a file that was approved stays approved when one is added here.
+        """
+        shown: dict[str, Any] = {
             "fields": {"__all__": {"label"}},
             "option_sets": {"__all__": {"label"}},
             "owners": {"__all__": {"name"}},
+            "fixed_values": {"__all__": {"__all__": {"label"}}},
+            "activity_parties": {"sender": {"name"}},
+            "caller": {"name"},
         }
         content = self.model_dump(mode="json", exclude={"meta": True, "suggestions": True, **shown})
+        content = {name: held for name, held in content.items() if held or name not in _OPTIONAL_SECTIONS}
         return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -186,6 +237,15 @@ TASK_OWNERS: Final = ("callback", "review")
 OUTGOING: Final = True
 LONGEST_SESSION_ID: Final = 200
 
+PARTIES_SET: Final = "activityparties"
+SENDER: Final = 1
+RECIPIENT: Final = 2
+SENDERS: Final[Mapping[Literal["systemuser", "queue"], tuple[str, PartyKind]]] = {
+    "systemuser": ("systemusers", PartyKind.USER),
+    "queue": ("queues", PartyKind.QUEUE),
+}
+"""Entity set and kind of who may place a call."""
+
 _OWNER_SETS: Final[Mapping[OwnerKind, str]] = {OwnerKind.USER: "systemusers", OwnerKind.TEAM: "teams"}
 _OWNER_KINDS: Final[Mapping[str, OwnerKind]] = {"systemuser": OwnerKind.USER, "team": OwnerKind.TEAM}
 
@@ -265,7 +325,10 @@ def gaps(mapping: MappingFile, *, next_attempt: bool = False) -> list[str]:
         found += _field_gaps(mapping, name, concept, required=required)
     found += [f"fields.{name}: unknown concept" for name in mapping.fields if name not in CONCEPTS]
     found += [f"owners.{name}: missing" for name in TASK_OWNERS if name not in mapping.owners]
-    return [*found, *_option_gaps(mapping), *_preserved_gaps(mapping), *_swapped(mapping)]
+    found += [*_option_gaps(mapping), *_preserved_gaps(mapping), *_fixed_gaps(mapping)]
+    if mapping.activity_parties == Parties():
+        found.append("activity_parties: names neither `to` nor `from`; take the section out, or name one of them")
+    return [*found, *_swapped(mapping)]
 
 
 def _not_approved(mapping: MappingFile) -> Iterator[str]:
@@ -324,6 +387,24 @@ def _preserved_gaps(mapping: MappingFile) -> Iterator[str]:
         other = taken.setdefault((mapped.entity, mapped.logical_name), name)
         if other != name:
             yield f"fields.{name}.logical_name: is the same column as {other}"
+
+
+_FIXED_TYPES: Final[Mapping[FixedType, type]] = {"string": str, "integer": int, "boolean": bool, "optionset": int}
+
+
+def _fixed_gaps(mapping: MappingFile) -> Iterator[str]:
+    """A fixed value never takes the place of what the planner writes, nor of what Dataverse decides."""
+    for entity, columns in mapping.fixed_values.items():
+        written = {each.logical_name: name for name, each in mapping.fields.items() if each.entity == entity}
+        table = mapping.entities.get(entity)
+        for column, fixed in columns.items():
+            place = f"fixed_values.{entity}.{column}"
+            if column in written:
+                yield f"{place}: is also {written[column]}, which the planner writes"
+            elif table and column == table.primary_id:
+                yield f"{place}: is the record's id, which the planner decides"
+            if type(fixed.value) is not _FIXED_TYPES[fixed.type]:
+                yield f"{place}.value: is not a value of a column of type {fixed.type}"
 
 
 def _swapped(mapping: MappingFile) -> Iterator[str]:
@@ -404,6 +485,9 @@ class _Resolver:
             regarding=self._lookup("phone_call.regarding"),
             session_id=self._name("phone_call.idempotency_key"),
             disposition=self._name_if_mapped("phone_call.disposition"),
+            fixed=self._fixed("phone_call"),
+            parties=self._parties(),
+            caller=self._caller(),
             completed={
                 self._name("phone_call.state"): self._option("phone_call_state.completed"),
                 self._name("phone_call.status"): self._option("phone_call_status.made"),
@@ -431,7 +515,30 @@ class _Resolver:
             due_at=self._name("task.due_at"),
             regarding=self._lookup("task.regarding"),
             session_id=self._name("task.idempotency_key"),
+            fixed=self._fixed("task"),
         )
+
+    def _parties(self) -> PartyColumns | None:
+        given, phone_call, account = (
+            self.mapping.activity_parties, self.mapping.entities["phone_call"], self.mapping.entities["account"],
+        )  # fmt: skip
+        if given is None:
+            return None
+        return PartyColumns(
+            collection=parties_of(phone_call.logical_name),
+            entity_set=PARTIES_SET,
+            id_column=phone_call.primary_id,
+            sender=_sender(given.sender) if given.sender else None,
+            recipient=_party(account.logical_name, account.entity_set_name) if given.to else None,
+            recipient_type=RECIPIENT,
+        )
+
+    def _caller(self) -> Caller | None:
+        given = self.mapping.caller
+        return Caller(object_id=given.object_id, record_id=given.id, entity_set="systemusers") if given else None
+
+    def _fixed(self, entity: CreatedEntity) -> Mapping[str, Value]:
+        return {name: each.value for name, each in self.mapping.fixed_values.get(entity, {}).items()}
 
     def _name(self, concept: str) -> str:
         return self.mapping.fields[concept].logical_name
@@ -453,6 +560,28 @@ class _Resolver:
         navigation = mapped.navigation or f"{mapped.logical_name}_{mapped.target}_{table}"
         account = self.mapping.entities["account"].entity_set_name
         return Lookup(f"{navigation}@odata.bind", f"/{account}(", ")")
+
+
+def parties_of(activity: str) -> str:
+    """The collection of an activity's parties, by the activity's logical name."""
+    return f"{activity}_activity_parties"
+
+
+def party_binding(table: str) -> str:
+    """How a party of this table is bound, by the table's logical name."""
+    return f"partyid_{table}@odata.bind"
+
+
+def _party(table: str, entity_set: str) -> Lookup:
+    return Lookup(party_binding(table), f"/{entity_set}(", ")")
+
+
+def _sender(given: Sender) -> ActivityParty:
+    entity_set, kind = SENDERS[given.kind]
+    lookup = _party(given.kind, entity_set)
+    return ActivityParty(
+        kind=kind, record_id=given.id, participation=SENDER, column=lookup.column, value=lookup.to(given.id)
+    )
 
 
 def environment_mark(url: str) -> str:

@@ -72,6 +72,12 @@ class OwnerKind(StrEnum):
     TEAM = "team"
 
 
+class PartyKind(StrEnum):
+    CUSTOMER = "customer"
+    USER = "user"
+    QUEUE = "queue"
+
+
 class ResultStatus(StrEnum):
     COMPLETED = "completed"
     BLOCKED = "blocked"
@@ -193,6 +199,30 @@ class OwnerCandidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityParty:
+    kind: PartyKind
+    record_id: str
+    participation: int
+    column: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityParties:
+    collection: str
+    entity_set: str
+    id_column: str
+    members: tuple[ActivityParty, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    object_id: str
+    record_id: str
+    entity_set: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
     step_index: int
     operation: Operation
@@ -203,6 +233,8 @@ class PlannedStep:
     session_column: str | None = None
     do_not_call_column: str | None = None
     owner_candidates: tuple[OwnerCandidate, ...] = ()
+    activity_parties: ActivityParties | None = None
+    caller: Caller | None = None
     precondition: Precondition
 
 

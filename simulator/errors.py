@@ -92,6 +92,14 @@ def duplicate() -> Refusal:
     return Refusal(412, "0x80040237", "A record with matching key values already exists.")
 
 
+def duplicate_detected() -> Refusal:
+    return Refusal(
+        412,
+        "0x80040333",
+        "A record was not created or updated because a duplicate of the current record already exists.",
+    )
+
+
 def duplicate_key(key: str, columns: str) -> Refusal:
     return Refusal(
         412,
@@ -254,12 +262,13 @@ def privilege(user_id: str, verb: str, table: str, type_code: int) -> Refusal:
     )
 
 
+def lacks(user_id: str, privilege: str) -> Refusal:
+    """A privilege that belongs to no table."""
+    return Refusal(403, "0x80040220", f"Principal user (Id={user_id}, type=8) is missing {privilege} privilege.")
+
+
 def no_impersonation(user_id: str) -> Refusal:
-    return Refusal(
-        403,
-        "0x80040220",
-        f"Principal user (Id={user_id}, type=8) is missing prvActOnBehalfOfAnotherUser privilege.",
-    )
+    return lacks(user_id, "prvActOnBehalfOfAnotherUser")
 
 
 def not_a_member() -> Refusal:

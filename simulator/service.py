@@ -134,7 +134,9 @@ class Simulator:
         self.organization.log.limit = settings.oplog_entries
         self.protection = Protection(settings.limits)
         self.issuer = TokenIssuer(tenant.TENANT_ID, clock)
-        self.gate = Gate(settings.auth, self.organization, self.issuer, settings.tokens)
+        self.gate = Gate(
+            settings.auth, self.organization, self.issuer, settings.tokens, delegates=self.organization.delegates
+        )
         self.rules = Rules(settings.seed)
         for rule in settings.faults:
             self.rules.add(rule)
@@ -255,6 +257,8 @@ class Simulator:
         self.latency = self.settings.latency
         self.organization.switches = self.settings.switches
         self.organization.denied.clear()
+        self.organization.withheld.clear()
+        self.organization.duplicate_rules.clear()
         self.gate.delegates.clear()
         self.protection.adjust(self.settings.limits)
 

@@ -60,6 +60,9 @@ class Switches:
     content_id: Literal["optional", "required"] = "optional"
     # `$1` in a change set for an operation that was answered with return=representation, so without OData-EntityId.
     reference_after_representation: Literal["take", "refuse"] = "take"
+    # Parties in the body of a PATCH that creates its activity. Rows that are made together with a record are documented
+    # for a POST; of an upsert nothing is said, and one client reports that it is refused.
+    parties_in_upsert: Literal["take", "refuse"] = "take"
     # Status of "the user is not a member of the organization".
     not_a_member_status: Literal["403", "401"] = "403"
 

@@ -24,6 +24,9 @@ REVIEW_OWNER: Final = "33333333-aaaa-4bbb-8ccc-000000000012"
 PERSON: Final = "33333333-aaaa-4bbb-8ccc-000000000013"
 DISABLED_USER: Final = "33333333-aaaa-4bbb-8ccc-000000000014"
 
+PERSON_OBJECT_ID: Final = "33333333-bbbb-4bbb-8ccc-000000000013"
+
+QUEUE: Final = "99999999-aaaa-4bbb-8ccc-000000000001"
 TEAM: Final = "44444444-aaaa-4bbb-8ccc-000000000001"
 CAMPAIGN: Final = "55555555-aaaa-4bbb-8ccc-000000000001"
 ACCOUNTS: Final = tuple(f"66666666-aaaa-4bbb-8ccc-{number:012d}" for number in range(1, 11))
@@ -54,11 +57,12 @@ def rows() -> list[tuple[str, list[dict[str, Any]]]]:
                 _user(CALL_SYSTEM_USER, "Call", "System", applicationid=CALL_SYSTEM_CLIENT_ID, accessmode=4),
                 _user(CALLBACK_OWNER, "Casey", "Callback"),
                 _user(REVIEW_OWNER, "Robin", "Review"),
-                _user(PERSON, "Pat", "Person"),
+                _user(PERSON, "Pat", "Person", azureactivedirectoryobjectid=PERSON_OBJECT_ID),
                 _user(DISABLED_USER, "Dana", "Disabled", isdisabled=True),
             ],
         ),
         ("teams", [{"teamid": TEAM, "name": "Callbacks", **unit}]),
+        ("queues", [{"queueid": QUEUE, "name": "Outbound calls"}]),
         ("campaigns", [{"campaignid": CAMPAIGN, "name": "Example campaign", "codename": "EXAMPLE"}]),
         (
             "accounts",

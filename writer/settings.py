@@ -150,6 +150,29 @@ class DataverseSettings(_Group):
     )
     limit_window_s: float = Field(300.0, gt=0, description="The window over which it counts both.")
 
+    bypass_business_logic: Literal["CustomSync", "CustomAsync", "CustomSync,CustomAsync"] | None = Field(
+        None,
+        description="Which plug-ins and workflows of the tenant's own do not run for what is written: the synchronous "
+        "ones, the asynchronous ones, or both. Needs the privilege prvBypassCustomBusinessLogic.",
+    )
+    bypass_flows: bool = Field(
+        default=False,
+        description="Power Automate flows are not triggered by what is written. Their owners are not notified.",
+    )
+    detect_duplicates: bool = Field(
+        default=False,
+        description="Heed the tenant's duplicate detection rules: a plan that one of them forbids is blocked. Off, as "
+        "Dataverse does for every API, they are passed over.",
+    )
+    tag: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        pattern=r"^[ -~]+$",
+        description="Shared variable `tag` that plug-ins find in their context, to know what the write-back writes. "
+        "Dataverse may log it: put no secret and no personal data in it.",
+    )
+
     @field_validator("url")
     @classmethod
     def _https_or_loopback(cls, url: str) -> str:

@@ -31,6 +31,8 @@ Tables = Mapping[str, LiveTable]
 """By logical name; those in question with their columns."""
 
 QUEUE_ITEM: EntityName = "queue_item"
+TAKEN_AS_GIVEN = ("fixed_values", "activity_parties", "caller")
+"""Sections that only people can fill; `mapping verify` compares them with the CRM."""
 _WORDS_OF_QUEUES = ("queueitem", "callqueue", "callitem", "calllist", "prospect", "dial", "outreach", "call")
 _MOST_TABLES, _MOST_OTHERS = 6, 8
 _EXACT, _PART, _SHORTEST = 2, 1, 5
@@ -84,7 +86,8 @@ def discovered(
         _option(file, name, concept)
     file.content["owners"] = dict(_owners(file, owner_names or {}))
     _kept_columns(file)
-    return {**file.content, "suggestions": file.suggestions}
+    taken = {name: scaffold[name] for name in TAKEN_AS_GIVEN if name in scaffold}
+    return {**file.content, **taken, "suggestions": file.suggestions}
 
 
 def _meta(environment: str, at: str) -> Json:

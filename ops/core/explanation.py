@@ -5,14 +5,16 @@ Which columns a plan writes is the planner's to decide; a test holds the two tog
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from planner.core.dispositions import EFFECTS, Effect, TaskKind
-from planner.mapping import CONCEPTS, EntityName, MappingFile
+from planner.mapping import CONCEPTS, SENDERS, CreatedEntity, EntityName, MappingFile
 from schemas.records import Disposition
 
 NOT_MAPPED = "(not mapped)"
+FROM, TO, BY = "(its party From)", "(its party To)", "(who recorded it)"
 OWNER = "(its owner)"
 
 
@@ -60,6 +62,8 @@ def explained(mapping: MappingFile, disposition: Disposition) -> list[Write]:
 def _call(mapping: MappingFile) -> Iterator[Write]:
     for concept, gets in _CALL.items():
         yield from _write(mapping, concept, gets)
+    yield from _fixed(mapping, "phone_call")
+    yield from _people(mapping)
     yield from _write(mapping, "phone_call.state", _option(mapping, "phone_call_state.completed"))
     yield from _write(mapping, "phone_call.status", _option(mapping, "phone_call_status.made"))
 
@@ -88,7 +92,25 @@ def _task(mapping: MappingFile, effect: Effect) -> Iterator[Write]:
     yield from _write(mapping, "task.due_at", "when to call back, if the outcome says it")
     yield from _write(mapping, "task.regarding", "the account, if the outcome names one")
     yield from _write(mapping, "task.idempotency_key", "the session id")
+    yield from _fixed(mapping, "task")
     yield _owner(mapping, effect.task)
+
+
+def _fixed(mapping: MappingFile, entity: CreatedEntity) -> Iterator[Write]:
+    for column, fixed in mapping.fixed_values.get(entity, {}).items():
+        gets = f"always {json.dumps(fixed.value, ensure_ascii=False)}"
+        yield Write(_RECORDS[entity], _table(mapping, entity), column, gets, fixed.label)
+
+
+def _people(mapping: MappingFile) -> Iterator[Write]:
+    record, table, parties = _RECORDS["phone_call"], _table(mapping, "phone_call"), mapping.activity_parties
+    if parties and (sender := parties.sender):
+        yield Write(record, table, FROM, f"the {SENDERS[sender.kind][1]} {sender.id}")
+    if parties and parties.to:
+        yield Write(record, table, TO, "the account, if the outcome names one")
+    if mapping.caller:
+        gets = f"the user {mapping.caller.id}, on whose behalf it is created and completed"
+        yield Write(record, table, BY, gets, detail=(mapping.caller.object_id,))
 
 
 def _owner(mapping: MappingFile, task: TaskKind) -> Write:
@@ -158,5 +180,23 @@ def _places(mapping: MappingFile) -> dict[str, str]:
         for key, value in entry.items()
         if value is not None and key not in ("label", "name")
     }
+    flat |= {
+        f"fixed_values.{entity}.{column}": str(fixed["value"])
+        for entity, columns in content["fixed_values"].items()
+        for column, fixed in columns.items()
+    }
+    flat |= _flat_people(mapping)
     flat["task_owner_override_field"] = str(content["task_owner_override_field"])
     return flat | {f"preserve_if_present.{each}": "preserved" for each in content["preserve_if_present"]}
+
+
+def _flat_people(mapping: MappingFile) -> dict[str, str]:
+    parties, caller = mapping.activity_parties, mapping.caller
+    flat = {}
+    if parties and parties.sender:
+        flat["activity_parties.from"] = f"{parties.sender.kind} {parties.sender.id}"
+    if parties and parties.to:
+        flat["activity_parties.to"] = parties.to
+    if caller:
+        flat |= {"caller.id": caller.id, "caller.object_id": caller.object_id}
+    return flat

@@ -7,7 +7,7 @@ from typing import Any
 
 from planner.mapping import MappingFile
 
-_SECTIONS = ("entities", "fields", "option_sets", "owners", "suggestions")
+_SECTIONS = ("entities", "fields", "option_sets", "owners", "fixed_values", "suggestions")
 
 
 def written(content: dict[str, Any]) -> str:

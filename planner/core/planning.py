@@ -33,6 +33,7 @@ from planner.core.times import iso, milliseconds
 from planner.core.validation import Envelope
 from schemas.headers import Reason
 from schemas.records import (
+    ActivityParties,
     CallOutcome,
     Disposition,
     Operation,
@@ -168,11 +169,22 @@ def _digest(
                     (each.operation, each.precondition, each.entity_set, each.record_id, each.session_column),
                     (each.attributes, each.increments),
                     [(owner.column, owner.value) for owner in each.owner_candidates],
+                    *_people(each),
                 )
                 for each in steps
             ],
         ]
     )
+
+
+def _people(step: PlannedStep) -> tuple[tuple[object, ...], ...]:
+    """Nothing for a step without parties and caller: its digest is what it was before there were any."""
+    parties, caller = step.activity_parties, step.caller
+    named: tuple[tuple[object, ...], ...] = ()
+    if parties:
+        members = [(each.participation, each.column, each.value) for each in parties.members]
+        named = (("parties", parties.collection, members),)
+    return (*named, ("caller", caller.object_id)) if caller else named
 
 
 def own_columns(planned: PlannedWriteback) -> Mapping[str, Value]:
@@ -238,7 +250,9 @@ def _phone_call(case: _Case) -> tuple[PlannedStep, PlannedStep]:
     if outcome.phone_number:
         identity[columns.phone_number.name] = columns.phone_number.fit(_phone(outcome.phone_number, case.policy))
     texts = _call_texts(case)
-    attributes = identity | {
+    attributes = {
+        **columns.fixed,
+        **identity,
         columns.subject.name: _subject(columns.subject, texts),
         columns.description.name: columns.description.fit(texts.description),
         columns.direction: columns.outgoing,
@@ -256,6 +270,8 @@ def _phone_call(case: _Case) -> tuple[PlannedStep, PlannedStep]:
         record_id=case.id_of(Operation.CREATE_PHONE_CALL),
         attributes=_sorted(attributes),
         session_column=columns.session_id,
+        activity_parties=_parties(case),
+        caller=columns.caller,
         precondition=Precondition.MUST_NOT_EXIST,
     )
     completed = PlannedStep(
@@ -264,9 +280,19 @@ def _phone_call(case: _Case) -> tuple[PlannedStep, PlannedStep]:
         entity_set=columns.entity_set,
         record_id=created.record_id,
         attributes=_sorted(columns.completed),
+        caller=columns.caller,
         precondition=Precondition.MUST_EXIST,
     )
     return created, completed
+
+
+def _parties(case: _Case) -> ActivityParties | None:
+    columns, account = case.mapping.phone_call.parties, case.outcome.account
+    if columns is None or not (members := columns.members(account.id if account else None)):
+        return None
+    return ActivityParties(
+        collection=columns.collection, entity_set=columns.entity_set, id_column=columns.id_column, members=members
+    )
 
 
 def _call_texts(case: _Case) -> Texts:
@@ -331,7 +357,9 @@ def _task(case: _Case, kind: TaskKind) -> PlannedStep:
     if outcome.account:
         identity[columns.regarding.column] = columns.regarding.to(outcome.account.id)
     texts = task_texts(outcome, kind, case.policy.redacted)
-    attributes = identity | {
+    attributes = {
+        **columns.fixed,
+        **identity,
         columns.subject.name: _subject(columns.subject, texts),
         columns.description.name: columns.description.fit(texts.description),
     }

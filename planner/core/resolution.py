@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from planner.core.dispositions import TaskKind
 from planner.core.text import cut
-from schemas.records import OwnerCandidate, OwnerKind, QueueStatus, Value
+from schemas.records import ActivityParty, Caller, OwnerCandidate, OwnerKind, PartyKind, QueueStatus, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,35 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartyColumns:
+    """Who takes part in a call. `sender` places it; `recipient`: how the record that the outcome names is bound."""
+
+    collection: str
+    entity_set: str
+    id_column: str
+    sender: ActivityParty | None
+    recipient: Lookup | None
+    recipient_type: int
+
+    def members(self, account_id: str | None) -> tuple[ActivityParty, ...]:
+        """Those of one call; `account_id` is None if the outcome names no account."""
+        senders = (self.sender,) if self.sender else ()
+        if self.recipient is None or account_id is None:
+            return senders
+        recipient = ActivityParty(
+            kind=PartyKind.CUSTOMER,
+            record_id=account_id,
+            participation=self.recipient_type,
+            column=self.recipient.column,
+            value=self.recipient.to(account_id),
+        )
+        return (*senders, recipient)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneCallColumns:
+    """`fixed`: columns that always get the same value. `caller`: on whose behalf calls are recorded."""
+
     entity_set: str
     subject: TextColumn
     description: TextColumn
@@ -52,6 +80,9 @@ class PhoneCallColumns:
     session_id: str
     disposition: str | None
     completed: Mapping[str, Value]
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    parties: PartyColumns | None = None
+    caller: Caller | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +106,7 @@ class TaskColumns:
     due_at: str
     regarding: Lookup
     session_id: str
+    fixed: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ class Call:
 
     `base` is the service root of answers (`http://host/api/data/v9.2`). `references` maps Content-IDs of the change set
     to the entities they made. `position` counts the operations of the request. `answer` says what a fault will make of
-    the answer; empty when the caller gets it.
+    the answer; empty when the caller gets it. `detects`: a write that a duplicate rule forbids is refused.
     """
 
     user: str
@@ -25,6 +25,7 @@ class Call:
     position: int = 0
     on_behalf_of: str | None = None
     answer: str = ""
+    detects: bool = False
     references: dict[str, str] = field(default_factory=dict)
 
 

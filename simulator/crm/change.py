@@ -7,7 +7,7 @@ from simulator.crm import body as bodies
 from simulator.crm import states
 from simulator.crm.call import Call, Preconditions, names_version
 from simulator.crm.organization import Organization
-from simulator.crm.stamps import check_keys, derive, stamp_owner
+from simulator.crm.stamps import check_duplicates, check_keys, derive, stamp_owner
 from simulator.schema import Table
 from simulator.store import Row
 
@@ -37,6 +37,8 @@ def update(
     values = row.values | wanted.values
     if not table.keyed.isdisjoint(wanted.values):
         check_keys(organization, table, values, record_id)
+    if call.detects:
+        check_duplicates(organization, table, values, record_id)
     targets = row.targets | wanted.targets if wanted.targets else row.targets
     if "_ownerid_value" in wanted.values:
         targets = dict(targets)

@@ -9,7 +9,7 @@ from simulator.crm.associate import associate
 from simulator.crm.call import Call
 from simulator.crm.change import update
 from simulator.crm.organization import Organization
-from simulator.crm.stamps import check_keys, derive, stamp_new
+from simulator.crm.stamps import check_duplicates, check_keys, derive, stamp_new
 from simulator.schema import Column, Table
 from simulator.store import Row
 
@@ -40,6 +40,8 @@ def create(
     values = {**table.template, **wanted.values, table.primary_id: record_id}
     if table.keys:
         check_keys(organization, table, values, record_id)
+    if call.detects:
+        check_duplicates(organization, table, values, record_id)
     stamp_new(organization, call, table, values, wanted.targets)
     _insert(organization, call, table, (record_id, values, wanted.targets), precondition)
     if wanted.members or wanted.associated:

@@ -63,6 +63,11 @@ class Organization:
         self.clock = clock
         self.ids = SequentialIds(seed)
         self.denied: dict[tuple[str, str], frozenset[str]] = {}
+        # Privileges without a table that were taken from a user, and who may act on behalf of others.
+        self.withheld: dict[str, frozenset[str]] = {}
+        self.delegates: set[str] = set()
+        # Table to the columns of which no two rows may have the same value, for those who ask for it.
+        self.duplicate_rules: dict[str, tuple[str, ...]] = {}
         self.permitted: dict[tuple[str, str], Mapping[str, frozenset[str]]] = {}
         # Who reads now; None is the system. It belongs to `handle`, which puts the reader before back.
         self.reader: Call | None = None
@@ -122,9 +127,21 @@ class Organization:
         return refusal
 
     def allow(self, call: Call, verb: str, table: Table) -> None:
-        """Raises the 403 of a missing privilege. Verbs: create, read, write, delete."""
-        if self.denied and verb in self.denied.get((call.user, table.logical_name), ()):
-            raise errors.privilege(call.user, verb, table.logical_name, table.type_code)
+        """Raises the 403 of a missing privilege. Verbs: create, read, write, delete.
+
+        Who acts on behalf of somebody may do what both of them may.
+        """
+        if not self.denied:
+            return
+        for user in (call.user, call.on_behalf_of):
+            if user is not None and verb in self.denied.get((user, table.logical_name), ()):
+                raise errors.privilege(user, verb, table.logical_name, table.type_code)
+
+    def allow_named(self, call: Call, privilege: str) -> None:
+        """Raises the 403 of a missing privilege that belongs to no table."""
+        for user in (call.user, call.on_behalf_of):
+            if user is not None and privilege in self.withheld.get(user, ()):
+                raise errors.lacks(user, privilege)
 
     def deny(self, user: str, table: str, verbs: frozenset[str]) -> None:
         """Take privileges of one table away from a user; an empty set gives them back."""

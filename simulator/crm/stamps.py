@@ -60,3 +60,12 @@ def check_keys(organization: Organization, table: Table, values: Json, record_id
         holder = keys.find(organization.store, table, wanted)
         if holder is not None and holder != record_id:
             raise errors.duplicate_key(key, ", ".join(table.columns[name].label for name in names))
+
+
+def check_duplicates(organization: Organization, table: Table, values: Json, record_id: str) -> None:
+    """The duplicate rules of a table, for a caller that wants them to be heeded."""
+    for wire in organization.duplicate_rules.get(table.logical_name, ()):
+        value = values.get(wire)
+        same = organization.store.matching(table.logical_name, wire, value) if value is not None else ()
+        if any(key != record_id for key in same):
+            raise errors.duplicate_detected()

@@ -34,6 +34,8 @@ def patch(
         return record_id, False
     if conditions.if_match is not None:
         raise organization.missing(table, record_id)
+    if table.parties and table.parties in body and organization.switches.parties_in_upsert == "refuse":
+        raise errors.undeclared_property(table.entity_set, table.logical_name, table.parties)
     created = create(
         organization,
         call,

@@ -18,8 +18,15 @@ def _any(_: str) -> bool:
     return True
 
 
-def _not_true(value: str) -> bool:
-    return value.strip().lower() != "true"
+def _no_boolean(value: str) -> bool:
+    return value.strip().lower() not in {"true", "false"}
+
+
+_BYPASSED = frozenset({"CustomSync", "CustomAsync"})
+
+
+def _no_logic(value: str) -> bool:
+    return not {each.strip() for each in value.split(",")} <= _BYPASSED
 
 
 def _not_version_4(value: str) -> bool:
@@ -51,6 +58,7 @@ def _other_body(value: str) -> bool:
 
 
 _BYPASS = "no effect: there are no plug-ins or flows to pass by"
+_BYPASS_LOGIC = "refused unless CustomSync, CustomAsync or both; then it needs a privilege, and has no effect"
 
 # Header -> the decision, and when it is refused (never, for what is built or has no effect).
 HEADERS: dict[str, tuple[str, Check | None]] = {
@@ -66,9 +74,9 @@ HEADERS: dict[str, tuple[str, Check | None]] = {
     "odata-version": ("refused: the service speaks 4.0", _not_version_4),
     "odata-maxversion": ("refused: the service speaks 4.0", _not_version_4),
     "prefer": ("built, see the preferences", None),
-    "mscrm.suppressduplicatedetection": ("refused unless true: there are no duplicate rules here", _not_true),
+    "mscrm.suppressduplicatedetection": ("built: true or false; rules are made through the control API", _no_boolean),
     "mscrm.bypasscustompluginexecution": (_BYPASS, None),
-    "mscrm.bypassbusinesslogicexecution": (_BYPASS, None),
+    "mscrm.bypassbusinesslogicexecution": (_BYPASS_LOGIC, _no_logic),
     "mscrm.bypassbusinesslogicexecutionstepids": (_BYPASS, None),
     "mscrm.suppresscallbackregistrationexpanderjob": (_BYPASS, None),
     "mscrm.mergelabels": ("no effect: 1033 is the only language", None),
@@ -98,6 +106,8 @@ PREFERENCES: dict[str, tuple[str, frozenset[str]]] = {
     "odata.allow-entityreferences": ("refused: references are answered where they are asked for", frozenset()),
 }
 _OURS = ("mscrm", "odata-")
+_OF_VALUES = frozenset({"mscrm.suppressduplicatedetection", "mscrm.bypassbusinesslogicexecution"})
+"""The service takes them, with some values."""
 
 
 def admit(request: Request, *, body: bool = True) -> None:
@@ -125,6 +135,8 @@ def _refused(name: str, value: str, decision: str) -> errors.Refusal:
         return errors.Refusal(415, "0x80060888", f"A supported MIME type could not be found: {reason}.")
     if name == "content-type":
         return errors.Refusal(415, "0x80060888", f"The content type '{value}' is not supported: {reason}.")
+    if name in _OF_VALUES:
+        return errors.invalid_argument(f"The header '{name}: {value}' has no such value: {reason}.")
     if name.startswith("odata-") and "version" in name:
         return errors.bad_query(f"The header '{name}: {value}' is not supported: {reason}.")
     return errors.not_built(f"the header '{name}: {value}': {reason}")

@@ -28,6 +28,9 @@ def handle(organization: Organization, call: Call, request: Request, canned: Mes
     before, organization.reader = organization.reader, call
     try:
         admit(request)
+        for privilege in request.headers.privileges:
+            organization.allow_named(call, privilege)
+        call.detects = request.headers.detects_duplicates
         with organization.atomic:
             return route(organization, call, request, canned)
     except errors.Refusal as why:

@@ -32,6 +32,21 @@ class Headers(dict[str, str]):
         return "mscrmcallerid" in self or "callerobjectid" in self
 
     @cached_property
+    def privileges(self) -> tuple[str, ...]:
+        """Privileges that the caller needs because of these headers."""
+        plugins = self.get("mscrm.bypasscustompluginexecution", "").strip().lower() == "true"
+        logic = "mscrm.bypassbusinesslogicexecution" in self
+        return (
+            *(("prvBypassCustomPlugins",) if plugins else ()),
+            *(("prvBypassCustomBusinessLogic",) if logic else ()),
+        )
+
+    @cached_property
+    def detects_duplicates(self) -> bool:
+        """Whether a write that a duplicate rule forbids is to be refused; usually none is."""
+        return self.get("mscrm.suppressduplicatedetection", "").strip().lower() == "false"
+
+    @cached_property
     def prefer(self) -> Mapping[str, str]:
         """`Prefer` as names and values."""
         header = self.get("prefer")

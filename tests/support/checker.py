@@ -29,7 +29,7 @@ from schemas.records import (
 
 Entry = Mapping[str, Any]
 
-QUEUE_ITEM, PHONE_CALL, TASK = "medx_callqueueitem", "phonecall", "task"
+QUEUE_ITEM, PHONE_CALL, TASK, PARTY = "medx_callqueueitem", "phonecall", "task", "activityparty"
 SESSION, ATTEMPTS, FLAG = "medx_lastsessionid", "medx_attemptcount", "medx_donotcall"
 _BOOKKEEPING = {"modifiedon", "versionnumber", "_modifiedby_value", "_owninguser_value", "_owningbusinessunit_value"}
 
@@ -48,13 +48,15 @@ def findings(
     """
     committed = [entry for entry in log if entry["outcome"] == "committed"]
     last = {result.session_id: result for result in results if result.status is not ResultStatus.RESUME_NEEDED}
-    ours = [entry for entry in committed if entry["actor"] == "application"]
+    written = [entry for entry in committed if entry["actor"] == "application"]
+    ours = [entry for entry in written if entry["table"] != PARTY]
     landed = _landed(ours)
     updated = {session for _, session, _ in landed}
     """Sessions whose update of the queue item took effect."""
     created = {entry["id"] for entry in ours if entry["operation"] == "create"}
     return [
         *_more_than_once(ours, plans),
+        *_wrong_parties([entry for entry in written if entry["table"] == PARTY], created, plans),
         *_miscounted(ours, plans, last, deleted=_deleted(committed)),
         *_out_of_order(landed, plans),
         *_lost(plans, last, updated=updated, created=created),
@@ -98,6 +100,23 @@ def _more_than_once(ours: Sequence[Entry], plans: Sequence[PlannedWriteback]) ->
         for item, _, e in updates
         if e["operation"] == "create"
     )
+
+
+def _wrong_parties(
+    parties: Sequence[Entry], created: Collection[str], plans: Sequence[PlannedWriteback]
+) -> Iterable[str]:
+    made: dict[str, Counter[tuple[int, str]]] = defaultdict(Counter)
+    for entry in parties:
+        if entry["operation"] != "create":
+            yield f"W7 a party was changed after its call was made, entry {entry['seq']}"
+            continue
+        shown = {name: new for name, (_, new) in entry["changes"].items()}
+        made[shown["_activityid_value"]][shown["participationtypemask"], shown["_partyid_value"]] += 1
+    for call in (step for plan in plans for step in plan.steps if step.operation is Operation.CREATE_PHONE_CALL):
+        members = call.activity_parties.members if call.activity_parties and call.record_id in created else ()
+        if made.pop(call.record_id, Counter()) != Counter((one.participation, one.record_id) for one in members):
+            yield f"W2 phone call {call.record_id} has other parties than its plan"
+    yield from (f"W2 {call} is in no plan, and got parties" for call in made)
 
 
 def _is_partial(entry: Entry) -> bool:

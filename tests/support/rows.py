@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from schemas.records import Value
 
@@ -17,7 +17,7 @@ class Operation(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...
     @property
-    def body(self) -> Mapping[str, Value] | None: ...
+    def body(self) -> Mapping[str, Any] | None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,10 @@ class Malformed(ValueError):
     """The bytes are no complete `$batch` reply. The text names positions, never content."""
 
 
+Body = Mapping[str, Value | Sequence[Mapping[str, Value]]]
+"""Columns and bindings, and rows that are made together with the record."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One operation. `path` is relative to the API's root; a body of None sends none."""
@@ -39,7 +43,7 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Value] | None = None
+    body: Body | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """A plan as requests. Nothing is sent that is not in the plan, and every write carries a precondition.
 
-- Creates carry `If-None-Match: *`: they are the fence against a second writer and against a lost reply.
+- Creates are refused if the record exists: they are the fence against a second writer and against a lost reply. They
+  carry `If-None-Match: *`. One with activity parties is a POST that names the record's id: rows that are made together
+  with a record are documented for a POST alone, and a second POST of one id is refused as a duplicate.
 - The queue item is only patched under an etag; `If-Match: *` never touches it.
 - Completing the phone call needs its record to be there; it always follows the create in the same change set.
 - A counter is sent as what the row holds under that etag plus the step's amount: it counts once, since the etag is then
@@ -14,8 +16,16 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from urllib.parse import quote
 
-from schemas.records import Operation, OwnerCandidate, PlannedStep, PlannedWriteback, Precondition, Value
-from writer.core.batch import ChangeSet, Request
+from schemas.records import (
+    ActivityParties,
+    Operation,
+    OwnerCandidate,
+    PlannedStep,
+    PlannedWriteback,
+    Precondition,
+    Value,
+)
+from writer.core.batch import Body, ChangeSet, Request
 from writer.core.values import ETAG, instant
 
 Owners = Mapping[int, OwnerCandidate]
@@ -207,7 +217,27 @@ def _request(step: PlannedStep, owner: OwnerCandidate | None, row: Observed | No
         body |= counted(step, row, limits)
     if owner is not None:
         body[owner.column] = owner.value
-    return Request("PATCH", f"{step.entity_set}({step.record_id})", headers, body)
+    if step.activity_parties is not None:
+        return Request(
+            "POST", step.entity_set, _on_behalf(step), {**body, **_with_parties(step, step.activity_parties)}
+        )
+    return Request("PATCH", f"{step.entity_set}({step.record_id})", headers | _on_behalf(step), body)
+
+
+def _with_parties(step: PlannedStep, parties: ActivityParties) -> Body:
+    members: list[Mapping[str, Value]] = [
+        {one.column: one.value, "participationtypemask": one.participation} for one in parties.members
+    ]
+    return {parties.id_column: step.record_id, parties.collection: members}
+
+
+def _on_behalf(step: PlannedStep) -> dict[str, str]:
+    """In each operation of its own: plans of several callers share a request."""
+    return {} if step.caller is None else {CALLER: step.caller.object_id}
+
+
+CALLER = "CallerObjectId"
+"""The header that names the user on whose behalf an operation is carried out."""
 
 
 def _precondition(precondition: Precondition, etag: str | None) -> dict[str, str]:

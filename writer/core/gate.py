@@ -18,13 +18,17 @@ from enum import StrEnum
 
 from schemas import records
 from schemas.records import (
+    ActivityParties,
+    Caller,
     OwnerCandidate,
+    OwnerKind,
+    PartyKind,
     PlannedStep,
     PlannedWriteback,
     Precondition,
     Value,
 )
-from writer.core.emission import update_step
+from writer.core.emission import CALLER, update_step
 from writer.core.values import GUID, LINK
 
 
@@ -73,12 +77,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`links`: binding name (with its `@odata.bind`) to the entity sets it may point to. `optimistic_concurrency`:
-    a row can be updated under its etag.
+    """`links`: binding name (with its `@odata.bind`) to the entity sets it may point to. `collections`: property of the
+    record that a row belongs to, and that holds such rows, to that record's entity set. `optimistic_concurrency`: a row
+    can be updated under its etag.
     """
 
     columns: Mapping[str, Column]
     links: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    collections: Mapping[str, str] = field(default_factory=dict)
     optimistic_concurrency: bool = True
     logical_name: str = ""
 
@@ -91,9 +97,64 @@ class Snapshot:
     taken_at: float = 0.0
 
 
+class NamedKind(StrEnum):
+    USER = "user"
+    TEAM = "team"
+    QUEUE = "queue"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Somebody whom a plan names: an owner, who places calls, on whose behalf calls are recorded. `link` is the binding
+    value, `/set(id)`. `object_id`: the CRM's user has to be this one of the directory.
+    """
+
+    kind: NamedKind
+    link: str
+    object_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        return self.link if self.object_id is None else f"{self.link} as {self.object_id}"
+
+
+def owner(candidate: OwnerCandidate) -> Named:
+    return Named(NamedKind.USER if candidate.kind is OwnerKind.USER else NamedKind.TEAM, candidate.value)
+
+
+def caller(given: Caller) -> Named:
+    return Named(NamedKind.USER, f"/{given.entity_set}({given.record_id})", given.object_id.lower())
+
+
+_SENDERS: Mapping[PartyKind, NamedKind] = {PartyKind.USER: NamedKind.USER, PartyKind.QUEUE: NamedKind.QUEUE}
+
+
+def senders(parties: ActivityParties) -> tuple[tuple[str, Named], ...]:
+    """Binding and whom it names. A customer is not looked up: it is the account that the call is linked to."""
+    return tuple((one.column, Named(_SENDERS[one.kind], one.value)) for one in parties.members if one.kind in _SENDERS)
+
+
+def named(plan: PlannedWriteback) -> tuple[Named, ...]:
+    """Everybody who has to be looked up, once."""
+    found: dict[str, Named] = {}
+    for step in plan.steps:
+        each = [owner(candidate) for candidate in step.owner_candidates]
+        each += [] if step.activity_parties is None else [one for _, one in senders(step.activity_parties)]
+        each += [] if step.caller is None else [caller(step.caller)]
+        found |= {one.key: one for one in each}
+    return tuple(found.values())
+
+
+def people_columns(step: PlannedStep) -> tuple[str, ...]:
+    """What gaps about the people of a step are named by."""
+    parties = step.activity_parties
+    of_parties = () if parties is None else (parties.collection, *(one.column for one in parties.members))
+    return of_parties if step.caller is None else (*of_parties, CALLER)
+
+
 OwnerFacts = Mapping[str, bool]
-"""The binding value of each candidate (`/set(id)`): whether it exists, is enabled and may own records. Not there: not
-verified.
+"""The key of each `Named`, for an owner its binding value: whether it exists and is enabled, and if a team, may own
+records. Not there: not verified.
 """
 
 OVERRIDE_UNVERIFIABLE = "task_owner_override_unverifiable"
@@ -135,6 +196,7 @@ def check(plan: PlannedWriteback, snapshot: Snapshot, owner_facts: OwnerFacts) -
     """Blocks with every gap, or clears with the first valid owner of each step."""
     gaps = [gap for step in plan.steps for gap in _gaps(step, snapshot)]
     gaps += _baseline_gaps(plan, snapshot)
+    gaps += _people_gaps(plan, snapshot, owner_facts)
     owners: dict[int, OwnerCandidate] = {}
     warnings: list[records.Warning] = []
     for step in plan.steps:
@@ -197,7 +259,8 @@ def _normal_time(behavior: TimeBehavior, value: str) -> str:
 
 def named_sets(plan: PlannedWriteback) -> frozenset[str]:
     """The entity sets whose metadata must be in the snapshot."""
-    return frozenset(step.entity_set for step in plan.steps)
+    parties = (step.activity_parties.entity_set for step in plan.steps if step.activity_parties is not None)
+    return frozenset((*(step.entity_set for step in plan.steps), *parties))
 
 
 def _may_own(owner: OwnerCandidate, step: PlannedStep, snapshot: Snapshot, owner_facts: OwnerFacts) -> bool:
@@ -232,12 +295,53 @@ def _gaps(step: PlannedStep, snapshot: Snapshot) -> Iterator[Gap]:
         yield gap(None, "a table with optimistic concurrency, without which changes of people would be overwritten")
     for name, value in _written(step).items():
         if (
-            expected := _counter_gap(step, table, name) or _expected(table, name, value, step.precondition)
+            expected := _counter_gap(step, table, name) or column_gap(table, name, value, step.precondition)
         ) is not None:
             yield gap(name, expected)
     for column in dict.fromkeys(owner.column for owner in step.owner_candidates):
         if column not in table.links:
             yield gap(column, "a link that exists")
+
+
+def _people_gaps(plan: PlannedWriteback, snapshot: Snapshot, facts: OwnerFacts) -> Iterator[Gap]:
+    callers = {step.caller: step for step in reversed(plan.steps) if step.caller is not None}
+    for given, step in callers.items():
+        if not facts.get(caller(given).key):
+            yield Gap(step.step_index, step.entity_set, CALLER, CALLER_NEEDED)
+    for step in plan.steps:
+        if step.activity_parties is not None:
+            found = party_gaps(step.activity_parties, step.entity_set, snapshot, facts)
+            yield from (Gap(step.step_index, entity_set, column, expected) for entity_set, column, expected in found)
+
+
+CALLER_NEEDED = "a user who exists, is enabled and has this object id in the directory"
+_SENDER_NEEDED: Mapping[NamedKind, str] = {
+    NamedKind.USER: "a user who exists and is enabled",
+    NamedKind.QUEUE: "a queue that exists and is active",
+}
+
+
+def party_gaps(
+    parties: ActivityParties, activities: str, snapshot: Snapshot, facts: OwnerFacts
+) -> Iterator[tuple[str, str | None, str]]:
+    """Entity set, column, and what it would have to be. `activities`: the entity set of the record that has them."""
+    if (table := snapshot.tables.get(parties.entity_set)) is None:
+        yield parties.entity_set, None, "a table that exists"
+        return
+    if table.collections.get(parties.collection) != activities:
+        yield activities, parties.collection, "the collection that holds the parties of this kind of activity"
+    if (own := snapshot.tables.get(activities)) is not None:
+        column = own.columns.get(parties.id_column)
+        if column is None or not column.valid_for_create:
+            yield activities, parties.id_column, "an id that can be chosen on create"
+    for one in parties.members:
+        if (targets := table.links.get(one.column)) is None:
+            yield activities, one.column, "a kind of record that can take part in an activity"
+        elif (expected := _link_gap(one.value, targets)) is not None:
+            yield activities, one.column, expected
+    for column_name, who in senders(parties):
+        if not facts.get(who.key):
+            yield activities, column_name, _SENDER_NEEDED[who.kind]
 
 
 def _counter_gap(step: PlannedStep, table: Table, name: str) -> str | None:
@@ -267,8 +371,8 @@ def _baseline_gaps(plan: PlannedWriteback, snapshot: Snapshot) -> Iterator[Gap]:
                 yield Gap(update.step_index, update.entity_set, name, "a column that can be read")
 
 
-def _expected(table: Table, name: str, value: Value, precondition: Precondition) -> str | None:
-    """What is wrong with one attribute, or None."""
+def column_gap(table: Table, name: str, value: Value, precondition: Precondition) -> str | None:
+    """What a column would have to be to take this value, or None if it takes it."""
     if (targets := table.links.get(name)) is not None:
         return _link_gap(value, targets)
     if (column := table.columns.get(name)) is None:

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from schemas.records import OwnerCandidate
-from writer.core.gate import Column, ColumnType, OwnerFacts, Snapshot, Table
+from schemas.records import ActivityParties, Caller, OwnerCandidate, Precondition, Value
+from writer.core import gate
+from writer.core.gate import Column, ColumnType, Named, OwnerFacts, Snapshot, Table, column_gap
 
 QUEUE_ITEM = "queue_item"
+SENDER, CALLER = "activity_parties.from", "caller"
+"""Places in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,23 @@ class MappedOption:
 
 
 @dataclass(frozen=True, slots=True)
+class MappedValue:
+    """A column that gets the same value on every record of the table that is created."""
+
+    table: str
+    column: str
+    value: Value
+
+    @property
+    def where(self) -> str:
+        return f"fixed_values.{self.table}.{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
 class MappingToCheck:
     """What a mapping file names. `columns` and `options` by concept; `compared`: queue item columns that are preserved,
-    or hold the owner of a task. `owner_names` as they were when it was reviewed.
+    or hold the owner of a task. `parties` of any call, with some record as the customer. `names` of people and queues
+    by their place in the file, as they were when it was reviewed.
     """
 
     environment: str | None
@@ -60,7 +77,24 @@ class MappingToCheck:
     options: Mapping[str, MappedOption] = field(default_factory=dict)
     owners: Mapping[str, OwnerCandidate] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
-    owner_names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    fixed: tuple[MappedValue, ...] = ()
+    parties: ActivityParties | None = None
+    caller: Caller | None = None
+
+    @property
+    def sets(self) -> frozenset[str]:
+        """The entity sets whose metadata is needed."""
+        parties = (self.parties.entity_set,) if self.parties else ()
+        return frozenset((*(table.entity_set for table in self.tables.values()), *parties))
+
+    @property
+    def people(self) -> dict[str, Named]:
+        """Everybody who is looked up, by their place in the file."""
+        found = {f"owners.{word}": gate.owner(one) for word, one in self.owners.items()}
+        if self.parties is not None:
+            found.update((SENDER, one) for _, one in gate.senders(self.parties))
+        return found if self.caller is None else found | {CALLER: gate.caller(self.caller)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +133,14 @@ def is_of(mapping: MappingToCheck, url: str) -> bool:
 
 
 def gaps_of(
-    mapping: MappingToCheck, snapshot: Snapshot, owner_facts: OwnerFacts, owner_names: Mapping[str, str] | None = None
+    mapping: MappingToCheck, snapshot: Snapshot, owner_facts: OwnerFacts, names: Mapping[str, str] | None = None
 ) -> tuple[MappingGap, ...]:
-    """Everything that the mapping names and the CRM does not have as the mapping says. `owner_names`: each owner's
-    binding value to what people see of it now.
+    """Everything that the mapping names and the CRM does not have as the mapping says. `names`: the key of each person
+    or queue to what people see of it now.
     """
     return (*_tables(mapping, snapshot), *_columns(mapping, snapshot), *_options(mapping, snapshot),
-            *_compared(mapping, snapshot), *_owners(mapping, owner_facts, owner_names or {}),
+            *_compared(mapping, snapshot), *_fixed(mapping, snapshot),
+            *_people(mapping, owner_facts, names or {}), *_parties(mapping, snapshot, owner_facts),
             *(gap for gap, swapped in _relabelled(mapping, snapshot) if swapped))  # fmt: skip
 
 
@@ -113,13 +148,13 @@ def notices_of(mapping: MappingToCheck, snapshot: Snapshot) -> tuple[str, ...]:
     """What metadata cannot decide: whether this application user may use a secured column, and why a label is another
     one than when the mapping was reviewed.
     """
+    named = [(f"fields.{concept}", column.table, column.name) for concept, column in mapping.columns.items()]
+    named += [(one.where, one.table, one.column) for one in mapping.fixed]
     secured = tuple(
-        f"fields.{concept}: {column.name} is secured; the application user needs a column security profile that lets "
-        "it read, create and update the column"
-        for concept, column in mapping.columns.items()
-        if (table := _table(mapping, snapshot, column.table))
-        and (live := table.columns.get(column.name))
-        and live.secured
+        f"{where}: {name} is secured; the application user needs a column security profile that lets it read, create "
+        "and update the column"
+        for where, word, name in named
+        if (table := _table(mapping, snapshot, word)) and (live := table.columns.get(name)) and live.secured
     )
     return (*secured, *(str(gap) for gap, swapped in _relabelled(mapping, snapshot) if not swapped))
 
@@ -257,13 +292,33 @@ def _compared(mapping: MappingToCheck, snapshot: Snapshot) -> Iterator[MappingGa
             yield MappingGap("preserve_if_present", f"{name} cannot be read")
 
 
-def _owners(mapping: MappingToCheck, owner_facts: OwnerFacts, names: Mapping[str, str]) -> Iterator[MappingGap]:
+def _fixed(mapping: MappingToCheck, snapshot: Snapshot) -> Iterator[MappingGap]:
+    for one in mapping.fixed:
+        if (table := _table(mapping, snapshot, one.table)) is None:
+            continue  # named by its table
+        if (expected := column_gap(table, one.column, one.value, Precondition.MUST_NOT_EXIST)) is not None:
+            yield MappingGap(one.where, f"needs {expected}")
+
+
+def _people(mapping: MappingToCheck, facts: OwnerFacts, names: Mapping[str, str]) -> Iterator[MappingGap]:
     """Names of people are compared and never said (B1)."""
-    for word, owner in mapping.owners.items():
-        wanted, live = mapping.owner_names.get(word), names.get(owner.value)
-        if not owner_facts.get(owner.value):
-            yield MappingGap(f"owners.{word}", f"no {owner.kind} with this id exists, is enabled and may own records")
+    for where, one in mapping.people.items():
+        wanted, live = mapping.names.get(where), names.get(one.key)
+        if not facts.get(one.key):
+            yield from () if where == SENDER else (MappingGap(where, _nobody(where, one)),)
         elif wanted and live and not _same(wanted, live):
-            yield MappingGap(
-                f"owners.{word}", f"the {owner.kind} with this id has another name than the mapping says; correct one"
-            )
+            what = f"the {one.kind} with this id has another name than the mapping says; correct one"
+            yield MappingGap(where, what)
+
+
+def _nobody(where: str, one: Named) -> str:
+    if where == CALLER:
+        return f"needs {gate.CALLER_NEEDED}"
+    return f"no {one.kind} with this id exists, is enabled and may own records"
+
+
+def _parties(mapping: MappingToCheck, snapshot: Snapshot, facts: OwnerFacts) -> Iterator[MappingGap]:
+    calls = mapping.tables.get("phone_call")
+    if mapping.parties is not None and calls is not None:
+        for entity_set, column, expected in gate.party_gaps(mapping.parties, calls.entity_set, snapshot, facts):
+            yield MappingGap("activity_parties", f"{column or entity_set} needs {expected}")

@@ -25,4 +25,6 @@ def reasons_against(plan: PlannedWriteback, key: bytes | None) -> Sequence[Reaso
         reasons.append(Reason("step_index_repeated", "steps", "every step has an index of its own"))
     if any(step.precondition is not PRECONDITIONS[step.operation] for step in plan.steps):
         reasons.append(Reason("precondition_mismatch", "steps", "the precondition that its operation demands"))
+    if any(step.activity_parties and step.operation is not Operation.CREATE_PHONE_CALL for step in plan.steps):
+        reasons.append(Reason("parties_misplaced", "steps", "activity parties on no step but the phone call's create"))
     return reasons

@@ -27,6 +27,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from schemas.records import BlockReason, PlannedStep, PlannedWriteback, ResultStatus, StepOutcome, WritebackResult
+from writer.core.gate import people_columns
 
 HANDFUL = 3
 """How many plans may be blocked for one thing while no plan that needs it lands."""
@@ -156,4 +157,6 @@ def _names(step: PlannedStep) -> list[str]:
     columns = (*step.attributes, *step.increments)
     values = [f"{step.entity_set}.{name}={value}" for name, value in step.attributes.items() if isinstance(value, int)]
     owners = [f"{step.entity_set} owner {owner.value}" for owner in step.owner_candidates[-1:]]
-    return [step.operation, step.entity_set, *(f"{step.entity_set}.{name}" for name in columns), *values, *owners]
+    people = [f"{step.entity_set}.{name}" for name in people_columns(step)]
+    named = (f"{step.entity_set}.{name}" for name in columns)
+    return [step.operation, step.entity_set, *named, *values, *owners, *people]

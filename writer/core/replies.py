@@ -92,6 +92,10 @@ class Privilege:
         return f"{self.name} on the table {self.table}" if self.table else self.name
 
 
+ON_BEHALF = Privilege("prvActOnBehalfOfAnotherUser")
+"""What an application user needs to record calls as somebody else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """`status` is None if no reply came, `code` "" if the service gave none, `retry_after` in seconds.
@@ -246,8 +250,8 @@ def not_signed_in(fault: SignInFault) -> Judgement:
 
 
 def sent_with(request: Request) -> Sent:
-    """Which precondition a request carries."""
-    if request.headers.get("If-None-Match") == "*":
+    """Which precondition a request carries. A POST creates, and is refused if its record exists."""
+    if request.method == "POST" or request.headers.get("If-None-Match") == "*":
         return Sent.MUST_NOT_EXIST
     match request.headers.get("If-Match"):
         case None:

@@ -32,7 +32,7 @@ from writer.core.emission import CALL_ACTIVITY, opts_out, update_step, was_read
 from writer.core.gate import Gap
 from writer.core.history import Settled
 from writer.core.reconcile import Conflict, Late, NoQueueItem
-from writer.core.replies import Judgement, Meaning
+from writer.core.replies import ON_BEHALF, Judgement, Meaning
 from writer.core.sign_in import SENTENCES, SignInTrouble
 
 Warnings = tuple[records.Warning, ...]
@@ -344,7 +344,8 @@ def refused(context: ResultContext, judgement: Judgement, failing: int | None = 
         steps,
         reason=BlockReason.METADATA if judgement.meaning is Meaning.DRIFT else BlockReason.PERMANENT_OTHER,
         message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept.{_since_before(context)} "
-        f"{_remedy(judgement)}, then: {context.command('replay --session')}.{_plan_anew(context)}",
+        f"{_remedy(judgement, _callers(context, failing))}, then: {context.command('replay --session')}."
+        f"{_plan_anew(context)}",
     )
     if judgement.advice:
         result = replace(
@@ -361,10 +362,19 @@ def _since_before(context: ResultContext) -> str:
             return ""
 
 
-def _remedy(judgement: Judgement) -> str:
-    if judgement.privilege:
-        return f"Give the application user the privilege {judgement.privilege}"
-    return _REMEDIES.get(judgement.meaning, _ASK)
+def _callers(context: ResultContext, failing: int | None) -> frozenset[str]:
+    """On whose behalf the refused operation was; it needs the rights of both."""
+    steps = (step for step in context.plan.steps if failing in (None, step.step_index))
+    return frozenset(step.caller.record_id for step in steps if step.caller is not None)
+
+
+def _remedy(judgement: Judgement, callers: frozenset[str] = frozenset()) -> str:
+    if judgement.meaning is not Meaning.NOT_ALLOWED:
+        return _REMEDIES.get(judgement.meaning, _ASK)
+    who = "the application user"
+    if callers and judgement.privilege != ON_BEHALF:
+        who += f", and the user {', '.join(sorted(callers))} on whose behalf calls are recorded,"
+    return f"Give {who} the {f'privilege {judgement.privilege}' if judgement.privilege else 'missing privilege'}"
 
 
 def _last_reply(judgement: Judgement) -> LastReply:
@@ -379,7 +389,6 @@ def _last_reply(judgement: Judgement) -> LastReply:
 _ASK = "Look the code up, or give the request id to the CRM's administrators"
 _REMEDIES: Mapping[Meaning, str] = {
     Meaning.DRIFT: "Verify the mapping against the CRM and the records the plan links to",
-    Meaning.NOT_ALLOWED: "Give the application user the missing privilege",
     Meaning.BUSINESS_RULE: "A plug-in or business rule of the CRM said no: ask its owner",
     Meaning.DUPLICATE_RULE: "A duplicate detection rule matched: merge the records or change the rule",
     Meaning.ALTERNATE_KEY: "Another record has the same alternate key: remove it, or the key",

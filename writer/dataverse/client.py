@@ -15,11 +15,12 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
+from writer.core.write_options import write_options
 from writer.dataverse.identity import TokenSource
 from writer.errors import NeverSent, Unanswered, Untrusted
 from writer.settings import DataverseSettings
@@ -41,6 +42,7 @@ class HttpRequest:
     traceparent: bytes | None = None
 
 
+BATCH = "$batch"
 WHO_AM_I = HttpRequest("GET", "WhoAmI")
 """Shows that the sign-in is accepted, and costs the service next to nothing."""
 
@@ -65,6 +67,12 @@ class DataverseClient:
         self.tokens = tokens
         self._deadline_s = settings.answer_within_s
         self._most_bytes = settings.max_answer_bytes
+        self.write_options = write_options(
+            bypass_business_logic=settings.bypass_business_logic,
+            bypass_flows=settings.bypass_flows,
+            detect_duplicates=settings.detect_duplicates,
+            tag=settings.tag,
+        )
         self._client = httpx2.AsyncClient(
             base_url=f"{settings.url}/api/data/{settings.api_version}/",
             headers=_ALWAYS,
@@ -89,11 +97,19 @@ class DataverseClient:
 
     async def send(self, request: HttpRequest) -> HttpReply:
         """Any answer, whatever its status. Raises NeverSent, Unanswered, SignInRefused, SignInUnavailable."""
+        request = self._as_sent(request)
         token = await self.tokens.token()
         reply = await self._send(request, token)
         if reply.status == _UNAUTHORIZED and token is not None:
             reply = await self._send(request, await self.tokens.renewed(token))
         return reply
+
+    def _as_sent(self, request: HttpRequest) -> HttpRequest:
+        """A single write carries the tenant's options itself; those of a batch are on its parts."""
+        if request.method == "GET" or request.path == BATCH:
+            return request
+        options = self.write_options
+        return replace(request, path=options.path(request.path), headers={**request.headers, **options.headers})
 
     async def _send(self, request: HttpRequest, token: str | None) -> HttpReply:
         started = time.monotonic()

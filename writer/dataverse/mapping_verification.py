@@ -29,9 +29,8 @@ class Report:
 
 async def verify(mapping: MappingToCheck, facts: MetadataCache, url: str) -> Report:
     """Every gap at once. Raises MetadataUnavailable."""
-    sets = {table.entity_set for table in mapping.tables.values()}
-    snapshot, owners = await facts.survey(sets, tuple(mapping.owners.values()))
-    names = await facts.names_of([mapping.owners[word] for word in mapping.owner_names])
+    snapshot, owners = await facts.survey(mapping.sets, tuple(mapping.people.values()))
+    names = await facts.names_of([mapping.people[where] for where in mapping.names])
     gaps = gaps_of(mapping, snapshot, owners, names)
     other = () if is_of(mapping, url) else (OTHER_ENVIRONMENT,)
     return Report((*other, *gaps), notices_of(mapping, snapshot))

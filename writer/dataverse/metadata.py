@@ -55,7 +55,10 @@ _COLUMNS = (
     "Attributes?$select=LogicalName,DisplayName,AttributeType,AttributeOf,IsValidForCreate,IsValidForUpdate,"
     "IsValidForRead,IsSecured,SourceType"
 )
-_LINKS = "ManyToOneRelationships?$select=ReferencingEntityNavigationPropertyName,ReferencedEntity,ReferencingAttribute"
+_LINKS = (
+    "ManyToOneRelationships?$select=ReferencingEntityNavigationPropertyName,ReferencedEntityNavigationPropertyName,"
+    "ReferencedEntity,ReferencingAttribute"
+)
 _OWNERS = ("systemuser", "team")
 """What a column of type Owner may point to; its relationship names an abstract table."""
 
@@ -108,7 +111,13 @@ def table_facts(
         if not one.get("AttributeOf")
     }
     return TableFacts(
-        Table(columns, _links(attributes, relationships, entity_sets), optimistic_concurrency, logical_name),
+        Table(
+            columns,
+            _links(attributes, relationships, entity_sets),
+            _collections(relationships, entity_sets),
+            optimistic_concurrency,
+            logical_name,
+        ),
         _shown_as(attributes, relationships),
     )
 
@@ -160,6 +169,14 @@ def _links(
             links[name] = links.get(name, frozenset()) | {target}
     owners = frozenset(entity_sets[name] for name in _OWNERS if name in entity_sets)
     return links | {_bound(one["LogicalName"]): owners for one in attributes if one["AttributeType"] == "Owner"}
+
+
+def _collections(relationships: Sequence[Json], entity_sets: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: entity_sets[one["ReferencedEntity"]]
+        for one in relationships
+        if (name := one.get("ReferencedEntityNavigationPropertyName")) and one["ReferencedEntity"] in entity_sets
+    }
 
 
 _LOOKUPS = ("Lookup", "Customer", "Owner")

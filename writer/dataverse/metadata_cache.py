@@ -15,11 +15,23 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, Value
+from schemas.records import PlannedWriteback, Value
 from writer.core.batch import Reply, Request, Succeeded
 from writer.core.emission import Observed, Read
 from writer.core.exchanges import PartReply
-from writer.core.gate import Blocked, Cleared, Column, OwnerFacts, Snapshot, check, named_sets, normal
+from writer.core.gate import (
+    Blocked,
+    Cleared,
+    Column,
+    Named,
+    NamedKind,
+    OwnerFacts,
+    Snapshot,
+    check,
+    named,
+    named_sets,
+    normal,
+)
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.core.values import ETAG, LINK
 from writer.dataverse.client import ETAG_PROPERTY
@@ -76,7 +88,7 @@ class MetadataCache:
         metadata_ttl, owner_ttl = max(self._metadata_ttl, _JUST_NOW_S), max(self._owner_ttl, _JUST_NOW_S)
         if self._stale_sets(named_sets(plan), now - metadata_ttl):
             return None
-        if self._stale_owners(_candidates(plan), now - owner_ttl):
+        if self._stale_owners(named(plan), now - owner_ttl):
             return None  # what was asked just now counts whatever the limits, or a short one would never send
         verdict = self._check(plan)
         return verdict if isinstance(verdict, Cleared) else None
@@ -86,7 +98,7 @@ class MetadataCache:
 
         Raises MetadataUnavailable.
         """
-        sets, owners = named_sets(plan), _candidates(plan)
+        sets, owners = named_sets(plan), named(plan)
         if not suspect:
             await self._learn(sets, owners, self._metadata_ttl, self._owner_ttl, strong=False)
             verdict = self._check(plan)
@@ -141,27 +153,27 @@ class MetadataCache:
         return check(plan, Snapshot(tables), {value: enabled for value, (enabled, _) in self._owners_of(plan)})
 
     def _owners_of(self, plan: PlannedWriteback) -> Iterable[tuple[str, tuple[bool, float]]]:
-        return ((c.value, self._owners[c.value]) for c in _candidates(plan) if c.value in self._owners)
+        return ((one.key, self._owners[one.key]) for one in named(plan) if one.key in self._owners)
 
-    async def survey(self, sets: Collection[str], owners: Collection[OwnerCandidate]) -> tuple[Snapshot, OwnerFacts]:
+    async def survey(self, sets: Collection[str], owners: Collection[Named]) -> tuple[Snapshot, OwnerFacts]:
         """These tables and owners as they are now; an owner may be there twice. Raises MetadataUnavailable."""
-        await self._learn(sets, list({owner.value: owner for owner in owners}.values()), 0.0, 0.0, strong=True)
+        await self._learn(sets, list({owner.key: owner for owner in owners}.values()), 0.0, 0.0, strong=True)
         tables = {name: kept.facts.table for name in sets if (kept := self._tables[name]).facts}
-        return Snapshot(tables), {owner.value: self._owners[owner.value][0] for owner in owners}
+        return Snapshot(tables), {owner.key: self._owners[owner.key][0] for owner in owners}
 
-    async def names_of(self, owners: Sequence[OwnerCandidate]) -> dict[str, str]:
+    async def names_of(self, owners: Sequence[Named]) -> dict[str, str]:
         """Owner's binding value to what people see of it; without those that are not there, and nothing is kept."""
         if not owners:
             return {}
         exchange = await self._pool.exchange([_name_question(owner) for owner in owners], operation="owners")
         bodies = [None if _is_absent(reply.judgement) else _answer(reply) for reply in exchange.parts]
         found = zip(owners, bodies, strict=True)
-        return {owner.value: str(body.get("fullname") or body.get("name") or "") for owner, body in found if body}
+        return {owner.key: str(body.get("fullname") or body.get("name") or "") for owner, body in found if body}
 
     async def _learn(
         self,
         sets_needed: Collection[str],
-        owners_needed: Collection[OwnerCandidate],
+        owners_needed: Collection[Named],
         max_age: float,
         owner_age: float,
         *,
@@ -174,7 +186,7 @@ class MetadataCache:
         while True:
             sets = self._stale_sets(sets_needed, since - max_age)
             owners = self._stale_owners(owners_needed, since - owner_age)
-            needed = [*sets, *(owner.value for owner in owners)]
+            needed = [*sets, *(owner.key for owner in owners)]
             if not needed:
                 return
             for name in needed:
@@ -185,10 +197,10 @@ class MetadataCache:
             else:
                 await self._ask_for(sets, owners, strong=strong)
 
-    async def _ask_for(self, sets: Sequence[str], owners: Sequence[OwnerCandidate], *, strong: bool) -> None:
+    async def _ask_for(self, sets: Sequence[str], owners: Sequence[Named], *, strong: bool) -> None:
         """Owners are not asked for if a table could not be read: the plan has to wait in any case."""
         asking = asyncio.get_running_loop().create_future()
-        names = [*sets, *(owner.value for owner in owners)]
+        names = [*sets, *(owner.key for owner in owners)]
         self._asking |= dict.fromkeys(names, asking)
         try:
             if (not sets or await self._ask_tables(sets, "Strong" if strong else None)) and owners:
@@ -206,8 +218,8 @@ class MetadataCache:
     def _stale_sets(self, sets: Collection[str], oldest: float) -> list[str]:
         return sorted(n for n in sets if (kept := self._tables.get(n)) is None or kept.asked_at < oldest)
 
-    def _stale_owners(self, owners: Collection[OwnerCandidate], oldest: float) -> list[OwnerCandidate]:
-        return [c for c in owners if self._owners.get(c.value, (False, oldest - 1))[1] < oldest]
+    def _stale_owners(self, owners: Collection[Named], oldest: float) -> list[Named]:
+        return [one for one in owners if self._owners.get(one.key, (False, oldest - 1))[1] < oldest]
 
     async def _ask_tables(self, sets: Sequence[str], consistency: str | None) -> bool:
         """Whether all could be read; each succeeds or fails on its own, once their names are known."""
@@ -254,32 +266,27 @@ class MetadataCache:
         self.reachable = True
         return answers
 
-    async def _ask_owners(self, owners: Sequence[OwnerCandidate]) -> None:
+    async def _ask_owners(self, owners: Sequence[Named]) -> None:
         """Each owner succeeds or fails on its own."""
         for start in range(0, len(owners), _OWNERS_PER_REQUEST):
             some = owners[start : start + _OWNERS_PER_REQUEST]
             asked_at = self._clock()
-            askable = [owner for owner in some if LINK.fullmatch(owner.value)]
-            self._owners |= {owner.value: (False, asked_at) for owner in some if owner not in askable}
+            askable = [owner for owner in some if LINK.fullmatch(owner.link)]
+            self._owners |= {owner.key: (False, asked_at) for owner in some if owner not in askable}
             if not askable:
                 continue
             exchange = await self._pool.exchange([_owner_question(o) for o in askable], operation="owners")
             for owner, reply in zip(askable, exchange.parts, strict=True):
                 try:
-                    self._owners[owner.value] = (_may_own(reply), asked_at)
-                    self._failed.pop(owner.value, None)
+                    self._owners[owner.key] = (_holds(owner, reply), asked_at)
+                    self._failed.pop(owner.key, None)
                 except MetadataUnavailable as failure:
-                    self._fail([owner.value], failure.judgement)
+                    self._fail([owner.key], failure.judgement)
 
 
 _FAILURES = 10_000
 """MetadataCache whose failure is remembered at most (B3)."""
 _NONSENSE = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
-
-
-def _candidates(plan: PlannedWriteback) -> list[OwnerCandidate]:
-    each = (owner for step in plan.steps for owner in step.owner_candidates)
-    return list({owner.value: owner for owner in each}.values())
 
 
 def _answer(reply: PartReply) -> dict[str, Any]:
@@ -291,25 +298,36 @@ def _answer(reply: PartReply) -> dict[str, Any]:
             raise MetadataUnavailable(reply.judgement)
 
 
-def _owner_question(owner: OwnerCandidate) -> Request:
-    select = "isdisabled" if owner.kind is OwnerKind.USER else "teamid,teamtype"
-    return Request("GET", f"{owner.value.lstrip('/')}?$select={select}")
+_OWN_COLUMNS: Mapping[NamedKind, str] = {
+    NamedKind.USER: "isdisabled",
+    NamedKind.TEAM: "teamid,teamtype",
+    NamedKind.QUEUE: "statecode",
+}
+_OBJECT_ID = "azureactivedirectoryobjectid"
 
 
-def _name_question(owner: OwnerCandidate) -> Request:
-    return Request("GET", f"{owner.value.lstrip('/')}?$select={'fullname' if owner.kind is OwnerKind.USER else 'name'}")
+def _owner_question(one: Named) -> Request:
+    more = "" if one.object_id is None else f",{_OBJECT_ID}"
+    return Request("GET", f"{one.link.lstrip('/')}?$select={_OWN_COLUMNS[one.kind]}{more}")
+
+
+def _name_question(one: Named) -> Request:
+    return Request("GET", f"{one.link.lstrip('/')}?$select={'fullname' if one.kind is NamedKind.USER else 'name'}")
 
 
 _ACCESS_TEAM = 1
 """A team of this type shares records; it cannot own any."""
 
 
-def _may_own(reply: PartReply) -> bool:
-    """Raises MetadataUnavailable if nobody can say."""
+def _holds(one: Named, reply: PartReply) -> bool:
+    """Whether it is there and as a plan needs it. Raises MetadataUnavailable if nobody can say."""
     if reply.answer is not None and _is_absent(reply.judgement):
         return False
     body = _answer(reply)
-    return body.get("isdisabled") is not True and body.get("teamtype") != _ACCESS_TEAM
+    if one.object_id is not None and str(body.get(_OBJECT_ID)).lower() != one.object_id:
+        return False
+    inactive = one.kind is NamedKind.QUEUE and body.get("statecode") not in (None, 0)
+    return body.get("isdisabled") is not True and body.get("teamtype") != _ACCESS_TEAM and not inactive
 
 
 def _is_absent(judgement: Judgement) -> bool:

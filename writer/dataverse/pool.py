@@ -17,7 +17,7 @@ from writer.core.exchanges import Exchange, Part, dop_hint, exchange_of, same_fo
 from writer.core.identities import Identities, Identity, Place
 from writer.core.pacing import Pacer
 from writer.core.replies import Judgement, Kind, Meaning, judge, lost, never_sent, not_signed_in
-from writer.dataverse.client import WHO_AM_I, DataverseClient, HttpReply, HttpRequest
+from writer.dataverse.client import BATCH, WHO_AM_I, DataverseClient, HttpReply, HttpRequest
 from writer.errors import NeverSent, SignInFailed, Unanswered
 from writer.metrics import Metrics
 from writer.reporting import Reporter
@@ -108,14 +108,16 @@ class Pool:
         consistency: str | None = None,
     ) -> Exchange:
         """One `$batch` through this place; the caller reports the exchange to `Identities.replied`."""
+        channel = self._channel_of[place.identity]
         headers = {"Prefer": "odata.continue-on-error"} | ({"Consistency": consistency} if consistency else {})
         try:
-            content_type, body = encode(parts, boundary=f"batch_{uuid.uuid4().hex}", api_path=self._api_path)
+            sent = channel.dataverse.write_options.applied(parts)
+            content_type, body = encode(sent, boundary=f"batch_{uuid.uuid4().hex}", api_path=self._api_path)
         except ValueError:
             return unencodable(parts)
         started = self._clock()
-        request = HttpRequest("POST", "$batch", headers | {"Content-Type": content_type}, body, traceparent)
-        answered = await self._answered(self._channel_of[place.identity], request)
+        request = HttpRequest("POST", BATCH, headers | {"Content-Type": content_type}, body, traceparent)
+        answered = await self._answered(channel, request)
         seconds = self._clock() - started
         if isinstance(answered, Judgement):
             return same_for_all(parts, answered, seconds)

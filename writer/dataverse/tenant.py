@@ -38,7 +38,9 @@ _AT_ONCE = 65
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """A privilege that an application user does not have, or has for its own rows only. `name` is the environment's."""
+    """A privilege that a user does not have, or has for its own rows only. `name` is the environment's. `table` and
+    `access` are "" for one that belongs to no table.
+    """
 
     table: str
     access: str
@@ -68,17 +70,30 @@ class TenantReader:
             raise MetadataUnavailable(_NONSENSE) from None
         return tables
 
-    async def lacking(self, wanted: Mapping[str, Sequence[str]], *, own_rows: Collection[str] = ()) -> list[Lacking]:
+    async def lacking(
+        self,
+        wanted: Mapping[str, Sequence[str]],
+        *,
+        own_rows: Collection[str] = (),
+        named: Collection[str] = (),
+        user: str | None = None,
+    ) -> list[Lacking]:
         """`wanted`: a table's logical name to kinds of access such as `Read` and `AppendTo`. `own_rows`: those of which
-        the user needs what it made itself alone. Tables that do not exist lack nothing.
+        the user needs what it made itself alone. `named`: privileges that belong to no table. Tables that do not exist
+        lack nothing, and so does a user that does not exist. `user`: who signed in, if not given.
         """
-        [who] = await self._asked([Request("GET", "WhoAmI")])
-        held_by = Request("GET", f"systemusers({who.get('UserId')})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()")
+        if user is None:
+            [who] = await self._asked([Request("GET", "WhoAmI")])
+            user = str(who.get("UserId"))
+        held_by = Request("GET", f"systemusers({user})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()")
         asked = [Request("GET", f"EntityDefinitions(LogicalName='{name}')?$select=Privileges") for name in wanted]
-        held, *tables = await self._asked([held_by, *asked], absent={})
+        held, *tables = await self._asked([held_by, *asked], absent=_ABSENT)
+        if held is _ABSENT:
+            return []
         try:
             own = dict(zip(wanted, (table.get("Privileges") or () for table in tables), strict=True))
-            return lacking(wanted, own, held["RolePrivileges"], own_rows=own_rows)
+            of_tables = lacking(wanted, own, held["RolePrivileges"], own_rows=own_rows)
+            return [*of_tables, *lacking_named(named, held["RolePrivileges"])]
         except (AttributeError, KeyError, TypeError):
             raise MetadataUnavailable(_NONSENSE) from None
 
@@ -121,6 +136,13 @@ def lacking(
     ]
 
 
+def lacking_named(named: Collection[str], held: Sequence[dict[str, Any]]) -> list[Lacking]:
+    """Privileges that belong to no table, and so are in no table's metadata, have names of their own."""
+    names = {str(each.get("PrivilegeName")).lower() for each in held}
+    return [Lacking("", "", name, own_rows_only=False) for name in named if name.lower() not in names]
+
+
+_ABSENT: dict[str, Any] = {}
 _OWN_ROWS = "Basic"
 """The depth of a privilege for rows that the user owns."""
 

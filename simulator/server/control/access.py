@@ -5,7 +5,7 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from simulator.server.control.desk import Asked, Desk, Routes
+from simulator.server.control.desk import Asked, ControlError, Desk, Routes
 from simulator.signin.assertions import Federation
 
 Answer = Any
@@ -13,7 +13,8 @@ Answer = Any
 
 class _Privileges(Asked):
     user: str
-    table: str
+    table: str | None = None
+    withheld: list[Literal["prvBypassCustomBusinessLogic", "prvBypassCustomPlugins"]] | None = None
     denied: list[Literal["create", "read", "write", "delete"]] = Field(default_factory=list)
     columns: dict[str, list[Literal["create", "read", "update"]]] | None = None
 
@@ -43,15 +44,37 @@ async def expire_tokens(control: Desk, http: web.BaseRequest, rest: str) -> Answ
 async def privileges(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     """{"user", "table", "denied": ["create", "read", "write", "delete"]}; an empty list gives everything back.
 
-    "columns": {column: ["create", "read", "update"]} permits secured columns.
+    "columns": {column: ["create", "read", "update"]} permits secured columns. Without a table, "withheld" names the
+    privileges of no table that the user does not have.
     """
     del rest
     asked = _Privileges.model_validate(await control.body(http))
+    if asked.withheld is not None:
+        control.simulator.organization.withheld[asked.user] = frozenset(asked.withheld)
+    if asked.table is None:
+        return {}
     table = control.simulator.table(asked.table)
     control.simulator.organization.deny(asked.user, table.logical_name, frozenset(asked.denied))
     if asked.columns is not None:
         columns: dict[str, frozenset[str]] = {name: frozenset(verbs) for name, verbs in asked.columns.items()}
         control.simulator.organization.permit(asked.user, table, columns)
+    return {}
+
+
+class _Rule(Asked):
+    table: str
+    columns: list[str]
+
+
+async def duplicate_rules(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
+    """{"table", "columns"}: for who asks to detect duplicates, no two rows have the same value in one of them."""
+    del rest
+    asked = _Rule.model_validate(await control.body(http))
+    table = control.simulator.table(asked.table)
+    if unknown := [name for name in asked.columns if name not in table.columns]:
+        raise ControlError(f"{table.logical_name} has no column {', '.join(unknown)}")
+    wires = tuple(table.columns[name].wire for name in asked.columns)
+    control.simulator.organization.duplicate_rules[table.logical_name] = wires
     return {}
 
 
@@ -88,6 +111,7 @@ async def delegates(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
 ROUTES: Routes = {
     ("POST", "expire-tokens"): expire_tokens,
     ("PUT", "privileges"): privileges,
+    ("PUT", "duplicate-rules"): duplicate_rules,
     ("PUT", "applications"): applications,
     ("PUT", "token-lifetime"): token_lifetime,
     ("PUT", "delegates"): delegates,

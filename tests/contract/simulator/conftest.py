@@ -37,6 +37,8 @@ def simulator(running: RunningSimulator) -> Iterator[RunningSimulator]:
         s.organization.switches = switches
         s.organization.denied.clear()
         s.organization.permitted.clear()
+        s.organization.withheld.clear()
+        s.organization.duplicate_rules.clear()
         s.gate.delegates.clear()
         s.rules.clear()
         s.restore(before)

@@ -70,3 +70,14 @@ def test_a_switch_that_is_none_is_refused(simulator: RunningSimulator, values: A
     answer = httpx.put(f"{simulator.control_url}/switches", json=values)
     assert answer.status_code == 400
     assert next(iter(values)) in answer.json()["error"]
+
+
+def test_parties_in_upsert(simulator: RunningSimulator, client: httpx.Client) -> None:
+    """A POST takes them whatever the switch says."""
+    party = {"partyid_queue@odata.bind": f"/queues({tenant.QUEUE})", "participationtypemask": 1}
+    body = {"subject": "x", "phonecall_activity_parties": [party]}
+    assert client.patch(f"phonecalls({ABSENT})", json=body).status_code == 204
+    turn(simulator, parties_in_upsert="refuse")
+    assert error_of(client.patch(f"phonecalls({RECORD})", json=body)) == (400, "0x80048d19")
+    assert client.post("phonecalls", json=body | {"activityid": RECORD}).status_code == 204
+    assert error_of(client.post("phonecalls", json=body | {"activityid": RECORD})) == (412, "0x80040237")

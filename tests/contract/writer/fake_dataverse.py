@@ -17,7 +17,7 @@ import httpx2
 Row = dict[str, Any]
 Answer = tuple[int, dict[str, str], Row | None]
 
-_TARGET = re.compile(r"/api/data/v9\.2/(\w+)\(([^)]+)\)")
+_TARGET = re.compile(r"/api/data/v9\.2/(\w+)(?:\(([^)]+)\))?")
 
 
 def _error(status: int, code: str) -> Answer:
@@ -91,6 +91,9 @@ class FakeDataverse:
         entity_set, record_id = found.groups()
         if entity_set in self.refused_sets:
             return _error(404, "0x8006088a")
+        if method == "POST":
+            given = json.loads(body)
+            return self._patch(entity_set, given["activityid"], {"If-None-Match": "*"}, given)
         if method == "GET":
             row = self.rows.get(entity_set, {}).get(record_id)
             return _error(404, "0x80040217") if row is None else (200, {}, row)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import httpx2
 import pytest
 
+from simulator import tenant
 from simulator.testing import running_simulator
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.support.factories import an_id
@@ -30,15 +32,17 @@ ITEMS, CALLS = "medx_callqueueitems", "phonecalls"
 class Crm:
     """One of the two, seen through the writer's own client."""
 
-    connect: Callable[[], DataverseClient]
+    connect: Callable[..., DataverseClient]
     seed_item: Callable[[], Any]
+    options: dict[str, Any] = field(default_factory=dict)
+    """Settings of the client."""
 
     def exchange(self, *parts: Part) -> Exchange:
         return self.in_turn(parts)[0]
 
     def in_turn(self, *rounds: tuple[Part, ...]) -> list[Exchange]:
         async def run() -> list[Exchange]:
-            channel = Channel(self.connect(), Pacer(ServiceLimits()))
+            channel = Channel(self.connect(**self.options), Pacer(ServiceLimits()))
             pool = Pool([channel], Metrics(), api_path="/api/data/v9.2/")
             try:
                 return [await pool.exchange(parts, operation="test") for parts in rounds]
@@ -50,20 +54,20 @@ class Crm:
 
 @pytest.fixture(params=["fake", "simulator"])
 def crm(request: pytest.FixtureRequest) -> Iterator[Crm]:
-    def client(url: str, **transport: Any) -> DataverseClient:
-        settings = DataverseSettings.model_validate({"url": url})
-        return DataverseClient(settings, NoSignIn("nobody"), **transport)
+    def client(url: str, transport: httpx2.AsyncBaseTransport | None = None, **options: Any) -> DataverseClient:
+        settings = DataverseSettings.model_validate({"url": url, **options})
+        return DataverseClient(settings, NoSignIn("nobody"), transport=transport)
 
     if request.param == "fake":
         fake = FakeDataverse()
         yield Crm(
-            lambda: client("http://localhost:1", transport=fake.transport()),
+            lambda **options: client("http://localhost:1", fake.transport(), **options),
             lambda: fake.seed(ITEMS, ITEM, medx_callstatus=1, medx_lastsessionid=None),
         )
         return
     with running_simulator(auth="none") as simulator:
         yield Crm(
-            lambda: client(simulator.base_url),
+            lambda **options: client(simulator.base_url, **options),
             lambda: simulator.seed(ITEMS, {"medx_callqueueitemid": ITEM, "medx_name": "i", "medx_callstatus": 1}),
         )
 
@@ -140,3 +144,41 @@ def test_W5_one_failed_change_set_holds_up_no_other_of_its_batch(crm: Crm) -> No
     )
     assert judged(sent) == [(Kind.AMBIGUOUS, Meaning.CHANGED), LANDED, LANDED]
     assert [part.judgement.status for part in after.parts] == [404, 204]
+
+
+PARTY = {"partyid_account@odata.bind": f"/accounts({tenant.ACCOUNTS[0]})", "participationtypemask": 2}
+
+
+def create_with_party(record_id: str = CALL) -> Request:
+    return Request(
+        "POST", CALLS, {}, {"activityid": record_id, "subject": "a call", "phonecall_activity_parties": [PARTY]}
+    )
+
+
+def test_W2_a_call_with_parties_is_created_once_under_the_id_that_was_chosen(crm: Crm) -> None:
+    crm.seed_item()
+    etag = body(crm.exchange(read()))["@odata.etag"]
+    change_set = ChangeSet((create_with_party(), complete(), update(etag)))
+    first, before, again, after = crm.in_turn(
+        (change_set,), (read(), read(CALLS, CALL)), (change_set,), (read(), read(CALLS, CALL))
+    )
+    assert judged(first) == [LANDED]
+    assert body(before, 1)["statecode"] == 1
+    assert judged(again) == [(Kind.AMBIGUOUS, Meaning.EXISTS)]
+    assert again.parts[0].failing == 0
+    assert [body(after, part) for part in (0, 1)] == [body(before, part) for part in (0, 1)]
+
+
+OPTIONS = {
+    "bypass_business_logic": "CustomSync,CustomAsync", "bypass_flows": True, "detect_duplicates": True, "tag": "calls",
+}  # fmt: skip
+
+
+def test_W3_a_change_set_with_the_tenants_options_on_each_write_lands_as_one_without(crm: Crm) -> None:
+    crm.seed_item()
+    crm.options = OPTIONS
+    etag = body(crm.exchange(read()))["@odata.etag"]
+    landed, after = crm.in_turn((ChangeSet((create(), complete(), update(etag))),), (read(), read(CALLS, CALL)))
+    assert judged(landed) == [LANDED]
+    assert body(after)["medx_lastsessionid"] == "sess-1"
+    assert body(after, 1)["statecode"] == 1

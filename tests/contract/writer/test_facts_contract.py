@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from schemas.records import Disposition, OwnerCandidate, OwnerKind, PlannedWriteback
+from schemas.records import (
+    ActivityParties,
+    ActivityParty,
+    Caller,
+    Disposition,
+    OwnerCandidate,
+    OwnerKind,
+    PartyKind,
+    PlannedWriteback,
+)
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
 from tests.integration.writer.kit import Desk, seed_item
@@ -371,5 +380,68 @@ def test_W9_metadata_tells_of_behavior_security_and_source(simulator: RunningSim
         assert calls.columns["actualstart"].behavior is TimeBehavior.USER_LOCAL
         assert not calls.columns["subject"].secured
         assert not calls.columns["subject"].computed
+
+    run(simulator, scenario)
+
+
+def party(kind: PartyKind, table: str, value: str) -> ActivityParty:
+    return ActivityParty(
+        kind=kind, record_id=value, participation=1, column=f"partyid_{table}@odata.bind", value=value
+    )  # fmt: skip
+
+
+QUEUE = party(PartyKind.QUEUE, "queue", f"/queues({tenant.QUEUE})")
+USER = party(PartyKind.USER, "systemuser", f"/systemusers({tenant.PERSON})")
+DISABLED = party(PartyKind.USER, "systemuser", f"/systemusers({tenant.DISABLED_USER})")
+NO_QUEUE = party(PartyKind.QUEUE, "queue", f"/queues({tenant.TEAM})")
+CONTACT = party(PartyKind.CUSTOMER, "contact", f"/contacts({tenant.CONTACT})")
+CAMPAIGN = party(PartyKind.CUSTOMER, "campaign", f"/campaigns({tenant.CAMPAIGN})")
+PERSON = Caller(object_id=tenant.PERSON_OBJECT_ID, record_id=tenant.PERSON, entity_set="systemusers")
+
+
+def with_people(plan: PlannedWriteback, *members: ActivityParty, caller: Caller | None = None) -> PlannedWriteback:
+    parties = ActivityParties(
+        collection="phonecall_activity_parties", entity_set="activityparties", id_column="activityid", members=members
+    )
+    create, *others = plan.steps
+    return replace(plan, steps=(replace(create, activity_parties=parties, caller=caller), *others))
+
+
+@pytest.mark.parametrize(
+    ("members", "caller", "missing"),
+    [
+        ((USER, CONTACT), PERSON, []),
+        ((QUEUE,), replace(PERSON, object_id=PERSON.object_id.upper()), []),
+        ((DISABLED,), PERSON, ["partyid_systemuser@odata.bind"]),
+        ((NO_QUEUE, CONTACT), None, ["partyid_queue@odata.bind"]),
+        ((CAMPAIGN,), None, ["partyid_campaign@odata.bind"]),
+        ((QUEUE,), replace(PERSON, object_id=tenant.PERSON), ["CallerObjectId"]),
+        ((QUEUE,), replace(PERSON, record_id=tenant.TEAM), ["CallerObjectId"]),
+    ],
+    ids=[
+        "a user and a contact", "a queue", "a disabled user", "no such queue", "no party of that kind",
+        "another user of the directory", "no such user",
+    ],
+)  # fmt: skip
+def test_W9_people_whom_a_plan_names_are_looked_up_in_dataverse(
+    simulator: RunningSimulator,
+    plan: PlannedWriteback,
+    members: tuple[ActivityParty, ...],
+    caller: Caller | None,
+    missing: list[str],
+) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
+        verdict = await facts.verdict(with_people(plan, *members, caller=caller))
+        assert [gap.column for gap in verdict.gaps] == missing if isinstance(verdict, Blocked) else missing == []
+
+    run(simulator, scenario)
+
+
+def test_W9_a_queue_that_was_deactivated_places_no_calls(simulator: RunningSimulator, plan: PlannedWriteback) -> None:
+    async def scenario(facts: MetadataCache, pool: CountingPool, clock: Clock) -> None:
+        assert isinstance(await facts.verdict(with_people(plan, QUEUE)), Cleared)
+        simulator.edit("queues", tenant.QUEUE, {"statecode": 1, "statuscode": 2})
+        clock.now += 301
+        assert isinstance(await facts.verdict(with_people(plan, QUEUE)), Blocked)
 
     run(simulator, scenario)

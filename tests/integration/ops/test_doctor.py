@@ -195,6 +195,58 @@ def test_a_missing_privilege_is_named_with_its_table_and_what_it_is_for(
     assert "medx_callqueueitem: Read, Write" in found(ran, CheckResult.OK)["privileges"][0]
 
 
+PEOPLE = {
+    "caller": {"id": tenant.PERSON, "object_id": tenant.PERSON_OBJECT_ID, "name": "Pat Person"},
+    "activity_parties": {"to": "account", "from": {"kind": "queue", "id": tenant.QUEUE, "name": "Outbound calls"}},
+}
+
+
+def tenants_mapping(crm: RunningSimulator, tmp_path: Path, **sections: Any) -> str:
+    def change(content: dict[str, Any]) -> None:
+        content["_meta"].update(environment=environment_mark(crm.base_url))
+        content.update(PEOPLE | sections)
+
+    return changed_mapping(tmp_path, change)
+
+
+def test_what_a_caller_and_a_bypass_need_is_named_for_both_users(
+    crm: RunningSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(what: str, **body: Any) -> None:
+        assert httpx.put(f"{crm.control_url}/{what}", json=body).status_code == 200
+
+    monkeypatch.setenv("WRITEBACK_DATAVERSE__BYPASS_BUSINESS_LOGIC", "CustomSync")
+    file = tenants_mapping(crm, tmp_path)
+    try:
+        put("privileges", user=tenant.APPLICATION_USER, withheld=["prvBypassCustomBusinessLogic"])
+        put("privileges", user=tenant.PERSON, table="phonecall", denied=["create"])
+        ran = writeback("doctor", "--only", "privileges", "--mapping", file, "--json")
+        operator = writeback("doctor", "--only", "privileges", "--mapping", file, "--role", "operator", "--json")
+        put("delegates", user=tenant.APPLICATION_USER)
+    finally:
+        put("privileges", user=tenant.APPLICATION_USER, withheld=[])
+        put("privileges", user=tenant.PERSON, table="phonecall", denied=[])
+    bypass, behalf, create = found(ran, CheckResult.WRONG)["privileges"]
+    assert bypass.startswith("identity 0 (client_secret) lacks prvBypassCustomBusinessLogic: let its security role")
+    assert "bypass_business_logic" in bypass
+    assert behalf.startswith("identity 0 (client_secret) lacks prvActOnBehalfOfAnotherUser: let its security role")
+    assert "directly" in behalf
+    assert create.startswith(f"the user {tenant.PERSON} of the mapping's caller lacks Create on phonecall")
+    assert [each.split(":")[0] for each in found(operator, CheckResult.WRONG)["privileges"]] == [bypass.split(":")[0]]
+    ran = writeback("doctor", "--only", "privileges", "--only", "metadata", "--mapping", file, "--json")
+    assert ran.code == 0, ran.out
+    assert "prvActOnBehalfOfAnotherUser" in found(ran, CheckResult.OK)["privileges"][0]
+    assert "queue: Read" in found(ran, CheckResult.OK)["privileges"][0]
+
+
+def test_a_caller_who_is_not_there_is_a_gap_of_the_metadata(crm: RunningSimulator, tmp_path: Path) -> None:
+    gone = {"id": NOBODY, "object_id": tenant.PERSON_OBJECT_ID}
+    ran = writeback("doctor", "--mapping", tenants_mapping(crm, tmp_path, caller=gone), "--json")
+    assert ran.code == 1
+    assert [each for each in found(ran, CheckResult.WRONG)["metadata"] if each.startswith("caller: needs a user")]
+    assert not [each for each in found(ran, CheckResult.WRONG).get("privileges", ()) if NOBODY in each]
+
+
 def test_what_is_asked_for_by_name_has_to_be_set_up() -> None:
     ran = writeback("doctor", "--only", "sign-in", "--json")
     assert ran.code == 1

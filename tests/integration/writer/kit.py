@@ -17,6 +17,7 @@ from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from planner import mapping
 from planner.core.planning import Policy, Rejected, earlier_plan, plan
 from planner.core.preceding import EarlierPlan, history
+from planner.core.resolution import ResolvedMapping
 from runtime.log_reader import read_to_end
 from schemas.codec import single_object
 from schemas.placement import partition_of
@@ -87,6 +88,7 @@ class Desk:
     offset: int = 0
     earlier: dict[str, list[EarlierPlan]] = field(default_factory=dict)
     policy: Policy = POLICY
+    crm: ResolvedMapping = CRM
 
     def row(self, item: str) -> dict[str, Any]:
         return next(row for row in self.simulator.rows(QUEUE_ITEMS) if row["medx_callqueueitemid"] == item)
@@ -119,8 +121,8 @@ class Desk:
     def plan_of(self, outcome: CallOutcome) -> PlannedWriteback:
         known = self.earlier.setdefault(outcome.queue_item_id, [])
         source = Source(topic="call-outcomes", partition=0, offset=self.offset)
-        before = history(outcome, source, reversed(known), status_column=CRM.queue_item.status)
-        made = plan(outcome, source, CRM, self.policy, before)
+        before = history(outcome, source, reversed(known), status_column=self.crm.queue_item.status)
+        made = plan(outcome, source, self.crm, self.policy, before)
         assert not isinstance(made, Rejected), made
         known.append(earlier_plan(made))
         return made

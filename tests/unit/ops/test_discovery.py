@@ -165,3 +165,9 @@ def test_a_table_that_is_not_there_is_asked_for(word: str) -> None:
     content, why = found()
     assert word not in content["entities"]
     assert why[f"entities.{word}"] == "name its table"
+
+
+def test_sections_that_only_people_can_fill_are_taken_from_the_scaffold_as_they_are() -> None:
+    fixed = {"task": {"medx_source": {"type": "string", "value": "dial"}}}
+    assert found({"fixed_values": fixed})[0]["fixed_values"] == fixed
+    assert "fixed_values" not in found()[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.explanation import NOT_MAPPED, OWNER, changes, explained, touched
+from ops.core.explanation import BY, FROM, NOT_MAPPED, OWNER, TO, changes, explained, touched
 from ops.core.mapping_text import content_of, written
 from planner.core.dispositions import EFFECTS
 from planner.core.planning import Policy, plan
@@ -48,6 +48,19 @@ def changed(places: dict[str, Any]) -> MappingFile:
     return MappingFile.model_validate(content)
 
 
+TENANTS = changed(
+    {
+        "fixed_values": {
+            "phone_call": {"medx_channel": {"type": "optionset", "value": 3}},
+            "task": {"medx_source": {"type": "string", "value": "dial"}},
+        },
+        "activity_parties": {"to": "account", "from": {"kind": "queue", "id": an_id("queue"), "name": "Calls"}},
+        "caller": {"id": an_id("user"), "object_id": an_id("object"), "name": "Pat"},
+    }
+)
+"""With everything in it that only some tenants use."""
+
+
 def full_outcome(disposition: Disposition) -> CallOutcome:
     """Everything that the disposition lets an outcome say."""
     return make_outcome(
@@ -64,12 +77,13 @@ def full_outcome(disposition: Disposition) -> CallOutcome:
     )
 
 
+@pytest.mark.parametrize("mapping", [MAPPING, TENANTS], ids=["the example", "a tenant's"])
 @pytest.mark.parametrize("disposition", Disposition)
-def test_what_is_explained_is_exactly_what_a_plan_writes(disposition: Disposition) -> None:
+def test_what_is_explained_is_exactly_what_a_plan_writes(disposition: Disposition, mapping: MappingFile) -> None:
     planned = plan(
         full_outcome(disposition),
         Source(topic="call-outcomes", partition=0, offset=0),
-        resolve(MAPPING),
+        resolve(mapping),
         Policy(delays=DELAYS),
     )
     assert isinstance(planned, PlannedWriteback), planned
@@ -81,7 +95,10 @@ def test_what_is_explained_is_exactly_what_a_plan_writes(disposition: Dispositio
     navigations = {each.navigation: each.logical_name for each in MAPPING.fields.values() if each.navigation}
     written_ones = {(record, navigations.get(name, name)) for record, name in written_ones}
     written_ones |= {("task", OWNER) for step in planned.steps if step.owner_candidates}
-    assert {(each.record, each.column) for each in explained(MAPPING, disposition)} == written_ones
+    written_ones |= {("phone call", BY) for step in planned.steps if step.caller}
+    parties = [each for step in planned.steps if step.activity_parties for each in step.activity_parties.members]
+    written_ones |= {("phone call", FROM if each.participation == 1 else TO) for each in parties}
+    assert {(each.record, each.column) for each in explained(mapping, disposition)} == written_ones
 
 
 def test_options_are_explained_by_value_and_label_and_what_is_missing_by_its_concept() -> None:
@@ -106,6 +123,18 @@ def test_options_are_explained_by_value_and_label_and_what_is_missing_by_its_con
         ({"fields__queue~last_session_id__logical_name": "medx_x"}, set(Disposition)),
         ({"entities__queue_item__entity_set_name": "others"}, set(Disposition)),
         ({"preserve_if_present": ["medx_notes"]}, set(Disposition)),
+        (
+            {"fixed_values": {"phone_call": {"medx_x": {"type": "integer", "value": 1}}}},
+            {d for d, effect in EFFECTS.items() if effect.call_placed},
+        ),
+        *(
+            (people, {d for d, effect in EFFECTS.items() if effect.call_placed})
+            for people in (
+                {"activity_parties": {"to": "account"}},
+                {"activity_parties": {"from": {"kind": "systemuser", "id": an_id("user")}}},
+                {"caller": {"id": an_id("user"), "object_id": an_id("object")}},
+            )
+        ),
         ({"option_sets__queue_status~dnc__label": "Never"}, set()),
         ({"fields__queue~status__label": "State"}, set()),
         ({"_meta__approved_by": "Ada"}, set()),
@@ -125,3 +154,23 @@ def test_a_file_is_written_one_entry_a_line_and_read_as_the_same() -> None:
     assert MappingFile.model_validate_json(text) == MAPPING
     assert '    "queue_status.ready": {"field": "queue.status", "value": 0, "label": "Ready"},\n' in text
     assert len(text.splitlines()) < len(MAPPING.fields) + len(MAPPING.option_sets) + 30
+
+
+def test_fixed_values_are_explained_as_they_are_sent() -> None:
+    by_column = {each.column: each.gets for each in explained(TENANTS, Disposition.CALL_BACK_LATER)}
+    assert by_column["medx_channel"] == "always 3"
+    assert by_column["medx_source"] == 'always "dial"'
+
+
+def test_a_tenants_file_is_written_one_entry_a_line_and_read_as_the_same() -> None:
+    assert MappingFile.model_validate_json(written(content_of(TENANTS))) == TENANTS
+
+
+def test_people_are_explained_by_their_ids_and_never_by_their_names() -> None:
+    by_column = {each.column: each.gets for each in explained(TENANTS, Disposition.NO_ANSWER)}
+    assert by_column[FROM] == f"the queue {an_id('queue')}"
+    assert by_column[BY].startswith(f"the user {an_id('user')}")
+    as_user = changed({"activity_parties": {"from": {"kind": "systemuser", "id": an_id("user")}}})
+    assert {each.column: each.gets for each in explained(as_user, Disposition.NO_ANSWER)}[FROM] == (
+        f"the user {an_id('user')}"
+    )

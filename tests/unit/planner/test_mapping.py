@@ -284,3 +284,121 @@ def test_names_labels_and_suggestions_do_not_change_the_fingerprint():
     named = {"owners__callback__name": "Casey", "fields__queue~status__label": "Call status"}
     same = mapping(suggestions={"owners.review": "why"}, **named)
     assert same.fingerprint() == mapping().fingerprint()
+
+
+FIXED = {
+    "phone_call": {
+        "medx_channel": {"type": "optionset", "value": 3},
+        "medx_source": {"type": "string", "value": "dial"},
+    },
+    "task": {"medx_urgent": {"type": "boolean", "value": True}},
+}
+
+
+def test_fixed_values_are_resolved_for_the_records_that_are_created():
+    crm = resolve(mapping(fixed_values=FIXED))
+    assert crm.phone_call.fixed == {"medx_channel": 3, "medx_source": "dial"}
+    assert crm.task.fixed == {"medx_urgent": True}
+
+
+@pytest.mark.parametrize(
+    ("entity", "column", "fixed", "gap"),
+    [
+        ("phone_call", "subject", {"type": "string", "value": "x"}, "subject: is also phone_call.subject, which the"),
+        ("task", "activityid", {"type": "string", "value": "x"}, "activityid: is the record's id, which the planner"),
+        (
+            "task",
+            "medx_n",
+            {"type": "integer", "value": True},
+            "medx_n.value: is not a value of a column of type int",
+        ),
+        (
+            "task",
+            "medx_n",
+            {"type": "optionset", "value": "1"},
+            "medx_n.value: is not a value of a column of type opt",
+        ),
+        ("task", "medx_n", {"type": "boolean", "value": 1}, "medx_n.value: is not a value of a column of type boolean"),
+        ("task", "medx_n", {"type": "string", "value": 1}, "medx_n.value: is not a value of a column of type string"),
+    ],
+)
+def test_a_fixed_value_takes_nobodys_place_and_has_its_columns_type(entity, column, fixed, gap):
+    [found] = gaps(mapping(fixed_values={entity: {column: fixed}}))
+    assert found.startswith(f"fixed_values.{entity}.{gap}")
+
+
+def test_fixed_values_are_of_tables_whose_rows_the_planner_creates():
+    """A queue item belongs to people: a column that is fixed there would be compared with what they wrote."""
+    with pytest.raises(ValueError, match="queue_item"):
+        mapping(fixed_values={"queue_item": {"medx_x": {"type": "string", "value": "x"}}})
+
+
+def test_fixed_values_of_a_table_that_is_missing_are_named_with_it():
+    found = gaps(mapping(entities__task=None, fixed_values=FIXED))
+    assert [gap for gap in found if "fixed" in gap or "entities" in gap] == ["entities.task: missing"]
+
+
+def test_the_fingerprint_says_which_values_are_fixed_and_nothing_of_labels_or_unused_sections():
+    plain, fixed = mapping().fingerprint(), mapping(fixed_values=FIXED).fingerprint()
+    assert mapping(fixed_values={}).fingerprint() == plain != fixed
+    labelled = copy.deepcopy(FIXED)
+    labelled["task"]["medx_urgent"]["label"] = "Urgent"
+    assert mapping(fixed_values=labelled).fingerprint() == fixed
+    labelled["task"]["medx_urgent"]["value"] = False
+    assert mapping(fixed_values=labelled).fingerprint() != fixed
+
+
+USER, OBJECT, QUEUE = (f"{n}{n}{n}{n}{n}{n}{n}{n}-aaaa-4bbb-8ccc-000000000001" for n in "123")
+
+
+def test_parties_are_resolved_by_the_names_that_dataverse_gives_them():
+    crm = resolve(mapping(activity_parties={"to": "account", "from": {"kind": "queue", "id": QUEUE}}))
+    parties = crm.phone_call.parties
+    assert (parties.collection, parties.entity_set, parties.id_column) == (
+        "phonecall_activity_parties", "activityparties", "activityid",
+    )  # fmt: skip
+    assert [(each.participation, each.column, each.value) for each in parties.members("a")] == [
+        (1, "partyid_queue@odata.bind", f"/queues({QUEUE})"),
+        (2, "partyid_account@odata.bind", "/accounts(a)"),
+    ]
+    assert [each.participation for each in parties.members(None)] == [1]
+
+
+def test_a_tenant_that_calls_contacts_maps_them_as_its_accounts_and_they_take_part_as_contacts():
+    contact = {"logical_name": "contact", "entity_set_name": "contacts", "primary_id": "contactid"}
+    lookups = ("queue~account", "phone_call~regarding", "task~regarding")
+    changes = {f"fields__{each}__target": "contact" for each in lookups}
+    crm = resolve(mapping(entities__account=contact, activity_parties={"to": "account"}, **changes))
+    [member] = crm.phone_call.parties.members("c")
+    assert (member.column, member.value) == ("partyid_contact@odata.bind", "/contacts(c)")
+
+
+def test_a_user_may_place_the_calls_and_record_them():
+    given = {
+        "activity_parties": {"from": {"kind": "systemuser", "id": USER}},
+        "caller": {"id": USER, "object_id": OBJECT},
+    }
+    call = resolve(mapping(**given)).phone_call
+    assert [each.value for each in call.parties.members("a")] == [f"/systemusers({USER})"]
+    assert (call.caller.object_id, call.caller.record_id, call.caller.entity_set) == (OBJECT, USER, "systemusers")
+
+
+def test_a_section_of_parties_that_names_nobody_is_a_gap():
+    [gap] = gaps(mapping(activity_parties={}))
+    assert gap.startswith("activity_parties: names neither `to` nor `from`")
+
+
+def test_the_fingerprint_says_who_takes_part_and_who_records_and_nothing_of_their_names():
+    prints = {
+        mapping(**given).fingerprint()
+        for given in (
+            {},
+            {"activity_parties": {"to": "account"}},
+            {"activity_parties": {"from": {"kind": "queue", "id": QUEUE}}},
+            {"caller": {"id": USER, "object_id": OBJECT}},
+            {"caller": {"id": USER, "object_id": USER}},
+        )
+    }
+    assert len(prints) == 5
+    assert mapping(caller={"id": USER, "object_id": OBJECT, "name": "Pat"}).fingerprint() in prints
+    assert mapping(activity_parties={"from": {"kind": "queue", "id": QUEUE, "name": "Calls"}}).fingerprint() in prints

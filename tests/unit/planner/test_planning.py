@@ -13,15 +13,19 @@ from hypothesis import strategies as st
 from planner.core.dispositions import EFFECTS
 from planner.core.planning import Policy, Rejected, own_columns, plan
 from planner.core.preceding import NO_HISTORY
+from planner.core.resolution import Lookup, PartyColumns
 from planner.core.validation import Envelope
 from schemas.codec import single_object
 from schemas.records import (
     Account,
+    ActivityParty,
+    Caller,
     Disposition,
     EligibilityRule,
     HumanReviewReason,
     Operation,
     OwnerKind,
+    PartyKind,
     PlannedStep,
     PlannedWriteback,
     Precondition,
@@ -484,3 +488,79 @@ def test_the_digest_covers_the_writes(outcome, attempts):
     one, other = planned(outcome), planned(replace(outcome, baseline=baseline))
     same = (one.steps, one.baseline, one.preceding) == (other.steps, other.baseline, other.preceding)
     assert (one.digest == other.digest) is same
+
+
+def test_P3_fixed_values_are_pinned_in_the_plan_of_the_records_that_are_created():
+    crm = replace(
+        CRM,
+        phone_call=replace(CRM.phone_call, fixed={"medx_channel": 3, "subject": "never this"}),
+        task=replace(CRM.task, fixed={"medx_urgent": True}),
+    )
+    plan_with, plan_without = (planned(outcome_of("call_back_later"), crm=each) for each in (crm, CRM))
+    added = [
+        {k: v for k, v in ours.attributes.items() if k not in theirs.attributes}
+        for ours, theirs in zip(plan_with.steps, plan_without.steps, strict=True)
+    ]
+    assert added == [{"medx_channel": 3}, {}, {}, {"medx_urgent": True}]
+    assert plan_with.steps[0].attributes["subject"] == plan_without.steps[0].attributes["subject"]
+    assert plan_with.digest != plan_without.digest
+
+
+SENDER = ActivityParty(
+    kind=PartyKind.QUEUE, record_id=an_id("q"), participation=1, column="partyid_queue@odata.bind", value="/queues(q)"
+)
+PARTIES = PartyColumns(
+    collection="phonecall_activity_parties",
+    entity_set="activityparties",
+    id_column="activityid",
+    sender=SENDER,
+    recipient=Lookup("partyid_account@odata.bind", "/accounts(", ")"),
+    recipient_type=2,
+)
+WITH_PARTIES = replace(CRM, phone_call=replace(CRM.phone_call, parties=PARTIES))
+
+
+def test_P3_the_parties_of_a_call_are_pinned_on_the_step_that_creates_it():
+    [call, *others] = planned(outcome_of("call_back_later"), crm=WITH_PARTIES).steps
+    account = an_id("account 1")
+    assert call.activity_parties.members[0] == SENDER
+    assert call.activity_parties.members[1] == ActivityParty(
+        kind=PartyKind.CUSTOMER,
+        record_id=account,
+        participation=2,
+        column="partyid_account@odata.bind",
+        value=f"/accounts({account})",
+    )
+    assert [each.activity_parties for each in others] == [None] * 3
+
+
+def test_a_call_to_nobody_that_is_known_has_no_recipient_and_without_a_sender_no_parties():
+    without_account = outcome_of("no_answer", account=None)
+    [call, *_] = planned(without_account, crm=WITH_PARTIES).steps
+    assert call.activity_parties.members == (SENDER,)
+    no_sender = replace(CRM, phone_call=replace(CRM.phone_call, parties=replace(PARTIES, sender=None)))
+    assert planned(without_account, crm=no_sender).steps[0].activity_parties is None
+
+
+def test_P3_a_call_is_created_and_completed_on_behalf_of_its_caller_and_nothing_else_is():
+    caller = Caller(object_id=an_id("o"), record_id=an_id("u"), entity_set="systemusers")
+    crm = replace(CRM, phone_call=replace(CRM.phone_call, caller=caller))
+    assert [each.caller for each in planned(outcome_of("call_back_later"), crm=crm).steps] == [
+        caller,
+        caller,
+        None,
+        None,
+    ]
+
+
+def test_the_digest_says_who_takes_part_and_on_whose_behalf():
+    """P1: a plan that names nobody has the digest that it had before there were parties and callers."""
+    caller = Caller(object_id=an_id("o"), record_id=an_id("u"), entity_set="systemusers")
+    crms = [
+        CRM,
+        WITH_PARTIES,
+        replace(WITH_PARTIES, phone_call=replace(WITH_PARTIES.phone_call, caller=caller)),
+        replace(CRM, phone_call=replace(CRM.phone_call, caller=caller)),
+        replace(CRM, phone_call=replace(CRM.phone_call, caller=replace(caller, object_id=an_id("p")))),
+    ]
+    assert len({planned(outcome_of("no_answer"), crm=each).digest for each in crms}) == 5

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from schemas.records import (
+    ActivityParties,
+    ActivityParty,
     BlockReason,
     Operation,
+    PartyKind,
     PlannedWriteback,
     Precondition,
     ResultStatus,
@@ -174,3 +177,45 @@ def test_a_late_session_whose_row_was_deleted_before_its_result_is_blocked_and_w
     )
     assert [one for one in findings([counted, gone], [ONE], [result]) if "counted" in one] == []
     assert [one for one in findings([counted], [ONE], [result]) if "counted" in one], "the row is there"
+
+
+SENDER = ActivityParty(
+    kind=PartyKind.QUEUE,
+    record_id=an_id("queue"),
+    participation=1,
+    column="partyid_queue@odata.bind",
+    value="/queues(q)",
+)
+PARTIES = ActivityParties(
+    collection="phonecall_activity_parties", entity_set="activityparties", id_column="activityid", members=(SENDER,)
+)
+
+
+def party(call: str, seq: int = 50, **changes: Any) -> dict[str, Any]:
+    shown = {"_activityid_value": call, "participationtypemask": 1, "_partyid_value": SENDER.record_id}
+    return {
+        "seq": seq, "actor": "application", "outcome": "committed", "operation": "create", "table": "activityparty",
+        "id": an_id(f"party {seq}"), "changes": {name: [None, value] for name, value in shown.items()}, **changes,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        (lambda call: [party(call)], []),
+        (lambda call: [], ["W2 phone call {} has other parties than its plan"]),
+        (lambda call: [party(call), party(call, 51)], ["W2 phone call {} has other parties than its plan"]),
+        (lambda call: [party(call), party("another")], ["W2 another is in no plan, and got parties"]),
+        (
+            lambda call: [party(call), party(call, 51, operation="delete")],
+            ["W7 a party was changed after its call was made, entry 51"],
+        ),
+    ],
+    ids=["as planned", "none", "twice", "of a foreign call", "taken away"],
+)
+def test_parties_are_those_of_the_plan_and_made_once(made: Any, found: list[str]) -> None:
+    plain = plan_with_task()
+    create, *others = plain.steps
+    plan = replace(plain, steps=(replace(create, activity_parties=PARTIES), *others))
+    log = [*entries(plan), *made(create.record_id)]
+    assert findings(log, [plan], RESULTS[:1]) == [each.format(create.record_id) for each in found]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx2
 import pytest
@@ -35,9 +36,7 @@ class CountingTokens:
         """Nothing is held."""
 
 
-def client(
-    handler: Handler, tokens: CountingTokens | NoSignIn | None = None, **settings_given: float
-) -> DataverseClient:
+def client(handler: Handler, tokens: CountingTokens | NoSignIn | None = None, **settings_given: Any) -> DataverseClient:
     settings = DataverseSettings.model_validate({"url": "http://localhost:1", **settings_given})
     return DataverseClient(settings, tokens or NoSignIn("nobody"), transport=httpx2.MockTransport(handler))
 
@@ -185,3 +184,36 @@ def test_B3_an_answer_that_never_ends_is_not_kept(packed: bool) -> None:
     answer = httpx2.Response(200, content=pour(), headers=headers)
     assert told_of(lambda _: answer, max_answer_bytes=1_000_000) == "AnswerTooLarge"
     assert sent < 100
+
+
+@pytest.mark.parametrize(
+    ("request_", "carries"),
+    [
+        (HttpRequest("PATCH", "medx_callqueueitems(1)", {"If-Match": 'W/"1"'}, b"{}"), True),
+        (HttpRequest("GET", "medx_callqueueitems(1)"), False),
+        (HttpRequest("POST", "$batch", {}, b""), False),
+    ],
+    ids=["a write", "a read", "a batch"],
+)
+def test_a_single_write_carries_the_tenants_options_and_a_batch_leaves_them_to_its_parts(
+    request_: HttpRequest, carries: bool
+) -> None:
+    """On a batch itself they would have no effect."""
+    seen: list[httpx2.Request] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        return httpx2.Response(204)
+
+    async def run() -> None:
+        dataverse = client(handler, bypass_business_logic="CustomAsync", bypass_flows=True, tag="t")
+        try:
+            await dataverse.send(request_)
+        finally:
+            await dataverse.close()
+
+    asyncio.run(run())
+    [sent] = seen
+    assert (sent.headers.get("MSCRM.BypassBusinessLogicExecution") == "CustomAsync") is carries
+    assert ("MSCRM.SuppressCallbackRegistrationExpanderJob" in sent.headers) is carries
+    assert (sent.url.params.get("tag") == "t") is carries

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from planner.core.retirement import mark_of
 from runtime.registry import RegistryUnavailable
 from schemas.codec import Codec, ParsedSchema, UnknownSchema, single_object
-from schemas.records import CallOutcome, PlannedWriteback, Precondition
+from schemas.records import ActivityParties, CallOutcome, PlannedWriteback, Precondition
 from schemas.wire import SchemaId
 from tests.support.factories import NOON, make_outcome, make_plan
 from tests.unit.writer.workbench import make_record
@@ -49,6 +49,9 @@ def test_a_plan_is_decoded() -> None:
 
 
 call, complete, update = make_plan().steps
+PARTIES = ActivityParties(
+    collection="phonecall_activity_parties", entity_set="activityparties", id_column="activityid", members=()
+)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,7 @@ call, complete, update = make_plan().steps
             record(make_plan(steps=(call, complete, replace(update, precondition=Precondition.MUST_EXIST)))),
             ["precondition_mismatch"],
         ),
+        (record(make_plan(steps=(call, complete, replace(update, activity_parties=PARTIES)))), ["parties_misplaced"]),
         (record(replace(mark_of(make_plan(), NOON), retired_at=None)), ["no_queue_item_update"]),
         (record(mark_of(make_plan(), NOON), key=b"another"), ["key_mismatch"]),
     ],

@@ -101,3 +101,19 @@ def test_the_largest_share_stays_within_the_operations_that_one_batch_may_hold(e
     environ.setenv("WRITER_FLOW__MAX_PLANS_PER_REQUEST", "140")
     assert read_settings().flow.max_plans_per_request * (4 + 3) <= 1000
     assert "MAX_PLANS_PER_REQUEST" in problems(environ, WRITER_FLOW__MAX_PLANS_PER_REQUEST="141")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("BYPASS_BUSINESS_LOGIC", "Everything"), ("TAG", ""), ("TAG", "caf\u00e9"), ("TAG", "a\r\nb: c")],
+)
+def test_what_dataverse_would_not_take_on_a_write_is_refused_at_the_start(
+    environ: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    assert f"WRITER_DATAVERSE__{name}" in problems(environ, **{f"WRITER_DATAVERSE__{name}": value})
+
+
+@pytest.mark.parametrize("value", ["CustomSync", "CustomAsync", "CustomSync,CustomAsync"])
+def test_the_tenants_logic_is_bypassed_by_the_words_of_dataverse(environ: pytest.MonkeyPatch, value: str) -> None:
+    environ.setenv("WRITER_DATAVERSE__BYPASS_BUSINESS_LOGIC", value)
+    assert read_settings().dataverse.bypass_business_logic == value

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.records import OwnerCandidate, OwnerKind, Value
+from schemas.records import ActivityParties, ActivityParty, Caller, OwnerCandidate, OwnerKind, PartyKind, Value
 from tests.support.factories import an_id
 from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, FLAG, ITEM, plan_for
 from writer.core.batch import Request
@@ -25,6 +25,7 @@ from writer.core.emission import (
     reads,
     update_step,
 )
+from writer.core.replies import Sent, sent_with
 
 ETAG = 'W/"1001"'
 PLAN = plan_for(1, ETAG, task=True)
@@ -165,3 +166,43 @@ def test_a_read_asks_for_the_properties_that_show_the_columns() -> None:
 def test_a_plan_without_an_update_is_refused() -> None:
     with pytest.raises(ValueError, match="unpack"):
         update_step(replace(PLAN, steps=PLAN.steps[:2]))
+
+
+QUEUE = ActivityParty(
+    kind=PartyKind.QUEUE, record_id=an_id("q"), participation=1, column="partyid_queue@odata.bind", value="/queues(q)"
+)
+CALLER = Caller(object_id=an_id("object"), record_id=an_id("user"), entity_set="systemusers")
+PARTIES = ActivityParties(
+    collection="phonecall_activity_parties", entity_set="activityparties", id_column="activityid", members=(QUEUE,)
+)
+
+
+def test_W2_a_call_with_parties_is_a_post_that_names_its_id_since_only_a_post_takes_them() -> None:
+    """A PATCH that creates is an upsert, of which nobody documents that it takes related rows."""
+    [create, *_] = PLAN.steps
+    plan = replace(PLAN, steps=(replace(create, activity_parties=PARTIES), *PLAN.steps[1:]))
+    [sent, *others] = full(plan, {3: OWNER}, Observed(ETAG, BEFORE)).change_set.requests
+    assert (sent.method, sent.path, dict(sent.headers)) == ("POST", "phonecalls", {})
+    assert sent.body == {
+        **create.attributes,
+        "activityid": create.record_id,
+        "phonecall_activity_parties": [{"partyid_queue@odata.bind": "/queues(q)", "participationtypemask": 1}],
+    }
+    assert sent_with(sent) is Sent.MUST_NOT_EXIST
+    assert others == list(full(PLAN, {3: OWNER}, Observed(ETAG, BEFORE)).change_set.requests[1:])
+
+
+def test_W2_a_call_that_is_recorded_alone_has_its_parties_too() -> None:
+    [create, *_] = PLAN.steps
+    plan = replace(PLAN, steps=(replace(create, activity_parties=PARTIES), *PLAN.steps[1:]))
+    assert call_activity(plan, (0, 1)).change_set.requests[0].method == "POST"
+
+
+@pytest.mark.parametrize("parties", [None, PARTIES])
+def test_each_operation_says_itself_on_whose_behalf_it_is(parties: ActivityParties | None) -> None:
+    """So that plans of several callers share a request."""
+    create, complete, *others = PLAN.steps
+    calls = (replace(create, caller=CALLER, activity_parties=parties), replace(complete, caller=CALLER))
+    sent = full(replace(PLAN, steps=(*calls, *others)), {3: OWNER}, Observed(ETAG, BEFORE)).change_set.requests
+    assert [each.headers.get("CallerObjectId") for each in sent] == [CALLER.object_id, CALLER.object_id, None, None]
+    assert sent[1].headers["If-Match"] == "*"

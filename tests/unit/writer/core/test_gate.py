@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.records import OwnerCandidate, OwnerKind, PlannedWriteback, PrecedingPlan, Value
+from schemas.records import (
+    ActivityParties,
+    ActivityParty,
+    Caller,
+    OwnerCandidate,
+    OwnerKind,
+    PartyKind,
+    PlannedWriteback,
+    PrecedingPlan,
+    Value,
+)
 from tests.support.factories import an_id
 from tests.unit.writer.core.crm_model import plan_for
 from writer.core.gate import (
@@ -25,6 +35,7 @@ from writer.core.gate import (
     TimeBehavior,
     check,
     conformed,
+    named,
     named_sets,
     normal,
 )
@@ -393,3 +404,102 @@ def test_W9_what_is_counted_up_is_a_whole_number_that_can_be_read(column: Column
 
     assert isinstance(blocked, Blocked)
     assert "a whole-number column that can be read, since it is counted up" in {gap.expected for gap in blocked.gaps}
+
+
+def party(kind: PartyKind, table: str, entity_set: str) -> ActivityParty:
+    return ActivityParty(
+        kind=kind, record_id=an_id(table), participation=1, column=f"partyid_{table}@odata.bind",
+        value=f"/{entity_set}({an_id(table)})",
+    )  # fmt: skip
+
+
+USER, QUEUE = party(PartyKind.USER, "systemuser", "systemusers"), party(PartyKind.QUEUE, "queue", "queues")
+CUSTOMER = party(PartyKind.CUSTOMER, "account", "accounts")
+CALLER = Caller(object_id=an_id("object").upper(), record_id=an_id("caller"), entity_set="systemusers")
+CALLER_KEY = f"/systemusers({an_id('caller')}) as {an_id('object')}"
+PEOPLE = {USER.value: True, QUEUE.value: True, CALLER_KEY: True}
+PARTY_TABLE = Table(
+    {},
+    {each.column: frozenset({each.value[1:].partition("(")[0]}) for each in (USER, QUEUE, CUSTOMER)},
+    {"phonecall_activity_parties": "phonecalls", "task_activity_parties": "tasks"},
+)
+
+
+def with_people(*members: ActivityParty, caller: Caller | None = None, **changes: str) -> PlannedWriteback:
+    create, complete, *others = a_plan().steps
+    names = {"collection": "phonecall_activity_parties", "entity_set": "activityparties", "id_column": "activityid"}
+    parties = ActivityParties(**names | changes, members=members) if members else None
+    create = replace(create, activity_parties=parties, caller=caller)
+    return replace(a_plan(), steps=(create, replace(complete, caller=caller), *others))
+
+
+def people_snapshot(activity_id: Column | None = None, parties: Table | None = PARTY_TABLE) -> Snapshot:
+    calls = SNAPSHOT.tables["phonecalls"]
+    own = calls.columns | {"activityid": activity_id or Column(ColumnType.ID)}
+    tables = {**SNAPSHOT.tables, "phonecalls": replace(calls, columns=own)}
+    return Snapshot(tables if parties is None else {**tables, "activityparties": parties})
+
+
+def people_gaps(plan: PlannedWriteback, snapshot: Snapshot | None = None, facts: Any = None) -> list[str]:
+    verdict = check(plan, snapshot or people_snapshot(), PEOPLE if facts is None else facts)
+    return [] if isinstance(verdict, Cleared) else [str(gap) for gap in verdict.gaps]
+
+
+def test_W9_parties_and_caller_that_are_as_the_plan_says_are_cleared() -> None:
+    assert people_gaps(with_people(USER, QUEUE, CUSTOMER, caller=CALLER)) == []
+
+
+def test_W9_everybody_whom_a_plan_names_is_looked_up_once_and_a_customer_is_not() -> None:
+    plan = with_people(USER, QUEUE, CUSTOMER, caller=CALLER)
+    assert {one.key for one in named(plan)} == PEOPLE.keys()
+    assert len(named(plan)) == len(PEOPLE)
+    assert named_sets(plan) == {"phonecalls", "medx_callqueueitems", "tasks", "activityparties"}
+
+
+@pytest.mark.parametrize(
+    ("plan", "snapshot", "gap"),
+    [
+        (with_people(USER), people_snapshot(parties=None), "step 0: activityparties: a table that exists"),
+        (
+            with_people(USER, collection="task_activity_parties"),
+            people_snapshot(),
+            "step 0: phonecalls.task_activity_parties: the collection that holds the parties of this kind of activity",
+        ),
+        (
+            with_people(USER),
+            people_snapshot(Column(ColumnType.ID, valid_for_create=False)),
+            "step 0: phonecalls.activityid: an id that can be chosen on create",
+        ),
+        (
+            with_people(USER, id_column="medx_gone"),
+            people_snapshot(),
+            "step 0: phonecalls.medx_gone: an id that can be chosen on create",
+        ),
+        (
+            with_people(replace(CUSTOMER, column="partyid_medx_x@odata.bind")),
+            people_snapshot(),
+            "step 0: phonecalls.partyid_medx_x@odata.bind: a kind of record that can take part in an activity",
+        ),
+        (
+            with_people(replace(CUSTOMER, value=f"/contacts({an_id('c')})")),
+            people_snapshot(),
+            "step 0: phonecalls.partyid_account@odata.bind: a link to accounts",
+        ),
+    ],
+)
+def test_W9_parties_are_verified_in_live_metadata(plan: PlannedWriteback, snapshot: Snapshot, gap: str) -> None:
+    assert people_gaps(plan, snapshot) == [gap]
+
+
+@pytest.mark.parametrize("facts", [{}, dict.fromkeys(PEOPLE, False)])
+def test_W9_a_sender_or_caller_who_is_not_there_blocks_before_anything_is_written(facts: dict[str, bool]) -> None:
+    assert people_gaps(with_people(USER, QUEUE, caller=CALLER), facts=facts) == [
+        "step 0: phonecalls.CallerObjectId: a user who exists, is enabled and has this object id in the directory",
+        "step 0: phonecalls.partyid_systemuser@odata.bind: a user who exists and is enabled",
+        "step 0: phonecalls.partyid_queue@odata.bind: a queue that exists and is active",
+    ]
+
+
+def test_W9_parties_of_a_table_that_is_gone_are_named_by_the_table() -> None:
+    gone = Snapshot({name: table for name, table in people_snapshot().tables.items() if name != "phonecalls"})
+    assert [gap for gap in people_gaps(with_people(USER), gone) if "party" in gap] == []

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.records import OwnerCandidate, OwnerKind
+from schemas.records import ActivityParties, ActivityParty, Caller, OwnerCandidate, OwnerKind, PartyKind
 from tests.support.factories import an_id
 from writer.core.gate import Column, ColumnType, Snapshot, Table
 from writer.core.mapping_check import (
     MappedColumn,
     MappedOption,
     MappedTable,
+    MappedValue,
     MappingToCheck,
     environment_mark,
     gaps_of,
@@ -228,9 +229,90 @@ def test_a_label_that_was_only_renamed_is_a_notice_and_stops_nothing() -> None:
 
 
 def test_B1_an_owner_of_another_name_is_a_gap_that_names_nobody() -> None:
-    reviewed = replace(MAPPING, owner_names={"callback": "Casey Callback"})
+    reviewed = replace(MAPPING, names={"owners.callback": "Casey Callback"})
     for name, gaps in (("Casey  CALLBACK", 0), ("", 0), ("Pat Person", 1)):
         said = [str(gap) for gap in gaps_of(reviewed, SNAPSHOT, FACTS, {OWNER.value: name})]
         assert len(said) == gaps
         assert not any("Pat" in each or "Casey" in each for each in said)
     assert gaps_of(reviewed, SNAPSHOT, {}, {OWNER.value: "Pat Person"})[0].what.startswith("no user with this id")
+
+
+@pytest.mark.parametrize(
+    ("fixed", "gap"),
+    [
+        (MappedValue("phone_call", "subject", "dial"), None),
+        (MappedValue("phone_call", "subject", 3), "subject: needs a text column's value"),
+        (MappedValue("phone_call", "subject", "x" * 201), "subject: needs at most 200 characters"),
+        (MappedValue("phone_call", "medx_gone", 3), "medx_gone: needs a column that exists"),
+        (MappedValue("phone_call", "statecode", 0), "statecode: needs a column that can be set on create"),
+    ],
+)
+def test_W9_fixed_values_are_verified_as_a_plan_with_them_is(fixed: MappedValue, gap: str | None) -> None:
+    gaps = found(mapping=replace(MAPPING, fixed=(fixed,)))
+    assert gaps == ([] if gap is None else [f"fixed_values.phone_call.{gap}"])
+
+
+def test_W9_a_fixed_value_of_a_table_that_is_gone_is_named_by_its_table() -> None:
+    mapping = replace(MAPPING, fixed=(MappedValue("task", "medx_x", 1),))
+    assert found(mapping=mapping) == []
+
+
+def test_a_secured_column_with_a_fixed_value_is_noticed() -> None:
+    snapshot = with_column(CALLS, "medx_source", replace(TEXT, secured=True))
+    [notice] = notices_of(replace(MAPPING, fixed=(MappedValue("phone_call", "medx_source", "x"),)), snapshot)
+    assert notice.startswith("fixed_values.phone_call.medx_source: medx_source is secured;")
+
+
+SENDER = ActivityParty(
+    kind=PartyKind.QUEUE,
+    record_id=an_id("q"),
+    participation=1,
+    column="partyid_queue@odata.bind",
+    value=f"/queues({an_id('q')})",
+)
+PARTIES = ActivityParties(
+    collection="phonecall_activity_parties", entity_set="activityparties", id_column="activityid", members=(SENDER,)
+)
+CALLER = Caller(object_id="o", record_id="u", entity_set="systemusers")
+WITH_PEOPLE = replace(
+    MAPPING, parties=PARTIES, caller=CALLER, names={"activity_parties.from": "Outbound", "caller": "Pat Person"}
+)
+PARTY_TABLE = Table({}, {SENDER.column: frozenset({"queues"})}, {PARTIES.collection: CALLS})
+PEOPLE_SNAPSHOT = Snapshot({**SNAPSHOT.tables, "activityparties": PARTY_TABLE})
+CALLER_KEY = "/systemusers(u) as o"
+
+
+def test_W9_people_of_a_mapping_are_looked_up_with_the_table_of_parties() -> None:
+    assert "activityparties" in WITH_PEOPLE.sets
+    assert "activityparties" not in MAPPING.sets
+    assert {where: one.key for where, one in WITH_PEOPLE.people.items()} == {
+        "owners.callback": OWNER.value,
+        "activity_parties.from": SENDER.value,
+        "caller": CALLER_KEY,
+    }
+
+
+def test_W9_people_of_a_mapping_who_are_there_leave_no_gap() -> None:
+    assert gaps_of(WITH_PEOPLE, PEOPLE_SNAPSHOT, FACTS | {SENDER.value: True, CALLER_KEY: True}) == ()
+
+
+def test_W9_people_of_a_mapping_who_are_gone_are_named_all_at_once() -> None:
+    assert [str(gap) for gap in gaps_of(WITH_PEOPLE, PEOPLE_SNAPSHOT, FACTS)] == [
+        "caller: needs a user who exists, is enabled and has this object id in the directory",
+        "activity_parties: partyid_queue@odata.bind needs a queue that exists and is active",
+    ]
+    [_, gap] = gaps_of(WITH_PEOPLE, SNAPSHOT, FACTS)
+    assert str(gap) == "activity_parties: activityparties needs a table that exists"
+
+
+def test_people_whose_ids_were_swapped_are_noticed_by_their_names() -> None:
+    facts = FACTS | {SENDER.value: True, CALLER_KEY: True}
+    gaps = gaps_of(WITH_PEOPLE, PEOPLE_SNAPSHOT, facts, {SENDER.value: "Support", CALLER_KEY: "pat person"})
+    assert [str(gap) for gap in gaps] == [
+        "activity_parties.from: the queue with this id has another name than the mapping says; correct one"
+    ]
+
+
+def test_W9_parties_of_a_mapping_without_phone_calls_are_named_by_the_table() -> None:
+    bare = replace(WITH_PEOPLE, tables={}, columns={}, options={}, compared=())
+    assert [gap.where for gap in gaps_of(bare, PEOPLE_SNAPSHOT, FACTS)] == ["caller"]

@@ -282,6 +282,10 @@ def test_the_precondition_is_read_from_the_request_itself() -> None:
     ]  # fmt: skip
 
 
+def test_a_post_creates_and_meets_its_record_as_a_create_only_write_does() -> None:
+    assert sent_with(Request("POST", "phonecalls", {}, {})) is Sent.MUST_NOT_EXIST
+
+
 def test_every_code_of_the_facts_is_in_the_table() -> None:
     assert listed("service_codes.txt") <= set(BY_CODE)
 

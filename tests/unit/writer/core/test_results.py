@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from schemas import records
-from schemas.records import BlockReason, Disposition, PlanPosition, ResultStatus, StepOutcome, WritebackResult
-from tests.support.factories import NOON
+from schemas.records import BlockReason, Caller, Disposition, PlanPosition, ResultStatus, StepOutcome, WritebackResult
+from tests.support.factories import NOON, make_plan
 from tests.unit.writer.core.crm_model import plan_for
 from writer.core.emission import Observed
 from writer.core.gate import Gap
 from writer.core.history import Settled, settled_as
 from writer.core.reconcile import Conflict, Late, NoQueueItem
-from writer.core.replies import Judgement, Kind, Meaning, Privilege, lost, never_sent, not_signed_in
+from writer.core.replies import ON_BEHALF, Judgement, Kind, Meaning, Privilege, lost, never_sent, not_signed_in
 from writer.core.results import (
     ResultContext,
     at_maximum,
@@ -414,3 +414,23 @@ def test_a_refusal_names_the_privilege_that_is_missing() -> None:
 
     said = str(refused(TELLING, denied).message)
     assert "Give the application user the privilege prvCreateTask on the table task" in said
+
+
+@pytest.mark.parametrize(
+    ("privilege", "who"),
+    [
+        (Privilege("prvCreateActivity", "phonecall"), "the application user, and the user u on whose behalf calls are"),
+        (None, "the application user, and the user u on whose behalf calls are recorded, the missing privilege"),
+        (ON_BEHALF, "the application user the privilege prvActOnBehalfOfAnotherUser"),
+    ],
+)
+def test_a_call_on_behalf_of_somebody_needs_the_rights_of_both_and_the_result_names_both(
+    privilege: Privilege | None, who: str
+) -> None:
+    call, *others = make_plan().steps
+    caller = Caller(object_id="o", record_id="u", entity_set="systemusers")
+    plan = make_plan(steps=(replace(call, caller=caller), *others))
+    denied = Judgement(Kind.PERMANENT, Meaning.NOT_ALLOWED, 403, privilege=privilege)
+    for failing in (None, 0):
+        assert f"Give {who}" in str(refused(replace(TELLING, plan=plan), denied, failing).message)
+    assert "on whose behalf" not in str(refused(replace(TELLING, plan=plan), denied, 2).message)
