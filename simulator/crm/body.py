@@ -64,10 +64,7 @@ def _sorted(
             if kind is item.plain and (kind is not str or (value.isascii() and 0 < len(value) <= item.longest)):
                 values[item.wire] = value
                 continue
-            try:
-                converted = value if value is None else item.convert(value)
-            except (TypeError, ValueError):
-                raise literals.wrong_type(table, item.column, value) from None
+            converted = _converted(table, item, value)
             if item.taken:
                 plain.append((item, converted))
             elif organization.switches.read_only_columns == "refuse":
@@ -84,6 +81,13 @@ def _sorted(
         else:
             _navigation(organization, wanted, table, (name, value), creating=creating)
     return plain, binds
+
+
+def _converted(table: Table, item: Field, value: Any) -> Any:
+    try:
+        return value if value is None else item.convert(value)
+    except (TypeError, ValueError):
+        raise literals.wrong_type(table, item.column, value) from None
 
 
 def _bound(
