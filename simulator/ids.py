@@ -2,14 +2,19 @@
 
 import random
 
+_HALF = 2**32
+
 
 class SequentialIds:
     def __init__(self, seed: int | str = 0) -> None:
         dice = random.Random(seed)  # noqa: S311 - ids have to be reproducible, not secret
         self._tail = f"-ed11-8c0f-{dice.getrandbits(48):012x}"
-        self._next = dice.getrandbits(28)
+        self._number = dice.getrandbits(28)
+        self._rest = f"-0000{self._tail}"
 
     def __call__(self) -> str:
-        self._next = number = self._next + 1
-        digits = f"{number:012x}"
-        return f"{digits[-8:]}-{digits[-12:-8]}{self._tail}"
+        """The next id: the lower half of the number leads, and what follows is the same for four billion of them."""
+        self._number = number = self._number + 1
+        if number % _HALF == 0:
+            self._rest = f"-{number // _HALF % 2**16:04x}{self._tail}"
+        return f"{number % _HALF:08x}{self._rest}"

@@ -36,7 +36,8 @@ def read(organization: Organization, call: Call, table: Table, body: dict[str, A
     if table.secured:
         touched = [item.column for item, _ in plain] + [binding.column for _, binding, _ in declared]
         _check_security(organization, call, table, touched, wanted, creating=creating)
-    _check_values(table, wanted, plain)
+    if plain:
+        _check_values(table, wanted, plain)
     for bind in declared:
         _bind(organization, call, wanted, table, bind)
     for collection, value in collections:
@@ -55,13 +56,15 @@ def _sorted(
     fields = organization.fields(table, creating=creating)
     if "@odata.type" in body:
         _check_type(table, body["@odata.type"])
+    values = wanted.values
     for name, value in body.items():
         item = fields.get(name)
         if item is not None:
-            try:
-                converted = value if value is None else item.convert(value)
-            except (TypeError, ValueError):
-                raise literals.wrong_type(table, item.column, value) from None
+            kind = type(value)
+            if kind is item.plain and (kind is not str or (value.isascii() and 0 < len(value) <= item.longest)):
+                values[item.wire] = value
+                continue
+            converted = _converted(table, item, value)
             if item.taken:
                 plain.append((item, converted))
             elif organization.switches.read_only_columns == "refuse":
@@ -78,6 +81,13 @@ def _sorted(
         else:
             _navigation(organization, wanted, table, (name, value), creating=creating)
     return plain, binds
+
+
+def _converted(table: Table, item: Field, value: Any) -> Any:
+    try:
+        return value if value is None else item.convert(value)
+    except (TypeError, ValueError):
+        raise literals.wrong_type(table, item.column, value) from None
 
 
 def _bound(

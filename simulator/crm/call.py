@@ -37,6 +37,8 @@ class Preconditions:
     if_none_match: str | None = None
     # How the operation log names it.
     label: str = ""
+    # Whether a PATCH of a record may have them.
+    upserting: bool = True
 
     @staticmethod
     @lru_cache(maxsize=1024)
@@ -45,7 +47,7 @@ class Preconditions:
         if match is None and none_match is None:
             return NO_PRECONDITIONS
         label = f"if-none-match {none_match}" if none_match else f"if-match {match}" if match else ""
-        return Preconditions(match, none_match, label)
+        return Preconditions(match, none_match, label, none_match in {None, "*"})
 
 
 def _meant(header: str | None) -> str | None:

@@ -22,13 +22,17 @@ def update(
     body: Json,
     *,
     precondition: str = "",
+    row: Row | None = None,
 ) -> None:
-    """Change the columns of the body and nothing else. Every update makes a new version, changed values or not."""
+    """Change the columns of the body and nothing else. Every update makes a new version, changed values or not.
+
+    `row` is what is changed, when the caller has looked it up.
+    """
     if table.view_of:
         raise errors.message_not_supported("Update", table.logical_name)
     if organization.denied:
         organization.allow(call, "write", table)
-    row = organization.store.get(table.logical_name, record_id)
+    row = row or organization.store.get(table.logical_name, record_id)
     if row is None:
         raise organization.missing(table, record_id)
     wanted = bodies.read(organization, call, table, body, creating=False)

@@ -12,8 +12,7 @@ from simulator.store import Row, Store
 from simulator.switches import Switches
 
 _PAIR = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*('(?:[^']|'')*'|[^,']*)\s*(?:,|$)")
-# How nearly every row is named. What this finds, the longer way finds too.
-_BY_ID = re.compile(r"([A-Za-z_]\w*)\(([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})\)")
+_ID_AND_END = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\)")
 _REFERENCE = re.compile(r"^([A-Za-z_]\w*)\((.*)\)$", re.DOTALL)
 
 
@@ -25,10 +24,13 @@ class Key(NamedTuple):
 
 
 def by_id(schema: Schema, path: str) -> tuple[Table, str] | None:
-    """Table and record id of `set(id)`; None for a row that is named another way, and for no row."""
-    found = _BY_ID.fullmatch(path)
-    table = schema.by_set.get(found[1]) if found is not None else None
-    return None if found is None or table is None else (table, found[2].lower())
+    """Table and record id of `set(id)`; None for a row that is named another way, and for no row.
+
+    That is how nearly every row is named. What this finds, the longer way finds too.
+    """
+    name, _, rest = path.partition("(")
+    table = schema.by_set.get(name)
+    return None if table is None or not _ID_AND_END.fullmatch(rest) else (table, rest[:-1].lower())
 
 
 def parse(table: Table, text: str, switches: Switches) -> Key:

@@ -10,6 +10,9 @@ from simulator.switches import Switches
 
 def on_create(table: Table, wanted: dict[str, Any], switches: Switches, record_id: str) -> None:
     """Settle statecode and statuscode of a new row, in place. Raises 0x80048408 for a status of another state."""
+    if wanted.get("statecode") is None and wanted.get("statuscode") is None:
+        wanted["statecode"], wanted["statuscode"] = table.opening
+        return
     first = table.states[0].value
     state = wanted.get("statecode")
     if state is not None and table.activity and state != first:

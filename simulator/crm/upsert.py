@@ -30,7 +30,7 @@ def patch(
         if conditions.if_match is not None:
             check_version(table, row, conditions)
         changes = _without_key(key, body) if key.values else body
-        update(organization, call, table, record_id, changes, precondition=conditions.label)
+        update(organization, call, table, record_id, changes, precondition=conditions.label, row=row)
         return record_id, False
     if conditions.if_match is not None:
         raise organization.missing(table, record_id)

@@ -206,6 +206,11 @@ class Table:
         return {wire: column.default for wire, column in self.by_wire.items()}
 
     @cached_property
+    def opening(self) -> tuple[int, int]:
+        """State and status of a new row whose body says nothing of them."""
+        return self.states[0].value, self.states[0].default_status
+
+    @cached_property
     def state_labels(self) -> dict[int, str]:
         return {state.value: state.label for state in self.states}
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 
 from aiohttp import web
 
@@ -60,18 +60,24 @@ class Api:
         return wire.response(reply, headers)
 
 
+@lru_cache(maxsize=256)  # $batch, WhoAmI and what else a client asks for again and again
+def _located(raw_path: str) -> tuple[str | None, str, str]:
+    """The service root (None for a path that is not under it), the path behind it, and the query."""
+    path, _, query = raw_path.partition("?")
+    root = ROOT.match(path)
+    return (None, "", query) if root is None else (root[0].rstrip("/"), path[root.end() :], query)
+
+
 class _Exchange:
     """The state of one request while it is answered."""
 
     def __init__(self, api: Api, http: web.BaseRequest, headers: Headers, body: bytes, number: int) -> None:
-        path, _, query = http.raw_path.partition("?")
-        root = ROOT.match(path)
+        root, self.path, query = _located(http.raw_path)
         self.api = api
         self.simulator = api.simulator
-        self.path = path[root.end() :] if root else ""
         self.found = root is not None
         self.server_url = f"{http.scheme}://{http.host}"
-        self.base = self.server_url + path[: root.end()].rstrip("/") if root else ""
+        self.base = "" if root is None else self.server_url + root
         self.request = Request(http.method, self.path, query, headers, body)
         self.number = number
         self.user = ""
@@ -99,9 +105,10 @@ class _Exchange:
 
     def seen(self, at: float, seconds: float) -> Seen:
         query = f"?{self.request.query}" if self.request.query else ""
+        fault = ",".join([fired.rule.id for fired in self.fired]) if self.fired else ""
         return Seen(
             self.number, at, self.request.method, self.path + query, self.user, self.server, self.status, seconds,
-            self.operations, ",".join([fired.rule.id for fired in self.fired]), self.answer,
+            self.operations, fault, self.answer,
         )  # fmt: skip
 
     async def run(self) -> tuple[Reply, Verdict | None]:
@@ -120,7 +127,11 @@ class _Exchange:
         if verdict.throttled is not None:
             return self._done(self._throttled(refusal(verdict.throttled, protection.limits))), verdict
         try:
-            return self._done(await self._execute(behalf)), verdict
+            if self.simulator.rules.has("request"):
+                self._strike()
+            wait = self.simulator.latency.draw(self.simulator.dice)
+            reply = await self._disturbed(behalf, wait) if wait or self.fired else self._carry_out(behalf)
+            return self._done(reply), verdict
         finally:
             ended = clock()
             protection.leave(self.user, self.server, ended, ended - began)
@@ -137,16 +148,13 @@ class _Exchange:
         self.status = reply.status
         return reply
 
-    async def _execute(self, behalf: str | None) -> Reply:
-        """Half the latency passes before the request is carried out, half after."""
-        simulator = self.simulator
-        if simulator.rules.has("request"):
-            query = f"?{self.request.query}" if self.request.query else ""
-            looked_at = fault_rules.Seen(self.request.method, self.path + query, self.request.body, self.user)
-            self.fired = simulator.rules.fire("request", looked_at, self.number)
-        wait = simulator.latency.draw(simulator.dice)
-        if not wait and not self.fired:
-            return self._carry_out(behalf)
+    def _strike(self) -> None:
+        query = f"?{self.request.query}" if self.request.query else ""
+        looked_at = fault_rules.Seen(self.request.method, self.path + query, self.request.body, self.user)
+        self.fired = self.simulator.rules.fire("request", looked_at, self.number)
+
+    async def _disturbed(self, behalf: str | None, wait: float) -> Reply:
+        """Carried out under latency and faults. Half the latency passes before, half after."""
         more, instead, applied = self._struck()
         wait += more
         self.answer = _lost(self.cut, instead if applied else None)

@@ -4,7 +4,7 @@ Stop order: stop accepting, let running answers finish for a moment, close conne
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +77,10 @@ class _Door:
         self.control = Control(Desk(simulator, signin))
         self.signin = signin
 
-    async def answer(self, http: web.BaseRequest) -> web.StreamResponse:
-        if http.raw_path.startswith("/api/"):
-            return await self.api.answer(http)
+    def answer(self, http: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        return self.api.answer(http) if http.raw_path.startswith("/api/") else self._other(http)
+
+    async def _other(self, http: web.BaseRequest) -> web.StreamResponse:
         path = http.path
         if path.startswith("/api/"):  # written in another way
             return await self.api.answer(http)

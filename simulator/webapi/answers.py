@@ -70,7 +70,7 @@ def representation(
 
 
 def written(url: str) -> Reply:
-    return Reply(204, {"OData-Version": "4.0", "Location": url, "OData-EntityId": url}, entity=url)
+    return Reply(204, {"OData-Version": "4.0", "Location": url, "OData-EntityId": url}, b"", url)
 
 
 def create(

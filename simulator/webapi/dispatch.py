@@ -27,10 +27,13 @@ def handle(organization: Organization, call: Call, request: Request, canned: Mes
     """
     before, organization.reader = organization.reader, call
     try:
-        admit(request)
+        if bool(request.body) not in request.headers.admitted:
+            admit(request)
         for privilege in request.headers.privileges:
             organization.allow_named(call, privilege)
         call.detects = request.headers.detects_duplicates
+        if call.change_set is not None:  # it is the transaction, and a refusal undoes all of it
+            return route(organization, call, request, canned)
         with organization.atomic:
             return route(organization, call, request, canned)
     except errors.Refusal as why:

@@ -13,6 +13,7 @@ JSON = "application/json; odata.metadata=minimal"
 FAILED = 400  # and every status above
 _NO_PREFERENCES: Mapping[str, str] = {}
 _BLANKS = " \t\r\n"
+NOWHERE = ("", "", "")
 
 
 class Headers(dict[str, str]):
@@ -68,7 +69,7 @@ class Request:
     headers: Headers = field(default_factory=Headers)
     body: bytes = b""
     # What the operation turned out to write, for the log of refusals: table, record id, precondition.
-    place: tuple[str, str, str] = ("", "", "")
+    place: tuple[str, str, str] = NOWHERE
 
     def json(self, entity_set: str) -> dict[str, Any]:
         """The body as an object. Raises the OData layer's refusal for anything else."""

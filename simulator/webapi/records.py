@@ -32,7 +32,7 @@ def one(organization: Organization, call: Call, request: Request, target: Target
     if request.method != "GET":
         place = key.record_id or organization.locate(table, key) or ""
         request.place = (table.logical_name, place, conditions.label)
-    if conditions is not NO_PRECONDITIONS:
+    if conditions is not NO_PRECONDITIONS and (rest or request.method != "PATCH" or not conditions.upserting):
         _check_conditions(request, conditions, rest)
     if rest:
         if request.method != "GET" and conditions.if_match:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from simulator import errors
-from simulator.webapi.messages import Headers
+from simulator.webapi.messages import NOWHERE, Headers, Request
 
 CRLF = b"\r\n"
 _END_OF_HEAD = CRLF + CRLF
@@ -19,13 +19,10 @@ _FIRST_SET = re.compile(rb"^(?:GET|POST|PATCH|PUT|DELETE) \S*?/api/data/v[\d.]+/
 
 
 @dataclass(slots=True)
-class Part:
-    """One request of the batch."""
+class Part(Request):
+    """One request of the batch. What runs it finds `path` and `query` out, because `url` may refer to other parts."""
 
-    method: str
-    url: str
-    headers: Headers
-    body: bytes
+    url: str = ""
     content_id: str | None = None
 
 
@@ -73,20 +70,19 @@ def _split(body: bytes, boundary: bytes) -> list[tuple[_Frame, bytes]]:
     pieces = (CRLF + body).split(CRLF + b"--" + boundary)
     if len(pieces) < 2 or not pieces[-1].startswith(b"--" + CRLF):
         raise errors.not_crlf(_set_of(body))
-    return [_framed(piece) for piece in pieces[1:-1]]
+    found = []
+    for piece in pieces[1:-1]:
+        head, blank, content = piece.partition(_END_OF_HEAD)
+        if not blank:
+            raise errors.not_crlf("")
+        found.append((_frame(head), content))
+    return found
 
 
 def _set_of(body: bytes) -> str:
     """The set that the first readable operation names; the refusal of an unreadable batch mentions one."""
     found = _FIRST_SET.search(body)
     return found[1].decode() if found else ""
-
-
-def _framed(piece: bytes) -> tuple[_Frame, bytes]:
-    head, blank, content = piece.partition(_END_OF_HEAD)
-    if not blank:
-        raise errors.not_crlf("")
-    return _frame(head), content
 
 
 @lru_cache(maxsize=4096)
@@ -139,4 +135,5 @@ def _request(frame: _Frame, content: bytes) -> Part:
     if not url or not version.startswith("HTTP/"):
         raise errors.batch(f"Invalid request line '{line.decode('latin-1')}' in a batch part.")
     inner = _headers(rest) if rest else _NONE
-    return Part(method.upper(), url, inner, body, frame.content_id or inner.get("content-id"))
+    content_id = frame.content_id or inner.get("content-id")
+    return Part(method.upper(), "", "", inner, body, NOWHERE, url, content_id)

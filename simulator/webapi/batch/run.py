@@ -144,25 +144,27 @@ class Batch:
         self.count += 1
         call.user, call.on_behalf_of = self.user
         try:
-            request = self._request(part)
+            self._locate(part)
             if self.caller is not None and part.headers.impersonate:
                 call.user, call.on_behalf_of = self.caller(part.headers)
         except errors.Refusal as refusal:
             return self._identified(refuse(refusal))
-        reply = self.operation(self.organization, call, request)
+        reply = self.operation(self.organization, call, part)
         return self._identified(reply) if reply.status >= FAILED else reply
 
     def _identified(self, reply: Reply) -> Reply:
         reply.headers = {"REQ_ID": self.organization.ids(), **reply.headers}
         return reply
 
-    def _request(self, part: Part) -> Request:
+    def _locate(self, part: Part) -> None:
+        """Find out path and query. Raises the refusal of a URL that leads nowhere."""
         url = part.url
         if len(url) > MAX_URL:
             raise errors.batch("The length of the URL exceeds the limit of 65536 characters.")
         root, _, record = url.rpartition("/")
         if _is_root(root) and record[:1].isalpha() and "?" not in record and "#" not in record:
-            return Request(part.method, record, "", part.headers, part.body)  # nearly every operation that writes
+            part.path = record  # nearly every operation that writes
+            return
         reference = _REFERENCE.match(url) if "$" in url[:2] else None
         if reference is not None and reference[1] != "batch":
             entity = self.call.references.get(reference[1])
@@ -181,7 +183,7 @@ class Batch:
         path = path.lstrip("/") if path.startswith("/") else path
         if path == "$batch":
             raise errors.batch("A batch cannot hold another batch.")
-        return Request(part.method, path, query, part.headers, part.body)
+        part.path, part.query = path, query
 
 
 @lru_cache(maxsize=256)

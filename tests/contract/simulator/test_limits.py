@@ -64,7 +64,7 @@ def test_execution_time_beyond_the_limit_is_429() -> None:
 
 def test_too_many_at_once_are_429_at_once() -> None:
     with limited(concurrent=2) as simulator:
-        httpx.put(f"{simulator.control_url}/latency", json={"seconds": 0.5})
+        httpx.put(f"{simulator.control_url}/latency", json={"seconds": 2.0})
         with ThreadPoolExecutor(6) as pool:
             answers = [task.result() for task in [pool.submit(get, simulator) for _ in range(6)]]
         refused = [answer for answer in answers if answer.status_code == 429]
