@@ -69,8 +69,9 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """`oldest_ms`: when the first copy of the oldest unsettled plan was appended; `oldest_opt_out_ms`: that of the oldest
-    one in a lane that sets do-not-call."""
+    """`oldest_ms`: when the first copy of the oldest unsettled plan was appended; `oldest_opt_out_ms`: that of the
+    oldest plan in a lane that sets do-not-call.
+    """
 
     partitions: int
     in_flight: int
