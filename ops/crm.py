@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import structlog
 
+from ops.errors import CrmRefuses, CrmUnavailable
 from ops.settings import Settings
 from runtime.errors import Misconfigured
 from writer.core import results
@@ -33,14 +34,6 @@ _NO_SUCH_RECORD = b"0x80040217"
 
 Place = tuple[str, str]
 """Entity set and record id."""
-
-
-class CrmUnavailable(Exception):
-    """Dataverse or its token service cannot be reached, or answers with trouble of its own. Try again later."""
-
-
-class CrmRefuses(Exception):
-    """Dataverse or its token service says no: a person must change something. The text says who and what."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from ops import crm
 from ops.core import privileges
 from ops.core.health import CheckResult, Finding, Part, clock_finding, is_well, not_checked, ok, summary, wrong
 from ops.core.privileges import CrmRole
+from ops.errors import CrmRefuses, CrmUnavailable
 from ops.options import MappingPath
 from ops.output import Json, console, json_line
 from ops.settings import PREFIX, Settings, read_settings
@@ -176,7 +177,7 @@ async def _who_am_i(settings: Settings) -> list[Finding]:
             before = time.time()
             reply = await crm.asked(client, WHO_AM_I.path)
             after = time.time()
-        except (crm.CrmUnavailable, crm.CrmRefuses) as error:
+        except (CrmUnavailable, CrmRefuses) as error:
             found += wrong(Part.SIGN_IN, [f"identity {index} ({identity.kind}): {error}"])
             continue
         finally:
@@ -209,7 +210,7 @@ async def _privileges(settings: Settings, mapping_file: Path | None, role: CrmRo
         try:
             async with crm.environment(settings.model_copy(update={"identities": (identity,)})) as (pool, _):
                 lacking = await TenantReader(pool).lacking(tables, own_rows=privileges.own_rows(role, mapping))
-        except (crm.CrmUnavailable, crm.CrmRefuses) as error:
+        except (CrmUnavailable, CrmRefuses) as error:
             found += wrong(Part.PRIVILEGES, [f"{who}: {error}"])
             continue
         found += wrong(Part.PRIVILEGES, [f"{who} {_sentence(each)}" for each in lacking])
@@ -250,7 +251,7 @@ async def _metadata(settings: Settings, mapping_file: Path | None) -> list[Findi
                 return [ok(Part.METADATA, "can be read; with a mapping, all it names is verified too (--mapping)")]
             url = settings.dataverse.url if settings.dataverse else ""
             report = await verify(read_mapping(mapping_file), facts, url)
-    except (crm.CrmUnavailable, crm.CrmRefuses) as error:
+    except (CrmUnavailable, CrmRefuses) as error:
         return wrong(Part.METADATA, [str(error)])
     except Misconfigured as error:
         return wrong(Part.METADATA, error.problems)

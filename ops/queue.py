@@ -33,7 +33,8 @@ from ops.core.releasing import Claim, judged, what_is_released
 from ops.core.selectors import Selectors
 from ops.core.tables import table
 from ops.core.times import NotATime, age, duration
-from ops.crm import CrmRefuses, reach
+from ops.crm import reach
+from ops.errors import CrmRefuses
 from ops.options import MappingPath, id_option
 from ops.output import Json, console, json_line
 from ops.publishing import Publisher

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ops.core.queue_item import QueueColumns, QueueItem, Whose
-from ops.crm import CrmRefuses, CrmUnavailable, client_of, ours, sign_in_sentence
+from ops.crm import client_of, ours, sign_in_sentence
+from ops.errors import CrmRefuses, CrmUnavailable
 from ops.settings import Settings
 from planner import mapping as mappings
 from planner.errors import MappingUnfit

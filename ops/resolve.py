@@ -21,6 +21,7 @@ from ops.core.selectors import Selectors, Sort
 from ops.core.sessions import Status
 from ops.core.tables import table
 from ops.core.values import StepNow, step_now
+from ops.errors import CrmRefuses, CrmUnavailable
 from ops.groups import Groups
 from ops.output import Json, console, json_line, progress, silent
 from ops.settings import Settings, read_settings
@@ -160,7 +161,7 @@ def _looked(view: View, case: _Case, plan: PlannedWriteback) -> _Case:
         return replace(case, not_looked=crm.NOT_CONFIGURED)
     try:
         rows = crm.read_records(view.settings, [(step.entity_set, step.record_id) for step in plan.steps]).rows
-    except (crm.CrmUnavailable, crm.CrmRefuses) as error:
+    except (CrmUnavailable, CrmRefuses) as error:
         return replace(case, not_looked=str(error))
     update = update_step(plan)
     others = [s for s in plan.steps if s.operation in (Operation.CREATE_PHONE_CALL, Operation.CREATE_TASK)]

@@ -19,6 +19,7 @@ from ops.core.story import Event, Story
 from ops.core.tables import table
 from ops.core.times import iso
 from ops.core.values import StepNow, step_now
+from ops.errors import CrmRefuses, CrmUnavailable
 from ops.output import Json, console, json_line
 from ops.settings import read_settings
 from ops.view.view import View, opened, reader_of
@@ -145,7 +146,7 @@ def _crm(view: View, plan: PlannedWriteback | None, *, look: bool) -> tuple[tupl
     if why is None:
         try:
             rows = crm.read_records(view.settings, [(step.entity_set, step.record_id) for step in plan.steps]).rows
-        except (crm.CrmUnavailable, crm.CrmRefuses, Misconfigured) as error:
+        except (CrmUnavailable, CrmRefuses, Misconfigured) as error:
             why = str(error)
     steps = [
         step_now(step, rows.get((step.entity_set, step.record_id)), looked=why is None, session_id=plan.session_id)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Message
 
 from ops.core.rows import Place, Row, plan_row, rejected_row, result_row
+from ops.errors import ViewDamaged
 from ops.output import OnProgress, progress
 from ops.settings import Settings
 from ops.view.heads import PlanHeads
@@ -33,10 +34,6 @@ from schemas.topics import FoundTopic
 
 T = TypeVar("T")
 R = TypeVar("R", CallOutcome, PlannedWriteback, WritebackResult)
-
-
-class ViewDamaged(Exception):
-    """A page that nobody had looked at before could not be read."""
 
 
 @dataclass

@@ -77,6 +77,13 @@ class PinTable(faust.Table[bytes, bytes]):
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
 
+class PlannerApp(faust.App):
+    """Keeps nothing on disk: its pins are in memory, and its progress is in Kafka."""
+
+    def _create_directories(self) -> None:
+        """Faust would make three folders where the process was started, which may be read-only."""
+
+
 def make_app(
     settings: PlannerSettings,
     *,
@@ -91,7 +98,7 @@ def make_app(
     """Hands batches to `handle`, and ends through `hard_exit` if that raises."""
     broker, topics = settings.broker, settings.broker.topics
     client = clients.aiokafka_consumer()
-    app = faust.App(
+    app = PlannerApp(
         settings.group_id,
         broker=[f"kafka://{server}" for server in broker.bootstrap_servers.split(",")],
         broker_credentials=_credentials(settings),

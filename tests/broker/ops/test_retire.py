@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from ops.actions import Sender
 from ops.core.retiring import limits
 from ops.demo.processes import Service, module
-from ops.demo.waiting import wait_until
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from ops.retire import RetireRun
 from ops.settings import read_settings
 from ops.view.retiring import Retiring
@@ -289,6 +290,21 @@ def test_B2_killed_at_any_step_the_next_run_ends_where_one_run_ends(world: World
         selected = Retiring(view.store, limits(NOW, timedelta(days=90), OLDEST_OUTCOME))
         with pytest.raises(Killed):
             RetireRun(view, selected, sender, NOW, at_once=50).carry_out(83, lambda *_: None)
+    between = {row["session_id"]: row["status"] for row in writeback("list", "--json").json}
+    assert "passed_over" not in between.values()
+    assert writeback("retire", *WHY).code == 0
+    assert (world.plans(), world.results()) == (AFTER, STAY - {f"unsettled-{n}" for n in range(PARTITIONS * 3)})
+
+
+def test_B2_after_a_real_SIGKILL_the_next_run_ends_where_one_run_ends(world: World, tmp_path: Path) -> None:
+    """As soon as its first marks are on the topic, whatever it has sent by then."""
+    a_season(world)
+    planned = world.topics.planned_writebacks.name
+    before = world.kafka.end_offsets(planned)
+    env = {name: value for name, value in os.environ.items() if name.startswith(("WRITEBACK_", "XDG_"))}
+    run = Service(module("ops.cli", "retire", *WHY), env=env, output=tmp_path / "killed").start()
+    run.wait_for(lambda: world.kafka.end_offsets(planned) != before, what="it has begun", seconds=HANGS_AFTER_S)
+    run.kill()
     between = {row["session_id"]: row["status"] for row in writeback("list", "--json").json}
     assert "passed_over" not in between.values()
     assert writeback("retire", *WHY).code == 0

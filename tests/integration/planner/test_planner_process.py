@@ -5,6 +5,8 @@ import random
 import re
 import sys
 import urllib.request
+import uuid
+from pathlib import Path
 
 from confluent_kafka import Producer
 
@@ -81,6 +83,16 @@ def test_it_says_where_it_listens_and_whether_it_lives_and_is_ready(embedded_kaf
     assert planner.stop() == 0
     lines = [json.loads(line)["event"] for line in planner.lines()]
     assert lines == ["endpoint.listening", "planner.starting", "planner.ready", "planner.stopped"]
+
+
+def test_it_leaves_no_folder_where_it_was_started(embedded_kafka, make_service):
+    env = planner_env(embedded_kafka.bootstrap, PLANNER_GROUP=(group := f"planner-{uuid.uuid4().hex}"))
+    planner = make_service("planner", PLANNER, env=env).start(ready)
+    started_in = Path(f"/proc/{planner.pid}/cwd").resolve()
+    publish(embedded_kafka.bootstrap, outcomes(20))
+    wait_until(lambda: published(embedded_kafka.bootstrap) >= 20, what="it plans")
+    assert planner.stop() == 0
+    assert [each.name for each in started_in.iterdir() if group in each.name] == []
 
 
 def test_it_says_at_start_that_a_library_is_not_the_one_it_was_tested_with(embedded_kafka, make_service, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,19 @@ def test_a_wrong_setting_is_exit_78_and_names_the_nearest_real_one_as_json_too(
     assert run("status", "--json") == Exit.MISCONFIGURED
     [problem] = json.loads(capsys.readouterr().out)["problems"]
     assert problem.endswith("did you mean WRITEBACK_BROKER__BOOTSTRAP_SERVERS?")
+
+
+@pytest.mark.parametrize(
+    ("command", "needless"),
+    [
+        ("--version", ("azure", "confluent_kafka.admin", "fastavro")),
+        ("status", ("azure", "ops.crm", "writer.dataverse")),
+    ],
+)
+def test_a_command_imports_what_it_needs_and_no_more(command: str, needless: tuple[str, ...]) -> None:
+    """Who waits at three in the morning waits for imports first."""
+    asks = f"import sys; from ops.cli import main\ntry: main(['{command}', '--help'])\nfinally: print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True)
+    imported = set(ran.stdout.split())
+    assert "ops.cli" in imported
+    assert imported.isdisjoint(needless)
