@@ -101,9 +101,11 @@ def failed(span: Span, error: str) -> None:
 
 
 @contextmanager
-def inside(span: Span, *, ends: bool = True) -> Iterator[Span]:
-    """What happens inside is a child of this span. An exception is named by its type: its text may quote a record."""
-    with trace.use_span(span, end_on_exit=ends, record_exception=False, set_status_on_exception=False):
+def inside(span: Span) -> Iterator[Span]:
+    """What happens inside is a child of this span, which ends with it. An exception is named by its type, since its
+    text may quote a record.
+    """
+    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
             yield span
         except Exception as error:
