@@ -203,22 +203,17 @@ class PlannerService:
 
 
 def _which(decisions: Sequence[Decision], spans: Sequence[Span]) -> dict[str, object]:
-    """What a line is about, to find it on the topics and in the traces: session, place and trace of one outcome, or of
-    each of a few. Of a large batch, where it began and ended in each partition; at the level debug `outcome.planned`
-    names each of its plans."""
+    """What a line is about, to find it on the topics and in the traces: place and trace of one outcome, or of each of a
+    few. Of a large batch, where it began and ended in each partition; `outcome.planned`, at the level debug, names each
+    of its plans. No session: its id is the text of its sender, and may hold anything (B1)."""
     if len(decisions) == 1:
-        [decision] = decisions
-        named = {"session_id": decision.plan.session_id} if isinstance(decision, Planned) else {}
-        place = {"partition": decision.incoming.partition, "offset": decision.incoming.offset}
-        return {**named, **place, **which_traces(spans)}
+        incoming = decisions[0].incoming
+        return {"partition": incoming.partition, "offset": incoming.offset, **which_traces(spans)}
     offsets: dict[str, list[int]] = {}
     for decision in decisions:
         at = decision.incoming
         offsets.setdefault(str(at.partition), [at.offset, at.offset])[1] = at.offset
-    if len(decisions) > _MOST_NAMED:
-        return {"offsets": offsets}
-    sessions = [decision.plan.session_id for decision in decisions if isinstance(decision, Planned)]
-    return {"offsets": offsets, "sessions": sessions, **which_traces(spans)}
+    return {"offsets": offsets, **(which_traces(spans) if len(decisions) <= _MOST_NAMED else {})}
 
 
 def hard_exit(error: BaseException) -> NoReturn:

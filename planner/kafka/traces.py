@@ -1,7 +1,8 @@
 """Trace context from the outcome to the plan, and a span for each outcome: a message that is processed, in
 OpenTelemetry's words.
 
-Only a well-formed context is handed on, since a header could hold anything (B1).
+Only a well-formed context is handed on, since a header could hold anything (B1). A span names the place of its outcome
+and what became of it, and nothing that the sender chose.
 """
 
 from __future__ import annotations
@@ -69,14 +70,8 @@ class Traces:
         """As published: what a topic did not take for its size has become something else."""
         for span, decision in zip(spans, decisions, strict=True):
             match decision:
-                case Planned(_, plan):
-                    span.set_attributes(
-                        {
-                            "writeback.outcome": "planned",
-                            "writeback.session_id": plan.session_id,
-                            "writeback.queue_item_id": plan.queue_item_id,
-                        }
-                    )
+                case Planned():
+                    span.set_attribute("writeback.outcome", "planned")
                 case Refused(_, reasons):
                     span.set_attribute("writeback.outcome", "rejected")
                     failed(span, reasons[0].code)

@@ -580,5 +580,5 @@ def _request_id(plan: PlanInFlight, result: WritebackResult) -> str | None:
 
 
 def _error_of(result: WritebackResult) -> str | None:
-    """Why its plan did not land; that an item was not eligible is no error."""
+    """Why its plan did not land. An item that was not eligible is not an error."""
     return None if result.block_reason is BlockReason.ELIGIBILITY else result.block_reason

@@ -53,8 +53,6 @@ def test_a_plan_carries_the_span_that_made_it_on_in_the_outcomes_trace(exported,
         "messaging.kafka.offset": 4,
         "messaging.consumer.group.name": "writeback-planner",
         "writeback.outcome": "planned",
-        "writeback.session_id": "sess-000001",
-        "writeback.queue_item_id": make_outcome().queue_item_id,
     }
     assert publisher.published[0].headers == [(TRACEPARENT, f"00-{TRACE_ID}-{span.context.span_id:016x}-01".encode())]
 
@@ -96,26 +94,33 @@ def test_a_plan_that_is_not_published_is_an_error_of_its_span(exported, tracer):
     assert (span.attributes["error.type"], span.events) == ("NotPublished", ())
 
 
-def test_B1_a_header_that_is_no_trace_context_is_in_no_span(exported, tracer):
-    handled(incoming(make_outcome(), headers=((TRACEPARENT, b"canary"), ("contact", b"canary"))), tracer=tracer)
+def test_B1_nothing_that_the_sender_chose_is_in_a_span(exported, tracer):
+    outcome = make_outcome(session_id="canary-1")
+    handled(incoming(outcome, headers=((TRACEPARENT, b"canary"), ("contact", b"canary"))), tracer=tracer)
     (span,) = exported.get_finished_spans()
     assert "canary" not in span.to_json()
     assert make_outcome().phone_number not in span.to_json()
 
 
 @pytest.mark.parametrize("is_traced", [False, True])
-def test_the_line_of_a_single_outcome_names_its_session_place_and_trace(tracer, is_traced):
+def test_the_line_of_a_single_outcome_names_its_place_and_trace(tracer, is_traced):
     (line,) = handled(incoming(make_outcome(), 4, partition=3, headers=NAMED), tracer=tracer if is_traced else None)
-    named = {"session_id": "sess-000001", "partition": 3, "offset": 4, "trace_id": TRACE_ID}
+    named = {"partition": 3, "offset": 4, "trace_id": TRACE_ID}
     assert named.items() <= line.items()
 
 
 def test_the_line_of_a_few_names_each_and_that_of_many_where_they_begin_and_end():
-    outcomes = [incoming(replace(make_outcome(), session_id=f"s{n}"), n, partition=n % 2) for n in range(16)]
+    outcomes = [
+        incoming(
+            replace(make_outcome(), session_id=f"s{n}"), n, partition=n % 2,
+            headers=((TRACEPARENT, f"00-{n + 1:032x}-{1:016x}-01".encode()),),
+        )
+        for n in range(16)
+    ]  # fmt: skip
     (few,) = handled(*outcomes[:3])
-    assert (few["sessions"], few["offsets"]) == (["s0", "s1", "s2"], {"0": [0, 2], "1": [1, 1]})
+    assert (few["offsets"], few["trace_ids"]) == ({"0": [0, 2], "1": [1, 1]}, [f"{n + 1:032x}" for n in range(3)])
     (many,) = handled(*outcomes)
-    assert ("sessions" in many, many["offsets"]) == (False, {"0": [0, 14], "1": [1, 15]})
+    assert (many["offsets"], "trace_ids" in many) == ({"0": [0, 14], "1": [1, 15]}, False)
 
 
 def test_a_rejected_opt_out_is_found_by_its_place_and_trace():
