@@ -260,15 +260,14 @@ class Service:
 
     def _oldest_age(self, oldest_ms: int | None, partitions: int) -> float:
         """Of what was taken; and as long as the broker is silent, something may wait that was appended since."""
-        now = time.time()
-        silent = now - self.consumer.heard_at if partitions and self.consumer.heard_at else 0.0
-        known = 0.0 if oldest_ms is None else max(0.0, now - oldest_ms / 1000)
-        return max(known, silent if silent > BROKER_SILENT_S else 0.0)
+        silent = time.time() - self.consumer.heard_at if partitions and self.consumer.heard_at else 0.0
+        return max(_age(oldest_ms), silent if silent > BROKER_SILENT_S else 0.0)
 
     def _measure(self) -> None:
         metrics, gauges = self.parts.metrics, self.engine.gauges(_now())
         metrics.broker_heard.set(self.consumer.heard_at)
         metrics.oldest_unsettled_age.set(self._oldest_age(gauges.oldest_ms, gauges.partitions))
+        metrics.oldest_opt_out_age.set(_age(gauges.oldest_opt_out_ms))
         metrics.in_flight.set(gauges.in_flight)
         metrics.frontier_gap.set(gauges.gap)
         metrics.waiting.set(gauges.outage)
@@ -281,6 +280,11 @@ class Service:
             metrics.token_expiry.labels(name).set(tokens.expires_at or 0)
             if (expires_at := tokens.credential_expires_at) is not None:
                 metrics.credential_expiry.labels(name).set(expires_at)
+
+
+def _age(appended_ms: int | None) -> float:
+    """Seconds; 0 if there is nothing."""
+    return 0.0 if appended_ms is None else max(0.0, time.time() - appended_ms / 1000)
 
 
 def _now() -> Now:

@@ -297,13 +297,6 @@ def test_alerts_are_about_metrics_that_the_services_export() -> None:
     assert {name for each in rules for name in re.findall(r'service="([^"]+)"', each["expr"])} <= services
 
 
-def test_every_alert_has_an_entry_in_the_operators_page() -> None:
-    (rule,) = [each for each in rendered("full") if each["kind"] == "PrometheusRule"]
-    page = (ROOT / "docs" / "operators.md").read_text()
-    alerts = {each["alert"] for group in rule["spec"]["groups"] for each in group["rules"]}
-    assert {name for name in alerts if f"`{name}`" not in page} == set()
-
-
 def test_metrics_are_scraped_from_the_services_and_not_from_the_check_of_the_topics() -> None:
     (monitor,) = [each for each in rendered("full") if each["kind"] == "ServiceMonitor"]
     assert monitor["spec"]["selector"]["matchExpressions"][0]["values"] == ["planner", "writer"]
