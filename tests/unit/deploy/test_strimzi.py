@@ -83,8 +83,9 @@ def test_every_program_signs_in_as_its_kafka_user_with_the_password_that_strimzi
     for component, pod in running.items():
         user = users()[user_of.get(component, "operator")]["metadata"]["name"]
         sasl = {name.rpartition("__")[2]: value for name, value in environment(pod).items() if "__SASL__" in name}
-        secret = {"secretKeyRef": {"name": user, "key": "password"}}
-        assert sasl == {"MECHANISM": "SCRAM-SHA-512", "USERNAME": user, "PASSWORD": secret}
+        file = "/etc/writeback/broker-user/password"
+        assert sasl == {"MECHANISM": "SCRAM-SHA-512", "USERNAME": user, "PASSWORD_FILE": file}
+        assert {"name": "broker-user", "secret": {"secretName": user, "defaultMode": 0o440}} in pod["volumes"]
 
 
 def test_strimzis_objects_belong_to_the_named_cluster_wherever_it_is() -> None:
