@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = sorted(path for path in (ROOT / ".ci").rglob("*") if path.is_file() and not path.suffix)
-MAKE_WORDS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+MAKE_WORDS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def workflow(name: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def workflow(name: str) -> dict[str, Any]:
 
 
 def make_words(script: str) -> list[str]:
-    return re.findall(r"\bmake ([a-z]+)", script)
+    return re.findall(r"\bmake ([a-z-]+)", script)
 
 
 def runs(jobs: dict[str, Any]) -> list[str]:
