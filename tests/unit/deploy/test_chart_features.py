@@ -100,11 +100,15 @@ def test_B2_the_toolbox_waits_and_ends_at_once_when_it_is_stopped() -> None:
     (container,) = pods(rendered("operators"))["toolbox"]["containers"]
     interpreter, *arguments = container["command"]
     assert interpreter == "python"
-    with subprocess.Popen([sys.executable, *arguments]) as process:
+    process = subprocess.Popen([sys.executable, *arguments])
+    try:
         caught = 1 << (signal.SIGTERM - 1)
-        wait_until(lambda: signals_caught(process.pid) & caught, what="it waits", every=0.02)
+        wait_until(lambda: signals_caught(process.pid) & caught, what="it catches SIGTERM", every=0.02)
         process.terminate()
         assert process.wait() == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def signals_caught(process: int) -> int:
