@@ -18,7 +18,7 @@ SEED ?=
 PAIR ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets install into one environment
-.PHONY: help demo test test-cluster check fix ci bench soak prove fuzz audit sbom lock dist images kind clean
+.PHONY: help demo test test-cluster check fix ci bench soak prove fuzz audit sbom lock dist images publish kind clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -109,6 +109,9 @@ dist: $(VENV)/test.stamp ## wheel and chart of one version in dist/, with checks
 
 images: ## the images, with the version in pyproject.toml as their tag; needs Docker
 	@bash .ci/images
+
+publish: ## push the chart and sign it and the images, after make dist, make sbom and PUSH=true make images; needs cosign
+	@bash .ci/publish
 
 kind: ## install the chart in a new kind cluster; needs Docker, kind, kubectl and helm, and the images
 	@bash .ci/kind/install
