@@ -282,6 +282,16 @@ def test_the_metadata_service_is_open_to_those_who_sign_in_there(values: str, op
         assert rule["ports"] == [{"protocol": "TCP", "port": 80}]
 
 
+def test_a_planner_that_signs_in_with_a_token_may_reach_where_tokens_come_from() -> None:
+    def policy(kind: str) -> Manifest:
+        options = ("networkPolicy.enabled=true", "registry.url=", f"broker.settings.SASL__TOKEN__KIND={kind}")
+        return of_kind(rendered("tokens", *(f"--set={each}" for each in options)), "NetworkPolicy")["planner"]
+
+    assert egress_ports(policy("workload")) == {53, 9093, 443}
+    assert not [rule for rule in policy("workload")["spec"]["egress"] if "to" in rule]
+    assert [rule for rule in policy("managed")["spec"]["egress"] if "to" in rule]
+
+
 def test_nothing_listens_in_a_commands_pod() -> None:
     assert of_kind(rendered("operators"), "NetworkPolicy")["commands"]["spec"]["ingress"] == []
 
