@@ -1,80 +1,107 @@
-# One image definition. Targets: planner, writer (the services), ops (the operators' command line),
-# simulator (a Dataverse for a laptop), calls (a call system for a laptop). Each carries the libraries of its own lock file and no others:
+# One image definition. Targets: planner, writer (the services), ops (the operators' command line, whole),
+# simulator (a Dataverse for a laptop), calls (a call system for a laptop). Each carries the libraries of its own lock file and
+# the packages of ours that it runs, and no others; no pip, no compiler, no package manager:
 #
 #   docker build --target planner --tag dataverse-writeback-planner:0.1.0 .
 #
 # Nothing in it needs root, a shell or a writable file system but WORKDIR and /tmp.
 
-ARG PYTHON_IMAGE=python:3.13-slim-trixie
+# The digest is of the list of platforms. docs/releasing.md says how to take a newer one.
+ARG PYTHON_IMAGE=python:3.13.15-slim-trixie@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 
 # --- build: a virtual environment per target, at the path it will be run from
 #
 # It holds exactly what the lock file names, whatever newer versions a registry offers: no dependency is resolved, and
-# what builds a source archive (on ARM) is locked too.
+# what builds a source archive (on ARM) is locked too. pip and what builds our wheel stay in the stage's own Python.
 
 FROM ${PYTHON_IMAGE} AS build
-ENV PATH=/opt/writeback/bin:$PATH \
-    PIP_BUILD_CONSTRAINT=/source/requirements/build.txt \
+ENV PIP_BUILD_CONSTRAINT=/source/requirements/build.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
-RUN ["python", "-m", "venv", "/opt/writeback"]
 WORKDIR /source
-COPY requirements/pip.txt requirements/build.txt requirements/
+COPY requirements/pip.txt requirements/project.txt requirements/build.txt requirements/
 RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/pip.txt"]
+RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/project.txt"]
+RUN ["python", "-m", "venv", "--without-pip", "/opt/writeback"]
+COPY pyproject.toml README.md LICENSE ./
+COPY schemas schemas
+COPY runtime runtime
 
 FROM build AS build-planner
 COPY requirements/planner.txt requirements/
-RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/planner.txt"]
-COPY . .
-RUN ["pip", "install", "--no-deps", "--no-build-isolation", "."]
-RUN ["pip", "check"]
+RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/planner.txt"]
+COPY planner planner
+RUN ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
+RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
+RUN ["pip", "--python", "/opt/writeback", "check"]
+RUN ["rm", "/opt/writeback/bin/writeback"]
 
 FROM build AS build-writer
 COPY requirements/writer.txt requirements/
-RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/writer.txt"]
-COPY . .
-RUN ["pip", "install", "--no-deps", "--no-build-isolation", "."]
-RUN ["pip", "check"]
+RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/writer.txt"]
+COPY writer writer
+RUN ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
+RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
+RUN ["pip", "--python", "/opt/writeback", "check"]
+RUN ["rm", "/opt/writeback/bin/writeback"]
 
 FROM build AS build-ops
 COPY requirements/ops.txt requirements/
-RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/ops.txt"]
-COPY . .
-RUN ["pip", "install", "--no-deps", "--no-build-isolation", "."]
-RUN ["pip", "check"]
+RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/ops.txt"]
+COPY planner planner
+COPY writer writer
+COPY ops ops
+COPY simulator simulator
+RUN ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
+RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
+RUN ["pip", "--python", "/opt/writeback", "check"]
 
 FROM build AS build-simulator
 COPY requirements/simulator.txt requirements/
-RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/simulator.txt"]
-COPY . .
-RUN ["pip", "install", "--no-deps", "--no-build-isolation", "."]
-RUN ["pip", "check"]
+RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/simulator.txt"]
+COPY simulator simulator
+RUN ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
+RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
+RUN ["pip", "--python", "/opt/writeback", "check"]
+RUN ["rm", "/opt/writeback/bin/writeback"]
 
-# The call system has no lock file of its own: it never leaves the laptop, and the demo's holds all it needs.
 FROM build AS build-calls
-COPY requirements/demo.txt requirements/
-RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/demo.txt"]
-COPY . .
-RUN ["pip", "install", "--no-deps", "--no-build-isolation", "."]
-RUN ["pip", "check"]
+COPY requirements/calls.txt requirements/
+RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/calls.txt"]
+COPY simulator simulator
+RUN ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
+RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
+RUN ["pip", "--python", "/opt/writeback", "check"]
+RUN ["rm", "/opt/writeback/bin/writeback"]
 
 # --- run: what all targets have in common
 
-FROM ${PYTHON_IMAGE} AS service
+FROM ${PYTHON_IMAGE} AS stripped
+COPY .ci/image/strip.py /strip/
+RUN ["python", "-I", "/strip/strip.py", "/"]
+RUN ["rm", "-r", "/strip"]
+
+# From nothing, so that no layer below holds what was taken out.
+FROM scratch AS service
+COPY --from=stripped / /
+ARG PYTHON_IMAGE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="dataverse-writeback" \
       org.opencontainers.image.description="Writes call outcomes from Kafka back to Microsoft Dataverse: once, in order, nothing lost." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 # PYTHONSAFEPATH: WORKDIR is the one folder the service may write to, so nothing may be imported from it.
-ENV PATH=/opt/writeback/bin:$PATH \
+ENV PATH=/opt/writeback/bin:/usr/local/bin:/usr/bin:/bin \
+    LANG=C.UTF-8 \
     HOME=/var/lib/writeback \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1
+RUN ["install", "--directory", "--mode=1777", "/tmp"]
 RUN ["install", "--directory", "--owner=10001", "--group=10001", "/var/lib/writeback"]
 WORKDIR /var/lib/writeback
 # By number: Kubernetes cannot tell that a name is not root.

@@ -14,11 +14,12 @@ from rich.table import Table
 
 from ops.settings import PREFIX, read_settings
 from runtime import rights
-from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client
+from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client, without_configs
 from runtime.broker_errors import Kind, kind_of
 from runtime.connection import BrokerSettings
 from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
+from schemas.topics import TopicFacts
 
 app = typer.Typer(
     no_args_is_help=True, help="Create the topics, check them, and list the rights that the services need."
@@ -64,7 +65,12 @@ def create(
 
 
 @app.command(epilog="Example: writeback topics check --json && helm upgrade …")
-def check(as_json: Json = False) -> None:
+def check(
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="Partitions that every topic must have; any number if not given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Check that the topics exist with the right partitions, replicas and settings.
 
     The services run the same check at start and every minute. Exit code 1: a topic does not fit.
@@ -72,16 +78,18 @@ def check(as_json: Json = False) -> None:
     broker = read_settings().broker
     try:
         view = BrokerView(broker, broker.topics.all(), rights.check_rights(broker.topics), prefix=PREFIX)
-        found = view.checked(timeout_s=TIMEOUT_S)
+        found = _with_as_many(partitions, view.checked(timeout_s=TIMEOUT_S))
     except UnfitTopics as error:
         listed = "\n".join(f"[red]✗[/] {problem}" for problem in error.problems)
         _report({"fit": False, "problems": list(error.problems)}, listed, as_json)
         raise typer.Exit(Exit.ACT) from None
     except (BrokerUnavailable, Misconfigured) as error:
         raise _failed({"fit": None}, error, as_json) from None
+    looked = all(topic.config is not None for topic in found.topics.values())
+    unseen = "" if looked else "; their settings were not looked at (WRITEBACK_BROKER__DESCRIBE_CONFIGS=false)"
     _report(
-        {"fit": True, "partitions": found.partitions},
-        f"[green]✓[/] topics are fit, {found.partitions} partitions each",
+        {"fit": True, "partitions": found.partitions, "settings_checked": looked},
+        f"[green]✓[/] topics are fit, {found.partitions} partitions each{unseen}",
         as_json,
     )
 
@@ -103,12 +111,16 @@ def list_rights(
     """
     broker = read_settings().broker
     users = _users(user or [])
-    wanted = rights.all_rights(broker.topics, rights.GroupNames.usual(broker.topic_prefix))
+    every = rights.all_rights(broker.topics, rights.GroupNames.usual(broker.topic_prefix))
+    wanted = tuple(without_configs(every, broker))
     if form is Form.COMMANDS:
         typer.echo("\n".join(rights.grant(each, users.get(each.role)) for each in wanted))
     elif form is Form.STRIMZI:
         roles = {role: rights.strimzi(each for each in wanted if each.role is role) for role in rights.Role}
-        named = {users.get(role, role.value): {"authorization": {"acls": acls}} for role, acls in roles.items()}
+        named = {
+            users.get(role, role.value): {"authorization": {"type": "simple", "acls": acls}}
+            for role, acls in roles.items()
+        }
         typer.echo(json.dumps(named, indent=2))  # JSON is YAML too
     else:
         listed = Table("who", "on", "may")
@@ -162,6 +174,18 @@ def create_missing(
 _PARTITIONS = 12
 
 
+def _with_as_many(partitions: int | None, found: TopicFacts) -> TopicFacts:
+    """The same facts. Raises UnfitTopics if another partition count is wanted."""
+    if partitions in (None, found.partitions):
+        return found
+    problem = (
+        f"the topics have {found.partitions} partitions, and --partitions says {partitions}: correct --partitions, "
+        "which is topics.partitions in the chart's values; how topics get more: docs/deploy.md, Raising the partition "
+        "count"
+    )
+    raise UnfitTopics([problem])
+
+
 def _other_count(asked: int | None, there: int) -> str:
     return (
         f"the topics that exist have {there} partitions, and a new one with {asked} would not fit: leave --partitions "
@@ -182,12 +206,22 @@ def _created(name: str, future: Any, broker: BrokerSettings) -> bool:
             seen = {(rights.Resource.TOPIC, name): [rights.Operation.DESCRIBE]}
             lacking = rights.missing(wanted, seen, user=_user(broker))
             raise UnfitTopics(lacking) from None
+        if kind_of(why) is Kind.PERMANENT:
+            raise UnfitTopics([_not_accepted(name, why)]) from None
         raise BrokerUnavailable(f"topic {name} could not be created: {why.str()}") from None
     return True
 
 
+def _not_accepted(name: str, why: KafkaError) -> str:
+    return (
+        f"the broker refuses to create topic {name}: {why.str()}; if --replication asks for more brokers than there "
+        "are, lower it; if the broker does not take a setting of docs/deploy.md, Topics, create the topics by its own "
+        "tools, and run: writeback topics check"
+    )
+
+
 def _user(broker: BrokerSettings) -> str | None:
-    return broker.sasl.username if broker.sasl else None
+    return broker.user
 
 
 def _failed(content: dict[str, Any], error: Exception, as_json: bool) -> typer.Exit:

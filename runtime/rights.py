@@ -244,11 +244,12 @@ def table(rights: Iterable[Right]) -> list[tuple[str, str, str]]:
 
 
 def strimzi(rights: Iterable[Right]) -> list[dict[str, Any]]:
-    """`spec.authorization.acls` of a Strimzi KafkaUser."""
+    """`spec.authorization.acls` of a Strimzi KafkaUser, whose `type` is simple."""
     found = []
     for _, same in _grouped(rights):
         first = same[0]
-        resource = {"type": _STRIMZIS[first.resource], "name": first.name, "patternType": first.pattern}
+        pattern = "prefix" if first.pattern == "prefixed" else first.pattern
+        resource = {"type": _STRIMZIS[first.resource], "name": first.name, "patternType": pattern}
         found.append({"resource": resource, "operations": [each.operation.value for each in same]})
     return found
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import structlog
 
+from runtime.rotation import RotationWatch
 from runtime.topic_watch import TopicWatch
 from schemas.codec import Codec
 from schemas.records import PlannedWriteback, WritebackResult
@@ -82,9 +83,16 @@ class Service:
     consumer: ConsumerThread
 
     def __init__(
-        self, parts: Parts, signature: Signature, options: Options, *, watch: TopicWatch | None = None
+        self,
+        parts: Parts,
+        signature: Signature,
+        options: Options,
+        *,
+        watch: TopicWatch | None = None,
+        rotation: RotationWatch | None = None,
     ) -> None:
         self.parts = parts
+        self._rotation = rotation
         self._watch = watch
         self._index = ResultsIndex(parts.read_results, parts.result_codec, loaded=self._results_were_read)
         self.engine = Engine(parts.pool.identities, parts.facts, self._index, signature, options)
@@ -118,6 +126,8 @@ class Service:
                 self._spawn("watch consumer", self._watch_consumer())
                 if self._watch:
                     self._spawn("watch topics", self._watch.run())
+                if self._rotation:
+                    self._spawn("watch secrets", self._rotation.run())
                 self.consumer.start()
                 await self._stop.wait()
                 await self._wind_down()

@@ -75,3 +75,18 @@ def test_a_topic_with_the_wrong_policy_is_named_with_the_right_one(prefix: str, 
     checked = CLI.invoke(app, ["topics", "check", "--json"])
     assert checked.exit_code == Exit.ACT
     assert f"topic {prefix}planned-writebacks has cleanup.policy=delete; it must be compact" in checked.stdout
+
+
+def test_more_replicas_than_brokers_are_refused_with_the_option_that_is_wrong(prefix: str, kafka: RealKafka) -> None:
+    refused = CLI.invoke(app, ["topics", "create", "--replication", "9", "--json"])
+    assert refused.exit_code == Exit.MISCONFIGURED
+    assert "lower it" in json.loads(refused.stdout)["error"]
+    assert not [name for name in kafka.admin.list_topics().topics if name.startswith(prefix)]
+
+
+@pytest.mark.parametrize(("wanted", "code"), [("3", Exit.OK), ("6", Exit.ACT)])
+def test_a_count_that_is_expected_is_checked_too(prefix: str, wanted: str, code: Exit) -> None:
+    CLI.invoke(app, ["topics", "create", "--partitions", "3", "--replication", "1"])
+    checked = CLI.invoke(app, ["topics", "check", "--partitions", wanted, "--json"])
+    assert checked.exit_code == code
+    assert ("topics.partitions in the chart's values" in checked.stdout) is (code == Exit.ACT)

@@ -1,14 +1,15 @@
 """A folder that plays a package registry in which every locked package has also been released anew.
 
-Its wheels are made up: empty, with the real ones' dependencies. Only what builds this project is real, repacked from
-the environment that runs the tests.
+Its wheels are made up: empty, with the real ones' dependencies. Only what builds this project is real, or
+what else a test names, repacked from the environment that runs the tests.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -48,11 +49,11 @@ def pins(lock: Path) -> list[Pin]:
 class Registry:
     """Raises AssertionError if the folder lacks what a lock names."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, locks: Iterable[Path] = LOCKS, real: Iterable[str] = REAL) -> None:
         self.folder = folder
         self._digests: dict[Pin, str] = {}
-        self._versions = {name: distribution(name).version for name in REAL}
-        for pin in {self._offered(pin) for lock in LOCKS for pin in pins(lock)}:
+        self._versions = {name: distribution(name).version for name in real}
+        for pin in {self._offered(pin) for lock in locks for pin in pins(lock)}:
             self._digests[pin] = self._wheel(pin.name, pin.version)
             self._wheel(pin.name, NEWER)
 
@@ -60,8 +61,14 @@ class Registry:
         """Writes the lock files into the copy of the project, with the hashes of this registry."""
         (project / "requirements").mkdir()
         for lock in LOCKS:
-            lines = (pin.line(self._digests[pin]) for pin in map(self._offered, pins(lock)))
-            (project / "requirements" / lock.name).write_text("".join(lines))
+            shutil.copyfile(lock, project / "requirements" / lock.name)
+        self.rehash(project / "requirements")
+
+    def rehash(self, requirements: Path) -> None:
+        """Puts the hashes of this registry into copies of lock files."""
+        for lock in requirements.glob("*.txt"):
+            lines = [pin.line(self._digests[pin]) for pin in map(self._offered, pins(lock))]
+            lock.write_text("".join(lines))
 
     def _offered(self, pin: Pin) -> Pin:
         """The tools that build this project are those of the environment, whose versions may be others."""
@@ -70,7 +77,7 @@ class Registry:
     def _wheel(self, name: str, version: str) -> str:
         path = self.folder / canonical(name) / f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
         if not path.exists():
-            real = name in REAL and version == self._versions[name]
+            real = self._versions.get(name) == version
             path.parent.mkdir(exist_ok=True)
             with (path.parent / "index.html").open("a") as page:
                 page.write(f'<a href="{path.name}">{path.name}</a>\n')

@@ -6,7 +6,6 @@ pip at hand, against a registry in which every locked package has been released 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -14,24 +13,20 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from packaging.markers import Marker
 
 from bench.writer import peer_installation
+from tests.integration.deploy.installed import BY_VENV, assert_only_what_is_locked
 from tests.integration.deploy.registry import Registry, canonical, pins
-from tests.unit.deploy.images import ROOT, stages
+from tests.unit.deploy.images import ROOT
 
-STAGES = stages((ROOT / "Dockerfile").read_text())
 CHECKOUT = "/path/to/a/checkout"
-OURS = "dataverse-writeback"
 LONGEST = "requirements/test.txt"
-BY_VENV = {"setuptools"}
-"""The venv module of Python 3.11 brings it unasked."""
 
 
 @pytest.fixture(scope="module")
@@ -87,32 +82,6 @@ def run(command: list[str], registry: Registry, *, cwd: Path, **more: str) -> No
     assert ran.returncode == 0, f"{shlex.join(command)}\n{ran.stdout}\n{ran.stderr}"
 
 
-def installed_in(environment: Path) -> tuple[dict[str, str], Mapping[str, str]]:
-    """What is there, by name; and the environment's values for markers."""
-    ask = """
-        import importlib.metadata, json, os, platform, sys
-        print(json.dumps([
-            {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()},
-            {"python_version": "%d.%d" % sys.version_info[:2], "python_full_version": platform.python_version()},
-        ]))
-    """
-    ran = subprocess.run([environment / "bin/python", "-Ic", dedent(ask)], capture_output=True, text=True, check=True)
-    found, values = json.loads(ran.stdout)
-    return {canonical(name): there for name, there in found.items()}, values
-
-
-def assert_only_what_is_locked(environment: Path, *locks: Path, own: bool = True, by_venv: set[str] = BY_VENV) -> None:
-    found, values = installed_in(environment)
-    locked = {
-        canonical(pin.name): pin.version
-        for lock in locks
-        for pin in pins(lock)
-        if not pin.marker or Marker(pin.marker).evaluate(dict(values))
-    }
-    assert (found.pop(OURS, None) is not None) == own
-    assert {name: there for name, there in found.items() if name not in by_venv - locked.keys()} == locked
-
-
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
     """An empty one; the pip of the environment that runs the tests installs into it."""
@@ -127,23 +96,6 @@ def test_make_installs_what_is_locked_whatever_is_newer(python: str, registry: R
         run(["make", f".venv/{target}.stamp", f"PYTHON={python}"], registry, cwd=project)
         locks = (requirements / "pip.txt", requirements / f"{target}.txt")
         assert_only_what_is_locked(project / ".venv", *locks)
-
-
-@pytest.mark.parametrize("target", ["planner", "writer", "ops", "simulator", "calls"])
-def test_an_image_holds_what_is_locked_whatever_is_newer(
-    target: str, registry: Registry, project: Path, environment: Path
-) -> None:
-    pip = [sys.executable, "-m", "pip", "--python", str(environment)]
-    (constraint,) = re.findall(r"PIP_BUILD_CONSTRAINT=/source/(\S+)", STAGES["build"].all("ENV")[0].rest)
-    assert (project / constraint).exists()
-    for step in STAGES[f"build-{target}"].all("RUN"):
-        match step.exec_form():
-            case ["pip", *arguments]:
-                run([*pip, *arguments], registry, cwd=project)
-            case other:
-                assert other == ["python", "-m", "venv", "/opt/writeback"]
-    lock = "demo" if target == "calls" else target
-    assert_only_what_is_locked(environment, *(project / "requirements" / f"{name}.txt" for name in ("pip", lock)))
 
 
 @pytest.mark.parametrize("python", PYTHONS.values(), ids=PYTHONS.keys())
@@ -166,7 +118,8 @@ def test_the_simulator_page_installs_what_is_locked_whatever_is_newer(
     for command in told:
         (_, *arguments) = shlex.split(command.replace(CHECKOUT, str(project)))
         run([sys.executable, "-m", "pip", "--python", str(environment), *arguments], registry, cwd=project.parent)
-    assert_only_what_is_locked(environment, *(project / "requirements" / name for name in ("pip.txt", "simulator.txt")))
+    locks = ("pip.txt", "simulator.txt", "project.txt")
+    assert_only_what_is_locked(environment, *(project / "requirements" / name for name in locks))
 
 
 @pytest.mark.parametrize("python", [path for of, path in PYTHONS.items() if of != "3.11"][:1] or [""])

@@ -26,6 +26,16 @@ OLDEST, NEWEST = "1.29.0", "1.37.0"
 Manifest = dict[str, Any]
 
 
+class Strict(yaml.SafeLoader):
+    """YAML as the API server reads it: a key that comes twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        assert not twice, f"{sorted(twice)} twice{node.start_mark}"
+        return super().construct_mapping(node, deep)
+
+
 class Refused(Exception):
     """Helm said no; the text is its own."""
 
@@ -62,7 +72,7 @@ def rendered(values: str, *options: str, kubernetes: str = NEWEST) -> tuple[Mani
         "template", "calls", str(CHART), "--namespace=outreach", f"--kube-version={kubernetes}",
         f"--values={VALUE_SETS[values]}", *options,
     )  # fmt: skip
-    return tuple(each for each in yaml.safe_load_all(text) if each)
+    return tuple(each for each in yaml.load_all(text, Strict) if each)
 
 
 def of_kind(manifests: tuple[Manifest, ...], kind: str) -> dict[str, Manifest]:
@@ -73,14 +83,21 @@ def of_kind(manifests: tuple[Manifest, ...], kind: str) -> dict[str, Manifest]:
 
 
 def pods(manifests: tuple[Manifest, ...]) -> dict[str, Manifest]:
-    """Pod specs of StatefulSets and Jobs by component."""
-    owners = of_kind(manifests, "StatefulSet") | of_kind(manifests, "Job")
-    return {component: owner["spec"]["template"]["spec"] for component, owner in owners.items()}
+    """Pod specs of everything that makes pods, by component."""
+    return {component: template["spec"] for component, template in pod_templates(manifests).items()}
+
+
+def pod_templates(manifests: tuple[Manifest, ...]) -> dict[str, Manifest]:
+    """Metadata and spec of the pods, by component."""
+    owners = [of_kind(manifests, kind) for kind in ("StatefulSet", "Deployment", "Job")]
+    templates = {component: owner["spec"]["template"] for each in owners for component, owner in each.items()}
+    jobs = {name: each["spec"]["jobTemplate"] for name, each in of_kind(manifests, "CronJob").items()}
+    return templates | {name: job["spec"]["template"] for name, job in jobs.items()} | of_kind(manifests, "Pod")
 
 
 def environment(pod: Manifest) -> dict[str, Any]:
-    """The container's variables: a string, or the `valueFrom` it is taken from."""
-    (container,) = pod["containers"]
+    """The variables of our container: a string, or the `valueFrom` it is taken from."""
+    container, *_ = pod["containers"]
     names = [each["name"] for each in container["env"]]
     assert len(names) == len(set(names)), "a variable is set twice"
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,10 +29,17 @@ class Stage:
     own: list[Instruction] = field(default_factory=list)
     parent: Stage | None = None
 
+    def steps(self) -> list[Instruction]:
+        """Every instruction in its order, inherited ones first."""
+        return [*(self.parent.steps() if self.parent else ()), *self.own]
+
     def all(self, word: str) -> list[Instruction]:
         """The instructions of this kind, inherited ones first."""
-        inherited = self.parent.all(word) if self.parent else []
-        return inherited + [each for each in self.own if each.word == word]
+        return [each for each in self.steps() if each.word == word]
+
+    def environment(self) -> dict[str, str]:
+        """What its ENV instructions set."""
+        return dict(pair.split("=", 1) for each in self.all("ENV") for pair in shlex.split(each.rest))
 
 
 def stages(text: str) -> dict[str, Stage]:

@@ -21,6 +21,7 @@ import writer.settings
 from ops import topics
 from ops.settings import Settings as OpsSettings
 from planner.mapping import load
+from tests.unit.deploy import definitions
 from tests.unit.deploy.chart import (
     CHART,
     NEWEST,
@@ -36,12 +37,14 @@ from tests.unit.deploy.chart import (
 from tests.unit.deploy.images import ROOT
 from tests.unit.deploy.variables import unknown
 
-FROM_SECRETS = {"WRITER_IDENTITIES": '[{"kind": "managed"}]'}
+FROM_SECRETS = dict.fromkeys(("WRITER_IDENTITIES", "WRITEBACK_IDENTITIES"), '[{"kind": "managed"}]')
 every_value_set = pytest.mark.parametrize("values", VALUE_SETS)
 
 
 def set_environment(monkeypatch: pytest.MonkeyPatch, pod: Manifest) -> None:
-    """As Kubernetes would, with something harmless for every secret."""
+    """As Kubernetes and Azure's webhook would, with something harmless for every secret."""
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
+        monkeypatch.setenv(name, "stand-in")
     for name, value in environment(pod).items():
         monkeypatch.setenv(name, value if isinstance(value, str) else FROM_SECRETS.get(name, "stand-in"))
 
@@ -56,7 +59,9 @@ def test_helm_finds_nothing_to_complain_about(values: str) -> None:
 def test_every_manifest_is_one_that_kubernetes_knows(values: str, kubernetes: str) -> None:
     checked = 0
     for manifest in rendered(values, kubernetes=kubernetes):
-        if not manifest["apiVersion"].startswith("monitoring.coreos.com/"):
+        if (manifest["apiVersion"], manifest["kind"]) in definitions.known():
+            assert definitions.problems(manifest) == [], manifest["metadata"]["name"]
+        else:
             kubernetes_validate.validate(manifest, kubernetes.rpartition(".")[0], strict=True)
             checked += 1
     assert checked > 8
@@ -85,9 +90,13 @@ def test_the_writer_takes_its_settings(values: str, monkeypatch: pytest.MonkeyPa
 def test_the_check_of_the_topics_takes_its_settings_and_is_a_command(
     values: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    given = yaml.safe_load(VALUE_SETS[values].read_text())
+    if not given.get("topicsCheck", {}).get("enabled", True):
+        assert "topics-check" not in pods(rendered(values))
+        return
     pod = pods(rendered(values))["topics-check"]
     set_environment(monkeypatch, pod)
-    assert OpsSettings().broker.bootstrap_servers.startswith("kafka")
+    assert OpsSettings().broker.bootstrap_servers == given["broker"]["bootstrapServers"]
     group, *command = pod["containers"][0]["args"]
     assert group == "topics"
     assert CliRunner().invoke(topics.app, [*command, "--help"]).exit_code == 0
@@ -164,7 +173,7 @@ def test_a_replica_keeps_its_name_across_restarts(component: str) -> None:
 @pytest.mark.parametrize("component", ["planner", "writer"])
 def test_probes_and_metrics_ask_where_the_service_listens(component: str) -> None:
     manifests = rendered("full")
-    (container,) = pods(manifests)[component]["containers"]
+    container, *_ = pods(manifests)[component]["containers"]
     port = int(environment(pods(manifests)[component])[f"{component.upper()}_ENDPOINT_PORT"])
     assert container["ports"] == [{"name": "endpoint", "containerPort": port}]
     assert container["livenessProbe"]["httpGet"] == {"path": "/live", "port": "endpoint"}
@@ -180,7 +189,7 @@ def test_pods_are_as_restricted_as_kubernetes_can_ask_for(values: str) -> None:
         assert pod["securityContext"]["runAsNonRoot"]
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
-        (container,) = pod["containers"]
+        container, *_ = pod["containers"]
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -198,12 +207,13 @@ def test_every_selector_finds_its_pods_and_no_others(values: str) -> None:
     manifests = rendered(values)
     for component, owner in of_kind(manifests, "StatefulSet").items():
         labels = owner["spec"]["template"]["metadata"]["labels"]
-        budget = of_kind(manifests, "PodDisruptionBudget")[component]
+        budgets = of_kind(manifests, "PodDisruptionBudget")
+        assert component in budgets or values == "single", "which asks for none"
         service = of_kind(manifests, "Service")[component]
-        spread = owner["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        spread = owner["spec"]["template"]["spec"].get("topologySpreadConstraints", [])
         selectors = [
             owner["spec"]["selector"]["matchLabels"],
-            budget["spec"]["selector"]["matchLabels"],
+            *(budgets[each]["spec"]["selector"]["matchLabels"] for each in budgets.keys() & {component}),
             service["spec"]["selector"],
             *(each["labelSelector"]["matchLabels"] for each in spread),
         ]
@@ -260,13 +270,68 @@ def test_the_check_of_the_topics_comes_first_and_needs_nothing_of_the_release() 
 def test_each_service_may_sign_in_to_the_broker_as_somebody_else() -> None:
     running = pods(rendered("full"))
     users = {
-        component: environment(pod)[f"{prefix}_BROKER__SASL__USERNAME"]["secretKeyRef"]["name"]
+        component: (
+            environment(pod)[f"{prefix}_BROKER__SASL__USERNAME"]["secretKeyRef"]["name"],
+            environment(pod)[f"{prefix}_BROKER__SASL__PASSWORD_FILE"],
+            secret_at("/etc/writeback/broker-user", pod),
+        )
         for component, prefix, pod in [
             ("planner", "PLANNER", running["planner"]),
             ("writer", "WRITER", running["writer"]),
         ]
     }
-    assert users == {"planner": "kafka-planner", "writer": "kafka-user"}
+    file = "/etc/writeback/broker-user/password"
+    assert users == {
+        "planner": ("kafka-planner", file, "kafka-planner"),
+        "writer": ("kafka-user", file, "kafka-user"),
+    }
+
+
+def secret_at(path: str, pod: Manifest) -> str | None:
+    """The Secret whose files a pod finds there."""
+    volumes = [each["name"] for each in pod["containers"][0]["volumeMounts"] if each["mountPath"] == path]
+    found = [each["secret"]["secretName"] for each in pod["volumes"] if each["name"] in volumes]
+    return found[0] if found else None
+
+
+def test_each_program_may_show_the_broker_a_certificate_of_its_own() -> None:
+    running = pods(rendered("certificates"))
+    place = "/etc/writeback/broker-certificate"
+    assert {component: secret_at(place, pod) for component, pod in running.items()} == {
+        "planner": "calls-planner",
+        "writer": "calls-writer",
+        "topics-check": "calls-operator",
+        "doctor": "calls-operator",
+    }
+    given = environment(running["planner"])
+    assert given["PLANNER_BROKER__CERTIFICATE_FILE"] == f"{place}/user.crt"
+    assert given["PLANNER_BROKER__KEY_FILE"] == f"{place}/user.key"
+    assert not [name for name in given if "SASL" in name]
+
+
+def test_a_user_name_may_be_a_value_beside_a_secret_with_the_password_alone() -> None:
+    name = "--set=broker.sasl.username=$ConnectionString", "--set=writer.saslUsername=calls"
+    running = pods(rendered("full", *name))
+    assert environment(running["planner"])["PLANNER_BROKER__SASL__USERNAME"] == "$ConnectionString"
+    assert environment(running["writer"])["WRITER_BROKER__SASL__USERNAME"] == "calls"
+
+
+def test_tokens_need_no_secret_unless_there_is_one_and_each_program_may_be_another_client() -> None:
+    running = pods(rendered("tokens"))
+    planner_has, writer_has = environment(running["planner"]), environment(running["writer"])
+    assert planner_has["PLANNER_BROKER__SASL__TOKEN__CLIENT_ID"].endswith("2")
+    assert writer_has["WRITER_BROKER__SASL__TOKEN__KIND"] == "workload"
+    of_broker = {name for name in {**planner_has, **writer_has} if "BROKER__SASL" in name}
+    assert not [name for name in of_broker if name.endswith(("CLIENT_SECRET_FILE", "USERNAME"))]
+    labels = {each["metadata"]["name"].rsplit("-", 1)[-1]: each["spec"]["template"]["metadata"]["labels"]
+              for each in of_kind(rendered("tokens"), "StatefulSet").values()}  # fmt: skip
+    assert {each["azure.workload.identity/use"] for each in labels.values()} == {"true"}
+    secret = pods(
+        rendered("tokens", "--set=broker.sasl.existingSecret=oauth,broker.settings.SASL__TOKEN__KIND=client_secret")
+    )
+    name = "PLANNER_BROKER__SASL__TOKEN__CLIENT_SECRET_FILE"
+    assert environment(secret["planner"])[name] == "/etc/writeback/broker-user/password"
+    assert secret_at("/etc/writeback/broker-user", secret["planner"]) == "oauth"
 
 
 def test_alerts_are_about_metrics_that_the_services_export() -> None:

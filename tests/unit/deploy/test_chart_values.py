@@ -60,6 +60,9 @@ def test_a_misspelt_value_is_refused_wherever_it_stands(place: tuple[str, ...]) 
         ("writer.dataverse.url=https://example.crm.dynamics.com/api/data", "writer.dataverse.url"),
         ("broker.bootstrapServers=kafka", "broker.bootstrapServers"),
         ("broker.sasl.mechanism=GSSAPI", "broker.sasl.mechanism"),
+        ("broker.settings.SASL__PASSWORD=hunter2", "SASL__PASSWORD"),
+        ("broker.settings.SASL__TOKEN__CLIENT_SECRET=hunter2", "SASL__TOKEN__CLIENT_SECRET"),
+        ("planner.brokerSettings.TLS=false", "TLS"),
         ("broker.sasl.password=hunter2", "password"),
         ("registry.url=https://user:hunter2@registry.example", "registry.url"),
         ("planner.replicas=-1", "planner.replicas"),
@@ -92,6 +95,9 @@ def test_what_has_no_default_must_be_given() -> None:
         (("--set-json=writer.identities=[]",), "cannot sign in"),
         (("--set=writer.identitiesSecret.name=users",), "both given"),
         (("--set=broker.tls=false", "--set=broker.caSecret.name=ca"), "broker.tls is false"),
+        (("--set=broker.sasl.mechanism=OAUTHBEARER",), "does not say where tokens come from"),
+        (("--set=broker.settings.SASL__TOKEN__KIND=msk",), "set broker.sasl.mechanism to OAUTHBEARER"),
+        (("--set=planner.certificateSecret=calls", "--set=broker.tls=false"), "switch tls on"),
     ],
 )
 def test_contradictions_are_refused_in_a_sentence(options: tuple[str, ...], said: str) -> None:

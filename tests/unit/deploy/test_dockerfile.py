@@ -19,6 +19,7 @@ from tests.unit.deploy.images import ROOT, Stage, allowed_into_the_build, stages
 STAGES = stages((ROOT / "Dockerfile").read_text())
 TARGETS = ("planner", "writer", "ops", "simulator", "calls")
 ALLOWED = allowed_into_the_build((ROOT / ".dockerignore").read_text())
+PACKAGES = {"schemas", "runtime", "planner", "writer", "ops", "simulator"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -63,15 +64,81 @@ def test_it_writes_only_to_its_work_folder(target: Stage) -> None:
 
 def test_its_libraries_come_from_a_lock_file_with_hashes_and_the_project_without_any(target: Stage) -> None:
     build = environment_of(target)
-    installs = [each.exec_form() for each in build.all("RUN") if each.exec_form()[0] == "pip"]
-    (installer, libraries, own, check) = installs
-    for locked in (installer, libraries):
-        assert locked[:4] == ["pip", "install", "--no-deps", "--require-hashes"]
+    pip_runs = [each.exec_form() for each in build.all("RUN") if each.exec_form()[0] == "pip"]
+    (installer, builder, libraries, wheel, own, check) = pip_runs
+    into = ["pip", "--python", "/opt/writeback"]
+    for locked, head in ((installer, ["pip"]), (builder, ["pip"]), (libraries, into)):
+        assert locked[:-1] == [*head, "install", "--no-deps", "--require-hashes", "-r"]
         lock = ROOT / locked[-1]
         assert "--hash=sha256:" in lock.read_text()
         assert f"{lock.relative_to(ROOT)}" in [copied for each in build.all("COPY") for copied in sources(each.rest)]
-    assert own == ["pip", "install", "--no-deps", "--no-build-isolation", "."]
-    assert check == ["pip", "check"]
+    assert wheel == ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
+    assert own == [*into, "install", "--no-deps", "--no-index", "--find-links", "/wheel", PROJECT["name"]]
+    assert check == [*into, "check"]
+
+
+def test_an_image_has_only_our_packages_that_it_runs() -> None:
+    packages = {
+        name: {part for each in environment_of(STAGES[name]).all("COPY") for part in sources(each.rest)} & PACKAGES
+        for name in TARGETS
+    }
+    shared = {"schemas", "runtime"}
+    assert packages == {
+        "planner": {*shared, "planner"},
+        "writer": {*shared, "writer"},
+        "ops": PACKAGES,
+        "simulator": {*shared, "simulator"},
+        "calls": {*shared, "simulator"},
+    }
+
+
+def test_an_image_grows_on_nothing_so_that_no_layer_below_holds_what_was_taken_out(target: Stage) -> None:
+    assert target.parent is not None
+    assert target.parent.name == "service"
+    assert target.parent.base == "scratch"
+    assert [each.rest for each in target.parent.own if each.word == "COPY"] == ["--from=stripped / /"]
+    assert STAGES["stripped"].all("RUN")[0].exec_form() == ["python", "-I", "/strip/strip.py", "/"]
+
+
+BASE = (
+    "etc/apt/sources.list", "usr/bin/apt-get", "usr/bin/apt", "usr/bin/dpkg", "usr/bin/dpkg-deb",
+    "usr/lib/apt/methods/http", "usr/lib/dpkg/methods/apt", "usr/local/bin/pip", "usr/local/bin/pip3.13",
+    "usr/local/bin/python3.13",
+    "usr/local/lib/python3.13/ensurepip/__init__.py", "usr/local/lib/python3.13/json/__init__.py",
+    "usr/local/lib/python3.13/site-packages/pip-26.0.dist-info/METADATA",
+    "usr/local/lib/python3.13/site-packages/pip/__main__.py", "usr/sbin/dpkg-preconfigure", "usr/share/dpkg/abitable",
+    "usr/bin/env", "usr/bin/su", "var/cache/apt/pkgcache.bin", "var/lib/apt/lists/lock", "var/lib/dpkg/status",
+)  # fmt: skip
+"""What the base image has of this, by the paths that Debian and Python's image use."""
+
+
+def stripped(root: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", str(ROOT / ".ci/image/strip.py"), str(root)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_no_pip_and_no_package_manager_is_left_of_the_base_and_nothing_runs_as_root(tmp_path: Path) -> None:
+    for name in BASE:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch(0o755)
+    (tmp_path / "usr/bin/su").chmod(0o4755)
+    ran = stripped(tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {
+        "usr/bin/env", "usr/bin/su", "usr/local/bin/python3.13", "usr/local/lib/python3.13/json/__init__.py",
+        "var/lib/dpkg/status",
+    }  # fmt: skip
+    assert (tmp_path / "usr/bin/su").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.parametrize("name", ["usr/bin/gcc", "usr/local/bin/uv", "usr/sbin/apk"])
+def test_a_base_that_brings_a_compiler_or_another_package_manager_fails_the_build(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).touch()
+    ran = stripped(tmp_path)
+    assert ran.returncode == 1
+    assert name in ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -82,10 +149,11 @@ def test_its_libraries_come_from_a_lock_file_with_hashes_and_the_project_without
         ("simulator", "confluent-kafka"),
         ("simulator", "fastavro"),
         ("simulator", "prometheus-client"),
+        *((name, builder) for name in TARGETS for builder in ("hatchling", "editables", "setuptools", "pip")),
     ],
 )
-def test_a_services_image_carries_none_of_the_other_services_libraries(name: str, foreign: str) -> None:
-    installed = environment_of(STAGES[name]).all("RUN")[-3].exec_form()[-1]
+def test_an_image_carries_none_of_the_others_libraries_and_nothing_that_builds(name: str, foreign: str) -> None:
+    (installed,) = [each.exec_form()[-1] for each in environment_of(STAGES[name]).own if f'{name}.txt"' in each.rest]
     assert not re.search(rf"^{foreign}==", (ROOT / installed).read_text(), re.MULTILINE)
 
 
@@ -100,9 +168,15 @@ def test_everything_that_is_copied_exists(stage: Stage) -> None:
             assert all((ROOT / source).exists() for source in sources(copy.rest)), copy.rest
 
 
-def test_every_stage_is_built_from_a_stage_or_from_the_pinned_python() -> None:
-    assert re.search(r"^ARG PYTHON_IMAGE=python:3\.\d+-slim-\w+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert {stage.base for stage in STAGES.values()} <= {*STAGES, "${PYTHON_IMAGE}"}
+def test_every_stage_is_built_from_a_stage_or_from_the_python_that_a_digest_pins() -> None:
+    pinned = r"^ARG PYTHON_IMAGE=python:3\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}$"
+    assert re.search(pinned, (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert {stage.base for stage in STAGES.values()} <= {*STAGES, "${PYTHON_IMAGE}", "scratch"}
+
+
+def test_every_step_is_one_that_can_be_replayed_without_a_shell() -> None:
+    for stage in STAGES.values():
+        assert all(each.exec_form() for each in stage.all("RUN"))
 
 
 def test_the_build_context_holds_all_that_the_wheel_is_made_of(tmp_path: Path) -> None:
