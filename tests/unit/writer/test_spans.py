@@ -201,6 +201,7 @@ async def test_each_attempt_has_a_span_of_its_own_and_the_failed_ones_say_so(spa
     assert all(span.status.status_code is StatusCode.ERROR for span in tried)
     requests = [span for span in spans.all() if span.name in ("dataverse write", "dataverse read")]
     assert [of(span)["writeback.reply"] for span in requests][:3] == ["transient", "transient", "ambiguous"]
+    assert [span.status.status_code for span in requests][:3] == [StatusCode.ERROR] * 3
     assert spans.one("process planned-writebacks").status.status_code is StatusCode.UNSET, "it has landed"
     assert "canary" not in str([span.to_json() for span in spans.all()]), "B1: an error is named by its type"
 
