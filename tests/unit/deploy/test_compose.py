@@ -210,9 +210,7 @@ def test_traces_go_to_the_collector_only_if_asked_for() -> None:
     assert SERVICES["collector"]["command"] == [f"--config={mounted.split(':')[1]}"]
 
 
-def test_B1_a_dry_run_signs_in_with_the_simulators_own_secret(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_B1_a_dry_run_signs_in_with_the_simulators_own_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     service = OURS["writer-signed-in"]
     for name, value in service["environment"].items():
         monkeypatch.setenv(name, value)
