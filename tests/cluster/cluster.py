@@ -159,6 +159,9 @@ def running(folder: Path, *, controllers: bool) -> Iterator[Cluster]:
         api = stack.enter_context(httpx.Client(base_url=url, verify=trusted, headers=headers, timeout=60))
         until(lambda: _is_ready(api), "the API server")
         cluster = Cluster(kubeconfig, api, folder)
+        priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": 1000}
+        answer = cluster.create({**priority, "metadata": {"name": PRIORITY_CLASS}})
+        assert answer.is_success, answer.text
         if controllers:
             program = kubernetes_binary()
             own = (f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0")
@@ -232,9 +235,6 @@ def _with_nodes(cluster: Cluster) -> None:
         storage = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": metadata}
         answer = cluster.create({**storage, "provisioner": "kwok.x-k8s.io/volume"})
         assert answer.is_success, answer.text
-    priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": 1000}
-    answer = cluster.create({**priority, "metadata": {"name": PRIORITY_CLASS}})
-    assert answer.is_success, answer.text
 
 
 def _ready_nodes(cluster: Cluster) -> int:

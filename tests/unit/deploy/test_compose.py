@@ -210,9 +210,7 @@ def test_traces_go_to_the_collector_only_if_asked_for() -> None:
     assert SERVICES["collector"]["command"] == [f"--config={mounted.split(':')[1]}"]
 
 
-def test_B1_the_writer_signs_in_to_a_tenant_with_the_simulators_own_secret_and_only_reads(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_B1_a_dry_run_signs_in_with_the_simulators_own_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     service = OURS["writer-signed-in"]
     for name, value in service["environment"].items():
         monkeypatch.setenv(name, value)
@@ -329,7 +327,7 @@ def test_nothing_listens_to_the_network_around_the_laptop() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_images_of_others_are_pinned_to_a_release_and_by_digest_where_one_is_known() -> None:
+def test_images_of_others_are_pinned_to_a_release_and_its_known_digest() -> None:
     for name in SERVICES.keys() - OURS.keys():
         image, _, digest = SERVICES[name]["image"].partition("@")
         assert re.search(r":v?\d+\.\d+\.\d+$", image)
