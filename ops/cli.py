@@ -12,8 +12,8 @@ import typer
 
 from ops.commands import Commands
 from ops.errors import CrmRefuses, CrmUnavailable, ViewDamaged
-from ops.settings import chosen_profile
-from runtime.errors import Misconfigured, Unavailable
+from ops.settings import PREFIX, chosen_profile
+from runtime.errors import Misconfigured, Unavailable, named
 from runtime.exit_codes import Exit
 from runtime.version import VERSION
 
@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _end(code: Exit, problems: Sequence[str], given: Sequence[str]) -> NoReturn:
     """For a script that asked for JSON, in JSON."""
+    problems = [named(each, PREFIX) for each in problems]
     if "--json" in given:
         typer.echo(json.dumps({"error": "; ".join(problems), "problems": list(problems), "exit_code": int(code)}))
     elif problems:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ops.settings import PREFIX, read_settings
 from runtime import rights
-from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client
+from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client, without_configs
 from runtime.broker_errors import Kind, kind_of
 from runtime.connection import BrokerSettings
 from runtime.errors import Misconfigured
@@ -85,9 +85,11 @@ def check(
         raise typer.Exit(Exit.ACT) from None
     except (BrokerUnavailable, Misconfigured) as error:
         raise _failed({"fit": None}, error, as_json) from None
+    looked = all(topic.config is not None for topic in found.topics.values())
+    unseen = "" if looked else "; their settings were not looked at (WRITEBACK_BROKER__DESCRIBE_CONFIGS=false)"
     _report(
-        {"fit": True, "partitions": found.partitions},
-        f"[green]✓[/] topics are fit, {found.partitions} partitions each",
+        {"fit": True, "partitions": found.partitions, "settings_checked": looked},
+        f"[green]✓[/] topics are fit, {found.partitions} partitions each{unseen}",
         as_json,
     )
 
@@ -109,7 +111,8 @@ def list_rights(
     """
     broker = read_settings().broker
     users = _users(user or [])
-    wanted = rights.all_rights(broker.topics, rights.GroupNames.usual(broker.topic_prefix))
+    every = rights.all_rights(broker.topics, rights.GroupNames.usual(broker.topic_prefix))
+    wanted = tuple(without_configs(every, broker))
     if form is Form.COMMANDS:
         typer.echo("\n".join(rights.grant(each, users.get(each.role)) for each in wanted))
     elif form is Form.STRIMZI:
@@ -218,7 +221,7 @@ def _not_accepted(name: str, why: KafkaError) -> str:
 
 
 def _user(broker: BrokerSettings) -> str | None:
-    return broker.sasl.username if broker.sasl else None
+    return broker.user
 
 
 def _failed(content: dict[str, Any], error: Exception, as_json: bool) -> typer.Exit:

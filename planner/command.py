@@ -38,8 +38,8 @@ exit codes:
   0   stopped by SIGTERM, or `check` found all well
   64  the command line is wrong
   69  the broker or the schema registry cannot be reached: try again
-  70  the process ended at once so that nothing is lost: start it again; the broker delivers again what was not
-      acknowledged
+  70  the process ended so that nothing is lost, or because a file with a secret has changed: start it again; the
+      broker delivers again what was not acknowledged
   78  settings, mapping, topics or rights on the broker are wrong: correct them first
 """
 
@@ -84,6 +84,8 @@ def run(settings: PlannerSettings, overrides: Overrides | None = None) -> int:
         group=settings.group_id,
     )
     code = planner.stream.run(loop)
+    if planner.rotation.changed and code == Exit.OK:
+        code = Exit.SOFTWARE
     planner.positions.stop.set()
     planner.publisher.close()
     planner.endpoint.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from runtime.librdkafka_log import client_log
 from runtime.placement_check import check_placement
 from runtime.registry import codec
 from runtime.rights import planner_rights
+from runtime.rotation import RotationWatch
 from runtime.topic_watch import TopicWatch
 from runtime.version import VERSION
 from schemas.codec import Codec
@@ -107,6 +109,7 @@ class Planner:
     endpoint: Endpoint
     publisher: PlanPublisher
     positions: Positions
+    rotation: RotationWatch
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,14 @@ def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool =
     stream.task(health.watch)
     stream.task(ended_by(watch.run))
     stream.task(lambda: health.follow(settings.follow_every_s))
+    rotation = RotationWatch(
+        environment.files_read_once(settings),
+        service="planner",
+        unusable=lambda: environment.unreadable_files(settings),
+        on_change=lambda: signal.raise_signal(signal.SIGTERM),
+        every_s=settings.look_for_new_secrets_every_s,
+    )
+    stream.task(ended_by(rotation.run))
     endpoint = Endpoint(
         host=settings.endpoint_host,
         port=settings.endpoint_port,
@@ -203,7 +214,7 @@ def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool =
         live=health.live,
         ready=health.ready,
     )
-    return Planner(stream, endpoint, publisher, positions)
+    return Planner(stream, endpoint, publisher, positions, rotation)
 
 
 def ended_by(duty: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

@@ -24,9 +24,9 @@ constraint=/dev/null
 ours test "$builds" test
 constraint=requirements/test.txt # the images, the demo and the peers run what was tested
 ours demo "$builds" demo
-ours planner /dev/null planner tracing
-ours writer /dev/null writer tracing
-ours ops /dev/null ops planner writer simulator
+ours planner /dev/null planner msk tracing
+ours writer /dev/null writer msk tracing
+ours ops /dev/null ops planner writer simulator msk
 ours simulator /dev/null simulator
 ours calls /dev/null calls
 compile project --python-version 3.11 --constraint "$constraint" requirements/project.in

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from runtime.broker_errors import Kind, kind_of, trouble
+from runtime.broker_errors import UNTRUSTED, Kind, kind_of, trouble
+from runtime.certificates import why_untrusted
 from runtime.connection import BrokerSettings
-from runtime.errors import Misconfigured, Unavailable
+from runtime.errors import Misconfigured, TokenUnavailable, Unavailable, named
 from runtime.rights import Operation, Resource, Right, missing
 from schemas.topics import FoundTopic, TopicFacts, TopicSpec, changes, mismatches
 
@@ -31,10 +32,13 @@ def admin_client(settings: BrokerSettings, log_lines: list[str] | None = None) -
     """Keep the client in a variable until its futures are done; otherwise they fail with _DESTROY.
 
     The client's log goes to `log_lines` and not to the terminal, because its calls raise what goes wrong.
-    Raises Misconfigured.
+    Raises Misconfigured, and BrokerUnavailable if there is no token for the sign-in.
     """
     lines: list[str] = [] if log_lines is None else log_lines
-    config: dict[str, Any] = {**settings.client_config(), "error_cb": lambda error: lines.append(error.str())}
+    try:
+        config: dict[str, Any] = {**settings.client_config(), "error_cb": lambda error: lines.append(error.str())}
+    except TokenUnavailable as error:
+        raise BrokerUnavailable(f"no sign-in to the broker: {error}") from None
     try:
         return AdminClient({**config, "log_level": 6}, logger=_into(lines))
     except KafkaException as error:
@@ -44,7 +48,7 @@ def admin_client(settings: BrokerSettings, log_lines: list[str] | None = None) -
 class BrokerView:
     """Asks about the same topics and rights over one connection. Only one caller at a time may ask.
 
-    `prefix`: of the program's environment variables, which problems name.
+    `prefix`: of the program's environment variables, which problems name. Raises Misconfigured and BrokerUnavailable.
     """
 
     def __init__(
@@ -59,9 +63,15 @@ class BrokerView:
         self._settings = settings
         self._prefix = prefix
         self._required = tuple(required)
-        self._rights = tuple(rights) if settings.check_topic_policies else ()
+        self._asks_configs = settings.check_topic_policies and settings.describe_configs
+        self._rights = tuple(without_configs(rights, settings)) if settings.check_topic_policies else ()
         self._log_lines: list[str] = []
-        self._admin = (connect or admin_client)(settings, self._log_lines)
+        try:
+            self._admin = (connect or admin_client)(settings, self._log_lines)
+        except Misconfigured as error:
+            raise Misconfigured([named(each, prefix) for each in error.problems]) from None
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable(named(str(error), prefix)) from None
 
     def checked(self, *, timeout_s: float) -> TopicFacts:
         """Raises UnfitTopics, Misconfigured and BrokerUnavailable."""
@@ -84,8 +94,7 @@ class BrokerView:
             raise self._unavailable(f"did not describe the topics: {error.args[0].str()}") from None
         facts = TopicFacts(found, brokers)
         seen = [spec for spec in self._required if spec.name in found or (Resource.TOPIC, spec.name) not in allowed]
-        user = self._settings.sasl.username if self._settings.sasl else None
-        return facts, [*missing(self._rights, allowed, user=user), *mismatches(seen, facts)]
+        return facts, [*missing(self._rights, allowed, user=self._settings.user), *mismatches(seen, facts)]
 
     def changed(self, at_start: TopicFacts, now: TopicFacts) -> list[str]:
         return changes(self._required, at_start, now)
@@ -100,6 +109,8 @@ class BrokerView:
                 return len(self._admin.list_topics(timeout=min(_ATTEMPT_S, timeout_s)).brokers)
             except KafkaException:
                 self._admin.poll(0)
+            if any(UNTRUSTED in line for line in self._log_lines):
+                self._log_lines += why_untrusted(self._settings.bootstrap_servers, self._settings.tls_context())
             why = trouble(self._log_lines)
             if why.certain:
                 where = f"the broker at {self._settings.bootstrap_servers}"
@@ -137,7 +148,7 @@ class BrokerView:
     ) -> dict[str, Any]:
         """The settings of the topics, where we may read them; a topic without DescribeConfigs is left out. Topics that
         we may not see are asked for too, to find out whether that right is missing as well."""
-        if not self._settings.check_topic_policies or not allowed:
+        if not self._asks_configs or not allowed:
             return {}
         asked = self._admin.describe_configs(
             [ConfigResource(ResourceType.TOPIC, name) for _, name in allowed], request_timeout=timeout_s
@@ -158,6 +169,11 @@ class BrokerView:
         if isinstance(answer := _answer(asked[name]), KafkaError):
             return () if kind_of(answer) is Kind.FORBIDDEN else None
         return _operations(answer.authorized_operations)
+
+
+def without_configs(rights: Iterable[Right], settings: BrokerSettings) -> Iterator[Right]:
+    """The rights that are needed where the topics' settings are not asked for."""
+    return (each for each in rights if settings.describe_configs or each.operation is not Operation.DESCRIBE_CONFIGS)
 
 
 def _answer(future: Any) -> Any:

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from confluent_kafka import KafkaError
 
+from runtime.errors import named
 from runtime.rights import Operation, Resource, Right, refused
 
 
@@ -140,14 +141,25 @@ class Trouble:
 
     def named(self, prefix: str) -> str:
         """With the variables as a program with this prefix reads them."""
-        return str(self).replace("BROKER__", f"{prefix}BROKER__")
+        return named(str(self), prefix)
+
+
+UNTRUSTED = "certificate verify failed"
+"""What librdkafka says of every certificate that it cannot verify; `certificates.why_untrusted` says more."""
 
 
 _CONNECTIONS = (
     Trouble(
+        r"invalid_token",
+        "the broker refuses the token",
+        "let BROKER__SASL__TOKEN__SCOPE or BROKER__SASL__TOKEN__AUDIENCE ask for a token with the issuer and audience "
+        "that the broker expects, and check the clocks of both machines",
+        certain=True,
+    ),
+    Trouble(
         r"SASL authentication error|invalid credentials",
         "the broker refuses the user name or the password",
-        "check BROKER__SASL__USERNAME, BROKER__SASL__PASSWORD and BROKER__SASL__MECHANISM",
+        "check BROKER__SASL__USERNAME, BROKER__SASL__PASSWORD (or its file) and BROKER__SASL__MECHANISM",
         certain=True,
     ),
     Trouble(
@@ -163,15 +175,40 @@ _CONNECTIONS = (
         certain=True,
     ),
     Trouble(
-        r"hostname mismatch|IP address mismatch",
+        r"(?i)hostname mismatch|IP address mismatch",
         "the broker's certificate is for another host name",
         "use the certificate's name in BROKER__BOOTSTRAP_SERVERS and in the broker's advertised listeners",
         certain=True,
     ),
     Trouble(
-        r"certificate verify failed",
+        r"certificate has expired",
+        "the broker's certificate has expired, by this machine's clock",
+        "renew the broker's certificate, or correct this machine's clock",
+        certain=True,
+    ),
+    Trouble(
+        UNTRUSTED,
         "this machine does not trust the authority that signed the broker's certificate",
         "set BROKER__CA_FILE to the file with that authority's certificate",
+        certain=True,
+    ),
+    Trouble(
+        r"not sending any client certificate",
+        "the broker does not trust the authority that signed this client's certificate",
+        "put a certificate of an authority that the broker trusts into BROKER__CERTIFICATE_FILE, with its key",
+        certain=True,
+    ),
+    Trouble(
+        r"alert bad certificate|alert certificate required",
+        "the broker asks for a client certificate",
+        "set BROKER__CERTIFICATE_FILE and BROKER__KEY_FILE, or put a port that wants none into "
+        "BROKER__BOOTSTRAP_SERVERS",
+        certain=True,
+    ),
+    Trouble(
+        r"alert certificate (unknown|expired|revoked)|alert unknown ca|alert unsupported certificate",
+        "the broker refuses this client's certificate",
+        "renew the certificate in BROKER__CERTIFICATE_FILE, signed by an authority that the broker trusts",
         certain=True,
     ),
     Trouble(
@@ -202,7 +239,7 @@ _CONNECTIONS = (
     Trouble(
         r"closed by peer.* in state UP",
         "the broker closes the connection at the first request, as a port that needs a sign-in does",
-        "set BROKER__SASL__USERNAME and BROKER__SASL__PASSWORD",
+        "set BROKER__SASL__MECHANISM and what it needs, such as BROKER__SASL__USERNAME and BROKER__SASL__PASSWORD",
         certain=True,
         times=3,
     ),

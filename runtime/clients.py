@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-ClientConfig = dict[str, str | int | float | bool]
-"""librdkafka's settings."""
+ClientConfig = dict[str, Any]
+"""librdkafka's settings: texts, numbers, and the callback for tokens."""
 
 Value = str | int | bool
 
@@ -32,7 +32,8 @@ EVERY_CLIENT = (
         "topic.metadata.refresh.interval.ms",
         "metadata_max_age_ms",
         60_000,
-        "the client notices new leaders and added partitions within a minute, as often as the topic check runs",
+        "the client notices new leaders and added partitions within a minute, as often as the topic check runs "
+        "(BROKER__REFRESH_METADATA_EVERY_S)",
     ),
     Alike(
         "metadata.max.age.ms",
@@ -44,7 +45,15 @@ EVERY_CLIENT = (
         "connections.max.idle.ms",
         "connections_max_idle_ms",
         540_000,
-        "a minute less than the broker's limit, so that the broker closes no connection under a request",
+        "a minute less than the broker's limit, so that the broker closes no connection under a request "
+        "(BROKER__CLOSE_IDLE_AFTER_S)",
+    ),
+    Alike(
+        "socket.keepalive.enable",
+        "",
+        True,
+        "a peer that is gone without a word is noticed; aiokafka has no such setting, and its connections carry a "
+        "heartbeat or a fetch every second or two",
     ),
     Alike("retry.backoff.ms", "retry_backoff_ms", 100, "the pause before a failed request is repeated"),
 )
@@ -122,6 +131,7 @@ APART = {
     "sasl.mechanism": "the same",
     "sasl.username": "the same",
     "sasl.password": "the same",
+    "client.rack": "BROKER__RACK, for both",
 }
 """Settings that differ on purpose, by librdkafka's names."""
 
@@ -159,6 +169,22 @@ def transactional(transactional_id: str, *, timeout_ms: int) -> ClientConfig:
 def librdkafka_any() -> ClientConfig:
     """For a client that neither reads nor writes records: an admin client."""
     return _librdkafka(EVERY_CLIENT)
+
+
+def librdkafka_timing(close_idle_after_s: int, refresh_metadata_every_s: int) -> ClientConfig:
+    """What the settings may change in `EVERY_CLIENT`."""
+    return {
+        "connections.max.idle.ms": close_idle_after_s * 1000,
+        "topic.metadata.refresh.interval.ms": refresh_metadata_every_s * 1000,
+        "metadata.max.age.ms": refresh_metadata_every_s * 3000,
+    }
+
+
+def aiokafka_timing(close_idle_after_s: int, refresh_metadata_every_s: int) -> dict[str, Any]:
+    """The same for aiokafka."""
+    changed = librdkafka_timing(close_idle_after_s, refresh_metadata_every_s)
+    both = [each for each in EVERY_CLIENT if each.aiokafka and each.librdkafka in changed]
+    return {each.aiokafka: changed[each.librdkafka] for each in both}
 
 
 def aiokafka_consumer() -> dict[str, Any]:

@@ -7,9 +7,11 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, get_args, get_origin, runtime_checkable
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -27,11 +29,56 @@ class Variable(NamedTuple):
     description: str
 
 
+@dataclass(frozen=True, slots=True)
 class CertificateFile:
-    """Marks a setting as the path of a file with certificates. `unreadable_files` tries to read it."""
+    """Marks a setting as the path of a file with certificates. `unreadable_files` reads it. `live`: as below."""
+
+    live: bool = False
+
+    def problem(self, path: str) -> str | None:
+        try:
+            ssl.create_default_context(cafile=path)
+        except ssl.SSLError:
+            return "the file contains no certificate in PEM format"
+        except OSError as error:
+            return f"the file cannot be read: {error.strerror}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """Marks a setting as the path of a file with a secret. `live`: it is read each time that the secret is needed, so
+    that a new one needs no new start."""
+
+    live: bool = False
+
+    def problem(self, path: str) -> str | None:
+        try:
+            read_secret(path)
+        except OSError as error:
+            return f"the file cannot be read: {error.strerror}"
+        except ValueError as error:
+            return f"the file {error}"
+        return None
 
 
 CaFile = Annotated[str, CertificateFile()]
+
+
+def read_secret(path: str) -> str:
+    """The text of a file without the line break at its end. Raises OSError; ValueError if there is none."""
+    try:
+        text = Path(path).read_text("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError("is no text in UTF-8") from None
+    if not text:
+        raise ValueError("is empty")
+    return text
+
+
+def secret_in(value: SecretStr | None, file: str | None) -> str:
+    """From the settings, or from its file as it is now. Raises OSError; ValueError if the file is empty."""
+    return value.get_secret_value() if value is not None else read_secret(str(file))
 
 
 class _Source(EnvSettingsSource):
@@ -93,13 +140,17 @@ def describe(cls: type[BaseSettings]) -> list[Variable]:
 
 
 def unreadable_files(settings: BaseSettings) -> list[str]:
-    """Every certificate file that cannot be used, by its variable. Call it at start: reading the settings opens no
-    file."""
-    return [
-        f"{variable}: {problem}"
-        for variable, path in _files(settings, _prefix(type(settings)))
-        if (problem := _unreadable(path))
-    ]
+    """Every file of certificates or secrets that cannot be used, by its variable. Call it at start: reading the
+    settings opens no file."""
+    prefix = _prefix(type(settings))
+    found = [(variable, mark.problem(path)) for variable, path, mark in _files(settings, prefix)]
+    problems = [f"{variable}: {problem}" for variable, problem in found if problem]
+    return problems or [f"{variable}: {problem}" for variable, problem in _unusable(settings, prefix)]
+
+
+def files_read_once(settings: BaseSettings) -> dict[str, str]:
+    """The files whose content a running process keeps: variable to path."""
+    return {variable: path for variable, path, mark in _files(settings, _prefix(type(settings))) if not mark.live}
 
 
 class _Names:
@@ -203,28 +254,34 @@ def _variables(model: type[BaseModel], prefix: str) -> Iterator[Variable]:
             yield Variable(variable, _default(field), field.description or "")
 
 
-def _files(model: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
+def _files(model: BaseModel, prefix: str) -> Iterator[tuple[str, str, CertificateFile | SecretFile]]:
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from _files(value, f"{prefix}{name.upper()}__")
-        elif value is not None and _is_file(field):
-            yield prefix + name.upper(), value
+        elif value is not None and (mark := _mark_of(field)):
+            yield prefix + name.upper(), value, mark
 
 
-def _is_file(field: FieldInfo) -> bool:
+def _unusable(model: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
+    """Of groups that know more about their files than that they can be read."""
+    if isinstance(model, ChecksFiles):
+        yield from ((prefix + name.upper(), problem) for name, problem in model.unusable_files())
+    for name in type(model).model_fields:
+        if isinstance(value := getattr(model, name), BaseModel):
+            yield from _unusable(value, f"{prefix}{name.upper()}__")
+
+
+@runtime_checkable
+class ChecksFiles(Protocol):
+    def unusable_files(self) -> Iterator[tuple[str, str]]:
+        """Names of settings, and what is wrong with their files, which can all be read."""
+        ...
+
+
+def _mark_of(field: FieldInfo) -> CertificateFile | SecretFile | None:
     marks = [*field.metadata, *(mark for each in get_args(field.annotation) for mark in get_args(each))]
-    return any(isinstance(mark, CertificateFile) for mark in marks)
-
-
-def _unreadable(path: str) -> str | None:
-    try:
-        ssl.create_default_context(cafile=path)
-    except ssl.SSLError:
-        return "the file contains no certificate in PEM format"
-    except OSError as error:
-        return f"the file cannot be read: {error.strerror}"
-    return None
+    return next((mark for mark in marks if isinstance(mark, CertificateFile | SecretFile)), None)
 
 
 def _default(field: FieldInfo) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -15,3 +16,19 @@ class Misconfigured(Exception):
 
 class Unavailable(Exception):
     """A dependency gave no answer. The text names which, and the cause as far as it is known. Try again later."""
+
+
+class TokenRefused(Misconfigured):
+    """The token service refuses this client, or cannot be one. A person must act."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__([problem])
+
+
+class TokenUnavailable(Unavailable):
+    """The token service gave no answer. Try again later."""
+
+
+def named(text: str, prefix: str) -> str:
+    """A text with the variables as a program with this prefix reads them."""
+    return re.sub(r"(?<![A-Z_])BROKER__", f"{prefix}BROKER__", text)

@@ -63,8 +63,8 @@ class Registry:
             "retries.wait.ms": 200,
             "timeout": _ANSWERS_WITHIN_S,
         }
-        if settings.username and settings.password:
-            self._config["basic.auth.user.info"] = f"{settings.username}:{settings.password.get_secret_value()}"
+        if settings.username:
+            self._config["basic.auth.user.info"] = f"{settings.username}:{settings.secret}"
         if settings.ca_file:
             self._config["ssl.ca.location"] = settings.ca_file
         self._client = SchemaRegistryClient(self._config)

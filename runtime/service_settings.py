@@ -20,6 +20,13 @@ class ServiceSettings(Environment):
     registry: RegistrySettings | None = Field(
         None, description="Schema registry. Without one, records use Avro single-object encoding."
     )
+    look_for_new_secrets_every_s: float = Field(
+        10.0,
+        gt=0,
+        le=3600,
+        description="How often files of certificates and secrets are looked at. A change that is seen twice ends the "
+        "service in its usual order, with 70, to be started again with the new files.",
+    )
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[A-Za-z0-9._-]{1,200}$",

@@ -66,6 +66,9 @@ async def _run(settings: WriterSettings) -> int:
     log = structlog.get_logger("writer")
     try:
         await run(settings)
+    except MustRestart as rotated:
+        log.warning("service.must_restart", why=str(rotated))
+        return exit_code(rotated)
     except BaseExceptionGroup as group:
         errors = list(_leaves(group))
         for error in errors:

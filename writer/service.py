@@ -27,6 +27,7 @@ from typing import Any
 
 import structlog
 
+from runtime.rotation import RotationWatch
 from runtime.topic_watch import TopicWatch
 from schemas.codec import Codec
 from schemas.records import PlannedWriteback, WritebackResult
@@ -78,9 +79,16 @@ class Service:
     consumer: ConsumerThread
 
     def __init__(
-        self, parts: Parts, signature: Signature, options: Options, *, watch: TopicWatch | None = None
+        self,
+        parts: Parts,
+        signature: Signature,
+        options: Options,
+        *,
+        watch: TopicWatch | None = None,
+        rotation: RotationWatch | None = None,
     ) -> None:
         self.parts = parts
+        self._rotation = rotation
         self._watch = watch
         self._index = ResultsIndex(parts.read_results, parts.result_codec, loaded=self._results_were_read)
         self.engine = Engine(parts.pool.identities, parts.facts, self._index, signature, options)
@@ -114,6 +122,8 @@ class Service:
                 self._spawn("watch consumer", self._watch_consumer())
                 if self._watch:
                     self._spawn("watch topics", self._watch.run())
+                if self._rotation:
+                    self._spawn("watch secrets", self._rotation.run())
                 self.consumer.start()
                 await self._stop.wait()
                 await self._wind_down()
@@ -260,15 +270,14 @@ class Service:
 
     def _oldest_age(self, oldest_ms: int | None, partitions: int) -> float:
         """Of what was taken; and as long as the broker is silent, something may wait that was appended since."""
-        now = time.time()
-        silent = now - self.consumer.heard_at if partitions and self.consumer.heard_at else 0.0
-        known = 0.0 if oldest_ms is None else max(0.0, now - oldest_ms / 1000)
-        return max(known, silent if silent > BROKER_SILENT_S else 0.0)
+        silent = time.time() - self.consumer.heard_at if partitions and self.consumer.heard_at else 0.0
+        return max(_age(oldest_ms), silent if silent > BROKER_SILENT_S else 0.0)
 
     def _measure(self) -> None:
         metrics, gauges = self.parts.metrics, self.engine.gauges(_now())
         metrics.broker_heard.set(self.consumer.heard_at)
         metrics.oldest_unsettled_age.set(self._oldest_age(gauges.oldest_ms, gauges.partitions))
+        metrics.oldest_opt_out_age.set(_age(gauges.oldest_opt_out_ms))
         metrics.in_flight.set(gauges.in_flight)
         metrics.frontier_gap.set(gauges.gap)
         metrics.waiting.set(gauges.outage)
@@ -281,6 +290,11 @@ class Service:
             metrics.token_expiry.labels(name).set(tokens.expires_at or 0)
             if (expires_at := tokens.credential_expires_at) is not None:
                 metrics.credential_expiry.labels(name).set(expires_at)
+
+
+def _age(appended_ms: int | None) -> float:
+    """Seconds; 0 if there is nothing."""
+    return 0.0 if appended_ms is None else max(0.0, time.time() - appended_ms / 1000)
 
 
 def _now() -> Now:

@@ -88,6 +88,11 @@ class SignInSettings(_Group):
         None, description="Base URL of the token service, https only; Microsoft's public cloud if not given."
     )
     ca_file: CaFile | None = Field(None, description="PEM file of the authority that signed its certificate.")
+    proxy: SecretStr | None = Field(
+        None,
+        description="URL of the HTTP proxy to the token service, with user:password@ if it wants one; never logged. "
+        "A managed identity is never asked for through it.",
+    )
     private_authority: bool = Field(
         default=False,
         description="The token service is not Microsoft's: do not ask Microsoft whether it is genuine. "
@@ -102,6 +107,11 @@ class DataverseSettings(_Group):
     api_version: str = Field("v9.2", pattern=r"^v\d+\.\d+$", description="Web API version.")
     ca_file: CaFile | None = Field(
         None, description="PEM file of the authority that signed its certificate; the system's own if not given."
+    )
+    proxy: SecretStr | None = Field(
+        None,
+        description="URL of the HTTP proxy to Dataverse, for example http://proxy.example:3128, with user:password@ if "
+        "it wants one; never logged. HTTPS_PROXY is not looked at.",
     )
     connect_timeout_s: float = Field(10.0, gt=0, description="How long one connection attempt may take.")
     read_timeout_s: float = Field(

@@ -19,13 +19,14 @@ import structlog
 from runtime.broker import BrokerView
 from runtime.connection import BrokerSettings
 from runtime.endpoint import Endpoint
-from runtime.environment import unreadable_files
+from runtime.environment import files_read_once, unreadable_files
 from runtime.errors import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.log_reader import read_to_end
 from runtime.placement_check import check_placement
 from runtime.registry import codec
 from runtime.rights import writer_rights
+from runtime.rotation import RotationWatch
 from runtime.topic_watch import TopicWatch
 from runtime.version import VERSION
 from schemas.records import PlannedWriteback, WritebackResult
@@ -43,6 +44,7 @@ from writer.dataverse.mapping import read_mapping
 from writer.dataverse.mapping_verification import OTHER_ENVIRONMENT, MappingWatch
 from writer.dataverse.metadata_cache import MetadataCache
 from writer.dataverse.pool import Channel, Pool
+from writer.errors import MustRestart
 from writer.health import Health
 from writer.kafka.consumer import ConsumerOptions, ConsumerThread
 from writer.kafka.log_ends import LogEnds
@@ -132,11 +134,20 @@ async def run(settings: WriterSettings) -> None:
     found = await asyncio.to_thread(broker.checked, timeout_s=CHECK_S)
     await asyncio.to_thread(_check_placement, settings, found.partitions)
     watch = TopicWatch(broker, found, service="writer", every_s=settings.broker.check_topics_every_s)
-    async with running(settings, watch) as service:
+    rotation = RotationWatch(
+        files_read_once(settings),
+        service="writer",
+        unusable=lambda: unreadable_files(settings),
+        on_change=lambda: signal.raise_signal(signal.SIGTERM),
+        every_s=settings.look_for_new_secrets_every_s,
+    )
+    async with running(settings, watch, rotation) as service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stop)
         await service.run()
+    if rotation.changed:
+        raise MustRestart(f"a new content of {', '.join(rotation.changed)} is used after a new start")
 
 
 def _check_placement(settings: WriterSettings, partitions: int) -> None:
@@ -145,7 +156,9 @@ def _check_placement(settings: WriterSettings, partitions: int) -> None:
 
 
 @asynccontextmanager
-async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> AsyncIterator[Service]:
+async def running(
+    settings: WriterSettings, watch: TopicWatch | None = None, rotation: RotationWatch | None = None
+) -> AsyncIterator[Service]:
     """A service that is built but not started; what it was built from is closed afterwards, in the stop order."""
     log = structlog.get_logger("writer")
     mapping = _mapping(settings)
@@ -181,6 +194,7 @@ async def running(settings: WriterSettings, watch: TopicWatch | None = None) -> 
             signature,
             _engine_options(settings),
             watch=watch,
+            rotation=rotation,
         )
         options = _consumer_options(settings)
         service.consumer = ConsumerThread(options, service.post, LogEnds(options.config, options.topic))

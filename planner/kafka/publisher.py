@@ -49,7 +49,7 @@ class PlanPublisher:
     ) -> None:
         """`rights` are what it needs on the broker, for the text of an error."""
         self._rights = rights
-        self._user = broker.sasl.username if broker.sasl else None
+        self._user = broker.user
         self._delivery_timeout_s = delivery_timeout_s
         self._config = broker.producer_config() | {
             **clients.transactional(transactional_id, timeout_ms=round(delivery_timeout_s * 1000)),

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, cast
 
 import faust
 import structlog
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from planner.core.deciding import Incoming
@@ -36,7 +37,10 @@ from planner.pins.recovery import PinRecovery
 from planner.settings import PlannerSettings
 from planner.stream.reading import Jumped, install
 from planner.stream.recovery import BulkRecovery
-from runtime import clients
+from runtime.connection import BrokerSettings
+from runtime.errors import Misconfigured, Unavailable
+from runtime.threads import in_daemon_thread
+from runtime.tokens import TokenSource
 
 Handle = Callable[[Sequence[Incoming], Membership], Awaitable[None]]
 HardExit = Callable[[BaseException], NoReturn]
@@ -97,11 +101,11 @@ def make_app(
 ) -> faust.App:
     """Hands batches to `handle`, and ends through `hard_exit` if that raises."""
     broker, topics = settings.broker, settings.broker.topics
-    client = clients.aiokafka_consumer()
+    client = broker.aiokafka_consumer()
     app = PlannerApp(
         settings.group_id,
         broker=[f"kafka://{server}" for server in broker.bootstrap_servers.split(",")],
-        broker_credentials=_credentials(settings),
+        broker_credentials=_credentials(broker, client),
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=settings.heartbeat_interval_s,
         broker_commit_every=1_000_000,
@@ -126,7 +130,7 @@ def make_app(
         producer_acks=-1,
         loghandlers=[],
     )
-    install(app, fence, jumped)
+    install(app, fence, jumped, client)
     outcomes = app.topic(topics.call_outcomes.name, **RAW)
     planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **RAW)
     table = cast(
@@ -210,14 +214,32 @@ def _moment(seconds: float | None) -> datetime | None:
         return None
 
 
-def _credentials(settings: PlannerSettings) -> Any:
-    broker = settings.broker
-    context = ssl.create_default_context(cafile=broker.ca_file) if broker.tls else None
+def _credentials(broker: BrokerSettings, client: Mapping[str, Any]) -> Any:
+    context = client["ssl_context"]
+    if broker.tokens:
+        return faust.OAuthCredentials(oauth_cb=BrokerTokens(broker.tokens), ssl_context=context)
     if broker.sasl:
         return faust.SASLCredentials(
-            username=broker.sasl.username,
-            password=broker.sasl.password.get_secret_value(),
-            mechanism=broker.sasl.mechanism,
+            username=client["sasl_plain_username"],
+            password=client["sasl_plain_password"],
+            mechanism=client["sasl_mechanism"],
             ssl_context=context,
         )
     return faust.SSLCredentials(context) if context else None
+
+
+class BrokerTokens(AbstractTokenProvider):  # type: ignore[misc]  # it has no types
+    """The tokens that librdkafka gets too, as aiokafka asks for them: once for each connection."""
+
+    def __init__(self, source: TokenSource) -> None:
+        self._source = source
+
+    async def token(self) -> str:
+        """Raises KafkaConnectionError: aiokafka tries again after it, and falls over anything else."""
+        try:
+            return (await in_daemon_thread(self._source.token, name="broker-token")).value
+        except (Misconfigured, Unavailable):
+            raise KafkaConnectionError("there is no token for the broker") from None
+
+    def extensions(self) -> Mapping[str, str]:
+        return self._source.extensions

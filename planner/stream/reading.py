@@ -31,7 +31,6 @@ from mode.utils.queues import FlowControlEvent
 
 from planner.core.fence import Fence, Membership
 from planner.core.reading import Reading
-from runtime import clients
 
 Jumped = Callable[[int, int, int], None]
 """Called with a partition, the offset that it was read up to, and the next one that there was."""
@@ -63,6 +62,7 @@ class LosslessConsumer(Consumer):
     RebalanceListener = _Joining
     fence: Fence
     jumped: Jumped
+    client: Mapping[str, Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -175,12 +175,12 @@ class _LosslessThread(AIOKafkaConsumerThread):
         )
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        """With the settings of `clients` where Faust would choose its own. Above all: records of open and rolled back
+        """With our own settings where Faust would choose its own. Above all: records of open and rolled back
         transactions are neither outcomes nor plans. All other settings come through the app's."""
-        consumer = super()._create_worker_consumer(transport)
-        client = clients.aiokafka_consumer()
+        consumer, client = super()._create_worker_consumer(transport), transport.Consumer.client
         consumer._isolation_level = client["isolation_level"]  # noqa: SLF001  read once, when the client starts
         consumer._fetch_max_wait_ms = client["fetch_max_wait_ms"]  # noqa: SLF001  the same
+        consumer._client_rack = client["client_rack"]  # noqa: SLF001  the same
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
@@ -194,8 +194,8 @@ class _LosslessThread(AIOKafkaConsumerThread):
                 self._ensure_consumer().seek(tp, offset)
 
 
-def install(app: Any, fence: Fence, jumped: Jumped) -> None:
-    """To be called before anything of the app is used."""
+def install(app: Any, fence: Fence, jumped: Jumped, client: Mapping[str, Any]) -> None:
+    """To be called before anything of the app is used. `client`: the settings of aiokafka's consumer."""
     app.flow_control = NonDroppingFlow()
-    parts = {"fence": fence, "jumped": staticmethod(jumped)}
+    parts = {"fence": fence, "jumped": staticmethod(jumped), "client": client}
     cast("Any", app.transport).Consumer = type("LosslessConsumer", (LosslessConsumer,), parts)

@@ -69,12 +69,15 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """`oldest_ms`: when the first copy of the oldest unsettled plan was appended."""
+    """`oldest_ms`: when the first copy of the oldest unsettled plan was appended; `oldest_opt_out_ms`: that of the
+    oldest plan in a lane that sets do-not-call.
+    """
 
     partitions: int
     in_flight: int
     gap: int
     oldest_ms: int | None
+    oldest_opt_out_ms: int | None
     caught_up_ms: float
     outage: bool
     held: Counter[str]
@@ -502,6 +505,10 @@ class Engine:
             in_flight=self._window.held(),
             gap=sum(one.ledger.gap for one in ours),
             oldest_ms=min((at for one in ours if (at := one.ledger.oldest) is not None), default=None),
+            oldest_opt_out_ms=min(
+                (plan.record.first_appended_ms for one in ours for plan in one.lanes.all() if plan.opts_out),
+                default=None,
+            ),
             caught_up_ms=min((one.caught_up_ms(now.utc.timestamp() * 1000) for one in ours), default=math.nan),
             outage=self._flow.outage,
             held=self._flow.retry.held(now.s),

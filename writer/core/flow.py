@@ -485,6 +485,8 @@ class Flow:
         if result.status is not ResultStatus.BLOCKED or reason is BlockReason.ELIGIBILITY:
             return
         self.first_blocked_at = self.first_blocked_at or self.now.utc.timestamp()
+        if result.opt_out and settled_as(result) is not Settled.OPT_OUT_ONLY:
+            self.effects.append(Count("blocked_opt_outs"))
         self._log(
             "warning",
             "plan.blocked",

@@ -81,6 +81,7 @@ class DataverseClient:
                 write=settings.write_timeout_s,
                 pool=None,  # how many are under way is decided by pacing, not by a time limit
             ),
+            proxy=settings.proxy.get_secret_value() if settings.proxy else None,
             follow_redirects=False,
             trust_env=False,
             transport=transport,

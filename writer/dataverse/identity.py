@@ -195,6 +195,8 @@ def credential(
         options["authority"] = sign_in.authority
     if sign_in.ca_file:
         options["connection_verify"] = sign_in.ca_file
+    if sign_in.proxy:
+        options["proxies"] = dict.fromkeys(("http", "https"), sign_in.proxy.get_secret_value())
     if sign_in.private_authority:
         options["disable_instance_discovery"] = True
     match identity:

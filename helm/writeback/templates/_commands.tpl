@@ -75,7 +75,7 @@ spec:
         {{- if $users.identitiesSecret.name }}
         - { name: identities, mountPath: /etc/writeback/identities, readOnly: true }
         {{- end }}
-        {{- with include "writeback.connectionMounts" .root | trim }}{{ . | nindent 8 }}{{ end }}
+        {{- with include "writeback.connectionMounts" $scope | trim }}{{ . | nindent 8 }}{{ end }}
         {{- with $values.extraVolumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
   volumes:
     - name: work
@@ -87,7 +87,7 @@ spec:
     - name: identities
       secret: { secretName: {{ $users.identitiesSecret.name }}, defaultMode: 0440 }
     {{- end }}
-    {{- with include "writeback.connectionVolumes" .root | trim }}{{ . | nindent 4 }}{{ end }}
+    {{- with include "writeback.connectionVolumes" $scope | trim }}{{ . | nindent 4 }}{{ end }}
     {{- with $values.extraVolumes }}{{ toYaml . | nindent 4 }}{{ end }}
 {{- end -}}
 

@@ -113,20 +113,65 @@ capabilities:
 - name: {{ $prefix }}TOPIC_PREFIX
   value: {{ . | quote }}
 {{- end }}
-{{- if include "writeback.kafkaUser" . }}
+{{- if include "writeback.brokerCertificate" . }}
+- name: {{ $prefix }}CERTIFICATE_FILE
+  value: /etc/writeback/broker-certificate/{{ ternary "user.crt" $broker.clientCertificate.certificateKey .root.Values.strimzi.users }}
+- name: {{ $prefix }}KEY_FILE
+  value: /etc/writeback/broker-certificate/{{ ternary "user.key" $broker.clientCertificate.privateKey .root.Values.strimzi.users }}
+{{- with ternary "" $broker.clientCertificate.passwordKey .root.Values.strimzi.users }}
+- name: {{ $prefix }}KEY_PASSWORD_FILE
+  value: /etc/writeback/broker-certificate/{{ . }}
+{{- end }}
+{{- end }}
+{{- $secret := include "writeback.brokerSecret" . }}
+{{- if and $secret .root.Values.strimzi.users }}
 - name: {{ $prefix }}SASL__MECHANISM
   value: SCRAM-SHA-512
 - name: {{ $prefix }}SASL__USERNAME
-  value: {{ include "writeback.kafkaUser" . }}
-{{ include "writeback.secretEnv" (dict "name" (printf "%sSASL__PASSWORD" $prefix) "secret" (include "writeback.kafkaUser" .) "key" "password") }}
-{{- else }}
-{{- with default $broker.sasl.existingSecret .values.saslSecret }}
+  value: {{ $secret }}
+- name: {{ $prefix }}SASL__PASSWORD_FILE
+  value: /etc/writeback/broker-user/password
+{{- else if eq $broker.sasl.mechanism "OAUTHBEARER" }}
+- name: {{ $prefix }}SASL__MECHANISM
+  value: OAUTHBEARER
+{{- if $secret }}
+- name: {{ $prefix }}SASL__TOKEN__CLIENT_SECRET_FILE
+  value: /etc/writeback/broker-user/{{ $broker.sasl.passwordKey }}
+{{- end }}
+{{- else if $secret }}
 - name: {{ $prefix }}SASL__MECHANISM
   value: {{ $broker.sasl.mechanism }}
-{{ include "writeback.secretEnv" (dict "name" (printf "%sSASL__USERNAME" $prefix) "secret" . "key" $broker.sasl.usernameKey) }}
-{{ include "writeback.secretEnv" (dict "name" (printf "%sSASL__PASSWORD" $prefix) "secret" . "key" $broker.sasl.passwordKey) }}
+{{- with default $broker.sasl.username .values.saslUsername }}
+- name: {{ $prefix }}SASL__USERNAME
+  value: {{ . | quote }}
+{{- else }}
+{{ include "writeback.secretEnv" (dict "name" (printf "%sSASL__USERNAME" $prefix) "secret" $secret "key" $broker.sasl.usernameKey) }}
 {{- end }}
+- name: {{ $prefix }}SASL__PASSWORD_FILE
+  value: /etc/writeback/broker-user/{{ $broker.sasl.passwordKey }}
 {{- end }}
+{{- range $name, $value := merge (dict) (default dict .values.brokerSettings) $broker.settings }}
+- name: {{ $prefix }}{{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The Secret that a program signs in to the broker with: the user's of Strimzi, its own, or everybody's. */}}
+{{- define "writeback.brokerSecret" -}}
+{{- if .root.Values.strimzi.users -}}
+{{- if eq .root.Values.strimzi.authentication "scram-sha-512" }}{{ include "writeback.kafkaUser" . }}{{ end -}}
+{{- else -}}
+{{- default .root.Values.broker.sasl.existingSecret .values.saslSecret -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret with a program's certificate for the broker: its own, or everybody's. */}}
+{{- define "writeback.brokerCertificate" -}}
+{{- if .root.Values.strimzi.users -}}
+{{- if eq .root.Values.strimzi.authentication "tls" }}{{ include "writeback.kafkaUser" . }}{{ end -}}
+{{- else -}}
+{{- default .root.Values.broker.clientCertificate.secret .values.certificateSecret -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "writeback.registryEnv" -}}
@@ -143,7 +188,8 @@ capabilities:
 {{- end }}
 {{- with $registry.existingSecret }}
 {{ include "writeback.secretEnv" (dict "name" (printf "%sUSERNAME" $prefix) "secret" . "key" $registry.usernameKey) }}
-{{ include "writeback.secretEnv" (dict "name" (printf "%sPASSWORD" $prefix) "secret" . "key" $registry.passwordKey) }}
+- name: {{ $prefix }}PASSWORD_FILE
+  value: /etc/writeback/registry-user/{{ $registry.passwordKey }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -197,10 +243,20 @@ capabilities:
 {{- if not (or .identities .identitiesSecret.name) }}{{ fail "the writer cannot sign in; list writer.identities, or name writer.identitiesSecret" }}{{ end }}
 {{- if and .identities .identitiesSecret.name }}{{ fail "writer.identities and writer.identitiesSecret are both given; keep one" }}{{ end }}
 {{- end }}
+{{- with .Values.broker }}
+{{- if and (or .clientCertificate.secret $.Values.planner.certificateSecret $.Values.writer.certificateSecret $.Values.ops.certificateSecret) (not .tls) }}{{ fail "a certificate for the broker is given but broker.tls is false; switch tls on or remove it" }}{{ end }}
+{{- if and (eq .sasl.mechanism "OAUTHBEARER") (not (hasKey .settings "SASL__TOKEN__KIND")) }}{{ fail "broker.sasl.mechanism is OAUTHBEARER, and broker.settings does not say where tokens come from; set SASL__TOKEN__KIND there" }}{{ end }}
+{{- if and (ne .sasl.mechanism "OAUTHBEARER") (hasKey .settings "SASL__TOKEN__KIND") }}{{ fail "broker.settings says where tokens come from; set broker.sasl.mechanism to OAUTHBEARER" }}{{ end }}
+{{- end }}
 {{- with .Values.strimzi }}
 {{- if and (or .topics .users) (not .cluster) }}{{ fail "strimzi.topics or strimzi.users is true but strimzi.cluster is empty; name the Kafka object" }}{{ end }}
 {{- if and .topics $.Values.topics.create.enabled }}{{ fail "strimzi.topics and topics.create.enabled are both true; keep one" }}{{ end }}
-{{- if and .users (or $.Values.broker.sasl.existingSecret $.Values.planner.saslSecret $.Values.writer.saslSecret $.Values.ops.saslSecret $.Values.topicsCheck.saslSecret $.Values.topics.create.saslSecret) }}{{ fail "strimzi.users is true, and broker.sasl.existingSecret or a saslSecret is given; remove it, because each program signs in as its KafkaUser" }}{{ end }}
+{{- if .users }}
+{{- range list $.Values.planner $.Values.writer $.Values.ops $.Values.topicsCheck $.Values.topics.create (dict "saslSecret" $.Values.broker.sasl.existingSecret "certificateSecret" $.Values.broker.clientCertificate.secret) }}
+{{- if or .saslSecret .certificateSecret }}{{ fail "strimzi.users is true, and a Secret for the sign-in to the broker is given too; remove it, because each program signs in as its KafkaUser" }}{{ end }}
+{{- end }}
+{{- if and (eq .authentication "tls") (not $.Values.broker.tls) }}{{ fail "strimzi.authentication is tls but broker.tls is false; switch it on" }}{{ end }}
+{{- end }}
 {{- if and .callSystems (not .users) }}{{ fail "strimzi.callSystems is given but strimzi.users is false; switch it on or remove the names" }}{{ end }}
 {{- end }}
 {{- if and .Values.externalSecrets.secrets (not .Values.externalSecrets.store.name) }}{{ fail "externalSecrets.secrets is given but externalSecrets.store.name is empty; name the store" }}{{ end }}

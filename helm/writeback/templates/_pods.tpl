@@ -10,6 +10,7 @@
 
 {{/* Truthy if the pod signs in by workload identity. `users` are those of `values` if it is not given. */}}
 {{- define "writeback.usesWorkloadIdentity" -}}
+{{- if eq (default "" .root.Values.broker.settings.SASL__TOKEN__KIND) "workload" }}true{{ end -}}
 {{- range (default .values .users).identities }}{{ if eq .kind "workload" }}true{{ end }}{{ end -}}
 {{- end -}}
 
@@ -85,32 +86,56 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* Files of the connection to the broker, and of that to the registry too. */}}
+{{/* Files of the connection to the broker, and of that to the registry too. Secrets are files, and not variables, so that a
+     rotated one is noticed: the services then end, and start again with it. */}}
 {{- define "writeback.brokerMounts" -}}
-{{- if .Values.broker.caSecret.name }}
+{{- if .root.Values.broker.caSecret.name }}
 - { name: broker-ca, mountPath: /etc/writeback/broker-ca, readOnly: true }
+{{- end }}
+{{- if include "writeback.brokerSecret" . }}
+- { name: broker-user, mountPath: /etc/writeback/broker-user, readOnly: true }
+{{- end }}
+{{- if include "writeback.brokerCertificate" . }}
+- { name: broker-certificate, mountPath: /etc/writeback/broker-certificate, readOnly: true }
 {{- end }}
 {{- end -}}
 
 {{- define "writeback.brokerVolumes" -}}
-{{- if .Values.broker.caSecret.name }}
+{{- with .root.Values.broker.caSecret.name }}
 - name: broker-ca
-  secret: { secretName: {{ .Values.broker.caSecret.name }}, defaultMode: 0440 }
+  secret: { secretName: {{ . }}, defaultMode: 0440 }
+{{- end }}
+{{- with include "writeback.brokerSecret" . }}
+- name: broker-user
+  secret: { secretName: {{ . }}, defaultMode: 0440 }
+{{- end }}
+{{- with include "writeback.brokerCertificate" . }}
+- name: broker-certificate
+  secret: { secretName: {{ . }}, defaultMode: 0440 }
 {{- end }}
 {{- end -}}
 
 {{- define "writeback.connectionMounts" -}}
+{{- $registry := .root.Values.registry -}}
 {{ include "writeback.brokerMounts" . }}
-{{- if and .Values.registry.url .Values.registry.caSecret.name }}
+{{- if and $registry.url $registry.caSecret.name }}
 - { name: registry-ca, mountPath: /etc/writeback/registry-ca, readOnly: true }
+{{- end }}
+{{- if and $registry.url $registry.existingSecret }}
+- { name: registry-user, mountPath: /etc/writeback/registry-user, readOnly: true }
 {{- end }}
 {{- end -}}
 
 {{- define "writeback.connectionVolumes" -}}
+{{- $registry := .root.Values.registry -}}
 {{ include "writeback.brokerVolumes" . }}
-{{- if and .Values.registry.url .Values.registry.caSecret.name }}
+{{- if and $registry.url $registry.caSecret.name }}
 - name: registry-ca
-  secret: { secretName: {{ .Values.registry.caSecret.name }}, defaultMode: 0440 }
+  secret: { secretName: {{ $registry.caSecret.name }}, defaultMode: 0440 }
+{{- end }}
+{{- if and $registry.url $registry.existingSecret }}
+- name: registry-user
+  secret: { secretName: {{ $registry.existingSecret }}, defaultMode: 0440 }
 {{- end }}
 {{- end -}}
 
@@ -120,4 +145,22 @@ affinity: {{- toYaml . | nindent 2 }}
     name: {{ default (printf "%s-mapping" (include "writeback.fullname" .)) .Values.mapping.existingConfigMap }}
     items:
       - { key: {{ ternary .Values.mapping.key "mapping.json" (ne .Values.mapping.existingConfigMap "") }}, path: mapping.json }
+{{- end -}}
+
+{{/*
+Where a program's variables (`env`) lead, as YAML: ports of every URL, those of token services and of Dataverse if somebody
+signs in (`httpsPorts`), and whether tokens come from the machine's metadata service.
+*/}}
+{{- define "writeback.egress" -}}
+{{- $ports := list -}}
+{{- $metadata := false -}}
+{{- range .env -}}
+{{- $value := toString (default "" .value) -}}
+{{- if regexMatch "^https?://" $value }}{{ $ports = append $ports (include "writeback.portOf" $value) }}{{ end -}}
+{{- if regexMatch "_(IDENTITIES|SASL__TOKEN__KIND)$" .name -}}
+{{- $ports = concat $ports $.httpsPorts -}}
+{{- if regexMatch "managed|msk" $value }}{{ $metadata = true }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- dict "ports" $ports "metadata" $metadata | toYaml -}}
 {{- end -}}

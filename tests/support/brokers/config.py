@@ -74,8 +74,8 @@ def broker_properties(
         secure
         + f"{SCRAM.lower()}.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
         secure + "ssl.keystore.type": "PEM",
-        secure + "ssl.keystore.certificate.chain": _one_line(identity.chain_pem),
-        secure + "ssl.keystore.key": _one_line(identity.key_pem),
+        secure + "ssl.keystore.certificate.chain": one_line(identity.chain_pem),
+        secure + "ssl.keystore.key": one_line(identity.key_pem),
     }
 
 
@@ -90,5 +90,5 @@ def container_environment(properties: Mapping[str, str]) -> dict[str, str]:
     return {f"KAFKA_{key.translate(rename).upper()}": value for key, value in properties.items()}
 
 
-def _one_line(pem: str) -> str:
+def one_line(pem: str) -> str:
     return " ".join(pem.split("\n")).strip()

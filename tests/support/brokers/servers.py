@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import trustme
@@ -126,11 +127,21 @@ class Kafka:
     """Apache Kafka, one node, in `work` (an empty folder). `start` and `kill` may alternate; the records stay.
 
     `behind`: the port of a proxy before the secure listener, which clients are told instead of the listener's own.
+    `listeners`: more of them, by name: protocol and port. `java`: options of the virtual machine.
     """
 
-    def __init__(self, work: Path, *, behind: int | None = None, more: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        work: Path,
+        *,
+        behind: int | None = None,
+        more: Mapping[str, str] | None = None,
+        authority: trustme.CA | None = None,
+        listeners: Mapping[str, tuple[str, int]] | None = None,
+        java: Sequence[str] = (),
+    ) -> None:
         libraries = downloaded("kafka")
-        authority = trustme.CA()
+        authority = authority or trustme.CA()
         self._ports = Ports(*free_ports(3))
         self.bootstrap = f"127.0.0.1:{self._ports.plain}"
         self.secure_port = self._ports.secure
@@ -142,8 +153,13 @@ class Kafka:
         if behind:
             told = properties["advertised.listeners"]
             properties["advertised.listeners"] = told.replace(f":{self._ports.secure}", f":{behind}")
+        for name, (protocol, port) in (listeners or {}).items():
+            properties["listeners"] += f",{name}://127.0.0.1:{port}"
+            properties["advertised.listeners"] += f",{name}://localhost:{port}"
+            properties["listener.security.protocol.map"] += f",{name}:{protocol}"
         settings.write_text(properties_text({**properties, **(more or {})}))
-        java = [*_LEAN_JAVA, "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{libraries}/*"]
+        quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+        java = [*_LEAN_JAVA, "-Xmx512m", quiet, *java, "-cp", f"{libraries}/*"]
         # An id that starts with "-" would be taken for an option.
         cluster_id = f"T{secrets.token_urlsafe(16)[:21]}"
         run_to_end([*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)])
@@ -194,9 +210,17 @@ def registry_from_maven(work: Path) -> Iterator[dict[str, object]]:
         server.kill()
 
 
-def issue(authority: trustme.CA) -> Identity:
-    """A certificate for localhost, with its key as Kafka reads it (PKCS#8)."""
-    certificate = authority.issue_cert("localhost", "127.0.0.1", key_type=trustme.KeyType.RSA)
+def issue(
+    authority: trustme.CA, *names: str, common_name: str | None = None, not_after: datetime | None = None
+) -> Identity:
+    """A certificate, for localhost if no names are given, with its key as Kafka reads it (PKCS#8)."""
+    certificate = authority.issue_cert(
+        *(names or ("localhost", "127.0.0.1")),
+        common_name=common_name,
+        not_before=not_after and not_after - timedelta(days=1),
+        not_after=not_after,
+        key_type=trustme.KeyType.RSA,
+    )
     key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), password=None)
     pkcs8 = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

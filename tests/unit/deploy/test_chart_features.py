@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,13 @@ def test_the_job_that_creates_topics_runs_before_the_check_and_as_a_user_of_its_
     assert "WRITEBACK_BROKER__SASL__USERNAME" not in environment(pods(rendered("created-topics"))["topics-check"])
 
 
+def test_an_operators_user_is_not_that_of_the_jobs_before_the_release() -> None:
+    pod = pods(rendered("operators"))["topics-check"]
+    secrets = {each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+    secrets |= {each["secretKeyRef"]["name"] for each in environment(pod).values() if isinstance(each, dict)}
+    assert secrets == {"kafka-user"}
+
+
 def test_a_partition_count_that_is_given_is_checked_and_one_that_is_not_is_not() -> None:
     given, left = (pods(rendered(each))["topics-check"]["containers"][0] for each in ("created-topics", "minimal"))
     assert given["args"] == ["topics", "check", "--partitions", "24"]
@@ -243,9 +251,9 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 @pytest.mark.parametrize(
     ("values", "component", "ports"),
     [
-        ("extended", "planner", {53, 9093, 4318}),
+        ("extended", "planner", {53, 9093, 4318, 3128}),
         ("extended", "writer", {53, 9093, 4318, 443, 8443}),
-        ("extended", "commands", {53, 9093, 4318, 443, 8443}),
+        ("extended", "commands", {53, 9093, 443, 8443}),
         ("full", "planner", {53, 9093, 8081, 4318}),
         ("full", "writer", {53, 9093, 8081, 4318, 443}),
         ("operators", "planner", {53, 9093, 443}),
@@ -256,16 +264,32 @@ def test_pods_may_reach_what_the_values_turn_on_and_nothing_else(values: str, co
     assert egress_ports(of_kind(rendered(values), "NetworkPolicy")[component]) == ports
 
 
-def test_the_metadata_service_is_open_to_those_who_sign_in_there_and_only_if_asked_for() -> None:
-    def blocks(values: str) -> dict[str, list[str]]:
-        return {
-            component: [to["ipBlock"]["cidr"] for rule in each["spec"]["egress"] for to in rule.get("to", [])]
-            for component, each in of_kind(rendered(values), "NetworkPolicy").items()
-        }
+@pytest.mark.parametrize(
+    ("values", "option", "who"),
+    [
+        ("created-topics", "", {"writer", "commands"}),  # an identity of kind managed
+        ("extended", "", set()),
+        ("operators", "", set()),
+        ("operators", "networkPolicy.metadataService=true", {"planner", "writer", "commands"}),
+    ],
+)
+def test_the_metadata_service_is_open_to_those_who_sign_in_there(values: str, option: str, who: set[str]) -> None:
+    policies = of_kind(rendered(values, *([f"--set={option}"] if option else [])), "NetworkPolicy")
+    rules = {name: [rule for rule in each["spec"]["egress"] if "to" in rule] for name, each in policies.items()}
+    assert {name for name, found in rules.items() if found} == who
+    for (rule,) in filter(None, rules.values()):
+        assert {"ipBlock": {"cidr": "169.254.169.254/32"}} in rule["to"]
+        assert rule["ports"] == [{"protocol": "TCP", "port": 80}]
 
-    service = ["169.254.169.254/32"]
-    assert blocks("created-topics") == {"planner": [], "writer": service, "commands": service}
-    assert blocks("extended") == {"planner": [], "writer": [], "commands": []}
+
+def test_a_planner_that_signs_in_with_a_token_may_reach_where_tokens_come_from() -> None:
+    def policy(kind: str) -> Manifest:
+        options = ("networkPolicy.enabled=true", "registry.url=", f"broker.settings.SASL__TOKEN__KIND={kind}")
+        return of_kind(rendered("tokens", *(f"--set={each}" for each in options)), "NetworkPolicy")["planner"]
+
+    assert egress_ports(policy("workload")) == {53, 9093, 443}
+    assert not [rule for rule in policy("workload")["spec"]["egress"] if "to" in rule]
+    assert [rule for rule in policy("managed")["spec"]["egress"] if "to" in rule]
 
 
 def test_nothing_listens_in_a_commands_pod() -> None:
@@ -340,10 +364,19 @@ def test_what_a_pod_monitor_scrapes_carries_the_service_that_the_alerts_select()
     (monitor,) = [each for each in rendered("extended") if each["kind"] == "PodMonitor"]
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     service, node = endpoint["relabelings"]
-    assert node["targetLabel"] == "node"
+    assert (service["targetLabel"], node["targetLabel"]) == ("service", "node")
     names = {service["replacement"].replace("$1", each) for each in ("planner", "writer")}
     assert names == {each["metadata"]["name"] for each in of_kind(rendered("extended"), "Service").values()}
     assert endpoint["metricRelabelings"][0]["action"] == "drop"
+
+
+def secret_files(pod: Manifest) -> Iterator[tuple[str, str]]:
+    """Secret and key of each file that a variable names."""
+    secrets = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+    folders = {each["mountPath"]: each["name"] for each in pod["containers"][0]["volumeMounts"]}
+    for value in environment(pod).values():
+        if isinstance(value, str) and (volume := folders.get(str(Path(value).parent))) in secrets:
+            yield secrets[volume], Path(value).name
 
 
 def test_every_secret_from_a_store_is_one_that_a_pod_reads() -> None:
@@ -355,7 +388,7 @@ def test_every_secret_from_a_store_is_one_that_a_pod_reads() -> None:
         for pod in pods(manifests).values()
         for value in environment(pod).values()
         if isinstance(value, dict) and "secretKeyRef" in value
-    }
+    } | {file for pod in pods(manifests).values() for file in secret_files(pod)}
     assert used == {(name, entry["secretKey"]) for name, each in made.items() for entry in each["spec"]["data"]}
 
 

@@ -15,6 +15,7 @@ from ops import cli
 from runtime.exit_codes import Exit
 from runtime.version import VERSION
 from tests.support.commands import OWN_COMMANDS
+from tests.support.tokens import TokenService, token_service
 
 CLI = CliRunner()
 
@@ -49,6 +50,26 @@ def test_every_wrong_setting_is_named_by_its_variable(
     said = capsys.readouterr().err
     assert "WRITEBACK_BROKER__TOPIC_PREFIX" in said
     assert "WRITEBACK_BROKER__TLS" in said
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, Exit.MISCONFIGURED), (503, Exit.UNAVAILABLE)])
+def test_B1_without_a_token_for_the_broker_a_command_names_its_own_variables_and_no_secret(
+    status: int, code: Exit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WRITEBACK_VIEW_FOLDER", str(tmp_path))
+    with token_service(TokenService(answer=(status, b'{"error": "canary"}'))) as service:
+        for name, value in {
+            "MECHANISM": "OAUTHBEARER",
+            "TOKEN__KIND": "client_secret",
+            "TOKEN__URL": service.url,
+            "TOKEN__CLIENT_ID": "calls",
+            "TOKEN__CLIENT_SECRET": "canary",
+        }.items():
+            monkeypatch.setenv(f"WRITEBACK_BROKER__SASL__{name}", value)
+        assert run("status") == code
+    said = capsys.readouterr()
+    assert "WRITEBACK_BROKER__SASL__TOKEN__URL" in said.err
+    assert "canary" not in said.out + said.err
 
 
 def run(*arguments: str) -> int:

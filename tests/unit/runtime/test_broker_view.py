@@ -17,6 +17,7 @@ from runtime.connection import BrokerSettings, Sasl
 from runtime.errors import Misconfigured
 from runtime.rights import planner_rights
 from schemas.topics import FoundTopic, TopicFacts, Topics
+from tests.support.tokens import TokenService, token_service
 
 TOPICS = Topics()
 REQUIRED = (TOPICS.call_outcomes, TOPICS.planned_writebacks, TOPICS.call_outcomes_rejected)
@@ -44,12 +45,12 @@ class Broker:
         self.group: Any = SimpleNamespace(authorized_operations=ALL)
         self.brokers_down: Iterable[str] | None = None
 
-    def view(self, *, rights: Any = RIGHTS, sasl: Sasl | None = None) -> BrokerView:
+    def view(self, *, rights: Any = RIGHTS, **settings: Any) -> BrokerView:
         def connect(_: BrokerSettings, said: list[str]) -> Any:
             self.said = said
             return self
 
-        return BrokerView(BrokerSettings(sasl=sasl), REQUIRED, rights, connect=connect)
+        return BrokerView(BrokerSettings(**settings), REQUIRED, rights, connect=connect)
 
     def list_topics(self, timeout: float) -> Any:
         if self.brokers_down is not None:
@@ -163,6 +164,37 @@ def test_a_cause_that_may_pass_is_waited_for_as_long_as_was_asked() -> None:
 def test_settings_that_the_client_refuses_are_a_persons_business() -> None:
     with pytest.raises(Misconfigured, match=r"ssl\.ca\.location"):
         admin_client(BrokerSettings(tls=True, ca_file="/no/such/file"))
+
+
+def test_where_settings_may_not_be_read_neither_they_nor_the_right_to_read_them_are_asked_for() -> None:
+    broker = Broker(planned_writebacks=[AclOperation.READ, AclOperation.WRITE])
+    broker.configs = dict.fromkeys((spec.name for spec in REQUIRED), FORBIDDEN)
+    assert problems(broker) != []
+    found = broker.view(describe_configs=False).checked(timeout_s=1)
+    assert found.topics["call-outcomes"].config is None
+    broker.topics["planned-writebacks"] = [AclOperation.READ]
+    assert [each.split(" is ")[0] for each in problems(broker, describe_configs=False)] == [
+        "Write on topic planned-writebacks"
+    ]
+
+
+def test_a_certificate_that_cannot_be_verified_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker()
+    broker.brokers_down = ["SSL handshake failed: certificate verify failed: broker certificate could not be verified"]
+    monkeypatch.setattr("runtime.broker.why_untrusted", lambda *_: ["certificate verify failed: Hostname mismatch"])
+    with pytest.raises(Misconfigured, match="is for another host name"):
+        broker.view().checked(timeout_s=1e9)
+
+
+@pytest.mark.parametrize(("status", "error"), [(401, Misconfigured), (503, BrokerUnavailable)])
+def test_without_a_token_the_problem_names_the_variables_of_the_program_that_runs(
+    status: int, error: type[Exception]
+) -> None:
+    with token_service(TokenService(answer=(status, b"{}"))) as service:
+        token = {"kind": "client_secret", "url": service.url, "client_id": "c", "client_secret": "canary"}
+        settings = BrokerSettings.model_validate({"sasl": {"mechanism": "OAUTHBEARER", "token": token}})
+        with pytest.raises(error, match=" WRITER_BROKER__SASL__TOKEN__URL"):
+            BrokerView(settings, REQUIRED, prefix="WRITER_")
 
 
 def test_what_has_changed_is_told_of_the_topics_that_are_needed() -> None:
