@@ -93,7 +93,7 @@ def test_W2_a_plan_that_settled_before_is_not_sent_again_and_its_lane_goes_on(kn
     assert landed(world) == ["sess-2"]
     assert world.frontier() == 2
     [line] = [line for line in world.logs if line.event == "plan.settled_before"]
-    assert line.fields == {"session_id": "sess-1", "settled_as": known}
+    assert line.fields == {"session_id": "sess-1", "partition": 0, "offset": 0, "settled_as": known}
     assert world.counts["settled_before", ()] == 1
     assert world.ended == ["settled before", "completed"]
 
