@@ -40,7 +40,7 @@ from planner.stream.recovery import BulkRecovery
 from runtime.connection import BrokerSettings
 from runtime.errors import Misconfigured, Unavailable
 from runtime.threads import in_daemon_thread
-from runtime.tokens import BrokerTokens
+from runtime.tokens import KafkaTokens
 
 Handle = Callable[[Sequence[Incoming], Membership], Awaitable[None]]
 HardExit = Callable[[BaseException], NoReturn]
@@ -231,7 +231,7 @@ def _credentials(broker: BrokerSettings, client: Mapping[str, Any]) -> Any:
 class BrokerTokens(AbstractTokenProvider):  # type: ignore[misc]  # it has no types
     """The tokens that librdkafka gets too, as aiokafka asks for them: once for each connection."""
 
-    def __init__(self, source: BrokerTokens) -> None:
+    def __init__(self, source: KafkaTokens) -> None:
         self._source = source
 
     async def token(self) -> str:
