@@ -52,6 +52,15 @@ def pod_of(manifest: Manifest) -> Manifest | None:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": labels, "spec": spec}
 
 
+def kept_on_purpose(profile: str, namespace: str) -> set[tuple[str, str]]:
+    """Kind and name of what says that it outlives its release: topics, because their records would go with them."""
+    return {
+        (each["kind"], each["metadata"]["name"])
+        for each in rendered(profile, namespace)
+        if each["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+    }
+
+
 def is_ours(container: Manifest) -> bool:
     return any(name in container["image"] for name in OURS)
 

@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.profiles import READ, environment, install, is_ours, only_ours, pod_of, rendered
+from tests.cluster.profiles import READ, environment, install, is_ours, kept_on_purpose, only_ours, pod_of, rendered
 from tests.cluster.tools import Manifest
 from tests.unit.deploy.chart import VALUE_SETS
 
@@ -101,7 +101,9 @@ def test_a_release_comes_changes_goes_back_and_goes(api_server: Cluster, namespa
     back = api_server.everything_in(namespace)
     assert _without_history(back) == _without_history(there)
     api_server.helm("uninstall", "calls", at, "--no-hooks")
-    assert api_server.everything_in(namespace) == set()
+    kept = kept_on_purpose(profile, namespace)
+    assert {kind for kind, _ in kept} <= {"KafkaTopic"}
+    assert api_server.everything_in(namespace) == kept
 
 
 def _without_history(objects: set[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.cluster.cluster import Cluster, until
-from tests.cluster.profiles import has_others, install
+from tests.cluster.profiles import has_others, install, kept_on_purpose
 from tests.cluster.tools import Manifest
 from tests.unit.deploy.chart import VALUE_SETS
 
-KEPT_ON_PURPOSE = {"PersistentVolumeClaim"}
+STAYS = {"PersistentVolumeClaim"}
 """Kubernetes keeps the volumes of a StatefulSet when it goes, with the pins on them."""
 
 
@@ -45,8 +45,9 @@ def test_a_release_is_installed_changed_taken_back_tested_and_leaves_nothing(clu
     cluster.helm("test", "calls", at, "--timeout=15m")
 
     cluster.helm("uninstall", "calls", at, *patiently)
-    until(lambda: not left(cluster, namespace), f"nothing of {profile}")
+    kept = kept_on_purpose(profile, namespace)
+    until(lambda: left(cluster, namespace) == kept, f"nothing but {kept}")
 
 
 def left(cluster: Cluster, namespace: str) -> set[tuple[str, str]]:
-    return {(kind, name) for kind, name in cluster.everything_in(namespace) if kind not in KEPT_ON_PURPOSE}
+    return {(kind, name) for kind, name in cluster.everything_in(namespace) if kind not in STAYS}
