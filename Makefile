@@ -18,10 +18,10 @@ SEED ?=
 PAIR ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets install into one environment
-.PHONY: help demo test check fix ci bench soak prove fuzz audit sbom lock dist images kind clean
+.PHONY: help demo test test-cluster check fix ci bench soak prove fuzz audit sbom lock dist images publish kind clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; name it with: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
@@ -60,6 +60,9 @@ endef
 
 test: $(VENV)/test.stamp ## all tests, the real-broker tier included
 	@$(EVERY_TEST)
+
+test-cluster: $(VENV)/test.stamp ## the chart on a real Kubernetes without containers; needs Go, Maven and apt; the first time half an hour
+	@WRITEBACK_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster
 
 check: $(VENV)/test.stamp ## lint, types, import contracts, and 100 % branches in core/, schemas/ and runtime/
 	$(static)
@@ -106,6 +109,9 @@ dist: $(VENV)/test.stamp ## wheel and chart of one version in dist/, with checks
 
 images: ## the images, with the version in pyproject.toml as their tag; needs Docker
 	@bash .ci/images
+
+publish: ## push the chart and sign it and the images, after make dist, make sbom and PUSH=true make images; needs cosign
+	@bash .ci/publish
 
 kind: ## install the chart in a new kind cluster; needs Docker, kind, kubectl and helm, and the images
 	@bash .ci/kind/install

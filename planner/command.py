@@ -64,7 +64,7 @@ def run(settings: PlannerSettings, overrides: Overrides | None = None) -> int:
     from planner.stream.libraries import untested
 
     try:
-        tracing = configure_tracing(service="planner", version=VERSION)
+        tracing = configure_tracing(service="planner", version=VERSION, instance=settings.instance_id)
         prepared = wiring.prepare(settings)
         for problem in untested():
             log.warning("planner.untested_library", problem=problem)

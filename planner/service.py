@@ -7,11 +7,12 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import structlog
+from opentelemetry.trace import Span
 
 from planner.batch import BatchDecider
 from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused, Tombstone, too_large
@@ -28,12 +29,15 @@ from planner.waiting import Waits
 from runtime.errors import Misconfigured
 from runtime.exit_codes import exit_code
 from runtime.registry import RegistryUnavailable
+from runtime.tracing import which_traces
 from schemas.headers import REPLAN
 from schemas.topics import Topics
 
 log: Any = structlog.get_logger("planner")
 
 PAUSE_S = 0.5
+_MOST_NAMED = 15
+"""Of a batch, in its line of the log."""
 T = TypeVar("T")
 
 
@@ -69,17 +73,25 @@ class PlannerService:
         Abandoned if the batch is sound but another planner has to publish it."""
         left = batch
         while left:
-            began = time.monotonic()
+            began, began_ns = time.monotonic(), time.time_ns()
             decided = await self._patiently("registry", partial(self._decider.first_decisions, left))
-            decisions = await self._acknowledged(decided, membership)
+            with self._traces.of_batch(decided, began_ns=began_ns) as spans:
+                decisions = await self._acknowledged(decided, spans, membership)
+                self._traces.decided(spans, decisions)
             self._pin(decisions)
-            self._report(decisions, time.monotonic() - began)
+            self._report(decisions, spans, time.monotonic() - began)
             left = left[len(decisions) :]
         self._pins.batch_done({incoming.partition for incoming in batch})
 
-    async def _acknowledged(self, decisions: list[Decision], membership: Membership) -> list[Decision]:
+    async def _acknowledged(
+        self, decisions: list[Decision], spans: Sequence[Span], membership: Membership
+    ) -> list[Decision]:
         """The decisions as published: what a topic does not take for its size has become something smaller (P6)."""
-        records = {place: record for place, decision in enumerate(decisions) if (record := self._record(decision))}
+        records = {
+            place: record
+            for place, (decision, span) in enumerate(zip(decisions, spans, strict=True))
+            if (record := self._record(decision, span))
+        }
         progress = Progress(
             self._topics.call_outcomes.name,
             {decision.incoming.partition: decision.incoming.offset + 1 for decision in decisions},
@@ -110,7 +122,7 @@ class PlannerService:
                     raise Abandoned(f"the planner stops while it waits ({cause})")
                 await asyncio.sleep(PAUSE_S)
 
-    def _record(self, decision: Decision) -> OutgoingRecord | None:
+    def _record(self, decision: Decision, span: Span) -> OutgoingRecord | None:
         match decision:
             case Planned(incoming, plan, _, value) as planned:
                 return OutgoingRecord(
@@ -119,7 +131,7 @@ class PlannerService:
                     key=plan.session_id.encode(),
                     value=value,
                     headers=[
-                        *self._traces.of_plan(incoming.headers, partition=incoming.partition, offset=incoming.offset),
+                        *self._traces.headers(span),
                         *([(REPLAN, planned.replaces.encode())] if planned.replaces else ()),
                     ],
                     smaller=partial(self._rejection, too_large(planned)),
@@ -140,7 +152,7 @@ class PlannerService:
         for partition, of_partition in pins.items():
             self._pins.pin(partition, of_partition)
 
-    def _report(self, decisions: Sequence[Decision], seconds: float) -> None:
+    def _report(self, decisions: Sequence[Decision], spans: Sequence[Span], seconds: float) -> None:
         planned = [decision for decision in decisions if isinstance(decision, Planned)]
         refused = [decision for decision in decisions if isinstance(decision, Refused)]
         reasons = Counter(reason.code for decision in refused for reason in decision.reasons)
@@ -152,12 +164,14 @@ class PlannerService:
         for code, count in reasons.items():
             self._metrics.rejections.labels(code).inc(count)
         self._report_misplaced(sum(decision.misplaced for decision in planned))
-        for decision in decisions:
-            if isinstance(decision, Refused) and decision.opt_out:
-                self._report_lost_opt_out(decision)
+        for decision, span in zip(decisions, spans, strict=True):
+            which = _which([decision], [span])
+            if isinstance(decision, Planned):
+                log.debug("outcome.planned", **which)
+            elif isinstance(decision, Refused) and decision.opt_out:
+                self._report_lost_opt_out(decision, which)
             elif isinstance(decision, AlreadyPlanned) and decision.not_replaced:
-                where = {"partition": decision.incoming.partition, "offset": decision.incoming.offset}
-                log.warning("outcome.not_replanned", **where, why=decision.not_replaced)
+                log.warning("outcome.not_replanned", **which, why=decision.not_replaced)
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_size.observe(len(decisions))
         log.info(
@@ -168,6 +182,7 @@ class PlannerService:
             replanned=sum(decision.replaces is not None for decision in planned),
             reasons=dict(reasons),
             ms=round(seconds * 1000),
+            **_which(decisions, spans),
         )
 
     def _report_misplaced(self, count: int) -> None:
@@ -177,15 +192,28 @@ class PlannerService:
             self._reported_misplaced = True
             log.warning("outcome.misplaced", count=count, remedy="make every producer place by murmur2 of the key")
 
-    def _report_lost_opt_out(self, refused: Refused) -> None:
+    def _report_lost_opt_out(self, refused: Refused, which: Mapping[str, object]) -> None:
         self._metrics.rejected_opt_outs.inc()
         log.error(
             "outcome.opt_out_rejected",
-            partition=refused.incoming.partition,
-            offset=refused.incoming.offset,
+            **which,
             reasons=[reason.code for reason in refused.reasons],
             remedy="set do-not-call on the queue item, or publish the opt-out as a session of its own",
         )
+
+
+def _which(decisions: Sequence[Decision], spans: Sequence[Span]) -> dict[str, object]:
+    """What a line is about, to find it on the topics and in the traces: place and trace of one outcome, or of each of a
+    few. Of a large batch, where it began and ended in each partition; `outcome.planned`, at the level debug, names each
+    of its plans. No session: its id is the text of its sender, and may hold anything (B1)."""
+    if len(decisions) == 1:
+        incoming = decisions[0].incoming
+        return {"partition": incoming.partition, "offset": incoming.offset, **which_traces(spans)}
+    offsets: dict[str, list[int]] = {}
+    for decision in decisions:
+        at = decision.incoming
+        offsets.setdefault(str(at.partition), [at.offset, at.offset])[1] = at.offset
+    return {"offsets": offsets, **(which_traces(spans) if len(decisions) <= _MOST_NAMED else {})}
 
 
 def hard_exit(error: BaseException) -> NoReturn:

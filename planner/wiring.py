@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from opentelemetry.trace import get_tracer
 from prometheus_client import CollectorRegistry
 
 from planner.batch import BatchDecider
@@ -166,7 +167,11 @@ def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool =
         topics=settings.broker.topics,
         metrics=metrics,
         planned_by=planned_by,
-        traces=Traces(on=tracing),
+        traces=Traces(
+            get_tracer("planner") if tracing else None,
+            topic=settings.broker.topics.call_outcomes.name,
+            group=settings.group_id,
+        ),
         waits=waits,
         stopping=lambda: stream.stopping,
     )

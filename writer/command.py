@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings()
         configure_logs(service="writer", level=settings.log_level, form=settings.log_format)
-        configure_tracing(service="writer", version=VERSION)
+        configure_tracing(service="writer", version=VERSION, instance=settings.instance_id)
         if checking:
             return asyncio.run(_check(settings, options.mapping or settings.mapping_file))
         return asyncio.run(_run(settings))

@@ -75,6 +75,11 @@ class Metrics:
             "requeued; since the broker was last heard of, if that is longer and half a minute or more. 0 if there is "
             "none.",
         )
+        self.oldest_opt_out_age = gauge(
+            "writeback_oldest_unsettled_opt_out_age_seconds",
+            "How old the oldest unsettled plan is in which a contact asks not to be called, of the plans that this "
+            "process has taken; since its first copy was appended. 0 if there is none.",
+        )
         self.caught_up = gauge(
             "writeback_caught_up_timestamp_seconds",
             "Every plan appended to the partitions of this process before this moment is settled, Unix time; 0 while "
@@ -87,6 +92,11 @@ class Metrics:
             self.outcomes.labels(status, "")
         for reason in BlockReason:
             self.outcomes.labels(ResultStatus.BLOCKED, reason)
+        self.blocked_opt_outs = counter(
+            "writeback_blocked_opt_outs_total",
+            "Blocked plans in which a contact asks not to be called, where do-not-call was not set. Alert on any "
+            "increase: a person must make sure that nobody calls the contact again.",
+        )
         self.requests = counter(
             "writeback_requests_total",
             "Requests to Dataverse by operation and by the class of their reply.",

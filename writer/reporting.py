@@ -7,6 +7,7 @@ from typing import assert_never
 
 import structlog
 
+from runtime.tracing import which_traces
 from writer.core.reports import Count, Log, Observe, Report, Show
 from writer.metrics import Metrics
 
@@ -19,8 +20,8 @@ class Reporter:
     def report(self, reports: Iterable[Report]) -> None:
         for one in reports:
             match one:
-                case Log(level, event, fields):
-                    getattr(self._log, level)(event, **fields)
+                case Log(level, event, fields, traces):
+                    getattr(self._log, level)(event, **fields, **which_traces(traces))
                 case Count(metric, labels, amount):
                     self._of(metric, labels).inc(amount)
                 case Observe(metric, value, labels):

@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,11 +39,13 @@ from writer.core.messages import Effect, Input, Now
 from writer.core.replies import Kind
 from writer.dataverse.metadata_cache import MetadataCache
 from writer.dataverse.pool import Pool
+from writer.dataverse.spans import RequestSpans
 from writer.errors import MetadataUnavailable, RecordTooLarge
 from writer.kafka import records
 from writer.kafka.consumer import ConsumerThread
 from writer.kafka.producer import PublisherThread
 from writer.kafka.results_index import ReadToEnd, ResultsIndex
+from writer.kafka.spans import PlanSpans
 from writer.kafka.topics import WriterTopics
 from writer.metrics import Metrics
 from writer.reporting import Reporter
@@ -71,6 +73,8 @@ class Parts:
     read_results: ReadToEnd
     result_codec: Codec[WritebackResult]
     metrics: Metrics
+    spans: PlanSpans
+    requests: RequestSpans = field(default_factory=RequestSpans)
 
 
 class Service:
@@ -195,8 +199,8 @@ class Service:
                     self.consumer.pause_only(partitions)
                 case messages.Released(partitions):
                     self._release(partitions)
-                case messages.Ended(trace, outcome):
-                    records.end(trace, outcome)
+                case messages.Ended():
+                    self.parts.spans.end(effect)
                 case messages.Fail(why):
                     raise RecordTooLarge(why)
                 case messages.Stopped():
@@ -208,25 +212,28 @@ class Service:
 
     def _decode(self, record: ConsumerRecord) -> None:
         if self.parts.codec.asks_nobody(record.value or b""):
-            self.post(records.decoded(record, self.parts.codec))
+            self.post(records.decoded(record, self.parts.codec, self.parts.spans))
         else:
             self._spawn("decode", self._decode_elsewhere(record))
 
     async def _decode_elsewhere(self, record: ConsumerRecord) -> None:
         """A new schema is asked for over HTTP."""
-        self.post(await asyncio.to_thread(records.decoded, record, self.parts.codec))
+        self.post(await asyncio.to_thread(records.decoded, record, self.parts.codec, self.parts.spans))
 
     async def _verify(self, effect: messages.Verify) -> None:
         try:
-            verdict = await self.parts.facts.verdict(effect.plan.plan, suspect=effect.anew)
+            with self.parts.requests.verifying(effect.plan.trace):
+                verdict = await self.parts.facts.verdict(effect.plan.plan, suspect=effect.anew)
         except MetadataUnavailable as failure:
             self.post(messages.Verified(effect.plan, failure.judgement))
         else:
             self.post(messages.Verified(effect.plan, verdict))
 
     async def _send(self, effect: messages.Send) -> None:
-        traceparent = records.traceparent(effect.trace)
-        exchange = await self.parts.pool.send(effect.place, effect.parts, traceparent=traceparent)
+        spans, identity = self.parts.requests, effect.place.identity.name
+        with spans.request(effect.operation, effect.traces, identity=identity) as span:
+            exchange = await self.parts.pool.send(effect.place, effect.parts)
+            spans.replied(span, exchange)
         self.post(messages.Replied(effect.number, exchange))
 
     async def _publish(self, effect: messages.Publish) -> None:
@@ -270,15 +277,14 @@ class Service:
 
     def _oldest_age(self, oldest_ms: int | None, partitions: int) -> float:
         """Of what was taken; and as long as the broker is silent, something may wait that was appended since."""
-        now = time.time()
-        silent = now - self.consumer.heard_at if partitions and self.consumer.heard_at else 0.0
-        known = 0.0 if oldest_ms is None else max(0.0, now - oldest_ms / 1000)
-        return max(known, silent if silent > BROKER_SILENT_S else 0.0)
+        silent = time.time() - self.consumer.heard_at if partitions and self.consumer.heard_at else 0.0
+        return max(_age(oldest_ms), silent if silent > BROKER_SILENT_S else 0.0)
 
     def _measure(self) -> None:
         metrics, gauges = self.parts.metrics, self.engine.gauges(_now())
         metrics.broker_heard.set(self.consumer.heard_at)
         metrics.oldest_unsettled_age.set(self._oldest_age(gauges.oldest_ms, gauges.partitions))
+        metrics.oldest_opt_out_age.set(_age(gauges.oldest_opt_out_ms))
         metrics.in_flight.set(gauges.in_flight)
         metrics.frontier_gap.set(gauges.gap)
         metrics.waiting.set(gauges.outage)
@@ -291,6 +297,11 @@ class Service:
             metrics.token_expiry.labels(name).set(tokens.expires_at or 0)
             if (expires_at := tokens.credential_expires_at) is not None:
                 metrics.credential_expiry.labels(name).set(expires_at)
+
+
+def _age(appended_ms: int | None) -> float:
+    """Seconds; 0 if there is nothing."""
+    return 0.0 if appended_ms is None else max(0.0, time.time() - appended_ms / 1000)
 
 
 def _now() -> Now:

@@ -50,6 +50,7 @@ from writer.kafka.consumer import ConsumerOptions, ConsumerThread
 from writer.kafka.log_ends import LogEnds
 from writer.kafka.producer import BatchProducer, PlainProducer, PublisherThread
 from writer.kafka.results_index import ReadToEnd
+from writer.kafka.spans import PlanSpans
 from writer.kafka.topics import WriterTopics
 from writer.kafka.transactions import TransactionalProducer
 from writer.metrics import Metrics
@@ -190,6 +191,7 @@ async def running(
                 read_results=_read_results(settings),
                 result_codec=result_codec,
                 metrics=metrics,
+                spans=PlanSpans(topic=topics.planned_writebacks.name, group=settings.group),
             ),
             signature,
             _engine_options(settings),

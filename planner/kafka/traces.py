@@ -1,12 +1,21 @@
-"""Trace context from the outcome to the plan: only a well-formed one, since a header could hold anything (B1)."""
+"""Trace context from the outcome to the plan, and a span for each outcome: a message that is processed, in
+OpenTelemetry's words.
+
+Only a well-formed context is handed on, since a header could hold anything (B1). A span names the place of its outcome
+and what became of it, and nothing that the sender chose.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, Tracer
 
-from runtime.tracing import context_of, traceparent_of
+from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused
+from runtime.tracing import context_of, failed, traceparent_of
 from schemas.headers import TRACEPARENT, Headers, last
 
 _WELL_FORMED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -19,21 +28,67 @@ def kept_headers(headers: Headers) -> list[tuple[str, bytes]]:
 
 
 class Traces:
-    """A span per plan, if tracing is configured; otherwise the outcome's context goes through as it came."""
+    """Without a tracer the outcome's context goes through as it came."""
 
-    def __init__(self, *, on: bool) -> None:
-        self._tracer = trace.get_tracer("planner") if on else None
-
-    def of_plan(self, headers: Headers, *, partition: int, offset: int) -> list[tuple[str, bytes]]:
-        """The headers of a plan. The span names the place of the outcome, and no person."""
-        kept = kept_headers(headers)
-        if self._tracer is None:
-            return kept
-        where: dict[str, str | int] = {
-            "messaging.destination.partition.id": str(partition),
-            "messaging.kafka.offset": offset,
+    def __init__(self, tracer: Tracer | None = None, *, topic: str = "", group: str = "") -> None:
+        self._tracer = tracer
+        self._name = f"process {topic}"
+        self._where = {
+            "messaging.system": "kafka",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": topic,
+            "messaging.consumer.group.name": group,
         }
-        span = self._tracer.start_span("plan", context=context_of(last(kept, TRACEPARENT)), attributes=where)
-        span.end()
+
+    @contextmanager
+    def of_batch(self, decisions: Sequence[Decision], *, began_ns: int) -> Iterator[Sequence[Span]]:
+        """A span per decision, from when the batch was taken until its plans and rejections are acknowledged."""
+        spans = [self._begun(decision, began_ns) for decision in decisions]
+        try:
+            yield spans
+        except BaseException as error:
+            for span in spans:
+                failed(span, type(error).__name__)
+            raise
+        finally:
+            for span in spans:
+                span.end()
+
+    def _begun(self, decision: Decision, began_ns: int) -> Span:
+        incoming = decision.incoming
+        parent = context_of(last(kept_headers(incoming.headers), TRACEPARENT))
+        if self._tracer is None:
+            return trace.get_current_span(parent)
+        span = self._tracer.start_span(self._name, parent, kind=SpanKind.CONSUMER, start_time=began_ns)
+        if span.is_recording():
+            span.set_attributes({**self._where, **_place(incoming)})
+        return span
+
+    @staticmethod
+    def decided(spans: Sequence[Span], decisions: Sequence[Decision]) -> None:
+        """As published: what a topic did not take for its size has become something else."""
+        for span, decision in zip(spans, decisions, strict=True):
+            match decision:
+                case Planned():
+                    span.set_attribute("writeback.outcome", "planned")
+                case Refused(_, reasons):
+                    span.set_attribute("writeback.outcome", "rejected")
+                    failed(span, reasons[0].code)
+                case AlreadyPlanned():
+                    span.set_attribute("writeback.outcome", "duplicate")
+                case _:
+                    span.set_attribute("writeback.outcome", "tombstone")
+
+    @staticmethod
+    def headers(span: Span) -> list[tuple[str, bytes]]:
+        """Those of a plan: what is done for it later belongs to the same trace."""
         context = traceparent_of(trace.set_span_in_context(span))
-        return [(TRACEPARENT, context)] if context else kept
+        return [(TRACEPARENT, context)] if context else []
+
+
+def _place(incoming: Incoming) -> dict[str, str | int]:
+    return {
+        "messaging.destination.partition.id": str(incoming.partition),
+        "messaging.kafka.offset": incoming.offset,
+    }

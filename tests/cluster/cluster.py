@@ -94,30 +94,24 @@ class Cluster:
             group = _group_path(f"{each['spec']['group']}/{each['spec']['versions'][0]['name']}")
             until(lambda group=group: self.api.get(group).is_success, group)  # type: ignore[misc]
 
-    def namespace(self, name: str) -> None:
-        """A new one that admits only pods of the strictest standard."""
-        labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
+    def namespace(self, name: str, standard: str = "restricted") -> None:
+        """A new one that admits only pods of this standard."""
+        labels = {f"pod-security.kubernetes.io/{mode}": standard for mode in ("enforce", "warn", "audit")}
         manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         answer = self.create(manifest)
         assert answer.is_success, answer.text
 
     def everything_in(self, namespace: str) -> set[tuple[str, str]]:
         """Kind and name of each object there that is not one of Kubernetes' own."""
-        paths = [("v1", "/api/v1")]
-        paths += [
-            (each["preferredVersion"]["groupVersion"], f"/apis/{each['preferredVersion']['groupVersion']}")
-            for each in self.get("/apis")["groups"]
-        ]
+        groups = [each["preferredVersion"]["groupVersion"] for each in self.get("/apis")["groups"]]
         found = set()
-        for _, path in paths:
+        for path in ("/api/v1", *map(_group_path, groups)):
             for each in self.get(path)["resources"]:
                 if each["namespaced"] and "/" not in each["name"] and {"list", "create"} <= set(each["verbs"]):
                     listed = self.items(f"{path}/namespaces/{namespace}/{each['name']}")
                     found |= {(each["kind"], one["metadata"]["name"]) for one in listed}
         return {
-            (kind, name)
-            for kind, name in found
-            if kind not in ("Event", "Lease") and (kind, name) not in _ALWAYS_THERE
+            (kind, name) for kind, name in found if kind not in ("Event", "Lease") and (kind, name) not in _ALWAYS_THERE
         }
 
 
@@ -130,7 +124,7 @@ def _group_path(api_version: str) -> str:
 
 @contextlib.contextmanager
 def running(folder: Path, *, controllers: bool) -> Iterator[Cluster]:
-    """Until the end of the block. With `controllers`, what makes pods of workloads and says that they run is there too."""
+    """Until the end of the block. With `controllers`, pods are made of workloads, and are soon said to run."""
     with contextlib.ExitStack() as stack:
         etcd, peers, port = free_ports(3)
         start = _starter(stack, folder)
@@ -165,12 +159,16 @@ def running(folder: Path, *, controllers: bool) -> Iterator[Cluster]:
         api = stack.enter_context(httpx.Client(base_url=url, verify=trusted, headers=headers, timeout=60))
         until(lambda: _is_ready(api), "the API server")
         cluster = Cluster(kubeconfig, api, folder)
+        priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": 1000}
+        answer = cluster.create({**priority, "metadata": {"name": PRIORITY_CLASS}})
+        assert answer.is_success, answer.text
         if controllers:
             program = kubernetes_binary()
             own = (f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0")
             start(
                 "controllers", program, "controllers", *own, f"--service-account-private-key-file={key}",
                 f"--root-ca-file={authority}", "--use-service-account-credentials=false",
+                "--node-monitor-grace-period=6h",  # a node that nobody reports on stays ready
             )  # fmt: skip
             start("scheduler", program, "scheduler", *own)
             (folder / "stages.yaml").write_text(kwok_stages(STORAGE_CLASSES))
@@ -238,9 +236,6 @@ def _with_nodes(cluster: Cluster) -> None:
         storage = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": metadata}
         answer = cluster.create({**storage, "provisioner": "kwok.x-k8s.io/volume"})
         assert answer.is_success, answer.text
-    priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": 1000}
-    answer = cluster.create({**priority, "metadata": {"name": PRIORITY_CLASS}})
-    assert answer.is_success, answer.text
 
 
 def _ready_nodes(cluster: Cluster) -> int:
@@ -249,4 +244,3 @@ def _ready_nodes(cluster: Cluster) -> int:
         for node in cluster.items("/api/v1/nodes")
         for condition in node.get("status", {}).get("conditions", ())
     )
-

@@ -1,4 +1,4 @@
-"""The cluster tier: `make test-cluster`. It builds a Kubernetes first, which takes half an hour; `make test` leaves it out."""
+"""The cluster tier: `make test-cluster`. It builds a Kubernetes first, in half an hour; `make test` leaves it out."""
 
 from __future__ import annotations
 
@@ -27,4 +27,3 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with running(tmp_path_factory.mktemp("cluster"), controllers=True) as cluster:
         cluster.define(custom_resources())
         yield cluster
-

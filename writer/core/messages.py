@@ -81,6 +81,7 @@ class Unreadable:
     record: ConsumerRecord
     problem: str
     remedy: str
+    trace: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,8 @@ class Send:
     place: Place
     parts: Sequence[Part]
     operation: str
-    trace: object
+    traces: Sequence[object]
+    """Of the plans that share it, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +228,11 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A plan's way ends here."""
+    """A record's way ends here. `error`: the code of what kept its plan from landing."""
 
     trace: object
     outcome: str
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

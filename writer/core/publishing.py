@@ -85,6 +85,7 @@ class RejectionOf:
     record: ConsumerRecord
     assignment: Assignment
     reasons: Sequence[Reason]
+    trace: object = None
     bare: bool = False
 
     settles = True

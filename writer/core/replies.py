@@ -223,7 +223,7 @@ def judge(
         meaning,
         status,
         "" if code is None else f"0x{code:08x}",
-        _request_id(headers),
+        request_id_of(headers),
         retry_after(headers.get("retry-after"), now=now),
         by_the_crm=answered,
         privilege=_privilege(message) if meaning is Meaning.NOT_ALLOWED else None,
@@ -323,7 +323,7 @@ def _privilege(message: str) -> Privilege | None:
 _REQUEST_ID = re.compile(r"[0-9a-fA-F-]{8,64}")
 
 
-def _request_id(headers: Mapping[str, str]) -> str | None:
+def request_id_of(headers: Mapping[str, str]) -> str | None:
     """The service's own id of the request; sent twice at times, then the last counts."""
     raw = (headers.get("x-ms-service-request-id") or headers.get("req_id") or "").rpartition(",")[2].strip()
     return raw if _REQUEST_ID.fullmatch(raw) else None

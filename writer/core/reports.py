@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,11 +11,14 @@ Level = Literal["info", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """`fields` never hold anything of a record but its session and queue item (B1)."""
+    """`fields` never hold anything of a record but its session, queue item and place (B1). `traces`: of the records
+    that it is about; the line names them.
+    """
 
     level: Level
     event: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+    traces: Sequence[object] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,12 @@ from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
+from opentelemetry.context import get_current
+from opentelemetry.trace import Tracer
 
+from runtime.tracing import traceparent_of
 from writer.dataverse.identity import TokenSource
+from writer.dataverse.spans import HttpSpans
 from writer.errors import NeverSent, Unanswered, Untrusted
 from writer.settings import DataverseSettings
 
@@ -38,7 +42,6 @@ class HttpRequest:
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
-    traceparent: bytes | None = None
 
 
 WHO_AM_I = HttpRequest("GET", "WhoAmI")
@@ -59,14 +62,21 @@ class DataverseClient:
     """One application user's way to the Web API. A 401 renews the token once; the second is returned as the answer."""
 
     def __init__(
-        self, settings: DataverseSettings, tokens: TokenSource, *, transport: httpx2.AsyncBaseTransport | None = None
+        self,
+        settings: DataverseSettings,
+        tokens: TokenSource,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.name = tokens.name
         self.tokens = tokens
         self._deadline_s = settings.answer_within_s
         self._most_bytes = settings.max_answer_bytes
+        base_url = f"{settings.url}/api/data/{settings.api_version}/"
+        self._spans = HttpSpans(base_url, tracer)
         self._client = httpx2.AsyncClient(
-            base_url=f"{settings.url}/api/data/{settings.api_version}/",
+            base_url=base_url,
             headers=_ALWAYS,
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
             verify=ssl.create_default_context(cafile=settings.ca_file),
@@ -92,21 +102,23 @@ class DataverseClient:
         token = await self.tokens.token()
         reply = await self._send(request, token)
         if reply.status == _UNAUTHORIZED and token is not None:
-            reply = await self._send(request, await self.tokens.renewed(token))
+            reply = await self._send(request, await self.tokens.renewed(token), resends=1)
         return reply
 
-    async def _send(self, request: HttpRequest, token: str | None) -> HttpReply:
-        started = time.monotonic()
-        with _translated():
+    async def _send(self, request: HttpRequest, token: str | None, *, resends: int = 0) -> HttpReply:
+        correlation, started = str(uuid.uuid4()), time.monotonic()
+        attempt = self._spans.attempt(request.method, request.path, client_request_id=correlation, resends=resends)
+        with attempt as span, _translated():
             async with (
                 asyncio.timeout(self._deadline_s),
                 self._client.stream(
-                    request.method, request.path, content=request.body, headers=_headers(request, token)
+                    request.method, request.path, content=request.body, headers=_headers(request, token, correlation)
                 ) as response,
             ):
                 body = await self._whole(response)
-        # The last of several equal headers counts: x-ms-service-request-id may come twice.
-        headers = {name.lower(): value for name, value in response.headers.multi_items()}
+            # The last of several equal headers counts: x-ms-service-request-id may come twice.
+            headers = {name.lower(): value for name, value in response.headers.multi_items()}
+            self._spans.answered(span, response.status_code, headers)
         return HttpReply(response.status_code, headers, body, time.monotonic() - started)
 
     async def _whole(self, response: httpx2.Response) -> bytes:
@@ -135,13 +147,13 @@ _ALWAYS = {
 }
 
 
-def _headers(request: HttpRequest, token: str | None) -> dict[str, str]:
-    correlation = str(uuid.uuid4())
+def _headers(request: HttpRequest, token: str | None, correlation: str) -> dict[str, str]:
+    """The trace is that of the span around it: what the service logs under it can be found."""
     headers = {"x-ms-client-request-id": correlation, "x-ms-correlation-id": correlation, **request.headers}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
-    if request.traceparent is not None:
-        headers["traceparent"] = request.traceparent.decode("ascii", "replace")
+    if (traceparent := traceparent_of(get_current())) is not None:
+        headers["traceparent"] = traceparent.decode()
     return headers
 
 

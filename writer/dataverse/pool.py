@@ -104,7 +104,6 @@ class Pool:
         place: Place,
         parts: Sequence[Part],
         *,
-        traceparent: bytes | None = None,
         consistency: str | None = None,
     ) -> Exchange:
         """One `$batch` through this place; the caller reports the exchange to `Identities.replied`."""
@@ -114,7 +113,7 @@ class Pool:
         except ValueError:
             return unencodable(parts)
         started = self._clock()
-        request = HttpRequest("POST", "$batch", headers | {"Content-Type": content_type}, body, traceparent)
+        request = HttpRequest("POST", "$batch", headers | {"Content-Type": content_type}, body)
         answered = await self._answered(self._channel_of[place.identity], request)
         seconds = self._clock() - started
         if isinstance(answered, Judgement):

@@ -115,16 +115,16 @@ capabilities:
 {{- end }}
 {{- if include "writeback.brokerCertificate" . }}
 - name: {{ $prefix }}CERTIFICATE_FILE
-  value: /etc/writeback/broker-certificate/{{ $broker.clientCertificate.certificateKey }}
+  value: /etc/writeback/broker-certificate/{{ ternary "user.crt" $broker.clientCertificate.certificateKey .root.Values.strimzi.users }}
 - name: {{ $prefix }}KEY_FILE
-  value: /etc/writeback/broker-certificate/{{ $broker.clientCertificate.privateKey }}
-{{- with $broker.clientCertificate.passwordKey }}
+  value: /etc/writeback/broker-certificate/{{ ternary "user.key" $broker.clientCertificate.privateKey .root.Values.strimzi.users }}
+{{- with ternary "" $broker.clientCertificate.passwordKey .root.Values.strimzi.users }}
 - name: {{ $prefix }}KEY_PASSWORD_FILE
   value: /etc/writeback/broker-certificate/{{ . }}
 {{- end }}
 {{- end }}
 {{- $secret := include "writeback.brokerSecret" . }}
-{{- if include "writeback.kafkaUser" . }}
+{{- if and $secret .root.Values.strimzi.users }}
 - name: {{ $prefix }}SASL__MECHANISM
   value: SCRAM-SHA-512
 - name: {{ $prefix }}SASL__USERNAME
@@ -158,12 +158,20 @@ capabilities:
 
 {{/* The Secret that a program signs in to the broker with: the user's of Strimzi, its own, or everybody's. */}}
 {{- define "writeback.brokerSecret" -}}
-{{- with include "writeback.kafkaUser" . }}{{ . }}{{ else }}{{ default .root.Values.broker.sasl.existingSecret .values.saslSecret }}{{ end -}}
+{{- if .root.Values.strimzi.users -}}
+{{- if eq .root.Values.strimzi.authentication "scram-sha-512" }}{{ include "writeback.kafkaUser" . }}{{ end -}}
+{{- else -}}
+{{- default .root.Values.broker.sasl.existingSecret .values.saslSecret -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The Secret with a program's certificate for the broker: its own, or everybody's. */}}
 {{- define "writeback.brokerCertificate" -}}
+{{- if .root.Values.strimzi.users -}}
+{{- if eq .root.Values.strimzi.authentication "tls" }}{{ include "writeback.kafkaUser" . }}{{ end -}}
+{{- else -}}
 {{- default .root.Values.broker.clientCertificate.secret .values.certificateSecret -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "writeback.registryEnv" -}}
@@ -243,7 +251,12 @@ capabilities:
 {{- with .Values.strimzi }}
 {{- if and (or .topics .users) (not .cluster) }}{{ fail "strimzi.topics or strimzi.users is true but strimzi.cluster is empty; name the Kafka object" }}{{ end }}
 {{- if and .topics $.Values.topics.create.enabled }}{{ fail "strimzi.topics and topics.create.enabled are both true; keep one" }}{{ end }}
-{{- if and .users (or $.Values.broker.sasl.existingSecret $.Values.planner.saslSecret $.Values.writer.saslSecret $.Values.ops.saslSecret $.Values.topicsCheck.saslSecret $.Values.topics.create.saslSecret) }}{{ fail "strimzi.users is true, and broker.sasl.existingSecret or a saslSecret is given; remove it, because each program signs in as its KafkaUser" }}{{ end }}
+{{- if .users }}
+{{- range list $.Values.planner $.Values.writer $.Values.ops $.Values.topicsCheck $.Values.topics.create (dict "saslSecret" $.Values.broker.sasl.existingSecret "certificateSecret" $.Values.broker.clientCertificate.secret) }}
+{{- if or .saslSecret .certificateSecret }}{{ fail "strimzi.users is true, and a Secret for the sign-in to the broker is given too; remove it, because each program signs in as its KafkaUser" }}{{ end }}
+{{- end }}
+{{- if and (eq .authentication "tls") (not $.Values.broker.tls) }}{{ fail "strimzi.authentication is tls but broker.tls is false; switch it on" }}{{ end }}
+{{- end }}
 {{- if and .callSystems (not .users) }}{{ fail "strimzi.callSystems is given but strimzi.users is false; switch it on or remove the names" }}{{ end }}
 {{- end }}
 {{- if and .Values.externalSecrets.secrets (not .Values.externalSecrets.store.name) }}{{ fail "externalSecrets.secrets is given but externalSecrets.store.name is empty; name the store" }}{{ end }}

@@ -146,3 +146,21 @@ affinity: {{- toYaml . | nindent 2 }}
     items:
       - { key: {{ ternary .Values.mapping.key "mapping.json" (ne .Values.mapping.existingConfigMap "") }}, path: mapping.json }
 {{- end -}}
+
+{{/*
+Where a program's variables (`env`) lead, as YAML: ports of every URL, those of token services and of Dataverse if somebody
+signs in (`httpsPorts`), and whether tokens come from the machine's metadata service.
+*/}}
+{{- define "writeback.egress" -}}
+{{- $ports := list -}}
+{{- $metadata := false -}}
+{{- range .env -}}
+{{- $value := toString (default "" .value) -}}
+{{- if regexMatch "^https?://" $value }}{{ $ports = append $ports (include "writeback.portOf" $value) }}{{ end -}}
+{{- if regexMatch "_(IDENTITIES|SASL__TOKEN__KIND)$" .name -}}
+{{- $ports = concat $ports $.httpsPorts -}}
+{{- if regexMatch "managed|msk" $value }}{{ $metadata = true }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- dict "ports" $ports "metadata" $metadata | toYaml -}}
+{{- end -}}

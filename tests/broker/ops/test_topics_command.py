@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from typer.testing import CliRunner
 
 from ops.cli import app
@@ -90,3 +92,40 @@ def test_a_count_that_is_expected_is_checked_too(prefix: str, wanted: str, code:
     checked = CLI.invoke(app, ["topics", "check", "--partitions", wanted, "--json"])
     assert checked.exit_code == code
     assert ("topics.partitions in the chart's values" in checked.stdout) is (code == Exit.ACT)
+
+
+WRONG = {
+    "call-outcomes": {
+        "cleanup.policy": "compact",
+        "unclean.leader.election.enable": "true",
+        "max.message.bytes": "1000",
+        "retention.ms": "1000",
+        "retention.bytes": "1000000",
+        "message.timestamp.type": "CreateTime",
+    },
+    "planned-writebacks": {"cleanup.policy": "delete", "delete.retention.ms": "1000"},
+}
+"""Settings that creation sets and the check asks for, as somebody might change them."""
+
+
+def alter(kafka: RealKafka, topic: str, settings: dict[str, str]) -> None:
+    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in settings.items()]
+    wish = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    for done in kafka.admin.incremental_alter_configs([wish]).values():
+        done.result()
+
+
+def test_every_setting_that_was_changed_is_named_and_the_remedies_make_the_topics_fit_again(
+    prefix: str, kafka: RealKafka
+) -> None:
+    CLI.invoke(app, ["topics", "create", "--partitions", "1", "--replication", "1"])
+    for topic, settings in WRONG.items():
+        alter(kafka, prefix + topic, settings)
+    checked = CLI.invoke(app, ["topics", "check", "--json"])
+    assert checked.exit_code == Exit.ACT
+    remedies = re.findall(r"--entity-name (\S+) --add-config ([a-z.]+)=([^)\s]+)\)", checked.stdout)
+    named = {(topic.removeprefix(prefix), key) for topic, key, _ in remedies}
+    assert named == {(topic, key) for topic, settings in WRONG.items() for key in settings}
+    for topic, key, value in remedies:
+        alter(kafka, topic, {key: value})
+    assert CLI.invoke(app, ["topics", "check"]).exit_code == Exit.OK

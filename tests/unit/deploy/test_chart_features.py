@@ -101,11 +101,15 @@ def test_B2_the_toolbox_waits_and_ends_at_once_when_it_is_stopped() -> None:
     (container,) = pods(rendered("operators"))["toolbox"]["containers"]
     interpreter, *arguments = container["command"]
     assert interpreter == "python"
-    with subprocess.Popen([sys.executable, *arguments]) as process:
+    process = subprocess.Popen([sys.executable, *arguments])
+    try:
         caught = 1 << (signal.SIGTERM - 1)
-        wait_until(lambda: signals_caught(process.pid) & caught, what="it waits", every=0.02)
+        wait_until(lambda: signals_caught(process.pid) & caught, what="it catches SIGTERM", every=0.02)
         process.terminate()
         assert process.wait() == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def signals_caught(process: int) -> int:
@@ -153,6 +157,13 @@ def test_the_job_that_creates_topics_runs_before_the_check_and_as_a_user_of_its_
     assert "WRITEBACK_BROKER__SASL__USERNAME" not in environment(pods(rendered("created-topics"))["topics-check"])
 
 
+def test_an_operators_user_is_not_that_of_the_jobs_before_the_release() -> None:
+    pod = pods(rendered("operators"))["topics-check"]
+    secrets = {each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+    secrets |= {each["secretKeyRef"]["name"] for each in environment(pod).values() if isinstance(each, dict)}
+    assert secrets == {"kafka-user"}
+
+
 def test_a_partition_count_that_is_given_is_checked_and_one_that_is_not_is_not() -> None:
     given, left = (pods(rendered(each))["topics-check"]["containers"][0] for each in ("created-topics", "minimal"))
     assert given["args"] == ["topics", "check", "--partitions", "24"]
@@ -177,8 +188,8 @@ def is_hook(manifest: Manifest) -> bool:
     return "helm.sh/hook" in manifest["metadata"].get("annotations", {})
 
 
-@pytest.mark.parametrize("values", ["strimzi", "external-secrets"])
-def test_where_secrets_come_with_the_release_its_job_does_too_and_no_revision_changes_one(values: str) -> None:
+@pytest.mark.parametrize("values", ["strimzi", "external-secrets", "tokens"])
+def test_where_what_it_needs_comes_with_the_release_the_job_does_too_and_no_revision_changes_one(values: str) -> None:
     first, second = (
         of_kind(rendered(values, *option), "Job")["topics-check"] for option in ((), ("--set=logLevel=debug",))
     )
@@ -186,6 +197,8 @@ def test_where_secrets_come_with_the_release_its_job_does_too_and_no_revision_ch
     assert first["metadata"]["name"] != second["metadata"]["name"]
     assert first["spec"]["backoffLimit"] > 3
     assert "podFailurePolicy" not in first["spec"], "topics that do not fit yet are looked at again"
+    accounts = {each["metadata"]["name"] for each in of_kind(rendered(values), "ServiceAccount").values()}
+    assert pods(rendered(values))["topics-check"]["serviceAccountName"] in accounts
 
 
 # Scaling
@@ -240,9 +253,9 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 @pytest.mark.parametrize(
     ("values", "component", "ports"),
     [
-        ("extended", "planner", {53, 9093, 4318}),
+        ("extended", "planner", {53, 9093, 4318, 3128}),
         ("extended", "writer", {53, 9093, 4318, 443, 8443}),
-        ("extended", "commands", {53, 9093, 4318, 443, 8443}),
+        ("extended", "commands", {53, 9093, 443, 8443}),
         ("full", "planner", {53, 9093, 8081, 4318}),
         ("full", "writer", {53, 9093, 8081, 4318, 443}),
         ("operators", "planner", {53, 9093, 443}),
@@ -253,16 +266,32 @@ def test_pods_may_reach_what_the_values_turn_on_and_nothing_else(values: str, co
     assert egress_ports(of_kind(rendered(values), "NetworkPolicy")[component]) == ports
 
 
-def test_the_metadata_service_is_open_to_those_who_sign_in_there_and_only_if_asked_for() -> None:
-    def blocks(values: str) -> dict[str, list[str]]:
-        return {
-            component: [to["ipBlock"]["cidr"] for rule in each["spec"]["egress"] for to in rule.get("to", [])]
-            for component, each in of_kind(rendered(values), "NetworkPolicy").items()
-        }
+@pytest.mark.parametrize(
+    ("values", "option", "who"),
+    [
+        ("created-topics", "", {"writer", "commands"}),  # an identity of kind managed
+        ("extended", "", set()),
+        ("operators", "", set()),
+        ("operators", "networkPolicy.metadataService=true", {"planner", "writer", "commands"}),
+    ],
+)
+def test_the_metadata_service_is_open_to_those_who_sign_in_there(values: str, option: str, who: set[str]) -> None:
+    policies = of_kind(rendered(values, *([f"--set={option}"] if option else [])), "NetworkPolicy")
+    rules = {name: [rule for rule in each["spec"]["egress"] if "to" in rule] for name, each in policies.items()}
+    assert {name for name, found in rules.items() if found} == who
+    for (rule,) in filter(None, rules.values()):
+        assert {"ipBlock": {"cidr": "169.254.169.254/32"}} in rule["to"]
+        assert rule["ports"] == [{"protocol": "TCP", "port": 80}]
 
-    service = ["169.254.169.254/32"]
-    assert blocks("created-topics") == {"planner": [], "writer": service, "commands": service}
-    assert blocks("extended") == {"planner": [], "writer": [], "commands": []}
+
+def test_a_planner_that_signs_in_with_a_token_may_reach_where_tokens_come_from() -> None:
+    def policy(kind: str) -> Manifest:
+        options = ("networkPolicy.enabled=true", "registry.url=", f"broker.settings.SASL__TOKEN__KIND={kind}")
+        return of_kind(rendered("tokens", *(f"--set={each}" for each in options)), "NetworkPolicy")["planner"]
+
+    assert egress_ports(policy("workload")) == {53, 9093, 443}
+    assert not [rule for rule in policy("workload")["spec"]["egress"] if "to" in rule]
+    assert [rule for rule in policy("managed")["spec"]["egress"] if "to" in rule]
 
 
 def test_nothing_listens_in_a_commands_pod() -> None:
@@ -337,7 +366,7 @@ def test_what_a_pod_monitor_scrapes_carries_the_service_that_the_alerts_select()
     (monitor,) = [each for each in rendered("extended") if each["kind"] == "PodMonitor"]
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     service, node = endpoint["relabelings"]
-    assert node["targetLabel"] == "node"
+    assert (service["targetLabel"], node["targetLabel"]) == ("service", "node")
     names = {service["replacement"].replace("$1", each) for each in ("planner", "writer")}
     assert names == {each["metadata"]["name"] for each in of_kind(rendered("extended"), "Service").values()}
     assert endpoint["metricRelabelings"][0]["action"] == "drop"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -77,3 +78,16 @@ def test_everything_in_the_schema_is_a_value() -> None:
     of_kubernetes_or_helm = ("global", "resources.claims")
     named = [path for path in in_schema(SCHEMA) if not path.endswith(of_kubernetes_or_helm)]
     assert [path for path in named if not exists(path)] == []
+
+
+def test_the_chart_says_who_keeps_it_what_it_runs_and_carries_its_own_icon() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    kind, _, content = chart["icon"].partition(",")
+    assert kind == "data:image/svg+xml;base64"
+    assert base64.b64decode(content) == (CHART / "icon.svg").read_bytes()
+    assert chart["maintainers"]
+    defaults = yaml.safe_load(TEXT)
+    named = yaml.safe_load(chart["annotations"]["artifacthub.io/images"])
+    assert {each["name"]: each["image"] for each in named} == {
+        name: f"{defaults[name]['image']['repository']}:{chart['appVersion']}" for name in ("planner", "writer", "ops")
+    }

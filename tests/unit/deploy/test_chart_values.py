@@ -24,6 +24,9 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return {**base, **over, **both}
 
 
+STRIMZI = ("--set=strimzi.cluster=kafka", "--set=strimzi.topics=true", "--set=strimzi.users=true")
+SCALED = ("--set=writer.autoscaling.enabled=true",)
+
 MINIMAL = merged(DEFAULTS, yaml.safe_load(VALUE_SETS["minimal"].read_text()))
 
 
@@ -95,6 +98,19 @@ def test_what_has_no_default_must_be_given() -> None:
         (("--set-json=writer.identities=[]",), "cannot sign in"),
         (("--set=writer.identitiesSecret.name=users",), "both given"),
         (("--set=broker.tls=false", "--set=broker.caSecret.name=ca"), "broker.tls is false"),
+        (("--set=strimzi.topics=true",), "name the Kafka object"),
+        (("--set=strimzi.callSystems={dialler}",), "strimzi.users is false"),
+        ((*STRIMZI, "--set=topics.create.enabled=true"), "keep one"),
+        ((*STRIMZI, "--set=broker.sasl.existingSecret=user"), "signs in as its KafkaUser"),
+        ((*STRIMZI, "--set=topicsCheck.certificateSecret=user"), "signs in as its KafkaUser"),
+        ((*STRIMZI, "--set=broker.tls=false", "--set=strimzi.authentication=tls"), "broker.tls is false"),
+        (("--set=externalSecrets.secrets.user.password.key=a",), "name the store"),
+        (("--set=ops.identities[0].kind=managed", "--set=ops.identitiesSecret.name=users"), "both given"),
+        (("--set=serviceMonitor.enabled=true", "--set=podMonitor.enabled=true"), "count twice"),
+        (("--set=writer.autoscaling.enabled=true",), "topics.partitions is 0"),
+        ((*SCALED, "--set=topics.partitions=4"), "more writers than partitions"),
+        ((*SCALED, "--set=topics.partitions=9", "--set=writer.autoscaling.minReplicas=8"), "above maxReplicas"),
+        ((*SCALED, "--set=topics.partitions=9"), "prometheusUrl is empty"),
         (("--set=broker.sasl.mechanism=OAUTHBEARER",), "does not say where tokens come from"),
         (("--set=broker.settings.SASL__TOKEN__KIND=msk",), "set broker.sasl.mechanism to OAUTHBEARER"),
         (("--set=planner.certificateSecret=calls", "--set=broker.tls=false"), "switch tls on"),

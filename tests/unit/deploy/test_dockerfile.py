@@ -92,7 +92,7 @@ def test_an_image_has_only_our_packages_that_it_runs() -> None:
     }
 
 
-def test_an_image_grows_on_nothing_so_that_no_layer_below_holds_what_was_taken_out(target: Stage) -> None:
+def test_no_layer_below_holds_what_was_taken_out(target: Stage) -> None:
     assert target.parent is not None
     assert target.parent.name == "service"
     assert target.parent.base == "scratch"
@@ -117,7 +117,7 @@ def stripped(root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_no_pip_and_no_package_manager_is_left_of_the_base_and_nothing_runs_as_root(tmp_path: Path) -> None:
+def test_the_base_keeps_no_pip_no_package_manager_and_no_setuid_bit(tmp_path: Path) -> None:
     for name in BASE:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch(0o755)
@@ -168,7 +168,7 @@ def test_everything_that_is_copied_exists(stage: Stage) -> None:
             assert all((ROOT / source).exists() for source in sources(copy.rest)), copy.rest
 
 
-def test_every_stage_is_built_from_a_stage_or_from_the_python_that_a_digest_pins() -> None:
+def test_the_base_of_every_image_is_pinned_by_digest() -> None:
     pinned = r"^ARG PYTHON_IMAGE=python:3\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}$"
     assert re.search(pinned, (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert {stage.base for stage in STAGES.values()} <= {*STAGES, "${PYTHON_IMAGE}", "scratch"}

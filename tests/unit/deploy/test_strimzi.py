@@ -88,6 +88,19 @@ def test_every_program_signs_in_as_its_kafka_user_with_the_password_that_strimzi
         assert {"name": "broker-user", "secret": {"secretName": user, "defaultMode": 0o440}} in pod["volumes"]
 
 
+def test_with_certificates_every_program_shows_its_kafka_users_and_no_password() -> None:
+    manifests = rendered("strimzi", "--set=strimzi.authentication=tls")
+    assert {each["spec"]["authentication"]["type"] for each in of_kind(manifests, "KafkaUser").values()} == {"tls"}
+    for component, pod in pods(manifests).items():
+        user = f"calls-writeback-{component if component in ('planner', 'writer', 'topics-check') else 'operator'}"
+        given = {name.partition("BROKER__")[2]: value for name, value in environment(pod).items()}
+        assert given["CERTIFICATE_FILE"] == "/etc/writeback/broker-certificate/user.crt"
+        assert given["KEY_FILE"] == "/etc/writeback/broker-certificate/user.key"
+        assert not [name for name in given if name.startswith("SASL")]
+        (volume,) = [each for each in pod["volumes"] if each["name"] == "broker-certificate"]
+        assert volume["secret"]["secretName"] == user
+
+
 def test_strimzis_objects_belong_to_the_named_cluster_wherever_it_is() -> None:
     objects = [each for each in rendered("strimzi", "--set=strimzi.namespace=kafka") if "strimzi" in each["apiVersion"]]
     assert len(objects) == len(users()) + len(Topics().all())

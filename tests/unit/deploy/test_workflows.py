@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = sorted(path for path in (ROOT / ".ci").rglob("*") if path.is_file() and not path.suffix)
-MAKE_WORDS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+MAKE_WORDS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def workflow(name: str) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def workflow(name: str) -> dict[str, Any]:
 
 
 def make_words(script: str) -> list[str]:
-    return re.findall(r"\bmake ([a-z]+)", script)
+    return re.findall(r"\bmake ([a-z-]+)", script)
 
 
 def runs(jobs: dict[str, Any]) -> list[str]:
@@ -65,6 +67,71 @@ def test_a_release_checks_its_tag_before_anything_is_published() -> None:
     scripts = runs({"release": job})
     assert job["env"]["TAG"] == "${{ github.ref_name }}"
     assert scripts.index("make dist") < scripts.index("make ci") < scripts.index("make images")
+    assert scripts.index("make images") < scripts.index("make publish")
+    assert scripts.index("make audit sbom") < scripts.index("make publish")
+    assert set(job["permissions"]) == {"contents", "packages", "id-token"}
+    used = [step["uses"].partition("@")[0] for step in job["steps"] if "uses" in step]
+    assert {"docker/setup-qemu-action", "docker/setup-buildx-action", "sigstore/cosign-installer"} <= set(used)
+
+
+def test_a_release_signs_by_digest_all_that_it_pushed(tmp_path: Path) -> None:
+    """With a docker, helm and cosign that say what the real ones say, and write down what they were asked."""
+    calls = released(tmp_path, "images", PUSH="true") + released(tmp_path, "publish")
+    version, dist = PROJECT["version"], tmp_path / "dist"
+    names = [f"registry.example/team/dataverse-writeback-{target}:{version}" for target in ("planner", "writer", "ops")]
+    images = (dist / "images.txt").read_text().splitlines()
+    assert [image.partition("@")[0] for image in images] == names
+    assert len({image.partition("@")[2] for image in images}) == len(names), "each has its own digest"
+    builds = [call for call in calls if call.startswith("docker buildx build")]
+    assert len(builds) == len(names)
+    for build in builds:
+        assert "--platform linux/amd64,linux/arm64 --sbom=true --provenance=mode=max --push" in build
+    (chart,) = (dist / "chart.txt").read_text().splitlines()
+    assert chart == f"registry.example/team/charts/writeback:{version}@sha256:{'c' * 64}"
+    signed = [call.split()[-1] for call in calls if call.startswith("cosign sign --yes")]
+    assert signed == [*images, f"registry.example/team/charts/writeback@sha256:{'c' * 64}"]
+    attested = [call.split()[-2:] for call in calls if call.startswith("cosign attest --yes --type cyclonedx")]
+    assert attested == [
+        [f"{dist}/sbom-{target}.json", image]
+        for target, image in zip(("planner", "writer", "ops"), images, strict=True)
+    ]
+
+
+def test_nothing_is_published_that_was_not_pushed_before(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refusal:
+        released(tmp_path, "publish")
+    assert "make images" in refusal.value.stderr
+    assert not (tmp_path / "calls").exists()
+
+
+STAND_INS = {
+    "docker": """
+        while [ $# -gt 0 ]; do case $1 in --metadata-file) into=$2 ;; --target) target=$2 ;; esac; shift; done
+        digest=$(printf %s "$target" | sha256sum | cut -d' ' -f1)
+        printf '{\n  "buildx.build.ref": "any",\n  "containerimage.digest": "sha256:%s"\n}' "$digest" >"$into"
+    """,
+    "helm": f"echo Pushed: any; echo Digest: sha256:{'c' * 64}",
+    "cosign": "",
+}
+
+
+def released(folder: Path, script: str, **environment: str) -> list[str]:
+    """What a script of the release asked the tools for."""
+    checkout, tools, calls = folder / "checkout", folder / "tools", folder / "calls"
+    tools.mkdir(exist_ok=True)
+    (checkout / ".ci").mkdir(parents=True, exist_ok=True)
+    for name in ("version", script):
+        (checkout / ".ci" / name).write_text((ROOT / ".ci" / name).read_text())
+    (checkout / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    for name, does in STAND_INS.items():
+        (tools / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{calls}\n{dedent(does)}\n')
+        (tools / name).chmod(0o755)
+    env = {"PATH": f"{tools}:/usr/bin:/bin", "DIST": str(folder / "dist"), "IMAGES": "registry.example/team/"}
+    before = len(calls.read_text().splitlines()) if calls.exists() else 0
+    subprocess.run(
+        ["bash", f".ci/{script}"], cwd=checkout, env={**env, **environment}, check=True, capture_output=True, text=True
+    )
+    return calls.read_text().splitlines()[before:]
 
 
 @pytest.mark.parametrize("hook", ["fix", "types", "contracts", "architecture"])

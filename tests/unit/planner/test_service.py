@@ -3,7 +3,6 @@ import itertools
 import logging
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
 from planner.core.deciding import Placement
@@ -45,7 +44,7 @@ class FakePublisher:
         return too_large
 
 
-def a_service(*, pins=None, publisher=None, decider=None, stopping=lambda: False, tracing=False):
+def a_service(*, pins=None, publisher=None, decider=None, stopping=lambda: False, tracer=None):
     pins = MemoryPins() if pins is None else pins
     registry = CollectorRegistry()
     metrics = Metrics(registry)
@@ -56,7 +55,7 @@ def a_service(*, pins=None, publisher=None, decider=None, stopping=lambda: False
         topics=Topics(),
         metrics=metrics,
         planned_by="0.1.0",
-        traces=Traces(on=tracing),
+        traces=Traces(tracer, topic="call-outcomes", group="writeback-planner"),
         waits=Waits(metrics),
         stopping=stopping,
     )
@@ -99,16 +98,6 @@ def test_plans_go_where_their_outcome_stood_under_their_session():
     (record,) = publisher.published
     assert (record.topic, record.partition, record.key) == ("planned-writebacks", 3, b"sess-000001")
     assert record.headers == [(TRACEPARENT, TRACE)]
-
-
-def test_with_tracing_a_plan_carries_the_span_that_made_it_on_in_the_same_trace(monkeypatch):
-    monkeypatch.setattr("planner.kafka.traces.trace.get_tracer", TracerProvider(shutdown_on_exit=False).get_tracer)
-    publisher = FakePublisher()
-    service, _ = a_service(publisher=publisher, tracing=True)
-    asyncio.run(service.handle([incoming(make_outcome(), headers=((TRACEPARENT, TRACE),))], MEMBER))
-    ((name, value),) = publisher.published[0].headers
-    assert (name, value[:36]) == (TRACEPARENT, TRACE[:36])
-    assert value != TRACE
 
 
 def test_rejections_go_to_their_own_topic_and_duplicates_and_tombstones_nowhere():

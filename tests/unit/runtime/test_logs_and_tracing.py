@@ -7,7 +7,7 @@ import logging
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import structlog
@@ -15,13 +15,23 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from prometheus_client import CollectorRegistry, Counter
 
 from ops.demo.waiting import HANGS_AFTER_S
 from runtime.endpoint import Endpoint, Verdict
+from runtime.errors import Misconfigured
 from runtime.logs import configure_logs, form_named
-from runtime.tracing import TracingNotInstalled, configure_tracing, context_of, traceparent_of
+from runtime.tracing import (
+    TracingNotInstalled,
+    configure_tracing,
+    context_of,
+    inside,
+    traceparent_of,
+    which_traces,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +119,7 @@ def test_with_an_endpoint_spans_of_this_service_and_version_are_exported(monkeyp
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:1/v1/traces")
     set_to: list[TracerProvider] = []
     monkeypatch.setattr(trace, "set_tracer_provider", set_to.append)
-    assert configure_tracing(service="writer", version="0.1.0") is True
+    assert configure_tracing(service="writer", version="0.1.0", instance="writer-0") is True
     (provider,) = set_to
     assert {"service.name": "writer", "service.version": "0.1.0"}.items() <= provider.resource.attributes.items()
     exported: list[str] = []
@@ -128,10 +138,89 @@ def test_an_endpoint_without_the_exporter_is_named_with_what_to_install(monkeypa
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(TracingNotInstalled, match="install the extra `tracing`, or unset the endpoint"):
-        configure_tracing(service="writer", version="0")
+        configure_tracing(service="writer", version="0", instance="writer-0")
 
 
 def test_tracing_is_off_unless_an_endpoint_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", raising=False)
-    assert configure_tracing(service="writer", version="0") is False
+    assert configure_tracing(service="writer", version="0", instance="writer-0") is False
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TracerProvider]:
+    """That which these variables configure."""
+
+    def configured(**variables: str) -> TracerProvider:
+        set_to: list[TracerProvider] = []
+        monkeypatch.setattr(trace, "set_tracer_provider", set_to.append)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert configure_tracing(service="writer", version="0.1.0", instance="writer-0")
+        [provider] = set_to
+        return provider
+
+    return configured
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, {"service.name": "writer", "service.version": "0.1.0", "service.instance.id": "writer-0"}),
+        ({"OTEL_SERVICE_NAME": "calls-writer"}, {"service.name": "calls-writer", "service.version": "0.1.0"}),
+        (
+            {"OTEL_RESOURCE_ATTRIBUTES": "service.name=calls,service.version=9,deployment.environment.name=test"},
+            {"service.name": "calls", "service.version": "9", "deployment.environment.name": "test"},
+        ),
+    ],
+)
+def test_what_the_environment_says_of_the_service_counts_more_than_our_own_name_for_it(
+    provider: Callable[..., TracerProvider], variables: dict[str, str], expected: dict[str, str]
+) -> None:
+    configured = provider(**variables)
+    assert expected.items() <= configured.resource.attributes.items()
+    configured.shutdown()
+
+
+def test_sampling_is_that_of_the_environment(provider: Callable[..., TracerProvider]) -> None:
+    configured = provider(OTEL_TRACES_SAMPLER="parentbased_traceidratio", OTEL_TRACES_SAMPLER_ARG="0")
+    span = configured.get_tracer("writer").start_span("plan")
+    assert not span.is_recording()
+    handed_on = traceparent_of(trace.set_span_in_context(span)) or b"1"
+    assert int(handed_on[-1:], 16) % 2 == 0, "the next service does not sample it either"
+    configured.shutdown()
+
+
+@pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"])
+def test_another_protocol_is_refused_with_what_to_set(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv(variable, "grpc")
+    with pytest.raises(Misconfigured, match=f"{variable}: spans are exported as http/protobuf only"):
+        configure_tracing(service="writer", version="0", instance="writer-0")
+
+
+@pytest.mark.parametrize(("variable", "value"), [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")])
+def test_tracing_can_be_switched_off_as_the_specification_says(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv(variable, value)
+    assert configure_tracing(service="writer", version="0", instance="writer-0") is False
+
+
+def test_B1_an_error_inside_a_span_is_named_by_its_type() -> None:
+    exported, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    with pytest.raises(ValueError, match="canary"), inside(provider.get_tracer("writer").start_span("request")):
+        raise ValueError("canary")
+    [span] = exported.get_finished_spans()
+    assert (dict(span.attributes or {}), span.status.status_code) == ({"error.type": "ValueError"}, StatusCode.ERROR)
+    assert "canary" not in span.to_json()
+
+
+def test_a_line_names_one_trace_or_several_and_none_that_is_not_there() -> None:
+    one, other = (trace.get_current_span(context_of(f"00-{n:032x}-{n:016x}-01".encode())) for n in (1, 2))
+    assert which_traces([]) == which_traces([None]) == {}
+    assert which_traces([one, None, one]) == {"trace_id": f"{1:032x}"}
+    assert which_traces([one, other]) == {"trace_ids": [f"{1:032x}", f"{2:032x}"]}

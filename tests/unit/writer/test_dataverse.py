@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx2
 import pytest
+from opentelemetry.context import attach, detach
 
+from runtime.tracing import context_of
 from writer.core.replies import judge
 from writer.dataverse.client import DataverseClient, HttpRequest
 from writer.dataverse.identity import NoSignIn
@@ -112,12 +114,17 @@ def test_a_request_carries_odata_versions_a_correlation_id_and_the_trace() -> No
         seen.append(request)
         return httpx2.Response(204)
 
-    send_once(handler, HttpRequest("POST", "$batch", {"Content-Type": "x"}, b"body", traceparent=b"00-abc-def-01"))
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    token = attach(context_of(trace))
+    try:
+        send_once(handler, HttpRequest("POST", "$batch", {"Content-Type": "x"}, b"body"))
+    finally:
+        detach(token)
     [request] = seen
     assert str(request.url) == "http://localhost:1/api/data/v9.2/$batch"
     assert request.headers["odata-version"] == request.headers["odata-maxversion"] == "4.0"
     assert request.headers["x-ms-client-request-id"]
-    assert request.headers["traceparent"] == "00-abc-def-01"
+    assert request.headers["traceparent"] == trace.decode()
     assert "authorization" not in request.headers
     assert request.content == b"body"
 

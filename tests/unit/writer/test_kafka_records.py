@@ -6,9 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from planner.core.retirement import mark_of
 from runtime.registry import RegistryUnavailable
@@ -20,9 +17,11 @@ from tests.unit.writer.workbench import make_record
 from writer.core.assignment import ConsumerRecord
 from writer.core.messages import Decoded, Unreadable
 from writer.kafka import records
+from writer.kafka.spans import PlanSpans
 
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CODEC = single_object(PlannedWriteback)
+SPANS = PlanSpans(topic="planned-writebacks", group="writeback-writer")
 
 
 def record(plan: PlannedWriteback | None = None, **overrides: Any) -> ConsumerRecord:
@@ -31,7 +30,7 @@ def record(plan: PlannedWriteback | None = None, **overrides: Any) -> ConsumerRe
 
 
 def decoded(one: ConsumerRecord) -> Decoded:
-    told = records.decoded(one, CODEC)
+    told = records.decoded(one, CODEC, SPANS)
     assert isinstance(told, Decoded)
     return told
 
@@ -86,30 +85,14 @@ class Registry:
 )
 def test_W1_a_record_whose_schema_cannot_be_found_is_not_put_aside(error: Exception) -> None:
     confluent = Codec(PlannedWriteback, SchemaId(7), Registry(error).schema)
-    told = records.decoded(record(value=confluent.encode(make_plan())), confluent)
+    told = records.decoded(record(value=confluent.encode(make_plan())), confluent, SPANS)
     assert isinstance(told, Unreadable)
     assert told.problem == str(error)
     assert "nothing is skipped" in told.remedy
-    assert isinstance(records.decoded(record(value=b"\xc3\x01" + bytes(8)), CODEC), Unreadable)
+    assert isinstance(records.decoded(record(value=b"\xc3\x01" + bytes(8)), CODEC, SPANS), Unreadable)
 
 
 def test_without_tracing_the_trace_is_handed_on_as_it_came() -> None:
     assert records.traceparent(decoded(record(headers=[("traceparent", TRACE)])).trace) == TRACE
     assert records.traceparent(decoded(record()).trace) is None
-    records.end(None, "completed")
-
-
-def test_with_tracing_the_plans_way_is_a_span_of_its_records_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    exported, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exported))
-    monkeypatch.setattr(records, "get_tracer", provider.get_tracer)
-    trace = decoded(record(headers=[("traceparent", TRACE)])).trace
-    handed_on = records.traceparent(trace)
-    records.end(trace, "completed")
-    [span] = exported.get_finished_spans()
-    assert handed_on is not None
-    assert handed_on.startswith(TRACE[:35])
-    assert handed_on != TRACE
-    assert span.parent is not None
-    assert f"{span.parent.span_id:016x}".encode() in TRACE
-    assert (span.attributes or {})["outcome"] == "completed"
+    assert records.traceparent(None) is None

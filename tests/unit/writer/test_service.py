@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import httpx2
 import pytest
+from opentelemetry.trace import Tracer
 
 from ops.demo.waiting import HANGS_AFTER_S
 from schemas.codec import single_object
@@ -21,8 +22,10 @@ from writer.core.engine import Options
 from writer.core.flow import Signature
 from writer.core.publishing import Fence
 from writer.dataverse.pool import Pool
+from writer.dataverse.spans import RequestSpans
 from writer.errors import MustRestart, RecordTooLarge
 from writer.kafka.producer import PublisherThread
+from writer.kafka.spans import PlanSpans
 from writer.kafka.topics import WriterTopics
 from writer.metrics import Metrics
 from writer.service import Parts, Service
@@ -81,7 +84,9 @@ def nothing_to_read(partitions: Any, *, at_end: Any, **_: Any) -> None:
         at_end(partition)
 
 
-def a_service(*, pool: Pool | None = None, producer: FakeProducer | None = None) -> Service:
+def a_service(
+    *, pool: Pool | None = None, producer: FakeProducer | None = None, tracer: Tracer | None = None
+) -> Service:
     pool = pool or make_pool(FakeDataverse())
     results = single_object(WritebackResult)
     facts = SureFacts(pool)
@@ -96,6 +101,8 @@ def a_service(*, pool: Pool | None = None, producer: FakeProducer | None = None)
         read_results=nothing_to_read,
         result_codec=results,
         metrics=Metrics(),
+        spans=PlanSpans(topic="planned-writebacks", group="writeback-writer", tracer=tracer),
+        requests=RequestSpans(tracer),
     )
     service = Service(parts, Signature("test", write=True), Options())
     service.consumer = StillConsumer()  # type: ignore[assignment]

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2
+from opentelemetry.trace import Tracer
 
 from schemas.headers import Reason
 from schemas.records import PlannedWriteback, PlanPosition, WritebackResult
@@ -52,12 +53,13 @@ def make_pool(
     metrics: Metrics | None = None,
     start: int = 4,
     clock: Callable[[], float] = time.monotonic,
+    tracer: Tracer | None = None,
 ) -> Pool:
     """`start` requests at a time."""
     settings = DataverseSettings.model_validate({"url": "http://localhost:1"})
     channels = [
         Channel(
-            DataverseClient(settings, NoSignIn(f"none-{n}"), transport=fake.transport()),
+            DataverseClient(settings, NoSignIn(f"none-{n}"), transport=fake.transport(), tracer=tracer),
             Pacer(ServiceLimits(), start=start),
         )
         for n, fake in enumerate(fakes)

@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 
 from schemas import headers
-from schemas.records import BlockReason, ResultStatus
+from schemas.records import BlockReason, PlannedWriteback, ResultStatus
 from tests.support.factories import NOON
 from tests.unit.writer.core.engine_kit import (
     DENIED,
+    ITEMS,
     LOST,
     NEVER_SENT,
     SUSPECT,
@@ -92,7 +93,7 @@ def test_W2_a_plan_that_settled_before_is_not_sent_again_and_its_lane_goes_on(kn
     assert landed(world) == ["sess-2"]
     assert world.frontier() == 2
     [line] = [line for line in world.logs if line.event == "plan.settled_before"]
-    assert line.fields == {"session_id": "sess-1", "settled_as": known}
+    assert line.fields == {"session_id": "sess-1", "partition": 0, "offset": 0, "settled_as": known}
     assert world.counts["settled_before", ()] == 1
     assert world.ended == ["settled before", "completed"]
 
@@ -437,6 +438,50 @@ def test_blocked_plans_are_counted_by_reason_with_the_time_of_the_first() -> Non
     world.arrive(a_plan(world, 1))
     assert world.counts["outcomes", ("blocked", BlockReason.PERMANENT_OTHER)] == 1
     assert world.engine.gauges(world.now).first_blocked_at == world.now.utc.timestamp()
+
+
+def an_opt_out(world: World, number: int) -> PlannedWriteback:
+    plan = a_plan(world, number)
+    update = plan.steps[-1]
+    attributes = {**update.attributes, "medx_donotcall": True}
+    return replace(plan, steps=(*plan.steps[:-1], replace(update, attributes=attributes)))
+
+
+def test_the_oldest_opt_out_that_waits_is_known_wherever_it_waits() -> None:
+    world = a_world()
+    world.hold_requests = True
+    assert world.engine.gauges(world.now).oldest_opt_out_ms is None
+    world.arrive(a_plan(world, 1), timestamp_ms=1_000)
+    world.arrive(an_opt_out(world, 2), offset=1, timestamp_ms=3_000)
+    behind = replace(an_opt_out(world, 3), queue_item_id=world.plans[0, 0].queue_item_id)  # type: ignore[union-attr]
+    world.arrive(behind, offset=2, timestamp_ms=2_000)
+    assert world.engine.gauges(world.now).oldest_opt_out_ms == 2_000
+    world.hold_requests = False
+    world.answer()
+    world.wait(5)
+    assert world.engine.gauges(world.now).oldest_opt_out_ms is None
+
+
+def test_a_blocked_opt_out_is_counted_and_no_other_blocked_plan() -> None:
+    world = a_world()
+    world.instead = answers(DENIED)
+    world.arrive(a_plan(world, 1))
+    assert world.counts["blocked_opt_outs", ()] == 0
+    world.arrive(an_opt_out(world, 2), offset=1)
+    world.wait(1)
+    assert world.counts["outcomes", ("blocked", BlockReason.PERMANENT_OTHER)] == 2
+    assert world.counts["blocked_opt_outs", ()] == 1
+
+
+def test_an_opt_out_in_a_conflict_sets_do_not_call_and_is_not_counted_as_blocked() -> None:
+    world = a_world()
+    plan = an_opt_out(world, 1)
+    world.crm.seed(ITEMS, plan.queue_item_id, **{**plan.baseline.columns, "medx_notes": "by hand"})
+    world.arrive(plan)
+    world.wait(1)
+    assert world.counts["outcomes", ("blocked", BlockReason.CONFLICT_DETECTED)] == 1
+    assert world.crm.rows[ITEMS][plan.queue_item_id]["medx_donotcall"] is True
+    assert world.counts["blocked_opt_outs", ()] == 0
 
 
 # W8: a dry run.

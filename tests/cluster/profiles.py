@@ -1,0 +1,99 @@
+"""The chart's value profiles in a cluster, and what the services themselves say to the pods that come of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+
+import planner.settings
+import writer.settings
+from ops.settings import Settings as OpsSettings
+from tests.cluster.cluster import Cluster
+from tests.cluster.tools import KUBERNETES, Manifest
+from tests.unit.deploy.chart import CHART, VALUE_SETS, helm
+
+OURS = ("dataverse-writeback-planner", "dataverse-writeback-writer", "dataverse-writeback-ops")
+READ: Mapping[str, Callable[[], object]] = {
+    "PLANNER_": planner.settings.read_settings,
+    "WRITER_": writer.settings.read_settings,
+    "WRITEBACK_": OpsSettings,
+}
+SECRETS = {"WRITER_IDENTITIES": '[{"kind": "managed"}]', "WRITEBACK_IDENTITIES": '[{"kind": "managed"}]'}
+
+
+def rendered(profile: str, namespace: str) -> list[Manifest]:
+    text = helm(
+        "template", "calls", str(CHART), f"--namespace={namespace}", f"--kube-version={KUBERNETES}",
+        f"--values={VALUE_SETS[profile]}",
+    )  # fmt: skip
+    return [each for each in yaml.safe_load_all(text) if each]
+
+
+def pod_of(manifest: Manifest) -> Manifest | None:
+    """The pod that comes of a workload, as its controller would create it; None for any other kind."""
+    match manifest["kind"]:
+        case "Pod":
+            template = manifest
+        case "CronJob":
+            template = manifest["spec"]["jobTemplate"]["spec"]["template"]
+        case "StatefulSet" | "Deployment" | "Job":
+            template = manifest["spec"]["template"]
+        case _:
+            return None
+    labels = {**template["metadata"], "name": f"{manifest['metadata']['name']}-0"}
+    claims = manifest["spec"].get("volumeClaimTemplates", [])
+    volumes = [
+        {"name": each["metadata"]["name"], "persistentVolumeClaim": {"claimName": each["metadata"]["name"]}}
+        for each in claims
+    ]
+    spec = {**template["spec"], "volumes": [*template["spec"].get("volumes", []), *volumes]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": labels, "spec": spec}
+
+
+def kept_on_purpose(profile: str, namespace: str) -> set[tuple[str, str]]:
+    """Kind and name of what says that it outlives its release: topics, because their records would go with them."""
+    return {
+        (each["kind"], each["metadata"]["name"])
+        for each in rendered(profile, namespace)
+        if each["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+    }
+
+
+def is_ours(container: Manifest) -> bool:
+    return any(name in container["image"] for name in OURS)
+
+
+def only_ours(pod: Manifest) -> Manifest:
+    """Without the containers that a user added, for which the chart cannot speak."""
+    spec = {**pod["spec"], "containers": [each for each in pod["spec"]["containers"] if is_ours(each)]}
+    return {**pod, "spec": {key: value for key, value in spec.items() if key != "initContainers"}}
+
+
+def has_others(profile: str) -> bool:
+    pods = [pod for each in rendered(profile, "any") if (pod := pod_of(each))]
+    return any(pod != only_ours(pod) for pod in pods)
+
+
+def environment(container: Manifest, pod_name: str) -> dict[str, str]:
+    """As the kubelet would set it, with something harmless for every secret."""
+
+    def value(variable: dict[str, Any]) -> str:
+        match variable.get("valueFrom"):
+            case None:
+                return str(variable.get("value", ""))
+            case {"fieldRef": {"fieldPath": "metadata.name"}}:
+                return pod_name
+            case {"secretKeyRef": _}:
+                return SECRETS.get(variable["name"], "stand-in")
+            case other:
+                raise AssertionError(f"{variable['name']} comes from {other}, which nothing here knows")
+
+    return {each["name"]: value(each) for each in container.get("env", [])}
+
+
+def install(cluster: Cluster, profile: str, namespace: str, *options: str, verb: str = "install") -> str:
+    return cluster.helm(
+        verb, "calls", str(CHART), f"--namespace={namespace}", f"--values={VALUE_SETS[profile]}", *options
+    )
