@@ -168,6 +168,7 @@ def running(folder: Path, *, controllers: bool) -> Iterator[Cluster]:
             start(
                 "controllers", program, "controllers", *own, f"--service-account-private-key-file={key}",
                 f"--root-ca-file={authority}", "--use-service-account-credentials=false",
+                "--node-monitor-grace-period=6h",  # a node that nobody reports on stays ready
             )  # fmt: skip
             start("scheduler", program, "scheduler", *own)
             (folder / "stages.yaml").write_text(kwok_stages(STORAGE_CLASSES))
