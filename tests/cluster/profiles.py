@@ -52,6 +52,14 @@ def pod_of(manifest: Manifest) -> Manifest | None:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": labels, "spec": spec}
 
 
+def accounts_that_exist_already(profile: str, namespace: str) -> set[tuple[str, str]]:
+    """Kind and name of the service accounts that pods name and the release does not bring."""
+    manifests = rendered(profile, namespace)
+    named = {pod["spec"].get("serviceAccountName", "default") for each in manifests if (pod := pod_of(each))}
+    brought = {each["metadata"]["name"] for each in manifests if each["kind"] == "ServiceAccount"}
+    return {("ServiceAccount", name) for name in named - brought - {"default"}}
+
+
 def kept_on_purpose(profile: str, namespace: str) -> set[tuple[str, str]]:
     """Kind and name of what says that it outlives its release: topics, because their records would go with them."""
     return {
