@@ -61,11 +61,20 @@ def accounts_that_exist_already(profile: str, namespace: str) -> set[tuple[str, 
 
 
 def kept_on_purpose(profile: str, namespace: str) -> set[tuple[str, str]]:
-    """Kind and name of what says that it outlives its release: topics, because their records would go with them."""
+    """Kind and name of what outlives its release: topics, because their records would go with them."""
+    return _annotated(profile, namespace, "helm.sh/resource-policy", "keep")
+
+
+def tests_of_helm(profile: str, namespace: str) -> set[tuple[str, str]]:
+    """Kind and name of the pods that `helm test` makes. Helm keeps them for their logs, until the next test."""
+    return _annotated(profile, namespace, "helm.sh/hook", "test")
+
+
+def _annotated(profile: str, namespace: str, name: str, value: str) -> set[tuple[str, str]]:
     return {
         (each["kind"], each["metadata"]["name"])
         for each in rendered(profile, namespace)
-        if each["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+        if each["metadata"].get("annotations", {}).get(name) == value
     }
 
 

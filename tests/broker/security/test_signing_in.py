@@ -5,7 +5,9 @@ name of another host.
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -20,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 
 from ops.demo.processes import Service, module
 from ops.demo.waiting import wait_until
-from planner.stream.app import BrokerTokens
+from planner.stream.app import TokenProvider
 from runtime.broker import BrokerUnavailable, BrokerView
 from runtime.connection import BrokerSettings
 from runtime.errors import Misconfigured
@@ -33,6 +35,8 @@ from tests.support.brokers.guises import PLAIN_PASSWORD, PLAIN_USER, Guises, kaf
 from tests.support.brokers.kafka import RealKafka
 from tests.support.brokers.servers import issue
 from tests.support.tokens import METADATA, TOKEN, TokenService, token_service
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # an error keeps aiokafka's last connection alive
 
 Given = dict[str, Any]
 CLIENT, SECRET, ASSERTION = "kafka-client", "client-secret-canary", "assertion-canary"
@@ -146,7 +150,7 @@ def asked_by_aiokafka(broker: BrokerSettings) -> None:
     """As Faust makes the planner's consumer. Raises KafkaError or SSLError."""
 
     async def ask() -> None:
-        provider = {"sasl_oauth_token_provider": BrokerTokens(broker.tokens)} if broker.tokens else {}
+        provider = {"sasl_oauth_token_provider": TokenProvider(broker.tokens)} if broker.tokens else {}
         consumer = aiokafka.AIOKafkaConsumer(
             bootstrap_servers=broker.bootstrap_servers, **broker.aiokafka_consumer(), **provider
         )
@@ -158,7 +162,12 @@ def asked_by_aiokafka(broker: BrokerSettings) -> None:
             with suppress(asyncio.CancelledError):  # what it cancels itself it does not expect
                 await consumer.stop()
 
-    asyncio.run(ask())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # aiokafka does not wait until its last connection is closed
+        try:
+            asyncio.run(ask())
+        finally:
+            gc.collect()
 
 
 @pytest.mark.parametrize("client", [asked_by_librdkafka, asked_by_aiokafka], ids=["librdkafka", "aiokafka"])
