@@ -186,7 +186,8 @@ def _starter(stack: contextlib.ExitStack, folder: Path) -> Callable[..., None]:
 
     def start(name: str, program: Path, *arguments: str) -> None:
         log = stack.enter_context((folder / f"{name}.log").open("w"))
-        process = subprocess.Popen([program, *arguments], stdout=log, stderr=log, cwd=folder)
+        env = {**os.environ, "KUBE_FEATURE_WatchListClient": "false"}  # etcd 3.4 has not what it needs
+        process = subprocess.Popen([program, *arguments], stdout=log, stderr=log, cwd=folder, env=env)
 
         def stop() -> None:
             process.kill()

@@ -52,12 +52,29 @@ def pod_of(manifest: Manifest) -> Manifest | None:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": labels, "spec": spec}
 
 
+def accounts_that_exist_already(profile: str, namespace: str) -> set[tuple[str, str]]:
+    """Kind and name of the service accounts that pods name and the release does not bring."""
+    manifests = rendered(profile, namespace)
+    named = {pod["spec"].get("serviceAccountName", "default") for each in manifests if (pod := pod_of(each))}
+    brought = {each["metadata"]["name"] for each in manifests if each["kind"] == "ServiceAccount"}
+    return {("ServiceAccount", name) for name in named - brought - {"default"}}
+
+
 def kept_on_purpose(profile: str, namespace: str) -> set[tuple[str, str]]:
-    """Kind and name of what says that it outlives its release: topics, because their records would go with them."""
+    """Kind and name of what outlives its release: topics, because their records would go with them."""
+    return _annotated(profile, namespace, "helm.sh/resource-policy", "keep")
+
+
+def tests_of_helm(profile: str, namespace: str) -> set[tuple[str, str]]:
+    """Kind and name of the pods that `helm test` makes. Helm keeps them for their logs, until the next test."""
+    return _annotated(profile, namespace, "helm.sh/hook", "test")
+
+
+def _annotated(profile: str, namespace: str, name: str, value: str) -> set[tuple[str, str]]:
     return {
         (each["kind"], each["metadata"]["name"])
         for each in rendered(profile, namespace)
-        if each["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+        if each["metadata"].get("annotations", {}).get(name) == value
     }
 
 
@@ -76,21 +93,31 @@ def has_others(profile: str) -> bool:
     return any(pod != only_ours(pod) for pod in pods)
 
 
-def environment(container: Manifest, pod_name: str) -> dict[str, str]:
-    """As the kubelet would set it, with something harmless for every secret."""
+WEBHOOK = {
+    "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/",
+    "AZURE_CLIENT_ID": "00000000-0000-4000-8000-000000000001",
+    "AZURE_FEDERATED_TOKEN_FILE": "/var/run/secrets/azure/tokens/azure-identity-token",
+    "AZURE_TENANT_ID": "00000000-0000-4000-8000-000000000003",
+}
+"""What Azure's webhook adds to pods with its label."""
+
+
+def environment(container: Manifest, pod: Manifest) -> dict[str, str]:
+    """As the webhook and the kubelet would set it, with something harmless for every secret."""
 
     def value(variable: dict[str, Any]) -> str:
         match variable.get("valueFrom"):
             case None:
                 return str(variable.get("value", ""))
             case {"fieldRef": {"fieldPath": "metadata.name"}}:
-                return pod_name
+                return str(pod["metadata"]["name"])
             case {"secretKeyRef": _}:
                 return SECRETS.get(variable["name"], "stand-in")
             case other:
                 raise AssertionError(f"{variable['name']} comes from {other}, which nothing here knows")
 
-    return {each["name"]: value(each) for each in container.get("env", [])}
+    labelled = pod["metadata"].get("labels", {}).get("azure.workload.identity/use") == "true"
+    return {**(WEBHOOK if labelled else {}), **{each["name"]: value(each) for each in container.get("env", [])}}
 
 
 def install(cluster: Cluster, profile: str, namespace: str, *options: str, verb: str = "install") -> str:

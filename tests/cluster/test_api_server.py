@@ -60,7 +60,7 @@ def test_the_services_take_the_environment_that_the_server_returns(
             continue
         kept = api_server.dry_run(only_ours(pod), namespace).json()
         for container in filter(is_ours, kept["spec"]["containers"]):
-            variables = environment(container, kept["metadata"]["name"])
+            variables = environment(container, kept)
             (prefix,) = {prefix for prefix in READ for name in variables if name.startswith(prefix)}
             with monkeypatch.context() as patch:
                 for name, value in variables.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cluster.cluster import Cluster, until
-from tests.cluster.profiles import has_others, install, kept_on_purpose
+from tests.cluster.profiles import accounts_that_exist_already, has_others, install, kept_on_purpose, tests_of_helm
 from tests.cluster.tools import Manifest
 from tests.unit.deploy.chart import VALUE_SETS
 
@@ -31,6 +31,10 @@ def replicas(cluster: Cluster, namespace: str) -> int:
 def test_a_release_is_installed_changed_taken_back_tested_and_leaves_nothing(cluster: Cluster, profile: str) -> None:
     namespace = f"of-{profile}"
     cluster.namespace(namespace, "baseline" if has_others(profile) else "restricted")
+    there_already = accounts_that_exist_already(profile, namespace)
+    for kind, name in there_already:
+        account = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}
+        assert cluster.create(account, namespace).is_success
     at, patiently = f"--namespace={namespace}", ("--wait", "--timeout=15m")
 
     install(cluster, profile, namespace, *patiently)
@@ -45,7 +49,7 @@ def test_a_release_is_installed_changed_taken_back_tested_and_leaves_nothing(clu
     cluster.helm("test", "calls", at, "--timeout=15m")
 
     cluster.helm("uninstall", "calls", at, *patiently)
-    kept = kept_on_purpose(profile, namespace)
+    kept = kept_on_purpose(profile, namespace) | there_already | tests_of_helm(profile, namespace)
     until(lambda: left(cluster, namespace) == kept, f"nothing but {kept}")
 
 
