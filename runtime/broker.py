@@ -111,7 +111,7 @@ class BrokerView:
                 self._admin.poll(0)
             if any(UNTRUSTED in line for line in self._log_lines):
                 self._log_lines += why_untrusted(self._settings.bootstrap_servers, self._settings.tls_context())
-            why = trouble(self._log_lines)
+            why = trouble(self._log_lines, by_token=self._settings.tokens is not None)
             if why.certain:
                 where = f"the broker at {self._settings.bootstrap_servers}"
                 raise Misconfigured([f"no connection to {where}: {why.named(self._prefix)}"])

@@ -127,7 +127,8 @@ def missing_right(
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """Why the connection failed, and the remedy. `pattern` finds it in the log. `certain`: a person must change the
-    configuration. A text that a broker also causes while it shuts down counts only if it was logged several `times`.
+    configuration. A text that a broker also causes while it shuts down, or when a session ends just while the client
+    renews its token, counts only if it was logged several `times`.
     """
 
     pattern: str
@@ -135,6 +136,8 @@ class Trouble:
     remedy: str
     certain: bool
     times: int = 1
+    by_token: bool | None = None
+    """Only for a sign-in by token, or only for one by password; None: for every sign-in."""
 
     def __str__(self) -> str:
         return f"{self.cause}; {self.remedy}"
@@ -150,26 +153,30 @@ UNTRUSTED = "certificate verify failed"
 
 _CONNECTIONS = (
     Trouble(
-        r"invalid_token",
+        r"SASL authentication error",
         "the broker refuses the token",
         "let BROKER__SASL__TOKEN__SCOPE or BROKER__SASL__TOKEN__AUDIENCE ask for a token with the issuer and audience "
         "that the broker expects, and check the clocks of both machines",
         certain=True,
+        times=3,
+        by_token=True,
     ),
     Trouble(
         r"SASL authentication error|invalid credentials",
         "the broker refuses the user name or the password",
         "check BROKER__SASL__USERNAME, BROKER__SASL__PASSWORD (or its file) and BROKER__SASL__MECHANISM",
         certain=True,
+        by_token=False,
     ),
     Trouble(
         r"current SASL state|supported mechanisms: +\(",
         "the broker's port accepts no sign-in",
         "put a port that does into BROKER__BOOTSTRAP_SERVERS, or remove BROKER__SASL__…",
         certain=True,
+        times=3,
     ),
     Trouble(
-        r"mechanism handshake failed",
+        r"mechanism handshake failed(?!.*current SASL state)",
         "the broker does not offer this way of signing in",
         "choose another BROKER__SASL__MECHANISM",
         certain=True,
@@ -252,10 +259,12 @@ _SILENT = Trouble(
 )
 
 
-def trouble(log_lines: Iterable[str]) -> Trouble:
-    """The cause that the client's log lines show. If they show several, the first in the table counts."""
+def trouble(log_lines: Iterable[str], *, by_token: bool = False) -> Trouble:
+    """The cause that the client's log lines show. If they show several, the first in the table counts. `by_token`: the
+    client signs in with one."""
     texts = list(log_lines)
     for meaning in _CONNECTIONS:
-        if sum(bool(re.search(meaning.pattern, text)) for text in texts) >= meaning.times:
+        seen = sum(bool(re.search(meaning.pattern, text)) for text in texts)
+        if seen >= meaning.times and meaning.by_token in (None, by_token):
             return meaning
     return _SILENT

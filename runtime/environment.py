@@ -70,7 +70,7 @@ def read_secret(path: str) -> str:
     try:
         text = Path(path).read_text("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise ValueError("is no text in UTF-8") from None
+        raise ValueError("is not text in UTF-8") from None
     if not text:
         raise ValueError("is empty")
     return text

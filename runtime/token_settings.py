@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -100,6 +100,8 @@ class TokenSettings(BaseModel):
             case "msk":
                 if self.region is None:
                     yield "region is required"
+            case _:
+                assert_never(self.kind)
 
     def _not_used(self) -> Iterator[str]:
         given = {name for name in self.model_fields_set if getattr(self, name)}

@@ -2,9 +2,13 @@
 
 {{/* The scope of a command's pod, as YAML may not be passed on: call it with `root` and `component`. */}}
 
-{{/* Truthy if Secrets or topics come with the release, so that nothing can run before it. Takes the chart's scope. */}}
+{{/*
+Truthy if Secrets, topics, or the service account that a token is got for come with the release, so that nothing can run
+before it. Takes the chart's scope.
+*/}}
 {{- define "writeback.dependsOnRelease" -}}
-{{- if or .Values.strimzi.topics .Values.strimzi.users .Values.externalSecrets.secrets }}true{{ end -}}
+{{- $byAccount := has (default "" .Values.broker.settings.SASL__TOKEN__KIND) (list "workload" "msk") -}}
+{{- if or .Values.strimzi.topics .Values.strimzi.users .Values.externalSecrets.secrets (and $byAccount .Values.ops.serviceAccount.create) }}true{{ end -}}
 {{- end -}}
 
 {{/* The consumer groups by service, without the topic prefix. Takes the chart's scope. */}}

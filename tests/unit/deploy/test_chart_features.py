@@ -188,8 +188,8 @@ def is_hook(manifest: Manifest) -> bool:
     return "helm.sh/hook" in manifest["metadata"].get("annotations", {})
 
 
-@pytest.mark.parametrize("values", ["strimzi", "external-secrets"])
-def test_where_secrets_come_with_the_release_its_job_does_too_and_no_revision_changes_one(values: str) -> None:
+@pytest.mark.parametrize("values", ["strimzi", "external-secrets", "tokens"])
+def test_where_what_it_needs_comes_with_the_release_the_job_does_too_and_no_revision_changes_one(values: str) -> None:
     first, second = (
         of_kind(rendered(values, *option), "Job")["topics-check"] for option in ((), ("--set=logLevel=debug",))
     )
@@ -197,6 +197,8 @@ def test_where_secrets_come_with_the_release_its_job_does_too_and_no_revision_ch
     assert first["metadata"]["name"] != second["metadata"]["name"]
     assert first["spec"]["backoffLimit"] > 3
     assert "podFailurePolicy" not in first["spec"], "topics that do not fit yet are looked at again"
+    accounts = {each["metadata"]["name"] for each in of_kind(rendered(values), "ServiceAccount").values()}
+    assert pods(rendered(values))["topics-check"]["serviceAccountName"] in accounts
 
 
 # Scaling

@@ -62,6 +62,15 @@ def test_a_missing_right_that_is_in_no_table_is_named_by_its_resource() -> None:
 
 CLOSED = "127.0.0.1:9093/bootstrap: Disconnected: connection closed by peer: receive 0 (after 1ms in state {state})"
 
+ALERT = (
+    "ssl://b:1/bootstrap: Receive failed: error:0A000412:SSL routines::ssl/tls alert {}: SSL alert number 42 (after)"
+)
+TOKEN_REFUSED = 'b: SASL authentication error: {"status":"invalid_token"} (after 318ms in state AUTH_REQ)'
+SESSION_ENDED = (
+    "b: SASL OAUTHBEARER mechanism handshake failed: Broker: Request not valid in current SASL state: broker's "
+    "supported mechanisms:  (after 6ms in state AUTH_HANDSHAKE)"
+)
+
 
 @pytest.mark.parametrize(
     ("said", "cause", "certain"),
@@ -83,6 +92,16 @@ CLOSED = "127.0.0.1:9093/bootstrap: Disconnected: connection closed by peer: rec
         # once or twice, it may be a broker that is going down
         ([CLOSED.format(state="UP")] * 2, "does not answer", False),
         ([*[CLOSED.format(state="UP")] * 3, "Connect to b failed: Connection refused"], "nothing listens", False),
+        ([SESSION_ENDED] * 3, "accepts no sign-in", True),
+        (
+            ["b: No matching issuer found, not sending any client certificates", ALERT.format("bad certificate")],
+            "does not trust the authority that signed this client's certificate",
+            True,
+        ),
+        ([ALERT.format("bad certificate")], "asks for a client certificate", True),
+        ([ALERT.format("certificate unknown")], "refuses this client's certificate", True),
+        (["b: certificate verify failed", "certificate verify failed: certificate has expired"], "has expired", True),
+        (["b: certificate verify failed", "certificate verify failed: Hostname mismatch"], "another host name", True),
         (["Failed to resolve 'b:9092'"], "cannot resolve the host name", False),
         ([], "does not answer", False),
     ],
@@ -92,6 +111,21 @@ def test_why_there_is_no_connection_is_told_with_the_way_out(said: list[str], ca
     assert cause in found.cause
     assert found.certain is certain
     assert f"{found}" == f"{found.cause}; {found.remedy}"
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "certain"),
+    [
+        ([TOKEN_REFUSED] * 3, "refuses the token", True),
+        (["b: SASL authentication error: Access denied"] * 3, "refuses the token", True),
+        # once, it is a session that ended while the token was renewed
+        ([TOKEN_REFUSED, SESSION_ENDED], "does not answer", False),
+    ],
+)
+def test_with_a_token_neither_user_nor_password_is_at_fault(said: list[str], cause: str, certain: bool) -> None:
+    found = trouble(said, by_token=True)
+    assert cause in found.cause
+    assert found.certain is certain
 
 
 def test_a_remedy_names_variables_as_the_program_reads_them() -> None:
