@@ -170,6 +170,7 @@ def test_where_settings_may_not_be_read_neither_they_nor_the_right_to_read_them_
     broker = Broker(planned_writebacks=[AclOperation.READ, AclOperation.WRITE])
     broker.configs = dict.fromkeys((spec.name for spec in REQUIRED), FORBIDDEN)
     assert problems(broker) != []
+    broker.configs = dict.fromkeys(broker.configs, KafkaError(KafkaError.REQUEST_TIMED_OUT))
     found = broker.view(describe_configs=False).checked(timeout_s=1)
     assert found.topics["call-outcomes"].config is None
     broker.topics["planned-writebacks"] = [AclOperation.READ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,8 +85,11 @@ def test_a_password_is_read_from_its_file_when_a_client_is_made(tmp_path: Path) 
     assert registry.secret == "canary"
 
 
+AUTHORITY = trustme.CA()
+
+
 def key_pair(folder: Path, name: str, *, password: bytes | None = None, not_after: datetime | None = None) -> Given:
-    pair = issue(trustme.CA(), "client.example", not_after=not_after)
+    pair = issue(AUTHORITY, "client.example", common_name="calls", not_after=not_after)
     key = serialization.load_pem_private_key(pair.key_pem.encode(), None)
     hidden = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
     (certificate := folder / f"{name}.crt").write_text(pair.chain_pem)
@@ -92,6 +97,23 @@ def key_pair(folder: Path, name: str, *, password: bytes | None = None, not_afte
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden)
     )
     return {"certificate_file": str(certificate), "key_file": str(file)}
+
+
+def shown_by(broker: BrokerSettings) -> str:
+    """The subject of the certificate that a server is shown by aiokafka's context."""
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), broker.tls_context()
+    assert client
+    AUTHORITY.issue_cert("localhost").configure_cert(server)
+    AUTHORITY.configure_trust(server)
+    AUTHORITY.configure_trust(client)
+    server.verify_mode = ssl.CERT_REQUIRED
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(to_client, to_server, server_hostname="localhost")
+    theirs = server.wrap_bio(to_server, to_client, server_side=True)
+    for side in (ours, theirs, ours, theirs):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    return str(theirs.getpeercert())
 
 
 @pytest.mark.parametrize("by_file", [False, True])
@@ -106,6 +128,7 @@ def test_both_clients_get_the_clients_certificate(tmp_path: Path, by_file: bool)
     assert config["ssl.key.location"] == pair["key_file"]
     assert config["ssl.key.password"] == "canary"
     assert broker.aiokafka_security()["ssl_context"].check_hostname
+    assert "calls" in shown_by(broker)
     plain = BrokerSettings.model_validate({"tls": True, **key_pair(tmp_path, "plain")})
     assert "ssl.key.password" not in plain.client_config()
 
