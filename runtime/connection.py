@@ -17,7 +17,7 @@ from runtime.token_settings import TokenSettings
 from schemas.topics import Topics
 
 if TYPE_CHECKING:
-    from runtime.tokens import TokenSource
+    from runtime.tokens import BrokerTokens
 
 __all__ = ["BrokerSettings", "ClientConfig", "RegistrySettings", "Sasl"]
 
@@ -122,7 +122,7 @@ class BrokerSettings(BaseModel):
         description="Seconds between two checks of the topics. A wrong setting makes the service not ready; added "
         "partitions or a topic that was created again end it.",
     )
-    _tokens: TokenSource | None = PrivateAttr(None)
+    _tokens: BrokerTokens | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _consistent(self) -> BrokerSettings:
@@ -139,9 +139,9 @@ class BrokerSettings(BaseModel):
 
     def model_post_init(self, _: Any) -> None:
         if self.sasl and self.sasl.token:
-            from runtime.tokens import TokenSource  # HTTP, which most do not need
+            from runtime.tokens import BrokerTokens  # HTTP, which most do not need
 
-            self._tokens = TokenSource(self.sasl.token)
+            self._tokens = BrokerTokens(self.sasl.token)
 
     def unusable_files(self) -> Iterator[tuple[str, str]]:
         """For `environment.unreadable_files`."""
@@ -167,7 +167,7 @@ class BrokerSettings(BaseModel):
         return secret_in(self.key_password, self.key_password_file)
 
     @property
-    def tokens(self) -> TokenSource | None:
+    def tokens(self) -> BrokerTokens | None:
         """Those of OAUTHBEARER, for both clients."""
         return self._tokens
 

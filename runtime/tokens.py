@@ -39,7 +39,7 @@ class Token(NamedTuple):
     expires_at: float
 
 
-class TokenSource:
+class BrokerTokens:
     """The present token. From any thread; blocks while it asks."""
 
     def __init__(

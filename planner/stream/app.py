@@ -40,7 +40,7 @@ from planner.stream.recovery import BulkRecovery
 from runtime.connection import BrokerSettings
 from runtime.errors import Misconfigured, Unavailable
 from runtime.threads import in_daemon_thread
-from runtime.tokens import TokenSource
+from runtime.tokens import BrokerTokens
 
 Handle = Callable[[Sequence[Incoming], Membership], Awaitable[None]]
 HardExit = Callable[[BaseException], NoReturn]
@@ -217,7 +217,7 @@ def _moment(seconds: float | None) -> datetime | None:
 def _credentials(broker: BrokerSettings, client: Mapping[str, Any]) -> Any:
     context = client["ssl_context"]
     if broker.tokens:
-        return faust.OAuthCredentials(oauth_cb=BrokerTokens(broker.tokens), ssl_context=context)
+        return faust.OAuthCredentials(oauth_cb=TokenProvider(broker.tokens), ssl_context=context)
     if broker.sasl:
         return faust.SASLCredentials(
             username=client["sasl_plain_username"],
@@ -228,10 +228,10 @@ def _credentials(broker: BrokerSettings, client: Mapping[str, Any]) -> Any:
     return faust.SSLCredentials(context) if context else None
 
 
-class BrokerTokens(AbstractTokenProvider):  # type: ignore[misc]  # it has no types
+class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # it has no types
     """The tokens that librdkafka gets too, as aiokafka asks for them: once for each connection."""
 
-    def __init__(self, source: TokenSource) -> None:
+    def __init__(self, source: BrokerTokens) -> None:
         self._source = source
 
     async def token(self) -> str:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 
 from ops.demo.processes import Service, module
 from ops.demo.waiting import wait_until
-from planner.stream.app import BrokerTokens
+from planner.stream.app import TokenProvider
 from runtime.broker import BrokerUnavailable, BrokerView
 from runtime.connection import BrokerSettings
 from runtime.errors import Misconfigured
@@ -146,7 +146,7 @@ def asked_by_aiokafka(broker: BrokerSettings) -> None:
     """As Faust makes the planner's consumer. Raises KafkaError or SSLError."""
 
     async def ask() -> None:
-        provider = {"sasl_oauth_token_provider": BrokerTokens(broker.tokens)} if broker.tokens else {}
+        provider = {"sasl_oauth_token_provider": TokenProvider(broker.tokens)} if broker.tokens else {}
         consumer = aiokafka.AIOKafkaConsumer(
             bootstrap_servers=broker.bootstrap_servers, **broker.aiokafka_consumer(), **provider
         )

@@ -13,7 +13,7 @@ import trustme
 
 from planner.pins.bulk import BulkReader
 from planner.settings import read_settings
-from planner.stream.app import BrokerTokens, make_app
+from planner.stream.app import TokenProvider, make_app
 from runtime import clients
 from runtime.connection import BrokerSettings
 from runtime.log_reader import reader_config
@@ -88,7 +88,7 @@ def test_fausts_client_gets_the_tokens_that_librdkafka_gets(secured: Any, monkey
         assert asyncio.run(provider.token()) == broker.client_config()["oauth_cb"]("")[0]
         assert provider.extensions() == {"logicalCluster": "lkc-1"}
         service.answer = (401, b"{}")
-        again = BrokerTokens(BrokerSettings.model_validate(broker.model_dump()).tokens)  # type: ignore[arg-type]
+        again = TokenProvider(BrokerSettings.model_validate(broker.model_dump()).tokens)  # type: ignore[arg-type]
         with pytest.raises(aiokafka.errors.KafkaError, match="no token"):
             asyncio.run(again.token())
 

@@ -162,7 +162,7 @@ def test_a_key_that_cannot_be_used_is_named_at_start_by_its_variable_and_its_cau
     ]
 
 
-@pytest.mark.parametrize(("content", "says"), [(b"", "is empty"), (b"\n", "is empty"), (b"\xff", "is no text")])
+@pytest.mark.parametrize(("content", "says"), [(b"", "is empty"), (b"\n", "is empty"), (b"\xff", "is not text")])
 def test_a_secret_that_is_not_there_is_named_at_start(tmp_path: Path, content: bytes, says: str) -> None:
     (file := tmp_path / "password").write_bytes(content)
     given = {"sasl": {"username": "u", "password_file": str(file)}}

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from runtime.errors import TokenRefused, TokenUnavailable
 from runtime.token_settings import METADATA_SERVICE, TokenSettings
-from runtime.tokens import Token, TokenSource
+from runtime.tokens import BrokerTokens, Token
 from tests.support.tokens import METADATA, TOKEN, TokenService, token_service
 
 SECRET = "canary"
@@ -44,20 +44,20 @@ def settings(service: TokenService | None = None, **given: Any) -> TokenSettings
 
 def refusal(given: TokenSettings) -> str:
     with pytest.raises(TokenRefused) as raised:
-        TokenSource(given).token()
+        BrokerTokens(given).token()
     assert "canary" not in str(raised.value)
     return str(raised.value)
 
 
 def trouble(given: TokenSettings) -> str:
     with pytest.raises(TokenUnavailable) as raised:
-        TokenSource(given).token()
+        BrokerTokens(given).token()
     assert "canary" not in str(raised.value)
     return str(raised.value)
 
 
 def test_a_client_secret_is_posted_as_oauth_wants_it(service: TokenService) -> None:
-    source = TokenSource(settings(service, scope="s", audience="a", extensions={"logicalCluster": "lkc-1"}))
+    source = BrokerTokens(settings(service, scope="s", audience="a", extensions={"logicalCluster": "lkc-1"}))
     value, expires_at, principal, extensions = source.for_librdkafka("")
     assert value.startswith("eyJ")
     assert (principal, extensions) == ("", {"logicalCluster": "lkc-1"})
@@ -83,7 +83,7 @@ def test_azures_workload_identity_needs_nothing_but_what_its_webhook_sets(
     assert given.endpoint == "https://login.microsoftonline.com/tenant/oauth2/v2.0/token"
     monkeypatch.setenv("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.us/")
     assert given.endpoint == "https://login.microsoftonline.us/tenant/oauth2/v2.0/token"
-    TokenSource(given.model_copy(update={"url": service.url + TOKEN})).token()
+    BrokerTokens(given.model_copy(update={"url": service.url + TOKEN})).token()
     (asked,) = service.asked
     assert asked.parameters["client_id"] == "federated"
     assert asked.parameters["client_assertion"] == "canary-assertion"
@@ -93,7 +93,7 @@ def test_azures_workload_identity_needs_nothing_but_what_its_webhook_sets(
 def test_azures_metadata_service_is_asked_for_the_resource(service: TokenService) -> None:
     scope = "https://ns.servicebus.windows.net/.default"
     assert TokenSettings(kind="managed", scope=scope).endpoint == METADATA_SERVICE
-    TokenSource(TokenSettings(kind="managed", scope=scope, url=service.url + METADATA, client_id="c")).token()
+    BrokerTokens(TokenSettings(kind="managed", scope=scope, url=service.url + METADATA, client_id="c")).token()
     (asked,) = service.asked
     assert (asked.method, asked.headers["metadata"]) == ("GET", "true")
     assert asked.parameters == {
@@ -106,7 +106,7 @@ def test_azures_metadata_service_is_asked_for_the_resource(service: TokenService
 def test_msk_is_signed_with_what_awss_libraries_find(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDCANARY")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
-    token = TokenSource(TokenSettings(kind="msk", region="eu-west-1")).token()
+    token = BrokerTokens(TokenSettings(kind="msk", region="eu-west-1")).token()
     assert token.expires_at > 0
     assert "canary" not in token.value
 
@@ -126,13 +126,13 @@ def test_msk_without_credentials_names_what_gives_them(
     if profile:
         monkeypatch.setenv("AWS_PROFILE", profile)
     with pytest.raises(error, match=says):
-        TokenSource(TokenSettings(kind="msk", region="eu-west-1")).token()
+        BrokerTokens(TokenSettings(kind="msk", region="eu-west-1")).token()
 
 
 def test_msk_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aws_msk_iam_sasl_signer.MSKAuthTokenProvider", None)
     with pytest.raises(TokenRefused, match=r"BROKER__SASL__TOKEN__KIND=msk needs the extra msk"):
-        TokenSource(TokenSettings(kind="msk", region="eu-west-1")).token()
+        BrokerTokens(TokenSettings(kind="msk", region="eu-west-1")).token()
 
 
 class Clock:
@@ -157,7 +157,7 @@ def test_a_token_is_renewed_after_three_quarters_of_its_life_and_kept_while_the_
             raise answer
         return answer
 
-    source = TokenSource(settings(url="https://tokens.example"), ask, clock=clock)
+    source = BrokerTokens(settings(url="https://tokens.example"), ask, clock=clock)
     assert source.token().value == "one"
     clock.now = 1074.0
     assert source.token().value == "one"
@@ -174,7 +174,7 @@ def test_a_rotated_secret_is_read_for_the_next_token(service: TokenService, tmp_
     (file := tmp_path / "secret").write_text("old-canary")
     clock = Clock()
     given = settings(service, client_secret=None, client_secret_file=str(file))
-    source = TokenSource(given, clock=clock)
+    source = BrokerTokens(given, clock=clock)
     with pytest.raises(TokenRefused):
         source.token()
     file.write_text(f"{SECRET}\n")
@@ -220,7 +220,7 @@ def test_an_answer_without_a_token_may_pass(service: TokenService, status: int, 
 def test_a_token_of_unknown_life_is_renewed_within_five_minutes(service: TokenService) -> None:
     service.answer = (200, b'{"access_token": "t"}')
     clock = Clock()
-    token = TokenSource(settings(service), clock=clock).token()
+    token = BrokerTokens(settings(service), clock=clock).token()
     assert token.value == "t"
 
 
@@ -255,14 +255,14 @@ def test_the_token_services_certificate_is_verified(tmp_path: Path, name: str, k
         if says:
             assert says in refusal(given)
         else:
-            assert TokenSource(given).token().value
+            assert BrokerTokens(given).token().value
 
 
 def test_the_token_service_is_reached_through_the_proxy_that_is_set(service: TokenService) -> None:
     """A proxy for plain HTTP gets the whole URL; the credentials in its own URL go to it alone."""
     with proxy(service) as (url, seen):
         given = settings(url="http://localhost:1/token", proxy=url.replace("//", "//user:canary@"))
-        assert TokenSource(given).token().value
+        assert BrokerTokens(given).token().value
         assert "canary" not in repr(given)
     assert seen == [("http://localhost:1/token", "Basic dXNlcjpjYW5hcnk=")]
     assert "TOKEN__PROXY" in trouble(settings(url="http://localhost:1/token", proxy="http://localhost:2"))
