@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.cluster.cluster import Cluster, until
-from tests.cluster.profiles import accounts_that_exist_already, has_others, install, kept_on_purpose, tests_of_helm
+from tests.cluster.profiles import (
+    accounts_that_exist_already,
+    has_others,
+    install,
+    kept_on_purpose,
+    pods_that_helm_tested_with,
+)
 from tests.cluster.tools import Manifest
 from tests.unit.deploy.chart import VALUE_SETS
 
@@ -55,7 +61,7 @@ def test_a_release_is_installed_changed_taken_back_tested_and_leaves_nothing(clu
     cluster.helm("test", "calls", at, "--timeout=15m")
 
     cluster.helm("uninstall", "calls", at, *patiently)
-    kept = kept_on_purpose(profile, namespace) | there_already | tests_of_helm(profile, namespace)
+    kept = kept_on_purpose(profile, namespace) | there_already | pods_that_helm_tested_with(profile, namespace)
     until(lambda: left(cluster, namespace) == kept, f"nothing but {kept}")
 
 
