@@ -254,6 +254,10 @@ def test_every_alert_is_tried() -> None:
     assert {alert for alert, _ in TROUBLES.values()} == {each["alert"] for each in rules()}
 
 
+def test_what_was_counted_hours_ago_alerts_nobody(tmp_path: Path) -> None:
+    assert firing(tmp_path, {name: f"7x{MINUTES}" for name in COUNTERS if HEALTHY[name] != COUNTS}) == set()
+
+
 def test_a_restart_that_sets_counters_back_to_0_alerts_nobody(tmp_path: Path) -> None:
     left_behind = dict.fromkeys(COUNTERS, f"7x{MINUTES - 20} 0x20")
     still_counting = {name: f"0+30x{MINUTES - 20} 0+30x20" for name in COUNTERS if HEALTHY[name] == COUNTS}
