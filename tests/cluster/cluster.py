@@ -148,6 +148,7 @@ def running(folder: Path, *, controllers: bool) -> Iterator[Cluster]:
             "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}", f"--token-auth-file={folder}/tokens.csv",
             "--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/16",
+            "--feature-gates=WatchList=false",  # an older etcd does not have what it needs
             *([] if controllers else ["--disable-admission-plugins=ServiceAccount"]),
         )  # fmt: skip
         url = f"https://127.0.0.1:{port}"
@@ -186,8 +187,7 @@ def _starter(stack: contextlib.ExitStack, folder: Path) -> Callable[..., None]:
 
     def start(name: str, program: Path, *arguments: str) -> None:
         log = stack.enter_context((folder / f"{name}.log").open("w"))
-        env = {**os.environ, "KUBE_FEATURE_WatchListClient": "false"}  # etcd 3.4 has not what it needs
-        process = subprocess.Popen([program, *arguments], stdout=log, stderr=log, cwd=folder, env=env)
+        process = subprocess.Popen([program, *arguments], stdout=log, stderr=log, cwd=folder)
 
         def stop() -> None:
             process.kill()

@@ -65,7 +65,7 @@ def kept_on_purpose(profile: str, namespace: str) -> set[tuple[str, str]]:
     return _annotated(profile, namespace, "helm.sh/resource-policy", "keep")
 
 
-def tests_of_helm(profile: str, namespace: str) -> set[tuple[str, str]]:
+def pods_that_helm_tested_with(profile: str, namespace: str) -> set[tuple[str, str]]:
     """Kind and name of the pods that `helm test` makes. Helm keeps them for their logs, until the next test."""
     return _annotated(profile, namespace, "helm.sh/hook", "test")
 

@@ -5,17 +5,28 @@ from __future__ import annotations
 import pytest
 
 from tests.cluster.cluster import Cluster, until
-from tests.cluster.profiles import accounts_that_exist_already, has_others, install, kept_on_purpose, tests_of_helm
+from tests.cluster.profiles import (
+    accounts_that_exist_already,
+    has_others,
+    install,
+    kept_on_purpose,
+    pods_that_helm_tested_with,
+)
 from tests.cluster.tools import Manifest
 from tests.unit.deploy.chart import VALUE_SETS
 
+SERVICES, WORKLOADS = "StatefulSet", ("StatefulSet", "ReplicaSet")
 STAYS = {"PersistentVolumeClaim"}
 """Kubernetes keeps the volumes of a StatefulSet when it goes, with the pins on them."""
 
 
-def running(cluster: Cluster, namespace: str) -> set[str]:
-    """Ids of the pods that are ready."""
-    return {pod["metadata"]["uid"] for pod in cluster.items(f"/api/v1/namespaces/{namespace}/pods") if is_ready(pod)}
+def running(cluster: Cluster, namespace: str, *owners: str) -> set[str]:
+    """Ids of the pods that are ready and made by one of these kinds."""
+    return {
+        pod["metadata"]["uid"]
+        for pod in cluster.items(f"/api/v1/namespaces/{namespace}/pods")
+        if is_ready(pod) and {each["kind"] for each in pod["metadata"].get("ownerReferences", ())} & set(owners)
+    }
 
 
 def is_ready(pod: Manifest) -> bool:
@@ -38,18 +49,19 @@ def test_a_release_is_installed_changed_taken_back_tested_and_leaves_nothing(clu
     at, patiently = f"--namespace={namespace}", ("--wait", "--timeout=15m")
 
     install(cluster, profile, namespace, *patiently)
-    installed = running(cluster, namespace)
-    assert len(installed) == replicas(cluster, namespace) >= 2
+    assert len(running(cluster, namespace, *WORKLOADS)) == replicas(cluster, namespace) >= 2
+    installed = running(cluster, namespace, SERVICES)
 
     install(cluster, profile, namespace, *patiently, "--set=logLevel=debug", verb="upgrade")
-    upgraded = running(cluster, namespace)
-    assert not upgraded & installed, "a changed setting rolls every pod"
+    upgraded = running(cluster, namespace, SERVICES)
+    assert len(upgraded) == len(installed)
+    assert not upgraded & installed, "a changed setting rolls every pod of the services"
 
     cluster.helm("rollback", "calls", "1", at, *patiently)
     cluster.helm("test", "calls", at, "--timeout=15m")
 
     cluster.helm("uninstall", "calls", at, *patiently)
-    kept = kept_on_purpose(profile, namespace) | there_already | tests_of_helm(profile, namespace)
+    kept = kept_on_purpose(profile, namespace) | there_already | pods_that_helm_tested_with(profile, namespace)
     until(lambda: left(cluster, namespace) == kept, f"nothing but {kept}")
 
 
