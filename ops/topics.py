@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -147,7 +148,8 @@ def create_missing(
     BrokerUnavailable.
     """
     specs = broker.topics.all()
-    found, problems = BrokerView(broker, specs, prefix=PREFIX).look(timeout_s=TIMEOUT_S)
+    view = BrokerView(broker, specs, prefix=PREFIX)
+    found, problems = view.look(timeout_s=TIMEOUT_S)
     counts = {topic.partitions for topic in found.topics.values()}
     if len(counts) > 1:
         raise UnfitTopics([each for each in problems if "does not exist" not in each])
@@ -168,10 +170,27 @@ def create_missing(
         return [], of_existing
     admin = admin_client(broker)
     asked = admin.create_topics(wanted, request_timeout=TIMEOUT_S)
-    return [name for name, future in asked.items() if _created(name, future, broker)], of_existing
+    made = [name for name, future in asked.items() if _created(name, future, broker)]
+    _wait_until_shown(view, made)
+    return made, of_existing
 
 
 _PARTITIONS = 12
+
+
+def _wait_until_shown(view: BrokerView, made: list[str]) -> None:
+    """A broker shows a new topic some time after its creation; a check that comes at once would miss it."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while lacking := set(made) - view.look(timeout_s=TIMEOUT_S)[0].topics.keys():
+        if time.monotonic() > deadline:
+            names = ", ".join(sorted(lacking))
+            raise BrokerUnavailable(
+                f"created, and not shown by the broker yet: {names}; run again: writeback topics create"
+            )
+        time.sleep(_LOOK_EVERY_S)
+
+
+_LOOK_EVERY_S = 0.2
 
 
 def _with_as_many(partitions: int | None, found: TopicFacts) -> TopicFacts:

@@ -10,6 +10,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from typer.testing import CliRunner
 
 from ops.cli import app
+from ops.demo.waiting import wait_until
 from runtime.exit_codes import Exit
 from tests.support.brokers.kafka import RealKafka
 
@@ -33,7 +34,10 @@ def test_topics_are_created_once_and_then_found_fit(prefix: str) -> None:
     again = json.loads(CLI.invoke(app, ["topics", "create", "--replication", "1", "--json"]).stdout)
     assert again == {"created": [], "problems": []}
     after = CLI.invoke(app, ["topics", "check", "--json"])
-    assert (after.exit_code, json.loads(after.stdout)) == (Exit.OK, {"fit": True, "partitions": 3})
+    assert (after.exit_code, json.loads(after.stdout)) == (
+        Exit.OK,
+        {"fit": True, "partitions": 3, "settings_checked": True},
+    )
 
 
 def count_of(kafka: RealKafka, topic: str) -> int:
@@ -113,6 +117,7 @@ def alter(kafka: RealKafka, topic: str, settings: dict[str, str]) -> None:
     wish = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     for done in kafka.admin.incremental_alter_configs([wish]).values():
         done.result()
+    wait_until(lambda: settings.items() <= kafka.topic_config(topic).items(), what=f"{topic} is altered", every=0.2)
 
 
 def test_every_setting_that_was_changed_is_named_and_the_remedies_make_the_topics_fit_again(
