@@ -5,7 +5,9 @@ name of another host.
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -33,6 +35,8 @@ from tests.support.brokers.guises import PLAIN_PASSWORD, PLAIN_USER, Guises, kaf
 from tests.support.brokers.kafka import RealKafka
 from tests.support.brokers.servers import issue
 from tests.support.tokens import METADATA, TOKEN, TokenService, token_service
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # an error keeps aiokafka's last connection alive
 
 Given = dict[str, Any]
 CLIENT, SECRET, ASSERTION = "kafka-client", "client-secret-canary", "assertion-canary"
@@ -158,7 +162,12 @@ def asked_by_aiokafka(broker: BrokerSettings) -> None:
             with suppress(asyncio.CancelledError):  # what it cancels itself it does not expect
                 await consumer.stop()
 
-    asyncio.run(ask())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # aiokafka does not wait until its last connection is closed
+        try:
+            asyncio.run(ask())
+        finally:
+            gc.collect()
 
 
 @pytest.mark.parametrize("client", [asked_by_librdkafka, asked_by_aiokafka], ids=["librdkafka", "aiokafka"])
