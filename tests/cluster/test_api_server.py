@@ -96,7 +96,7 @@ def test_a_release_comes_changes_goes_back_and_goes(api_server: Cluster, namespa
     at = f"--namespace={namespace}"
     install(api_server, profile, namespace, "--no-hooks")
     there = api_server.everything_in(namespace)
-    install(api_server, profile, namespace, "--no-hooks", "--set=logLevel=debug", verb="upgrade")
+    install(api_server, profile, namespace, "--no-hooks", "--set=logLevel=error", verb="upgrade")
     api_server.helm("rollback", "calls", "1", at, "--no-hooks")
     back = api_server.everything_in(namespace)
     assert _without_history(back) == _without_history(there)

@@ -52,7 +52,7 @@ def test_a_release_is_installed_changed_taken_back_tested_and_leaves_nothing(clu
     assert len(running(cluster, namespace, *WORKLOADS)) == replicas(cluster, namespace) >= 2
     installed = running(cluster, namespace, SERVICES)
 
-    install(cluster, profile, namespace, *patiently, "--set=logLevel=debug", verb="upgrade")
+    install(cluster, profile, namespace, *patiently, "--set=logLevel=error", verb="upgrade")
     upgraded = running(cluster, namespace, SERVICES)
     assert len(upgraded) == len(installed)
     assert not upgraded & installed, "a changed setting rolls every pod of the services"
