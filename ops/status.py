@@ -14,11 +14,11 @@ from ops.core.rendering import as_json_row, change, line, row_of, shown, summary
 from ops.core.selectors import Selectors, Sort
 from ops.core.tables import table
 from ops.core.times import iso
+from ops.core.verdicts import Verdict, exit_of, exit_of_counts
 from ops.options import with_selectors
 from ops.output import Json, console, json_line, silent
 from ops.settings import read_settings
 from ops.view.view import View, opened
-from runtime.exit_codes import Exit
 
 
 @with_selectors
@@ -49,20 +49,25 @@ def list_(
     limit: Annotated[int, typer.Option(min=0, help="Most sessions to show; 0: all.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """List sessions with what is said of them, the most urgent first. Open opt-outs are red."""
+    """List sessions with what is said of them, the most urgent first. Open opt-outs are red.
+
+    Exit codes, of all that were selected: 0 all is well, 1 a person must act, 2 still queued.
+    """
     with opened(read_settings()) as view:
         found = view.store.count(selectors)
         sessions = view.store.sessions(selectors, sort=sort, limit=limit or None)
         _warn(view)
+        code = exit_of_counts(view.store.counts(selectors))
         if as_json:
             for row in sessions:
                 json_line(as_json_row(row))
-            return
+            raise typer.Exit(code)
         rows = [row_of(row, view.at_ms) for row in sessions]
     out = console()
     if rows:
         out.print(table(("session", "queue item", "status", "disposition", "planned", "what is said"), rows))
     out.print(summary(found, len(rows), selectors))
+    raise typer.Exit(code)
 
 
 @with_selectors
@@ -75,7 +80,8 @@ def watch(
 ) -> None:
     """Show `status` again and again, with what changed since the look before; until Ctrl-C.
 
-    Not on a terminal, it prints one line for each look.
+    Not on a terminal, it prints one line for each look. With --times, the exit code is that of `status` at the last
+    look.
     """
     settings = read_settings()
     out = console()
@@ -93,7 +99,7 @@ def watch(
             else:
                 typer.echo(line(found, before))
             if looks == times:
-                return
+                raise typer.Exit(verdict(found))
             before = found
             time.sleep(every)
 
@@ -118,10 +124,8 @@ def _outcomes_waiting(view: View) -> Backlog:
     return Backlog(records, oldest_ms)
 
 
-def verdict(found: Overview) -> Exit:
-    if found.needs_a_person():
-        return Exit.ACT
-    return Exit.WAIT if found.unsettled else Exit.OK
+def verdict(found: Overview) -> Verdict:
+    return exit_of(act=found.needs_a_person(), wait=found.unsettled > 0)
 
 
 def _warn(view: View) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.core.sessions import Status
-
-NEED_A_PERSON = (Status.BLOCKED, Status.PASSED_OVER)
+from ops.core.verdicts import counts_need_a_person
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +51,7 @@ class Overview:
         return _age_s(self.at_ms, self.outcomes.oldest_ms)
 
     def needs_a_person(self) -> bool:
-        """Eligibility waits for nobody. An opt-out that is only queued lands by itself."""
-        return self.rejected_opt_outs > 0 or any(needs_a_person(row["status"], row["reason"]) for row in self.rows)
+        return self.rejected_opt_outs > 0 or any(map(counts_need_a_person, self.rows))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -73,17 +70,13 @@ class Overview:
         }
 
 
-def needs_a_person(status: str, reason: str | None) -> bool:
-    return status in NEED_A_PERSON and reason != "eligibility"
-
-
 def urgent_first(rows: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
     """Open opt-outs first, then what needs a person, then what waits."""
     return tuple(
         sorted(
             rows,
             key=lambda row: (
-                not row["opt_outs_open"], not needs_a_person(row["status"], row["reason"]), not row["unsettled"],
+                not row["opt_outs_open"], not counts_need_a_person(row), not row["unsettled"],
                 row["status"], row["reason"] or "",
             ),
         )

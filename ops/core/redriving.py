@@ -192,7 +192,8 @@ class RedriveProgress:
         return sum(not each.sent for each in self.came)
 
     @property
-    def rejected_again(self) -> bool:
+    def needs_a_person(self) -> bool:
+        """Something was rejected again."""
         return any(each.rejected_again is not None for each in self.came)
 
     def counts(self) -> list[tuple[str, int]]:

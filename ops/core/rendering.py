@@ -7,11 +7,12 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ops.core.overview import Overview, needs_a_person
+from ops.core.overview import Overview
 from ops.core.selectors import Selectors
 from ops.core.sessions import Status
 from ops.core.tables import table
 from ops.core.times import age, iso
+from ops.core.verdicts import needs_a_person
 
 URGENT = "bold red"
 _NOTHING_TO_DO = (Status.COMPLETED, Status.CLOSED)

@@ -10,6 +10,7 @@ from typing import Any
 from ops.core.sessions import Status
 from ops.core.times import iso, milliseconds
 from ops.core.values import StepNow
+from ops.core.verdicts import Verdict, exit_of, row_needs_a_person
 from schemas.records import StepOutcome, WritebackResult
 
 Row = Mapping[str, Any]
@@ -118,9 +119,11 @@ class Story:
         return any(step.differs for step in self.steps)
 
     @property
-    def exit_code(self) -> int:
-        """As the domain has it; what was only rejected, or never seen, needs a person."""
-        return _CODES[self.status] if self.status else 1
+    def exit_code(self) -> Verdict:
+        """What was only rejected, or never seen, needs a person."""
+        if self.row is None:
+            return Verdict.ACT
+        return exit_of(act=row_needs_a_person(self.row), wait=bool(self.row["unsettled"]))
 
     def as_json(self, session: Mapping[str, Any] | None) -> dict[str, Any]:
         return {
@@ -132,17 +135,6 @@ class Story:
             "crm_not_looked_at": self.crm,
             "differs_from_crm": self.differs if self.crm is None else None,
         }
-
-
-_CODES: Mapping[Status, int] = {
-    Status.COMPLETED: 0,
-    Status.CLOSED: 0,
-    Status.RETIRED: 0,
-    Status.BLOCKED: 1,
-    Status.PASSED_OVER: 1,
-    Status.RESUME_NEEDED: 2,
-    Status.QUEUED: 2,
-}
 
 
 def _step_json(step: StepNow) -> dict[str, Any]:

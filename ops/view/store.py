@@ -27,7 +27,7 @@ from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_o
 from schemas.records import ResultStatus
 from writer.core.history import Settled
 
-LAYOUT = "8"
+LAYOUT = "9"
 """Raise it with every change of the tables: older files are made anew."""
 
 _TABLES = """
@@ -44,7 +44,7 @@ CREATE TABLE sessions (
     not_before_ms INTEGER, asked TEXT, job TEXT, digest TEXT, source TEXT, retired_ms INTEGER,
     result_partition INTEGER, result_offset INTEGER, result_ms INTEGER, result_status TEXT, reason TEXT, message TEXT,
     conflicts TEXT, gaps TEXT, attempts INTEGER, settled_ms INTEGER, first_settled_ms INTEGER,
-    settled_as TEXT, about_partition INTEGER, about_offset INTEGER, written_by TEXT,
+    settled_as TEXT, opt_out_decided INTEGER, about_partition INTEGER, about_offset INTEGER, written_by TEXT,
     state TEXT, dirty INTEGER,
     status TEXT AS (substr(state, 4)), unsettled INTEGER AS (CAST(substr(state, 1, 1) AS INTEGER)),
     opt_out_open INTEGER AS (CAST(substr(state, 2, 1) AS INTEGER)),
@@ -395,7 +395,7 @@ class Store:
 
     def judge(self) -> None:
         """States of all sessions that were touched. In bounded memory, however many."""
-        self._db.create_function("judged", 11, _judged, deterministic=True)
+        self._db.create_function("judged", 12, _judged, deterministic=True)
         self._db.execute(_JUDGE)
         for index in filter(str.strip, _INDEXES.split(";")):
             self._db.execute(index)
@@ -480,7 +480,8 @@ _COLUMNS_OF = {
     ),
     "result": (
         "result_partition", "result_offset", "result_ms", "result_status", "reason", "message", "conflicts", "gaps",
-        "attempts", "settled_ms", "first_settled_ms", "settled_as", "about_partition", "about_offset", "written_by",
+        "attempts", "settled_ms", "first_settled_ms", "settled_as", "opt_out_decided",
+        "about_partition", "about_offset", "written_by",
     ),
 }  # fmt: skip
 
@@ -515,7 +516,7 @@ END
 _JUDGE = f"""
 UPDATE sessions AS s SET dirty = 0, state = judged(
     s.plan_partition, s.plan_offset, s.retired_ms IS NOT NULL, s.result_status, s.settled_as, s.about_partition,
-    s.about_offset, s.opt_out, {_COMMITTED}, s.plan_offset IS NOT NULL, s.result_offset IS NOT NULL)
+    s.about_offset, s.opt_out, {_COMMITTED}, s.plan_offset IS NOT NULL, s.result_offset IS NOT NULL, s.opt_out_decided)
 WHERE s.dirty = 1
 """  # noqa: S608  our own words
 
@@ -523,12 +524,15 @@ WHERE s.dirty = 1
 def _judged(
     partition: int, offset: int, retired: int, result_status: str | None, settled_as: str | None,
     about_partition: int, about_offset: int, opt_out: int, committed: str, planned: int, has_result: int,
+    opt_out_decided: int | None,
 ) -> str:  # fmt: skip
     """`core.sessions.state_of` for SQL."""
     plan = PlanSeen(partition, offset, bool(retired)) if planned else None
     settled = None if settled_as is None else Settled(settled_as)
     result = (
-        ResultSeen(ResultStatus(str(result_status)), settled, about_partition, about_offset) if has_result else None
+        ResultSeen(ResultStatus(str(result_status)), settled, about_partition, about_offset, bool(opt_out_decided))
+        if has_result
+        else None
     )
     state = state_of(plan, result, Committed(committed), opt_out=bool(opt_out))
     return f"{int(state.unsettled)}{int(state.opt_out_open)}{urgency(state)}{state.status}"

@@ -50,7 +50,9 @@ def stories(simulator: RunningSimulator, desk: Desk, topic: Topic) -> dict[str, 
 
 def listed(*selectors: str) -> list[str]:
     ran = writeback("list", "--json", *selectors)
-    assert ran.code == 0, ran.err
+    waits = any(row["unsettled"] for row in ran.json)
+    act = any(row["status"] in ("blocked", "passed_over") and not row["unsettled"] for row in ran.json)
+    assert ran.code == (1 if act else 2 if waits else 0), ran.err
     return [row["session_id"] for row in ran.json]
 
 
@@ -147,7 +149,7 @@ def test_a_rejected_opt_out_is_named_before_everything_else(topic: Topic) -> Non
 def test_watch_shows_what_changed_and_ends_when_it_should(topic: Topic) -> None:
     topic.publish(make_plan(session_id="one"))
     ran = writeback("watch", "--times", "2", "--every", "0.2")
-    assert ran.code == 0
+    assert ran.code == 2, "as `status` at the last look"
     first, second = ran.out.splitlines()
     assert "1 sessions." in first
     assert "1 sessions (+0 sessions)." in second

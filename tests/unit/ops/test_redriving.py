@@ -78,4 +78,4 @@ def test_what_came_of_a_record_is_one_sentence(came: Redriven, settled: bool, se
     progress = RedriveProgress((came, came))
     assert (progress.settled, progress.counts()) == (2 * settled, [(sentence, 2)])
     assert progress.to_send == (0 if came.sent else 2)
-    assert progress.rejected_again is (came.rejected_again is not None)
+    assert progress.needs_a_person is (came.rejected_again is not None)
