@@ -19,6 +19,7 @@ from rich.text import Text
 
 from ops.actions import By, ForReal, Limit, Sender, Why, asked, confirmed, now
 from ops.core.actions import CEILING, Asked, Preview
+from ops.core.counting import number_of
 from ops.core.eligibility import failing, letters
 from ops.core.queue_item import (
     LONGEST_MARK,
@@ -185,7 +186,7 @@ class _PassedOver:
         counted = ", ".join(f"{rule} {self.rules[rule]:,}" for rule in sorted(self.rules))
         found = [f"{len(self.items):,} not eligible, by rule: {counted}"] if self.items else []
         if self.publisher is not None:
-            found.append(f"{self.published:,} blocked outcomes published")
+            found.append(f"{number_of(self.published, 'blocked outcome')} published")
         return "; ".join(found)
 
 
@@ -254,7 +255,7 @@ def _take(
     else:
         _show(passed.last, None, as_json=as_json)
         if passed.publisher is not None:
-            typer.echo(f"{passed.published} blocked outcomes published", err=True)
+            typer.echo(f"{number_of(passed.published, 'blocked outcome')} published", err=True)
     raise typer.Exit(Exit.ACT)
 
 
@@ -348,7 +349,7 @@ def _release_stale(stale: _Stale, person: Asked, *, limit: int, as_json: bool) -
         what="release",
         selected=stale.described(),
         count=len(items),
-        of="items",
+        of="item",
         requests=len(items),
         notes=[] if len(items) == len(claims) else [f"{len(claims) - len(items):,} stay claimed"],
         details={"claimed": len(claims)},

@@ -24,6 +24,7 @@ from ops.core.resolving import (
     came_of,
     etag_of,
     exit_of_case,
+    is_version,
     opt_out_left,
     sides,
     waits_for,
@@ -95,7 +96,9 @@ def resolve(
     codes: 0 done, or nothing waits; 1 a person must decide, or the decision was not made; 2 the writer has the session
     before it.
     """
-    choice = _choice(session, apply=apply, leave=leave, opt_out_only=opt_out_only, withdrawn=opt_out_withdrawn)
+    choice = _choice(
+        session, apply=apply, leave=leave, opt_out_only=opt_out_only, withdrawn=opt_out_withdrawn, seen=seen
+    )
     settings = read_settings()
     person = asked(settings, for_real=for_real, why=why, by=by)
     if for_real and choice is None:
@@ -112,20 +115,27 @@ def resolve(
         refused = waits_for(case.row, _last_action(view, session)) or (
             against(choice, case.row, case.sides, seen) if choice else None
         )
+        stopped = bool(case.row["status"] and case.row["unsettled"]) and not _writer_runs(settings)
+        if stopped and refused is not None:
+            refused = f"{refused}. {_NO_WRITER}"
         _show(case, view.at_ms, choice, refused, as_json=as_json, for_real=for_real)
         if refused is not None or choice is None or not for_real:
-            raise typer.Exit(exit_of_case(case.row, decides=choice is not None))
+            raise typer.Exit(Exit.ACT if stopped else exit_of_case(case.row, decides=choice is not None))
         sent_at = _send(view, case, choice, person, seen)
     raise typer.Exit(_follow(settings, case, choice, person, sent_at, wait=wait, as_json=as_json))
 
 
-def _choice(session: str | None, *, apply: bool, leave: bool, opt_out_only: bool, withdrawn: bool) -> Choice | None:
+def _choice(
+    session: str | None, *, apply: bool, leave: bool, opt_out_only: bool, withdrawn: bool, seen: str | None
+) -> Choice | None:
     if apply and leave:
         raise typer.BadParameter("give one of --apply and --leave")
     if opt_out_only and not apply:
         raise typer.BadParameter("it says how to apply: give --apply too", param_hint="--opt-out-only")
     if withdrawn and not leave:
         raise typer.BadParameter("it says why to leave: give --leave too", param_hint="--opt-out-withdrawn")
+    if seen is not None and not is_version(seen):
+        raise typer.BadParameter("give the version as this command shows it, such as 1007", param_hint="--seen")
     if session is None and (apply or leave):
         raise typer.BadParameter("say which session: one decision is about one", param_hint="SESSION")
     if apply:
@@ -340,16 +350,25 @@ def _send(view: View, case: _Case, choice: Choice, person: Asked, seen: str | No
     return at
 
 
+_NO_WRITER = "But no writer is running now: start one, or it stays like this"
+
+
+def _writer_runs(settings: Settings) -> bool:
+    """True where the broker does not say."""
+    return Groups(settings).is_active(settings.group_id(settings.writer_group)) is not False
+
+
 def _follow(
     settings: Settings, case: _Case, choice: Choice, person: Asked, at: str, *, wait: bool, as_json: bool
 ) -> int:
     """What came of the decision, once the writer has settled the session."""
-    if Groups(settings).is_active(settings.group_id(settings.writer_group)) is False:
+    code = Exit.OK
+    if not _writer_runs(settings):
         typer.echo("no writer is running now: it is carried out when one is started", err=True)
-        wait = False
+        code, wait = (Exit.ACT if wait else Exit.OK), False
     if not wait:
         typer.echo(f"decided; writeback resolve {shlex.quote(case.session)} shows what came of it", err=True)
-        return Exit.OK
+        return code
     with progress("waiting for the writer:"):
         while True:
             with opened(settings, on_progress=silent) as view:

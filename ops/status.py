@@ -9,12 +9,14 @@ import typer
 from rich.console import Group
 from rich.live import Live
 
+from ops.core.counting import number_of
 from ops.core.overview import Backlog, Overview, urgent_first
 from ops.core.rendering import as_json_row, change, line, row_of, shown, summary
 from ops.core.selectors import Selectors, Sort
 from ops.core.tables import table
 from ops.core.times import iso
 from ops.core.verdicts import Verdict, exit_of, exit_of_counts
+from ops.groups import Groups
 from ops.options import with_selectors
 from ops.output import Json, console, json_line, silent
 from ops.settings import read_settings
@@ -27,7 +29,8 @@ def status(*, selectors: Selectors, as_json: Json = False) -> None:
 
     Selectors choose among the sessions. Outcomes that were rejected, and those that are not planned yet, belong to no
     session: all of them are counted. Exit code 1 if anything needs a person: blocked sessions (eligibility aside),
-    sessions that were passed over, rejected opt-outs. 2 if nothing does and sessions are still queued.
+    sessions that were passed over, rejected opt-outs, a planner or a writer that has work before it and does not run. 2
+    if nothing does and sessions are still queued.
     """
     with opened(read_settings()) as view:
         found = overview(view, selectors)
@@ -107,6 +110,7 @@ def watch(
 def overview(view: View, selectors: Selectors) -> Overview:
     rejected = view.store.rejected_counts()
     rows = urgent_first(view.store.counts(selectors))
+    groups = Groups(view.settings)
     return Overview(
         at_ms=view.at_ms,
         rows=rows,
@@ -114,6 +118,8 @@ def overview(view: View, selectors: Selectors) -> Overview:
         outcomes=_outcomes_waiting(view),
         rejected_opt_outs=sum(row["opt_outs"] for row in rejected),
         rejected=sum(row["records"] for row in rejected),
+        planner_runs=groups.is_active(view.settings.group_id(view.settings.planner_group)),
+        writer_runs=groups.is_active(view.settings.group_id(view.settings.writer_group)),
     )
 
 
@@ -132,4 +138,6 @@ def _warn(view: View) -> None:
     if view.made_anew:
         typer.echo(f"the local view was made anew: {view.made_anew}", err=True)
     for topic, count in view.unreadable.items():
-        typer.echo(f"{count:,} records of {topic} cannot be read by this version; is their writer newer?", err=True)
+        typer.echo(
+            f"{number_of(count, 'record')} of {topic} cannot be read by this version; is their writer newer?", err=True
+        )

@@ -28,6 +28,9 @@ class Overview:
     rejected_opt_outs: int
     """Outcomes that say that a contact opted out, and were rejected."""
     rejected: int
+    planner_runs: bool | None = None
+    """Whether its group has members; None if the broker does not say."""
+    writer_runs: bool | None = None
 
     @property
     def sessions(self) -> int:
@@ -51,7 +54,13 @@ class Overview:
         return _age_s(self.at_ms, self.outcomes.oldest_ms)
 
     def needs_a_person(self) -> bool:
-        return self.rejected_opt_outs > 0 or any(map(counts_need_a_person, self.rows))
+        return self.rejected_opt_outs > 0 or self.stopped_with_work or any(map(counts_need_a_person, self.rows))
+
+    @property
+    def stopped_with_work(self) -> bool:
+        """A service does not run that has something before it: nothing of that happens until somebody starts it."""
+        planner = self.planner_runs is False and self.outcomes.oldest_ms is not None
+        return planner or (self.writer_runs is False and self.unsettled > 0)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -63,6 +72,8 @@ class Overview:
             "outcomes_waiting": self.outcomes.records,
             "planner_lag_s": round(self.planner_lag_s, 1),
             "rejected": self.rejected,
+            "planner_runs": self.planner_runs,
+            "writer_runs": self.writer_runs,
             "by_status": [
                 {name: row[name] for name in ("status", "reason", "sessions", "opt_outs_open", "unsettled")}
                 for row in self.rows

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ops.core.queue_item import QueueItem
+from ops.core.remedies import planned_since
 from ops.core.sessions import Status
 from ops.core.times import milliseconds
 from ops.core.verdicts import needs_a_person
@@ -70,7 +71,7 @@ def judged(
             f"or give it back to be called again: {by_name}"
         )
         return Claim(item, age, why, for_a_person=True)
-    if any(row["at_ms"] >= since_ms for row in rejected):
+    if any(row["at_ms"] >= since_ms and not planned_since(row) for row in rejected):
         if named:
             return Claim(item, age, means=f"its outcome was rejected. {_CALLED_AGAIN} {_CONFLICTS}")
         why = (

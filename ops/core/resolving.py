@@ -117,6 +117,11 @@ def sides(plan: PlannedWriteback, seen: Observed | None, history: History) -> Si
     )  # fmt: skip
 
 
+def is_version(text: str) -> bool:
+    """Whether a row can have it: a number, or an etag as it is shown where it has another form."""
+    return text.isascii() and (text.isdecimal() or re.fullmatch(r'(W/)?"[^"]*"', text) is not None)
+
+
 def etag_of(seen: str) -> str:
     """What the person gave, as an etag."""
     return f'W/"{seen}"' if seen.isdecimal() else seen

@@ -305,10 +305,7 @@ class Store:
     def rejected_at(self, places: Sequence[str]) -> list[Row]:
         """Rejected records at these places, in the given order, as far as they are still there."""
         parsed = [place.rsplit("/", 2) for place in places]
-        found = [
-            self._rows("SELECT * FROM rejected WHERE topic = ? AND partition = ? AND offset = ?", [*each])
-            for each in parsed
-        ]
+        found = [self.rejected("topic = ? AND partition = ? AND offset = ?", [*each]) for each in parsed]
         return [row for rows in found for row in rows]
 
     def rejected_again(self, place: str) -> Row | None:
@@ -433,7 +430,8 @@ class Store:
         return self._rows("SELECT * FROM earlier WHERE session = ? ORDER BY at_ms, offset", [session])
 
     def rejected(self, where: str = "1", values: Sequence[Any] = (), *, limit: int | None = None) -> list[Row]:
-        query = f"SELECT * FROM rejected WHERE {where} ORDER BY opt_out DESC, at_ms, topic, partition, offset LIMIT ?"  # noqa: S608
+        query = f"SELECT rejected.*, {_SINCE} FROM rejected WHERE {where} "  # noqa: S608  our own words
+        query += "ORDER BY opt_out DESC, at_ms, topic, partition, offset LIMIT ?"
         return self._rows(query, [*values, -1 if limit is None else limit])
 
     def rejected_counts(self) -> list[Row]:
@@ -484,6 +482,16 @@ _COLUMNS_OF = {
         "about_partition", "about_offset", "written_by",
     ),
 }  # fmt: skip
+
+_SINCE = """
+(SELECT coalesce(s.status, 'queued') FROM sessions AS s
+ WHERE s.session = rejected.session AND s.plan_offset IS NOT NULL) AS since_status,
+(SELECT s.opt_out FROM sessions AS s WHERE s.session = rejected.session) AS since_opt_out,
+EXISTS (SELECT 1 FROM rejected AS again
+        WHERE again.redriven_from = rejected.topic || '/' || rejected.partition || '/' || rejected.offset)
+    AS rejected_again
+"""
+"""What became of a rejected record's session, and of the record where it was sent again."""
 
 _CHOSEN = (
     "SELECT session, queue_item, plan_partition AS partition, plan_offset AS offset, settled_as, 0 AS role "

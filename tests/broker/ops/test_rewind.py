@@ -53,8 +53,8 @@ def test_a_group_is_set_back_and_put_back_and_whatever_landed_stays_landed(
 
     shown = writeback("rewind", "writer", "--to-start")
     assert shown.code == 0, shown.err
-    assert "3 sessions are recognised and cost no request" in shown.out
-    assert "1 sessions are tried again" in shown.out
+    assert "3 sessions recognised, without a request" in shown.out
+    assert "1 session tried again" in shown.out
     assert "nothing was moved" in shown.err
     assert offsets(kafka, group, topic) == before, "without --for-real it is only shown"
 

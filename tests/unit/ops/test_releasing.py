@@ -16,7 +16,13 @@ HELD = claimed(item())
 SINCE = milliseconds(NOON)
 
 
-def found(*sessions: dict[str, Any], rejected: int | None = None, waits: bool = False, named: bool = False) -> Claim:
+def found(
+    *sessions: dict[str, Any],
+    rejected: int | None = None,
+    waits: bool = False,
+    named: bool = False,
+    since: str | None = None,
+) -> Claim:
     rows = [
         {"session": "sess-9", "planned_ms": SINCE + 1, "settled_ms": None, "reason": None} | each for each in sessions
     ]
@@ -24,7 +30,11 @@ def found(*sessions: dict[str, Any], rejected: int | None = None, waits: bool = 
         HELD,
         NOON + timedelta(hours=4),
         sessions=rows,
-        rejected=[{"at_ms": rejected}] if rejected else [],
+        rejected=[
+            {"at_ms": rejected, "since_status": since, "since_opt_out": None, "opt_out": 0, "codes": "invalid_id"}
+        ]
+        if rejected
+        else [],
         waits_for_the_planner=waits,
         named=named,
     )
@@ -89,3 +99,4 @@ def test_an_item_with_an_unplanned_or_a_rejected_outcome_stays_claimed() -> None
     assert "not planned yet" in str(found(waits=True).held_back)
     assert found(rejected=SINCE + 5).for_a_person
     assert found(rejected=SINCE - 3_600_000).releasable, "it was about an earlier call"
+    assert found(rejected=SINCE + 5, since="completed").releasable, "it was corrected since"
