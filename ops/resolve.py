@@ -15,10 +15,12 @@ from rich.text import Text
 from ops import crm
 from ops.actions import By, ForReal, Sender, Sent, Why, asked, now
 from ops.core.actions import Asked, planned_ms, sent_again
+from ops.core.mapping_text import meanings_of
 from ops.core.rendering import URGENT, as_json_row, row_of
 from ops.core.resolving import (
     REQUESTS,
     Choice,
+    Meanings,
     Sides,
     against,
     came_of,
@@ -29,6 +31,7 @@ from ops.core.resolving import (
     sides,
     waits_for,
     what_leaving_means,
+    with_meanings,
 )
 from ops.core.selectors import Selectors, Sort
 from ops.core.sessions import Status
@@ -39,6 +42,8 @@ from ops.groups import Groups
 from ops.output import Json, console, json_line, progress, silent
 from ops.settings import Settings, read_settings
 from ops.view.view import View, headers_of, opened, reader_of
+from planner import mapping as mappings
+from planner.errors import MappingUnfit
 from runtime.exit_codes import Exit
 from schemas import headers
 from schemas.codec import Undecodable
@@ -203,12 +208,25 @@ def _looked(view: View, case: _Case, plan: PlannedWriteback) -> _Case:
     others = [s for s in plan.steps if s.operation in (Operation.CREATE_PHONE_CALL, Operation.CREATE_TASK)]
     return replace(
         case,
-        sides=sides(plan, crm.observed(rows.get((update.entity_set, update.record_id))), _History(view)),
+        sides=with_meanings(
+            sides(plan, crm.observed(rows.get((update.entity_set, update.record_id))), _History(view)),
+            _meanings(view.settings),
+        ),
         steps=tuple(
             step_now(step, rows.get((step.entity_set, step.record_id)), looked=True, session_id=plan.session_id)
             for step in others
         ),
     )
+
+
+def _meanings(settings: Settings) -> Meanings:
+    """Of the mapping, if there is one that can be read: a decision does not need it."""
+    if settings.mapping_file is None:
+        return {}
+    try:
+        return meanings_of(mappings.read(settings.mapping_file))
+    except MappingUnfit:
+        return {}
 
 
 def _last_action(view: View, session: str) -> str | None:

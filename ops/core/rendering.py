@@ -79,11 +79,13 @@ def change(before: Overview | None, found: Overview) -> Text:
 
 
 def row_of(row: dict[str, Any], at_ms: int) -> tuple[Text | str, ...]:
+    again = row["unsettled"] and row["status"] not in (Status.QUEUED, Status.RESUME_NEEDED)
     planned = "" if row["planned_ms"] is None else f"{age((at_ms - row['planned_ms']) / 1000)} ago"
-    said = row["message"] or ("requeued" if row["requeues"] else "")
+    said = row["message"] and (f"before it was sent again: {row['message']}" if again else row["message"])
+    said = said or ("requeued" if row["requeues"] else "")
     style = URGENT if row["opt_out_open"] else ""
     what = row["status"] + (f", {row['reason']}" if row["reason"] else "")
-    if row["unsettled"] and row["status"] not in (Status.QUEUED, Status.RESUME_NEEDED):
+    if again:
         what += ", to be read again" if row["status"] in _NOTHING_TO_DO else ", to be tried again"
     if row["opt_out_open"]:
         what += ", OPT-OUT NOT ON ITS ROW"

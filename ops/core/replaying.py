@@ -128,6 +128,8 @@ class Replayed:
         if not self.sent:
             return "not appended yet"
         if self.unsettled:
+            if self.status == Status.RESUME_NEEDED:
+                return "appended; the CRM has not taken it yet, and `writeback list --unsettled` shows what it answered"
             return "appended; the writer has it before it"
         if self.new_result:
             return self._result()

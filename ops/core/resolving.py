@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -120,6 +120,27 @@ def sides(plan: PlannedWriteback, seen: Observed | None, history: History) -> Si
 def is_version(text: str) -> bool:
     """Whether a row can have it: a number, or an etag as it is shown where it has another form."""
     return text.isascii() and (text.isdecimal() or re.fullmatch(r'(W/)?"[^"]*"', text) is not None)
+
+
+Meanings = Mapping[str, Mapping[str, str]]
+"""Column to what people see in the CRM for the number of an option."""
+
+
+def with_meanings(found: Sides, meanings: Meanings) -> Sides:
+    """Numbers of options with their label beside them."""
+
+    def meant(name: str, text: str) -> str:
+        label = meanings.get(name, {}).get(text)
+        return text if label is None else f"{text} ({label})"
+
+    columns = tuple(
+        replace(
+            each, expected=meant(each.name, each.expected), now=meant(each.name, each.now),
+            planned=meant(each.name, each.planned),
+        )
+        for each in found.columns
+    )  # fmt: skip
+    return replace(found, columns=columns)
 
 
 def etag_of(seen: str) -> str:

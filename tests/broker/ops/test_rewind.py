@@ -68,12 +68,15 @@ def test_a_group_is_set_back_and_put_back_and_whatever_landed_stays_landed(
     assert "@" in recorded["who"]
     assert json.loads(export.read_text())["before"] == recorded["details"]["before"]
 
+    preview = writeback("rewind", "writer", "--undo")
+    assert "recognised" not in preview.out, "nothing is read again by an undo"
+    assert "more partition" not in preview.out
     undone = writeback("rewind", "writer", "--undo", *WHY)
     assert undone.code == 0, undone.err
     assert offsets(kafka, group, topic) == before, "offsets and their notes"
     assert writeback("list", "--unsettled", "--json").out == ""
     again = writeback("rewind", "writer", "--undo", *WHY)
-    assert (again.code, "there is no rewind" in again.err) == (1, True)
+    assert (again.code, "was undone already, by" in again.err) == (1, True), "who undid it, and when"
 
     assert writeback("rewind", "writer", "--to-time", "1h", *WHY).code == 0
     written = len(writes(simulator.oplog(actor="application")))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ops.core.mapping_text import meanings_of
 from ops.core.resolving import (
     Choice,
     Sides,
@@ -19,7 +21,9 @@ from ops.core.resolving import (
     sides,
     waits_for,
     what_leaving_means,
+    with_meanings,
 )
+from planner import mapping
 from schemas.records import BlockReason, Decision, ResultStatus
 from tests.support.factories import make_result
 from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, FLAG, SESSION, plan_for
@@ -188,6 +192,15 @@ def test_what_leaving_means_for_the_opt_out_and_for_the_item_is_said_with_the_ne
 )
 def test_a_session_that_is_shown_ends_with_the_code_of_its_state(row: dict[str, Any], decides: bool, code: int) -> None:
     assert exit_of_case(row, decides=decides) == code
+
+
+def test_numbers_of_options_are_shown_with_their_meaning_from_the_mapping() -> None:
+    row = {**BEFORE, "medx_callstatus": 4}
+    found = sides(plan_for(1, ETAG), Observed('W/"1007"', row), Known())
+    labels = meanings_of(mapping.read(Path(__file__).parents[3] / "ops" / "demo" / "mapping.json"))
+    [status] = [each for each in with_meanings(found, labels).columns if each.name == "medx_callstatus"]
+    assert (status.expected, status.now, status.planned) == ("1 (In Progress)", "4 (Do Not Call)", "0 (Ready)")
+    assert with_meanings(found, {}) == found
 
 
 def test_the_mark_of_a_claim_is_named_as_one_and_the_row_as_claimed() -> None:
