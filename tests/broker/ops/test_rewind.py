@@ -84,6 +84,8 @@ def test_a_group_is_set_back_and_put_back_and_whatever_landed_stays_landed(
     writer.start()
     wait_until(lambda: writeback("list", "--unsettled", "--json").out == "", what="all are read again")
     assert writer.stop() == 0
+    undone = writeback("rewind", "writer", "--undo", *WHY)
+    assert (undone.code, "it has caught up with the offsets from before again" in undone.out) == (0, True)
     assert {result.session_id for result in topic.results() if result.status is ResultStatus.COMPLETED} == {
         each.session_id for each in (blocked, *landed)
     }
