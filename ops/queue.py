@@ -344,7 +344,10 @@ def _release_stale(stale: _Stale, person: Asked, *, limit: int, as_json: bool) -
     claims = _claims(stale)
     items = [each.item for each in claims if each.releasable]
     if stale.queue_item is not None and not claims:
-        typer.echo(f"queue item {stale.queue_item} is not claimed, or not for so long: nothing to release", err=True)
+        typer.echo(
+            f"queue item {stale.queue_item} is not claimed, or was claimed later than that: nothing to release",
+            err=True,
+        )
     preview = Preview(
         what="release",
         selected=stale.described(),

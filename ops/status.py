@@ -15,7 +15,7 @@ from ops.core.rendering import as_json_row, change, line, row_of, shown, summary
 from ops.core.selectors import Selectors, Sort
 from ops.core.tables import table
 from ops.core.times import iso
-from ops.core.verdicts import Verdict, exit_of, exit_of_counts
+from ops.core.verdicts import CommandVerdict, exit_of, exit_of_counts
 from ops.groups import Groups
 from ops.options import with_selectors
 from ops.output import Json, console, json_line, silent
@@ -130,7 +130,7 @@ def _outcomes_waiting(view: View) -> Backlog:
     return Backlog(records, oldest_ms)
 
 
-def verdict(found: Overview) -> Verdict:
+def verdict(found: Overview) -> CommandVerdict:
     return exit_of(act=found.needs_a_person(), wait=found.unsettled > 0)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ops.core.actions import Action, Asked
-from ops.core.verdicts import Verdict, exit_of
+from ops.core.verdicts import CommandVerdict, exit_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class JobProgress(Protocol):
     def as_json(self, job: str) -> dict[str, Any]: ...
 
 
-def exit_of_job(came: JobProgress) -> Verdict:
+def exit_of_job(came: JobProgress) -> CommandVerdict:
     """A job that was interrupted goes on only when a person calls for that."""
     return exit_of(act=came.needs_a_person or came.to_send > 0, wait=came.settled < came.total)
 

@@ -18,7 +18,7 @@ from typing import Any
 from ops.core.queue_item import claim_mark
 from ops.core.sessions import Status
 from ops.core.values import shown
-from ops.core.verdicts import Verdict, exit_of, row_needs_a_person
+from ops.core.verdicts import CommandVerdict, exit_of, row_needs_a_person
 from schemas import headers
 from schemas.records import BlockReason, PlannedWriteback, WritebackResult
 from writer.core.decisions import OptOutLeft
@@ -202,10 +202,10 @@ def _against_leaving(row: Row, found: Sides | None) -> str | None:
     )
 
 
-def exit_of_case(row: Row, *, decides: bool) -> Verdict:
+def exit_of_case(row: Row, *, decides: bool) -> CommandVerdict:
     """Of a session that is shown, or of a decision that was not made."""
     if decides or row["status"] is None:
-        return Verdict.ACT
+        return CommandVerdict.ACT
     return exit_of(act=row_needs_a_person(row), wait=bool(row["unsettled"]))
 
 

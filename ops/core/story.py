@@ -11,7 +11,7 @@ from ops.core.counting import number_of
 from ops.core.sessions import Status
 from ops.core.times import iso, milliseconds
 from ops.core.values import StepNow
-from ops.core.verdicts import Verdict, exit_of, row_needs_a_person
+from ops.core.verdicts import CommandVerdict, exit_of, row_needs_a_person
 from schemas import headers
 from schemas.records import StepOutcome, WritebackResult
 
@@ -130,10 +130,10 @@ class Story:
         return any(step.differs for step in self.steps)
 
     @property
-    def exit_code(self) -> Verdict:
+    def exit_code(self) -> CommandVerdict:
         """What was only rejected, or never seen, needs a person."""
         if self.row is None:
-            return Verdict.ACT
+            return CommandVerdict.ACT
         return exit_of(act=row_needs_a_person(self.row), wait=bool(self.row["unsettled"]))
 
     def as_json(self, session: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from ops.core.sessions import Status
 
 
-class Verdict(IntEnum):
+class CommandVerdict(IntEnum):
     """Exit codes, by their meaning."""
 
     WELL = 0
@@ -52,13 +52,13 @@ def counts_need_a_person(row: Mapping[str, Any]) -> bool:
     )
 
 
-def exit_of(*, act: bool, wait: bool) -> Verdict:
+def exit_of(*, act: bool, wait: bool) -> CommandVerdict:
     if act:
-        return Verdict.ACT
-    return Verdict.WAIT if wait else Verdict.WELL
+        return CommandVerdict.ACT
+    return CommandVerdict.WAIT if wait else CommandVerdict.WELL
 
 
-def exit_of_counts(rows: Iterable[Mapping[str, Any]]) -> Verdict:
+def exit_of_counts(rows: Iterable[Mapping[str, Any]]) -> CommandVerdict:
     """`rows`: sessions by status and reason."""
     found = list(rows)
     return exit_of(act=any(map(counts_need_a_person, found)), wait=any(row["unsettled"] for row in found))

@@ -50,8 +50,7 @@ class Left:
 def decision_of(headers: Headers) -> Accepted | Left | None:
     """None for a plan that carries no decision. Who decided is not known if the header is damaged."""
     if (mark_says := mark(headers, LEAVE)) is not None:
-        said = mark_says.get("opt_out")
-        opt_out = OptOutLeft(said) if said in tuple(OptOutLeft) else None
+        opt_out = next((each for each in OptOutLeft if each == mark_says.get("opt_out")), None)
         return Left(_decision(opt_out or LEAVE, mark_says), opt_out)
     if (mark_says := mark(headers, ACCEPTED_ETAG)) is not None:
         alone = mark_says.get("only") == "opt-out"

@@ -127,7 +127,8 @@ def test_stale_claims_are_released_but_for_those_with_an_outcome_on_its_way(
 
     one = writeback("release", "--stale-after", "1m", "--queue-item", young, "--for-real", "--reason", "asked for it")
     assert one.code == 0, one.err
-    assert one.out.startswith("release: 1 item, about 1 request to the CRM; selected: claimed more than 1 min ago\n")
+    selected = f"selected: claimed more than 1 min ago, queue item {young}\n"
+    assert one.out.startswith(f"release: 1 item, about 1 request to the CRM; {selected}")
     assert one.out.endswith("ago: released\n")
     none = writeback("release", "--stale-after", "1m", "--queue-item", young)
     assert (none.code, none.out.count("\n")) == (0, 1)

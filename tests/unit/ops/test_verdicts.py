@@ -9,7 +9,7 @@ import pytest
 from ops.core.jobs import exit_of_job
 from ops.core.replaying import Replayed, ReplayProgress
 from ops.core.story import Story
-from ops.core.verdicts import Verdict, counts_need_a_person, exit_of_counts, row_needs_a_person
+from ops.core.verdicts import CommandVerdict, counts_need_a_person, exit_of_counts, row_needs_a_person
 from runtime.exit_codes import Exit
 
 
@@ -73,4 +73,4 @@ def test_a_job_waits_needs_a_person_or_is_done(came: ReplayProgress, code: int) 
 
 
 def test_the_verdicts_are_the_exit_codes() -> None:
-    assert [int(each) for each in Verdict] == [int(each) for each in (Exit.OK, Exit.ACT, Exit.WAIT)]
+    assert [int(each) for each in CommandVerdict] == [int(each) for each in (Exit.OK, Exit.ACT, Exit.WAIT)]
