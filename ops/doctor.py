@@ -14,12 +14,25 @@ from rich.text import Text
 
 from ops import crm
 from ops.core import privileges
-from ops.core.health import CheckResult, Finding, Part, clock_finding, is_well, not_checked, ok, summary, wrong
+from ops.core.health import (
+    CheckResult,
+    Finding,
+    Part,
+    clock_finding,
+    is_well,
+    not_checked,
+    ok,
+    service_finding,
+    summary,
+    wrong,
+)
 from ops.core.privileges import CrmRole
 from ops.errors import CrmRefuses, CrmUnavailable
+from ops.groups import Groups
 from ops.options import MappingPath
 from ops.output import Json, console, json_line
 from ops.settings import PREFIX, Settings, read_settings
+from ops.view.logs import Logs
 from planner import mapping as mappings
 from planner.errors import MappingUnfit
 from planner.mapping import MappingFile
@@ -51,10 +64,10 @@ def doctor(
     ] = CrmRole.WRITER,
     as_json: Json = False,
 ) -> None:
-    """Check settings, broker, topics, rights, registry, mapping, sign-in, clock, privileges and metadata: one verdict.
+    """Check settings, broker, topics, rights, services, registry, mapping, sign-in, clock, privileges, metadata.
 
     Parts that are not set up are named as not checked; what --only asks for has to be set up. Exit code 1 if anything
-    would stop a service or block a plan. No secret is printed.
+    would stop a service or block a plan, or if a service has work before it and does not run. No secret is printed.
     """
     findings = list(_examined(only or (), mapping_file, role))
     if as_json:
@@ -82,7 +95,7 @@ def _examined(only: Sequence[Part], mapping_file: Path | None, role: CrmRole) ->
     mapping_file = mapping_file or settings.mapping_file
     parts: dict[tuple[Part, ...], Callable[[], list[Finding]]] = {
         (Part.SETTINGS,): lambda: [ok(Part.SETTINGS, "every setting is known and well-formed")],
-        (Part.BROKER, Part.TOPICS): lambda: _broker(settings),
+        (Part.BROKER, Part.TOPICS, Part.SERVICES): lambda: _broker(settings),
         (Part.REGISTRY,): lambda: _registry(settings),
         (Part.MAPPING,): lambda: _mapping(mapping_file),
         _OF_THE_CRM: lambda: _crm(settings, mapping_file, role),
@@ -111,14 +124,37 @@ def _broker(settings: Settings) -> list[Finding]:
     except Misconfigured as error:
         return wrong(Part.BROKER, error.problems)
     except BrokerUnavailable as error:
-        return [*wrong(Part.BROKER, [str(error)]), not_checked(Part.TOPICS, "the broker cannot be asked")]
+        rest = [not_checked(each, "the broker cannot be asked") for each in (Part.TOPICS, Part.SERVICES)]
+        return [*wrong(Part.BROKER, [str(error)]), *rest]
     found = [ok(Part.BROKER, f"{broker.bootstrap_servers} answers, {facts.brokers} brokers")]
     if problems:
-        return [*found, *wrong(Part.TOPICS, problems)]
+        return [*found, *wrong(Part.TOPICS, problems), not_checked(Part.SERVICES, "the topics are not fit")]
     return [
         *found,
         ok(Part.TOPICS, f"all are fit, and this user's rights on them: {facts.partitions} partitions each"),
+        *_services(settings, range(facts.partitions or 0)),
     ]
+
+
+def _services(settings: Settings, partitions: range) -> list[Finding]:
+    """Whether planner and writer run, where something waits for them."""
+    try:
+        return list(_running(settings, partitions))
+    except Misconfigured as error:
+        return wrong(Part.SERVICES, error.problems)
+    except BrokerUnavailable as error:
+        return wrong(Part.SERVICES, [str(error)])
+
+
+def _running(settings: Settings, partitions: range) -> Iterator[Finding]:
+    topics, groups, logs = settings.broker.topics, Groups(settings), Logs(settings)
+    for service, group, topic in (
+        ("planner", settings.planner_group, topics.call_outcomes.name),
+        ("writer", settings.writer_group, topics.planned_writebacks.name),
+    ):
+        _, oldest_ms = logs.waiting(settings.group_id(group), topic, partitions)
+        runs = groups.is_active(settings.group_id(group))
+        yield service_finding(service, runs=runs, waits=oldest_ms is not None)
 
 
 def _registry(settings: Settings) -> list[Finding]:

@@ -7,7 +7,7 @@ gets counts alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,7 +66,7 @@ def forget(
 
     Call it again with --check until it says that nothing is left. Sessions that are unsettled, and opt-outs that are
     not on their row, are never forgotten. The CRM is only looked at. Exit codes: 0 nothing is left, or it was done;
-    1 something is not forgotten yet, or may not be, or that is not known; 2 what is left goes by itself.
+    1 something is not forgotten yet, or may not be, or that or an id is not known; 2 what is left goes by itself.
     """
     whom = person(
         sessions=session or (),
@@ -86,6 +86,7 @@ def forget(
             search = Search(view, shown)
             whole = search.whole(whom)
             found = search.of(whole)
+        _say_unknown(found.unknown_ids(whom), check=check)
         run = ForgetRun(view, whole, found)
         stays = run.stays(give_up=give_up)
         run.show(stays, look=not no_crm, as_json=as_json)
@@ -112,6 +113,18 @@ def forget(
         json_line({"later": later})
     else:
         typer.echo("forgotten, as far as topics forget. What is left, and until when: " + " ".join([*later, "--check"]))
+
+
+def _say_unknown(ids: Sequence[str], *, check: bool) -> None:
+    """A mistyped id must not look like a person of whom nothing is left. Raises typer.Exit unless that is checked."""
+    said = ", ".join(ids)
+    if not ids:
+        return
+    if check:
+        typer.echo(f"{said}: no topic holds anything; it was forgotten, or it was never there: check the id", err=True)
+        return
+    typer.echo(f"{said} is not known, no topic holds anything of it: correct it, or leave it out", err=True)
+    raise typer.Exit(Exit.ACT)
 
 
 _MAKE_KNOWN = (
@@ -174,7 +187,7 @@ class ForgetRun:
             what="forget",
             selected=f"{len(self.person.sessions)} sessions of {len(self.person.queue_items)} queue items",
             count=len(erased),
-            of="records",
+            of="record",
             notes=[
                 f"{len(marks):,} plans become marks, which hold ids alone, while their outcomes can still be read",
                 f"{len(erased) - len(marks):,} plans, marks and results get a tombstone",

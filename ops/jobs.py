@@ -69,14 +69,23 @@ class Job:
 
     def follow(self, look: Callable[[View, str], Came]) -> None:
         """Until every item is settled, or there are items that nobody sends; as seldom as a look takes long."""
+        said = None
         with progress(f"{self}:") as shown:
             while True:
                 began = time.monotonic()
                 came = self._looked(look)
                 shown(self.kind.settled, came.settled, came.total)
+                if (line := self._line(came)) != said and not console(error=True).is_terminal:
+                    typer.echo(line, err=True)
+                    said = line
                 if came.settled == came.total or came.to_send:
                     return
                 time.sleep(max(_LOOK_EVERY_S, 3 * (time.monotonic() - began)))
+
+    def _line(self, came: JobProgress) -> str:
+        """For where no bar can be shown."""
+        what = "; ".join(f"{items:,} {each}" for each, items in came.counts())
+        return f"{self}: {came.settled:,} of {came.total:,} {self.kind.settled} ({what})"
 
     def show(self, look: Callable[[View, str], Came], *, as_json: bool) -> Came:
         came = self._looked(look)

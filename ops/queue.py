@@ -19,6 +19,7 @@ from rich.text import Text
 
 from ops.actions import By, ForReal, Limit, Sender, Why, asked, confirmed, now
 from ops.core.actions import CEILING, Asked, Preview
+from ops.core.counting import number_of
 from ops.core.eligibility import failing, letters
 from ops.core.queue_item import (
     LONGEST_MARK,
@@ -115,7 +116,9 @@ def release(
     campaign: Annotated[
         str | None, typer.Option("--campaign", metavar="ID", help="Of --stale-after: items of this campaign alone.")
     ] = None,
-    queue_item: Annotated[str | None, typer.Option("--queue-item", metavar="ID", help="This item alone.")] = None,
+    queue_item: Annotated[
+        str | None, typer.Option("--queue-item", metavar="ID", help="This item alone, whatever its age.")
+    ] = None,
     limit: Limit = CEILING,
     for_real: ForReal = False,
     why: Why = "",
@@ -123,21 +126,22 @@ def release(
     mapping_file: MappingPath = None,
     as_json: Json = False,
 ) -> None:
-    """Give claimed queue items back: your own by their token, or by age those whose claimer died.
+    """Give claimed queue items back: your own by their token, by age those whose claimer died, or one by its id.
 
-    By token it acts at once. By age it is only shown, unless --for-real is given. An item stays claimed while its
-    outcome is on the way, blocked or rejected: released, it would be called again, and its write-back would conflict.
-    Exit codes: 0 done or nothing to do; 1 some stay claimed, and a person must act first.
+    By token it acts at once. By age or id it is only shown, unless --for-real is given. An item stays claimed while its
+    outcome is on the way or blocked: released, it would be called again, and its write-back would conflict. One whose
+    session a person closed, or whose outcome was rejected, is given back only by its id, with what that means. Exit
+    codes: 0 done or nothing to do; 1 some stay claimed, and a person must act first.
     """
-    if (token is None) == (stale_after is None):
-        raise typer.BadParameter("give either --token or --stale-after")
+    if (token is not None and stale_after is not None) or (token, stale_after, queue_item) == (None, None, None):
+        raise typer.BadParameter("give --token, --stale-after or --queue-item")
     of_campaign, item = id_option("campaign", campaign), id_option("queue-item", queue_item)
     if token is not None:
         _token(token)
         settings = read_settings()
         _release_own(settings, _columns(mapping_file, settings), token, item, as_json=as_json)
     else:
-        oldest = _age(str(stale_after))
+        oldest = None if stale_after is None else _age(stale_after)
         settings = read_settings()
         person = asked(settings, for_real=for_real, why=why, by=by)
         stale = _Stale(settings, _columns(mapping_file, settings), oldest, of_campaign, item)
@@ -182,7 +186,7 @@ class _PassedOver:
         counted = ", ".join(f"{rule} {self.rules[rule]:,}" for rule in sorted(self.rules))
         found = [f"{len(self.items):,} not eligible, by rule: {counted}"] if self.items else []
         if self.publisher is not None:
-            found.append(f"{self.published:,} blocked outcomes published")
+            found.append(f"{number_of(self.published, 'blocked outcome')} published")
         return "; ".join(found)
 
 
@@ -251,7 +255,7 @@ def _take(
     else:
         _show(passed.last, None, as_json=as_json)
         if passed.publisher is not None:
-            typer.echo(f"{passed.published} blocked outcomes published", err=True)
+            typer.echo(f"{number_of(passed.published, 'blocked outcome')} published", err=True)
     raise typer.Exit(Exit.ACT)
 
 
@@ -321,27 +325,41 @@ def _say_released(item: QueueItem, *, released: bool, as_json: bool) -> None:
 class _Stale:
     settings: Settings
     columns: QueueColumns
-    oldest: timedelta
+    oldest: timedelta | None
+    """None: whatever its age."""
     campaign: str | None
     queue_item: str | None
+
+    @property
+    def after(self) -> str | None:
+        return None if self.oldest is None else age(self.oldest.total_seconds())
+
+    def described(self) -> str:
+        parts = [] if self.after is None else [f"claimed more than {self.after} ago"]
+        parts += [f"of campaign {self.campaign}"] if self.campaign else []
+        return ", ".join([*parts, *([f"queue item {self.queue_item}"] if self.queue_item else [])])
 
 
 def _release_stale(stale: _Stale, person: Asked, *, limit: int, as_json: bool) -> None:
     claims = _claims(stale)
     items = [each.item for each in claims if each.releasable]
-    after = age(stale.oldest.total_seconds())
+    if stale.queue_item is not None and not claims:
+        typer.echo(
+            f"queue item {stale.queue_item} is not claimed, or was claimed later than that: nothing to release",
+            err=True,
+        )
     preview = Preview(
         what="release",
-        selected=f"claimed more than {after} ago" + (f", of campaign {stale.campaign}" if stale.campaign else ""),
+        selected=stale.described(),
         count=len(items),
-        of="items",
+        of="item",
         requests=len(items),
         notes=[] if len(items) == len(claims) else [f"{len(claims) - len(items):,} stay claimed"],
         details={"claimed": len(claims)},
     )
     done: set[str] = set()
     if doing := confirmed(preview, person, limit=limit, as_json=as_json):
-        details = what_is_released(items, after)
+        details = what_is_released(items, stale.after)
         action = person.action("release", about="call queue", count=len(items), at=now(), details=details)
         with Sender(stale.settings) as sender:
             sender.record(action)
@@ -364,6 +382,7 @@ def _claims(stale: _Stale) -> list[Claim]:
             judged(
                 item, datetime.now(UTC), sessions=list(view.store.sessions(Selectors(queue_item=[item.id]))),
                 rejected=view.store.rejected("key = ?", [item.id]), waits_for_the_planner=item.id in waiting,
+                named=stale.queue_item is not None,
             )
             for item in items
         ]  # fmt: skip
@@ -372,7 +391,7 @@ def _claims(stale: _Stale) -> list[Claim]:
 async def _in_progress(stale: _Stale) -> list[QueueItem]:
     async with QueueTable.of(stale.settings, stale.columns) as queue:
         taking = Taking(queue, stale.settings.calling.rules, lambda _: None)
-        before = datetime.now(UTC) - stale.oldest
+        before = datetime.now(UTC) - (stale.oldest or timedelta())
         found = taking.in_progress(stale.campaign, stale.queue_item)
         return [item async for item in found if item.claimed_at <= before]
 
@@ -405,9 +424,10 @@ def _show_claim(claim: Claim, *, released: bool, as_json: bool) -> None:
         json_line(
             {
                 "queue_item_id": item.id, "claimed_at": iso_ms(item.claimed_at), "token": mark and mark.token,
-                "age_s": round(claim.age.total_seconds()), "held_back": claim.held_back, "released": released,
+                "age_s": round(claim.age.total_seconds()), "held_back": claim.held_back, "means": claim.means,
+                "released": released,
             }
         )  # fmt: skip
         return
-    what = "released" if released else claim.held_back or "nobody reported on it"
+    what = "released" if released else claim.held_back or claim.means or "nobody reported on it"
     console().print(Text(f"{item.id}  claimed {age(claim.age.total_seconds())} ago: {what}"))

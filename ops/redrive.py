@@ -10,6 +10,7 @@ import typer
 
 from ops.actions import By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, now
 from ops.core.actions import CEILING, Asked
+from ops.core.jobs import exit_of_job
 from ops.core.redriving import (
     MOST_REDRIVES,
     REDRIVE,
@@ -62,7 +63,8 @@ def redrive(
     """Send rejected outcomes to the planner again, unchanged; only shown, unless --for-real is given.
 
     Says for each reason and sender whether that can help; what would be rejected again is left out. What was sent again
-    once and rejected again is not sent a second time. With --wait, exit code 1 if something was rejected again.
+    once and rejected again is not sent a second time. Without --wait, 0 means that it was sent. With --wait, and of a
+    --job that is shown: 0 all is well, 1 something was rejected again or not sent, 2 the planner has it before it.
     """
     settings = read_settings()
     if job is None:
@@ -75,13 +77,12 @@ def redrive(
     else:
         doing = Job.begun(settings, REDRIVE, job, for_real=for_real, why=why, by=by)
         if not for_real:
-            doing.show(_came_of, as_json=as_json)
-            return
+            raise typer.Exit(exit_of_job(doing.show(_came_of, as_json=as_json)))
     _send(doing)
     if wait:
         doing.follow(_came_of)
     found = doing.show(_came_of, as_json=as_json)
-    raise typer.Exit(Exit.ACT if wait and found.rejected_again else Exit.OK)
+    raise typer.Exit(exit_of_job(found) if wait else Exit.OK)
 
 
 def _begin(

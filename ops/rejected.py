@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from ops.core.counting import number_of
 from ops.core.redriving import UNKNOWN_SENDER
-from ops.core.remedies import Again, remedies
+from ops.core.remedies import CANNOT_BE_READ, Again, is_open_opt_out, planned_since, remedies_of
 from ops.core.rendering import URGENT
 from ops.core.rows import shown_session
 from ops.core.tables import table
@@ -43,25 +44,38 @@ def list_(
 ) -> None:
     """List rejected records, grouped by reasons, senders and who rejected them; rejected opt-outs first and in red.
 
-    Says of each group whether publishing the same record again can help, and what does. Exit code 1 if an outcome in
-    which a contact opted out is among them: nothing of it reaches the CRM unless a person sees to it.
+    Says of each group whether publishing the same record again can help, and what does. What was published again since
+    and planned is shown as such. Exit code 1 if an outcome in which a contact opted out is among the others: nothing of
+    it reaches the CRM unless a person sees to it.
     """
     with opened(read_settings()) as view:
         found = chosen(view, Filters(code, sender, opt_out, since, until))
+        others = chosen(view, Filters(code, sender, False, since, until)) if opt_out else []
         now_ms = view.at_ms
     if records:
         _show_records(found[: limit or None], as_json=as_json)
     else:
         _show_groups(found, now_ms, as_json=as_json)
     if not as_json:
-        console().print(f"{len(found):,} rejected records")
-    raise typer.Exit(Exit.ACT if any(each["opt_out"] for each in found) else Exit.OK)
+        console().print(number_of(len(found), "rejected record"))
+        if unread := sum(not CANNOT_BE_READ.isdisjoint(each["codes"].split()) for each in others):
+            console().print(Text(f"{number_of(unread, 'more record')} cannot be read: {_LOOK_AT_THEM}", style="yellow"))
+    raise typer.Exit(Exit.ACT if any(map(is_open_opt_out, found)) else Exit.OK)
+
+
+_LOOK_AT_THEM = (
+    "nobody knows whether the contact opted out there. `writeback rejected list --records` names them, `writeback "
+    "rejected show PLACE` shows one, and their sender knows what it published"
+)
 
 
 @app.command(epilog="Example: writeback rejected show call-outcomes-rejected/3/117")
 def show(
     place: Annotated[
-        str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="As `rejected list --records` names it.")
+        str,
+        typer.Argument(
+            metavar="TOPIC/PARTITION/OFFSET", help="As `rejected list --records` names it, or without the prefix."
+        ),
     ],
     as_json: Json = False,
 ) -> None:
@@ -71,6 +85,8 @@ def show(
     """
     topic, partition, offset = _parsed(place)
     with opened(read_settings()) as view:
+        prefixed = f"{view.settings.broker.topic_prefix}{topic}"
+        topic = prefixed if prefixed in _topics(view) else topic
         if topic not in _topics(view):
             raise typer.BadParameter(f"{topic} is not a topic of rejected records: {', '.join(_topics(view))}")
         found = _record(view, topic, partition, offset)
@@ -81,7 +97,9 @@ def show(
         json_line(found)
         return
     out = console()
-    out.print(Text(f"{place}, appended {found['at']}, {found['size']:,} bytes, rejected by {found['rejected_by']}"))
+    out.print(
+        Text(f"{found['place']}, appended {found['at']}, {found['size']:,} bytes, rejected by {found['rejected_by']}")
+    )
     if found["opt_out"]:
         out.print(Text("the contact opted out in it", style=URGENT))
     rows = [(each["code"], each["field"] or "", each["expected"]) for each in found["reasons"]]
@@ -95,21 +113,22 @@ def show(
 
 
 def _show_groups(found: list[dict[str, Any]], now_ms: int, *, as_json: bool) -> None:
-    groups: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, str, str, bool, bool], list[dict[str, Any]]] = {}
     for row in found:
         by = row["rejected_by"] or ""
-        groups.setdefault((row["topic"], row["codes"], row["sender"] or UNKNOWN_SENDER, by), []).append(row)
+        since = planned_since(row), row["since_status"] is not None
+        groups.setdefault((row["topic"], row["codes"], row["sender"] or UNKNOWN_SENDER, by, *since), []).append(row)
     listed = sorted(groups.items(), key=lambda each: (not _opt_outs(each[1]), -len(each[1]), each[0]))
     rows = []
-    for (topic, codes, sender, by), records in listed:
-        again, what = remedies(codes.split())
+    for (topic, codes, sender, by, since_planned, _), records in listed:
+        again, what = remedies_of(records[0])
         first, last = min(each["at_ms"] for each in records), max(each["at_ms"] for each in records)
         if as_json:
             json_line(
                 {
                     "topic": topic, "reasons": codes.split(), "sender": sender, "rejected_by": by,
                     "records": len(records), "opt_outs": _opt_outs(records), "first_at": iso(first),
-                    "last_at": iso(last), "again": again, "remedies": what,
+                    "last_at": iso(last), "again": again, "remedies": what, "planned_since": since_planned,
                 }
             )  # fmt: skip
         opt_outs = Text(str(_opt_outs(records)), style=URGENT if _opt_outs(records) else "")
@@ -126,7 +145,8 @@ _STYLES = {Again.YES: "green", Again.OTHER_KEY: "cyan", Again.NO: ""}
 
 
 def _opt_outs(records: list[dict[str, Any]]) -> int:
-    return sum(each["opt_out"] for each in records)
+    """Those that nobody has taken up."""
+    return sum(map(is_open_opt_out, records))
 
 
 def _show_records(found: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -139,12 +159,14 @@ def _show_records(found: list[dict[str, Any]], *, as_json: bool) -> None:
                     "place": place, "at": iso(row["at_ms"]), "session_id": row["session"], "queue_item_id": row["key"],
                     "reasons": json.loads(row["reasons"]), "opt_out": bool(row["opt_out"]), "source": row["source"],
                     "sender": row["sender"], "redrives": row["redrives"],
+                    "session_status": row["since_status"] if planned_since(row) else None,
                 }
             )  # fmt: skip
-        style = URGENT if row["opt_out"] else ""
-        rows.append((Text(place, style=style), iso(row["at_ms"]) or "", row["session"] or "", row["codes"]))
+        style = URGENT if is_open_opt_out(row) else ""
+        since = f"planned since: {row['since_status']}" if planned_since(row) else ""
+        rows.append((Text(place, style=style), iso(row["at_ms"]) or "", row["session"] or "", row["codes"], since))
     if not as_json and rows:
-        console().print(table(("record", "appended", "session", "reasons"), rows))
+        console().print(table(("record", "appended", "session", "reasons", ""), rows))
 
 
 def _parsed(place: str) -> tuple[str, int, int]:
@@ -168,7 +190,7 @@ def _record(view: View, topic: str, partition: int, offset: int) -> dict[str, An
     if message is None or not rows:
         return None
     [row] = rows
-    again, what = remedies(row["codes"].split())
+    again, what = remedies_of(row)
     return {
         "place": f"{topic}/{partition}/{offset}",
         "at": iso(row["at_ms"]),

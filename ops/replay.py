@@ -11,6 +11,7 @@ import typer
 
 from ops.actions import By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, now
 from ops.core.actions import CEILING, Asked, planned_ms, sent_again
+from ops.core.jobs import exit_of_job
 from ops.core.replaying import REPLAY, REPLAY_DONE, ReplayProgress, pauses
 from ops.core.selectors import Selectors
 from ops.groups import Groups
@@ -47,8 +48,9 @@ def replay(
     Shows sessions and the requests it costs first. The order of each queue item stays. What landed or was closed is
     recognised, and nothing is sent for it. Only what is selected when it begins is replayed. After an interruption,
     --job goes on where it stopped. Where the plan itself is wrong a replay cannot help: `writeback replan` makes a new
-    one. Exit code 1 if nothing was replayed and a session that you named is not known; with --wait, if a session still
-    needs a person.
+    one. Exit code 1 if nothing was replayed and a session that you named is not known. Without --wait, 0 means that the
+    plans were sent. With --wait, and of a --job that is shown: 0 all is well, 1 a session needs a person or was not
+    sent, 2 the writer has some before it.
     """
     settings = read_settings()
     if job is None:
@@ -61,15 +63,14 @@ def replay(
             raise typer.BadParameter("a job has its sessions already: give no selectors", param_hint="--job")
         doing = Job.begun(settings, REPLAY, job, for_real=for_real, why=why, by=by)
         if not for_real:
-            doing.show(_came_of, as_json=as_json)
-            return
+            raise typer.Exit(exit_of_job(doing.show(_came_of, as_json=as_json)))
     _append(doing, rate)
     if not as_json:
         typer.echo(f"{doing}: appended; `writeback replay --job {doing.name}` shows what came of it", err=True)
     if wait:
         doing.follow(_came_of)
     found = doing.show(_came_of, as_json=as_json)
-    raise typer.Exit(Exit.ACT if wait and found.needs_a_person else Exit.OK)
+    raise typer.Exit(exit_of_job(found) if wait else Exit.OK)
 
 
 def _begin(

@@ -15,8 +15,24 @@ from rich.text import Text
 from ops import crm
 from ops.actions import By, ForReal, Sender, Sent, Why, asked, now
 from ops.core.actions import Asked, planned_ms, sent_again
+from ops.core.mapping_text import meanings_of
 from ops.core.rendering import URGENT, as_json_row, row_of
-from ops.core.resolving import REQUESTS, Choice, Sides, against, came_of, etag_of, sides, waits_for
+from ops.core.resolving import (
+    REQUESTS,
+    Choice,
+    Meanings,
+    Sides,
+    against,
+    came_of,
+    etag_of,
+    exit_of_case,
+    is_version,
+    opt_out_left,
+    sides,
+    waits_for,
+    what_leaving_means,
+    with_meanings,
+)
 from ops.core.selectors import Selectors, Sort
 from ops.core.sessions import Status
 from ops.core.tables import table
@@ -26,10 +42,13 @@ from ops.groups import Groups
 from ops.output import Json, console, json_line, progress, silent
 from ops.settings import Settings, read_settings
 from ops.view.view import View, headers_of, opened, reader_of
+from planner import mapping as mappings
+from planner.errors import MappingUnfit
 from runtime.exit_codes import Exit
 from schemas import headers
 from schemas.codec import Undecodable
 from schemas.records import BlockReason, Operation, PlannedWriteback, WritebackResult
+from writer.core.decisions import OptOutLeft
 from writer.core.emission import update_step
 from writer.core.history import Settled
 
@@ -56,6 +75,13 @@ def resolve(
     opt_out_only: Annotated[
         bool, typer.Option("--opt-out-only", help="With --apply: set do-not-call, and nothing else.")
     ] = False,
+    opt_out_withdrawn: Annotated[
+        bool,
+        typer.Option(
+            "--opt-out-withdrawn",
+            help="With --leave: the contact withdrew the opt-out, which is not on the queue item, and may be called.",
+        ),
+    ] = False,
     seen: Annotated[
         str | None,
         typer.Option("--seen", metavar="VERSION", help="The version of the queue item that you have seen, as shown."),
@@ -70,10 +96,14 @@ def resolve(
 
     Without SESSION, lists what waits for a decision, opt-outs that are not on their row first. --apply writes the plan
     onto the queue item under the version that you name with --seen: if it has changed since, nothing is written and you
-    are asked again. --leave closes the session. The first decision counts; the second person reads who decided what.
-    Texts are shown as their length. Exit codes: 0 done, or nothing waits; 1 a person must decide.
+    are asked again. --leave closes the session; it is refused while the opt-out of the session is not on the queue
+    item. The first decision counts; the second person reads who decided what. Texts are shown as their length. Exit
+    codes: 0 done, or nothing waits; 1 a person must decide, or the decision was not made; 2 the writer has the session
+    before it.
     """
-    choice = _choice(session, apply=apply, leave=leave, opt_out_only=opt_out_only)
+    choice = _choice(
+        session, apply=apply, leave=leave, opt_out_only=opt_out_only, withdrawn=opt_out_withdrawn, seen=seen
+    )
     settings = read_settings()
     person = asked(settings, for_real=for_real, why=why, by=by)
     if for_real and choice is None:
@@ -88,25 +118,36 @@ def resolve(
     with opened(settings) as view:
         case = _case(view, session)
         refused = waits_for(case.row, _last_action(view, session)) or (
-            against(choice, case.row["reason"], case.sides, seen) if choice else None
+            against(choice, case.row, case.sides, seen) if choice else None
         )
+        stopped = bool(case.row["status"] and case.row["unsettled"]) and not _writer_runs(settings)
+        if stopped and refused is not None:
+            refused = f"{refused}. {_NO_WRITER}"
         _show(case, view.at_ms, choice, refused, as_json=as_json, for_real=for_real)
         if refused is not None or choice is None or not for_real:
-            raise typer.Exit(Exit.ACT)
+            raise typer.Exit(Exit.ACT if stopped else exit_of_case(case.row, decides=choice is not None))
         sent_at = _send(view, case, choice, person, seen)
-    raise typer.Exit(_follow(settings, case, person, sent_at, wait=wait, as_json=as_json))
+    raise typer.Exit(_follow(settings, case, choice, person, sent_at, wait=wait, as_json=as_json))
 
 
-def _choice(session: str | None, *, apply: bool, leave: bool, opt_out_only: bool) -> Choice | None:
+def _choice(
+    session: str | None, *, apply: bool, leave: bool, opt_out_only: bool, withdrawn: bool, seen: str | None
+) -> Choice | None:
     if apply and leave:
         raise typer.BadParameter("give one of --apply and --leave")
     if opt_out_only and not apply:
         raise typer.BadParameter("it says how to apply: give --apply too", param_hint="--opt-out-only")
+    if withdrawn and not leave:
+        raise typer.BadParameter("it says why to leave: give --leave too", param_hint="--opt-out-withdrawn")
+    if seen is not None and not is_version(seen):
+        raise typer.BadParameter("give the version as this command shows it, such as 1007", param_hint="--seen")
     if session is None and (apply or leave):
         raise typer.BadParameter("say which session: one decision is about one", param_hint="SESSION")
     if apply:
         return Choice.OPT_OUT if opt_out_only else Choice.APPLY
-    return Choice.LEAVE if leave else None
+    if leave:
+        return Choice.WITHDRAWN if withdrawn else Choice.LEAVE
+    return None
 
 
 def _list(settings: Settings, *, as_json: bool) -> int:
@@ -167,12 +208,25 @@ def _looked(view: View, case: _Case, plan: PlannedWriteback) -> _Case:
     others = [s for s in plan.steps if s.operation in (Operation.CREATE_PHONE_CALL, Operation.CREATE_TASK)]
     return replace(
         case,
-        sides=sides(plan, crm.observed(rows.get((update.entity_set, update.record_id))), _History(view)),
+        sides=with_meanings(
+            sides(plan, crm.observed(rows.get((update.entity_set, update.record_id))), _History(view)),
+            _meanings(view.settings),
+        ),
         steps=tuple(
             step_now(step, rows.get((step.entity_set, step.record_id)), looked=True, session_id=plan.session_id)
             for step in others
         ),
     )
+
+
+def _meanings(settings: Settings) -> Meanings:
+    """Of the mapping, if there is one that can be read: a decision does not need it."""
+    if settings.mapping_file is None:
+        return {}
+    try:
+        return meanings_of(mappings.read(settings.mapping_file))
+    except MappingUnfit:
+        return {}
 
 
 def _last_action(view: View, session: str) -> str | None:
@@ -256,10 +310,13 @@ def _commands(case: _Case, choice: Choice | None) -> list[str]:
         (Choice.OPT_OUT, "--apply --opt-out-only"),
         (Choice.APPLY, "--apply"),
         (Choice.LEAVE, "--leave"),
+        (Choice.WITHDRAWN, "--leave --opt-out-withdrawn"),
     ):
-        if choice in (None, each) and against(each, case.row["reason"], case.sides, None) is None:
-            seen = "" if each is Choice.LEAVE else f" --seen {shlex.quote(str(version))}"
+        if choice in (None, each) and against(each, case.row, case.sides, None) is None:
+            seen = "" if each.closes else f" --seen {shlex.quote(str(version))}"
             lines.append(f"to {each}: {call} {option}{seen} {then}")
+    if choice is not None and choice.closes:
+        lines = [*what_leaving_means(choice, case.row, case.sides), *lines]
     return ["nothing was decided.", *lines]
 
 
@@ -296,7 +353,10 @@ def _send(view: View, case: _Case, choice: Choice, person: Asked, seen: str | No
     kept = headers_of(message)
     said = {"at": at, "planned_ms": str(planned_ms(kept, message.timestamp()[1]))}
     name = headers.LEAVE
-    if choice is not Choice.LEAVE:
+    if choice.closes:
+        left = OptOutLeft.WITHDRAWN if choice is Choice.WITHDRAWN else opt_out_left(case.row, case.sides)
+        said |= {} if left is None else {"opt_out": left}
+    else:
         name, said = headers.ACCEPTED_ETAG, {**said, "etag": etag_of(str(seen))}
     if choice is Choice.OPT_OUT:
         said["only"] = "opt-out"
@@ -308,14 +368,25 @@ def _send(view: View, case: _Case, choice: Choice, person: Asked, seen: str | No
     return at
 
 
-def _follow(settings: Settings, case: _Case, person: Asked, at: str, *, wait: bool, as_json: bool) -> int:
+_NO_WRITER = "But no writer is running now: start one, or it stays like this"
+
+
+def _writer_runs(settings: Settings) -> bool:
+    """True where the broker does not say."""
+    return Groups(settings).is_active(settings.group_id(settings.writer_group)) is not False
+
+
+def _follow(
+    settings: Settings, case: _Case, choice: Choice, person: Asked, at: str, *, wait: bool, as_json: bool
+) -> int:
     """What came of the decision, once the writer has settled the session."""
-    if Groups(settings).is_active(settings.group_id(settings.writer_group)) is False:
+    code = Exit.OK
+    if not _writer_runs(settings):
         typer.echo("no writer is running now: it is carried out when one is started", err=True)
-        wait = False
+        code, wait = (Exit.ACT if wait else Exit.OK), False
     if not wait:
         typer.echo(f"decided; writeback resolve {shlex.quote(case.session)} shows what came of it", err=True)
-        return Exit.OK
+        return code
     with progress("waiting for the writer:"):
         while True:
             with opened(settings, on_progress=silent) as view:
@@ -325,7 +396,15 @@ def _follow(settings: Settings, case: _Case, person: Asked, at: str, *, wait: bo
             time.sleep(_LOOK_EVERY_S)
     done, sentence = came_of(found.row, found.result, by=person.who, at=at)
     if as_json:
-        json_line({"session_id": case.session, "status": found.row["status"], "done": done, "what": sentence})
+        means = what_leaving_means(choice, case.row, case.sides) if done and choice.closes else []
+        json_line(
+            {
+                "session_id": case.session, "status": found.row["status"], "done": done, "what": sentence,
+                "means": means,
+            }
+        )  # fmt: skip
     else:
         typer.echo(sentence, err=not done)
+        if done and choice.closes:
+            typer.echo("\n".join(what_leaving_means(choice, case.row, case.sides)))
     return Exit.OK if done else Exit.ACT

@@ -19,6 +19,7 @@ from confluent_kafka import Message
 
 from ops.actions import By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, now
 from ops.core.actions import CEILING, Preview
+from ops.core.counting import number_of
 from ops.core.retiring import USUAL_AGE, Limits, Retirement, first_appended, limits
 from ops.core.rows import Row
 from ops.core.times import age as in_words
@@ -68,7 +69,7 @@ def retire(
     if as_json:
         json_line({"retired": done, "left_out": preview.count - done})
     else:
-        typer.echo(f"retired: {done:,} sessions" + (f"; {_CHANGED}" if done < preview.count else ""))
+        typer.echo(f"retired: {number_of(done, 'session')}" + (f"; {_CHANGED}" if done < preview.count else ""))
 
 
 _CHANGED = "the others were planned, sent again or compacted meanwhile: the next run looks at them anew"

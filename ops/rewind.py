@@ -15,10 +15,20 @@ from rich.text import Text
 
 from ops.actions import By, ForReal, Sender, Why, asked, now
 from ops.core.actions import Asked
-from ops.core.rewinding import Rewind, back_to, last_rewind, offsets_of, refused_action, rewind_action, undone
+from ops.core.counting import number_of
+from ops.core.rewinding import (
+    Rewind,
+    back_to,
+    last_rewind,
+    last_undone,
+    offsets_of,
+    refused_action,
+    rewind_action,
+    undone,
+)
 from ops.core.sessions import Status
 from ops.core.tables import table
-from ops.core.times import HOW
+from ops.core.times import HOW, iso, milliseconds
 from ops.groups import GroupActive, Groups
 from ops.options import moment_option
 from ops.output import Json, console, json_line
@@ -56,9 +66,9 @@ def rewind(
 ) -> None:
     """Set a consumer group back to a time, an offset or the start; only shown, unless --for-real is given.
 
-    Refuses while the group has members. The offsets from before are recorded first, so that --undo puts them back. A
-    group is never set ahead: that would skip plans. What landed or was closed is recognised and not sent again; what
-    was blocked is tried again.
+    While the group has members, nothing is moved: a preview is shown, with exit code 1. The offsets from before are
+    recorded first, so that --undo puts them back. A group is never set ahead: that would skip plans. What landed or was
+    closed is recognised and not sent again; what was blocked is tried again.
     """
     if sum((to_time is not None, bool(to_offset), to_start, undo)) != 1:
         raise typer.BadParameter("give one of --to-time, --to-offset, --to-start and --undo")
@@ -99,6 +109,8 @@ class _Move:
     to: str
     undoes: str | None = None
     """Place of the recorded rewind."""
+    caught_up: int = 0
+    """Partitions of that rewind that are at their offsets from before again, or beyond."""
 
 
 def _move(view: View, groups: Groups, group: str, topic: str, asked: _Wanted) -> _Move:
@@ -107,17 +119,22 @@ def _move(view: View, groups: Groups, group: str, topic: str, asked: _Wanted) ->
     if asked.undo:
         last = last_rewind(view.store.actions(), group)
         if last is None:
-            typer.echo(f"there is no rewind of {group} on operator-actions to undo", err=True)
+            why = f"there is no rewind of {group} on operator-actions to undo"
+            if (undo := last_undone(view.store.actions(), group)) is not None:
+                why = f"the last rewind of {group} was undone already, by {undo['who']} at {undo['at']} ({undo['why']})"
+            typer.echo(why, err=True)
             raise typer.Exit(Exit.ACT)
-        back = undone(offsets_of(last, "before"), committed)
-        return _Move(back, f"where it was before the rewind of {last['at']}", str(last["place"]))
+        before = offsets_of(last, "before")
+        back = undone(before, committed)
+        to = f"where it was before the rewind of {last['at']}"
+        return _Move(back, to, str(last["place"]), len(before) - len(back.after))
     first = {each: low for each, (low, _) in view.logs.marks(topic, partitions).items()}
     if asked.start:
         return _Move(back_to(committed, first, first), "the start")
     if asked.at is None:
         wanted, to = asked.places, ", ".join(f"{each}:{offset}" for each, offset in asked.places.items())
     else:
-        wanted, to = groups.offsets_at(view.logs, topic, partitions, asked.at), asked.at.isoformat()
+        wanted, to = groups.offsets_at(view.logs, topic, partitions, asked.at), str(iso(milliseconds(asked.at)))
     return _Move(back_to(committed, wanted, first), to)
 
 
@@ -189,12 +206,19 @@ def _listed(found: Rewind) -> list[dict[str, int]]:
 def _show(group: str, move: _Move, cost: Mapping[str, int]) -> None:
     out, found = console(), move.offsets
     if not found.after:
-        out.print(Text(f"{group}: nothing to move ({move.to}); it is there already, or behind"))
+        again = (
+            "it has caught up with the offsets from before again" if move.undoes else "it is there already, or behind"
+        )
+        out.print(Text(f"{group}: nothing to move ({move.to}); {again}"))
         return
+    out.print(Text(f"{group} to {move.to}"))
     rows = [tuple(map(str, each.values())) for each in _listed(found)]
-    out.print(table(("partition", "from", "to"), rows, title=f"{group} to {move.to}"))
+    out.print(table(("partition", "from", "to"), rows))
+    if move.caught_up:
+        out.print(Text(f"{number_of(move.caught_up, 'more partition')} caught up again, and not moved"))
     if found.records > 0:
-        out.print(Text(f"{found.records:,} offsets are read again"))
-    if cost:
-        out.print(Text(f"{cost['recognised']:,} sessions are recognised and cost no request"))
-        out.print(Text(f"{cost['tried_again']:,} sessions are tried again, with a request to the CRM each"))
+        what = "offset is read again" if found.records == 1 else "offsets are read again"
+        out.print(Text(f"{found.records:,} {what}; some may hold no plan any more, because compaction took it"))
+    if cost and not move.undoes:
+        out.print(Text(f"{number_of(cost['recognised'], 'session')} recognised, without a request"))
+        out.print(Text(f"{number_of(cost['tried_again'], 'session')} tried again, with a request to the CRM each"))

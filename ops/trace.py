@@ -11,7 +11,6 @@ from rich.text import Text
 
 from ops import crm
 from ops.core import story
-from ops.core.overview import needs_a_person
 from ops.core.rendering import as_json_row, row_of
 from ops.core.selectors import Selectors, Sort
 from ops.core.sessions import Status
@@ -19,12 +18,12 @@ from ops.core.story import Event, Story
 from ops.core.tables import table
 from ops.core.times import iso
 from ops.core.values import StepNow, step_now
+from ops.core.verdicts import exit_of, row_needs_a_person
 from ops.errors import CrmRefuses, CrmUnavailable
 from ops.output import Json, console, json_line
 from ops.settings import read_settings
 from ops.view.view import View, opened, reader_of
 from runtime.errors import Misconfigured
-from runtime.exit_codes import Exit
 from schemas.codec import Undecodable
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 
@@ -73,9 +72,8 @@ def _queue_item(view: View, queue_item: str, *, as_json: bool) -> int:
         console().print(table(("session", "queue item", "status", "disposition", "planned", "what is said"), listed))
     else:
         typer.echo(f"no session of queue item {queue_item} was ever planned; see: writeback rejected list", err=True)
-    if not rows or any(needs_a_person(row["status"], row["reason"]) for row in rows):
-        return Exit.ACT
-    return 2 if any(row["unsettled"] for row in rows) else Exit.OK
+    act = not rows or any(map(row_needs_a_person, rows))
+    return exit_of(act=act, wait=any(row["unsettled"] for row in rows))
 
 
 def _outcome_order(row: Mapping[str, Any]) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ops.core.counting import number_of
 from schemas import headers
 from schemas.headers import Headers
 
@@ -63,7 +64,8 @@ class Preview:
     """The command as a verb: "replay"."""
     selected: str
     count: int
-    of: str = "sessions"
+    of: str = "session"
+    """What is counted, in the singular."""
     requests: int | None = None
     notes: Sequence[str] = ()
     """Further lines for the person."""
@@ -71,8 +73,8 @@ class Preview:
     """Further figures for a script."""
 
     def lines(self) -> list[str]:
-        cost = "" if self.requests is None else f", about {self.requests:,} requests to the CRM"
-        return [f"{self.what}: {self.count:,} {self.of}{cost}; selected: {self.selected}", *self.notes]
+        cost = "" if self.requests is None else f", about {number_of(self.requests, 'request')} to the CRM"
+        return [f"{self.what}: {number_of(self.count, self.of)}{cost}; selected: {self.selected}", *self.notes]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -85,7 +87,7 @@ class Preview:
         if not ceiling or self.count <= ceiling:
             return None
         return (
-            f"{self.count:,} {self.of} are more than the ceiling of {ceiling:,}: narrow the selection, or give "
+            f"{number_of(self.count, self.of)} are more than the ceiling of {ceiling:,}: narrow the selection, or give "
             f"--limit {self.count}"
         )
 

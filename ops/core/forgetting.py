@@ -219,6 +219,15 @@ class Findings:
         """Topics that hold something of the person, and whose settings the broker does not report."""
         return sorted({each.topic for each in self._own() if not self.kept[each.topic].known})
 
+    def unknown_ids(self, given: Person) -> list[str]:
+        """Of the ids that were given, those of which no topic holds anything, not even a tombstone."""
+        if not self.traces:
+            return sorted(given.ids)
+        if any(each.what is What.NAMED for each in self.traces) or given.ids != given.sessions:
+            return []
+        found = {_read(each.key or b"") for each in self.traces} | {each.session for each in self.traces}
+        return sorted(given.sessions - found)
+
     def _own(self) -> list[Trace]:
         """Records of others that only name an id do not count."""
         return [each for each in self.traces if each.what is not What.NAMED]

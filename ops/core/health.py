@@ -6,11 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ops.core.counting import number_of
+
 
 class Part(StrEnum):
     SETTINGS = "settings"
     BROKER = "broker"
     TOPICS = "topics"
+    SERVICES = "services"
     REGISTRY = "registry"
     MAPPING = "mapping"
     SIGN_IN = "sign-in"
@@ -54,8 +57,19 @@ def summary(findings: Sequence[Finding]) -> str:
     missing = sorted({each.part.value for each in findings if each.verdict is CheckResult.NOT_CHECKED})
     rest = f"; not checked: {', '.join(missing)}" if missing else ""
     if bad:
-        return f"{bad} things would stop a service or block a plan{rest}"
+        return f"{number_of(bad, 'thing')} would stop a service, block a plan, or let it wait{rest}"
     return f"everything that was checked is right{rest}"
+
+
+def service_finding(service: str, *, runs: bool | None, waits: bool) -> Finding:
+    """`waits`: it has something before it."""
+    if runs is None:
+        return not_checked(Part.SERVICES, f"{service}: this broker does not say whether one runs")
+    if runs:
+        return ok(Part.SERVICES, f"a {service} is running")
+    if waits:
+        return Finding(Part.SERVICES, CheckResult.WRONG, f"no {service} is running, and records wait for one: start it")
+    return ok(Part.SERVICES, f"no {service} is running; nothing waits for one")
 
 
 LARGEST_SKEW_S = 60.0

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ops.core.actions import Action, Asked
+from ops.core.verdicts import CommandVerdict, exit_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,15 @@ class JobProgress(Protocol):
     def settled(self) -> int: ...
     @property
     def to_send(self) -> int: ...
+    @property
+    def needs_a_person(self) -> bool: ...
     def counts(self) -> list[tuple[str, int]]: ...
     def as_json(self, job: str) -> dict[str, Any]: ...
+
+
+def exit_of_job(came: JobProgress) -> CommandVerdict:
+    """A job that was interrupted goes on only when a person calls for that."""
+    return exit_of(act=came.needs_a_person or came.to_send > 0, wait=came.settled < came.total)
 
 
 def counted(sentences: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:

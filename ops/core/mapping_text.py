@@ -27,6 +27,16 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def meanings_of(mapping: MappingFile) -> dict[str, dict[str, str]]:
+    """Column to what each number of an option means, in the words of the CRM."""
+    found: dict[str, dict[str, str]] = {}
+    for name, option in mapping.option_sets.items():
+        if (column := mapping.fields.get(option.field)) is not None:
+            label = option.label or name.rpartition(".")[2]
+            found.setdefault(column.logical_name, {})[str(option.value)] = label
+    return found
+
+
 def content_of(mapping: MappingFile) -> dict[str, Any]:
     content = mapping.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return {name: content[name] for name in ("_meta", *content) if name in content}

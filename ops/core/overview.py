@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.core.sessions import Status
-
-NEED_A_PERSON = (Status.BLOCKED, Status.PASSED_OVER)
+from ops.core.verdicts import counts_need_a_person
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,9 @@ class Overview:
     rejected_opt_outs: int
     """Outcomes that say that a contact opted out, and were rejected."""
     rejected: int
+    planner_runs: bool | None = None
+    """Whether its group has members; None if the broker does not say."""
+    writer_runs: bool | None = None
 
     @property
     def sessions(self) -> int:
@@ -53,8 +54,13 @@ class Overview:
         return _age_s(self.at_ms, self.outcomes.oldest_ms)
 
     def needs_a_person(self) -> bool:
-        """Eligibility waits for nobody. An opt-out that is only queued lands by itself."""
-        return self.rejected_opt_outs > 0 or any(needs_a_person(row["status"], row["reason"]) for row in self.rows)
+        return self.rejected_opt_outs > 0 or self.stopped_with_work or any(map(counts_need_a_person, self.rows))
+
+    @property
+    def stopped_with_work(self) -> bool:
+        """A service does not run that has something before it: nothing of that happens until somebody starts it."""
+        planner = self.planner_runs is False and self.outcomes.oldest_ms is not None
+        return planner or (self.writer_runs is False and self.unsettled > 0)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -66,15 +72,13 @@ class Overview:
             "outcomes_waiting": self.outcomes.records,
             "planner_lag_s": round(self.planner_lag_s, 1),
             "rejected": self.rejected,
+            "planner_runs": self.planner_runs,
+            "writer_runs": self.writer_runs,
             "by_status": [
                 {name: row[name] for name in ("status", "reason", "sessions", "opt_outs_open", "unsettled")}
                 for row in self.rows
             ],
         }
-
-
-def needs_a_person(status: str, reason: str | None) -> bool:
-    return status in NEED_A_PERSON and reason != "eligibility"
 
 
 def urgent_first(rows: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
@@ -83,7 +87,7 @@ def urgent_first(rows: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], 
         sorted(
             rows,
             key=lambda row: (
-                not row["opt_outs_open"], not needs_a_person(row["status"], row["reason"]), not row["unsettled"],
+                not row["opt_outs_open"], not counts_need_a_person(row), not row["unsettled"],
                 row["status"], row["reason"] or "",
             ),
         )

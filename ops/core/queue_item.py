@@ -101,6 +101,12 @@ class Mark:
         return full if len(full.encode("utf-16-le")) // 2 <= length else mark
 
 
+def claim_mark(value: object) -> Mark | None:
+    """What a column of a row holds, if that is the mark of a claim."""
+    found = _MARK.fullmatch(value) if isinstance(value, str) else None
+    return found and Mark(found[1], datetime.fromisoformat(found[2]), found[3])
+
+
 def mark_begins(token: str) -> str:
     """The beginning of every mark with this token, and of no other's."""
     return f"claimed {token} "
@@ -126,8 +132,7 @@ class QueueItem:
 
     @property
     def mark(self) -> Mark | None:
-        found = _MARK.fullmatch(str(self.columns[self.of.last_disposition] or ""))
-        return found and Mark(found[1], datetime.fromisoformat(found[2]), found[3])
+        return claim_mark(self.columns[self.of.last_disposition])
 
     @property
     def claimed_at(self) -> datetime:

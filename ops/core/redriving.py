@@ -17,7 +17,7 @@ from typing import Any
 
 from ops.core.actions import Action, Asked, Preview
 from ops.core.jobs import JobKind, counted
-from ops.core.remedies import Again, remedies
+from ops.core.remedies import Again, planned_since, remedies
 
 REDRIVE = JobKind(
     name="redrive",
@@ -41,6 +41,7 @@ class Fate(StrEnum):
     WRONG_KEY = "left out: it needs another key; --rekey sends it under its queue item"
     LOOPED = "left out: it was sent again before, and rejected again; --most-redrives N allows more"
     TAKEN = "left out: an earlier redrive has taken it on"
+    PLANNED = "left out: its session was published again since, and has its plan"
     A_PLAN = "left out: it is a plan, which the planner makes anew from its outcome"
     EMPTY = "left out: the record has no value; its original is where rejected-from says"
 
@@ -68,6 +69,8 @@ def fate_of(row: Row, rules: Rules, taken: Collection[str], *, outcomes: str) ->
         return Fate.A_PLAN
     if place_of(row) in taken:
         return Fate.TAKEN
+    if planned_since(row):
+        return Fate.PLANNED
     if not row["size"]:
         return Fate.EMPTY
     if row["redrives"] >= rules.most:
@@ -119,7 +122,7 @@ class RedriveSelection:
             for group in self.groups
         ]
         return Preview(
-            what="redrive", selected=selected, count=len(self.chosen), of="rejected outcomes", notes=notes,
+            what="redrive", selected=selected, count=len(self.chosen), of="rejected outcome", notes=notes,
             details={"left_out": self.left_out, "groups": [group.as_json() for group in self.groups]},
         )  # fmt: skip
 
@@ -192,7 +195,8 @@ class RedriveProgress:
         return sum(not each.sent for each in self.came)
 
     @property
-    def rejected_again(self) -> bool:
+    def needs_a_person(self) -> bool:
+        """Something was rejected again."""
         return any(each.rejected_again is not None for each in self.came)
 
     def counts(self) -> list[tuple[str, int]]:

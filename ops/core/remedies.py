@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Any
+
+Row = Mapping[str, Any]
 
 
 class Again(StrEnum):
@@ -45,6 +48,35 @@ _REMEDIES: Mapping[str, tuple[Again, str]] = {
 
 def remedy(code: str) -> tuple[Again, str]:
     return _REMEDIES.get(code, (Again.NO, _CORRECT))
+
+
+CANNOT_BE_READ = frozenset({"undecodable", "unknown_schema", "too_large", "too_large_to_copy"})
+"""Of a record with one of these nobody knows what it says."""
+_ANOTHER_PLAN = "its session has another plan: publish what is new as a session of its own"
+
+
+def planned_since(row: Row) -> bool:
+    """Whether the session of a rejected outcome has its plan: it was published again since, corrected. An opt-out needs
+    a plan that opts out; an outcome that was rejected because there was a plan already has none of its own.
+    """
+    if row["since_status"] is None:
+        return False
+    return bool(row["since_opt_out"]) if row["opt_out"] else "mismatch" not in row["codes"].split()
+
+
+def is_open_opt_out(row: Row) -> bool:
+    """Whether nobody has taken it up. One that was sent again counts where it was rejected again."""
+    return bool(row["opt_out"]) and not planned_since(row) and not row["rejected_again"]
+
+
+def remedies_of(row: Row) -> tuple[Again, tuple[str, ...]]:
+    """Of a rejected record, given what is known of its session now."""
+    if planned_since(row):
+        return Again.NO, ("nothing is left to do here: its session was published again since, and has its plan",)
+    again, found = remedies(row["codes"].split())
+    if row["since_status"] is None:
+        return again, found
+    return again, tuple(dict.fromkeys(_ANOTHER_PLAN if each == _CORRECT else each for each in found))
 
 
 def remedies(codes: Iterable[str]) -> tuple[Again, tuple[str, ...]]:

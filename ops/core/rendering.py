@@ -7,11 +7,13 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ops.core.overview import Overview, needs_a_person
+from ops.core.counting import number_of
+from ops.core.overview import Overview
 from ops.core.selectors import Selectors
 from ops.core.sessions import Status
 from ops.core.tables import table
 from ops.core.times import age, iso
+from ops.core.verdicts import needs_a_person
 
 URGENT = "bold red"
 _NOTHING_TO_DO = (Status.COMPLETED, Status.CLOSED)
@@ -21,9 +23,9 @@ _NOTHING_TO_DO = (Status.COMPLETED, Status.CLOSED)
 def shown(found: Overview) -> RenderableType:
     parts: list[RenderableType] = []
     if found.rejected_opt_outs:
-        parts.append(Text(f"{found.rejected_opt_outs:,} rejected outcomes say that a contact opted out", style=URGENT))
+        parts.append(Text(_rejected_opt_outs(found.rejected_opt_outs), style=URGENT))
     if found.opt_outs_open:
-        parts.append(Text(f"{found.opt_outs_open:,} opt-outs are not on their row", style=URGENT))
+        parts.append(Text(_open_opt_outs(found.opt_outs_open), style=URGENT))
     rows = [
         (
             Text(row["status"], style=_style(row["status"], row["reason"])),
@@ -36,23 +38,36 @@ def shown(found: Overview) -> RenderableType:
         for row in found.rows
     ]
     parts.append(table(("status", "reason", "sessions", "unsettled", "open opt-outs", "oldest planned"), rows))
-    parts.append(Text(f"{found.sessions:,} sessions. {_lag(found)}"))
+    parts.append(
+        Text(f"{number_of(found.sessions, 'session')}. {_lag(found)}", style=URGENT if found.stopped_with_work else "")
+    )
     return Group(*parts)
+
+
+def _rejected_opt_outs(number: int) -> str:
+    outcomes = number_of(number, "rejected outcome")
+    return f"{outcomes} {'says' if number == 1 else 'say'} that a contact opted out"
+
+
+def _open_opt_outs(number: int) -> str:
+    return f"{number_of(number, 'opt-out')} {'is not on its row' if number == 1 else 'are not on their row'}"
 
 
 def _lag(found: Overview) -> str:
     planner, writer = "caught up", "caught up"
     if waiting := found.outcomes.records:
-        planner = f"{waiting:,} outcomes not planned, oldest {age(found.planner_lag_s)}"
+        planner = f"{number_of(waiting, 'outcome')} not planned, oldest {age(found.planner_lag_s)}"
     if found.unsettled:
         writer = f"{found.unsettled:,} unsettled, oldest {age(found.lag_s)}"
+    planner += "" if found.planner_runs is not False else ", NO PLANNER IS RUNNING"
+    writer += "" if found.writer_runs is not False else ", NO WRITER IS RUNNING"
     return f"planner: {planner}; writer: {writer}; {found.rejected:,} rejected."
 
 
 def line(found: Overview, before: Overview | None) -> str:
-    change = f" ({found.sessions - before.sessions:+,} sessions)" if before else ""
+    change = f" ({found.sessions - before.sessions:+,})" if before else ""
     urgent = f" OPT-OUTS NOT ON THEIR ROW: {found.opt_outs_open:,};" if found.opt_outs_open else ""
-    return f"{iso(found.at_ms)}{urgent} {found.sessions:,} sessions{change}. {_lag(found)}"
+    return f"{iso(found.at_ms)}{urgent} {number_of(found.sessions, 'session')}{change}. {_lag(found)}"
 
 
 def change(before: Overview | None, found: Overview) -> Text:
@@ -64,11 +79,13 @@ def change(before: Overview | None, found: Overview) -> Text:
 
 
 def row_of(row: dict[str, Any], at_ms: int) -> tuple[Text | str, ...]:
+    again = row["unsettled"] and row["status"] not in (Status.QUEUED, Status.RESUME_NEEDED)
     planned = "" if row["planned_ms"] is None else f"{age((at_ms - row['planned_ms']) / 1000)} ago"
-    said = row["message"] or ("requeued" if row["requeues"] else "")
+    said = row["message"] and (f"before it was sent again: {row['message']}" if again else row["message"])
+    said = said or ("requeued" if row["requeues"] else "")
     style = URGENT if row["opt_out_open"] else ""
     what = row["status"] + (f", {row['reason']}" if row["reason"] else "")
-    if row["unsettled"] and row["status"] not in (Status.QUEUED, Status.RESUME_NEEDED):
+    if again:
         what += ", to be read again" if row["status"] in _NOTHING_TO_DO else ", to be tried again"
     if row["opt_out_open"]:
         what += ", OPT-OUT NOT ON ITS ROW"
@@ -109,4 +126,4 @@ def _style(status: str, reason: str | None) -> str:
 
 def summary(found: int, listed: int, selectors: Selectors) -> Text:
     rest = f", {listed:,} of them listed (--limit 0 lists all)" if listed < found else ""
-    return Text(f"{found:,} sessions{rest}: {selectors.described()}")
+    return Text(f"{number_of(found, 'session')}{rest}: {selectors.described()}")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.core.actions import Asked, Preview
-from ops.core.overview import needs_a_person
 from ops.core.sessions import Status
 from ops.core.times import iso
+from ops.core.verdicts import needs_a_person
 from schemas import headers
 from schemas.headers import Headers
 from writer.core.history import Settled

@@ -18,9 +18,9 @@ from typing import Any
 
 from ops.core.actions import Preview
 from ops.core.jobs import JobKind, counted
-from ops.core.overview import needs_a_person
 from ops.core.selectors import NEVER_PLANNED
 from ops.core.sessions import Status
+from ops.core.verdicts import needs_a_person
 from writer.core.history import Settled
 
 REPLAY = JobKind(name="replay", command="writeback replay", of="sessions", settled="sessions are settled", part=500)
@@ -128,6 +128,8 @@ class Replayed:
         if not self.sent:
             return "not appended yet"
         if self.unsettled:
+            if self.status == Status.RESUME_NEEDED:
+                return "appended; the CRM has not taken it yet, and `writeback list --unsettled` shows what it answered"
             return "appended; the writer has it before it"
         if self.new_result:
             return self._result()

@@ -96,6 +96,13 @@ def last_rewind(actions: Sequence[Mapping[str, Any]], group: str) -> Mapping[str
     return open_ones[-1] if open_ones else None
 
 
+def last_undone(actions: Sequence[Mapping[str, Any]], group: str) -> Mapping[str, Any] | None:
+    """The newest undoing that was carried out."""
+    of_group = [each for each in actions if each["about"] == group]
+    refused = {each["details"]["recorded_at"] for each in of_group if each["action"] == NOT_TAKEN}
+    return next((e for e in reversed(of_group) if e["action"] == "rewind undone" and e["at"] not in refused), None)
+
+
 def offsets_of(action: Mapping[str, Any], when: str) -> tuple[Offset, ...]:
     """`when`: "before" or "after"."""
     return tuple(Offset(**each) for each in action["details"][when])

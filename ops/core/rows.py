@@ -17,7 +17,8 @@ from ops.core.times import milliseconds
 from planner.core.normalisation import identifier, is_phone_number
 from schemas import headers as names
 from schemas.headers import Headers
-from schemas.records import Disposition, PlannedWriteback, Source, WritebackResult
+from schemas.records import Disposition, Operation, PlannedWriteback, ResultStatus, Source, StepOutcome, WritebackResult
+from writer.core.decisions import OptOutLeft
 from writer.core.history import Settled, settled_as
 
 Row = dict[str, Any]
@@ -104,10 +105,21 @@ def result_row(result: WritebackResult, place: Place, headers: Headers) -> Row:
         "settled_ms": milliseconds(result.settled_at),
         "first_settled_ms": milliseconds(result.first_settled_at or result.settled_at),
         "settled_as": _settled(result, headers),
+        "opt_out_decided": int(opt_out_decided(result)),
         "about_partition": result.plan.partition,
         "about_offset": result.plan.offset,
         "written_by": result.written_by,
     }
+
+
+def opt_out_decided(result: WritebackResult) -> bool:
+    """Whether who closed the session knew what became of its opt-out; without that, closing it does not settle one."""
+    set_before = any(
+        step.operation is Operation.UPDATE_QUEUE_ITEM and step.outcome is StepOutcome.ALREADY_THERE
+        for step in result.steps
+    )
+    known = result.decision is not None and result.decision.what in tuple(OptOutLeft)
+    return result.status is ResultStatus.CLOSED and (known or set_before)
 
 
 def _settled(result: WritebackResult, headers: Headers) -> str | None:

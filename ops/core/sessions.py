@@ -79,6 +79,8 @@ class ResultSeen:
     settled_as: Settled | None
     partition: int
     offset: int
+    opt_out_decided: bool = False
+    """Who closed it knew what became of the opt-out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,8 @@ def state_of(plan: PlanSeen | None, result: ResultSeen | None, committed: Commit
     unsettled = plan is not None and not plan.retired and _is_unsettled(plan, result, committed)
     status = _status(plan, result, unsettled=unsettled)
     on_row = result is not None and result.settled_as in _OPT_OUT_ON_ROW
-    decided = status in (Status.CLOSED, Status.RETIRED)
-    return State(status, unsettled, opt_out and not on_row and not decided)
+    decided = status is Status.CLOSED and result is not None and result.opt_out_decided
+    return State(status, unsettled, opt_out and not on_row and not decided and status is not Status.RETIRED)
 
 
 def urgency(state: State) -> int:

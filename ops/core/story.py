@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ops.core.counting import number_of
 from ops.core.sessions import Status
 from ops.core.times import iso, milliseconds
 from ops.core.values import StepNow
+from ops.core.verdicts import CommandVerdict, exit_of, row_needs_a_person
+from schemas import headers
 from schemas.records import StepOutcome, WritebackResult
 
 Row = Mapping[str, Any]
@@ -55,7 +58,8 @@ def of_plan(row: Row, topic: str) -> Event:
     details = [f"mapping {row['mapping'][:12]}", f"digest {row['digest'][:12]}"] if row["digest"] else []
     what = "planned"
     if row["asked"]:
-        what = f"sent again by an operator ({row['asked']})"
+        asked = [_ASKED.get(each, each) for each in str(row["asked"]).split()]
+        what = f"sent again by an operator, {' and '.join(asked)}"
     elif row["requeues"]:
         what = f"requeued for the {row['requeues']}. time"
         details.append(f"not to be tried before {iso(row['not_before_ms'])}")
@@ -64,10 +68,18 @@ def of_plan(row: Row, topic: str) -> Event:
     return Event(row["plan_ms"], what, _place(topic, row["plan_partition"], row["plan_offset"]), tuple(details))
 
 
+_ASKED = {
+    headers.REPLAY: "to be tried again (replay)",
+    headers.REPLAN: "planned anew (replan)",
+    headers.ACCEPTED_ETAG: "to be applied onto the row that they had seen (resolve --apply)",
+    headers.LEAVE: "to be closed (resolve --leave)",
+}
+
+
 def of_action(action: Row, topic: str) -> Event:
     """What an operator did about it, perhaps with other sessions."""
     name = str(action["action"]).removesuffix(" sessions")
-    what = f"{action['who']}: {name} of {action['count']:,} sessions ({action['about']})"
+    what = f"{action['who']}: {name} of {number_of(action['count'], 'session')} ({action['about']})"
     if len(action.get("details", {}).get("items", ())) < 1:
         what = f"{action['who']}: {name}"
     return Event(action["at_ms"], what, f"{topic}/{action['place']}", (str(action["why"]),))
@@ -118,9 +130,11 @@ class Story:
         return any(step.differs for step in self.steps)
 
     @property
-    def exit_code(self) -> int:
-        """As the domain has it; what was only rejected, or never seen, needs a person."""
-        return _CODES[self.status] if self.status else 1
+    def exit_code(self) -> CommandVerdict:
+        """What was only rejected, or never seen, needs a person."""
+        if self.row is None:
+            return CommandVerdict.ACT
+        return exit_of(act=row_needs_a_person(self.row), wait=bool(self.row["unsettled"]))
 
     def as_json(self, session: Mapping[str, Any] | None) -> dict[str, Any]:
         return {
@@ -132,17 +146,6 @@ class Story:
             "crm_not_looked_at": self.crm,
             "differs_from_crm": self.differs if self.crm is None else None,
         }
-
-
-_CODES: Mapping[Status, int] = {
-    Status.COMPLETED: 0,
-    Status.CLOSED: 0,
-    Status.RETIRED: 0,
-    Status.BLOCKED: 1,
-    Status.PASSED_OVER: 1,
-    Status.RESUME_NEEDED: 2,
-    Status.QUEUED: 2,
-}
 
 
 def _step_json(step: StepNow) -> dict[str, Any]:

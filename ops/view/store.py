@@ -27,7 +27,7 @@ from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_o
 from schemas.records import ResultStatus
 from writer.core.history import Settled
 
-LAYOUT = "8"
+LAYOUT = "9"
 """Raise it with every change of the tables: older files are made anew."""
 
 _TABLES = """
@@ -44,7 +44,7 @@ CREATE TABLE sessions (
     not_before_ms INTEGER, asked TEXT, job TEXT, digest TEXT, source TEXT, retired_ms INTEGER,
     result_partition INTEGER, result_offset INTEGER, result_ms INTEGER, result_status TEXT, reason TEXT, message TEXT,
     conflicts TEXT, gaps TEXT, attempts INTEGER, settled_ms INTEGER, first_settled_ms INTEGER,
-    settled_as TEXT, about_partition INTEGER, about_offset INTEGER, written_by TEXT,
+    settled_as TEXT, opt_out_decided INTEGER, about_partition INTEGER, about_offset INTEGER, written_by TEXT,
     state TEXT, dirty INTEGER,
     status TEXT AS (substr(state, 4)), unsettled INTEGER AS (CAST(substr(state, 1, 1) AS INTEGER)),
     opt_out_open INTEGER AS (CAST(substr(state, 2, 1) AS INTEGER)),
@@ -305,10 +305,7 @@ class Store:
     def rejected_at(self, places: Sequence[str]) -> list[Row]:
         """Rejected records at these places, in the given order, as far as they are still there."""
         parsed = [place.rsplit("/", 2) for place in places]
-        found = [
-            self._rows("SELECT * FROM rejected WHERE topic = ? AND partition = ? AND offset = ?", [*each])
-            for each in parsed
-        ]
+        found = [self.rejected("topic = ? AND partition = ? AND offset = ?", [*each]) for each in parsed]
         return [row for rows in found for row in rows]
 
     def rejected_again(self, place: str) -> Row | None:
@@ -395,7 +392,7 @@ class Store:
 
     def judge(self) -> None:
         """States of all sessions that were touched. In bounded memory, however many."""
-        self._db.create_function("judged", 11, _judged, deterministic=True)
+        self._db.create_function("judged", 12, _judged, deterministic=True)
         self._db.execute(_JUDGE)
         for index in filter(str.strip, _INDEXES.split(";")):
             self._db.execute(index)
@@ -433,7 +430,8 @@ class Store:
         return self._rows("SELECT * FROM earlier WHERE session = ? ORDER BY at_ms, offset", [session])
 
     def rejected(self, where: str = "1", values: Sequence[Any] = (), *, limit: int | None = None) -> list[Row]:
-        query = f"SELECT * FROM rejected WHERE {where} ORDER BY opt_out DESC, at_ms, topic, partition, offset LIMIT ?"  # noqa: S608
+        query = f"SELECT rejected.*, {_SINCE} FROM rejected WHERE {where} "  # noqa: S608  our own words
+        query += "ORDER BY opt_out DESC, at_ms, topic, partition, offset LIMIT ?"
         return self._rows(query, [*values, -1 if limit is None else limit])
 
     def rejected_counts(self) -> list[Row]:
@@ -480,9 +478,20 @@ _COLUMNS_OF = {
     ),
     "result": (
         "result_partition", "result_offset", "result_ms", "result_status", "reason", "message", "conflicts", "gaps",
-        "attempts", "settled_ms", "first_settled_ms", "settled_as", "about_partition", "about_offset", "written_by",
+        "attempts", "settled_ms", "first_settled_ms", "settled_as", "opt_out_decided",
+        "about_partition", "about_offset", "written_by",
     ),
 }  # fmt: skip
+
+_SINCE = """
+(SELECT coalesce(s.status, 'queued') FROM sessions AS s
+ WHERE s.session = rejected.session AND s.plan_offset IS NOT NULL) AS since_status,
+(SELECT s.opt_out FROM sessions AS s WHERE s.session = rejected.session) AS since_opt_out,
+EXISTS (SELECT 1 FROM rejected AS again
+        WHERE again.redriven_from = rejected.topic || '/' || rejected.partition || '/' || rejected.offset)
+    AS rejected_again
+"""
+"""What became of a rejected record's session, and of the record where it was sent again."""
 
 _CHOSEN = (
     "SELECT session, queue_item, plan_partition AS partition, plan_offset AS offset, settled_as, 0 AS role "
@@ -515,7 +524,7 @@ END
 _JUDGE = f"""
 UPDATE sessions AS s SET dirty = 0, state = judged(
     s.plan_partition, s.plan_offset, s.retired_ms IS NOT NULL, s.result_status, s.settled_as, s.about_partition,
-    s.about_offset, s.opt_out, {_COMMITTED}, s.plan_offset IS NOT NULL, s.result_offset IS NOT NULL)
+    s.about_offset, s.opt_out, {_COMMITTED}, s.plan_offset IS NOT NULL, s.result_offset IS NOT NULL, s.opt_out_decided)
 WHERE s.dirty = 1
 """  # noqa: S608  our own words
 
@@ -523,12 +532,15 @@ WHERE s.dirty = 1
 def _judged(
     partition: int, offset: int, retired: int, result_status: str | None, settled_as: str | None,
     about_partition: int, about_offset: int, opt_out: int, committed: str, planned: int, has_result: int,
+    opt_out_decided: int | None,
 ) -> str:  # fmt: skip
     """`core.sessions.state_of` for SQL."""
     plan = PlanSeen(partition, offset, bool(retired)) if planned else None
     settled = None if settled_as is None else Settled(settled_as)
     result = (
-        ResultSeen(ResultStatus(str(result_status)), settled, about_partition, about_offset) if has_result else None
+        ResultSeen(ResultStatus(str(result_status)), settled, about_partition, about_offset, bool(opt_out_decided))
+        if has_result
+        else None
     )
     state = state_of(plan, result, Committed(committed), opt_out=bool(opt_out))
     return f"{int(state.unsettled)}{int(state.opt_out_open)}{urgency(state)}{state.status}"

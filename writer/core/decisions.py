@@ -9,12 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from schemas.headers import ACCEPTED_ETAG, LEAVE, Headers, mark
 from schemas.records import Decision
 
 APPLY, APPLY_OPT_OUT = "apply", "apply the opt-out alone"
+
+
+class OptOutLeft(StrEnum):
+    """Why a session whose contact opted out may be closed without setting do-not-call. Each is the person's word, kept
+    in the result's decision; without one the opt-out stays open."""
+
+    WITHDRAWN = "leave, the opt-out was withdrawn"
+    ON_ROW = "leave, do-not-call is on the queue item"
+    NO_ROW = "leave, there is no queue item"
+
+
 _AT_NO_TIME = datetime.fromtimestamp(0, UTC)
 
 
@@ -32,12 +44,14 @@ class Left:
     """Leave the row as it is, and close the session."""
 
     decision: Decision
+    opt_out: OptOutLeft | None = None
 
 
 def decision_of(headers: Headers) -> Accepted | Left | None:
     """None for a plan that carries no decision. Who decided is not known if the header is damaged."""
     if (mark_says := mark(headers, LEAVE)) is not None:
-        return Left(_decision(LEAVE, mark_says))
+        opt_out = next((each for each in OptOutLeft if each == mark_says.get("opt_out")), None)
+        return Left(_decision(opt_out or LEAVE, mark_says), opt_out)
     if (mark_says := mark(headers, ACCEPTED_ETAG)) is not None:
         alone = mark_says.get("only") == "opt-out"
         return Accepted(str(mark_says.get("etag")), alone, _decision(APPLY_OPT_OUT if alone else APPLY, mark_says))
@@ -46,7 +60,7 @@ def decision_of(headers: Headers) -> Accepted | Left | None:
 
 def _decision(what: str, mark_says: Mapping[str, Any]) -> Decision:
     return Decision(
-        what=what, by=str(mark_says.get("by")), reason=str(mark_says.get("why")), at=_moment(mark_says.get("at"))
+        what=str(what), by=str(mark_says.get("by")), reason=str(mark_says.get("why")), at=_moment(mark_says.get("at"))
     )
 
 

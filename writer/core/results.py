@@ -27,7 +27,7 @@ from schemas.records import (
     StepResult,
     WritebackResult,
 )
-from writer.core.decisions import Accepted, Left
+from writer.core.decisions import Accepted, Left, OptOutLeft
 from writer.core.emission import CALL_ACTIVITY, opts_out, update_step, was_read
 from writer.core.gate import Gap
 from writer.core.history import Settled
@@ -220,8 +220,16 @@ def closed(context: ResultContext, left: Left) -> WritebackResult:
     )
     message = f"A person decided to leave the queue item as it is. {context.nothing_written}."
     if opts_out(context.plan) and not opt_out_set:
-        message += " The contact opted out in this session: make sure that nobody calls this contact again."
+        message += f" The contact opted out in this session{_OPT_OUT_LEFT[left.opt_out]}"
     return context.result(ResultStatus.CLOSED, steps, message=message, decision=left.decision)
+
+
+_OPT_OUT_LEFT = {
+    OptOutLeft.WITHDRAWN: ", and withdrew that since, as this person says: do-not-call was not set.",
+    OptOutLeft.ON_ROW: ", and do-not-call was on the queue item when this person looked.",
+    OptOutLeft.NO_ROW: ", and its queue item is gone: make sure that nobody calls this contact from another one.",
+    None: ", and do-not-call was not set: make sure that nobody calls this contact again.",
+}
 
 
 def _recorded(plan: PlannedWriteback) -> str:

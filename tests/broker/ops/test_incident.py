@@ -156,7 +156,7 @@ def test_a_crm_that_is_down_is_waited_for_and_nobody_has_to_act(night: Night) ->
     night.until_waiting(3)
 
     section.run("status", code=2, said="resume_needed")
-    section.run("list", "--unsettled", said="sess-2")
+    section.run("list", "--unsettled", code=2, said="sess-2")
     section.run("doctor", code=1, said="503")
     night.simulator.call(lambda core: core.rules.remove(down))
     night.until_landed(4)
@@ -178,7 +178,7 @@ def test_a_mapping_gap_is_named_corrected_and_what_it_blocked_lands(night: Night
     blocked = ("list", "--status", "blocked", "--settled")
     night.until("they are blocked", *blocked, is_=lambda rows: len(rows) == 3)
 
-    section.run("list", "--status", said="medx_latesterror")
+    section.run("list", "--status", code=1, said="medx_latesterror")
     section.run("mapping", "verify", code=1, said="medx_latesterror")
     mapping.rename("old.json")
     mapping.write_text(right.replace('"approved": true', '"approved": false'))

@@ -56,7 +56,7 @@ def test_a_blocked_outcome_is_published_once_a_day_and_lands_and_a_claimed_call_
     for _ in range(2):
         shown = writeback("next", *CAMPAIGN, "--publish-blocked", "--json")
         assert (shown.code, [each["queue_item_id"] for each in shown.json]) == (0, [good])
-        assert shown.err == "1 not eligible, by rule: d 1; 1 blocked outcomes published\n"
+        assert shown.err == "1 not eligible, by rule: d 1; 1 blocked outcome published\n"
     first, second = topic.read(topic.topics.call_outcomes.name)
     assert first.value() == second.value(), "the same session, byte for byte: the planner takes it once"
     assert (first.key(), first.partition()) == (bad.encode(), partition_of(bad.encode(), PARTITIONS))
@@ -127,7 +127,8 @@ def test_stale_claims_are_released_but_for_those_with_an_outcome_on_its_way(
 
     one = writeback("release", "--stale-after", "1m", "--queue-item", young, "--for-real", "--reason", "asked for it")
     assert one.code == 0, one.err
-    assert one.out.startswith("release: 1 items, about 1 requests to the CRM; selected: claimed more than 1 min ago\n")
+    selected = f"selected: claimed more than 1 min ago, queue item {young}\n"
+    assert one.out.startswith(f"release: 1 item, about 1 request to the CRM; {selected}")
     assert one.out.endswith("ago: released\n")
     none = writeback("release", "--stale-after", "1m", "--queue-item", young)
     assert (none.code, none.out.count("\n")) == (0, 1)

@@ -102,7 +102,7 @@ def test_what_was_put_right_lands_and_the_later_unsettled_plans_of_its_item_foll
 
     shown = writeback("replay", "--block-reason", "conflict_detected")
     assert shown.code == 0, shown.err
-    assert "replay: 1 sessions, about 3 requests" in shown.out
+    assert "replay: 1 session, about 3 requests" in shown.out
     assert "1 later unsettled sessions of the same queue items are appended behind them" in shown.out
     assert len(topic.read(topic.topics.planned_writebacks.name)) == 2, "without --for-real it is only shown"
 

@@ -53,8 +53,8 @@ def test_a_group_is_set_back_and_put_back_and_whatever_landed_stays_landed(
 
     shown = writeback("rewind", "writer", "--to-start")
     assert shown.code == 0, shown.err
-    assert "3 sessions are recognised and cost no request" in shown.out
-    assert "1 sessions are tried again" in shown.out
+    assert "3 sessions recognised, without a request" in shown.out
+    assert "1 session tried again" in shown.out
     assert "nothing was moved" in shown.err
     assert offsets(kafka, group, topic) == before, "without --for-real it is only shown"
 
@@ -68,12 +68,15 @@ def test_a_group_is_set_back_and_put_back_and_whatever_landed_stays_landed(
     assert "@" in recorded["who"]
     assert json.loads(export.read_text())["before"] == recorded["details"]["before"]
 
+    preview = writeback("rewind", "writer", "--undo")
+    assert "recognised" not in preview.out, "nothing is read again by an undo"
+    assert "more partition" not in preview.out
     undone = writeback("rewind", "writer", "--undo", *WHY)
     assert undone.code == 0, undone.err
     assert offsets(kafka, group, topic) == before, "offsets and their notes"
     assert writeback("list", "--unsettled", "--json").out == ""
     again = writeback("rewind", "writer", "--undo", *WHY)
-    assert (again.code, "there is no rewind" in again.err) == (1, True)
+    assert (again.code, "was undone already, by" in again.err) == (1, True), "who undid it, and when"
 
     assert writeback("rewind", "writer", "--to-time", "1h", *WHY).code == 0
     written = len(writes(simulator.oplog(actor="application")))
@@ -81,6 +84,8 @@ def test_a_group_is_set_back_and_put_back_and_whatever_landed_stays_landed(
     writer.start()
     wait_until(lambda: writeback("list", "--unsettled", "--json").out == "", what="all are read again")
     assert writer.stop() == 0
+    undone = writeback("rewind", "writer", "--undo", *WHY)
+    assert (undone.code, "it has caught up with the offsets from before again" in undone.out) == (0, True)
     assert {result.session_id for result in topic.results() if result.status is ResultStatus.COMPLETED} == {
         each.session_id for each in (blocked, *landed)
     }

@@ -1,17 +1,21 @@
 """docs/simulator.md says what the simulator does: its switches, options, controls and the table file it shows."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import typer
 import yaml
 
+from simulator import tenant
 from simulator.cli import app
 from simulator.schema import table_from
 from simulator.server.control import ROUTES
 from simulator.switches import Switches
+from simulator.testing import running_simulator
 
 TEXT = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
 
@@ -44,3 +48,18 @@ def test_every_option_that_stands_there_exists() -> None:
 def test_the_table_file_is_one() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     assert table_from(yaml.safe_load(block)).logical_name == "new_ticket"
+
+
+def test_every_call_of_the_control_endpoint_that_is_shown_is_taken() -> None:
+    """Of faults, limits and rows: the bodies as the page prints them."""
+    shown = [shlex.split(line) for line in TEXT.splitlines() if line.startswith("    curl -X") and "_control/" in line]
+    with running_simulator(auth="none") as simulator:
+        for _, _, method, url, _, body in shown:
+            path = url.partition("/_control/")[2]
+            given = body.replace("ACCOUNT", tenant.ACCOUNTS[0]) if path.startswith("seed/") else body
+            answer = httpx.request(method, f"{simulator.control_url}/{path}", content=given)
+            assert answer.status_code == 200, (path, answer.text)
+        assert any("/seed/" in url for _, _, _, url, _, _ in shown)
+        [row] = [each for each in simulator.rows("medx_callqueueitems") if each.get("medx_name") == "first"]
+        assert row["_medx_accountid_value"] == tenant.ACCOUNTS[0]
+        assert [httpx.get(f"{simulator.api_url}/accounts").status_code for _ in range(4)] == [503, 503, 503, 200]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from confluent_kafka import Producer
 
 from schemas import headers
 from schemas.codec import single_object
 from schemas.records import CallOutcome
+from simulator.testing import RunningSimulator
 from tests.integration.ops.kit import writeback
+from tests.integration.ops.queue_kit import queue_side
 from tests.integration.writer.kit import Topic
-from tests.support.factories import an_id, make_outcome
+from tests.support.factories import an_id, make_outcome, make_plan
 
 REJECTED = "call-outcomes-rejected"
 
@@ -32,4 +37,24 @@ def test_where_topic_settings_are_not_reported_forget_changes_nothing_and_says_w
         assert "goes by itself" not in ran.out
     assert writeback("forget", *whom, "--check", "--json").json[-1] == {"verdict": "not_known", "gone_by": None}
     assert topic.read("operator-actions") == []
-    assert writeback("forget", "--queue-item", an_id("somebody else"), "--no-crm").code == 0, "nothing of them is there"
+
+
+def test_an_id_that_no_topic_holds_is_named_as_unknown_and_nothing_else_is_said(
+    topic: Topic, simulator: RunningSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistyped id must not look like a person of whom nothing is left."""
+    queue_side(simulator, tmp_path, monkeypatch)
+    topic.publish(make_plan(session_id="sess-1"))
+    somebody = an_id("somebody else")
+    for whom, name in (("--session", "sess-typo"), ("--queue-item", somebody), ("--account", somebody)):
+        for more in ((), ("--for-real", "--reason", "request 17")):
+            ran = writeback("forget", whom, name, *more)
+            assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+            assert f"{name} is not known" in ran.err
+    both = writeback("forget", "--session", "sess-1", "--session", "sess-typo")
+    assert (both.code, both.out, "sess-typo is not known" in both.err) == (1, "", True)
+    checked = writeback("forget", "--session", "sess-typo", "--no-crm", "--check")
+    assert (checked.code, "it was forgotten, or it was never there" in checked.err) == (0, True)
+    topic.publish_raw(b"sess-1", None, topic.partition(make_plan().queue_item_id))
+    gone = writeback("forget", "--session", "sess-1", "--no-crm")
+    assert "is not known" not in gone.err, "its tombstone says that it was there"

@@ -6,13 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from confluent_kafka import Producer
 
+from ops.demo.embedded_broker import EmbeddedBroker
 from ops.demo.processes import Service, module
 from ops.demo.waiting import wait_until
-from schemas.records import Disposition
+from schemas import headers
+from schemas.codec import single_object
+from schemas.records import CallOutcome, Disposition
+from schemas.topics import Topics
 from tests.integration.ops.kit import writeback
 from tests.integration.planner.harness import outcomes, planner_env, publish, ready, rejected
 from tests.integration.writer.kit import Topic
+from tests.support.factories import make_outcome, make_plan
 
 PHONE = "+15305550123"
 
@@ -82,3 +88,59 @@ def test_a_record_that_is_not_there_and_a_place_that_is_none_are_told_apart(plac
 def test_nothing_rejected_is_nothing_to_do(arguments: tuple[str, ...]) -> None:
     ran = writeback("rejected", "list", *arguments)
     assert (ran.out, ran.code) == ("0 rejected records\n", 0)
+
+
+@pytest.fixture
+def rejected_opt_out(topic: Topic) -> CallOutcome:
+    """Turned away for a phone number in place of the queue item's id."""
+    outcome = make_outcome(disposition=Disposition.DO_NOT_CALL, opt_out=True)
+    beside = [headers.reasons_header([headers.Reason("invalid_id", "queue_item_id", "a UUID")])]
+    produce(topic, outcome, [*beside, (headers.OPT_OUT, b"true")])
+    return outcome
+
+
+def produce(topic: Topic, outcome: CallOutcome | None, beside: list[tuple[str, bytes]]) -> None:
+    producer = Producer({"bootstrap.servers": topic.bootstrap})
+    value = b"not a record" if outcome is None else single_object(CallOutcome).encode(outcome)
+    producer.produce(topic.topics.call_outcomes_rejected.name, value, PHONE.encode(), 0, headers=list(beside))
+    assert producer.flush(20) == 0
+
+
+def test_a_rejected_opt_out_that_was_corrected_and_planned_since_is_shown_as_such_and_does_not_count(
+    topic: Topic, rejected_opt_out: CallOutcome
+) -> None:
+    session = rejected_opt_out.session_id
+    before = writeback("rejected", "list", "--opt-out")
+    assert (before.code, "it has no plan" in before.out) == (1, True)
+    topic.publish(make_plan(session_id=session, disposition=Disposition.DO_NOT_CALL, opt_out=True))
+    [record] = writeback("rejected", "list", "--records", "--json").json
+    assert record["session_status"] == "queued"
+    groups, records = writeback("rejected", "list"), writeback("rejected", "list", "--opt-out", "--records")
+    assert (groups.code, records.code) == (0, 0)
+    assert "planned since: queued" in records.out
+    shown = writeback("rejected", "show", str(record["place"]))
+    for ran in (groups, shown):
+        assert "its session was published again since, and has its plan" in ran.out
+        assert "it has no plan" not in ran.out
+    assert "has its plan" in writeback("rejected", "redrive").out
+    assert "rejected" not in writeback("status").out.splitlines()[0]
+
+
+def test_a_record_is_shown_by_its_topic_with_the_prefix_and_without(
+    start_embedded_kafka: Callable[..., EmbeddedBroker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = start_embedded_kafka({each.name: 1 for each in Topics().prefixed("eu.").all()})
+    monkeypatch.setenv("WRITEBACK_BROKER__BOOTSTRAP_SERVERS", broker.bootstrap)
+    monkeypatch.setenv("WRITEBACK_BROKER__TOPIC_PREFIX", "eu.")
+    produce(Topic(broker.bootstrap, 1, "eu."), make_outcome(), [])
+    for place in ("call-outcomes-rejected/0/0", "eu.call-outcomes-rejected/0/0"):
+        ran = writeback("rejected", "show", place)
+        assert (ran.code, ran.out.startswith("eu.call-outcomes-rejected/0/0, appended")) == (0, True), ran.err
+    other = writeback("rejected", "show", "call-outcomes/0/0")
+    assert (other.code, "eu.call-outcomes-rejected" in other.err) == (64, True)
+
+
+def test_of_records_that_cannot_be_read_it_is_said_that_nobody_knows_whether_they_opt_out(topic: Topic) -> None:
+    produce(topic, None, [headers.reasons_header([headers.Reason("undecodable", None, "an Avro record")])])
+    ran = writeback("rejected", "list", "--opt-out")
+    assert ran.out.startswith("0 rejected records\n1 more record cannot be read: nobody knows")

@@ -25,7 +25,7 @@ def test_what_a_person_put_right_is_landed_by_a_replay_that_is_followed_to_its_e
         ran = writeback("replay", "--session", plan.session_id, "--for-real", "--reason", "put right", "--wait")
     assert ran.code == 0, ran.err
     told = writeback("trace", plan.session_id, "--no-crm").out
-    assert "replay of 1 sessions" in told
+    assert "replay of 1 session" in told
     assert "put right" in told
     assert "1 of 1 sessions are settled" in ran.out
     assert "1 completed" in ran.out

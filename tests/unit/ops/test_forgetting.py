@@ -149,3 +149,19 @@ def test_B1_the_view_forgets_too_down_to_the_bytes_of_its_file(tmp_path: Path) -
         assert (store.session("erased"), store.dry_run("erased")) == (None, None)
         assert store.session("kept")
     assert all(b"erased" not in each.read_bytes() for each in tmp_path.iterdir())
+
+
+def test_of_ids_that_were_given_those_are_unknown_of_which_no_topic_holds_anything() -> None:
+    def found(*traces: Trace) -> Findings:
+        return Findings(traces, {}, frozenset())
+
+    def trace(key: str, what: What, session: str | None = None) -> Trace:
+        return Trace("t", 0, 0, 0, what, key.encode(), session)
+
+    one, two = person(sessions=["one"]), person(sessions=["one", "two"])
+    assert found().unknown_ids(person(sessions=["one"], account="A")) == ["a", "one"]
+    assert found(trace("one", What.CONTENT)).unknown_ids(two) == ["two"]
+    assert found(trace("item", What.CONTENT, "one")).unknown_ids(one) == []
+    assert found(trace("one", What.TOMBSTONE)).unknown_ids(one) == [], "it was there"
+    assert found(trace("job", What.NAMED)).unknown_ids(two) == [], "an operator's record names one of them"
+    assert found(trace("one", What.CONTENT)).unknown_ids(person(queue_items=["item"])) == []

@@ -14,6 +14,7 @@ TOPIC = "call-outcomes-rejected"
 def row(codes: str = "unknown_schema", **more: Any) -> dict[str, Any]:
     usual = {
         "topic": TOPIC, "partition": 0, "offset": 7, "codes": codes, "sender": "dialler", "opt_out": 0, "redrives": 0,
+        "since_status": None, "since_opt_out": None, "rejected_again": 0,
         "size": 100,
     }  # fmt: skip
     return usual | more
@@ -34,6 +35,7 @@ def row(codes: str = "unknown_schema", **more: Any) -> dict[str, Any]:
         (row(redrives=1), Rules(most=2), Fate.SENT),
         (row(offset=8), Rules(), Fate.TAKEN),
         (row(topic="planned-writebacks-rejected"), Rules(anyway=True), Fate.A_PLAN),
+        (row("key_disagrees", since_status="completed"), Rules(rekey=True), Fate.PLANNED),
         (row("tombstone", size=0), Rules(anyway=True), Fate.EMPTY),
     ],
 )
@@ -78,4 +80,4 @@ def test_what_came_of_a_record_is_one_sentence(came: Redriven, settled: bool, se
     progress = RedriveProgress((came, came))
     assert (progress.settled, progress.counts()) == (2 * settled, [(sentence, 2)])
     assert progress.to_send == (0 if came.sent else 2)
-    assert progress.rejected_again is (came.rejected_again is not None)
+    assert progress.needs_a_person is (came.rejected_again is not None)

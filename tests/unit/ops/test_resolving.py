@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ops.core.resolving import Choice, Sides, against, came_of, etag_of, sides, waits_for
+from ops.core.mapping_text import meanings_of
+from ops.core.resolving import (
+    Choice,
+    Sides,
+    against,
+    came_of,
+    etag_of,
+    exit_of_case,
+    opt_out_left,
+    sides,
+    waits_for,
+    what_leaving_means,
+    with_meanings,
+)
+from planner import mapping
 from schemas.records import BlockReason, Decision, ResultStatus
 from tests.support.factories import make_result
 from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, FLAG, SESSION, plan_for
@@ -28,6 +43,7 @@ class Known(dict[str, Settled]):
 def a_row(**overrides: Any) -> dict[str, Any]:
     return {
         "status": "blocked", "reason": CONFLICT, "unsettled": 0, "asked": None, "plan_offset": 3, "message": None,
+        "opt_out": 0, "opt_out_open": 0, "queue_item": "item-1",
     } | overrides  # fmt: skip
 
 
@@ -77,6 +93,7 @@ def test_a_row_that_is_not_there_and_an_etag_of_another_form() -> None:
         (a_row(unsettled=1), "wait until it is settled"),
         (a_row(unsettled=1, asked="leave"), "kim asked at noon; the writer has yet to carry that out"),
         (a_row(status="completed"), "this session is completed: there is nothing left to decide"),
+        (a_row(status="closed", opt_out_open=1), "set do-not-call there"),
         (a_row(reason=BlockReason.ELIGIBILITY), "no call was placed"),
         (a_row(plan_offset=None), "has no plan any more"),
         (a_row(), None),
@@ -113,8 +130,86 @@ SIDES = Sides(ETAG, opts_out=True)
 def test_why_a_choice_cannot_be_made_comes_with_what_helps(
     choice: Choice, reason: str, found: Sides | None, seen: str | None, said: str | None
 ) -> None:
-    why = against(choice, reason, found, seen)
+    why = against(choice, a_row(reason=reason), found, seen)
     assert why is None if said is None else said in str(why)
+
+
+OPTED_OUT = a_row(opt_out=1, opt_out_open=1)
+
+
+@pytest.mark.parametrize(
+    ("row", "found", "said"),
+    [
+        (OPTED_OUT, SIDES, "set do-not-call alone with --apply --opt-out-only --seen 1001"),
+        (a_row(opt_out=1, reason=BlockReason.METADATA), SIDES, "set do-not-call on the queue item in the CRM"),
+        (OPTED_OUT, None, "nobody knows whether do-not-call is set"),
+        (OPTED_OUT, replace(SIDES, opted_out=True), None),
+        (OPTED_OUT, Sides(None, opts_out=True), None),
+        (a_row(), replace(SIDES, opts_out=False), None),
+        (a_row(), None, None),
+    ],
+)
+def test_no_session_is_left_whose_opt_out_is_not_known_to_be_on_its_row(
+    row: dict[str, Any], found: Sides | None, said: str | None
+) -> None:
+    why = against(Choice.LEAVE, row, found, None)
+    assert why is None if said is None else said in str(why)
+    if said is not None:
+        assert "--leave --opt-out-withdrawn" in str(why)
+        assert against(Choice.WITHDRAWN, row, found, None) is None
+
+
+def test_an_opt_out_is_withdrawn_only_where_there_is_one_that_is_not_on_its_row() -> None:
+    assert "did not opt out" in str(against(Choice.WITHDRAWN, a_row(), SIDES, None))
+    assert "give --leave alone" in str(against(Choice.WITHDRAWN, OPTED_OUT, replace(SIDES, opted_out=True), None))
+
+
+def test_what_leaving_means_for_the_opt_out_and_for_the_item_is_said_with_the_next_step() -> None:
+    withdrawn, item = what_leaving_means(Choice.WITHDRAWN, OPTED_OUT, replace(SIDES, claimed=True))
+    assert "the contact may be called again" in withdrawn
+    assert item.startswith("The queue item keeps its claim (status in_progress) and everything else.")
+    assert item.endswith("writeback release --queue-item item-1")
+    on_row, item = what_leaving_means(Choice.LEAVE, OPTED_OUT, replace(SIDES, opted_out=True))
+    assert ("it stays there" in on_row, "keeps its status" in item) == (True, True)
+    [gone] = what_leaving_means(Choice.LEAVE, OPTED_OUT, Sides(None, opts_out=True))
+    assert "from another one" in gone
+    [item] = what_leaving_means(Choice.LEAVE, a_row(), None)
+    assert "in_progress" in item
+    assert opt_out_left(OPTED_OUT, None) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "decides", "code"),
+    [
+        (a_row(), False, 1),
+        (a_row(status="completed"), False, 0),
+        (a_row(status="closed"), False, 0),
+        (a_row(status="closed", opt_out_open=1), False, 1),
+        (a_row(status="queued", unsettled=1), False, 2),
+        (a_row(status=None), False, 1),
+        (a_row(status="completed"), True, 1),
+    ],
+)
+def test_a_session_that_is_shown_ends_with_the_code_of_its_state(row: dict[str, Any], decides: bool, code: int) -> None:
+    assert exit_of_case(row, decides=decides) == code
+
+
+def test_numbers_of_options_are_shown_with_their_meaning_from_the_mapping() -> None:
+    row = {**BEFORE, "medx_callstatus": 4}
+    found = sides(plan_for(1, ETAG), Observed('W/"1007"', row), Known())
+    labels = meanings_of(mapping.read(Path(__file__).parents[3] / "ops" / "demo" / "mapping.json"))
+    [status] = [each for each in with_meanings(found, labels).columns if each.name == "medx_callstatus"]
+    assert (status.expected, status.now, status.planned) == ("1 (In Progress)", "4 (Do Not Call)", "0 (Ready)")
+    assert with_meanings(found, {}) == found
+
+
+def test_the_mark_of_a_claim_is_named_as_one_and_the_row_as_claimed() -> None:
+    row = {**BEFORE, "medx_lastdisposition": "claimed dialler-3-000001 2026-01-02T03:04:05Z after failed"}
+    found = sides(plan_for(1, ETAG), Observed('W/"1007"', row), Known())
+    [shown] = [each.now for each in found.columns if each.name == "medx_lastdisposition"]
+    assert shown == "(the mark of a claim: token dialler-3-000001, at 2026-01-02T03:04:05Z)"
+    assert found.claimed
+    assert not sides(plan_for(1, ETAG), Observed('W/"1007"', BEFORE), Known()).claimed
 
 
 def test_the_second_person_reads_who_decided_first_and_why() -> None:

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.core.actions import Action, Asked
-from ops.core.rewinding import Offset, back_to, last_rewind, offsets_of, refused_action, rewind_action, undone
+from ops.core.rewinding import (
+    Offset,
+    back_to,
+    last_rewind,
+    last_undone,
+    offsets_of,
+    refused_action,
+    rewind_action,
+    undone,
+)
 
 OFFSETS = st.dictionaries(st.integers(0, 3), st.integers(0, 50))
 
@@ -66,4 +75,6 @@ def test_a_rewind_that_the_broker_refused_is_not_the_one_that_is_undone() -> Non
     undoing = recorded("0/4", made(at="4", undoes="0/1"))
     refused_too = recorded("0/5", refused_action(asked, group="g", recorded_at="4", at="5"))
     assert last_rewind([done, tried, refused, undoing], "g") is None
+    assert last_undone([done, tried, refused, undoing], "g") == undoing
+    assert last_undone([done, tried, refused, undoing, refused_too], "g") is None
     assert last_rewind([done, tried, refused, undoing, refused_too], "g") == done

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, Status, frontier_of, state_of
@@ -54,10 +56,11 @@ def test_unsettled_comes_from_committed_offsets_and_from_results_only_where_thos
         (result(BLOCKED, Settled.OPT_OUT_ONLY), False),
         (result(COMPLETED, Settled.LANDED), False),
         (result(COMPLETED, Settled.SUPERSEDED), False),
-        (result(ResultStatus.CLOSED, Settled.CLOSED), False),
+        (result(ResultStatus.CLOSED, Settled.CLOSED), True),
+        (replace(result(ResultStatus.CLOSED, Settled.CLOSED), opt_out_decided=True), False),
     ],
 )
-def test_an_opt_out_is_open_until_do_not_call_is_on_the_row_or_a_person_decided(
+def test_an_opt_out_is_open_until_do_not_call_is_on_the_row_or_a_person_decided_about_it(
     told: ResultSeen | None, is_open: bool
 ) -> None:
     assert state_of(PLAN, told, Committed.UNSETTLED, opt_out=True).opt_out_open is is_open

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops.core.rows import opt_out_decided
 from schemas.headers import ACCEPTED_ETAG, LEAVE, REPLAN, REPLAY, Headers
 from schemas.records import BlockReason, Decision, PlannedWriteback, ResultStatus, StepOutcome, WritebackResult
 from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, FLAG, ITEM, SESSION, plan_for
 from tests.unit.writer.core.engine_kit import CALLS, ITEMS, LOST
 from tests.unit.writer.workbench import World
 from writer.core import messages
-from writer.core.decisions import Accepted, Left, decision_of
+from writer.core.decisions import Accepted, Left, OptOutLeft, decision_of
 from writer.core.exchanges import Exchange, same_for_all
 from writer.core.history import Settled
 
@@ -379,3 +380,31 @@ def swallows_replies(world: World) -> list[bool]:
 
     world.instead = swallow
     return lose
+
+
+@pytest.mark.parametrize("left", [*OptOutLeft, None])
+def test_a_session_that_opted_out_is_closed_with_what_the_person_knew_of_the_opt_out(
+    world: World, left: OptOutLeft | None
+) -> None:
+    plan = an_opt_out_in_conflict(world)
+    result = send(world, plan, marked(LEAVE, **{} if left is None else {"opt_out": left}))
+    assert (result.status, result.decision) == (ResultStatus.CLOSED, decided(left or "leave"))
+    said = {
+        OptOutLeft.WITHDRAWN: "withdrew that since, as this person says",
+        OptOutLeft.ON_ROW: "do-not-call was on the queue item",
+        OptOutLeft.NO_ROW: "its queue item is gone",
+        None: "do-not-call was not set: make sure that nobody calls this contact again.",
+    }
+    assert said[left] in str(result.message)
+    assert opt_out_decided(result) is (left is not None)
+
+
+def test_closing_a_session_whose_do_not_call_was_set_before_settles_its_opt_out(world: World) -> None:
+    plan = in_conflict(world, opt_out=True)
+    assert opt_out_decided(send(world, plan, marked(LEAVE)))
+
+
+def test_an_unknown_word_about_an_opt_out_says_nothing() -> None:
+    decision = decision_of(marked(LEAVE, opt_out="maybe"))
+    assert isinstance(decision, Left)
+    assert (decision.opt_out, decision.decision.what) == (None, "leave")
