@@ -1,4 +1,4 @@
-"""Tokens with which a client signs in to Kafka: one source for librdkafka and aiokafka alike (docs/decisions/0021).
+"""Tokens with which a client signs in to Kafka: one source for librdkafka and aiokafka alike (docs/decisions/0022).
 
 - A token is asked for when there is none, and again when three quarters of its life have passed. All clients of the
   process share it.
