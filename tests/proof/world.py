@@ -319,9 +319,9 @@ class World:
             if plan.record.partition not in writer.epochs:
                 self.find(f"I3 {writer.member} sends {plan.session_id} of a partition that it has given up")
 
-    def on_throttled(self, name: str, exchange: Exchange) -> None:
-        if self.crm.asked_silence_s:
-            self.silence[name] = max(self.silence.get(name, 0.0), self.clock.s + self.crm.asked_silence_s)
+    def on_throttled(self, name: str, silence_s: float | None) -> None:
+        if silence_s:
+            self.silence[name] = max(self.silence.get(name, 0.0), self.clock.s + silence_s)
 
     def on_log(self, writer: WriterProcess, line: Log) -> None:
         if CANARY in repr(line.fields):
@@ -534,6 +534,7 @@ class World:
             return exchange
         self.faults[fault] += 1
         exchange = faulty(self.crm, parts, fault, self.choices.below, self.clock.utc().timestamp())
+        sending.silence_s = self.crm.asked_silence_s
         if fault is CrmFault.TIMEOUT_BEFORE and self.choices.below(2):
             self.ghosts.append(parts)
         self.tell(f"request {sending.send.number} of {sending.writer.member} meets {fault}: {_said(exchange)}")

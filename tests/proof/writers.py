@@ -119,6 +119,8 @@ class Sending:
     carried_out: bool = False
     answer: Exchange | None = None
     """What the writer will hear."""
+    silence_s: float | None = None
+    """What its answer asks for. Answers arrive in another order than they were given."""
 
 
 @dataclass(eq=False, slots=True)
@@ -317,7 +319,7 @@ class WriterProcess(EngineShell):
         exchange = sending.answer
         name = sending.send.place.identity.name
         if exchange.for_pacing.kind is Kind.THROTTLED:
-            self.world.on_throttled(name, exchange)
+            self.world.on_throttled(name, sending.silence_s)
             self._maybe(CrashPoint.IN_RETRY_AFTER)
         if exchange.whole.sign_in is not None or exchange.whole.status == 401:
             self._maybe(CrashPoint.IN_TOKEN)

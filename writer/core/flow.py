@@ -508,7 +508,7 @@ class Flow:
         if assignment.lanes.head(plan.lane) is plan:
             self._leave_lane(plan)
         else:  # it was to be requeued, and could not be
-            assignment.requeues.not_copied(plan.lane, plan.session_id)
+            assignment.requeues.not_copied(plan.lane, plan.session_id, plan.requeues + 1)
             assignment.settle_originals()
 
     def _leave_lane(self, plan: PlanInFlight) -> None:
