@@ -45,9 +45,11 @@ from writer.dataverse import metadata
 from writer.dataverse.metadata_cache import MetadataCache
 from writer.dataverse.pool import Pool
 from writer.kafka.records import decoded
+from writer.kafka.spans import PlanSpans
 
 CUT = b"\n---\n"
 OUTCOMES, PLANS, RESULTS = single_object(CallOutcome), single_object(PlannedWriteback), single_object(WritebackResult)
+SPANS = PlanSpans(topic="planned-writebacks", group="writeback-writer")
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _plan(data: bytes) -> None:
     record = ConsumerRecord(
         partition=0, offset=0, epoch=1, key=key, value=value, headers=_header_list(headers), timestamp_ms=0
     )
-    decoded(record, PLANS)
+    decoded(record, PLANS, SPANS)
 
 
 def _plan_seeds() -> list[bytes]:
