@@ -34,7 +34,8 @@ ONCE_FOUND = {
     10_000_308: "the checker took an opt-out of ours for a person's change that was written over",
     10_000_695: "the checker did not know a late session whose row was deleted before its result",
     10_000_913: "two copies of one session in a lane went to the back of the topic again and again",
-    10_001_941: "the same",
+    10_001_350: "a copy that compaction had taken was waited for, with all behind it",
+    10_001_941: "as 10000913",
     10_002_685: "the checker took one answer's Retry-After for another's",
 }
 

@@ -127,7 +127,7 @@ class Assignment:
 
     def copied(self, lane: str, record: ConsumerRecord, copy_offset: int) -> None:
         """A requeued plan's copy is acknowledged; the original is settled when the copy has been read."""
-        self.requeues.appended(lane, copy_offset)
+        self.requeues.appended(lane, record.offset, copy_offset)
         self._window.left(self.partition, record.size)
         self.settle_originals()
 

@@ -116,7 +116,7 @@ class Flow:
 
     def queue_up(self, plan: PlanInFlight) -> None:
         """Into its lane; or behind the plans of its lane that are being requeued."""
-        if plan.assignment.requeues.must_follow(plan.lane, plan.session_id, plan.requeues):
+        if plan.assignment.requeues.must_follow(plan.lane, plan.record.offset, plan.session_id, plan.requeues):
             self._copy(plan, timedelta(0))
         elif plan.assignment.lanes.offer(plan.lane, plan):
             self._starting.append(plan)
@@ -508,7 +508,7 @@ class Flow:
         if assignment.lanes.head(plan.lane) is plan:
             self._leave_lane(plan)
         else:  # it was to be requeued, and could not be
-            assignment.requeues.not_copied(plan.lane, plan.session_id, plan.requeues + 1)
+            assignment.requeues.not_copied(plan.lane, plan.record.offset)
             assignment.settle_originals()
 
     def _leave_lane(self, plan: PlanInFlight) -> None:
