@@ -131,7 +131,9 @@ def test_msk_without_credentials_names_what_gives_them(
 
 def test_msk_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aws_msk_iam_sasl_signer.MSKAuthTokenProvider", None)
-    with pytest.raises(TokenRefused, match=r"BROKER__SASL__TOKEN__KIND=msk needs the extra msk"):
+    with pytest.raises(
+        TokenRefused, match=r"BROKER__SASL__TOKEN__KIND=msk needs the library \S+, which comes with the extra msk"
+    ):
         BrokerTokens(TokenSettings(kind="msk", region="eu-west-1")).token()
 
 
