@@ -195,8 +195,8 @@ def _from_msk(settings: TokenSettings) -> Token:
         from botocore.exceptions import BotoCoreError, ClientError
     except ModuleNotFoundError as error:
         raise TokenRefused(
-            f"{_OF}KIND=msk needs the library {error.name}, which comes with the extra msk and is in the images; in a checkout: "
-            "pip install --no-deps --require-hashes -r requirements/ops.txt"
+            f"{_OF}KIND=msk needs the library {error.name}, which comes with the extra msk and is in the images; in a "
+            "checkout: pip install --no-deps --require-hashes -r requirements/ops.txt"
         ) from None
     try:
         value, expires_at_ms = generate_auth_token(str(settings.region))
