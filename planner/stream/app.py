@@ -82,7 +82,9 @@ class PinTable(faust.Table[bytes, bytes]):
 
 
 class PlannerApp(faust.App):
-    """Keeps nothing on disk: its pins are in memory, and its progress is in Kafka."""
+    """Faust keeps nothing on disk: `planner.pins` has the pins, and progress is in Kafka."""
+
+    logger = logging.getLogger("faust.app")
 
     def _create_directories(self) -> None:
         """Faust would make three folders where the process was started, which may be read-only."""
