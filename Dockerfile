@@ -12,7 +12,8 @@ ARG PYTHON_IMAGE=python:3.13.15-slim-trixie@sha256:9d2e5553305c7c7b0097999bb1718
 # --- build: a virtual environment per target, at the path it will be run from
 #
 # It holds exactly what the lock file names, whatever newer versions a registry offers: no dependency is resolved, and
-# what builds a source archive (on ARM) is locked too. pip and what builds our wheel stay in the stage's own Python.
+# what builds a source archive (on ARM) is locked too. pip and what builds our wheel stay in the stage's own Python: that
+# step is not isolated, and pip refuses constraints for the isolated ones there.
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_BUILD_CONSTRAINT=/source/requirements/build.txt \
@@ -32,7 +33,7 @@ FROM build AS build-planner
 COPY requirements/planner.txt requirements/
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/planner.txt"]
 COPY planner planner
-RUN ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
+RUN ["env", "--unset=PIP_BUILD_CONSTRAINT", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
 RUN ["pip", "--python", "/opt/writeback", "check"]
 RUN ["rm", "/opt/writeback/bin/writeback"]
@@ -41,7 +42,7 @@ FROM build AS build-writer
 COPY requirements/writer.txt requirements/
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/writer.txt"]
 COPY writer writer
-RUN ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
+RUN ["env", "--unset=PIP_BUILD_CONSTRAINT", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
 RUN ["pip", "--python", "/opt/writeback", "check"]
 RUN ["rm", "/opt/writeback/bin/writeback"]
@@ -53,7 +54,7 @@ COPY planner planner
 COPY writer writer
 COPY ops ops
 COPY simulator simulator
-RUN ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
+RUN ["env", "--unset=PIP_BUILD_CONSTRAINT", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
 RUN ["pip", "--python", "/opt/writeback", "check"]
 
@@ -61,7 +62,7 @@ FROM build AS build-simulator
 COPY requirements/simulator.txt requirements/
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/simulator.txt"]
 COPY simulator simulator
-RUN ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
+RUN ["env", "--unset=PIP_BUILD_CONSTRAINT", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
 RUN ["pip", "--python", "/opt/writeback", "check"]
 RUN ["rm", "/opt/writeback/bin/writeback"]
@@ -70,7 +71,7 @@ FROM build AS build-calls
 COPY requirements/calls.txt requirements/
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/calls.txt"]
 COPY simulator simulator
-RUN ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
+RUN ["env", "--unset=PIP_BUILD_CONSTRAINT", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
 RUN ["pip", "--python", "/opt/writeback", "check"]
 RUN ["rm", "/opt/writeback/bin/writeback"]
