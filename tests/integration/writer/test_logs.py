@@ -23,7 +23,7 @@ def test_every_line_of_a_writer_without_its_broker_is_json(
         topic.wait_for_committed(1)
         embedded.broker_down()
         wait_until(
-            lambda: sum('"logger": "writer.librdkafka"' in line for line in writer.lines()) >= 2,
+            lambda: any('"logger": "writer.librdkafka"' in line for line in writer.lines()),
             what="librdkafka to tell of the broker",
         )  # fmt: skip
         embedded.broker_up()
