@@ -15,22 +15,23 @@ Two things could still break the order, both because other records lie between t
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, order=True)
 class _Copy:
-    session_id: str
-    count: int
+    place: int
+    """That of its session in the lane."""
+    count: int = field(compare=False)
     """Its requeue count."""
-    offset: int | None = None
+    offset: int | None = field(default=None, compare=False)
     """Where it is; None until the broker has acknowledged it."""
-    awaited: bool = True
+    awaited: bool = field(default=True, compare=False)
 
-    def is_past(self, offset: int) -> bool:
-        return not self.awaited or (self.offset is not None and self.offset < offset)
+    def may_come(self, offset: int) -> bool:
+        """At this offset or behind it. What is before it and was not read never will be: compaction took it."""
+        return self.awaited and (self.offset is None or self.offset >= offset)
 
 
 @dataclass(slots=True)
@@ -38,27 +39,27 @@ class _Lane:
     """One lane on its way."""
 
     copies: dict[int, _Copy] = field(default_factory=dict)
-    """Offset of the original to its copy, in the order in which they are appended."""
-    on_the_way: deque[_Copy] = field(default_factory=deque)
-    order: dict[str, None] = field(default_factory=dict)
-    """The sessions, in the order of the lane."""
-    expected: dict[str, list[_Copy]] = field(default_factory=dict)
-    """Session to its copies that were not read yet."""
+    """Offset of the original to its copy."""
+    sessions: dict[str, list[_Copy]] = field(default_factory=dict)
+    """Session to its copies. The sessions are in the order of the lane."""
+    awaited: list[_Copy] = field(default_factory=list)
+    """Heap of the copies, with those that nobody waits for any more among them."""
     unacknowledged: int = 0
     last_copy: int = -1
 
-    def give_up(self, copy: _Copy) -> None:
-        """Nobody waits for it any more."""
-        if copy.awaited:
-            copy.awaited = False
-            self.expected[copy.session_id].remove(copy)
-            if not self.expected[copy.session_id]:
-                del self.expected[copy.session_id]
+    def add(self, offset: int, session_id: str, count: int) -> None:
+        of_session = self.sessions.setdefault(session_id, [])
+        copy = _Copy(of_session[0].place if of_session else len(self.sessions), count)
+        of_session.append(copy)
+        self.copies[offset] = copy
+        heappush(self.awaited, copy)
+        self.unacknowledged += 1
 
-    def pass_by(self, offset: int) -> None:
-        """What is before this offset and was not read never will be: compaction took it."""
-        while self.on_the_way and self.on_the_way[0].is_past(offset):
-            self.give_up(self.on_the_way.popleft())
+    def first_from(self, offset: int) -> _Copy | None:
+        """One of the session that is first in the lane, of those that may come at this offset or behind it."""
+        while self.awaited and not self.awaited[0].may_come(offset):
+            heappop(self.awaited)
+        return self.awaited[0] if self.awaited else None
 
 
 class Requeues:
@@ -67,12 +68,7 @@ class Requeues:
 
     def requeue(self, key: str, offset: int, session_id: str, count: int) -> None:
         """The plan of this lane at this offset is requeued; its copy has this count. Call in the lane's order."""
-        lane = self._lanes.setdefault(key, _Lane())
-        lane.copies[offset] = copy = _Copy(session_id, count)
-        lane.on_the_way.append(copy)
-        lane.order.setdefault(session_id)
-        lane.expected.setdefault(session_id, []).append(copy)
-        lane.unacknowledged += 1
+        self._lanes.setdefault(key, _Lane()).add(offset, session_id, count)
 
     def appended(self, key: str, offset: int, copy_offset: int) -> None:
         """The broker has the copy of what was at this offset."""
@@ -85,23 +81,20 @@ class Requeues:
         """There will be no copy of what was at this offset after all: those behind it are not to wait for one."""
         lane = self._lanes[key]
         lane.unacknowledged -= 1
-        lane.give_up(lane.copies[offset])
+        lane.copies[offset].awaited = False
 
     def must_follow(self, key: str, offset: int, session_id: str, count: int) -> bool:
         """Whether a plan that has just been read at this offset has to go behind those on their way: it is not the
         next copy.
         """
         lane = self._lanes.get(key)
-        if lane is None:
+        if lane is None or (first := lane.first_from(offset)) is None:
             return False
-        lane.pass_by(offset)
-        if not lane.expected:
-            return False
-        next_session = next(session for session in lane.order if session in lane.expected)
-        if (copy := _of(lane.expected.get(session_id, ()), count)) is None:
-            return True
-        lane.give_up(copy)
-        return session_id != next_session
+        for copy in lane.sessions.get(session_id, ()):
+            if copy.count == count and copy.may_come(offset):
+                copy.awaited = False
+                return copy.place != first.place
+        return True
 
     def arrived(self, position: int) -> list[list[int]]:
         """Originals to settle, those of a lane together, now that the partition was read up to (not including)
@@ -113,7 +106,3 @@ class Requeues:
     def on_their_way(self) -> int:
         """How many lanes."""
         return len(self._lanes)
-
-
-def _of(copies: Iterable[_Copy], count: int) -> _Copy | None:
-    return next((copy for copy in copies if copy.count == count), None)
