@@ -65,6 +65,8 @@ class _Lane:
 class Requeues:
     def __init__(self) -> None:
         self._lanes: dict[str, _Lane] = {}
+        self._acknowledged: list[tuple[int, str]] = []
+        """Heap of last copy and lane, from when the broker had all copies of the lane. More may have followed since."""
 
     def requeue(self, key: str, offset: int, session_id: str, count: int) -> None:
         """The plan of this lane at this offset is requeued; its copy has this count. Call in the lane's order."""
@@ -74,14 +76,19 @@ class Requeues:
         """The broker has the copy of what was at this offset."""
         lane = self._lanes[key]
         lane.copies[offset].offset = copy_offset
-        lane.unacknowledged -= 1
         lane.last_copy = max(lane.last_copy, copy_offset)
+        self._one_less(key, lane)
 
     def not_copied(self, key: str, offset: int) -> None:
         """There will be no copy of what was at this offset after all: those behind it are not to wait for one."""
         lane = self._lanes[key]
-        lane.unacknowledged -= 1
         lane.copies[offset].awaited = False
+        self._one_less(key, lane)
+
+    def _one_less(self, key: str, lane: _Lane) -> None:
+        lane.unacknowledged -= 1
+        if not lane.unacknowledged:
+            heappush(self._acknowledged, (lane.last_copy, key))
 
     def must_follow(self, key: str, offset: int, session_id: str, count: int) -> bool:
         """Whether a plan that has just been read at this offset has to go behind those on their way: it is not the
@@ -100,8 +107,13 @@ class Requeues:
         """Originals to settle, those of a lane together, now that the partition was read up to (not including)
         `position`.
         """
-        there = [key for key, lane in self._lanes.items() if not lane.unacknowledged and lane.last_copy < position]
-        return [[*self._lanes.pop(key).copies] for key in there]
+        there: list[list[int]] = []
+        while self._acknowledged and self._acknowledged[0][0] < position:
+            last_copy, key = heappop(self._acknowledged)
+            lane = self._lanes.get(key)
+            if lane is not None and not lane.unacknowledged and lane.last_copy == last_copy:
+                there.append([*self._lanes.pop(key).copies])
+        return there
 
     def on_their_way(self) -> int:
         """How many lanes."""
