@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -48,15 +49,16 @@ def test_W4_a_later_plans_copy_does_not_overtake_an_earlier_plan_that_failed_onc
     assert not requeues.must_follow("item", 23, "s2", 2)
 
 
-def test_W4_a_session_that_is_in_its_lane_twice_is_waited_for_twice_and_goes_to_the_back_once() -> None:
+@pytest.mark.parametrize("second", [196, 198])
+def test_W4_a_session_that_is_in_its_lane_twice_is_waited_for_twice_and_goes_to_the_back_once(second: int) -> None:
     """An operator has a session tried again while it waits. If only the newest copy were waited for, the other one, and
     all behind it, would be requeued again and again.
     """
     requeues = Requeues()
-    for offset, session, count in ((10, "s1", 196), (11, "s1", 198), (12, "s2", 197)):
+    for offset, session, count in ((10, "s1", 196), (11, "s1", second), (12, "s2", 197)):
         requeues.requeue("item", offset, session, count)
     assert not requeues.must_follow("item", 20, "s1", 196)
-    assert not requeues.must_follow("item", 21, "s1", 198)
+    assert not requeues.must_follow("item", 21, "s1", second)
     assert not requeues.must_follow("item", 22, "s2", 197)
 
 
@@ -87,6 +89,21 @@ def test_W1_the_originals_are_settled_when_the_last_copy_was_read_all_at_once() 
     assert requeues.arrived(23) == [[10, 11]]
     assert requeues.arrived(24) == []
     assert requeues.on_their_way() == 0
+
+
+def test_W1_the_originals_wait_for_a_copy_that_joined_when_the_others_were_acknowledged() -> None:
+    requeues = Requeues()
+    for lane in ("a", "b"):
+        requeues.requeue(lane, 10, "s1", 1)
+        requeues.appended(lane, 10, 20)
+        assert requeues.must_follow(lane, 12, "s2", 0)
+        assert requeues.must_follow(lane, 13, "s1", 0), "tried again by an operator, and no copy"
+        requeues.requeue(lane, 12, "s2", 1)
+    requeues.appended("a", 12, 25)
+    assert requeues.arrived(21) == [], "that of b is not acknowledged, and that of a was not read"
+    requeues.appended("b", 12, 26)
+    assert requeues.arrived(26) == [[10, 12]]
+    assert requeues.arrived(27) == [[10, 12]]
 
 
 @dataclass
