@@ -64,13 +64,13 @@ def run(settings: PlannerSettings, overrides: Overrides | None = None) -> int:
     from planner.stream.libraries import untested
 
     try:
-        tracing = configure_tracing(service="planner", version=VERSION, instance=settings.instance_id)
+        configure_tracing(service="planner", version=VERSION, instance=settings.instance_id)
         prepared = wiring.prepare(settings)
         for problem in untested():
             log.warning("planner.untested_library", problem=problem)
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
-        planner = wiring.build(prepared, overrides or wiring.Overrides(), tracing=tracing)
+        planner = wiring.build(prepared, overrides or wiring.Overrides())
     except (Misconfigured, Unavailable) as error:
         return log_problems("planner", error)
     planner.endpoint.start()

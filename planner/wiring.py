@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from opentelemetry.trace import get_tracer
 from prometheus_client import CollectorRegistry
 
 from planner.batch import BatchDecider
@@ -123,7 +122,7 @@ class Overrides:
     handle: Callable[[Handle], Handle] = lambda handle: handle
 
 
-def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool = False) -> Planner:
+def build(prepared: Prepared, parts: Overrides = Overrides()) -> Planner:
     """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, start publishing."""
     settings = prepared.settings
     planned_by = VERSION
@@ -167,11 +166,7 @@ def build(prepared: Prepared, parts: Overrides = Overrides(), *, tracing: bool =
         topics=settings.broker.topics,
         metrics=metrics,
         planned_by=planned_by,
-        traces=Traces(
-            get_tracer("planner") if tracing else None,
-            topic=settings.broker.topics.call_outcomes.name,
-            group=settings.group_id,
-        ),
+        traces=Traces(topic=settings.broker.topics.call_outcomes.name, group=settings.group_id),
         waits=waits,
         stopping=lambda: stream.stopping,
     )

@@ -1,5 +1,4 @@
-"""Trace context from the outcome to the plan, and a span for each outcome: a message that is processed, in
-OpenTelemetry's words.
+"""Trace context from the outcome to the plan, and a span for each outcome.
 
 Only a well-formed context is handed on, since a header could hold anything (B1). A span names the place of its outcome
 and what became of it, and nothing that the sender chose.
@@ -12,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace import Span, Tracer, get_tracer
 
-from planner.core.deciding import AlreadyPlanned, Decision, Incoming, Planned, Refused
-from runtime.tracing import context_of, failed, traceparent_of
+from planner.core.deciding import AlreadyPlanned, Decision, Planned, Refused
+from runtime.tracing import ProcessSpans, context_of, failed, traceparent_of
 from schemas.headers import TRACEPARENT, Headers, last
 
 _WELL_FORMED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -28,18 +27,8 @@ def kept_headers(headers: Headers) -> list[tuple[str, bytes]]:
 
 
 class Traces:
-    """Without a tracer the outcome's context goes through as it came."""
-
-    def __init__(self, tracer: Tracer | None = None, *, topic: str = "", group: str = "") -> None:
-        self._tracer = tracer
-        self._name = f"process {topic}"
-        self._where = {
-            "messaging.system": "kafka",
-            "messaging.operation.name": "process",
-            "messaging.operation.type": "process",
-            "messaging.destination.name": topic,
-            "messaging.consumer.group.name": group,
-        }
+    def __init__(self, *, topic: str, group: str, tracer: Tracer | None = None) -> None:
+        self._spans = ProcessSpans(tracer or get_tracer("planner"), topic=topic, group=group)
 
     @contextmanager
     def of_batch(self, decisions: Sequence[Decision], *, began_ns: int) -> Iterator[Sequence[Span]]:
@@ -56,14 +45,9 @@ class Traces:
                 span.end()
 
     def _begun(self, decision: Decision, began_ns: int) -> Span:
-        incoming = decision.incoming
-        parent = context_of(last(kept_headers(incoming.headers), TRACEPARENT))
-        if self._tracer is None:
-            return trace.get_current_span(parent)
-        span = self._tracer.start_span(self._name, parent, kind=SpanKind.CONSUMER, start_time=began_ns)
-        if span.is_recording():
-            span.set_attributes({**self._where, **_place(incoming)})
-        return span
+        at = decision.incoming
+        sender = context_of(last(kept_headers(at.headers), TRACEPARENT))
+        return self._spans.begun(sender, partition=at.partition, offset=at.offset, began_ns=began_ns)
 
     @staticmethod
     def decided(spans: Sequence[Span], decisions: Sequence[Decision]) -> None:
@@ -85,10 +69,3 @@ class Traces:
         """Those of a plan: what is done for it later belongs to the same trace."""
         context = traceparent_of(trace.set_span_in_context(span))
         return [(TRACEPARENT, context)] if context else []
-
-
-def _place(incoming: Incoming) -> dict[str, str | int]:
-    return {
-        "messaging.destination.partition.id": str(incoming.partition),
-        "messaging.kafka.offset": incoming.offset,
-    }

@@ -55,7 +55,7 @@ def a_service(*, pins=None, publisher=None, decider=None, stopping=lambda: False
         topics=Topics(),
         metrics=metrics,
         planned_by="0.1.0",
-        traces=Traces(tracer, topic="call-outcomes", group="writeback-planner"),
+        traces=Traces(topic="call-outcomes", group="writeback-planner", tracer=tracer),
         waits=Waits(metrics),
         stopping=stopping,
     )
