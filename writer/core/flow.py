@@ -323,7 +323,7 @@ class Flow:
         """Loudly, and not for each of a backlog."""
         if about not in self._reported:
             self._reported.append(about)
-            self._log("error", "plans.held", reason=reason, what_to_do=what_to_do)
+            self.effects.append(Log("error", "plans.held", {"reason": reason, "what_to_do": what_to_do}))
 
     def _retry_later(self, plan: PlanInFlight, later: RetryLater) -> None:
         judgement = later.judgement
@@ -533,9 +533,6 @@ class Flow:
 
     # What is reported.
 
-    def _log(self, level: str, event: str, **fields: object) -> None:
-        self.effects.append(Log(level, event, fields))  # type: ignore[arg-type]
-
     def _log_plan(self, level: Level, event: str, plan: PlanInFlight, **fields: object) -> None:
         """With what leads from this line to the record, to its trace and to the CRM's own log."""
         if "request_id" not in fields and plan.last_reply is not None:
@@ -575,8 +572,9 @@ def _which(plans: Sequence[PlanInFlight]) -> dict[str, object]:
 def _request_id(plan: PlanInFlight, result: WritebackResult) -> str | None:
     """The CRM's own id of the request that decided it."""
     own = [step.request_id for step in result.steps if step.request_id]
-    replies = [plan.last_reply.request_id] if plan.last_reply else []
-    return next(iter([*reversed(own), *replies]), None)
+    if own:
+        return own[-1]
+    return plan.last_reply.request_id if plan.last_reply else None
 
 
 def _error_of(result: WritebackResult) -> str | None:

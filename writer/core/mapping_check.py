@@ -305,7 +305,8 @@ def _people(mapping: MappingToCheck, facts: OwnerFacts, names: Mapping[str, str]
     for where, one in mapping.people.items():
         wanted, live = mapping.names.get(where), names.get(one.key)
         if not facts.get(one.key):
-            yield from () if where == SENDER else (MappingGap(where, _nobody(where, one)),)
+            if where != SENDER:  # named by its party
+                yield MappingGap(where, _nobody(where, one))
         elif wanted and live and not _same(wanted, live):
             what = f"the {one.kind} with this id has another name than the mapping says; correct one"
             yield MappingGap(where, what)
