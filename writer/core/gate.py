@@ -1,6 +1,6 @@
 """W9: nothing is written unless live metadata and owners were verified for everything the plan names. No I/O.
 
-The shell fills a `Snapshot` from the CRM's metadata and looks the owner candidates up; this decides. Every gap is named
+The shell fills a `Snapshot` from the CRM's metadata and looks up whom the plan names; this decides. Every gap is named
 before the first write, so that one look at the result shows all that has to be put right.
 
 What the CRM keeps of a value has one form for each column (`normal`): a day alone in a column of days, whole seconds in
@@ -152,7 +152,7 @@ def people_columns(step: PlannedStep) -> tuple[str, ...]:
     return of_parties if step.caller is None else (*of_parties, CALLER)
 
 
-OwnerFacts = Mapping[str, bool]
+PeopleFacts = Mapping[str, bool]
 """The key of each `Named`, for an owner its binding value: whether it exists and is enabled, and if a team, may own
 records. Not there: not verified.
 """
@@ -192,15 +192,15 @@ class Blocked:
     gaps: tuple[Gap, ...]
 
 
-def check(plan: PlannedWriteback, snapshot: Snapshot, owner_facts: OwnerFacts) -> Cleared | Blocked:
+def check(plan: PlannedWriteback, snapshot: Snapshot, facts: PeopleFacts) -> Cleared | Blocked:
     """Blocks with every gap, or clears with the first valid owner of each step."""
     gaps = [gap for step in plan.steps for gap in _gaps(step, snapshot)]
     gaps += _baseline_gaps(plan, snapshot)
-    gaps += _people_gaps(plan, snapshot, owner_facts)
+    gaps += _people_gaps(plan, snapshot, facts)
     owners: dict[int, OwnerCandidate] = {}
     warnings: list[records.Warning] = []
     for step in plan.steps:
-        chosen = next((owner for owner in step.owner_candidates if _may_own(owner, step, snapshot, owner_facts)), None)
+        chosen = next((owner for owner in step.owner_candidates if _may_own(owner, step, snapshot, facts)), None)
         if chosen is not None:
             owners[step.step_index] = chosen
             warnings += _fallback_warning(step, chosen)
@@ -263,12 +263,12 @@ def named_sets(plan: PlannedWriteback) -> frozenset[str]:
     return frozenset((*(step.entity_set for step in plan.steps), *parties))
 
 
-def _may_own(owner: OwnerCandidate, step: PlannedStep, snapshot: Snapshot, owner_facts: OwnerFacts) -> bool:
+def _may_own(owner: OwnerCandidate, step: PlannedStep, snapshot: Snapshot, facts: PeopleFacts) -> bool:
     """An owner of a kind that the link does not lead to is none, whatever else is known of it."""
     table = snapshot.tables.get(step.entity_set)
     targets = table.links.get(owner.column) if table else None
     fits = targets is None or _link_gap(owner.value, targets) is None
-    return fits and bool(owner_facts.get(owner.value))
+    return fits and bool(facts.get(owner.value))
 
 
 def _fallback_warning(step: PlannedStep, chosen: OwnerCandidate) -> list[records.Warning]:
@@ -303,7 +303,7 @@ def _gaps(step: PlannedStep, snapshot: Snapshot) -> Iterator[Gap]:
             yield gap(column, "a link that exists")
 
 
-def _people_gaps(plan: PlannedWriteback, snapshot: Snapshot, facts: OwnerFacts) -> Iterator[Gap]:
+def _people_gaps(plan: PlannedWriteback, snapshot: Snapshot, facts: PeopleFacts) -> Iterator[Gap]:
     callers = {step.caller: step for step in reversed(plan.steps) if step.caller is not None}
     for given, step in callers.items():
         if not facts.get(caller(given).key):
@@ -322,7 +322,7 @@ _SENDER_NEEDED: Mapping[NamedKind, str] = {
 
 
 def party_gaps(
-    parties: ActivityParties, activities: str, snapshot: Snapshot, facts: OwnerFacts
+    parties: ActivityParties, activities: str, snapshot: Snapshot, facts: PeopleFacts
 ) -> Iterator[tuple[str, str | None, str]]:
     """Entity set, column, and what it would have to be. `activities`: the entity set of the record that has them."""
     if (table := snapshot.tables.get(parties.entity_set)) is None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from schemas.records import ActivityParties, Caller, OwnerCandidate, Precondition, Value
 from writer.core import gate
-from writer.core.gate import Column, ColumnType, Named, OwnerFacts, Snapshot, Table, column_gap
+from writer.core.gate import Column, ColumnType, Named, PeopleFacts, Snapshot, Table, column_gap
 
 QUEUE_ITEM = "queue_item"
 SENDER, CALLER = "activity_parties.from", "caller"
@@ -133,14 +133,14 @@ def is_of(mapping: MappingToCheck, url: str) -> bool:
 
 
 def gaps_of(
-    mapping: MappingToCheck, snapshot: Snapshot, owner_facts: OwnerFacts, names: Mapping[str, str] | None = None
+    mapping: MappingToCheck, snapshot: Snapshot, facts: PeopleFacts, names: Mapping[str, str] | None = None
 ) -> tuple[MappingGap, ...]:
     """Everything that the mapping names and the CRM does not have as the mapping says. `names`: the key of each person
     or queue to what people see of it now.
     """
     return (*_tables(mapping, snapshot), *_columns(mapping, snapshot), *_options(mapping, snapshot),
             *_compared(mapping, snapshot), *_fixed(mapping, snapshot),
-            *_people(mapping, owner_facts, names or {}), *_parties(mapping, snapshot, owner_facts),
+            *_people(mapping, facts, names or {}), *_parties(mapping, snapshot, facts),
             *(gap for gap, swapped in _relabelled(mapping, snapshot) if swapped))  # fmt: skip
 
 
@@ -300,7 +300,7 @@ def _fixed(mapping: MappingToCheck, snapshot: Snapshot) -> Iterator[MappingGap]:
             yield MappingGap(one.where, f"needs {expected}")
 
 
-def _people(mapping: MappingToCheck, facts: OwnerFacts, names: Mapping[str, str]) -> Iterator[MappingGap]:
+def _people(mapping: MappingToCheck, facts: PeopleFacts, names: Mapping[str, str]) -> Iterator[MappingGap]:
     """Names of people are compared and never said (B1)."""
     for where, one in mapping.people.items():
         wanted, live = mapping.names.get(where), names.get(one.key)
@@ -318,7 +318,7 @@ def _nobody(where: str, one: Named) -> str:
     return f"no {one.kind} with this id exists, is enabled and may own records"
 
 
-def _parties(mapping: MappingToCheck, snapshot: Snapshot, facts: OwnerFacts) -> Iterator[MappingGap]:
+def _parties(mapping: MappingToCheck, snapshot: Snapshot, facts: PeopleFacts) -> Iterator[MappingGap]:
     calls = mapping.tables.get("phone_call")
     if mapping.parties is not None and calls is not None:
         for entity_set, column, expected in gate.party_gaps(mapping.parties, calls.entity_set, snapshot, facts):

@@ -1,9 +1,9 @@
-"""W9 kept live: asks Dataverse for the metadata and the owners that plans name, and keeps the answers for a while.
+"""W9 kept live: asks Dataverse for what and whom plans name, and keeps the answers for a while.
 
 Answers are kept with a time limit. A block is never decided on kept answers alone: before a plan is blocked for what
 they lack, they are asked for anew (the service's own cache lags up to 30 s; `Consistency: Strong` sees through it).
 
-W5: each table and each owner is a fact of its own. What cannot be read, or is read slowly, holds up the plans that need
+W5: each table and each person is a fact of its own. What cannot be read, or is read slowly, holds up the plans that need
 it and no others; plans that need the same ask once.
 """
 
@@ -25,7 +25,7 @@ from writer.core.gate import (
     Column,
     Named,
     NamedKind,
-    OwnerFacts,
+    PeopleFacts,
     Snapshot,
     check,
     named,
@@ -47,7 +47,7 @@ from writer.dataverse.metadata import (
 from writer.dataverse.pool import Pool
 from writer.errors import MetadataUnavailable
 
-_OWNERS_PER_REQUEST = 50
+_PEOPLE_PER_REQUEST = 50
 _JUST_NOW_S = 5.0
 """Plans that are blocked together ask anew together."""
 _UNKNOWN_SET = "0x8006088a"
@@ -71,11 +71,11 @@ class MetadataCache:
         self._owner_ttl = owner_ttl_s
         self._clock = clock
         self._tables: dict[str, _Kept] = {}
-        self._owners: dict[str, tuple[bool, float]] = {}
+        self._people: dict[str, tuple[bool, float]] = {}
         self._asking: dict[str, asyncio.Future[None]] = {}
-        """MetadataCache that are being asked for, by entity set or owner's link."""
+        """What is being asked for, by entity set or key of a `Named`."""
         self._failed: dict[str, tuple[float, Judgement]] = {}
-        """MetadataCache that could not be read, and when that became known; forgotten once they are read."""
+        """What could not be read, and when that became known; forgotten once it is read."""
         self.reachable = False
 
     async def reach(self) -> None:
@@ -88,7 +88,7 @@ class MetadataCache:
         metadata_ttl, owner_ttl = max(self._metadata_ttl, _JUST_NOW_S), max(self._owner_ttl, _JUST_NOW_S)
         if self._stale_sets(named_sets(plan), now - metadata_ttl):
             return None
-        if self._stale_owners(named(plan), now - owner_ttl):
+        if self._stale_people(named(plan), now - owner_ttl):
             return None  # what was asked just now counts whatever the limits, or a short one would never send
         verdict = self._check(plan)
         return verdict if isinstance(verdict, Cleared) else None
@@ -98,13 +98,13 @@ class MetadataCache:
 
         Raises MetadataUnavailable.
         """
-        sets, owners = named_sets(plan), named(plan)
+        sets, people = named_sets(plan), named(plan)
         if not suspect:
-            await self._learn(sets, owners, self._metadata_ttl, self._owner_ttl, strong=False)
+            await self._learn(sets, people, self._metadata_ttl, self._owner_ttl, strong=False)
             verdict = self._check(plan)
             if isinstance(verdict, Cleared):
                 return verdict
-        await self._learn(sets, owners, _JUST_NOW_S, _JUST_NOW_S, strong=True)
+        await self._learn(sets, people, _JUST_NOW_S, _JUST_NOW_S, strong=True)
         return self._check(plan)
 
     def read_property_of(self, entity_set: str) -> Mapping[str, str]:
@@ -150,32 +150,30 @@ class MetadataCache:
     def _check(self, plan: PlannedWriteback) -> Cleared | Blocked:
         kept = {name: self._tables.get(name) for name in named_sets(plan)}
         tables = {name: one.facts.table for name, one in kept.items() if one and one.facts}
-        return check(plan, Snapshot(tables), {value: enabled for value, (enabled, _) in self._owners_of(plan)})
+        known = {one.key: self._people[one.key][0] for one in named(plan) if one.key in self._people}
+        return check(plan, Snapshot(tables), known)
 
-    def _owners_of(self, plan: PlannedWriteback) -> Iterable[tuple[str, tuple[bool, float]]]:
-        return ((one.key, self._owners[one.key]) for one in named(plan) if one.key in self._owners)
-
-    async def survey(self, sets: Collection[str], owners: Collection[Named]) -> tuple[Snapshot, OwnerFacts]:
-        """These tables and owners as they are now; an owner may be there twice. Raises MetadataUnavailable."""
-        await self._learn(sets, list({owner.key: owner for owner in owners}.values()), 0.0, 0.0, strong=True)
+    async def survey(self, sets: Collection[str], people: Collection[Named]) -> tuple[Snapshot, PeopleFacts]:
+        """These tables and people as they are now; somebody may be there twice. Raises MetadataUnavailable."""
+        await self._learn(sets, list({one.key: one for one in people}.values()), 0.0, 0.0, strong=True)
         tables = {name: kept.facts.table for name in sets if (kept := self._tables[name]).facts}
-        return Snapshot(tables), {owner.key: self._owners[owner.key][0] for owner in owners}
+        return Snapshot(tables), {one.key: self._people[one.key][0] for one in people}
 
-    async def names_of(self, owners: Sequence[Named]) -> dict[str, str]:
-        """Owner's binding value to what people see of it; without those that are not there, and nothing is kept."""
-        if not owners:
+    async def names_of(self, people: Sequence[Named]) -> dict[str, str]:
+        """The key of each to what people see of it; without those that are not there, and nothing is kept."""
+        if not people:
             return {}
-        exchange = await self._pool.exchange([_name_question(owner) for owner in owners], operation="owners")
+        exchange = await self._pool.exchange([_name_question(one) for one in people], operation="owners")
         bodies = [None if _is_absent(reply.judgement) else _answer(reply) for reply in exchange.parts]
-        found = zip(owners, bodies, strict=True)
-        return {owner.key: str(body.get("fullname") or body.get("name") or "") for owner, body in found if body}
+        found = zip(people, bodies, strict=True)
+        return {one.key: str(body.get("fullname") or body.get("name") or "") for one, body in found if body}
 
     async def _learn(
         self,
         sets_needed: Collection[str],
-        owners_needed: Collection[Named],
+        people_needed: Collection[Named],
         max_age: float,
-        owner_age: float,
+        people_age: float,
         *,
         strong: bool,
     ) -> None:
@@ -185,8 +183,8 @@ class MetadataCache:
         since = self._clock()
         while True:
             sets = self._stale_sets(sets_needed, since - max_age)
-            owners = self._stale_owners(owners_needed, since - owner_age)
-            needed = [*sets, *(owner.key for owner in owners)]
+            people = self._stale_people(people_needed, since - people_age)
+            needed = [*sets, *(one.key for one in people)]
             if not needed:
                 return
             for name in needed:
@@ -195,16 +193,16 @@ class MetadataCache:
             if others := [self._asking[name] for name in needed if name in self._asking]:
                 await asyncio.wait(others)
             else:
-                await self._ask_for(sets, owners, strong=strong)
+                await self._ask_for(sets, people, strong=strong)
 
-    async def _ask_for(self, sets: Sequence[str], owners: Sequence[Named], *, strong: bool) -> None:
-        """Owners are not asked for if a table could not be read: the plan has to wait in any case."""
+    async def _ask_for(self, sets: Sequence[str], people: Sequence[Named], *, strong: bool) -> None:
+        """Nobody is asked for if a table could not be read: the plan has to wait in any case."""
         asking = asyncio.get_running_loop().create_future()
-        names = [*sets, *(owner.key for owner in owners)]
+        names = [*sets, *(one.key for one in people)]
         self._asking |= dict.fromkeys(names, asking)
         try:
-            if (not sets or await self._ask_tables(sets, "Strong" if strong else None)) and owners:
-                await self._ask_owners(owners)
+            if (not sets or await self._ask_tables(sets, "Strong" if strong else None)) and people:
+                await self._ask_people(people)
         finally:  # also when cancelled: who waits finds that nothing is known, and asks
             for name in names:
                 del self._asking[name]
@@ -218,8 +216,8 @@ class MetadataCache:
     def _stale_sets(self, sets: Collection[str], oldest: float) -> list[str]:
         return sorted(n for n in sets if (kept := self._tables.get(n)) is None or kept.asked_at < oldest)
 
-    def _stale_owners(self, owners: Collection[Named], oldest: float) -> list[Named]:
-        return [one for one in owners if self._owners.get(one.key, (False, oldest - 1))[1] < oldest]
+    def _stale_people(self, people: Collection[Named], oldest: float) -> list[Named]:
+        return [one for one in people if self._people.get(one.key, (False, oldest - 1))[1] < oldest]
 
     async def _ask_tables(self, sets: Sequence[str], consistency: str | None) -> bool:
         """Whether all could be read; each succeeds or fails on its own, once their names are known."""
@@ -266,26 +264,26 @@ class MetadataCache:
         self.reachable = True
         return answers
 
-    async def _ask_owners(self, owners: Sequence[Named]) -> None:
-        """Each owner succeeds or fails on its own."""
-        for start in range(0, len(owners), _OWNERS_PER_REQUEST):
-            some = owners[start : start + _OWNERS_PER_REQUEST]
+    async def _ask_people(self, people: Sequence[Named]) -> None:
+        """Each succeeds or fails on its own."""
+        for start in range(0, len(people), _PEOPLE_PER_REQUEST):
+            some = people[start : start + _PEOPLE_PER_REQUEST]
             asked_at = self._clock()
-            askable = [owner for owner in some if LINK.fullmatch(owner.link)]
-            self._owners |= {owner.key: (False, asked_at) for owner in some if owner not in askable}
+            askable = [one for one in some if LINK.fullmatch(one.link)]
+            self._people |= {one.key: (False, asked_at) for one in some if one not in askable}
             if not askable:
                 continue
-            exchange = await self._pool.exchange([_owner_question(o) for o in askable], operation="owners")
-            for owner, reply in zip(askable, exchange.parts, strict=True):
+            exchange = await self._pool.exchange([_question(one) for one in askable], operation="owners")
+            for one, reply in zip(askable, exchange.parts, strict=True):
                 try:
-                    self._owners[owner.key] = (_holds(owner, reply), asked_at)
-                    self._failed.pop(owner.key, None)
+                    self._people[one.key] = (_holds(one, reply), asked_at)
+                    self._failed.pop(one.key, None)
                 except MetadataUnavailable as failure:
-                    self._fail([owner.key], failure.judgement)
+                    self._fail([one.key], failure.judgement)
 
 
 _FAILURES = 10_000
-"""MetadataCache whose failure is remembered at most (B3)."""
+"""How many of them are remembered at most (B3)."""
 _NONSENSE = Judgement(Kind.TRANSIENT, Meaning.SUSPECT)
 
 
@@ -306,7 +304,7 @@ _OWN_COLUMNS: Mapping[NamedKind, str] = {
 _OBJECT_ID = "azureactivedirectoryobjectid"
 
 
-def _owner_question(one: Named) -> Request:
+def _question(one: Named) -> Request:
     more = "" if one.object_id is None else f",{_OBJECT_ID}"
     return Request("GET", f"{one.link.lstrip('/')}?$select={_OWN_COLUMNS[one.kind]}{more}")
 
@@ -317,6 +315,8 @@ def _name_question(one: Named) -> Request:
 
 _ACCESS_TEAM = 1
 """A team of this type shares records; it cannot own any."""
+_ACTIVE = 0
+"""State of a queue; nobody else is asked for it."""
 
 
 def _holds(one: Named, reply: PartReply) -> bool:
@@ -326,8 +326,8 @@ def _holds(one: Named, reply: PartReply) -> bool:
     body = _answer(reply)
     if one.object_id is not None and str(body.get(_OBJECT_ID)).lower() != one.object_id:
         return False
-    inactive = one.kind is NamedKind.QUEUE and body.get("statecode") not in (None, 0)
-    return body.get("isdisabled") is not True and body.get("teamtype") != _ACCESS_TEAM and not inactive
+    active = body.get("isdisabled") is not True and body.get("statecode") in (None, _ACTIVE)
+    return active and body.get("teamtype") != _ACCESS_TEAM
 
 
 def _is_absent(judgement: Judgement) -> bool:
