@@ -3,8 +3,8 @@
 Answers are kept with a time limit. A block is never decided on kept answers alone: before a plan is blocked for what
 they lack, they are asked for anew (the service's own cache lags up to 30 s; `Consistency: Strong` sees through it).
 
-W5: each table and each person is a fact of its own. What cannot be read, or is read slowly, holds up the plans that need
-it and no others; plans that need the same ask once.
+W5: each table and each person is a fact of its own. What cannot be read, or is read slowly, holds up the plans that
+need it and no others; plans that need the same ask once.
 """
 
 from __future__ import annotations
