@@ -27,8 +27,7 @@ def handle(organization: Organization, call: Call, request: Request, canned: Mes
     """
     before, organization.reader = organization.reader, call
     try:
-        if bool(request.body) not in request.headers.admitted:
-            admit(request)
+        admit(request)
         for privilege in request.headers.privileges:
             organization.allow_named(call, privilege)
         call.detects = request.headers.detects_duplicates

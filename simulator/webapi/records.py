@@ -61,7 +61,7 @@ def _check_conditions(request: Request, conditions: Preconditions, rest: str) ->
         wrong = "If-None-Match with *"
     elif conditions.if_none_match and (rest or request.method not in {"GET", "PATCH"}):
         wrong = "If-None-Match"
-    elif request.method == "PATCH" and conditions.if_none_match not in (None, "*"):
+    elif request.method == "PATCH" and not conditions.upserting:
         wrong = "If-None-Match with an etag"
     if wrong:
         raise errors.bad_query(f"The header {wrong} has no meaning for {request.method} of this resource.")
