@@ -40,9 +40,6 @@ class WriteOptions:
         return f"{path}{'&' if '?' in path else '?'}tag={quote(self.tag, safe='')}"
 
 
-NO_OPTIONS = WriteOptions()
-
-
 def write_options(
     *, bypass_business_logic: str | None, bypass_flows: bool, detect_duplicates: bool, tag: str | None
 ) -> WriteOptions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from writer.core.batch import ChangeSet, Request
-from writer.core.write_options import NO_OPTIONS, WriteOptions, write_options
+from writer.core.write_options import WriteOptions, write_options
 
 READ = Request("GET", "phonecalls(1)?$select=subject", {"Accept": "application/json"})
 CREATE = Request("PATCH", "phonecalls(1)", {"If-None-Match": "*"}, {"subject": "s"})
@@ -35,9 +35,9 @@ def test_every_write_of_a_batch_carries_the_options_and_no_read_does() -> None:
 
 
 def test_without_options_nothing_changes() -> None:
-    assert NO_OPTIONS.applied([READ, ChangeSet((CREATE,))]) == [READ, ChangeSet((CREATE,))]
+    assert WriteOptions().applied([READ, ChangeSet((CREATE,))]) == [READ, ChangeSet((CREATE,))]
     nothing = write_options(bypass_business_logic=None, bypass_flows=False, detect_duplicates=False, tag=None)
-    assert nothing == NO_OPTIONS
+    assert nothing == WriteOptions()
 
 
 @pytest.mark.parametrize(("path", "tagged"), [("tasks(1)", "tasks(1)?tag=t"), ("tasks?a=b", "tasks?a=b&tag=t")])
