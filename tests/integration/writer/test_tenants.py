@@ -14,7 +14,7 @@ import pytest
 from ops.demo.processes import Service, module
 from planner.core.resolution import ResolvedMapping
 from planner.mapping import MappingFile, resolve
-from schemas.records import BlockReason, Disposition, ResultStatus
+from schemas.records import BlockReason, Disposition, ResultStatus, WritebackResult
 from simulator import tenant
 from simulator.switches import Switches
 from simulator.testing import RunningSimulator, running_simulator
@@ -75,6 +75,14 @@ def operations(simulator: RunningSimulator) -> list[str]:
     return [part for body in found for part in re.split(r"\r\n--[^\r\n]*", body) if " HTTP/1.1\r\n" in part]
 
 
+def result_of_one_plan(desk: Desk, topic: Topic, writer: Service) -> WritebackResult:
+    topic.publish(desk.plan(seed_item(desk.simulator)))
+    writer.start()
+    topic.wait_for_committed(1)
+    [result] = topic.results()
+    return result
+
+
 def test_W2_what_only_some_tenants_use_lands_once_and_whole_though_replies_are_lost(
     simulator: RunningSimulator, topic: Topic, writer: Service
 ) -> None:
@@ -125,10 +133,7 @@ def test_a_caller_whom_the_application_user_may_not_act_for_blocks_the_plan_and_
 ) -> None:
     simulator.call(lambda core: core.gate.delegates.clear())
     desk = Desk(simulator, crm=mapped(caller=SECTIONS["caller"]))
-    topic.publish(desk.plan(seed_item(simulator)))
-    writer.start()
-    topic.wait_for_committed(1)
-    [result] = topic.results()
+    result = result_of_one_plan(desk, topic, writer)
     assert (result.status, result.block_reason) == (ResultStatus.BLOCKED, BlockReason.PERMANENT_OTHER)
     assert "Give the application user the privilege prvActOnBehalfOfAnotherUser" in str(result.message)
     assert simulator.rows("phonecalls") == []
@@ -139,10 +144,7 @@ def test_W9_a_caller_who_was_disabled_blocks_the_plan_before_anything_is_sent(
 ) -> None:
     simulator.edit("systemusers", tenant.PERSON, {"isdisabled": True})
     desk = Desk(simulator, crm=mapped(caller=SECTIONS["caller"]))
-    topic.publish(desk.plan(seed_item(simulator)))
-    writer.start()
-    topic.wait_for_committed(1)
-    [result] = topic.results()
+    result = result_of_one_plan(desk, topic, writer)
     assert (result.status, result.block_reason) == (ResultStatus.BLOCKED, BlockReason.METADATA)
     assert [gap.column for gap in result.gaps] == ["CallerObjectId"]
     assert not [each for each in operations(simulator) if re.search(r"^(PATCH|POST) ", each, re.MULTILINE)]
@@ -155,10 +157,7 @@ def test_a_plan_that_a_duplicate_rule_forbids_is_blocked_and_says_so(
     assert httpx.put(f"{simulator.control_url}/duplicate-rules", json=rule).status_code == 200
     simulator.seed("phonecalls", {"subject": "Another", "phonenumber": "+15305550123"})
     desk = Desk(simulator)
-    topic.publish(desk.plan(seed_item(simulator)))
-    writer.start()
-    topic.wait_for_committed(1)
-    [result] = topic.results()
+    result = result_of_one_plan(desk, topic, writer)
     assert (result.status, result.block_reason) == (ResultStatus.BLOCKED, BlockReason.PERMANENT_OTHER)
     assert "A duplicate detection rule matched" in str(result.message)
     assert len(simulator.rows("phonecalls")) == 1
