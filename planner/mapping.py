@@ -519,11 +519,10 @@ class _Resolver:
         )
 
     def _parties(self) -> PartyColumns | None:
-        given, phone_call, account = (
-            self.mapping.activity_parties, self.mapping.entities["phone_call"], self.mapping.entities["account"],
-        )  # fmt: skip
+        given, tables = self.mapping.activity_parties, self.mapping.entities
         if given is None:
             return None
+        phone_call, account = tables["phone_call"], tables["account"]
         return PartyColumns(
             collection=parties_of(phone_call.logical_name),
             entity_set=PARTIES_SET,
