@@ -98,7 +98,7 @@ class Requeues:
         if lane is None or (first := lane.first_from(offset)) is None:
             return False
         for copy in lane.sessions.get(session_id, ()):
-            if copy.awaited and copy.count == count:
+            if copy.count == count and copy.may_come(offset):
                 copy.awaited = False
                 return copy.place != first.place
         return True

@@ -106,6 +106,16 @@ def test_W1_the_originals_wait_for_a_copy_that_joined_when_the_others_were_ackno
     assert requeues.arrived(27) == [[10, 12]]
 
 
+def test_W4_a_copy_that_compaction_took_is_not_taken_for_the_other_one_of_its_session() -> None:
+    """The other one may be read before the broker's acknowledgement of it is heard."""
+    requeues = Requeues()
+    for offset, session, count in ((10, "s1", 1), (11, "s1", 1), (12, "s2", 1)):
+        requeues.requeue("item", offset, session, count)
+    requeues.appended("item", 10, 20)
+    assert not requeues.must_follow("item", 21, "s1", 1)
+    assert not requeues.must_follow("item", 22, "s2", 1)
+
+
 @dataclass
 class Topic:
     """One partition: session and replay count per offset; the planner appends between the writer's copies."""
