@@ -67,7 +67,7 @@ def guises(kafka: RealKafka, tokens: TokenService, tmp_path_factory: pytest.Temp
 @pytest.fixture(autouse=True)
 def usual_tokens(tokens: TokenService) -> None:
     """Each test begins with the same token service, whatever the last one made of it."""
-    tokens.answer, tokens.lifetime_s, tokens.audience = None, 3600.0, "kafka"
+    tokens.answer, tokens.lifetime_s, tokens.audience, tokens.clock_behind_s = None, 3600.0, "kafka", 0.0
     tokens.secrets |= {CLIENT: SECRET}
 
 
@@ -269,6 +269,9 @@ WRONG: dict[str, tuple[Callable[[Guises, Path], Given], type[Exception], str, st
     ),
     "token of another audience": (
         refused_token(audience="other"), Misconfigured, "refuses the token", "SASL__TOKEN__AUDIENCE",
+    ),
+    "token that has expired": (
+        refused_token(clock_behind_s=7200.0), Misconfigured, "refuses the token", "clocks of both machines",
     ),
     "token service refuses the secret": (
         with_token(client_secret="wrong-canary", client_secret_file=None),
