@@ -39,9 +39,9 @@ from planner.mapping import MappingFile
 from runtime import rights
 from runtime.broker import BrokerUnavailable, BrokerView
 from runtime.connection import RegistrySettings
-from runtime.errors import Misconfigured
-from runtime.exit_codes import Exit
-from runtime.registry import Registry, RegistryUnavailable, SchemaRefused
+from runtime.errors import Misconfigured, RegistryUnavailable, SchemaRefused
+from runtime.exit_codes import Exit, problems_of
+from runtime.registry import Registry
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from writer.core.sign_in import SENTENCES, SignInTrouble
 from writer.dataverse.client import WHO_AM_I
@@ -140,10 +140,8 @@ def _services(settings: Settings, partitions: range) -> list[Finding]:
     """Whether planner and writer run, where something waits for them."""
     try:
         return list(_running(settings, partitions))
-    except Misconfigured as error:
-        return wrong(Part.SERVICES, error.problems)
-    except BrokerUnavailable as error:
-        return wrong(Part.SERVICES, [str(error)])
+    except (Misconfigured, BrokerUnavailable) as error:
+        return wrong(Part.SERVICES, problems_of(error))
 
 
 def _running(settings: Settings, partitions: range) -> Iterator[Finding]:
@@ -304,10 +302,8 @@ async def _metadata(settings: Settings, mapping_file: Path | None) -> list[Findi
                 return [ok(Part.METADATA, "can be read; with a mapping, all it names is verified too (--mapping)")]
             url = settings.dataverse.url if settings.dataverse else ""
             report = await verify(read_mapping(mapping_file), facts, url)
-    except (CrmUnavailable, CrmRefuses) as error:
-        return wrong(Part.METADATA, [str(error)])
-    except Misconfigured as error:
-        return wrong(Part.METADATA, error.problems)
+    except (CrmUnavailable, Misconfigured) as error:
+        return wrong(Part.METADATA, problems_of(error))
     notices = [ok(Part.METADATA, notice) for notice in report.notices]
     if report.gaps:
         gaps = [crm.ours(str(gap)) for gap in report.gaps]

@@ -23,7 +23,7 @@ from ops.core.forgetting import Findings, Person, Remains, Trace, What, person, 
 from ops.core.rows import Row
 from ops.core.tables import table
 from ops.core.times import iso
-from ops.errors import CrmRefuses, CrmUnavailable
+from ops.errors import CrmUnavailable
 from ops.options import id_option
 from ops.output import Json, console, json_line, progress
 from ops.settings import read_settings
@@ -267,7 +267,7 @@ class ForgetRun:
             return {}, crm.NOT_CONFIGURED
         try:
             found = crm.read_records(settings, self._places()).rows
-        except (CrmUnavailable, CrmRefuses, Misconfigured) as error:
+        except (CrmUnavailable, Misconfigured) as error:
             return {}, str(error)
         return {f"{entity_set}({record})": row is not None for (entity_set, record), row in found.items()}, None
 

@@ -19,7 +19,7 @@ from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_cli
 from runtime.broker_errors import Kind, kind_of
 from runtime.connection import BrokerSettings
 from runtime.errors import Misconfigured
-from runtime.exit_codes import Exit
+from runtime.exit_codes import Exit, startup_exit_code
 from schemas.topics import TopicFacts
 
 app = typer.Typer(
@@ -223,7 +223,7 @@ def _created(name: str, future: Any, broker: BrokerSettings) -> bool:
         if kind_of(why) is Kind.FORBIDDEN:
             wanted = [each for each in rights.create_rights(broker.topics) if each.name == name]
             seen = {(rights.Resource.TOPIC, name): [rights.Operation.DESCRIBE]}
-            lacking = rights.missing(wanted, seen, user=_user(broker))
+            lacking = rights.missing(wanted, seen, user=broker.user)
             raise UnfitTopics(lacking) from None
         if kind_of(why) is Kind.PERMANENT:
             raise UnfitTopics([_not_accepted(name, why)]) from None
@@ -239,13 +239,9 @@ def _not_accepted(name: str, why: KafkaError) -> str:
     )
 
 
-def _user(broker: BrokerSettings) -> str | None:
-    return broker.user
-
-
 def _failed(content: dict[str, Any], error: Exception, as_json: bool) -> typer.Exit:
     _report(content | {"error": str(error)}, f"[red]{error}[/]", as_json)
-    return typer.Exit(Exit.MISCONFIGURED if isinstance(error, Misconfigured) else Exit.UNAVAILABLE)
+    return typer.Exit(startup_exit_code(error))
 
 
 def _report(content: dict[str, Any], text: str, as_json: bool) -> None:

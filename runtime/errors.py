@@ -18,15 +18,27 @@ class Unavailable(Exception):
     """A dependency gave no answer. The text names which, and the cause as far as it is known. Try again later."""
 
 
-class TokenRefused(Misconfigured):
-    """The token service refuses this client, or cannot be one. A person must act."""
+class Refused(Misconfigured):
+    """A dependency says no, and a person must act. `problem` names who has to do what."""
 
     def __init__(self, problem: str) -> None:
         super().__init__([problem])
 
 
+class TokenRefused(Refused):
+    """The token service refuses this client, or cannot be one."""
+
+
 class TokenUnavailable(Unavailable):
     """The token service gave no answer. Try again later."""
+
+
+class SchemaRefused(Refused):
+    """The registry refuses today's schema: it is incompatible with an older version, or not registered."""
+
+
+class RegistryUnavailable(Unavailable):
+    """The registry gave no answer, or something else answered in its place. Try again later; no record is at fault."""
 
 
 def named(text: str, prefix: str) -> str:

@@ -14,7 +14,7 @@ from confluent_kafka import Message
 from ops.core.forgetting import Findings, Person, Trace, What, keeping
 from ops.output import OnProgress
 from ops.view.view import View, reader_of
-from runtime.registry import RegistryUnavailable
+from runtime.errors import RegistryUnavailable
 from schemas.codec import Codec, Undecodable
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from schemas.wire import unframe

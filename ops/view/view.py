@@ -26,7 +26,8 @@ from ops.settings import Settings
 from ops.view.heads import PlanHeads
 from ops.view.logs import Logs, Marks
 from ops.view.store import Store, Unusable, remove
-from runtime.registry import Registry, RegistryUnavailable
+from runtime.errors import RegistryUnavailable
+from runtime.registry import Registry
 from schemas.codec import Codec, Undecodable, single_object
 from schemas.headers import Headers
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
