@@ -11,8 +11,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ops.commands import Commands
-from ops.settings import PREFIX, chosen_profile
-from runtime.errors import Misconfigured, Unavailable, named
+from ops.settings import chosen_profile
+from runtime.errors import Misconfigured, Unavailable
 from runtime.exit_codes import Exit, problems_of, startup_exit_code
 from runtime.version import VERSION
 
@@ -61,7 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _end(code: Exit, problems: Sequence[str], given: Sequence[str]) -> NoReturn:
     """For a script that asked for JSON, in JSON."""
-    problems = [named(each, PREFIX) for each in problems]
     if "--json" in given:
         typer.echo(json.dumps({"error": "; ".join(problems), "problems": list(problems), "exit_code": int(code)}))
     elif problems:

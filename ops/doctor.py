@@ -31,7 +31,7 @@ from ops.errors import CrmRefuses, CrmUnavailable
 from ops.groups import Groups
 from ops.options import MappingPath
 from ops.output import Json, console, json_line
-from ops.settings import PREFIX, Settings, read_settings
+from ops.settings import Settings, read_settings
 from ops.view.logs import Logs
 from planner import mapping as mappings
 from planner.errors import MappingUnfit
@@ -120,7 +120,7 @@ def _broker(settings: Settings) -> list[Finding]:
     broker = settings.broker
     try:
         wanted = rights.operator_rights(broker.topics, settings.groups)
-        facts, problems = BrokerView(broker, broker.topics.all(), wanted, prefix=PREFIX).look(timeout_s=ASK_S)
+        facts, problems = BrokerView(broker, broker.topics.all(), wanted).look(timeout_s=ASK_S)
     except Misconfigured as error:
         return wrong(Part.BROKER, error.problems)
     except BrokerUnavailable as error:

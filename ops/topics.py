@@ -13,7 +13,7 @@ from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 from rich.table import Table
 
-from ops.settings import PREFIX, read_settings
+from ops.settings import read_settings
 from runtime import rights
 from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client, without_configs
 from runtime.broker_errors import Kind, kind_of
@@ -78,7 +78,7 @@ def check(
     """
     broker = read_settings().broker
     try:
-        view = BrokerView(broker, broker.topics.all(), rights.check_rights(broker.topics), prefix=PREFIX)
+        view = BrokerView(broker, broker.topics.all(), rights.check_rights(broker.topics))
         found = _with_as_many(partitions, view.checked(timeout_s=TIMEOUT_S))
     except UnfitTopics as error:
         listed = "\n".join(f"[red]✗[/] {problem}" for problem in error.problems)
@@ -148,7 +148,7 @@ def create_missing(
     BrokerUnavailable.
     """
     specs = broker.topics.all()
-    view = BrokerView(broker, specs, prefix=PREFIX)
+    view = BrokerView(broker, specs)
     found, problems = view.look(timeout_s=TIMEOUT_S)
     counts = {topic.partitions for topic in found.topics.values()}
     if len(counts) > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 
@@ -39,8 +38,3 @@ class SchemaRefused(Refused):
 
 class RegistryUnavailable(Unavailable):
     """The registry gave no answer, or something else answered in its place. Try again later; no record is at fault."""
-
-
-def named(text: str, prefix: str) -> str:
-    """A text with the variables as a program with this prefix reads them."""
-    return re.sub(r"(?<![A-Z_])BROKER__", f"{prefix}BROKER__", text)
