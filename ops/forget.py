@@ -117,14 +117,13 @@ def forget(
 
 def _say_unknown(ids: Sequence[str], *, check: bool) -> None:
     """A mistyped id must not look like a person of whom nothing is left. Raises typer.Exit unless that is checked."""
-    said = ", ".join(ids)
-    if not ids:
-        return
+    said = " is not known, no topic holds anything of it: correct it, or leave it out"
     if check:
-        typer.echo(f"{said}: no topic holds anything; it was forgotten, or it was never there: check the id", err=True)
-        return
-    typer.echo(f"{said} is not known, no topic holds anything of it: correct it, or leave it out", err=True)
-    raise typer.Exit(Exit.ACT)
+        said = ": no topic holds anything of it; it was forgotten, or it was never there: check the id"
+    for each in ids:
+        typer.echo(each + said, err=True)
+    if ids and not check:
+        raise typer.Exit(Exit.ACT)
 
 
 _MAKE_KNOWN = (
