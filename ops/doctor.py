@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ops import crm
 from ops.core import privileges
+from ops.core.counting import number_of
 from ops.core.health import (
     CheckResult,
     Finding,
@@ -126,12 +127,15 @@ def _broker(settings: Settings) -> list[Finding]:
     except BrokerUnavailable as error:
         rest = [not_checked(each, "the broker cannot be asked") for each in (Part.TOPICS, Part.SERVICES)]
         return [*wrong(Part.BROKER, [str(error)]), *rest]
-    found = [ok(Part.BROKER, f"{broker.bootstrap_servers} answers, {facts.brokers} brokers")]
+    found = [ok(Part.BROKER, f"{broker.bootstrap_servers} answers, {number_of(facts.brokers, 'broker')}")]
     if problems:
         return [*found, *wrong(Part.TOPICS, problems), not_checked(Part.SERVICES, "the topics are not fit")]
     return [
         *found,
-        ok(Part.TOPICS, f"all are fit, and this user's rights on them: {facts.partitions} partitions each"),
+        ok(
+            Part.TOPICS,
+            f"all are fit, and this user's rights on them: {number_of(facts.partitions or 0, 'partition')} each",
+        ),
         *_services(settings, range(facts.partitions or 0)),
     ]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from runtime.errors import Refused, Unavailable
+from runtime.errors import DependencyRefuses, Unavailable
 
 
 class CrmUnavailable(Unavailable):
     """Dataverse or its token service cannot be reached, or answers with trouble of its own. Try again later."""
 
 
-class CrmRefuses(Refused):
+class CrmRefuses(DependencyRefuses):
     """Dataverse or its token service says no: a person must change something. The text says who and what."""
 
 

@@ -19,6 +19,7 @@ from rich.text import Text
 from ops import crm
 from ops.actions import By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, now
 from ops.core.actions import CEILING, Preview
+from ops.core.counting import number_of
 from ops.core.forgetting import Findings, Person, Remains, Trace, What, person, stays_because
 from ops.core.rows import Row
 from ops.core.tables import table
@@ -97,7 +98,7 @@ def forget(
         if unknown:
             raise typer.Exit(Exit.ACT)
         if stays:
-            typer.echo(f"{len(stays)} sessions may not be forgotten yet; nothing was changed", err=True)
+            typer.echo(f"{number_of(len(stays), 'session')} may not be forgotten yet; nothing was changed", err=True)
             raise typer.Exit(Exit.ACT)
         preview = run.preview()
         if not confirmed(preview, someone, limit=limit, as_json=as_json):
@@ -182,16 +183,18 @@ class ForgetRun:
     def preview(self) -> Preview:
         erased = self.found.to_erase()
         marks = [each for each in erased if self._needs_mark(each)]
+        tombstones = len(erased) - len(marks)
         return Preview(
             what="forget",
-            selected=f"{len(self.person.sessions)} sessions of {len(self.person.queue_items)} queue items",
+            selected=f"{number_of(len(self.person.sessions), 'session')} of "
+            f"{number_of(len(self.person.queue_items), 'queue item')}",
             count=len(erased),
             of="record",
             notes=[
-                f"{len(marks):,} plans become marks, which hold ids alone, while their outcomes can still be read",
-                f"{len(erased) - len(marks):,} plans, marks and results get a tombstone",
+                f"{number_of(len(marks), 'plan becomes a mark', 'plans become marks')} of ids, while outcomes last",
+                f"{number_of(tombstones, 'plan, mark or result gets', 'plans, marks and results get')} a tombstone",
             ],
-            details={"marks": len(marks), "tombstones": len(erased) - len(marks)},
+            details={"marks": len(marks), "tombstones": tombstones},
         )
 
     def _needs_mark(self, trace: Trace) -> bool:

@@ -353,7 +353,7 @@ def _release_stale(stale: _Stale, person: Asked, *, limit: int, as_json: bool) -
         count=len(items),
         of="item",
         requests=len(items),
-        notes=[] if len(items) == len(claims) else [f"{len(claims) - len(items):,} stay claimed"],
+        notes=[number_of(stay, "stays claimed", "stay claimed")] if (stay := len(claims) - len(items)) else [],
         details={"claimed": len(claims)},
     )
     done: set[str] = set()

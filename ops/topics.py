@@ -13,6 +13,7 @@ from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 from rich.table import Table
 
+from ops.core.counting import number_of
 from ops.settings import read_settings
 from runtime import rights
 from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client, without_configs
@@ -90,7 +91,7 @@ def check(
     unseen = "" if looked else "; their settings were not looked at (WRITEBACK_BROKER__DESCRIBE_CONFIGS=false)"
     _report(
         {"fit": True, "partitions": found.partitions, "settings_checked": looked},
-        f"[green]✓[/] topics are fit, {found.partitions} partitions each{unseen}",
+        f"[green]✓[/] topics are fit, {number_of(found.partitions, 'partition')} each{unseen}",
         as_json,
     )
 

@@ -17,14 +17,14 @@ class Unavailable(Exception):
     """A dependency gave no answer. The text names which, and the cause as far as it is known. Try again later."""
 
 
-class Refused(Misconfigured):
+class DependencyRefuses(Misconfigured):
     """A dependency says no, and a person must act. `problem` names who has to do what."""
 
     def __init__(self, problem: str) -> None:
         super().__init__([problem])
 
 
-class TokenRefused(Refused):
+class TokenRefused(DependencyRefuses):
     """The token service refuses this client, or cannot be one."""
 
 
@@ -32,7 +32,7 @@ class TokenUnavailable(Unavailable):
     """The token service gave no answer. Try again later."""
 
 
-class SchemaRefused(Refused):
+class SchemaRefused(DependencyRefuses):
     """The registry refuses today's schema: it is incompatible with an older version, or not registered."""
 
 
