@@ -11,10 +11,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ops.commands import Commands
-from ops.errors import CrmRefuses, CrmUnavailable, ViewDamaged
-from ops.settings import PREFIX, chosen_profile
-from runtime.errors import Misconfigured, Unavailable, named
-from runtime.exit_codes import Exit
+from ops.settings import chosen_profile
+from runtime.errors import Misconfigured, Unavailable
+from runtime.exit_codes import Exit, problems_of, startup_exit_code
 from runtime.version import VERSION
 
 app = typer.Typer(
@@ -53,12 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = app(args=given, prog_name="writeback", standalone_mode=False)
     except _USAGE_ERROR as error:
         _end(Exit.USAGE, _helpful(error), given)
-    except Misconfigured as error:
-        _end(Exit.MISCONFIGURED, error.problems, given)
-    except CrmRefuses as error:
-        _end(Exit.MISCONFIGURED, [str(error)], given)
-    except (Unavailable, CrmUnavailable, ViewDamaged) as error:
-        _end(Exit.UNAVAILABLE, [str(error)], given)
+    except (Misconfigured, Unavailable) as error:
+        _end(startup_exit_code(error), problems_of(error), given)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)
     sys.exit(code if isinstance(code, int) else Exit.OK)
@@ -66,7 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _end(code: Exit, problems: Sequence[str], given: Sequence[str]) -> NoReturn:
     """For a script that asked for JSON, in JSON."""
-    problems = [named(each, PREFIX) for each in problems]
     if "--json" in given:
         typer.echo(json.dumps({"error": "; ".join(problems), "problems": list(problems), "exit_code": int(code)}))
     elif problems:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ops import crm
 from ops.core import privileges
+from ops.core.counting import number_of
 from ops.core.health import (
     CheckResult,
     Finding,
@@ -31,7 +32,7 @@ from ops.errors import CrmRefuses, CrmUnavailable
 from ops.groups import Groups
 from ops.options import MappingPath
 from ops.output import Json, console, json_line
-from ops.settings import PREFIX, Settings, read_settings
+from ops.settings import Settings, read_settings
 from ops.view.logs import Logs
 from planner import mapping as mappings
 from planner.errors import MappingUnfit
@@ -39,9 +40,9 @@ from planner.mapping import MappingFile
 from runtime import rights
 from runtime.broker import BrokerUnavailable, BrokerView
 from runtime.connection import RegistrySettings
-from runtime.errors import Misconfigured
-from runtime.exit_codes import Exit
-from runtime.registry import Registry, RegistryUnavailable, SchemaRefused
+from runtime.errors import Misconfigured, RegistryUnavailable, SchemaRefused
+from runtime.exit_codes import Exit, problems_of
+from runtime.registry import Registry
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from writer.core.sign_in import SENTENCES, SignInTrouble
 from writer.dataverse.client import WHO_AM_I
@@ -120,18 +121,21 @@ def _broker(settings: Settings) -> list[Finding]:
     broker = settings.broker
     try:
         wanted = rights.operator_rights(broker.topics, settings.groups)
-        facts, problems = BrokerView(broker, broker.topics.all(), wanted, prefix=PREFIX).look(timeout_s=ASK_S)
+        facts, problems = BrokerView(broker, broker.topics.all(), wanted).look(timeout_s=ASK_S)
     except Misconfigured as error:
         return wrong(Part.BROKER, error.problems)
     except BrokerUnavailable as error:
         rest = [not_checked(each, "the broker cannot be asked") for each in (Part.TOPICS, Part.SERVICES)]
         return [*wrong(Part.BROKER, [str(error)]), *rest]
-    found = [ok(Part.BROKER, f"{broker.bootstrap_servers} answers, {facts.brokers} brokers")]
+    found = [ok(Part.BROKER, f"{broker.bootstrap_servers} answers, {number_of(facts.brokers, 'broker')}")]
     if problems:
         return [*found, *wrong(Part.TOPICS, problems), not_checked(Part.SERVICES, "the topics are not fit")]
     return [
         *found,
-        ok(Part.TOPICS, f"all are fit, and this user's rights on them: {facts.partitions} partitions each"),
+        ok(
+            Part.TOPICS,
+            f"all are fit, and this user's rights on them: {number_of(facts.partitions or 0, 'partition')} each",
+        ),
         *_services(settings, range(facts.partitions or 0)),
     ]
 
@@ -140,10 +144,8 @@ def _services(settings: Settings, partitions: range) -> list[Finding]:
     """Whether planner and writer run, where something waits for them."""
     try:
         return list(_running(settings, partitions))
-    except Misconfigured as error:
-        return wrong(Part.SERVICES, error.problems)
-    except BrokerUnavailable as error:
-        return wrong(Part.SERVICES, [str(error)])
+    except (Misconfigured, BrokerUnavailable) as error:
+        return wrong(Part.SERVICES, problems_of(error))
 
 
 def _running(settings: Settings, partitions: range) -> Iterator[Finding]:
@@ -304,10 +306,8 @@ async def _metadata(settings: Settings, mapping_file: Path | None) -> list[Findi
                 return [ok(Part.METADATA, "can be read; with a mapping, all it names is verified too (--mapping)")]
             url = settings.dataverse.url if settings.dataverse else ""
             report = await verify(read_mapping(mapping_file), facts, url)
-    except (CrmUnavailable, CrmRefuses) as error:
-        return wrong(Part.METADATA, [str(error)])
-    except Misconfigured as error:
-        return wrong(Part.METADATA, error.problems)
+    except (CrmUnavailable, Misconfigured) as error:
+        return wrong(Part.METADATA, problems_of(error))
     notices = [ok(Part.METADATA, notice) for notice in report.notices]
     if report.gaps:
         gaps = [crm.ours(str(gap)) for gap in report.gaps]

@@ -1,15 +1,17 @@
-"""What commands raise beside the errors of `runtime`; `ops.cli` gives each its exit code."""
+"""What commands raise beside the errors of `runtime`, which give each its exit code."""
 
 from __future__ import annotations
 
+from runtime.errors import DependencyRefuses, Unavailable
 
-class CrmUnavailable(Exception):
+
+class CrmUnavailable(Unavailable):
     """Dataverse or its token service cannot be reached, or answers with trouble of its own. Try again later."""
 
 
-class CrmRefuses(Exception):
+class CrmRefuses(DependencyRefuses):
     """Dataverse or its token service says no: a person must change something. The text says who and what."""
 
 
-class ViewDamaged(Exception):
-    """A page that nobody had looked at before could not be read."""
+class ViewDamaged(Unavailable):
+    """A page that nobody had looked at before could not be read. The view is made anew when it is opened again."""

@@ -19,11 +19,12 @@ from rich.text import Text
 from ops import crm
 from ops.actions import By, ForReal, Limit, Sender, Sent, Why, asked, confirmed, now
 from ops.core.actions import CEILING, Preview
+from ops.core.counting import number_of
 from ops.core.forgetting import Findings, Person, Remains, Trace, What, person, stays_because
 from ops.core.rows import Row
 from ops.core.tables import table
 from ops.core.times import iso
-from ops.errors import CrmRefuses, CrmUnavailable
+from ops.errors import CrmUnavailable
 from ops.options import id_option
 from ops.output import Json, console, json_line, progress
 from ops.settings import read_settings
@@ -97,7 +98,7 @@ def forget(
         if unknown:
             raise typer.Exit(Exit.ACT)
         if stays:
-            typer.echo(f"{len(stays)} sessions may not be forgotten yet; nothing was changed", err=True)
+            typer.echo(f"{number_of(len(stays), 'session')} may not be forgotten yet; nothing was changed", err=True)
             raise typer.Exit(Exit.ACT)
         preview = run.preview()
         if not confirmed(preview, someone, limit=limit, as_json=as_json):
@@ -117,14 +118,13 @@ def forget(
 
 def _say_unknown(ids: Sequence[str], *, check: bool) -> None:
     """A mistyped id must not look like a person of whom nothing is left. Raises typer.Exit unless that is checked."""
-    said = ", ".join(ids)
-    if not ids:
-        return
+    said = " is not known, no topic holds anything of it: correct it, or leave it out"
     if check:
-        typer.echo(f"{said}: no topic holds anything; it was forgotten, or it was never there: check the id", err=True)
-        return
-    typer.echo(f"{said} is not known, no topic holds anything of it: correct it, or leave it out", err=True)
-    raise typer.Exit(Exit.ACT)
+        said = ": no topic holds anything of it; it was forgotten, or it was never there: check the id"
+    for each in ids:
+        typer.echo(each + said, err=True)
+    if ids and not check:
+        raise typer.Exit(Exit.ACT)
 
 
 _MAKE_KNOWN = (
@@ -183,16 +183,18 @@ class ForgetRun:
     def preview(self) -> Preview:
         erased = self.found.to_erase()
         marks = [each for each in erased if self._needs_mark(each)]
+        tombstones = len(erased) - len(marks)
         return Preview(
             what="forget",
-            selected=f"{len(self.person.sessions)} sessions of {len(self.person.queue_items)} queue items",
+            selected=f"{number_of(len(self.person.sessions), 'session')} of "
+            f"{number_of(len(self.person.queue_items), 'queue item')}",
             count=len(erased),
             of="record",
             notes=[
-                f"{len(marks):,} plans become marks, which hold ids alone, while their outcomes can still be read",
-                f"{len(erased) - len(marks):,} plans, marks and results get a tombstone",
+                f"{number_of(len(marks), 'plan becomes a mark', 'plans become marks')} of ids, while outcomes last",
+                f"{number_of(tombstones, 'plan, mark or result gets', 'plans, marks and results get')} a tombstone",
             ],
-            details={"marks": len(marks), "tombstones": len(erased) - len(marks)},
+            details={"marks": len(marks), "tombstones": tombstones},
         )
 
     def _needs_mark(self, trace: Trace) -> bool:
@@ -267,7 +269,7 @@ class ForgetRun:
             return {}, crm.NOT_CONFIGURED
         try:
             found = crm.read_records(settings, self._places()).rows
-        except (CrmUnavailable, CrmRefuses, Misconfigured) as error:
+        except (CrmUnavailable, Misconfigured) as error:
             return {}, str(error)
         return {f"{entity_set}({record})": row is not None for (entity_set, record), row in found.items()}, None
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from ops import crm
 from ops.actions import this_user
 from ops.core import discovery, explanation
+from ops.core.counting import number_of
 from ops.core.explanation import Write
 from ops.core.mapping_text import content_of, written
 from ops.core.selectors import Selectors
@@ -95,7 +96,9 @@ def discover(
         out.print(table(("suggested or open", "why"), list(suggestions.items())))
     for each in gaps:
         out.print(Text(f"missing: {each}"))
-    out.print(Text(f"written to {output}: {len(suggestions)} places for a person to check, {len(gaps)} gaps"))
+    out.print(
+        Text(f"written to {output}: {number_of(len(suggestions), 'place')} to check, {number_of(len(gaps), 'gap')}")
+    )
     typer.echo(f"next: review it, then: writeback mapping approve {output} --by NAME", err=True)
 
 
@@ -263,7 +266,7 @@ def _show_difference(found: _Difference, concerned: Counts, *, same: bool, by_co
         out.print(table(("disposition", "unsettled", "blocked"), listed))
     if counted:
         unsettled, blocked = (sum(each[i] for each in concerned.values()) for i in (0, 1))
-        out.print(Text(f"{unsettled:,} unsettled and {blocked:,} blocked sessions were planned with {found.old[:12]}"))
+        out.print(Text(f"planned with {found.old[:12]}: {unsettled:,} unsettled and {blocked:,} blocked"))
 
 
 def _counts(concerned: Counts, disposition: Disposition) -> tuple[str, str]:
@@ -375,7 +378,7 @@ def _show_verdict(
         for notice in notices:
             out.print(Text.assemble(("! ", "yellow"), notice))
         good = f"approved by {approved}" if approved else "approved and complete, and the CRM has everything it names"
-        verdict = good if not gaps else f"{len(gaps)} gap{'s' * (len(gaps) > 1)}; nothing can be written with it"
+        verdict = good if not gaps else f"{number_of(len(gaps), 'gap')}; nothing can be written with it"
         verdict = f"{path}: {verdict}"
         out.print(Text(verdict, style="bold red" if gaps else "green"))
     raise typer.Exit(Exit.ACT if gaps else Exit.OK)

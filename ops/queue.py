@@ -35,7 +35,6 @@ from ops.core.selectors import Selectors
 from ops.core.tables import table
 from ops.core.times import NotATime, age, duration
 from ops.crm import reach
-from ops.errors import CrmRefuses
 from ops.options import MappingPath, id_option
 from ops.output import Json, console, json_line
 from ops.publishing import Publisher
@@ -214,7 +213,7 @@ def _columns(given: Path | None, settings: Settings) -> QueueColumns:
     try:
         return queue_columns(file, settings.dataverse.url)
     except OtherEnvironment:
-        with suppress(CrmRefuses, Misconfigured):
+        with suppress(Misconfigured):
             asyncio.run(reach(settings))  # of an address where nothing answers, that is what to say
         raise
 
@@ -354,7 +353,7 @@ def _release_stale(stale: _Stale, person: Asked, *, limit: int, as_json: bool) -
         count=len(items),
         of="item",
         requests=len(items),
-        notes=[] if len(items) == len(claims) else [f"{len(claims) - len(items):,} stay claimed"],
+        notes=[number_of(stay, "stays claimed", "stay claimed")] if (stay := len(claims) - len(items)) else [],
         details={"claimed": len(claims)},
     )
     done: set[str] = set()

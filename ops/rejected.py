@@ -97,9 +97,8 @@ def show(
         json_line(found)
         return
     out = console()
-    out.print(
-        Text(f"{found['place']}, appended {found['at']}, {found['size']:,} bytes, rejected by {found['rejected_by']}")
-    )
+    size = number_of(found["size"], "byte")
+    out.print(Text(f"{found['place']}, appended {found['at']}, {size}, rejected by {found['rejected_by']}"))
     if found["opt_out"]:
         out.print(Text("the contact opted out in it", style=URGENT))
     rows = [(each["code"], each["field"] or "", each["expected"]) for each in found["reasons"]]

@@ -33,8 +33,8 @@ from ops.options import with_selectors
 from ops.output import Json, console, json_line, progress, silent
 from ops.settings import Settings, read_settings
 from ops.view.view import View, headers_of, opened, reader_of
+from runtime.errors import RegistryUnavailable
 from runtime.exit_codes import Exit
-from runtime.registry import RegistryUnavailable
 from schemas.codec import Undecodable
 from schemas.records import CallOutcome
 

@@ -89,9 +89,9 @@ def oldest_outcome(view: View) -> datetime | None:
 def _preview(counts: dict[Retirement, int], bounds: Limits, at: datetime, wanted: timedelta) -> Preview:
     settled_before = of_milliseconds(bounds.settled_before_ms)
     notes = [
-        f"{counts[Retirement.MARK]:,} get a mark in the place of their plan; their results go",
-        f"{counts[Retirement.GONE]:,} go without a trace: no outcome of so old a session can be planned any more",
-        f"{counts[Retirement.RESULT]:,} have their mark, and lose a result that is left",
+        f"{number_of(counts[Retirement.MARK], 'gets', 'get')} a mark in the place of plan and result",
+        f"{number_of(counts[Retirement.GONE], 'goes', 'go')} without a trace: so old a session cannot be planned again",
+        f"{number_of(counts[Retirement.RESULT], 'is marked, and loses', 'are marked, and lose')} a result that is left",
     ]
     if settled_before < at - wanted:
         since = in_words((at - settled_before).total_seconds())

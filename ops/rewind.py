@@ -117,10 +117,10 @@ def _move(view: View, groups: Groups, group: str, topic: str, asked: _Wanted) ->
     partitions = range(view.partitions)
     committed = groups.committed(group, topic, partitions)
     if asked.undo:
-        last = last_rewind(view.store.actions(), group)
-        if last is None:
+        actions = view.store.actions()
+        if (last := last_rewind(actions, group)) is None:
             why = f"there is no rewind of {group} on operator-actions to undo"
-            if (undo := last_undone(view.store.actions(), group)) is not None:
+            if (undo := last_undone(actions, group)) is not None:
                 why = f"the last rewind of {group} was undone already, by {undo['who']} at {undo['at']} ({undo['why']})"
             typer.echo(why, err=True)
             raise typer.Exit(Exit.ACT)
@@ -217,8 +217,8 @@ def _show(group: str, move: _Move, cost: Mapping[str, int]) -> None:
     if move.caught_up:
         out.print(Text(f"{number_of(move.caught_up, 'more partition')} caught up again, and not moved"))
     if found.records > 0:
-        what = "offset is read again" if found.records == 1 else "offsets are read again"
-        out.print(Text(f"{found.records:,} {what}; some may hold no plan any more, because compaction took it"))
+        what = number_of(found.records, "offset is read again", "offsets are read again")
+        out.print(Text(f"{what}; some may hold no plan any more, because compaction took it"))
     if cost and not move.undoes:
         out.print(Text(f"{number_of(cost['recognised'], 'session')} recognised, without a request"))
         out.print(Text(f"{number_of(cost['tried_again'], 'session')} tried again, with a request to the CRM each"))

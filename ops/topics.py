@@ -13,13 +13,14 @@ from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 from rich.table import Table
 
-from ops.settings import PREFIX, read_settings
+from ops.core.counting import number_of
+from ops.settings import read_settings
 from runtime import rights
 from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics, admin_client, without_configs
 from runtime.broker_errors import Kind, kind_of
 from runtime.connection import BrokerSettings
 from runtime.errors import Misconfigured
-from runtime.exit_codes import Exit
+from runtime.exit_codes import Exit, startup_exit_code
 from schemas.topics import TopicFacts
 
 app = typer.Typer(
@@ -78,7 +79,7 @@ def check(
     """
     broker = read_settings().broker
     try:
-        view = BrokerView(broker, broker.topics.all(), rights.check_rights(broker.topics), prefix=PREFIX)
+        view = BrokerView(broker, broker.topics.all(), rights.check_rights(broker.topics))
         found = _with_as_many(partitions, view.checked(timeout_s=TIMEOUT_S))
     except UnfitTopics as error:
         listed = "\n".join(f"[red]✗[/] {problem}" for problem in error.problems)
@@ -90,7 +91,7 @@ def check(
     unseen = "" if looked else "; their settings were not looked at (WRITEBACK_BROKER__DESCRIBE_CONFIGS=false)"
     _report(
         {"fit": True, "partitions": found.partitions, "settings_checked": looked},
-        f"[green]✓[/] topics are fit, {found.partitions} partitions each{unseen}",
+        f"[green]✓[/] topics are fit, {number_of(found.partitions, 'partition')} each{unseen}",
         as_json,
     )
 
@@ -148,7 +149,7 @@ def create_missing(
     BrokerUnavailable.
     """
     specs = broker.topics.all()
-    view = BrokerView(broker, specs, prefix=PREFIX)
+    view = BrokerView(broker, specs)
     found, problems = view.look(timeout_s=TIMEOUT_S)
     counts = {topic.partitions for topic in found.topics.values()}
     if len(counts) > 1:
@@ -223,7 +224,7 @@ def _created(name: str, future: Any, broker: BrokerSettings) -> bool:
         if kind_of(why) is Kind.FORBIDDEN:
             wanted = [each for each in rights.create_rights(broker.topics) if each.name == name]
             seen = {(rights.Resource.TOPIC, name): [rights.Operation.DESCRIBE]}
-            lacking = rights.missing(wanted, seen, user=_user(broker))
+            lacking = rights.missing(wanted, seen, user=broker.user)
             raise UnfitTopics(lacking) from None
         if kind_of(why) is Kind.PERMANENT:
             raise UnfitTopics([_not_accepted(name, why)]) from None
@@ -239,13 +240,9 @@ def _not_accepted(name: str, why: KafkaError) -> str:
     )
 
 
-def _user(broker: BrokerSettings) -> str | None:
-    return broker.user
-
-
 def _failed(content: dict[str, Any], error: Exception, as_json: bool) -> typer.Exit:
     _report(content | {"error": str(error)}, f"[red]{error}[/]", as_json)
-    return typer.Exit(Exit.MISCONFIGURED if isinstance(error, Misconfigured) else Exit.UNAVAILABLE)
+    return typer.Exit(startup_exit_code(error))
 
 
 def _report(content: dict[str, Any], text: str, as_json: bool) -> None:

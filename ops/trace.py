@@ -19,7 +19,7 @@ from ops.core.tables import table
 from ops.core.times import iso
 from ops.core.values import StepNow, step_now
 from ops.core.verdicts import exit_of, row_needs_a_person
-from ops.errors import CrmRefuses, CrmUnavailable
+from ops.errors import CrmUnavailable
 from ops.output import Json, console, json_line
 from ops.settings import read_settings
 from ops.view.view import View, opened, reader_of
@@ -144,7 +144,7 @@ def _crm(view: View, plan: PlannedWriteback | None, *, look: bool) -> tuple[tupl
     if why is None:
         try:
             rows = crm.read_records(view.settings, [(step.entity_set, step.record_id) for step in plan.steps]).rows
-        except (CrmUnavailable, CrmRefuses, Misconfigured) as error:
+        except (CrmUnavailable, Misconfigured) as error:
             why = str(error)
     steps = [
         step_now(step, rows.get((step.entity_set, step.record_id)), looked=why is None, session_id=plan.session_id)

@@ -25,7 +25,7 @@ from planner.core.deciding import (
     undecodable,
     unknown_schema,
 )
-from runtime.registry import RegistryUnavailable
+from runtime.errors import RegistryUnavailable
 from schemas.codec import Codec, Undecodable, UnknownSchema
 from schemas.records import CallOutcome
 

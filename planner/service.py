@@ -26,9 +26,8 @@ from planner.kafka.traces import Traces
 from planner.metrics import Cause, Metrics
 from planner.pins.index import PinIndex
 from planner.waiting import Waits
-from runtime.errors import Misconfigured
+from runtime.errors import Misconfigured, RegistryUnavailable
 from runtime.exit_codes import exit_code
-from runtime.registry import RegistryUnavailable
 from runtime.tracing import which_traces
 from schemas.headers import REPLAN
 from schemas.topics import Topics

@@ -25,7 +25,7 @@ from planner.pins.index import PinIndex
 from planner.pins.memory import MemoryPins
 from planner.pins.recovery import PinRecovery
 from planner.service import PlannerService, hard_exit
-from planner.settings import PREFIX, PlannerSettings
+from planner.settings import PlannerSettings
 from planner.stream.app import Handle, make_app
 from planner.stream.stream import OutcomeStream
 from planner.waiting import Waits
@@ -77,7 +77,7 @@ def prepare(settings: PlannerSettings) -> Prepared:
         raise Misconfigured(problems)
     try:
         required = (topics.call_outcomes, topics.planned_writebacks, topics.call_outcomes_rejected)
-        broker = BrokerView(settings.broker, required, planner_rights(topics, settings.group_id), prefix=PREFIX)
+        broker = BrokerView(settings.broker, required, planner_rights(topics, settings.group_id))
         found = broker.checked(timeout_s=LONGEST_SILENCE_S / 2)
     except Misconfigured as error:
         problems += error.problems

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from runtime.broker_errors import UNTRUSTED, Kind, kind_of, trouble
 from runtime.certificates import why_untrusted
 from runtime.connection import BrokerSettings
-from runtime.errors import Misconfigured, TokenUnavailable, Unavailable, named
+from runtime.errors import Misconfigured, TokenUnavailable, Unavailable
 from runtime.rights import Operation, Resource, Right, missing
 from schemas.topics import FoundTopic, TopicFacts, TopicSpec, changes, mismatches
 
@@ -48,7 +48,7 @@ def admin_client(settings: BrokerSettings, log_lines: list[str] | None = None) -
 class BrokerView:
     """Asks about the same topics and rights over one connection. Only one caller at a time may ask.
 
-    `prefix`: of the program's environment variables, which problems name. Raises Misconfigured and BrokerUnavailable.
+    Raises Misconfigured and BrokerUnavailable.
     """
 
     def __init__(
@@ -57,21 +57,14 @@ class BrokerView:
         required: Sequence[TopicSpec],
         rights: Sequence[Right] = (),
         *,
-        prefix: str = "",
         connect: Callable[[BrokerSettings, list[str]], AdminClient] | None = None,
     ) -> None:
         self._settings = settings
-        self._prefix = prefix
         self._required = tuple(required)
         self._asks_configs = settings.check_topic_policies and settings.describe_configs
         self._rights = tuple(without_configs(rights, settings)) if settings.check_topic_policies else ()
         self._log_lines: list[str] = []
-        try:
-            self._admin = (connect or admin_client)(settings, self._log_lines)
-        except Misconfigured as error:
-            raise Misconfigured([named(each, prefix) for each in error.problems]) from None
-        except BrokerUnavailable as error:
-            raise BrokerUnavailable(named(str(error), prefix)) from None
+        self._admin = (connect or admin_client)(settings, self._log_lines)
 
     def checked(self, *, timeout_s: float) -> TopicFacts:
         """Raises UnfitTopics, Misconfigured and BrokerUnavailable."""
@@ -112,11 +105,11 @@ class BrokerView:
             if any(UNTRUSTED in line for line in self._log_lines):
                 self._log_lines += why_untrusted(self._settings.bootstrap_servers, self._settings.tls_context())
             why = trouble(self._log_lines, by_token=self._settings.tokens is not None)
+            said = self._settings.named(str(why))
             if why.certain:
-                where = f"the broker at {self._settings.bootstrap_servers}"
-                raise Misconfigured([f"no connection to {where}: {why.named(self._prefix)}"])
+                raise Misconfigured([f"no connection to the broker at {self._settings.bootstrap_servers}: {said}"])
             if time.monotonic() > deadline:
-                raise self._unavailable(f"cannot be reached: {why.named(self._prefix)}")
+                raise self._unavailable(f"cannot be reached: {said}")
 
     def _unavailable(self, what: str) -> BrokerUnavailable:
         return BrokerUnavailable(f"the broker at {self._settings.bootstrap_servers} {what}")

@@ -14,7 +14,6 @@ from enum import StrEnum
 
 from confluent_kafka import KafkaError
 
-from runtime.errors import named
 from runtime.rights import Operation, Resource, Right, refused
 
 
@@ -141,10 +140,6 @@ class Trouble:
 
     def __str__(self) -> str:
         return f"{self.cause}; {self.remedy}"
-
-    def named(self, prefix: str) -> str:
-        """With the variables as a program with this prefix reads them."""
-        return named(str(self), prefix)
 
 
 UNTRUSTED = "certificate verify failed"

@@ -11,7 +11,6 @@ from typing import NoReturn
 import structlog
 
 from runtime.environment import Variable
-from runtime.errors import named
 from runtime.exit_codes import Exit, problems_of, startup_exit_code
 from runtime.version import VERSION
 
@@ -49,6 +48,5 @@ def log_problems(service: str, error: BaseException) -> Exit:
     code = startup_exit_code(error)
     event = f"{service}.unavailable" if code is Exit.UNAVAILABLE else f"{service}.misconfigured"
     for problem in problems_of(error):
-        text = named(problem, f"{service.upper()}_")
-        structlog.get_logger(service).error(event, problem=text, exit_code=code.value)
+        structlog.get_logger(service).error(event, problem=problem, exit_code=code.value)
     return code

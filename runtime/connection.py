@@ -123,6 +123,7 @@ class BrokerSettings(BaseModel):
         "partitions or a topic that was created again end it.",
     )
     _tokens: BrokerTokens | None = PrivateAttr(None)
+    _prefix: str = PrivateAttr("")
 
     @model_validator(mode="after")
     def _consistent(self) -> BrokerSettings:
@@ -141,7 +142,15 @@ class BrokerSettings(BaseModel):
         if self.sasl and self.sasl.token:
             from runtime.tokens import BrokerTokens  # HTTP, which most do not need
 
-            self._tokens = BrokerTokens(self.sasl.token)
+            self._tokens = BrokerTokens(self.sasl.token, named=self.named)
+
+    def read_with(self, prefix: str) -> None:
+        """For `environment.Environment`."""
+        self._prefix = prefix
+
+    def named(self, text: str) -> str:
+        """With these settings' variables as the program reads them."""
+        return text.replace("BROKER__", f"{self._prefix}BROKER__")
 
     def unusable_files(self) -> Iterator[tuple[str, str]]:
         """For `environment.unreadable_files`."""

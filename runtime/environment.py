@@ -104,6 +104,11 @@ class Environment(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
+    def model_post_init(self, _: Any) -> None:
+        for group in vars(self).values():
+            if isinstance(group, NamesVariables):
+                group.read_with(_prefix(type(self)))
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -276,6 +281,13 @@ def _unusable(model: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
 class ChecksFiles(Protocol):
     def unusable_files(self) -> Iterator[tuple[str, str]]:
         """Names of settings, and what is wrong with their files, which can all be read."""
+        ...
+
+
+@runtime_checkable
+class NamesVariables(Protocol):
+    def read_with(self, prefix: str) -> None:
+        """Hears the prefix of the program's variables, for problems that come up later."""
         ...
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 
@@ -18,17 +17,24 @@ class Unavailable(Exception):
     """A dependency gave no answer. The text names which, and the cause as far as it is known. Try again later."""
 
 
-class TokenRefused(Misconfigured):
-    """The token service refuses this client, or cannot be one. A person must act."""
+class DependencyRefuses(Misconfigured):
+    """A dependency says no, and a person must act. `problem` names who has to do what."""
 
     def __init__(self, problem: str) -> None:
         super().__init__([problem])
+
+
+class TokenRefused(DependencyRefuses):
+    """The token service refuses this client, or cannot be one."""
 
 
 class TokenUnavailable(Unavailable):
     """The token service gave no answer. Try again later."""
 
 
-def named(text: str, prefix: str) -> str:
-    """A text with the variables as a program with this prefix reads them."""
-    return re.sub(r"(?<![A-Z_])BROKER__", f"{prefix}BROKER__", text)
+class SchemaRefused(DependencyRefuses):
+    """The registry refuses today's schema: it is incompatible with an older version, or not registered."""
+
+
+class RegistryUnavailable(Unavailable):
+    """The registry gave no answer, or something else answered in its place. Try again later; no record is at fault."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import structlog
 
-LogFormat = Literal["auto", "json", "console"]
+from runtime.service_settings import LogFormat
 
 
 def form_named(text: str | None) -> LogFormat:

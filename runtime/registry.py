@@ -17,7 +17,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from runtime.connection import RegistrySettings
-from runtime.errors import Misconfigured, Unavailable
+from runtime.errors import RegistryUnavailable, SchemaRefused
 from schemas.bounds import Unbounded
 from schemas.codec import (
     KIND_OF,
@@ -40,17 +40,6 @@ _NOT_FOUND = (40401, 40402, 40403)
 """Subject, version and schema not found. A bare 404 comes from a web server that does not know the path."""
 _NO_SUCH_PATH = 404
 _ANSWERS_WITHIN_S = 10
-
-
-class RegistryUnavailable(Unavailable):
-    """The registry gave no answer, or something else answered in its place. Try again later; no record is at fault."""
-
-
-class SchemaRefused(Misconfigured):
-    """The registry refuses today's schema: it is incompatible with an older version, or not registered."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__([problem])
 
 
 class Registry:

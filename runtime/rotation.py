@@ -58,14 +58,18 @@ class RotationWatch:
 
     def look(self) -> None:
         before, self._seen = self._seen, content_of(self._files)
-        if self._seen == self._at_start or self._seen != before:
-            return
-        if problems := self._unusable():
+        changed = rotated(self._at_start, before, self._seen)
+        if changed and (problems := self._unusable()):
             if problems != self._said:
                 self._log.error("secrets.unusable", problems=problems)
             self._said = problems
             return
-        self.changed = tuple(sorted(name for name, digest in self._seen.items() if digest != self._at_start[name]))
+        self.changed = changed
+
+
+def rotated(at_start: Content, before: Content, now: Content) -> tuple[str, ...]:
+    """The variables whose files have changed since the start, once that was seen twice. `before`: the look before."""
+    return tuple(sorted(name for name in now if now[name] != at_start[name])) if now == before else ()
 
 
 def content_of(files: Mapping[str, str]) -> Content:

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from runtime.connection import BrokerSettings, RegistrySettings
 from runtime.environment import Environment
-from runtime.logs import LogFormat
+
+LogFormat = Literal["auto", "json", "console"]
 
 
 class ServiceSettings(Environment):

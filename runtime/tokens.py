@@ -40,18 +40,20 @@ class Token(NamedTuple):
 
 
 class BrokerTokens:
-    """The present token. From any thread; blocks while it asks."""
+    """The present token. From any thread; blocks while it asks. `named`: errors name variables as the program does."""
 
     def __init__(
         self,
         settings: TokenSettings,
         ask: Callable[[TokenSettings], Token] | None = None,
         *,
+        named: Callable[[str], str] = str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.extensions: Mapping[str, str] = settings.extensions
         self._settings = settings
         self._ask = ask or (_from_msk if settings.kind == "msk" else _from_service)
+        self._named = named
         self._clock = clock
         self._held: Token | None = None
         self._renew_at = 0.0
@@ -69,11 +71,12 @@ class BrokerTokens:
         try:
             token = self._ask(self._settings)
         except (TokenRefused, TokenUnavailable) as error:
+            why = self._named(str(error))
             if not self._failing:
-                _log.warning("no new token for the broker: %s", error)
+                _log.warning("no new token for the broker: %s", why)
             self._failing = True
             if held is None or self._clock() >= held.expires_at:
-                raise
+                raise type(error)(why) from None
             return held
         self._failing = False
         self._renew_at = self._clock() + _USED_UP * (token.expires_at - self._clock())

@@ -55,7 +55,7 @@ from writer.kafka.topics import WriterTopics
 from writer.kafka.transactions import TransactionalProducer
 from writer.metrics import Metrics
 from writer.service import Parts, Service
-from writer.settings import PREFIX, DataverseSettings, WriterSettings
+from writer.settings import DataverseSettings, WriterSettings
 
 _SAY_AGAIN_S = 10.0
 CHECK_S = 15.0
@@ -79,7 +79,6 @@ def view_of_broker(settings: WriterSettings) -> BrokerView:
         broker,
         required_topics(broker, write=write),
         writer_rights(broker.topics, settings.group, write=write),
-        prefix=PREFIX,
     )
 
 

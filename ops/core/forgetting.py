@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from ops.core.verdicts import needs_a_person
+
 
 class What(StrEnum):
     """What a record holds of a person, from the most to the least."""
@@ -58,14 +60,15 @@ class Person:
         held = list(texts(plain))
         if self.account and any(self.account in text.lower() for text in held):
             return What.CONTENT
-        return What.NAMED if any(self._named_in(text) for text in held) else None
+        return What.NAMED if any(any(self._named_in(text)) for text in held) else None
 
-    def in_bytes(self, raw: bytes) -> bool:
-        """Whether any id is somewhere in it: quick, and more than `in_record` finds."""
-        return self._named_in(_read(raw))
+    def in_bytes(self, raw: bytes) -> frozenset[str]:
+        """The ids that are somewhere in it: quick, and more than `in_record` finds."""
+        return frozenset(self._named_in(_read(raw)))
 
-    def _named_in(self, text: str) -> bool:
-        return any(each in text for each in self.sessions) or any(each in text.lower() for each in self._of_the_crm)
+    def _named_in(self, text: str) -> Iterator[str]:
+        yield from (each for each in self.sessions if each in text)
+        yield from (each for each in self._of_the_crm if each in text.lower())
 
 
 def _read(raw: bytes) -> str:
@@ -104,6 +107,8 @@ class Trace:
     """Whose outcome it is, as far as that can be read."""
     newest: bool = True
     """Of its key and partition; on a compacted topic the others are about to go."""
+    names: frozenset[str] = frozenset()
+    """Which of the ids that were asked for are in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,12 +226,7 @@ class Findings:
 
     def unknown_ids(self, given: Person) -> list[str]:
         """Of the ids that were given, those of which no topic holds anything, not even a tombstone."""
-        if not self.traces:
-            return sorted(given.ids)
-        if any(each.what is What.NAMED for each in self.traces) or given.ids != given.sessions:
-            return []
-        found = {_read(each.key or b"") for each in self.traces} | {each.session for each in self.traces}
-        return sorted(given.sessions - found)
+        return sorted(given.ids.difference(*(each.names for each in self.traces)))
 
     def _own(self) -> list[Trace]:
         """Records of others that only name an id do not count."""
@@ -276,5 +276,4 @@ def stays_because(row: Mapping[str, Any], *, give_up: bool) -> str | None:
         return STAYS_BECAUSE["opt-out"]
     if row["unsettled"]:
         return STAYS_BECAUSE["unsettled"]
-    waits = row["status"] == "passed_over" or (row["status"] == "blocked" and row["reason"] != "eligibility")
-    return STAYS_BECAUSE["blocked"] if waits and not give_up else None
+    return STAYS_BECAUSE["blocked"] if needs_a_person(row["status"], row["reason"]) and not give_up else None

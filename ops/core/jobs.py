@@ -49,8 +49,8 @@ class JobKind:
         if not (missing := details[self.of] - recorded):
             return None
         return (
-            f"{self.name} {job} was interrupted before it was recorded whole: {missing:,} of its {self.of} are not in "
-            f"it; select them again ({details['selected']})"
+            f"{self.name} {job} was interrupted before it was recorded whole, and lacks {missing:,} of its {self.of}: "
+            f"select again ({details['selected']})"
         )
 
 

@@ -23,7 +23,7 @@ REDRIVE = JobKind(
     name="redrive",
     command="writeback rejected redrive",
     of="records",
-    settled="outcomes were read by the planner",
+    settled="read by the planner",
     part=100,
 )
 REDRIVE_SENT = "redrive part sent"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.core.actions import Asked, Preview
+from ops.core.counting import number_of
 from ops.core.sessions import Status
 from ops.core.times import iso
 from ops.core.verdicts import needs_a_person
@@ -25,15 +26,15 @@ PART = 500
 
 
 def why_not(row: Row) -> str | None:
-    """Why this session is not planned anew, in a sentence with what helps; None if it may be."""
+    """Why this session is not planned anew, in words with what helps; None if it may be."""
     if row["plan_offset"] is None or row["retired_ms"] is not None:
-        return "they have no plan any more"
+        return "no plan any more"
     if row["unsettled"]:
-        return "the writer has them before it: wait until they are settled"
+        return "before the writer: wait for the result"
     if row["status"] != Status.BLOCKED:
-        return f"they are {row['status']}, not blocked"
+        return f"{row['status']}, not blocked"
     if row["settled_as"] != Settled.NOT_WRITTEN:
-        return "something of them was written: `writeback resolve` is for those"
+        return "something was written already: that is for `writeback resolve`"
     return None
 
 
@@ -75,7 +76,10 @@ class ReplanSelection:
     left_out: Mapping[str, int]
 
     def preview(self, selected: str) -> Preview:
-        notes = [f"{count:,} more are left out: {why}" for why, count in self.left_out.items()]
+        notes = [
+            f"{number_of(count, 'more is left out', 'more are left out')}: {why}"
+            for why, count in self.left_out.items()
+        ]
         notes += [
             f"{session} cannot be planned anew: its outcome was kept {until}. Have the call system publish it again, "
             "under a new session id"

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.core.actions import Preview
+from ops.core.counting import number_of
 from ops.core.jobs import JobKind, counted
 from ops.core.selectors import NEVER_PLANNED
 from ops.core.sessions import Status
 from ops.core.verdicts import needs_a_person
 from writer.core.history import Settled
 
-REPLAY = JobKind(name="replay", command="writeback replay", of="sessions", settled="sessions are settled", part=500)
+REPLAY = JobKind(name="replay", command="writeback replay", of="sessions", settled="settled", part=500)
 REPLAY_DONE = "replay done"
 
 _RECOGNISED = tuple(each.value for each in Settled if each.needs_nothing)
@@ -82,20 +83,22 @@ class ReplaySelection:
 
     def _notes(self) -> Iterable[str]:
         if self.recognised:
-            yield f"{self.recognised:,} have landed or were closed: the writer recognises them and sends nothing"
+            have = number_of(self.recognised, "has landed or was closed", "have landed or were closed")
+            yield f"{have}: the writer recognises that and sends nothing"
         if self.conflicts:
             yield (
-                f"{self.conflicts:,} are in a conflict: they land only if the row is back in its baseline; "
-                "`writeback resolve` decides about them as the row is now"
+                f"{number_of(self.conflicts, 'is in a conflict', 'are in a conflict')}, and can land only onto a row "
+                "that is back in its baseline; `writeback resolve` decides about the row as it is now"
             )
         if self.behind:
-            yield f"{self.behind:,} later unsettled sessions of the same queue items are appended behind them"
+            yield f"{number_of(self.behind, 'later unsettled session')} of the same queue items, appended behind"
         if self.unsettled:
-            yield f"{self.unsettled:,} more are unsettled: the writer has them before it, so they are not replayed"
+            yield f"{number_of(self.unsettled, 'more is', 'more are')} before the writer already, and not replayed"
         if self.without_plan:
-            yield f"{self.without_plan:,} more have no plan any more (retired): they cannot be replayed"
+            yield f"{number_of(self.without_plan, 'more has', 'more have')} no plan any more (retired)"
         if self.unknown:
-            yield f"{self.unknown:,} more that you named are left out: {NEVER_PLANNED}"
+            left_out = number_of(self.unknown, "more that you named is left out", "more that you named are left out")
+            yield f"{left_out}: {NEVER_PLANNED}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,12 +83,8 @@ def last_rewind(actions: Sequence[Mapping[str, Any]], group: str) -> Mapping[str
     """The newest one of the group that was carried out and not undone yet. `actions` in the order in which they were
     recorded.
     """
-    of_group = [each for each in actions if each["about"] == group]
-    refused = {each["details"]["recorded_at"] for each in of_group if each["action"] == NOT_TAKEN}
     open_ones: list[Mapping[str, Any]] = []
-    for each in of_group:
-        if each["at"] in refused:
-            continue
+    for each in _carried_out(actions, group):
         if each["action"] == "rewind":
             open_ones.append(each)
         elif each["action"] == "rewind undone":
@@ -98,9 +94,15 @@ def last_rewind(actions: Sequence[Mapping[str, Any]], group: str) -> Mapping[str
 
 def last_undone(actions: Sequence[Mapping[str, Any]], group: str) -> Mapping[str, Any] | None:
     """The newest undoing that was carried out."""
+    done = reversed(_carried_out(actions, group))
+    return next((each for each in done if each["action"] == "rewind undone"), None)
+
+
+def _carried_out(actions: Sequence[Mapping[str, Any]], group: str) -> list[Mapping[str, Any]]:
+    """Without those whose offsets the broker did not take."""
     of_group = [each for each in actions if each["about"] == group]
     refused = {each["details"]["recorded_at"] for each in of_group if each["action"] == NOT_TAKEN}
-    return next((e for e in reversed(of_group) if e["action"] == "rewind undone" and e["at"] not in refused), None)
+    return [each for each in of_group if each["at"] not in refused]
 
 
 def offsets_of(action: Mapping[str, Any], when: str) -> tuple[Offset, ...]:

@@ -99,7 +99,7 @@ _SHOWN = {"queue_item": "queue-item", "reason": "block-reason"}
 """As the options are named."""
 
 
-NEVER_PLANNED = "they were never planned, or the other selectors leave them out"
+NEVER_PLANNED = "never planned, or not chosen by the other selectors"
 """Of sessions that were named, and that nothing is known of."""
 
 

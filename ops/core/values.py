@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from ops.core.counting import number_of
 from ops.core.queue_item import claim_mark
 from ops.core.rows import shown_session
 from schemas.records import Disposition, Operation, PlannedStep, Value
@@ -32,7 +33,7 @@ def shown(value: object, *, session_id: str) -> str:
     if (mark := claim_mark(value)) is not None:
         return f"(the mark of a claim: token {mark.token}, at {mark.at:%Y-%m-%dT%H:%M:%SZ})"
     is_plain = value in (session_id, *Disposition) or any(each.fullmatch(value) for each in (_LINK, _TIME, _TRANSITION))
-    return value if is_plain else f"(text, {len(value)} characters)"
+    return value if is_plain else f"(text, {number_of(len(value), 'character')})"
 
 
 @dataclass(frozen=True, slots=True)

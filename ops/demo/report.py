@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ops.core.counting import number_of
 from ops.demo.audit import Audit
 
 _MOST_FINDINGS = 10
@@ -38,14 +39,18 @@ def show_story(report: DemoReport, console: Console) -> None:
     table = Table(title="What happened", title_justify="left", show_header=False)
     outcomes, duplicates, malformed = (report.published.get(each, 0) for each in ("outcome", "duplicate", "malformed"))
     table.add_row("outcomes", f"{outcomes:,} published, each of them planned and written once")
-    table.add_row("duplicates", f"{duplicates:,} outcomes were published a second time, and changed nothing")
-    table.add_row("malformed events", f"{malformed:,} were rejected, and held up nothing")
+    table.add_row(
+        "duplicates",
+        f"{number_of(duplicates, 'outcome was', 'outcomes were')} published a second time, and changed nothing",
+    )
+    table.add_row("malformed events", f"{number_of(malformed, 'was', 'were')} rejected, and held up nothing")
     if report.kill is None:
         table.add_row("the kill", "none: everything had landed before it was due")
     else:
         kill = report.kill
-        cost = f"nothing landed for {kill.standstill_s:.1f} s; {kill.sent_again:,} writes were sent again, and refused"
-        table.add_row("the kill", f"after {kill.landed_before:,} landings: {cost}")
+        again = number_of(kill.sent_again, "write was", "writes were")
+        cost = f"nothing landed for {kill.standstill_s:.1f} s; {again} sent again, and refused"
+        table.add_row("the kill", f"after {number_of(kill.landed_before, 'landing')}: {cost}")
     console.print(table)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ops.core.sessions import Frontier, frontier_of
-from ops.settings import PREFIX, Settings
+from ops.settings import Settings
 from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics
 from runtime.broker_errors import Kind, kind_of
 from runtime.errors import Misconfigured
@@ -46,7 +46,7 @@ class Logs:
         broker = self._settings.broker
         wanted = broker.topics.all()
         rights = operator_rights(broker.topics, self._settings.groups)
-        facts, problems = BrokerView(broker, wanted, rights, prefix=PREFIX).look(timeout_s=ASK_S)
+        facts, problems = BrokerView(broker, wanted, rights).look(timeout_s=ASK_S)
         if missing := [each.name for each in wanted if each.name not in facts.topics]:
             raise UnfitTopics([each for each in problems if any(name in each for name in missing)] or missing)
         return dict(facts.topics)

@@ -14,7 +14,7 @@ from confluent_kafka import Message
 from ops.core.forgetting import Findings, Person, Trace, What, keeping
 from ops.output import OnProgress
 from ops.view.view import View, reader_of
-from runtime.registry import RegistryUnavailable
+from runtime.errors import RegistryUnavailable
 from schemas.codec import Codec, Undecodable
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from schemas.wire import unframe
@@ -80,7 +80,8 @@ class Search:
             partition, offset, key = int(message.partition() or 0), int(message.offset() or 0), message.key()
             session = plain.get("session_id") if isinstance(plain, dict) else None
             session = session.strip() if isinstance(session, str) else None
-            traces.append(Trace(topic, partition, offset, message.timestamp()[1], what, key, session))
+            names = person.in_bytes(_raw(message))
+            traces.append(Trace(topic, partition, offset, message.timestamp()[1], what, key, session, names=names))
             last[topic, partition, key] = max(offset, last.get((topic, partition, key), -1))
 
         for topic in self._readers:
@@ -101,12 +102,16 @@ class Search:
             nonlocal done
             for message in messages:
                 value = message.value()
-                if person.owns_key(message.key()) or person.in_bytes(b"\n".join((message.key() or b"", value or b""))):
+                if person.owns_key(message.key()) or person.in_bytes(_raw(message)):
                     found(topic, message, None if value is None else read(value))
             done += len(messages)
             self._on_progress(topic, min(done, total), total)
 
         self._view.logs.read(topic, {}, marks, heard, lambda _: None)
+
+
+def _raw(message: Message) -> bytes:
+    return b"\n".join((message.key() or b"", message.value() or b""))
 
 
 def _what(person: Person, message: Message, plain: Any) -> What | None:

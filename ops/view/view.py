@@ -26,8 +26,9 @@ from ops.settings import Settings
 from ops.view.heads import PlanHeads
 from ops.view.logs import Logs, Marks
 from ops.view.store import Store, Unusable, remove
-from runtime.registry import Registry, RegistryUnavailable
-from schemas.codec import Codec, Undecodable, single_object
+from runtime.connection import RegistrySettings
+from runtime.errors import RegistryUnavailable
+from schemas.codec import Codec, ParsedSchema, Undecodable, single_object
 from schemas.headers import Headers
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from schemas.topics import FoundTopic
@@ -81,8 +82,13 @@ def opened(settings: Settings, *, on_progress: OnProgress | None = None) -> Iter
 
 def reader_of(cls: type[R], settings: Settings) -> Codec[R]:
     """Decodes both framings, and registers nothing."""
-    of_registry = Registry(settings.registry).schema_by_id if settings.registry else None
-    return Codec(cls, single_object(cls).written_as, of_registry)
+    return Codec(cls, single_object(cls).written_as, _schema_by_id(settings.registry) if settings.registry else None)
+
+
+def _schema_by_id(settings: RegistrySettings) -> Callable[[int], ParsedSchema]:
+    from runtime.registry import Registry  # its client takes long to import, and most have no registry
+
+    return Registry(settings).schema_by_id
 
 
 def path_of(settings: Settings) -> Path:

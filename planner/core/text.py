@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from planner.core.redaction.view import MARKER
-
+MARKER = "[REDACTED]"
+"""What the redactor puts in the place of personal data."""
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 _BLANKS = re.compile(r"\s+")
 _JOINER = "\u200d"

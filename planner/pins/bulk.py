@@ -20,9 +20,9 @@ from confluent_kafka import Message
 from planner.pins.recovery import PinRecovery
 from planner.waiting import Waits
 from runtime.connection import BrokerSettings
+from runtime.errors import RegistryUnavailable
 from runtime.librdkafka_log import client_log
 from runtime.log_reader import ask_ends, read_to_end
-from runtime.registry import RegistryUnavailable
 from runtime.threads import in_thread_until_done
 from schemas.codec import UnknownSchema
 

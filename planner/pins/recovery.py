@@ -14,7 +14,7 @@ from planner.core.preceding import DIGEST_BYTES, EarlierPlan
 from planner.core.times import milliseconds
 from planner.metrics import Metrics
 from planner.pins.index import PinIndex
-from runtime.registry import RegistryUnavailable
+from runtime.errors import RegistryUnavailable
 from schemas.codec import Codec, UnknownSchema
 from schemas.headers import Headers
 from schemas.records import Disposition, PlannedWriteback

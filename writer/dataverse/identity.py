@@ -25,6 +25,7 @@ from azure.identity import (
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from runtime.environment import secret_in
 from runtime.threads import in_daemon_thread
 from writer.core.sign_in import SignInFault, SignInTrouble, fault_of
 from writer.errors import SignInRefused, SignInUnavailable
@@ -201,7 +202,7 @@ def credential(
         options["disable_instance_discovery"] = True
     match identity:
         case ClientSecretIdentity():
-            secret = secret_of(identity)
+            secret = secret_in(identity.client_secret, identity.client_secret_file)
             return ClientSecretCredential(identity.tenant_id, identity.client_id, secret, **options)
         case CertificateIdentity():
             password = identity.certificate_password
@@ -221,16 +222,6 @@ def credential(
                 token_file_path=identity.token_file,
                 **options,
             )
-
-
-def secret_of(identity: ClientSecretIdentity) -> str:
-    """From the settings, or from its file as it is now. Raises OSError; ValueError if the file is empty."""
-    if identity.client_secret is not None:
-        return identity.client_secret.get_secret_value()
-    secret = Path(str(identity.client_secret_file)).read_text("utf-8").strip()
-    if not secret:
-        raise ValueError("the file with the client secret is empty")
-    return secret
 
 
 def expiry_of(identity: Identity) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opentelemetry.trace import set_span_in_context
 
-from runtime.registry import RegistryUnavailable
+from runtime.errors import RegistryUnavailable
 from runtime.tracing import span_of, traceparent_of
 from schemas import headers
 from schemas.codec import Codec, Undecodable, UnknownSchema

@@ -24,7 +24,7 @@ from typing import cast
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from runtime.registry import RegistryUnavailable
+from runtime.errors import RegistryUnavailable
 from runtime.threads import in_thread_until_done
 from schemas import headers
 from schemas.codec import Codec, Undecodable

@@ -22,7 +22,8 @@ from planner.core.redaction.encoded import encoded
 from planner.core.redaction.escapes import unescaped, unquoted, untagged
 from planner.core.redaction.numbers import numbers, vanity_numbers
 from planner.core.redaction.spoken import digits_spoken, letters_as_digits
-from planner.core.redaction.view import MARKER, Span, View, folded, lowered
+from planner.core.redaction.view import Span, View, folded, lowered
+from planner.core.text import MARKER
 
 __all__ = ["MARKER", "redact"]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-MARKER = "[REDACTED]"
+from planner.core.text import MARKER
 
 # What a marker already in the text looks like to detectors: a noncharacter that belongs to no pattern, so that
 # nothing is ever found across one or inside one. That is half of why redacting twice changes nothing.

@@ -148,7 +148,7 @@ def test_P1_after_a_mapping_was_corrected_what_it_blocked_is_planned_anew_once_a
     assert (old.digest, new.source) == (plan.digest, old.source), "its place among the sessions of its item stays"
 
     again = writeback("replan", "--session", session, *WHY)
-    assert (again.code, "1 more are left out: they are completed, not blocked" in again.out) == (1, True)
+    assert (again.code, "1 more is left out: completed, not blocked" in again.out) == (1, True)
 
 
 @pytest.mark.parametrize("store", ["memory", "on disk"])

@@ -103,7 +103,7 @@ def test_what_was_put_right_lands_and_the_later_unsettled_plans_of_its_item_foll
     shown = writeback("replay", "--block-reason", "conflict_detected")
     assert shown.code == 0, shown.err
     assert "replay: 1 session, about 3 requests" in shown.out
-    assert "1 later unsettled sessions of the same queue items are appended behind them" in shown.out
+    assert "1 later unsettled session of the same queue items, appended behind" in shown.out
     assert len(topic.read(topic.topics.planned_writebacks.name)) == 2, "without --for-real it is only shown"
 
     done = writeback("replay", "--block-reason", "conflict_detected", *WHY)
@@ -122,7 +122,7 @@ def test_what_was_put_right_lands_and_the_later_unsettled_plans_of_its_item_foll
     assert {each.status for each in last_results(topic).values()} == {ResultStatus.COMPLETED}
     job = mark["job"]
     shown = writeback("replay", "--job", job)
-    assert (shown.code, "2 of 2 sessions are settled" in shown.out) == (0, True)
+    assert (shown.code, "2 of 2 settled" in shown.out) == (0, True)
     assert [each["action"] for each in actions(topic)] == ["replay", "replay sessions", "replay done"]
 
 

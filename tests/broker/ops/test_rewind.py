@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from ops.demo.waiting import wait_until
 from schemas.records import ResultStatus
@@ -93,6 +93,29 @@ def test_a_group_is_set_back_and_put_back_and_whatever_landed_stays_landed(
         entry for entry in writes(simulator.oplog(actor="application"))[written:] if entry["outcome"] == "committed"
     ]
     assert {entry["table"] for entry in committed} == {"medx_callqueueitem"}, "only what was blocked was written"
+
+
+def test_an_undo_leaves_out_the_partitions_that_got_further_since_and_says_how_many(
+    kafka: RealKafka, topic: Topic, group: str
+) -> None:
+    def commit(wanted: dict[int, int]) -> None:
+        name = topic.topics.planned_writebacks.name
+        consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
+        consumer.commit(offsets=[TopicPartition(name, *each) for each in wanted.items()], asynchronous=False)
+        consumer.close()
+
+    for partition in (0, 0, 1, 1):
+        topic.publish_raw(b"sess-1", b"not a plan", partition)
+    commit({0: 1, 1: 1})
+    assert writeback("rewind", "writer", "--to-start", *WHY).code == 0
+    commit({1: 2})
+    shown = writeback("rewind", "writer", "--undo")
+    assert (shown.code, "1 more partition caught up again, and not moved" in shown.out) == (0, True)
+    undone = writeback("rewind", "writer", "--undo", *WHY, "--json")
+    assert (undone.code, undone.json[0]["partitions"]) == (0, [{"partition": 0, "from": 0, "to": 1}])
+    assert offsets(kafka, group, topic) == {0: (1, ""), 1: (2, "")}
+    again = writeback("rewind", "writer", "--undo", *WHY)
+    assert (again.code, "was undone already, by" in again.err) == (1, True), "the rewind is undone as a whole"
 
 
 def test_a_group_is_never_set_ahead_and_a_time_after_everything_moves_nothing(

@@ -11,8 +11,9 @@ from confluent_kafka.schema_registry import Schema
 
 from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from runtime.connection import RegistrySettings
+from runtime.errors import RegistryUnavailable, SchemaRefused
 from runtime.exit_codes import Exit
-from runtime.registry import Registry, RegistryUnavailable, SchemaRefused
+from runtime.registry import Registry
 from schemas.codec import Undecodable, UnknownSchema, known_schemas, single_object
 from schemas.records import CallOutcome, PlannedWriteback, WritebackResult
 from tests.broker.planner.kit import make_topics

@@ -138,12 +138,14 @@ WAYS: dict[str, Callable[[Guises, Path], Given]] = {
 
 
 def settings(guises: Guises, given: Mapping[str, Any]) -> BrokerSettings:
-    return BrokerSettings.model_validate({"tls": True, "ca_file": str(guises.ca_file), "rack": "zone-1", **given})
+    broker = BrokerSettings.model_validate({"tls": True, "ca_file": str(guises.ca_file), "rack": "zone-1", **given})
+    broker.read_with("WRITER_")
+    return broker
 
 
 def asked_by_librdkafka(broker: BrokerSettings) -> None:
     """Raises what a service says."""
-    BrokerView(broker, (), prefix="WRITER_").look(timeout_s=20)
+    BrokerView(broker, ()).look(timeout_s=20)
 
 
 def asked_by_aiokafka(broker: BrokerSettings) -> None:

@@ -31,7 +31,7 @@ def test_a_job_that_waits_is_2_and_one_that_ended_blocked_is_1_with_and_without_
     assert sent.code == 0, "it was sent, and nobody waits"
     [job] = re.findall(r"replay --job (\w+)", sent.err)[:1]
     shown = writeback("replay", "--job", job)
-    assert (shown.code, "0 of 1 sessions are settled" in shown.out) == (2, True)
+    assert (shown.code, "0 of 1 settled" in shown.out) == (2, True)
     waits = writeback("list", "--unsettled")
     assert (waits.code, "before it was sent again: Somebody changed medx_notes" in waits.out) == (2, True)
     assert (writeback("status").code, writeback("resolve", plan.session_id).code) == (2, 2)
@@ -42,4 +42,4 @@ def test_a_job_that_waits_is_2_and_one_that_ended_blocked_is_1_with_and_without_
         assert (shown.code, "1 blocked, conflict_detected" in shown.out) == (1, True)
         waited = writeback("replay", "--session", plan.session_id, "--for-real", "--reason", "x", "--wait")
     assert waited.code == 1
-    assert re.search(r"replay \w+: 1 of 1 sessions are settled \(1 blocked, conflict_detected\)", waited.err)
+    assert re.search(r"replay \w+: 1 of 1 settled \(1 blocked, conflict_detected\)", waited.err)

@@ -151,7 +151,10 @@ def test_a_wrong_setting_is_exit_78_and_names_the_nearest_real_one_as_json_too(
     ("command", "needless"),
     [
         ("--version", ("azure", "confluent_kafka.admin", "fastavro")),
-        ("status", ("azure", "ops.crm", "writer.dataverse")),
+        (
+            "status",
+            ("azure", "ops.crm", "writer.dataverse", "confluent_kafka.schema_registry", "phonenumbers", "structlog"),
+        ),
     ],
 )
 def test_a_command_imports_what_it_needs_and_no_more(command: str, needless: tuple[str, ...]) -> None:

@@ -155,13 +155,13 @@ def test_of_ids_that_were_given_those_are_unknown_of_which_no_topic_holds_anythi
     def found(*traces: Trace) -> Findings:
         return Findings(traces, {}, frozenset())
 
-    def trace(key: str, what: What, session: str | None = None) -> Trace:
-        return Trace("t", 0, 0, 0, what, key.encode(), session)
+    def trace(what: What, *names: str) -> Trace:
+        return Trace("t", 0, 0, 0, what, b"key", names=frozenset(names))
 
     one, two = person(sessions=["one"]), person(sessions=["one", "two"])
     assert found().unknown_ids(person(sessions=["one"], account="A")) == ["a", "one"]
-    assert found(trace("one", What.CONTENT)).unknown_ids(two) == ["two"]
-    assert found(trace("item", What.CONTENT, "one")).unknown_ids(one) == []
-    assert found(trace("one", What.TOMBSTONE)).unknown_ids(one) == [], "it was there"
-    assert found(trace("job", What.NAMED)).unknown_ids(two) == [], "an operator's record names one of them"
-    assert found(trace("one", What.CONTENT)).unknown_ids(person(queue_items=["item"])) == []
+    assert found(trace(What.CONTENT, "one")).unknown_ids(two) == ["two"]
+    assert found(trace(What.CONTENT, "item", "one")).unknown_ids(one) == []
+    assert found(trace(What.TOMBSTONE, "one")).unknown_ids(one) == [], "it was there"
+    assert found(trace(What.NAMED, "one")).unknown_ids(one) == [], "an operator's record names it"
+    assert found(trace(What.CONTENT, "item", "one")).unknown_ids(person(queue_items=["item", "typo"])) == ["typo"]

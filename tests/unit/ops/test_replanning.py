@@ -27,13 +27,13 @@ def a_row(**overrides: Any) -> dict[str, Any]:
     ("row", "said"),
     [
         (a_row(), None),
-        (a_row(plan_offset=None), "they have no plan any more"),
-        (a_row(retired_ms=1), "they have no plan any more"),
-        (a_row(unsettled=1), "the writer has them before it"),
-        (a_row(status="completed"), "they are completed, not blocked"),
-        (a_row(settled_as=Settled.CALL_ONLY), "`writeback resolve` is for those"),
-        (a_row(settled_as=Settled.OPT_OUT_ONLY), "`writeback resolve` is for those"),
-        (a_row(settled_as=Settled.LANDED), "`writeback resolve` is for those"),
+        (a_row(plan_offset=None), "no plan any more"),
+        (a_row(retired_ms=1), "no plan any more"),
+        (a_row(unsettled=1), "before the writer: wait for the result"),
+        (a_row(status="completed"), "completed, not blocked"),
+        (a_row(settled_as=Settled.CALL_ONLY), "that is for `writeback resolve`"),
+        (a_row(settled_as=Settled.OPT_OUT_ONLY), "that is for `writeback resolve`"),
+        (a_row(settled_as=Settled.LANDED), "that is for `writeback resolve`"),
     ],
 )
 def test_P1_only_a_blocked_session_of_which_nothing_was_written_is_planned_anew(
@@ -59,10 +59,10 @@ def test_the_copy_carries_the_digest_who_asks_and_why_beside_what_its_sender_had
 
 
 def test_what_is_left_out_and_what_is_gone_is_said_before_anything_is_done() -> None:
-    preview = ReplanSelection(["sess-1", "sess-2"], {"sess-3": "until noon"}, {"they are completed": 4}).preview("all")
+    preview = ReplanSelection(["sess-1", "sess-2"], {"sess-3": "until noon"}, {"completed": 4}).preview("all")
     assert preview.lines() == [
         "replan: 2 sessions, about 4 requests to the CRM; selected: all",
-        "4 more are left out: they are completed",
+        "4 more are left out: completed",
         (
             "sess-3 cannot be planned anew: its outcome was kept until noon. Have the call system publish it again, "
             "under a new session id"

@@ -17,7 +17,7 @@ from planner.core.planning import Policy
 from planner.core.retirement import mark_of
 from planner.kafka.rejections import rejection
 from planner.pins.memory import MemoryPins
-from runtime.registry import RegistryUnavailable
+from runtime.errors import RegistryUnavailable
 from schemas.codec import Codec, parse, single_object
 from schemas.conversion import to_plain
 from schemas.headers import OPT_OUT, REJECTED_BY, REJECTED_FROM, TRACEPARENT, last, reasons

@@ -14,7 +14,7 @@ from planner.pins.disk import DiskPins
 from planner.pins.index import PinIndex
 from planner.pins.memory import MemoryPins
 from planner.pins.recovery import PinRecovery
-from runtime.registry import RegistryUnavailable
+from runtime.errors import RegistryUnavailable
 from schemas.codec import Codec, NoSchemaRegistry, UnknownSchema, single_object
 from schemas.headers import REPLAN
 from schemas.records import CallOutcome, Disposition, PlannedWriteback, Source

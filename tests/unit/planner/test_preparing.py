@@ -8,8 +8,7 @@ from planner.command import check
 from planner.settings import read_settings
 from planner.wiring import prepare
 from runtime.broker import BrokerUnavailable
-from runtime.errors import Misconfigured
-from runtime.registry import RegistryUnavailable
+from runtime.errors import Misconfigured, RegistryUnavailable
 from tests.unit.planner.strategies import EXAMPLE
 from tests.unit.planner.test_mapping import SHIPPED
 

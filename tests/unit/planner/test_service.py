@@ -16,7 +16,7 @@ from planner.service import PlannerService
 from planner.stream.app import finish
 from planner.stream.stream import Rarely
 from planner.waiting import Waits
-from runtime.registry import RegistryUnavailable
+from runtime.errors import RegistryUnavailable
 from schemas.codec import single_object
 from schemas.headers import OPT_OUT, TRACEPARENT, last, reasons
 from schemas.records import PlannedWriteback

@@ -6,6 +6,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from runtime.broker_errors import Kind, kind_of, missing_right, trouble
+from runtime.connection import BrokerSettings
 from runtime.rights import GroupNames, Operation, planner_rights
 from schemas.topics import Topics
 
@@ -129,8 +130,9 @@ def test_with_a_token_neither_user_nor_password_is_at_fault(said: list[str], cau
 
 
 def test_a_remedy_names_variables_as_the_program_reads_them() -> None:
-    tls = trouble(["b: wrong version number"])
-    assert tls.named("WRITEBACK_") == (
+    tls, settings = trouble(["b: wrong version number"]), BrokerSettings.model_validate({})
+    settings.read_with("WRITEBACK_")
+    assert settings.named(str(tls)) == (
         "WRITEBACK_BROKER__TLS asks for encryption, but the broker's port does not speak TLS; put its TLS port into "
         "WRITEBACK_BROKER__BOOTSTRAP_SERVERS, or set WRITEBACK_BROKER__TLS=false"
     )

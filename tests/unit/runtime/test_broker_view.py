@@ -194,8 +194,9 @@ def test_without_a_token_the_problem_names_the_variables_of_the_program_that_run
     with token_service(TokenService(answer=(status, b"{}"))) as service:
         token = {"kind": "client_secret", "url": service.url, "client_id": "c", "client_secret": "canary"}
         settings = BrokerSettings.model_validate({"sasl": {"mechanism": "OAUTHBEARER", "token": token}})
+        settings.read_with("WRITER_")
         with pytest.raises(error, match=" WRITER_BROKER__SASL__TOKEN__URL"):
-            BrokerView(settings, REQUIRED, prefix="WRITER_")
+            BrokerView(settings, REQUIRED)
 
 
 def test_what_has_changed_is_told_of_the_topics_that_are_needed() -> None:

@@ -18,7 +18,8 @@ from pydantic import SecretStr, ValidationError
 from ops.demo.embedded_broker import EmbeddedBroker
 from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics
 from runtime.connection import BrokerSettings, RegistrySettings, Sasl
-from runtime.registry import Registry, RegistryUnavailable, SchemaRefused, codec
+from runtime.errors import RegistryUnavailable, SchemaRefused
+from runtime.registry import Registry, codec
 from schemas.codec import UnknownSchema, known_schemas, single_object
 from schemas.records import CallOutcome
 from schemas.topics import Topics

@@ -10,8 +10,7 @@ import pytest
 
 import writer
 from runtime.broker import BrokerUnavailable, UnfitTopics
-from runtime.errors import Misconfigured
-from runtime.registry import RegistryUnavailable, SchemaRefused
+from runtime.errors import Misconfigured, RegistryUnavailable, SchemaRefused
 from writer.command import main
 from writer.errors import MustRestart
 

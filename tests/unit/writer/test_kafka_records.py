@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from planner.core.retirement import mark_of
-from runtime.registry import RegistryUnavailable
+from runtime.errors import RegistryUnavailable
 from schemas.codec import Codec, ParsedSchema, UnknownSchema, single_object
 from schemas.records import ActivityParties, CallOutcome, PlannedWriteback, Precondition
 from schemas.wire import SchemaId

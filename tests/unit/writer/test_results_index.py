@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException
 from structlog.testing import capture_logs
 
 from ops.demo.waiting import HANGS_AFTER_S
-from runtime.registry import RegistryUnavailable
+from runtime.errors import RegistryUnavailable
 from schemas.codec import single_object
 from schemas.records import Operation, ResultStatus, StepOutcome, StepResult, WritebackResult
 from tests.support.factories import NOON, make_result
