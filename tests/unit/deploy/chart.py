@@ -21,12 +21,14 @@ from tests.unit.deploy.images import ROOT
 
 CHART = ROOT / "helm" / "writeback"
 VALUE_SETS = {path.name.removesuffix("-values.yaml"): path for path in sorted((CHART / "ci").glob("*-values.yaml"))}
+FROM_SECRETS = dict.fromkeys(("WRITER_IDENTITIES", "WRITEBACK_IDENTITIES"), '[{"kind": "managed"}]')
+"""What a Secret holds that must be more than text."""
 OLDEST, NEWEST = "1.29.0", "1.37.0"
 
 Manifest = dict[str, Any]
 
 
-class Strict(yaml.SafeLoader):
+class Strict(yaml.CSafeLoader):
     """YAML as the API server reads it: a key that comes twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -66,13 +68,17 @@ def helm(*arguments: str) -> str:
 
 
 @functools.cache
-def rendered(values: str, *options: str, kubernetes: str = NEWEST) -> tuple[Manifest, ...]:
-    """The manifests of a value set of ci/, hooks included; `options` are further ones of `helm template`."""
-    text = helm(
-        "template", "calls", str(CHART), "--namespace=outreach", f"--kube-version={kubernetes}",
-        f"--values={VALUE_SETS[values]}", *options,
-    )  # fmt: skip
+def templated(
+    *options: str, release: str = "calls", namespace: str = "outreach", kubernetes: str = NEWEST
+) -> tuple[Manifest, ...]:
+    """What `helm template` makes of the chart with these options, hooks included. Raises Refused."""
+    text = helm("template", release, str(CHART), f"--namespace={namespace}", f"--kube-version={kubernetes}", *options)
     return tuple(each for each in yaml.load_all(text, Strict) if each)
+
+
+def rendered(values: str, *options: str, kubernetes: str = NEWEST) -> tuple[Manifest, ...]:
+    """The manifests of a value set of ci/, with further options of `helm template`."""
+    return templated(f"--values={VALUE_SETS[values]}", *options, kubernetes=kubernetes)
 
 
 def of_kind(manifests: tuple[Manifest, ...], kind: str) -> dict[str, Manifest]:

@@ -30,11 +30,11 @@ from tests.unit.deploy.chart import (
     Refused,
     Strict,
     environment,
-    helm,
     of_kind,
     pod_templates,
     pods,
     rendered,
+    templated,
 )
 from tests.unit.deploy.test_chart import set_environment
 
@@ -44,6 +44,10 @@ COMMANDS = {"topics-create", "topics-check", "toolbox", "retire", "doctor"}
 
 def commands(values: str) -> dict[str, Manifest]:
     return {component: pod for component, pod in pods(rendered(values)).items() if component in COMMANDS}
+
+
+def is_hook(manifest: Manifest) -> bool:
+    return "helm.sh/hook" in manifest["metadata"].get("annotations", {})
 
 
 # Operators' commands
@@ -173,19 +177,13 @@ def test_a_partition_count_that_is_given_is_checked_and_one_that_is_not_is_not()
 @every_value_set
 def test_what_runs_before_the_release_needs_nothing_that_comes_with_it(values: str) -> None:
     manifests = rendered(values)
-    made = {
-        each["metadata"]["name"] for each in manifests if "helm.sh/hook" not in each["metadata"].get("annotations", {})
-    }
+    made = {each["metadata"]["name"] for each in manifests if not is_hook(each)}
     for component, job in of_kind(manifests, "Job").items():
-        if "helm.sh/hook" in job["metadata"].get("annotations", {}):
+        if is_hook(job):
             pod = pods(manifests)[component]
             named = [each["secretKeyRef"]["name"] for each in environment(pod).values() if isinstance(each, dict)]
             named += [each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each]
             assert made.isdisjoint({*named, pod.get("serviceAccountName")})
-
-
-def is_hook(manifest: Manifest) -> bool:
-    return "helm.sh/hook" in manifest["metadata"].get("annotations", {})
 
 
 @pytest.mark.parametrize("values", ["strimzi", "external-secrets", "tokens"])
@@ -399,9 +397,8 @@ def test_every_secret_from_a_store_is_one_that_a_pod_reads() -> None:
 NAMES = ["calls", "1st", "a.b", "a-b", "x" * 53, "x" * 52 + "y", "calls-" + "long-" * 9 + "z"]
 
 
-def installed(release: str) -> list[Manifest]:
-    text = helm("template", release, str(CHART), f"--kube-version={NEWEST}", f"--values={VALUE_SETS['strimzi']}")
-    return [each for each in yaml.load_all(text, Strict) if each]
+def installed(release: str) -> tuple[Manifest, ...]:
+    return templated(f"--values={VALUE_SETS['strimzi']}", release=release)
 
 
 @pytest.mark.parametrize("release", NAMES)
