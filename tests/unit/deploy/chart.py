@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +100,19 @@ def pod_templates(manifests: tuple[Manifest, ...]) -> dict[str, Manifest]:
     templates = {component: owner["spec"]["template"] for each in owners for component, owner in each.items()}
     jobs = {name: each["spec"]["jobTemplate"] for name, each in of_kind(manifests, "CronJob").items()}
     return templates | {name: job["spec"]["template"] for name, job in jobs.items()} | of_kind(manifests, "Pod")
+
+
+def secrets_of(pod: Manifest) -> set[tuple[str, str]]:
+    """Name and key of what our container's variables come from, or name as files, in Secrets."""
+    volumes = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+    folders = {each["mountPath"]: volumes.get(each["name"]) for each in pod["containers"][0]["volumeMounts"]}
+    found = set()
+    for value in environment(pod).values():
+        if isinstance(value, dict) and (of := value.get("secretKeyRef")):
+            found.add((of["name"], of["key"]))
+        elif isinstance(value, str) and (name := folders.get(str(Path(value).parent))):
+            found.add((name, Path(value).name))
+    return found
 
 
 def environment(pod: Manifest) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from tests.unit.deploy.chart import (
     pod_templates,
     pods,
     rendered,
+    secrets_of,
     templated,
 )
 from tests.unit.deploy.test_chart import set_environment
@@ -370,25 +370,11 @@ def test_what_a_pod_monitor_scrapes_carries_the_service_that_the_alerts_select()
     assert endpoint["metricRelabelings"][0]["action"] == "drop"
 
 
-def secret_files(pod: Manifest) -> Iterator[tuple[str, str]]:
-    """Secret and key of each file that a variable names."""
-    secrets = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
-    folders = {each["mountPath"]: each["name"] for each in pod["containers"][0]["volumeMounts"]}
-    for value in environment(pod).values():
-        if isinstance(value, str) and (volume := folders.get(str(Path(value).parent))) in secrets:
-            yield secrets[volume], Path(value).name
-
-
 def test_every_secret_from_a_store_is_one_that_a_pod_reads() -> None:
     manifests = rendered("external-secrets")
     made = {each["spec"]["target"]["name"]: each for each in manifests if each["kind"] == "ExternalSecret"}
     assert made.keys() == {"kafka-user", "dataverse-users"}
-    used = {
-        (value["secretKeyRef"]["name"], value["secretKeyRef"]["key"])
-        for pod in pods(manifests).values()
-        for value in environment(pod).values()
-        if isinstance(value, dict) and "secretKeyRef" in value
-    } | {file for pod in pods(manifests).values() for file in secret_files(pod)}
+    used = {each for pod in pods(manifests).values() for each in secrets_of(pod)}
     assert used == {(name, entry["secretKey"]) for name, each in made.items() for entry in each["spec"]["data"]}
 
 
