@@ -12,8 +12,8 @@ ARG PYTHON_IMAGE=python:3.13.15-slim-trixie@sha256:9d2e5553305c7c7b0097999bb1718
 # --- build: a virtual environment per target, at the path it will be run from
 #
 # It holds exactly what the lock file names, whatever newer versions a registry offers: no dependency is resolved, and
-# what builds a source archive (on ARM) is locked too. pip and what builds our wheel stay in the stage's own Python: that
-# step is not isolated, and pip refuses constraints for the isolated ones there.
+# what builds a source archive (on ARM) is locked too. pip and what builds our wheel stay in the stage's own Python. Our
+# own code comes last, so a change to it installs no library again.
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_BUILD_CONSTRAINT=/source/requirements/build.txt \
@@ -25,56 +25,50 @@ COPY requirements/pip.txt requirements/project.txt requirements/build.txt requir
 RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/pip.txt"]
 RUN ["pip", "install", "--no-deps", "--require-hashes", "-r", "requirements/project.txt"]
 RUN ["python", "-m", "venv", "--without-pip", "/opt/writeback"]
-COPY pyproject.toml README.md LICENSE ./
+
+# What every target has of our own.
+FROM scratch AS shared
+COPY pyproject.toml README.md LICENSE .ci/image/install.py ./
 COPY schemas schemas
 COPY runtime runtime
 
 FROM build AS build-planner
 COPY requirements/planner.txt requirements/
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/planner.txt"]
+COPY --from=shared / ./
 COPY planner planner
-RUN ["env", "--unset=PIP_BUILD_CONSTRAINT", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
-RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
-RUN ["pip", "--python", "/opt/writeback", "check"]
-RUN ["rm", "/opt/writeback/bin/writeback"]
+RUN ["python", "-I", "install.py", "/opt/writeback"]
 
 FROM build AS build-writer
 COPY requirements/writer.txt requirements/
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/writer.txt"]
+COPY --from=shared / ./
 COPY writer writer
-RUN ["env", "--unset=PIP_BUILD_CONSTRAINT", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
-RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
-RUN ["pip", "--python", "/opt/writeback", "check"]
-RUN ["rm", "/opt/writeback/bin/writeback"]
+RUN ["python", "-I", "install.py", "/opt/writeback"]
 
 FROM build AS build-ops
 COPY requirements/ops.txt requirements/
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/ops.txt"]
+COPY --from=shared / ./
 COPY planner planner
 COPY writer writer
 COPY ops ops
 COPY simulator simulator
-RUN ["env", "--unset=PIP_BUILD_CONSTRAINT", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
-RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
-RUN ["pip", "--python", "/opt/writeback", "check"]
+RUN ["python", "-I", "install.py", "/opt/writeback"]
 
 FROM build AS build-simulator
 COPY requirements/simulator.txt requirements/
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/simulator.txt"]
+COPY --from=shared / ./
 COPY simulator simulator
-RUN ["env", "--unset=PIP_BUILD_CONSTRAINT", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
-RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
-RUN ["pip", "--python", "/opt/writeback", "check"]
-RUN ["rm", "/opt/writeback/bin/writeback"]
+RUN ["python", "-I", "install.py", "/opt/writeback"]
 
 FROM build AS build-calls
 COPY requirements/calls.txt requirements/
 RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--require-hashes", "-r", "requirements/calls.txt"]
+COPY --from=shared / ./
 COPY simulator simulator
-RUN ["env", "--unset=PIP_BUILD_CONSTRAINT", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
-RUN ["pip", "--python", "/opt/writeback", "install", "--no-deps", "--no-index", "--find-links", "/wheel", "dataverse-writeback"]
-RUN ["pip", "--python", "/opt/writeback", "check"]
-RUN ["rm", "/opt/writeback/bin/writeback"]
+RUN ["python", "-I", "install.py", "/opt/writeback"]
 
 # --- run: what all targets have in common
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import yaml
-
 import planner.settings
 import writer.settings
 from ops.settings import Settings as OpsSettings
 from tests.cluster.cluster import Cluster
 from tests.cluster.tools import KUBERNETES, Manifest
-from tests.unit.deploy.chart import CHART, VALUE_SETS, helm
+from tests.unit.deploy.chart import CHART, FROM_SECRETS, VALUE_SETS, templated
 
 OURS = ("dataverse-writeback-planner", "dataverse-writeback-writer", "dataverse-writeback-ops")
 READ: Mapping[str, Callable[[], object]] = {
@@ -20,15 +18,10 @@ READ: Mapping[str, Callable[[], object]] = {
     "WRITER_": writer.settings.read_settings,
     "WRITEBACK_": OpsSettings,
 }
-SECRETS = {"WRITER_IDENTITIES": '[{"kind": "managed"}]', "WRITEBACK_IDENTITIES": '[{"kind": "managed"}]'}
 
 
-def rendered(profile: str, namespace: str) -> list[Manifest]:
-    text = helm(
-        "template", "calls", str(CHART), f"--namespace={namespace}", f"--kube-version={KUBERNETES}",
-        f"--values={VALUE_SETS[profile]}",
-    )  # fmt: skip
-    return [each for each in yaml.safe_load_all(text) if each]
+def rendered(profile: str, namespace: str) -> tuple[Manifest, ...]:
+    return templated(f"--values={VALUE_SETS[profile]}", namespace=namespace, kubernetes=KUBERNETES)
 
 
 def pod_of(manifest: Manifest) -> Manifest | None:
@@ -112,7 +105,7 @@ def environment(container: Manifest, pod: Manifest) -> dict[str, str]:
             case {"fieldRef": {"fieldPath": "metadata.name"}}:
                 return str(pod["metadata"]["name"])
             case {"secretKeyRef": _}:
-                return SECRETS.get(variable["name"], "stand-in")
+                return FROM_SECRETS.get(variable["name"], "stand-in")
             case other:
                 raise AssertionError(f"{variable['name']} comes from {other}, which nothing here knows")
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from tests.unit.deploy import definitions
+from tests.unit.deploy import debian, definitions
 from tests.unit.deploy.images import ROOT
 
 HERE = Path(__file__).parent
@@ -121,18 +121,14 @@ def etcd_binary() -> Path:
         return Path(found)
 
     def make(folder: Path) -> None:
-        (folder / "lists" / "partial").mkdir(parents=True)
-        own = [f"-oDir::State::lists={folder}/lists", f"-oDir::Cache={folder}/archives", "-oAPT::Sandbox::User="]
         try:
-            run("apt-get", "download", "etcd-server", cwd=folder)
-        except ToolMissing:
-            run("apt-get", *own, "update", cwd=folder)
-            run("apt-get", *own, "download", "etcd-server", cwd=folder)
-        (package,) = folder.glob("etcd-server_*.deb")
-        run("dpkg-deb", "--extract", str(package), str(folder / "all"))
-        shutil.copy(folder / "all" / "usr" / "bin" / "etcd", folder / "etcd")
-        for leftover in ("all", "lists"):
-            shutil.rmtree(folder / leftover)
+            debian.fetch("etcd-server", "usr/bin/etcd", folder)
+        except OSError as error:
+            raise ToolMissing(
+                f"etcd on the PATH, or apt-get and dpkg-deb, is needed by make test-cluster: {error}"
+            ) from error
+        except subprocess.CalledProcessError as error:
+            raise ToolMissing(f"apt could not fetch the package etcd-server:\n{error.stderr}") from error
 
     return kept("etcd", "debian", make) / "etcd"
 

@@ -1,7 +1,5 @@
 {{/* Pods that run `writeback`. The helpers take a dict: root, component, values (.Values.ops, with its saslSecret). */}}
 
-{{/* The scope of a command's pod, as YAML may not be passed on: call it with `root` and `component`. */}}
-
 {{/*
 Truthy if Secrets, topics, or the service account that a token is got for come with the release, so that nothing can run
 before it. Takes the chart's scope.
@@ -18,10 +16,14 @@ writer: {{ dig "CONSUMER__GROUP" "writeback-writer" .Values.writer.settings | qu
 dryRun: {{ dig "CONSUMER__DRY_RUN_GROUP" "writeback-dry-run" .Values.writer.settings | quote }}
 {{- end -}}
 
-{{/* Whose application users an operator's command signs in with. */}}
+{{/* Who an operator's command signs in to Dataverse as: its own application users, or else the writer's. */}}
+{{- define "writeback.operatorRole" -}}
+{{- if or .Values.ops.identities .Values.ops.identitiesSecret.name }}operator{{ else }}writer{{ end -}}
+{{- end -}}
+
 {{- define "writeback.operatorUsers" -}}
-{{- $own := or .Values.ops.identities .Values.ops.identitiesSecret.name -}}
-{{- pick (ternary .Values.ops .Values.writer (not (empty $own))) "identities" "identitiesSecret" | toYaml -}}
+{{- $values := ternary .Values.ops .Values.writer (eq (include "writeback.operatorRole" .) "operator") -}}
+{{- pick $values "identities" "identitiesSecret" | toYaml -}}
 {{- end -}}
 
 {{/* Variables of a command that looks at everything: topics, registry, mapping and Dataverse. */}}
@@ -50,6 +52,7 @@ dryRun: {{ dig "CONSUMER__DRY_RUN_GROUP" "writeback-dry-run" .Values.writer.sett
 {{- $values := .root.Values.ops -}}
 {{- $users := fromYaml (include "writeback.operatorUsers" .root) -}}
 {{- $scope := merge (dict "values" $values "variables" "WRITEBACK" "users" $users) . -}}
+{{- $files := include "writeback.files" $scope -}}
 metadata:
   labels: {{- include "writeback.podLabels" $scope | nindent 4 }}
   {{- with $values.podAnnotations }}
@@ -76,10 +79,7 @@ spec:
         - { name: work, mountPath: /var/lib/writeback }
         - { name: tmp, mountPath: /tmp }
         - { name: mapping, mountPath: /etc/writeback/mapping, readOnly: true }
-        {{- if $users.identitiesSecret.name }}
-        - { name: identities, mountPath: /etc/writeback/identities, readOnly: true }
-        {{- end }}
-        {{- with include "writeback.connectionMounts" $scope | trim }}{{ . | nindent 8 }}{{ end }}
+        {{- with include "writeback.fileMounts" $files | trim }}{{ . | nindent 8 }}{{ end }}
         {{- with $values.extraVolumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
   volumes:
     - name: work
@@ -87,11 +87,7 @@ spec:
     - name: tmp
       emptyDir: { sizeLimit: {{ $values.scratch.tmp }} }
     {{- include "writeback.mappingVolume" .root | nindent 4 }}
-    {{- if $users.identitiesSecret.name }}
-    - name: identities
-      secret: { secretName: {{ $users.identitiesSecret.name }}, defaultMode: 0440 }
-    {{- end }}
-    {{- with include "writeback.connectionVolumes" $scope | trim }}{{ . | nindent 4 }}{{ end }}
+    {{- with include "writeback.fileVolumes" $files | trim }}{{ . | nindent 4 }}{{ end }}
     {{- with $values.extraVolumes }}{{ toYaml . | nindent 4 }}{{ end }}
 {{- end -}}
 

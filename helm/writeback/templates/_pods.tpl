@@ -59,6 +59,11 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- toYaml $all -}}
 {{- end -}}
 
+{{/* Where a service listens. Takes its component. */}}
+{{- define "writeback.port" -}}
+{{ get (dict "planner" "9101" "writer" "9102") . }}
+{{- end -}}
+
 {{/* The variables of planner or writer. */}}
 {{- define "writeback.serviceEnv" -}}
 {{- $root := .root -}}
@@ -68,7 +73,7 @@ affinity: {{- toYaml . | nindent 2 }}
     fieldRef:
       fieldPath: metadata.name
 - name: {{ $variables }}_ENDPOINT_PORT
-  value: {{ ternary "9101" "9102" (eq .component "planner") | quote }}
+  value: {{ include "writeback.port" .component | quote }}
 - name: {{ $variables }}_LOG_FORMAT
   value: json
 - name: {{ $variables }}_LOG_LEVEL
@@ -86,56 +91,46 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* Files of the connection to the broker, and of that to the registry too. Secrets are files, and not variables, so that a
-     rotated one is noticed: the services then end, and start again with it. */}}
-{{- define "writeback.brokerMounts" -}}
-{{- if .root.Values.broker.caSecret.name }}
-- { name: broker-ca, mountPath: /etc/writeback/broker-ca, readOnly: true }
+{{/*
+Secrets that a program reads as files, as YAML: the volume's name to the Secret's, which may be empty. They are files, and not
+variables, so that a rotated one is noticed: the services then end, and start again with it.
+*/}}
+{{- define "writeback.brokerFiles" -}}
+broker-ca: {{ .root.Values.broker.caSecret.name | quote }}
+broker-user: {{ include "writeback.brokerSecret" . | quote }}
+broker-certificate: {{ include "writeback.brokerCertificate" . | quote }}
+{{- end -}}
+
+{{/* Those of the broker, of the registry, and of the application users: `users`, or those of `values` if it is not given. */}}
+{{- define "writeback.files" -}}
+{{ include "writeback.brokerFiles" . }}
+{{- with .root.Values.registry }}
+{{- if .url }}
+registry-ca: {{ .caSecret.name | quote }}
+registry-user: {{ .existingSecret | quote }}
 {{- end }}
-{{- if include "writeback.brokerSecret" . }}
-- { name: broker-user, mountPath: /etc/writeback/broker-user, readOnly: true }
 {{- end }}
-{{- if include "writeback.brokerCertificate" . }}
-- { name: broker-certificate, mountPath: /etc/writeback/broker-certificate, readOnly: true }
+{{- with (default .values .users).identitiesSecret }}
+identities: {{ .name | quote }}
 {{- end }}
 {{- end -}}
 
-{{- define "writeback.brokerVolumes" -}}
-{{- with .root.Values.broker.caSecret.name }}
-- name: broker-ca
-  secret: { secretName: {{ . }}, defaultMode: 0440 }
+{{/* Where such files are mounted. Takes the YAML. */}}
+{{- define "writeback.fileMounts" -}}
+{{- range $name, $secret := fromYaml . }}
+{{- if $secret }}
+- { name: {{ $name }}, mountPath: /etc/writeback/{{ $name }}, readOnly: true }
 {{- end }}
-{{- with include "writeback.brokerSecret" . }}
-- name: broker-user
-  secret: { secretName: {{ . }}, defaultMode: 0440 }
-{{- end }}
-{{- with include "writeback.brokerCertificate" . }}
-- name: broker-certificate
-  secret: { secretName: {{ . }}, defaultMode: 0440 }
 {{- end }}
 {{- end -}}
 
-{{- define "writeback.connectionMounts" -}}
-{{- $registry := .root.Values.registry -}}
-{{ include "writeback.brokerMounts" . }}
-{{- if and $registry.url $registry.caSecret.name }}
-- { name: registry-ca, mountPath: /etc/writeback/registry-ca, readOnly: true }
+{{/* Their volumes. Takes the YAML. */}}
+{{- define "writeback.fileVolumes" -}}
+{{- range $name, $secret := fromYaml . }}
+{{- if $secret }}
+- name: {{ $name }}
+  secret: { secretName: {{ $secret }}, defaultMode: 0440 }
 {{- end }}
-{{- if and $registry.url $registry.existingSecret }}
-- { name: registry-user, mountPath: /etc/writeback/registry-user, readOnly: true }
-{{- end }}
-{{- end -}}
-
-{{- define "writeback.connectionVolumes" -}}
-{{- $registry := .root.Values.registry -}}
-{{ include "writeback.brokerVolumes" . }}
-{{- if and $registry.url $registry.caSecret.name }}
-- name: registry-ca
-  secret: { secretName: {{ $registry.caSecret.name }}, defaultMode: 0440 }
-{{- end }}
-{{- if and $registry.url $registry.existingSecret }}
-- name: registry-user
-  secret: { secretName: {{ $registry.existingSecret }}, defaultMode: 0440 }
 {{- end }}
 {{- end -}}
 

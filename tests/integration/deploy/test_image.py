@@ -48,28 +48,33 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     return Registry(tmp_path_factory.mktemp("registry"), locks=locks, real=real)
 
 
+@pytest.fixture(scope="module")
+def base(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """The stage that every target begins with, carried out once, as Docker does."""
+    folder = tmp_path_factory.mktemp("base")
+    venv.create(folder / "python", with_pip=True)
+    (folder / "root").mkdir()
+    built = Build(folder / "root", folder / "python/bin", registry)
+    built.carry_out(STAGES["build"].steps())
+    return built
+
+
 class Build:
     """A root file system to carry out the steps of one stage in. Raises AssertionError with what a step wrote."""
 
-    def __init__(self, root: Path, registry: Registry) -> None:
+    def __init__(self, root: Path, python: Path, registry: Registry) -> None:
+        """`python`: the folder of the base image's programs."""
         self.root = root
+        self._python = python
         self._registry = registry
         self._here = root
-        venv.create(root / "base", with_pip=True)
-        self._environment = {
-            "PATH": f"{root / 'base/bin'}:{os.defpath}",
-            "HOME": str(root),
-            "PIP_INDEX_URL": registry.folder.as_uri(),
-            "PIP_CONFIG_FILE": os.devnull,
-            "PIP_NO_COMPILE": "1",  # it takes the longest, and Python compiles what it runs
-        }
+        self._set = {"PATH": f"{python}:{os.defpath}"}
 
-    def carry_out(self, stage: Stage) -> None:
-        for step in stage.steps():
+    def carry_out(self, steps: list[Instruction]) -> None:
+        for step in steps:
             match step.word:
                 case "ENV":
-                    pairs = (each.split("=", 1) for each in shlex.split(step.rest))
-                    self._environment |= {name: self._inside(value) for name, value in pairs}
+                    self._set |= dict(each.split("=", 1) for each in shlex.split(step.rest))
                 case "WORKDIR":
                     self._here = Path(self._inside(step.rest))
                     self._here.mkdir(parents=True)
@@ -80,11 +85,23 @@ class Build:
                 case other:
                     raise AssertionError(f"the replay does not know {other}")
 
+    def copied(self, root: Path) -> Build:
+        """Another one that goes on from here, with the same Python."""
+        other = Build(root, self._python, self._registry)
+        shutil.copytree(self.root, root, symlinks=True, dirs_exist_ok=True)
+        other._here = root / self._here.relative_to(self.root)
+        other._set = self._set
+        return other
+
     def _inside(self, part: str) -> str:
-        return f"{self.root}{part}" if part.startswith(("/opt/", "/source", "/wheel")) else part
+        return f"{self.root}{part}" if part.startswith(("/opt/", "/source")) else part
 
     def _copy(self, step: Instruction) -> None:
         *sources, target = step.rest.split()
+        if sources[0].startswith("--from="):
+            assert [*sources[1:], target] == ["/", "./"], "all that another stage has"
+            self.carry_out(STAGES[sources[0].removeprefix("--from=")].own)
+            return
         for source in sources:
             of = ROOT / source
             if of.is_dir():
@@ -98,9 +115,14 @@ class Build:
             self._registry.rehash(self._here / "requirements")
 
     def _run(self, command: list[str]) -> None:
-        ran = subprocess.run(
-            command, cwd=self._here, env=self._environment, capture_output=True, text=True, check=False
-        )
+        environment = {
+            "HOME": str(self.root),
+            "PIP_INDEX_URL": self._registry.folder.as_uri(),
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_COMPILE": "1",  # it takes the longest, and Python compiles what it runs
+            **{name: self._inside(value) for name, value in self._set.items()},
+        }
+        ran = subprocess.run(command, cwd=self._here, env=environment, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, f"{shlex.join(command)}\n{ran.stdout}\n{ran.stderr}"
 
     def started(self, stage: Stage, arguments: list[str]) -> subprocess.CompletedProcess[str]:
@@ -118,12 +140,12 @@ class Build:
 
 
 @pytest.mark.parametrize("target", RUNS)
-def test_an_image_holds_what_is_locked_whatever_is_newer_and_starts(
-    target: str, registry: Registry, tmp_path: Path
-) -> None:
+def test_an_image_holds_what_is_locked_whatever_is_newer_and_starts(target: str, base: Build, tmp_path: Path) -> None:
     (copied,) = [each for each in STAGES[target].own if each.word == "COPY"]
-    built = Build(tmp_path, registry)
-    built.carry_out(STAGES[copied.rest.split()[0].removeprefix("--from=")])
+    stage = STAGES[copied.rest.split()[0].removeprefix("--from=")]
+    assert stage.parent is STAGES["build"]
+    built = base.copied(tmp_path)
+    built.carry_out(stage.own)
     environment = tmp_path / "opt/writeback"
     assert_only_what_is_locked(environment, tmp_path / f"source/requirements/{target}.txt", by_venv=set())
 
@@ -138,3 +160,9 @@ def test_an_image_holds_what_is_locked_whatever_is_newer_and_starts(
         ran = built.started(STAGES[target], arguments)
         assert (ran.returncode, ran.stderr) == (0, ""), f"{target} {arguments}"
         assert (VERSION if arguments == ["--version"] else "sage:") in ran.stdout
+
+
+def test_a_lock_that_lacks_a_library_fails_the_build(base: Build, tmp_path: Path) -> None:
+    built = base.copied(tmp_path)
+    with pytest.raises(AssertionError, match=r"dataverse-writeback \S+ requires pydantic, which is not installed"):
+        built.carry_out([each for each in STAGES["build-planner"].own if "requirements/" not in each.rest])

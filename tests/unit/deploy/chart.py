@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,12 +22,14 @@ from tests.unit.deploy.images import ROOT
 
 CHART = ROOT / "helm" / "writeback"
 VALUE_SETS = {path.name.removesuffix("-values.yaml"): path for path in sorted((CHART / "ci").glob("*-values.yaml"))}
+FROM_SECRETS = dict.fromkeys(("WRITER_IDENTITIES", "WRITEBACK_IDENTITIES"), '[{"kind": "managed"}]')
+"""What a Secret holds that must be more than text."""
 OLDEST, NEWEST = "1.29.0", "1.37.0"
 
 Manifest = dict[str, Any]
 
 
-class Strict(yaml.SafeLoader):
+class Strict(yaml.CSafeLoader):
     """YAML as the API server reads it: a key that comes twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -66,13 +69,17 @@ def helm(*arguments: str) -> str:
 
 
 @functools.cache
-def rendered(values: str, *options: str, kubernetes: str = NEWEST) -> tuple[Manifest, ...]:
-    """The manifests of a value set of ci/, hooks included; `options` are further ones of `helm template`."""
-    text = helm(
-        "template", "calls", str(CHART), "--namespace=outreach", f"--kube-version={kubernetes}",
-        f"--values={VALUE_SETS[values]}", *options,
-    )  # fmt: skip
+def templated(
+    *options: str, release: str = "calls", namespace: str = "outreach", kubernetes: str = NEWEST
+) -> tuple[Manifest, ...]:
+    """What `helm template` makes of the chart with these options, hooks included. Raises Refused."""
+    text = helm("template", release, str(CHART), f"--namespace={namespace}", f"--kube-version={kubernetes}", *options)
     return tuple(each for each in yaml.load_all(text, Strict) if each)
+
+
+def rendered(values: str, *options: str, kubernetes: str = NEWEST) -> tuple[Manifest, ...]:
+    """The manifests of a value set of ci/, with further options of `helm template`."""
+    return templated(f"--values={VALUE_SETS[values]}", *options, kubernetes=kubernetes)
 
 
 def of_kind(manifests: tuple[Manifest, ...], kind: str) -> dict[str, Manifest]:
@@ -93,6 +100,19 @@ def pod_templates(manifests: tuple[Manifest, ...]) -> dict[str, Manifest]:
     templates = {component: owner["spec"]["template"] for each in owners for component, owner in each.items()}
     jobs = {name: each["spec"]["jobTemplate"] for name, each in of_kind(manifests, "CronJob").items()}
     return templates | {name: job["spec"]["template"] for name, job in jobs.items()} | of_kind(manifests, "Pod")
+
+
+def secrets_of(pod: Manifest) -> set[tuple[str, str]]:
+    """Name and key of what our container's variables come from, or name as files, in Secrets."""
+    volumes = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+    folders = {each["mountPath"]: volumes.get(each["name"]) for each in pod["containers"][0]["volumeMounts"]}
+    found = set()
+    for value in environment(pod).values():
+        if isinstance(value, dict) and (of := value.get("secretKeyRef")):
+            found.add((of["name"], of["key"]))
+        elif isinstance(value, str) and (name := folders.get(str(Path(value).parent))):
+            found.add((name, Path(value).name))
+    return found
 
 
 def environment(pod: Manifest) -> dict[str, Any]:

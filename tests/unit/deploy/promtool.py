@@ -11,15 +11,14 @@ import functools
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.unit.deploy import debian
 from tests.unit.deploy.images import ROOT
 
 _CACHE = ROOT / ".cache" / "promtool"
-_HANGS_AFTER_S = 600
 
 
 @functools.cache
@@ -45,25 +44,5 @@ def _fetched() -> Path:
     with (_CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not binary.exists():
-            with tempfile.TemporaryDirectory(dir=_CACHE) as folder:
-                _unpacked(Path(folder)).rename(binary)
+            debian.fetch("prometheus", "usr/bin/promtool", _CACHE)
     return binary
-
-
-def _unpacked(folder: Path) -> Path:
-    """With the lists of packages that the machine has, else with lists of our own."""
-    (folder / "lists" / "partial").mkdir(parents=True)
-    own = [f"-oDir::State::lists={folder}/lists", f"-oDir::Cache={folder}/archives", "-oAPT::Sandbox::User="]
-    try:
-        _run(["apt-get", "download", "prometheus"], folder)
-    except subprocess.CalledProcessError:
-        _run(["apt-get", *own, "update"], folder)
-        _run(["apt-get", *own, "download", "prometheus"], folder)
-    (package,) = folder.glob("prometheus_*.deb")
-    _run(["dpkg-deb", "--extract", str(package), str(folder / "all")], folder)
-    return folder / "all" / "usr" / "bin" / "promtool"
-
-
-def _run(command: list[str], folder: Path) -> None:
-    env = {**os.environ, "LC_ALL": "C"}
-    subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True, text=True, timeout=_HANGS_AFTER_S)

@@ -24,6 +24,7 @@ from planner.mapping import load
 from tests.unit.deploy import definitions
 from tests.unit.deploy.chart import (
     CHART,
+    FROM_SECRETS,
     NEWEST,
     OLDEST,
     VALUE_SETS,
@@ -37,7 +38,6 @@ from tests.unit.deploy.chart import (
 from tests.unit.deploy.images import ROOT
 from tests.unit.deploy.variables import unknown
 
-FROM_SECRETS = dict.fromkeys(("WRITER_IDENTITIES", "WRITEBACK_IDENTITIES"), '[{"kind": "managed"}]')
 every_value_set = pytest.mark.parametrize("values", VALUE_SETS)
 
 

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,12 @@ from tests.unit.deploy.chart import (
     Refused,
     Strict,
     environment,
-    helm,
     of_kind,
     pod_templates,
     pods,
     rendered,
+    secrets_of,
+    templated,
 )
 from tests.unit.deploy.test_chart import set_environment
 
@@ -44,6 +44,10 @@ COMMANDS = {"topics-create", "topics-check", "toolbox", "retire", "doctor"}
 
 def commands(values: str) -> dict[str, Manifest]:
     return {component: pod for component, pod in pods(rendered(values)).items() if component in COMMANDS}
+
+
+def is_hook(manifest: Manifest) -> bool:
+    return "helm.sh/hook" in manifest["metadata"].get("annotations", {})
 
 
 # Operators' commands
@@ -173,19 +177,13 @@ def test_a_partition_count_that_is_given_is_checked_and_one_that_is_not_is_not()
 @every_value_set
 def test_what_runs_before_the_release_needs_nothing_that_comes_with_it(values: str) -> None:
     manifests = rendered(values)
-    made = {
-        each["metadata"]["name"] for each in manifests if "helm.sh/hook" not in each["metadata"].get("annotations", {})
-    }
+    made = {each["metadata"]["name"] for each in manifests if not is_hook(each)}
     for component, job in of_kind(manifests, "Job").items():
-        if "helm.sh/hook" in job["metadata"].get("annotations", {}):
+        if is_hook(job):
             pod = pods(manifests)[component]
             named = [each["secretKeyRef"]["name"] for each in environment(pod).values() if isinstance(each, dict)]
             named += [each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each]
             assert made.isdisjoint({*named, pod.get("serviceAccountName")})
-
-
-def is_hook(manifest: Manifest) -> bool:
-    return "helm.sh/hook" in manifest["metadata"].get("annotations", {})
 
 
 @pytest.mark.parametrize("values", ["strimzi", "external-secrets", "tokens"])
@@ -372,25 +370,11 @@ def test_what_a_pod_monitor_scrapes_carries_the_service_that_the_alerts_select()
     assert endpoint["metricRelabelings"][0]["action"] == "drop"
 
 
-def secret_files(pod: Manifest) -> Iterator[tuple[str, str]]:
-    """Secret and key of each file that a variable names."""
-    secrets = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
-    folders = {each["mountPath"]: each["name"] for each in pod["containers"][0]["volumeMounts"]}
-    for value in environment(pod).values():
-        if isinstance(value, str) and (volume := folders.get(str(Path(value).parent))) in secrets:
-            yield secrets[volume], Path(value).name
-
-
 def test_every_secret_from_a_store_is_one_that_a_pod_reads() -> None:
     manifests = rendered("external-secrets")
     made = {each["spec"]["target"]["name"]: each for each in manifests if each["kind"] == "ExternalSecret"}
     assert made.keys() == {"kafka-user", "dataverse-users"}
-    used = {
-        (value["secretKeyRef"]["name"], value["secretKeyRef"]["key"])
-        for pod in pods(manifests).values()
-        for value in environment(pod).values()
-        if isinstance(value, dict) and "secretKeyRef" in value
-    } | {file for pod in pods(manifests).values() for file in secret_files(pod)}
+    used = {each for pod in pods(manifests).values() for each in secrets_of(pod)}
     assert used == {(name, entry["secretKey"]) for name, each in made.items() for entry in each["spec"]["data"]}
 
 
@@ -399,9 +383,8 @@ def test_every_secret_from_a_store_is_one_that_a_pod_reads() -> None:
 NAMES = ["calls", "1st", "a.b", "a-b", "x" * 53, "x" * 52 + "y", "calls-" + "long-" * 9 + "z"]
 
 
-def installed(release: str) -> list[Manifest]:
-    text = helm("template", release, str(CHART), f"--kube-version={NEWEST}", f"--values={VALUE_SETS['strimzi']}")
-    return [each for each in yaml.load_all(text, Strict) if each]
+def installed(release: str) -> tuple[Manifest, ...]:
+    return templated(f"--values={VALUE_SETS['strimzi']}", release=release)
 
 
 @pytest.mark.parametrize("release", NAMES)

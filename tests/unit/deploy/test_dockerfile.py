@@ -64,25 +64,27 @@ def test_it_writes_only_to_its_work_folder(target: Stage) -> None:
 
 def test_its_libraries_come_from_a_lock_file_with_hashes_and_the_project_without_any(target: Stage) -> None:
     build = environment_of(target)
-    pip_runs = [each.exec_form() for each in build.all("RUN") if "pip" in each.exec_form()]
-    (installer, builder, libraries, wheel, own, check) = pip_runs
-    into = ["pip", "--python", "/opt/writeback"]
-    for locked, head in ((installer, ["pip"]), (builder, ["pip"]), (libraries, into)):
+    installer, builder, _, libraries, own = (each.exec_form() for each in build.all("RUN"))
+    for locked, head in ((installer, ["pip"]), (builder, ["pip"]), (libraries, ["pip", "--python", "/opt/writeback"])):
         assert locked[:-1] == [*head, "install", "--no-deps", "--require-hashes", "-r"]
         lock = ROOT / locked[-1]
         assert "--hash=sha256:" in lock.read_text()
-        assert f"{lock.relative_to(ROOT)}" in [copied for each in build.all("COPY") for copied in sources(each.rest)]
-    unconstrained = ["env", "--unset=PIP_BUILD_CONSTRAINT"]  # pip refuses both together
-    assert wheel == [*unconstrained, "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheel", "."]
-    assert own == [*into, "install", "--no-deps", "--no-index", "--find-links", "/wheel", PROJECT["name"]]
-    assert check == [*into, "check"]
+        assert f"{lock.relative_to(ROOT)}" in copied_into(build)
+    assert own == ["python", "-I", "install.py", "/opt/writeback"]
+    assert build.steps()[-1].exec_form() == own
+
+
+def test_a_change_to_our_own_code_installs_no_library_again(target: Stage) -> None:
+    """A step is done again if one before it changed."""
+    build = environment_of(target)
+    *before, _ = (number for number, step in enumerate(build.steps()) if step.word == "RUN")
+    early = {source for step in build.steps()[: before[-1]] if step.word == "COPY" for source in sources(step.rest)}
+    assert early
+    assert all(source.startswith("requirements/") for source in early)
 
 
 def test_an_image_has_only_our_packages_that_it_runs() -> None:
-    packages = {
-        name: {part for each in environment_of(STAGES[name]).all("COPY") for part in sources(each.rest)} & PACKAGES
-        for name in TARGETS
-    }
+    packages = {name: copied_into(environment_of(STAGES[name])) & PACKAGES for name in TARGETS}
     shared = {"schemas", "runtime"}
     assert packages == {
         "planner": {*shared, "planner"},
@@ -159,7 +161,15 @@ def test_an_image_carries_none_of_the_others_libraries_and_nothing_that_builds(n
 
 
 def sources(copy: str) -> list[str]:
+    """Files of the project, those that come by another stage included."""
+    of_stage, _, _ = copy.partition(" ")
+    if of_stage.startswith("--from="):
+        return [each for step in STAGES[of_stage.removeprefix("--from=")].own for each in sources(step.rest)]
     return copy.split()[:-1]
+
+
+def copied_into(stage: Stage) -> set[str]:
+    return {source for each in stage.all("COPY") for source in sources(each.rest)}
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=lambda stage: stage.name)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import ops.topics
 from ops.cli import app
 from runtime.rights import (
     GroupNames,
@@ -70,6 +71,11 @@ def test_every_topic_is_what_our_own_command_creates(replication: int) -> None:
     wanted = {spec.name: spec.creation_config(replication) for spec in Topics().prefixed("eu.").all()}
     assert {each["spec"]["topicName"]: each["spec"]["config"] for each in made} == wanted
     assert {(each["spec"]["partitions"], each["spec"]["replicas"]) for each in made} == {(48, replication)}
+
+
+def test_a_topic_whose_count_is_not_given_gets_that_of_our_own_command() -> None:
+    made = of_kind(rendered("strimzi", "--set=topics.partitions=0"), "KafkaTopic").values()
+    assert {each["spec"]["partitions"] for each in made} == {ops.topics._PARTITIONS}
 
 
 def test_P5_an_uninstall_keeps_the_topics() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.deploy.chart import helm
+from tests.unit.deploy.chart import pods, templated
 from tests.unit.deploy.images import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -158,15 +158,12 @@ def test_a_script_of_the_workflows_is_valid_and_stops_at_the_first_failure(scrip
 
 
 def test_the_trial_installation_of_the_chart_renders_with_images_of_the_version() -> None:
-    values = str(ROOT / ".ci/kind/values.yaml")
-    mapping = str(ROOT / "ops/demo/mapping.json")
-    chart = str(ROOT / "helm/writeback")
-    text = helm("template", "calls", chart, "--values", values, "--set-file", f"mapping.content={mapping}")
-    manifests = [each for each in yaml.safe_load_all(text) if each]
+    mapping = f"--set-file=mapping.content={ROOT / 'ops/demo/mapping.json'}"
+    manifests = templated(f"--values={ROOT / '.ci/kind/values.yaml'}", mapping)
     names = {(each["kind"], each["metadata"]["name"]) for each in manifests}
     assert {("StatefulSet", "calls-writeback-planner"), ("StatefulSet", "calls-writeback-writer")} <= names
     assert ("Job", "calls-writeback-topics-check") in names
-    images = set(re.findall(r"image: \"?([\w./:-]+)", text))
+    images = {each["image"] for pod in pods(manifests).values() for each in pod["containers"]}
     assert images == {f"dataverse-writeback-{target}:{PROJECT['version']}" for target in ("planner", "writer", "ops")}
 
 
