@@ -15,6 +15,7 @@ class SequentialIds:
     def __call__(self) -> str:
         """The next id: the lower half of the number leads, and what follows is the same for four billion of them."""
         self._number = number = self._number + 1
-        if number % _HALF == 0:
+        lower = number % _HALF
+        if lower == 0:
             self._rest = f"-{number // _HALF % 2**16:04x}{self._tail}"
-        return f"{number % _HALF:08x}{self._rest}"
+        return f"{lower:08x}{self._rest}"

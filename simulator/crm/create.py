@@ -37,7 +37,8 @@ def create(
     states.on_create(table, wanted.values, organization.switches, record_id)
     if organization.store.get(table.logical_name, record_id) is not None:
         raise errors.duplicate()
-    values = {**table.template, **wanted.values, table.primary_id: record_id}
+    values = table.template | wanted.values
+    values[table.primary_id] = record_id
     if table.keys:
         check_keys(organization, table, values, record_id)
     if call.detects:

@@ -31,8 +31,18 @@ def guid(value: Any) -> str:
 
 
 @lru_cache(maxsize=4096)
-def instant(value: Any, *, zone_needed: bool = False) -> str:
+def instant(value: Any) -> str:
     """A time as the service gives it back: UTC, whole seconds. A day alone is its midnight in UTC."""
+    return _instant(value, zone_needed=False)
+
+
+@lru_cache(maxsize=4096)
+def zoned_instant(value: Any) -> str:
+    """The same of a time that has to name its zone."""
+    return _instant(value, zone_needed=True)
+
+
+def _instant(value: Any, *, zone_needed: bool) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
     found = TIME.match(value)
@@ -57,7 +67,7 @@ def _six_digits(time: str) -> str:
 
 def wall_clock(value: Any, *, offset: str) -> str:
     """A time that belongs to no time zone. `offset` says what an offset other than zero does: refuse, keep, convert."""
-    stored = instant(value, zone_needed=True)
+    stored = zoned_instant(value)
     zone = (TIME.match(value) or (None,) * 4)[3]
     if zone in {None, "Z", "+00:00", "-00:00"} or offset == "convert":
         return stored
@@ -138,7 +148,7 @@ def converter(column: Column, switches: Switches) -> Callable[[Any], Any]:
         return day
     if column.behavior == "TimeZoneIndependent":
         return partial(wall_clock, offset=switches.time_zone_independent_offset)
-    return partial(instant, zone_needed=switches.time_without_zone == "refuse")
+    return zoned_instant if switches.time_without_zone == "refuse" else instant
 
 
 def convert(table: Table, column: Column, value: Any, switches: Switches) -> Any:

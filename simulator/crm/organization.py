@@ -72,15 +72,16 @@ class Organization:
         # Who reads now; None is the system. It belongs to `handle`, which puts the reader before back.
         self.reader: Call | None = None
         self.atomic = _Atomic(self)
-        self._now: tuple[int, str] = (0, "")
+        self._second = 0
+        self._now = ""
         self._fields: dict[tuple[str, bool], tuple[Table, Switches, Fields]] = {}
 
     def now(self) -> str:
         """The current second, as rows show it."""
         second = int(self.clock())
-        if self._now[0] != second:
-            self._now = (second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-        return self._now[1]
+        if self._second != second:
+            self._second, self._now = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._now
 
     @property
     def activity_keys(self) -> bool:

@@ -58,14 +58,14 @@ def preflight(headers: Mapping[str, str]) -> web.Response:
 @lru_cache(maxsize=512)
 def headers_of(lines: tuple[tuple[bytes, bytes], ...]) -> Headers:
     """The header lines of a request, which a client sends again and again. A repeated one is one list, as HTTP says."""
-    found = Headers()
+    found: dict[str, str] = {}
     for name, value in lines:
         lower, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
         if lower in found:
             found[lower] = f"{found[lower]}{'; ' if lower == 'cookie' else ', '}{text}"
         else:
             found[lower] = text
-    return found
+    return Headers(found)
 
 
 def add_service_headers(reply: Reply, server: int, verdict: Verdict | None, simulator: Simulator) -> None:
@@ -162,7 +162,9 @@ def _last_lines(second: int) -> str:
 
 def head_of(reply: Reply, end: str, version: str = "1.1") -> bytes:
     """Status line and headers. Raises ValueError for a line end in one of them, which would make two."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
+    lines = ""
+    for name, value in reply.headers.items():
+        lines += f"{name}: {value}\r\n"
     if lines.count("\n") != len(reply.headers) or lines.count("\r") != len(reply.headers):
         raise ValueError("a line end in a header")
     return f"HTTP/{version} {reply.status} {reason(reply.status)}\r\n{lines}{end}".encode()

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from simulator.crm.call import Call, Preconditions
@@ -23,40 +22,28 @@ class Headers(dict[str, str]):
     once. `admitted` says whether admission found nothing to refuse: without a body (`False`), with one (`True`).
     """
 
+    __slots__ = ("admitted", "conditions", "detects_duplicates", "impersonate", "prefer", "privileges")
+
     def __init__(self, lines: Mapping[str, str] | None = None) -> None:
         super().__init__(lines or {})
         self.admitted: set[bool] = set()
+        # Whether they name a user on whose behalf the caller acts.
+        self.impersonate = "mscrmcallerid" in self or "callerobjectid" in self
+        # Privileges that the caller needs because of these headers.
+        self.privileges = self._privileges()
+        # Whether a write that a duplicate rule forbids is to be refused; usually none is.
+        self.detects_duplicates = self.get("mscrm.suppressduplicatedetection", "").strip().lower() == "false"
+        prefer = self.get("prefer")
+        self.prefer: Mapping[str, str] = preferences(prefer) if prefer else _NO_PREFERENCES
+        self.conditions = Preconditions.of(self.get("if-match"), self.get("if-none-match"))
 
-    @cached_property
-    def impersonate(self) -> bool:
-        """Whether they name a user on whose behalf the caller acts."""
-        return "mscrmcallerid" in self or "callerobjectid" in self
-
-    @cached_property
-    def privileges(self) -> tuple[str, ...]:
-        """Privileges that the caller needs because of these headers."""
+    def _privileges(self) -> tuple[str, ...]:
         plugins = self.get("mscrm.bypasscustompluginexecution", "").strip().lower() == "true"
         logic = "mscrm.bypassbusinesslogicexecution" in self
         return (
             *(("prvBypassCustomPlugins",) if plugins else ()),
             *(("prvBypassCustomBusinessLogic",) if logic else ()),
         )
-
-    @cached_property
-    def detects_duplicates(self) -> bool:
-        """Whether a write that a duplicate rule forbids is to be refused; usually none is."""
-        return self.get("mscrm.suppressduplicatedetection", "").strip().lower() == "false"
-
-    @cached_property
-    def prefer(self) -> Mapping[str, str]:
-        """`Prefer` as names and values."""
-        header = self.get("prefer")
-        return preferences(header) if header else _NO_PREFERENCES
-
-    @cached_property
-    def conditions(self) -> Preconditions:
-        """`If-Match` and `If-None-Match`."""
-        return Preconditions.of(self.get("if-match"), self.get("if-none-match"))
 
 
 @dataclass(slots=True)

@@ -103,7 +103,7 @@ def _frame(head: bytes) -> _Frame:
 @lru_cache(maxsize=4096)
 def _headers(head: bytes) -> Headers:
     """Most parts of a batch have the very same header lines, so they are read once."""
-    found = Headers()
+    found: dict[str, str] = {}
     for line in head.removesuffix(CRLF).split(CRLF):
         if b"\n" in line:
             raise errors.not_crlf("")
@@ -114,7 +114,7 @@ def _headers(head: bytes) -> Headers:
         found[lower] = f"{found[lower]}, {value.strip()}" if lower in found else value.strip()
     if found.get("content-transfer-encoding", "binary").lower() != "binary":
         raise errors.batch("The Content-Transfer-Encoding of a batch part is binary.")
-    return found
+    return Headers(found)
 
 
 def _item(frame: _Frame, content: bytes) -> Item:

@@ -15,13 +15,19 @@ def reason(status: int) -> str:
     return _REASONS.get(status, "")
 
 
-def part(answer: Answer, delimiter: str = "") -> bytes:
-    """One `application/http` part, with the delimiter in front of it if one is given."""
+def part(answer: Answer) -> bytes:
+    """One `application/http` part."""
+    return _head(answer).encode() + answer[0].body
+
+
+def _head(answer: Answer) -> str:
+    """Everything of a part in front of its answer's body."""
     reply, content_id = answer
     named = "" if content_id is None else f"Content-ID: {content_id}\r\n"
-    headers = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
-    text = f"{delimiter}{_HEAD}{named}\r\nHTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}\r\n{headers}\r\n"
-    return text.encode() + reply.body if reply.body else text.encode()
+    text = f"{_HEAD}{named}\r\nHTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}\r\n"
+    for name, value in reply.headers.items():
+        text += f"{name}: {value}\r\n"
+    return text + "\r\n"
 
 
 def wrap(parts: list[bytes], boundary: str) -> bytes:
@@ -35,7 +41,11 @@ def wrap(parts: list[bytes], boundary: str) -> bytes:
 
 def change_set(answers: list[Answer], boundary: str) -> bytes:
     """A change set's answers as one part of the batch."""
-    head = f"Content-Type: multipart/mixed; boundary={boundary}\r\n\r\n".encode()
-    first, next_one = f"--{boundary}\r\n", f"\r\n--{boundary}\r\n"
-    parts = [part(answer, next_one if at else first) for at, answer in enumerate(answers)]
-    return b"".join([head, *parts, f"\r\n--{boundary}--".encode()])
+    delimiter, text, sent = f"\r\n--{boundary}\r\n", f"Content-Type: multipart/mixed; boundary={boundary}\r\n", b""
+    for answer in answers:
+        text += delimiter + _head(answer)
+        body = answer[0].body
+        if body:  # most answers in a change set have none, and then all of it is encoded in one go
+            sent += text.encode() + body
+            text = ""
+    return sent + f"{text}\r\n--{boundary}--".encode()
