@@ -1,0 +1,36 @@
+"""Several systems side by side, each in a thread, on one broker and one fork server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.chaos.kills.system import Kill, KillSystem, Report, deal
+from tests.support.brokers.kafka import RealKafka
+from tests.support.forkserver import ForkServer
+
+SIDE_BY_SIDE = 4
+
+
+def killed(forks: ForkServer, kafka: RealKafka, folder: Path, *, kills: int, seed: int) -> Report:
+    """So many kills in all, over the systems."""
+    dealt = deal(kills, seed)
+    hands: Sequence[Sequence[Kill]] = [dealt[number::SIDE_BY_SIDE] for number in range(SIDE_BY_SIDE)]
+
+    def one(number: int) -> Report:
+        protocol = ("consumer", "classic")[number % 2]
+        with KillSystem(forks, kafka, folder / f"system-{number}", seed * 100 + number, protocol=protocol) as system:
+            return system.run(hands[number])
+
+    return side_by_side(one)
+
+
+def side_by_side(one: Callable[[int], Report], count: int = SIDE_BY_SIDE) -> Report:
+    with ThreadPoolExecutor(count) as pool:
+        reports = list(pool.map(one, range(count)))
+    return Report(
+        [each for report in reports for each in report.done],
+        [f"system {number}: {each}" for number, report in enumerate(reports) for each in report.findings],
+        sum(report.sessions for report in reports),
+    )
