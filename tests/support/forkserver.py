@@ -1,8 +1,8 @@
 """Real processes of planner and writer that start in milliseconds: a server that has imported both forks them.
 
-`python -m tests.support.forkserver` reads orders from its standard input, one JSON object a line, and answers
-each with one. It makes no client, thread or event loop before it forks. A child has a process id of its own, runs the service's own
-`__main__`, and dies with the server.
+`python -m tests.support.forkserver` reads orders from its standard input, one JSON object a line, and answers each
+with one. It makes no client, thread or event loop before it forks. A child has a process id of its own, runs the
+service's own `__main__`, and dies with the server.
 """
 
 from __future__ import annotations

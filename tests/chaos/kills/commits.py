@@ -23,8 +23,12 @@ class Commit:
 
 def commits_of(kafka: RealKafka, groups: Collection[str]) -> list[Commit]:
     """A group has one topic in these tests."""
-    found = [parsed(m.key(), m.value(), m.timestamp()[1]) for m in kafka.records(OFFSETS) if m.key() and m.value()]
-    return [one for one in found if one is not None and one.group in groups]
+    found: list[Commit] = []
+    for message in kafka.records(OFFSETS):
+        key, value = message.key(), message.value()
+        if key and value and (commit := parsed(key, value, message.timestamp()[1])) and commit.group in groups:
+            found.append(commit)
+    return found
 
 
 def parsed(key: bytes, value: bytes, at: int) -> Commit | None:

@@ -47,7 +47,7 @@ _ONCE = {CrashPoint.IN_REVOKE, CrashPoint.IN_LOST, CrashPoint.IN_DRAIN, CrashPoi
 """Reached once in a life, or once for what provokes it."""
 _THROTTLED = {"when": {"path": r"\$batch", "body": "PATCH "}, "times": 1,
               "do": [{"kind": "status", "status": 429, "code": "0x80072322", "retry_after": 2}]}  # fmt: skip
-_CODECS = {
+_CODECS: dict[str, Any] = {
     "call-outcomes": single_object(CallOutcome), "planned-writebacks": single_object(PlannedWriteback),
     "writeback-results": single_object(WritebackResult),
 }  # fmt: skip
@@ -162,15 +162,26 @@ class KillSystem:
         """SIGTERM. B2: it ends with 0."""
         if life := self.lives.pop(name, None):
             os.kill(life.pid, signal.SIGTERM)
-            code = wait_until(lambda: _known(self.forks.ended(life.pid)), what=f"{name} ends after SIGTERM")[0]
-            if code:
+            if code := self.wait(life):
                 self.report.findings.append(f"I12 {name} ended with {code} after SIGTERM: {life.tail()}")
 
     def _end_all(self) -> None:
         for life in self.lives.values():
             if self.forks.ended(life.pid) is None:
                 os.kill(life.pid, signal.SIGKILL)
-                wait_until(lambda life=life: _known(self.forks.ended(life.pid)), what="it is gone")
+                self.wait(life)
+
+    def wait(self, life: Life) -> int:
+        """Its exit status."""
+        found: list[int] = []
+
+        def ended() -> bool:
+            if (code := self.forks.ended(life.pid)) is not None:
+                found.append(code)
+            return bool(found)
+
+        wait_until(ended, what=f"{life.log.name} ends")
+        return found[0]
 
     def _planner_env(self, name: str) -> dict[str, str]:
         return planner_env(
@@ -209,7 +220,7 @@ class KillSystem:
         if edited:
             self.simulator.edit(QUEUE_ITEMS, item, {"medx_notes": f"by hand {len(self.outcomes)}"})
         self.outcomes.append(outcome)
-        value = _CODECS["call-outcomes"].encode(outcome)  # type: ignore[arg-type]
+        value = _CODECS["call-outcomes"].encode(outcome)
         for _ in range(1 + (self.dice.random() < 0.1)):  # P1: some are published twice
             self.producer.produce(self.topics.call_outcomes.name, value, item.encode())
         self.producer.flush(HANGS_AFTER_S)
@@ -369,10 +380,6 @@ class KillSystem:
 
 
 _DISPOSITIONS = (Disposition.NO_ANSWER, Disposition.VOICEMAIL, Disposition.CALL_BACK_LATER)
-
-
-def _known(code: int | None) -> tuple[int] | None:
-    return None if code is None else (code,)
 
 
 def deal(kills: int, seed: int) -> list[Kill]:
