@@ -1,4 +1,5 @@
-"""`python -m tests.proof.prove`: the release counts of the simulation, the pairs and the planted bugs, as one command.
+"""`python -m tests.proof.prove`: the release counts of the simulation, the pairs, the planted bugs and the
+real processes, as one command.
 
 It may be stopped at any time and goes on where it was: `.cache/proof/record.json` holds how far it is and what it
 found. `--seed N` tells one schedule step by step in plain words; with `--shrink` the smallest one that still fails is
@@ -10,19 +11,29 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.kills.fleet import killed, slept_side_by_side
 from tests.proof import pairs, planted
 from tests.proof.choices import Schedule, loaded, saved, shrunk
 from tests.proof.paths import CASES, RECORD
 from tests.proof.world import Simulation
+from tests.support.brokers.kafka import RealKafka
+from tests.support.brokers.servers import kafka_from_maven
+from tests.support.forkserver import ForkServer
 
 SEEDS, SEEDS_OF_PAIR = 1_000_000, 50
+KILLS, ZOMBIES = 3_000, 200
+_KILLS_AT_ONCE, _ZOMBIES_AT_ONCE = 43, 20
+"""In one piece of the record."""
 _CHUNK = 250
 
 Record = dict[str, Any]
@@ -60,7 +71,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after that; the next run goes on")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--record", type=Path, default=RECORD)
-    parser.add_argument("--only", choices=["seeds", "pairs", "planted"])
+    parser.add_argument("--only", choices=["seeds", "pairs", "planted", "kills", "zombies"])
+    parser.add_argument("--kills", type=int, default=KILLS, help="of real processes")
+    parser.add_argument("--zombies", type=int, default=ZOMBIES, help="writers that sleep past their session")
     return parser.parse_args()
 
 
@@ -101,6 +114,8 @@ def _kind(finding: str) -> str:
 def _prove(options: argparse.Namespace) -> int:
     record = _read(options.record)
     until = time.monotonic() + options.minutes * 60
+    if options.only in (None, "kills", "zombies"):
+        _prove_processes(record, until, options)
     with ProcessPoolExecutor(options.workers) as pool:
         for name, work, total in (
             ("planted", _planted_chunk, len(planted.patches())),
@@ -110,6 +125,34 @@ def _prove(options: argparse.Namespace) -> int:
             if options.only in (None, name):
                 _go_on(record, name, total, lambda numbers, work=work: pool.map(work, numbers), until, options)  # type: ignore[misc]
     return _say(record)
+
+
+def _prove_processes(record: Record, until: float, options: argparse.Namespace) -> None:
+    """On a Kafka of its own. One piece after the other: a piece is several systems side by side."""
+    parts = (
+        ("kills", killed, options.kills, _KILLS_AT_ONCE),
+        ("zombies", slept_side_by_side, options.zombies, _ZOMBIES_AT_ONCE),
+    )
+    with tempfile.TemporaryDirectory(prefix="prove-") as folder, ExitStack() as stack:
+        work = Path(folder)
+        facts: Any = stack.enter_context(kafka_from_maven(work / "kafka"))
+        kafka, forks = RealKafka(facts["bootstrap"], None, "maven"), stack.enter_context(ForkServer())
+        for name, run, total, at_once in parts:
+
+            def piece(
+                numbers: Iterable[int], name: str = name, run: Any = run, at_once: int = at_once
+            ) -> Iterable[Record]:
+                for number in numbers:
+                    began = time.process_time() + forks.cpu_s()
+                    report = run(forks, kafka, work / f"{name}-{number}", **{name: at_once, "seed": number})
+                    findings = [(f"{name} {number}", what[:2000]) for what in report.findings]
+                    cpu_s = time.process_time() + forks.cpu_s() - began
+                    hits = len(report.done)
+                    yield {"runs": at_once, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
+                    shutil.rmtree(work / f"{name}-{number}", ignore_errors=True)
+
+            if options.only in (None, name):
+                _go_on(record, name, -(-total // at_once), piece, until, options)
 
 
 def _go_on(

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.chaos.kills.system import Kill, KillSystem, Report, deal
+from tests.chaos.kills.zombies import SLEEPS_AT, slept
 from tests.support.brokers.kafka import RealKafka
 from tests.support.forkserver import ForkServer
 
@@ -22,6 +23,19 @@ def killed(forks: ForkServer, kafka: RealKafka, folder: Path, *, kills: int, see
         protocol = ("consumer", "classic")[number % 2]
         with KillSystem(forks, kafka, folder / f"system-{number}", seed * 100 + number, protocol=protocol) as system:
             return system.run(hands[number])
+
+    return side_by_side(one)
+
+
+def slept_side_by_side(forks: ForkServer, kafka: RealKafka, folder: Path, *, zombies: int, seed: int) -> Report:
+    points = [SLEEPS_AT[number % len(SLEEPS_AT)] for number in range(zombies)]
+    hands = [
+        points[len(points) * n // SIDE_BY_SIDE : len(points) * (n + 1) // SIDE_BY_SIDE] for n in range(SIDE_BY_SIDE)
+    ]
+
+    def one(number: int) -> Report:
+        protocol = ("consumer", "classic")[number % 2]
+        return slept(forks, kafka, folder / f"system-{number}", hands[number], seed * 100 + number, protocol)
 
     return side_by_side(one)
 

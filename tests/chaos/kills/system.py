@@ -330,6 +330,10 @@ class KillSystem:
         if not self.outcomes:
             for item in self.items:
                 self.send(item)
+        self.settle_open(what=what)
+
+    def settle_open(self, *, what: str) -> None:
+        """By the processes that run."""
 
         def settled() -> bool:
             self.read()
