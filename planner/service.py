@@ -202,22 +202,17 @@ class PlannerService:
 
 
 def _which(decisions: Sequence[Decision], spans: Sequence[Span]) -> dict[str, object]:
-    """What a line is about, to find it on the topics and in the traces: session, place and trace of one outcome, or of
-    each of a few. Of a large batch, where it began and ended in each partition; `outcome.planned`, at the level debug,
-    names each of its plans. Only a plan's session is named: its id was validated. Any other is the text of its sender,
-    and may hold anything (B1).
-    """
-    sessions = [decision.plan.session_id for decision in decisions if isinstance(decision, Planned)]
+    """What a line is about, to find it on the topics and in the traces: place and trace of one outcome, or of each of a
+    few. Of a large batch, where it began and ended in each partition; `outcome.planned`, at the level debug, names each
+    of its plans. No session: its id is the text of its sender, and may hold anything (B1)."""
     if len(decisions) == 1:
-        at = decisions[0].incoming
-        session: dict[str, object] = {"session_id": sessions[0]} if sessions else {}
-        return {**session, "partition": at.partition, "offset": at.offset, **which_traces(spans)}
+        incoming = decisions[0].incoming
+        return {"partition": incoming.partition, "offset": incoming.offset, **which_traces(spans)}
     offsets: dict[str, list[int]] = {}
     for decision in decisions:
         at = decision.incoming
         offsets.setdefault(str(at.partition), [at.offset, at.offset])[1] = at.offset
-    few: dict[str, object] = {"sessions": sessions, **which_traces(spans)} if len(decisions) <= _MOST_NAMED else {}
-    return {"offsets": offsets, **few}
+    return {"offsets": offsets, **(which_traces(spans) if len(decisions) <= _MOST_NAMED else {})}
 
 
 def hard_exit(error: BaseException) -> NoReturn:

@@ -123,25 +123,6 @@ def test_the_line_of_a_few_names_each_and_that_of_many_where_they_begin_and_end(
     assert (many["offsets"], "trace_ids" in many) == ({"0": [0, 14], "1": [1, 15]}, False)
 
 
-def test_B1_a_line_names_the_sessions_of_plans_and_never_the_id_of_an_outcome_that_was_rejected():
-    planned, wrong = (replace(make_outcome(), session_id=name) for name in ("sess-1", "+15305550123"))
-    (one,) = handled(incoming(planned))
-    (few,) = handled(incoming(planned), incoming(wrong, 1))
-    (none,) = handled(incoming(wrong))
-    assert (one["session_id"], few["sessions"], few["rejected"]) == ("sess-1", ["sess-1"], 1)
-    assert "session_id" not in none
-    assert "5550123" not in repr((few, none))
-
-
-def test_each_plan_has_a_line_with_its_session_at_the_level_debug():
-    service, _ = a_service()
-    with capture_logs() as lines:
-        asyncio.run(
-            service.handle([incoming(replace(make_outcome(), session_id=f"s{n}"), n) for n in range(16)], MEMBER)
-        )
-    assert [line["session_id"] for line in lines if line["event"] == "outcome.planned"] == [f"s{n}" for n in range(16)]
-
-
 def test_a_rejected_opt_out_is_found_by_its_place_and_trace():
     service, _ = a_service()
     invalid = make_outcome(opt_out=True, ended_at=make_outcome().started_at.replace(year=1999))
