@@ -32,6 +32,8 @@ REQUESTS = 3000
 CONNECTIONS = 16
 _BARE = "import sys; sys.exit(__import__('bench.simulator_size', fromlist=['bare']).bare())"
 _AT_ONCE = 10_000
+_SCHEDULED = 2
+"""Makes a process's number the id of its clock, as `clock_getcpuclockid` of C does; Python has it for threads alone."""
 
 
 @dataclass
@@ -43,6 +45,11 @@ class Served:
     started: float
 
     def cpu(self) -> float:
+        """Seconds of processor time. Where the kernel has an exact clock of another process, from that: what psutil
+        reads goes in hundredths of a second, and a bare server answers a thousand requests in eight of them.
+        """
+        if psutil.LINUX:
+            return time.clock_gettime(~self.process.pid << 3 | _SCHEDULED)
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
