@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 
 from runtime.exit_codes import Exit
+
+NEEDED = ("azure.identity", "httpx", "phonenumbers", "rich", "typer")
+"""A command imports some of these only when it uses them, which is too late to say that they are missing."""
 
 
 def main() -> None:
     try:
+        _look_for_libraries()
         from ops.cli import main as run  # not before: what it needs may not be installed
     except ModuleNotFoundError as missing:
         sys.stderr.write(
@@ -18,6 +23,13 @@ def main() -> None:
         )
         sys.exit(Exit.MISCONFIGURED)
     run()
+
+
+def _look_for_libraries() -> None:
+    """Raises ModuleNotFoundError for the first that is missing."""
+    for library in NEEDED:
+        if find_spec(library) is None:
+            raise ModuleNotFoundError(name=library)
 
 
 if __name__ == "__main__":
