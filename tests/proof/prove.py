@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.kills.fleet import killed, slept_side_by_side
+from tests.chaos.processes.fleet import killed, slept_side_by_side
 from tests.proof import pairs, planted
 from tests.proof.choices import Schedule, loaded, saved, shrunk
 from tests.proof.paths import CASES, RECORD

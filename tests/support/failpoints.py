@@ -2,7 +2,7 @@
 
 The product has nothing of this compiled in. A process of a test arms one point before it runs the service's own `main`:
 the seam, a named function of the product, is wrapped, and all others are left as they are. A seam that is renamed turns
-`tests/chaos/kills/test_failpoints.py` red with the point's name.
+`tests/chaos/processes/test_failpoints.py` red with the point's name.
 """
 
 from __future__ import annotations
@@ -61,6 +61,10 @@ def _publishes(arguments: tuple[Any, ...], result: Any) -> bool:
     return bool(arguments[2]) and type(result).__name__ == "Published"
 
 
+def _publishes_plainly(arguments: tuple[Any, ...], _result: Any) -> bool:
+    return bool(arguments[1])
+
+
 def _in_conflict(arguments: tuple[Any, ...], _result: Any) -> bool:
     return type(arguments[1].found).__name__ == "Conflict"
 
@@ -101,10 +105,23 @@ SEAMS: dict[CrashPoint, Seam] = {
     P.IN_REBALANCE: Seam("planner.stream.reading", "_Joining.on_partitions_assigned"),
 }
 
+WITHOUT_TRANSACTIONS: dict[CrashPoint, Seam] = {
+    P.PUBLISHED: Seam("writer.kafka.producer", "PlainProducer._produce", after=True),
+    P.COMMITTING: Seam("writer.kafka.producer", "PlainProducer._published", after=True, when=_publishes_plainly),
+    P.COMMITTED: Seam("writer.kafka.producer", "PlainProducer.transact", after=True, when=_publishes),
+}
+"""What replaces those, in a writer whose broker has no transactions. It publishes first and commits then."""
+
+
+def seam_of(point: CrashPoint) -> Seam:
+    """In a process with this environment."""
+    plain = os.environ.get("WRITER_TRANSACTIONS") == "false"
+    return WITHOUT_TRANSACTIONS.get(point, SEAMS[point]) if plain else SEAMS[point]
+
 
 def owner_of(point: CrashPoint) -> tuple[Any, str]:
     """What holds the function, and its name there. Raises LookupError, which names the point and the seam."""
-    seam = SEAMS[point]
+    seam = seam_of(point)
     *path, name = seam.name.split(".")
     try:
         owner = functools.reduce(getattr, path, importlib.import_module(seam.module))
@@ -117,7 +134,7 @@ def owner_of(point: CrashPoint) -> tuple[Any, str]:
 def arm(point: CrashPoint, count: int, act: Callable[[], None]) -> None:
     """`act` is called when the point is reached for the `count`th time, and never again."""
     owner, name = owner_of(point)
-    seam, lock, reached = SEAMS[point], threading.Lock(), 0
+    seam, lock, reached = seam_of(point), threading.Lock(), 0
     given = inspect.getattr_static(owner, name)
     function = given.__func__ if isinstance(given, staticmethod) else given
 

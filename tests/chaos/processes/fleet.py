@@ -6,12 +6,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.chaos.kills.system import Kill, KillSystem, Report, deal
-from tests.chaos.kills.zombies import SLEEPS_AT, slept
+from tests.chaos.processes.kills import Kill, deal, killed_in
+from tests.chaos.processes.system import ProcessSystem, Report, Shape
+from tests.chaos.processes.zombies import SLEEPS_AT, slept
 from tests.support.brokers.kafka import RealKafka
 from tests.support.forkserver import ForkServer
 
-SIDE_BY_SIDE = 4
+_SHAPES = (
+    Shape(protocol="consumer"), Shape(protocol="classic"), Shape(protocol="consumer"),
+    Shape(protocol="classic", transactions=False),
+)  # fmt: skip
+SIDE_BY_SIDE = len(_SHAPES)
 
 
 def killed(forks: ForkServer, kafka: RealKafka, folder: Path, *, kills: int, seed: int) -> Report:
@@ -20,9 +25,8 @@ def killed(forks: ForkServer, kafka: RealKafka, folder: Path, *, kills: int, see
     hands: Sequence[Sequence[Kill]] = [dealt[number::SIDE_BY_SIDE] for number in range(SIDE_BY_SIDE)]
 
     def one(number: int) -> Report:
-        protocol = ("consumer", "classic")[number % 2]
-        with KillSystem(forks, kafka, folder / f"system-{number}", seed * 100 + number, protocol=protocol) as system:
-            return system.run(hands[number])
+        with ProcessSystem(forks, kafka, folder / f"system-{number}", seed * 100 + number, _SHAPES[number]) as system:
+            return killed_in(system, hands[number])
 
     return side_by_side(one)
 
@@ -34,8 +38,8 @@ def slept_side_by_side(forks: ForkServer, kafka: RealKafka, folder: Path, *, zom
     ]
 
     def one(number: int) -> Report:
-        protocol = ("consumer", "classic")[number % 2]
-        return slept(forks, kafka, folder / f"system-{number}", hands[number], seed * 100 + number, protocol)
+        with ProcessSystem(forks, kafka, folder / f"system-{number}", seed * 100 + number, _SHAPES[number]) as system:
+            return slept(system, hands[number])
 
     return side_by_side(one)
 

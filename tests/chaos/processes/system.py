@@ -1,8 +1,8 @@
-"""A little system of its own on a shared broker: a planner and two writers, killed and started again as a list says.
+"""A little system of its own: real planners and writers on a broker that it may share, with the simulator as the CRM.
 
-Outcomes come in all the while. What died is started again at once, with the next crash point armed. When all have been
-killed, a planner and a writer without failpoints settle what is left, and the audit judges three logs: what was
-published, what the CRM did, and what was committed.
+It starts and stops processes, publishes outcomes and reads what comes of them. What happens to the processes is the
+caller's: kills, zombies, long runs. At the end the audit judges three logs: what was published, what the CRM did, and
+what was committed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import os
 import random
 import signal
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -30,7 +30,7 @@ from schemas.records import CallOutcome, Disposition, PlannedWriteback, ResultSt
 from schemas.topics import Topics
 from simulator import tenant
 from simulator.testing import RunningSimulator, running_simulator
-from tests.chaos.kills.commits import Commit, commits_of
+from tests.chaos.processes.commits import Commit, commits_of
 from tests.integration.planner.harness import AN_HOUR_AGO, planner_env
 from tests.integration.writer.kit import QUEUE_ITEMS, Desk, baseline_of, seed_item, writer_env
 from tests.proof.faults import CrashPoint
@@ -39,14 +39,6 @@ from tests.support.failpoints import COUNT, POINT, SIGNAL
 from tests.support.forkserver import ForkServer
 from tests.support.topics_checker import Logs, judged
 
-PARTITIONS, ITEMS = 2, 6
-_TRAFFIC_S = 0.25
-_MOST_OPEN = 16
-_ONCE = {CrashPoint.IN_REVOKE, CrashPoint.IN_LOST, CrashPoint.IN_DRAIN, CrashPoint.IN_TOKEN, CrashPoint.IN_PIECES,
-         CrashPoint.RECOVERING, CrashPoint.IN_REBALANCE}  # fmt: skip
-"""Reached once in a life, or once for what provokes it."""
-_THROTTLED = {"when": {"path": r"\$batch", "body": "PATCH "}, "times": 1,
-              "do": [{"kind": "status", "status": 429, "code": "0x80072322", "retry_after": 2}]}  # fmt: skip
 _CODECS: dict[str, Any] = {
     "call-outcomes": single_object(CallOutcome), "planned-writebacks": single_object(PlannedWriteback),
     "writeback-results": single_object(WritebackResult),
@@ -54,16 +46,12 @@ _CODECS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Kill:
-    """At a crash point, or at a random moment if `point` is None."""
+class Failpoint:
+    """A process sends itself `number` when it reaches `point` for the `count`th time."""
 
-    kind: str
-    point: CrashPoint | None
+    point: CrashPoint
     count: int = 1
-    after_s: float = 0.0
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.point}#{self.count}" if self.point else f"{self.kind} after {self.after_s:.2f} s"
+    number: signal.Signals = signal.SIGKILL
 
 
 @dataclass(frozen=True)
@@ -85,10 +73,8 @@ class Life:
 
     pid: int
     log: Path
-    kill: Kill | None
     began: float
     ready_at: float | None = None
-    provoked: int = 0
 
     def has_written(self, text: str) -> bool:
         return self.log.exists() and text in self.log.read_text(errors="replace")
@@ -104,22 +90,34 @@ class Report:
     sessions: int = 0
 
 
-class KillSystem:
+@dataclass(frozen=True)
+class Shape:
+    """How large a system is, and how its processes are set up. `lines`: process to the broker's address for it, where
+    that is not the usual one."""
+
+    processes: Sequence[str] = ("planner", "writer")
+    partitions: int = 2
+    items: int = 6
+    protocol: str = "consumer"
+    transactions: bool = True
+    traffic_s: float = 0.25
+    most_open: int = 16
+    lines: Mapping[str, str] = field(default_factory=dict)
+
+
+class ProcessSystem:
     """A context manager."""
 
-    def __init__(
-        self, forks: ForkServer, kafka: RealKafka, folder: Path, seed: int, *, protocol: str = "consumer"
-    ) -> None:
-        self.forks, self.kafka, self.folder, self.protocol = forks, kafka, folder, protocol
+    def __init__(self, forks: ForkServer, kafka: RealKafka, folder: Path, seed: int, shape: Shape = Shape()) -> None:
+        self.forks, self.kafka, self.folder, self.shape = forks, kafka, folder, shape
         self.dice = random.Random(seed)
         self.report = Report()
         self.lives: dict[str, Life] = {}
         self.published: list[Record] = []
         self.outcomes: list[CallOutcome] = []
-        self.final: dict[str, WritebackResult] = {}
+        self.open_sessions: set[str] = set()
         self._numbers = itertools.count()
         self._sent_at = 0.0
-        self._edited_at = 0
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -129,16 +127,15 @@ class KillSystem:
             self.desk = Desk(self.simulator)
             self.prefix = self.kafka.unique("kills") + "."
             self.topics, self.groups = Topics().prefixed(self.prefix), GroupNames.usual(self.prefix)
-            for spec in self.topics.all():
-                self.kafka.create_topic(spec.name, PARTITIONS, spec.creation_config())
-            self.items = [seed_item(self.simulator) for _ in range(ITEMS)]
+            self._create_topics()
+            self.items = [seed_item(self.simulator) for _ in range(self.shape.items)]
             quiet = {"bootstrap.servers": self.kafka.bootstrap, "log_level": 0}
             self.producer = Producer({**quiet, "partitioner": "murmur2_random"})
             self.reader = Consumer({**quiet, "group.id": f"{self.prefix}audit", "enable.auto.commit": False})
             stack.callback(self.reader.close)
             self.reader.assign([
                 TopicPartition(self.prefix + name, partition, OFFSET_BEGINNING)
-                for name in _CODECS for partition in range(PARTITIONS)
+                for name in _CODECS for partition in range(self.shape.partitions)
             ])  # fmt: skip
             stack.callback(self._end_all)
             self._stack = stack.pop_all()
@@ -147,15 +144,25 @@ class KillSystem:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
+    def _create_topics(self) -> None:
+        results = self.topics.writeback_results.name
+        for spec in self.topics.all():
+            # I4 Without transactions a result has to be in the log before the commit. In a transaction both become
+            # true together, and either may be appended first.
+            on_arrival = spec.name == results and not self.shape.transactions
+            stamped = {"message.timestamp.type": "LogAppendTime"} if on_arrival else {}
+            self.kafka.create_topic(spec.name, self.shape.partitions, spec.creation_config() | stamped)
+
     # Processes
 
-    def start(self, name: str, kill: Kill | None = None, number: signal.Signals = signal.SIGKILL) -> Life:
+    def start(self, name: str, failpoint: Failpoint | None = None) -> Life:
         kind = name.partition("-")[0]
-        env = self._planner_env(name) if kind == "planner" else self._writer_env(name)
-        if kill and kill.point:
-            env |= {POINT: kill.point.value, COUNT: str(kill.count), SIGNAL: str(int(number))}
+        bootstrap = self.shape.lines.get(name, self.kafka.bootstrap)
+        env = self._planner_env(name, bootstrap) if kind == "planner" else self._writer_env(name, bootstrap)
+        if failpoint:
+            env |= {POINT: failpoint.point.value, COUNT: str(failpoint.count), SIGNAL: str(int(failpoint.number))}
         log = self.folder / f"{name}.{next(self._numbers)}.log"
-        self.lives[name] = Life(self.forks.start(kind, env, log), log, kill, time.monotonic())
+        self.lives[name] = Life(self.forks.start(kind, env, log), log, time.monotonic())
         return self.lives[name]
 
     def stop(self, name: str) -> None:
@@ -183,23 +190,23 @@ class KillSystem:
         wait_until(ended, what=f"{life.log.name} ends")
         return found[0]
 
-    def _planner_env(self, name: str) -> dict[str, str]:
+    def _planner_env(self, name: str, bootstrap: str) -> dict[str, str]:
         return planner_env(
-            self.kafka.bootstrap, checked=True, prefix=self.prefix, PLANNER_INSTANCE_ID=name,
+            bootstrap, checked=True, prefix=self.prefix, PLANNER_INSTANCE_ID=name,
             PLANNER_FOLLOW_EVERY_S="0.5", PLANNER_BATCH_WAIT_S="0.05",
         )  # fmt: skip
 
-    def _writer_env(self, name: str) -> dict[str, str]:
+    def _writer_env(self, name: str, bootstrap: str) -> dict[str, str]:
         identity = {
             "kind": "client_secret", "tenant_id": tenant.TENANT_ID, "client_id": tenant.CLIENT_ID,
             "client_secret": tenant.CLIENT_SECRET,
         }  # fmt: skip
         return writer_env(
-            self.simulator, self.kafka.bootstrap,
-            WRITER_BROKER__TOPIC_PREFIX=self.prefix, WRITER_TRANSACTIONS="true", WRITER_INSTANCE_ID=name,
+            self.simulator, bootstrap, WRITER_BROKER__TOPIC_PREFIX=self.prefix, WRITER_INSTANCE_ID=name,
+            WRITER_TRANSACTIONS=str(self.shape.transactions).lower(),
             WRITER_IDENTITIES=json.dumps([identity]), WRITER_SIGN_IN__AUTHORITY=str(self.simulator.authority),
             WRITER_SIGN_IN__CA_FILE=str(self.simulator.ca_file), WRITER_SIGN_IN__PRIVATE_AUTHORITY="true",
-            WRITER_CONSUMER__PROTOCOL=self.protocol, WRITER_FLOW__MAX_PAUSE_S="1",
+            WRITER_CONSUMER__PROTOCOL=self.shape.protocol, WRITER_FLOW__MAX_PAUSE_S="1",
         )  # fmt: skip
 
     def is_ready(self, life: Life) -> bool:
@@ -220,19 +227,18 @@ class KillSystem:
         if edited:
             self.simulator.edit(QUEUE_ITEMS, item, {"medx_notes": f"by hand {len(self.outcomes)}"})
         self.outcomes.append(outcome)
+        self.open_sessions.add(outcome.session_id)
         value = _CODECS["call-outcomes"].encode(outcome)
         for _ in range(1 + (self.dice.random() < 0.1)):  # P1: some are published twice
             self.producer.produce(self.topics.call_outcomes.name, value, item.encode())
         self.producer.flush(HANGS_AFTER_S)
         return outcome
 
-    def open(self) -> list[CallOutcome]:
-        return [one for one in self.outcomes if one.session_id not in self.final]
-
     def traffic(self) -> None:
-        if time.monotonic() - self._sent_at > _TRAFFIC_S and len(self.open()) < _MOST_OPEN:
+        """An outcome, if it is time for one and not too many are open."""
+        if time.monotonic() - self._sent_at > self.shape.traffic_s and len(self.open_sessions) < self.shape.most_open:
             self._sent_at = time.monotonic()
-            self.send(self.dice.choice(self.items), self.dice.choice(list(_DISPOSITIONS)))
+            self.send(self.dice.choice(self.items), self.dice.choice(_DISPOSITIONS))
 
     def read(self, seconds: float = 0.05) -> None:
         for message in self.reader.consume(500, seconds):
@@ -246,85 +252,13 @@ class KillSystem:
         at = message.timestamp()[1]
         self.published.append(Record(topic, message.partition(), message.offset(), key, value, headers, at))
         if isinstance(value, WritebackResult) and value.status is not ResultStatus.RESUME_NEEDED:
-            self.final[key] = value
-
-    # Kills
-
-    def run(self, kills: Sequence[Kill]) -> Report:
-        """All of them, and the audit."""
-        self.settle(what="the first outcomes settle")
-        waiting: dict[str, Iterator[Kill]] = {
-            name: iter([kill for kill in kills if kill.kind == name]) for name in ("planner", "writer")
-        }
-        while waiting and not self.report.findings:
-            self.traffic()
-            self.read()
-            for name in list(waiting):
-                self._tend(name, waiting)
-        if not self.report.findings:
-            self.settle(what="all settles after the last kill")
-        self.audit()
-        return self.report
-
-    def _tend(self, name: str, waiting: dict[str, Iterator[Kill]]) -> None:
-        life = self.lives.get(name)
-        if life is None or life.kill is None:
-            if (kill := next(waiting[name], None)) is None:
-                del waiting[name]
-                if life is None:  # the other service's kills need it
-                    self.start(name)
-            else:
-                self.stop(name)  # the one that runs without a failpoint
-                self.start(name, kill)
-            return
-        if (code := self.forks.ended(life.pid)) is not None:
-            del self.lives[name]
-            self.stop("writer-other") if name == "writer" else None
-            if code == -signal.SIGKILL:
-                self.report.done.append(str(life.kill))
-            else:
-                self.report.findings.append(f"{life.kill}: ended with {code}: {life.tail()}")
-        elif time.monotonic() - life.began > HANGS_AFTER_S:
-            self.report.findings.append(f"{life.kill}: never reached: {life.tail()}")
-        else:
-            self._provoke(life, life.kill)
-
-    def _provoke(self, life: Life, kill: Kill) -> None:
-        """Whatever leads to that point and does not come by itself."""
-        if not self.is_ready(life) or life.ready_at is None:
-            return
-        since = time.monotonic() - life.ready_at
-        if kill.point is None:
-            if since > kill.after_s and life.provoked < 1:
-                life.provoked = 1
-                os.kill(life.pid, signal.SIGKILL)
-        elif kill.point in (CrashPoint.IN_REVOKE, CrashPoint.IN_LOST):
-            self._rebalance(life, kill.point)
-        elif kill.point is CrashPoint.IN_DRAIN and since > 0.5 and life.provoked < 1:
-            life.provoked = 1
-            os.kill(life.pid, signal.SIGTERM)
-        elif kill.point is CrashPoint.IN_RETRY_AFTER and since > 3 * life.provoked:
-            life.provoked += 1
-            self.simulator.fault(**_THROTTLED)
-        elif kill.point is CrashPoint.IN_PIECES and since > 3 * life.provoked:
-            life.provoked += 1
-            self.send(seed_item(self.simulator), edited=True)
-
-    def _rebalance(self, life: Life, point: CrashPoint) -> None:
-        if life.provoked == 0:
-            life.provoked = 1
-            if point is CrashPoint.IN_LOST:
-                os.kill(life.pid, signal.SIGSTOP)
-            self.start("writer-other")
-        elif life.provoked == 1 and point is CrashPoint.IN_LOST and self.is_ready(self.lives["writer-other"]):
-            life.provoked = 2
-            os.kill(life.pid, signal.SIGCONT)
+            self.open_sessions.discard(key)
 
     # The end
 
     def settle(self, *, what: str) -> None:
-        """A planner and a writer without failpoints settle whatever is open. I7: or it is said what waits."""
-        for name in ("planner", "writer"):
+        """Processes without failpoints settle whatever is open. I7: or it is said what waits."""
+        for name in self.shape.processes:
             if name not in self.lives:
                 self.start(name)
         if not self.outcomes:
@@ -337,15 +271,14 @@ class KillSystem:
 
         def settled() -> bool:
             self.read()
-            return not self.open()
+            return not self.open_sessions
 
         try:
             wait_until(settled, what=what)
         except AssertionError as error:
             ended = {name: self.forks.ended(life.pid) for name, life in self.lives.items()}
-            open_ = [one.session_id for one in self.open()]
             tails = "".join(f"\n--- {name}\n{life.tail()}" for name, life in self.lives.items())
-            self.report.findings.append(f"I7 {error}; open: {open_}; ended: {ended}{tails}")
+            self.report.findings.append(f"I7 {error}; open: {sorted(self.open_sessions)}; ended: {ended}{tails}")
 
     def audit(self) -> None:
         """Everything is said that is wrong."""
@@ -363,13 +296,20 @@ class KillSystem:
         self.report.findings += judged(
             Logs(sorted(self.published, key=lambda one: (one.partition, one.offset)), operations, commits)
         )
-        self.report.findings += self._untold_twice() + self._miscounted()
+        self.report.findings += self._final_twice() + self._miscounted()
 
-    def _untold_twice(self) -> list[str]:
-        """W2 A session has one final result: with transactions, no kill makes it two."""
-        results = (one for one in self.published if one.topic == "writeback-results")
-        times = Counter(one.key for one in results if one.value.status is not ResultStatus.RESUME_NEEDED)
-        return [f"W2 {session} has {n} final results" for session, n in times.items() if n > 1]
+    def _final_twice(self) -> list[str]:
+        """W2 A session has one final result: with transactions, no fault makes it two. Without, the same may be said
+        again, and of a session that landed nothing else is said.
+        """
+        final: dict[str, list[WritebackResult]] = defaultdict(list)
+        for one in self.published:
+            if isinstance(one.value, WritebackResult) and one.value.status is not ResultStatus.RESUME_NEEDED:
+                final[one.value.session_id].append(one.value)
+        if self.shape.transactions:
+            return [f"W2 {session} has {len(all_)} final results" for session, all_ in final.items() if len(all_) > 1]
+        said = {session: {str(each.status) for each in all_} for session, all_ in final.items()}
+        return [f"W2 {session} ended in {', '.join(sorted(all_))}" for session, all_ in said.items() if len(all_) > 1]
 
     def _miscounted(self) -> list[str]:
         """The model: without anybody else at the row, each call is counted, and the last one is the row's."""
@@ -384,16 +324,3 @@ class KillSystem:
 
 
 _DISPOSITIONS = (Disposition.NO_ANSWER, Disposition.VOICEMAIL, Disposition.CALL_BACK_LATER)
-
-
-def deal(kills: int, seed: int) -> list[Kill]:
-    """The whole list in turn as often as it fits, some 6 in 10 of all, and as many random moments as are left."""
-    dice, points = random.Random(seed), list(CrashPoint)
-    named = max(1, round(kills * 0.55 / len(points))) * len(points) if kills >= len(points) else 0
-    made = [
-        Kill("writer" if p.of_writer else "planner", p, 1 if p in _ONCE else dice.randint(1, 3))
-        for p in itertools.islice(itertools.cycle(points), named)
-    ]
-    made += [Kill(dice.choice(["planner", "writer"]), None, after_s=dice.uniform(0, 1.5)) for _ in range(kills - named)]
-    dice.shuffle(made)
-    return made

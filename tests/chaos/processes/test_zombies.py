@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.kills.fleet import slept_side_by_side
+from tests.chaos.processes.fleet import slept_side_by_side
 from tests.support.brokers.kafka import RealKafka
 from tests.support.forkserver import ForkServer
 

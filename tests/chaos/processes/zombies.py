@@ -5,35 +5,29 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 
 import psutil
 
 from ops.demo.waiting import wait_until
-from tests.chaos.kills.system import Kill, KillSystem, Life, Report
+from tests.chaos.processes.system import Failpoint, Life, ProcessSystem, Report
 from tests.proof.faults import CrashPoint
-from tests.support.brokers.kafka import RealKafka
-from tests.support.forkserver import ForkServer
 
 SLEEPS_AT = (CrashPoint.BEFORE_SEND, CrashPoint.SENT, CrashPoint.REPLIED, CrashPoint.PUBLISHED)
 
 
-def slept(
-    forks: ForkServer, kafka: RealKafka, folder: Path, points: Sequence[CrashPoint], seed: int, protocol: str
-) -> Report:
+def slept(system: ProcessSystem, points: Sequence[CrashPoint]) -> Report:
     """One zombie for each of `points`, one after the other, and the audit."""
-    with KillSystem(forks, kafka, folder, seed, protocol=protocol) as system:
-        system.settle(what="the first outcomes settle")
-        system.stop("writer")
-        for point in points:
-            if not system.report.findings:
-                _sleep_through(system, point)
-        system.audit()
-        return system.report
+    system.settle(what="the first outcomes settle")
+    system.stop("writer")
+    for point in points:
+        if not system.report.findings:
+            _sleep_through(system, point)
+    system.audit()
+    return system.report
 
 
-def _sleep_through(system: KillSystem, point: CrashPoint) -> None:
-    late = system.start("writer-late", Kill("writer", point, system.dice.randint(1, 2)), signal.SIGSTOP)
+def _sleep_through(system: ProcessSystem, point: CrashPoint) -> None:
+    late = system.start("writer-late", Failpoint(point, system.dice.randint(1, 2), signal.SIGSTOP))
 
     def sleeps() -> bool:
         system.traffic()
@@ -53,7 +47,7 @@ def _sleep_through(system: KillSystem, point: CrashPoint) -> None:
     system.report.done.append(f"zombie {point}")
 
 
-def _reads(system: KillSystem) -> bool:
+def _reads(system: ProcessSystem) -> bool:
     system.read()
     return True
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.proof.faults import CrashPoint
 from tests.support import failpoints
-from tests.support.failpoints import SEAMS, Seam, arm, owner_of
+from tests.support.failpoints import SEAMS, WITHOUT_TRANSACTIONS, Seam, arm, owner_of
 
 
 def test_every_crash_point_has_a_seam() -> None:
@@ -16,6 +16,16 @@ def test_every_crash_point_has_a_seam() -> None:
 @pytest.mark.parametrize("point", list(CrashPoint))
 def test_the_seam_of_each_crash_point_is_in_the_product(point: CrashPoint) -> None:
     owner, name = owner_of(point)
+    assert callable(getattr(owner, name))
+
+
+@pytest.mark.parametrize("point", list(WITHOUT_TRANSACTIONS))
+def test_the_seam_of_a_writer_without_transactions_is_in_the_product(
+    point: CrashPoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WRITER_TRANSACTIONS", "false")
+    owner, name = owner_of(point)
+    assert owner.__name__ == "PlainProducer"
     assert callable(getattr(owner, name))
 
 
