@@ -22,16 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.processes.fleet import killed, slept_side_by_side
+from tests.chaos.processes.lines import lined_kafka
+from tests.chaos.processes.long_run import long_run
+from tests.chaos.processes.system import Report
 from tests.proof import pairs, planted
 from tests.proof.choices import Schedule, loaded, saved, shrunk
 from tests.proof.paths import CASES, RECORD
 from tests.proof.world import Simulation
-from tests.support.brokers.kafka import RealKafka
-from tests.support.brokers.servers import kafka_from_maven
 from tests.support.forkserver import ForkServer
 
 SEEDS, SEEDS_OF_PAIR = 1_000_000, 50
-KILLS, ZOMBIES = 3_000, 200
+KILLS, ZOMBIES, LONG_RUNS, LONG_RUN_S = 3_000, 200, 30, 300.0
 _KILLS_AT_ONCE, _ZOMBIES_AT_ONCE = 43, 20
 """In one piece of the record."""
 _CHUNK = 250
@@ -71,9 +72,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after that; the next run goes on")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--record", type=Path, default=RECORD)
-    parser.add_argument("--only", choices=["seeds", "pairs", "planted", "kills", "zombies"])
+    parser.add_argument("--only", choices=["seeds", "pairs", "planted", "kills", "zombies", "long"])
     parser.add_argument("--kills", type=int, default=KILLS, help="of real processes")
     parser.add_argument("--zombies", type=int, default=ZOMBIES, help="writers that sleep past their session")
+    parser.add_argument("--long-runs", type=int, default=LONG_RUNS, help="in which something breaks all the time")
+    parser.add_argument("--long-run-s", type=float, default=LONG_RUN_S, help="how long each is")
     return parser.parse_args()
 
 
@@ -114,7 +117,7 @@ def _kind(finding: str) -> str:
 def _prove(options: argparse.Namespace) -> int:
     record = _read(options.record)
     until = time.monotonic() + options.minutes * 60
-    if options.only in (None, "kills", "zombies"):
+    if options.only in (None, "kills", "zombies", "long"):
         _prove_processes(record, until, options)
     with ProcessPoolExecutor(options.workers) as pool:
         for name, work, total in (
@@ -128,31 +131,41 @@ def _prove(options: argparse.Namespace) -> int:
 
 
 def _prove_processes(record: Record, until: float, options: argparse.Namespace) -> None:
-    """On a Kafka of its own. One piece after the other: a piece is several systems side by side."""
-    parts = (
-        ("kills", killed, options.kills, _KILLS_AT_ONCE),
-        ("zombies", slept_side_by_side, options.zombies, _ZOMBIES_AT_ONCE),
-    )
+    """On a Kafka of its own. One piece after the other: a piece is several systems side by side, or one long run."""
     with tempfile.TemporaryDirectory(prefix="prove-") as folder, ExitStack() as stack:
         work = Path(folder)
-        facts: Any = stack.enter_context(kafka_from_maven(work / "kafka"))
-        kafka, forks = RealKafka(facts["bootstrap"], None, "maven"), stack.enter_context(ForkServer())
-        for name, run, total, at_once in parts:
+        forks, lined = stack.enter_context(ForkServer()), stack.enter_context(lined_kafka(work))
+        runs: dict[str, tuple[int, Callable[[Path, int], Report]]] = {
+            "kills": (
+                -(-options.kills // _KILLS_AT_ONCE),
+                lambda at, seed: killed(forks, lined.kafka, at, kills=_KILLS_AT_ONCE, seed=seed),
+            ),
+            "zombies": (
+                -(-options.zombies // _ZOMBIES_AT_ONCE),
+                lambda at, seed: slept_side_by_side(forks, lined.kafka, at, zombies=_ZOMBIES_AT_ONCE, seed=seed),
+            ),
+            "long": (
+                options.long_runs,
+                lambda at, seed: long_run(forks, lined, at, seed=seed, seconds=options.long_run_s),
+            ),
+        }
+        for name, (pieces, run) in runs.items():
 
             def piece(
-                numbers: Iterable[int], name: str = name, run: Any = run, at_once: int = at_once
+                numbers: Iterable[int], name: str = name, run: Callable[[Path, int], Report] = run
             ) -> Iterable[Record]:
                 for number in numbers:
                     began = time.process_time() + forks.cpu_s()
-                    report = run(forks, kafka, work / f"{name}-{number}", **{name: at_once, "seed": number})
+                    report = run(work / f"{name}-{number}", number)
                     findings = [(f"{name} {number}", what[:2000]) for what in report.findings]
                     cpu_s = time.process_time() + forks.cpu_s() - began
+                    print(f"{name} {number}: {report.sessions} sessions, {len(report.done)} faults, {cpu_s:.0f} s")
                     hits = len(report.done)
-                    yield {"runs": at_once, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
+                    yield {"runs": 1, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
                     shutil.rmtree(work / f"{name}-{number}", ignore_errors=True)
 
             if options.only in (None, name):
-                _go_on(record, name, -(-total // at_once), piece, until, options)
+                _go_on(record, name, pieces, piece, until, options)
 
 
 def _go_on(

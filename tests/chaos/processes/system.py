@@ -14,13 +14,14 @@ import random
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from ops.demo.waiting import HANGS_AFTER_S, wait_until
@@ -216,6 +217,11 @@ class ProcessSystem:
             life.ready_at = time.monotonic()
         return life.ready_at is not None
 
+    def control(self, name: str, body: Any) -> None:
+        """The simulator's own control endpoint."""
+        method = "PUT" if name == "applications" else "POST"
+        httpx.request(method, f"{self.simulator.control_url}/{name}", json=body).raise_for_status()
+
     # Traffic and what comes of it
 
     def send(self, item: str, disposition: Disposition = Disposition.NO_ANSWER, *, edited: bool = False) -> CallOutcome:
@@ -266,19 +272,51 @@ class ProcessSystem:
                 self.send(item)
         self.settle_open(what=what)
 
-    def settle_open(self, *, what: str) -> None:
+    def settle_open(self, *, what: str, meanwhile: Callable[[], None] = lambda: None) -> None:
         """By the processes that run."""
 
         def settled() -> bool:
             self.read()
+            meanwhile()
             return not self.open_sessions
 
+        self._await(settled, what)
+
+    def wait_for_commits(self, *, meanwhile: Callable[[], None]) -> None:
+        """I7 Lag 0: no group has a record before it."""
+
+        def caught_up() -> bool:
+            self.read()
+            meanwhile()
+            return not self._behind()
+
+        self._await(caught_up, "all is committed")
+
+    def _behind(self) -> list[str]:
+        """Partitions with a record that its group has not committed."""
+        groups = {"call-outcomes": self.groups.planner, "planned-writebacks": self.groups.writer}
+        ends: dict[tuple[str, int], int] = {}
+        for one in self.published:
+            if one.topic in groups:
+                ends[one.topic, one.partition] = max(one.offset, ends.get((one.topic, one.partition), 0))
+        found = []
+        for name, group in groups.items():
+            committed = self.kafka.committed(group, self.prefix + name)
+            found += [
+                f"{name}/{partition} has {end}, committed {committed.get(partition)}"
+                for (topic, partition), end in ends.items()
+                if topic == name and (partition not in committed or committed[partition].offset <= end)
+            ]
+        return found
+
+    def _await(self, condition: Callable[[], bool], what: str) -> None:
         try:
-            wait_until(settled, what=what)
+            wait_until(condition, what=what)
         except AssertionError as error:
             ended = {name: self.forks.ended(life.pid) for name, life in self.lives.items()}
             tails = "".join(f"\n--- {name}\n{life.tail()}" for name, life in self.lives.items())
-            self.report.findings.append(f"I7 {error}; open: {sorted(self.open_sessions)}; ended: {ended}{tails}")
+            waiting = f"open: {sorted(self.open_sessions)}; behind: {self._behind()}; ended: {ended}"
+            self.report.findings.append(f"I7 {error}; {waiting}{tails}")
 
     def audit(self) -> None:
         """Everything is said that is wrong."""

@@ -127,7 +127,8 @@ class Kafka:
     """Apache Kafka, one node, in `work` (an empty folder). `start` and `kill` may alternate; the records stay.
 
     `behind`: the port of a proxy before the secure listener, which clients are told instead of the listener's own.
-    `listeners`: more of them, by name: protocol and port. `java`: options of the virtual machine.
+    `listeners`: more of them, by name: protocol and port. `fronts`: likewise, the port of a proxy before it.
+    `java`: options of the virtual machine.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Kafka:
         more: Mapping[str, str] | None = None,
         authority: trustme.CA | None = None,
         listeners: Mapping[str, tuple[str, int]] | None = None,
+        fronts: Mapping[str, int] | None = None,
         java: Sequence[str] = (),
     ) -> None:
         libraries = downloaded("kafka")
@@ -155,7 +157,7 @@ class Kafka:
             properties["advertised.listeners"] = told.replace(f":{self._ports.secure}", f":{behind}")
         for name, (protocol, port) in (listeners or {}).items():
             properties["listeners"] += f",{name}://127.0.0.1:{port}"
-            properties["advertised.listeners"] += f",{name}://localhost:{port}"
+            properties["advertised.listeners"] += f",{name}://localhost:{(fronts or {}).get(name, port)}"
             properties["listener.security.protocol.map"] += f",{name}:{protocol}"
         settings.write_text(properties_text({**properties, **(more or {})}))
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
