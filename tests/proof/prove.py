@@ -135,37 +135,40 @@ def _prove_processes(record: Record, until: float, options: argparse.Namespace) 
     with tempfile.TemporaryDirectory(prefix="prove-") as folder, ExitStack() as stack:
         work = Path(folder)
         forks, lined = stack.enter_context(ForkServer()), stack.enter_context(lined_kafka(work))
-        runs: dict[str, tuple[int, Callable[[Path, int], Report]]] = {
+        runs: dict[str, tuple[int, int, Callable[[Path, int], Report]]] = {
             "kills": (
-                -(-options.kills // _KILLS_AT_ONCE),
+                options.kills,
+                _KILLS_AT_ONCE,
                 lambda at, seed: killed(forks, lined.kafka, at, kills=_KILLS_AT_ONCE, seed=seed),
             ),
             "zombies": (
-                -(-options.zombies // _ZOMBIES_AT_ONCE),
+                options.zombies,
+                _ZOMBIES_AT_ONCE,
                 lambda at, seed: slept_side_by_side(forks, lined.kafka, at, zombies=_ZOMBIES_AT_ONCE, seed=seed),
             ),
             "long": (
                 options.long_runs,
+                1,
                 lambda at, seed: long_run(forks, lined, at, seed=seed, seconds=options.long_run_s),
             ),
         }
-        for name, (pieces, run) in runs.items():
+        for name, (total, at_once, run) in runs.items():
 
             def piece(
-                numbers: Iterable[int], name: str = name, run: Callable[[Path, int], Report] = run
+                numbers: Iterable[int], name: str = name, at_once: int = at_once, run: Any = run
             ) -> Iterable[Record]:
                 for number in numbers:
                     began = time.process_time() + forks.cpu_s()
-                    report = run(work / f"{name}-{number}", number)
+                    report: Report = run(work / f"{name}-{number}", number)
                     findings = [(f"{name} {number}", what[:2000]) for what in report.findings]
                     cpu_s = time.process_time() + forks.cpu_s() - began
                     print(f"{name} {number}: {report.sessions} sessions, {len(report.done)} faults, {cpu_s:.0f} s")
                     hits = len(report.done)
-                    yield {"runs": 1, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
+                    yield {"runs": at_once, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
                     shutil.rmtree(work / f"{name}-{number}", ignore_errors=True)
 
             if options.only in (None, name):
-                _go_on(record, name, pieces, piece, until, options)
+                _go_on(record, name, -(-total // at_once), piece, until, options)
 
 
 def _go_on(

@@ -242,8 +242,9 @@ class ProcessSystem:
 
     def traffic(self) -> None:
         """An outcome, if it is time for one and not too many are open."""
-        if time.monotonic() - self._sent_at > self.shape.traffic_s and len(self.open_sessions) < self.shape.most_open:
-            self._sent_at = time.monotonic()
+        now = time.monotonic()
+        if now - self._sent_at > self.shape.traffic_s and len(self.open_sessions) < self.shape.most_open:
+            self._sent_at = max(self._sent_at + self.shape.traffic_s, now - 1)  # a steady rate, within a second
             self.send(self.dice.choice(self.items), self.dice.choice(_DISPOSITIONS))
 
     def read(self, seconds: float = 0.05) -> None:
