@@ -36,6 +36,7 @@ class ForkServer:
             tied(command), cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
         self._lock = threading.Lock()
+        self._codes: dict[int, int] = {}
         self._answer()  # that it is ready
         return self
 
@@ -49,12 +50,15 @@ class ForkServer:
     def start(self, kind: str, env: Mapping[str, str], output: Path) -> int:
         """The process id of a new planner or writer."""
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        return int(self._ask({"start": kind, "env": {**inherited, **env}, "output": str(output)}))
+        pid = int(self._ask({"start": kind, "env": {**inherited, **env}, "output": str(output)}))
+        self._codes.pop(pid, None)  # of an earlier process with this id
+        return pid
 
     def ended(self, pid: int) -> int | None:
         """The exit status, negative for a signal; None while it runs. Its id is not given anew before this says so."""
-        found = self._ask({"ended": pid})
-        return None if found is None else int(found)
+        if pid not in self._codes and (found := self._ask({"ended": pid})) is not None:
+            self._codes[pid] = int(found)
+        return self._codes.get(pid)
 
     def cpu_s(self) -> float:
         """Processor time of itself and of all that has ended."""
