@@ -117,6 +117,15 @@ def test_files_that_settings_name_are_mounted(values: str) -> None:
         assert used - claims(values) == {each["name"] for each in pod["volumes"]}
 
 
+@every_value_set
+def test_a_program_whose_users_come_from_a_secret_has_its_other_keys_as_files(values: str) -> None:
+    """The list of users names certificates and client secrets in it. An operator's command may use the writer's."""
+    for pod in pods(rendered(values)).values():
+        lists = [value for name, value in environment(pod).items() if name.endswith("_IDENTITIES")]
+        named = {each["secretKeyRef"]["name"] for each in lists if isinstance(each, dict)}
+        assert {each["secret"]["secretName"] for each in pod["volumes"] if each["name"] == "identities"} == named
+
+
 def claims(values: str) -> set[str]:
     planner_set = of_kind(rendered(values), "StatefulSet")["planner"]
     return {each["metadata"]["name"] for each in planner_set["spec"].get("volumeClaimTemplates", [])}
