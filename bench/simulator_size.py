@@ -26,9 +26,9 @@ from bench.figures import Figure
 ROWS = 1_000_000
 FEW_ROWS = 50_000
 STARTS = 3
-ROUNDS = 5
+ROUNDS = 31
 LOOKS = 50
-REQUESTS = 3000
+REQUESTS = 1000
 CONNECTIONS = 16
 _BARE = "import sys; sys.exit(__import__('bench.simulator_size', fromlist=['bare']).bare())"
 _AT_ONCE = 10_000

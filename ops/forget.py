@@ -118,7 +118,7 @@ def forget(
 
 def _say_unknown(ids: Sequence[str], *, check: bool) -> None:
     """A mistyped id must not look like a person of whom nothing is left. Raises typer.Exit unless that is checked."""
-    said = " is not known, no topic holds anything of it: correct it, or leave it out"
+    said = " is not known: no topic holds anything of it; correct it, or leave it out"
     if check:
         said = ": no topic holds anything of it; it was forgotten, or it was never there: check the id"
     for each in ids:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from importlib.util import find_spec
+from importlib.metadata import distribution, requires
 
 from runtime.exit_codes import Exit
-
-NEEDED = ("azure.identity", "httpx", "phonenumbers", "rich", "typer")
-"""A command imports some of these only when it uses them, which is too late to say that they are missing."""
 
 
 def main() -> None:
@@ -26,10 +24,12 @@ def main() -> None:
 
 
 def _look_for_libraries() -> None:
-    """Raises ModuleNotFoundError for the first that is missing."""
-    for library in NEEDED:
-        if find_spec(library) is None:
-            raise ModuleNotFoundError(name=library)
+    """Raises ModuleNotFoundError for the first that is missing of what pyproject.toml asks for. A command imports some
+    only when it uses them, which is too late to say so.
+    """
+    for line in requires("dataverse-writeback") or ():
+        if asked := re.fullmatch(r"([\w.-]+)[^;]*; extra == ['\"]ops['\"]", line):
+            distribution(asked[1])
 
 
 if __name__ == "__main__":

@@ -199,17 +199,17 @@ def _with_as_many(partitions: int | None, found: TopicFacts) -> TopicFacts:
     if partitions in (None, found.partitions):
         return found
     problem = (
-        f"the topics have {found.partitions} partitions, and --partitions says {partitions}: correct --partitions, "
-        "which is topics.partitions in the chart's values; how topics get more: docs/deploy.md, Raising the partition "
-        "count"
+        f"the topics have {number_of(found.partitions, 'partition')}, and --partitions says {partitions}: correct "
+        "--partitions, which is topics.partitions in the chart's values; how topics get more: docs/deploy.md, Raising "
+        "the partition count"
     )
     raise UnfitTopics([problem])
 
 
 def _other_count(asked: int | None, there: int) -> str:
     return (
-        f"the topics that exist have {there} partitions, and a new one with {asked} would not fit: leave --partitions "
-        "out; how all of them get more: docs/deploy.md, Raising the partition count"
+        f"the topics that exist have {number_of(there, 'partition')}, and a new one with {asked} would not fit: leave "
+        "--partitions out; how all of them get more: docs/deploy.md, Raising the partition count"
     )
 
 

@@ -1,6 +1,7 @@
 """Fixtures of every tier: the embedded broker, a real Kafka, a real schema registry; and the tiers' markers."""
 
 import contextlib
+import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,11 +38,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests under tests/broker/ are the broker tier, those under tests/chaos/ are chaos."""
+    """Tests under tests/broker/ are the broker tier, those under tests/chaos/ are chaos. All are mixed."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here) and (tier := item.path.relative_to(here).parts[0]) in _TIERS_BY_FOLDER:
             item.add_marker(tier)
+    items.sort(key=_mixed)
+
+
+def _mixed(item: pytest.Item) -> bytes:
+    """Files in an order of their own, the same in every worker: those that wait for processes are spread among those
+    that compute, from the first minute on. In the order of folders they would be left for the end, and wait alone.
+    """
+    return hashlib.sha256(item.nodeid.partition("::")[0].encode()).digest()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -108,7 +108,7 @@ class Trace:
     newest: bool = True
     """Of its key and partition; on a compacted topic the others are about to go."""
     names: frozenset[str] = frozenset()
-    """Which of the ids that were asked for are in it."""
+    """Which of the person's ids are in it, those that were not asked for among them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class JobKind:
             return None
         return (
             f"{self.name} {job} was interrupted before it was recorded whole, and lacks {missing:,} of its {self.of}: "
-            f"select again ({details['selected']})"
+            f"give the command again with the same selection ({details['selected']})"
         )
 
 

@@ -45,12 +45,12 @@ def shown(found: Overview) -> RenderableType:
 
 
 def _rejected_opt_outs(number: int) -> str:
-    outcomes = number_of(number, "rejected outcome")
-    return f"{outcomes} {'says' if number == 1 else 'say'} that a contact opted out"
+    said = number_of(number, "rejected outcome says", "rejected outcomes say")
+    return f"{said} that a contact opted out"
 
 
 def _open_opt_outs(number: int) -> str:
-    return f"{number_of(number, 'opt-out')} {'is not on its row' if number == 1 else 'are not on their row'}"
+    return number_of(number, "opt-out is not on its row", "opt-outs are not on their row")
 
 
 def _lag(found: Overview) -> str:

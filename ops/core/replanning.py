@@ -30,7 +30,7 @@ def why_not(row: Row) -> str | None:
     if row["plan_offset"] is None or row["retired_ms"] is not None:
         return "no plan any more"
     if row["unsettled"]:
-        return "before the writer: wait for the result"
+        return "not settled yet: wait for the writer's result"
     if row["status"] != Status.BLOCKED:
         return f"{row['status']}, not blocked"
     if row["settled_as"] != Settled.NOT_WRITTEN:

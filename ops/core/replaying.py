@@ -93,7 +93,8 @@ class ReplaySelection:
         if self.behind:
             yield f"{number_of(self.behind, 'later unsettled session')} of the same queue items, appended behind"
         if self.unsettled:
-            yield f"{number_of(self.unsettled, 'more is', 'more are')} before the writer already, and not replayed"
+            more = number_of(self.unsettled, "more is unsettled", "more are unsettled")
+            yield f"{more}, and not replayed: wait for the writer's result"
         if self.without_plan:
             yield f"{number_of(self.without_plan, 'more has', 'more have')} no plan any more (retired)"
         if self.unknown:

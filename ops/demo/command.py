@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ops.core.counting import number_of
 from ops.demo.audit import audit
 from ops.demo.crm import CrmReader
 from ops.demo.embedded_broker import EmbeddedBroker
@@ -195,7 +196,8 @@ def _kill_and_restart(run: _Run, progress: Progress) -> None:
     run.system.writer.kill()
     run.killed_after, run.killed_at, run.seen_at_kill = run.crm.landed(), time.monotonic(), run.crm.landings.seen
     progress.console.print(
-        f"[yellow]killed the writer[/] (SIGKILL) after {run.killed_after} landings; starting it again", highlight=False
+        f"[yellow]killed the writer[/] (SIGKILL) after {number_of(run.killed_after, 'landing')}; starting it again",
+        highlight=False,
     )
     run.system.writer.start()
 

@@ -32,6 +32,8 @@ from typing import Any, Self
 import confluent_kafka
 from confluent_kafka import cimpl
 
+from ops.core.counting import number_of
+
 ALL_BROKERS = -1
 
 _REMEDY = (
@@ -167,7 +169,9 @@ class EmbeddedBroker:
         self._cluster: int | None = self._lib.rd_kafka_mock_cluster_new(self._handle, brokers)
         if not self._cluster:
             self.close()
-            raise EmbeddedBrokerError(f"librdkafka could not start {brokers} brokers on 127.0.0.1; its log says why")
+            raise EmbeddedBrokerError(
+                f"librdkafka could not start {number_of(brokers, 'broker')} on 127.0.0.1; its log says why"
+            )
         self._topics: dict[str, int] = {}
         self._lib.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, rebalance_delay_ms)
         self._lib.rd_kafka_mock_set_group_consumer_session_timeout_ms(self._cluster, session_timeout_ms)

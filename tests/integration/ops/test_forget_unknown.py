@@ -55,7 +55,7 @@ def test_an_id_that_no_topic_holds_is_named_as_unknown_and_nothing_else_is_said(
     assert (both.code, both.out, "sess-typo is not known" in both.err) == (1, "", True)
     several = writeback("forget", "--queue-item", make_plan().queue_item_id, "--queue-item", somebody, "--no-crm")
     assert (several.code, several.out) == (1, "")
-    assert several.err == f"{somebody} is not known, no topic holds anything of it: correct it, or leave it out\n"
+    assert several.err == f"{somebody} is not known: no topic holds anything of it; correct it, or leave it out\n"
     checked = writeback("forget", "--session", "sess-typo", "--no-crm", "--check")
     assert (checked.code, "it was forgotten, or it was never there" in checked.err) == (0, True)
     topic.publish_raw(b"sess-1", None, topic.partition(make_plan().queue_item_id))

@@ -117,6 +117,25 @@ def test_files_that_settings_name_are_mounted(values: str) -> None:
         assert used - claims(values) == {each["name"] for each in pod["volumes"]}
 
 
+@every_value_set
+def test_a_program_whose_users_come_from_a_secret_has_its_other_keys_as_files(values: str) -> None:
+    """The list of users names certificates and client secrets in it. An operator's command may use the writer's."""
+    for pod in pods(rendered(values)).values():
+        lists = [value for name, value in environment(pod).items() if name.endswith("_IDENTITIES")]
+        named = {each["secretKeyRef"]["name"] for each in lists if isinstance(each, dict)}
+        assert {each["secret"]["secretName"] for each in pod["volumes"] if each["name"] == "identities"} == named
+
+
+@every_value_set
+def test_a_job_of_the_topics_sees_the_brokers_secrets_and_no_other(values: str) -> None:
+    for name, pod in pods(rendered(values)).items():
+        if name.startswith("topics-"):
+            folders = {each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+            secret = {each["name"] for each in pod["volumes"] if "secret" in each}
+            assert secret <= {"broker-ca", "broker-user", "broker-certificate"}
+            assert {f"/etc/writeback/{each}" for each in secret} <= folders
+
+
 def claims(values: str) -> set[str]:
     planner_set = of_kind(rendered(values), "StatefulSet")["planner"]
     return {each["metadata"]["name"] for each in planner_set["spec"].get("volumeClaimTemplates", [])}

@@ -26,8 +26,8 @@ COMMANDS = {
     "calls": ("simulator", "calls", "--help"),
 }
 ALONE = """
-import importlib.util, runpy, sys
-hidden = set(sys.argv[1].split(","))
+import importlib.metadata, importlib.util, runpy, sys
+hidden, gone = (set(each.split(",")) for each in sys.argv[1:3])
 find = importlib.util.find_spec
 class Hidden:
     def find_spec(self, name, path=None, target=None):
@@ -35,7 +35,13 @@ class Hidden:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Hidden())
 importlib.util.find_spec = lambda name, *more: None if name.partition(".")[0] in hidden else find(name, *more)
-sys.argv = sys.argv[2:]
+found = importlib.metadata.distribution
+def distribution(name):
+    if name in gone:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return found(name)
+importlib.metadata.distribution = distribution
+sys.argv = sys.argv[3:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
@@ -80,7 +86,8 @@ def hidden_with(extra: str) -> set[str]:
 
 
 def alone(extra: str, *command: str) -> subprocess.CompletedProcess[str]:
-    arguments = [sys.executable, "-c", ALONE, ",".join(hidden_with(extra)), *command]
+    gone = installed_with("demo") - installed_with(extra)
+    arguments = [sys.executable, "-c", ALONE, ",".join(hidden_with(extra)), ",".join(gone), *command]
     return subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
@@ -91,10 +98,13 @@ def test_an_extra_alone_is_enough_for_its_command(extra: str) -> None:
     assert "--help" in ran.stdout or "usage" in ran.stdout.lower()
 
 
-def test_the_command_line_without_its_extra_names_the_lock_that_has_what_is_missing() -> None:
-    ran = alone("simulator", "ops.start", "--help")
+@pytest.mark.parametrize("extra", ["planner", "writer", "simulator", "calls"])
+def test_the_command_line_without_its_extra_names_the_lock_that_has_what_is_missing(extra: str) -> None:
+    ran = alone(extra, "ops.start", "--help")
     assert ran.returncode == 78
-    lock = re.search(r"-r (\S+)", ran.stderr)
+    library, lock = re.search(r"library (\S+) is not", ran.stderr), re.search(r"-r (\S+)", ran.stderr)
+    assert library, ran.stderr
     assert lock, ran.stderr
+    assert f"\n{library[1]}==" in (ROOT / lock[1]).read_text()
     assert "phonenumbers==" in (ROOT / lock[1]).read_text()
     assert "Traceback" not in ran.stderr

@@ -31,7 +31,7 @@ def test_a_job_that_was_cut_while_it_was_recorded_says_how_many_items_it_lacks(k
     assert kind.lacks("a1", DETAILS[kind], 5) is None
     lacks = kind.lacks("a1", DETAILS[kind], 3)
     assert lacks is not None
-    assert f"lacks 2 of its {kind.of}: select again (status blocked)" in lacks
+    assert f"lacks 2 of its {kind.of}: give the command again with the same selection (status blocked)" in lacks
 
 
 def test_what_came_of_the_items_is_said_once_with_the_most_first() -> None:

@@ -29,7 +29,7 @@ def a_row(**overrides: Any) -> dict[str, Any]:
         (a_row(), None),
         (a_row(plan_offset=None), "no plan any more"),
         (a_row(retired_ms=1), "no plan any more"),
-        (a_row(unsettled=1), "before the writer: wait for the result"),
+        (a_row(unsettled=1), "not settled yet: wait for the writer's result"),
         (a_row(status="completed"), "completed, not blocked"),
         (a_row(settled_as=Settled.CALL_ONLY), "that is for `writeback resolve`"),
         (a_row(settled_as=Settled.OPT_OUT_ONLY), "that is for `writeback resolve`"),

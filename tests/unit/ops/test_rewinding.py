@@ -77,4 +77,6 @@ def test_a_rewind_that_the_broker_refused_is_not_the_one_that_is_undone() -> Non
     assert last_rewind([done, tried, refused, undoing], "g") is None
     assert last_undone([done, tried, refused, undoing], "g") == undoing
     assert last_undone([done, tried, refused, undoing, refused_too], "g") is None
+    later = recorded("0/6", made(at="6", undoes="0/1"))
+    assert last_undone([done, undoing, later], "g") == later
     assert last_rewind([done, tried, refused, undoing, refused_too], "g") == done

@@ -187,6 +187,28 @@ def test_a_certificate_that_cannot_be_verified_is_looked_at_again(monkeypatch: p
         broker.view().checked(timeout_s=1e9)
 
 
+@pytest.mark.parametrize(
+    ("said", "error", "variable"),
+    [
+        ("b: SASL authentication error: no", Misconfigured, "WRITER_BROKER__SASL__USERNAME"),
+        ("b: Connection refused", BrokerUnavailable, "WRITER_BROKER__BOOTSTRAP_SERVERS"),
+    ],
+)
+def test_a_remedy_names_the_variables_of_the_program_that_runs(
+    said: str, error: type[Exception], variable: str
+) -> None:
+    broker, settings = Broker(), BrokerSettings()
+    broker.brokers_down = [said]
+    settings.read_with("WRITER_")
+
+    def connect(_: BrokerSettings, lines: list[str]) -> Any:
+        broker.said = lines
+        return broker
+
+    with pytest.raises(error, match=f"check {variable}"):
+        BrokerView(settings, REQUIRED, connect=connect).checked(timeout_s=-1)
+
+
 @pytest.mark.parametrize(("status", "error"), [(401, Misconfigured), (503, BrokerUnavailable)])
 def test_without_a_token_the_problem_names_the_variables_of_the_program_that_runs(
     status: int, error: type[Exception]

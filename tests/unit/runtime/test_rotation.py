@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from runtime.rotation import RotationWatch
+from runtime.rotation import RotationWatch, rotated
 
 
 class Files:
@@ -60,6 +60,18 @@ def test_a_file_that_is_back_as_it_was_has_not_changed(files: Files) -> None:
     assert looks(watch, 3) == ()
 
 
+def test_files_that_have_not_changed_for_good_are_not_checked(files: Files) -> None:
+    """They cannot be used while they are being replaced, which is nobody's fault."""
+    watch = files.watch()
+    files.problems = ["KEY: is not a key"]
+    files.write("KEY", "half")
+    with capture_logs() as logged:
+        looks(watch)
+        files.write("KEY", "old")
+        looks(watch, 3)
+    assert logged == []
+
+
 def test_new_files_that_cannot_be_used_end_nothing_and_are_named_once(files: Files) -> None:
     watch = files.watch()
     files.write("KEY", "half")
@@ -69,6 +81,11 @@ def test_new_files_that_cannot_be_used_end_nothing_and_are_named_once(files: Fil
     assert [(line["event"], line["problems"]) for line in logged] == [("secrets.unusable", ["KEY: is not a key"])]
     files.problems = []
     assert looks(watch) == ("KEY",)
+
+
+def test_the_variables_whose_files_have_changed_are_in_the_order_of_the_alphabet() -> None:
+    old, new = {"KEY": b"1", "CERTIFICATE": b"1"}, {"KEY": b"2", "CERTIFICATE": b"2"}
+    assert rotated(old, new, new) == ("CERTIFICATE", "KEY")
 
 
 async def test_the_service_is_asked_to_end_once_and_the_log_names_the_files(files: Files) -> None:

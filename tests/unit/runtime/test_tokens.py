@@ -159,15 +159,16 @@ def test_a_token_is_renewed_after_three_quarters_of_its_life_and_kept_while_the_
             raise answer
         return answer
 
-    source = BrokerTokens(settings(url="https://tokens.example"), ask, clock=clock)
+    source = BrokerTokens(settings(url="https://tokens.example"), ask, named="WRITER_{}".format, clock=clock)
     assert source.token().value == "one"
     clock.now = 1074.0
     assert source.token().value == "one"
     clock.now = 1076.0
     assert [source.token().value for _ in range(2)] == ["one", "one"]
-    assert len(caplog.records) == 1, "a state is logged once"
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["no new token for the broker: WRITER_away"], "a state is logged once"
     clock.now = 1101.0
-    with pytest.raises(TokenRefused):
+    with pytest.raises(TokenRefused, match="WRITER_no"):
         source.token()
     assert source.token().value == "two"
 

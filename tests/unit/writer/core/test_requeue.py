@@ -116,6 +116,56 @@ def test_W4_a_copy_that_compaction_took_is_not_taken_for_the_other_one_of_its_se
     assert not requeues.must_follow("item", 22, "s2", 1)
 
 
+def test_W4_either_copy_of_the_first_session_may_come_first() -> None:
+    """Compaction took the earlier one, of which the broker's acknowledgement was not heard yet."""
+    requeues = Requeues()
+    requeues.requeue("item", 10, "s1", 1)
+    requeues.requeue("item", 11, "s1", 2)
+    assert not requeues.must_follow("item", 21, "s1", 2)
+
+
+def test_W4_a_session_keeps_its_place_when_it_is_requeued_again_behind_later_ones() -> None:
+    requeues = Requeues()
+    for offset, session in ((10, "s1"), (11, "s2"), (12, "s3")):
+        requeues.requeue("item", offset, session, 1)
+    assert not requeues.must_follow("item", 20, "s1", 1)
+    assert not requeues.must_follow("item", 21, "s2", 1)
+    assert requeues.must_follow("item", 22, "s4", 0), "s3's copy was not read yet"
+    for offset, session, count in ((20, "s1", 2), (21, "s2", 2), (22, "s4", 1)):
+        requeues.requeue("item", offset, session, count)
+    assert requeues.must_follow("item", 23, "s3", 1), "s1 and s2 are on their way again, ahead of it"
+
+
+def test_W1_a_lane_is_settled_at_its_last_copy_in_whatever_order_the_broker_acknowledges() -> None:
+    requeues = Requeues()
+    requeues.requeue("item", 10, "s1", 1)
+    requeues.requeue("item", 11, "s2", 1)
+    requeues.appended("item", 11, 22)
+    requeues.appended("item", 10, 20)
+    assert requeues.arrived(22) == []
+    assert requeues.arrived(23) == [[10, 11]]
+
+
+def test_W1_a_lane_does_not_wait_for_another_one_whose_copies_are_further_behind() -> None:
+    requeues = Requeues()
+    requeues.requeue("a", 10, "s1", 1)
+    requeues.requeue("b", 11, "s2", 1)
+    requeues.appended("a", 10, 30)
+    requeues.appended("b", 11, 20)
+    assert requeues.arrived(21) == [[11]]
+    assert requeues.arrived(31) == [[10]]
+
+
+def test_W1_the_originals_are_settled_once_if_no_copy_came_of_a_plan_that_joined() -> None:
+    requeues = Requeues()
+    requeues.requeue("item", 10, "s1", 1)
+    requeues.appended("item", 10, 20)
+    requeues.requeue("item", 12, "s2", 1)
+    requeues.not_copied("item", 12)
+    assert requeues.arrived(21) == [[10, 12]]
+    assert requeues.arrived(22) == []
+
+
 @dataclass
 class Topic:
     """One partition: session and replay count per offset; the planner appends between the writer's copies."""
