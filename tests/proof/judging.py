@@ -26,7 +26,7 @@ def judge(world: World) -> None:
     world.heal()
     if any(what.startswith("I7") for what in world.findings):
         return
-    for what in judged(logs_of(world)):
+    for what in _wrong(world):
         world.find(what)
     by_hand = any(entry["actor"] == "person" and entry["operation"] != "create" for entry in world.crm.log)
     if not by_hand and not world.faults[CrmFault.STALE_READ]:  # the row as it was before looks like a person's change
@@ -39,6 +39,12 @@ def judge(world: World) -> None:
             world.find(what)
     _judge_compaction(world)
     _judge_replay(world)
+
+
+def _wrong(world: World) -> list[str]:
+    """By the three logs. A stale read that shows no queue item yet has the call recorded alone."""
+    stale = bool(world.faults[CrmFault.STALE_READ])
+    return [what for what in judged(logs_of(world)) if not (stale and what.startswith("W3"))]
 
 
 def _left_over(writer: WriterProcess) -> list[str]:
@@ -78,7 +84,8 @@ def _judge_compaction(world: World) -> None:
         ]
         if before[0] != after[0]:
             world.find(f"I9 the pins of partition {partition} differ after compaction")
-        if before[1] != after[1]:
+        # Without transactions the late word of a writer that has lost its partitions may come after a final result.
+        if world.setup.transactions and before[1] != after[1]:
             world.find(f"I9 what is known of settled sessions differs after compaction: {before[1]} {after[1]}")
 
 
@@ -111,7 +118,7 @@ def _judge_replay(world: World) -> None:
     for one in world.broker.published[before:]:
         if one.fate is Fate.COMMITTED and one.topic == PLANNED and not _is_copy(one):
             world.find(f"I8 reading everything again has planned {one.key} again")
-    for what in judged(logs_of(world)):
+    for what in _wrong(world):
         if not what.startswith(("I4", "I15")):
             world.find(f"after a replay: {what}")
     if changed - done:

@@ -645,7 +645,9 @@ class World:
         return left
 
     def settled(self) -> bool:
-        return not self.network and not self.unsettled()
+        """A batch that counts and was not acknowledged is published a second time, after a pause."""
+        publishes = any(one.awake and one.engine._publishing.waits for one in self.writers)
+        return not self.network and not publishes and not self.unsettled()
 
     # What people and senders do.
 

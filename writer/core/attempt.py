@@ -188,6 +188,9 @@ class PlanInFlight:
     """Its records, as the request that landed the plan before it showed them."""
     doubt: Judgement | None = None
     """The reply that left open what its records hold; None once they were read."""
+    refusal: Refusal | None = None
+    """Of a write that no read went before, until its records are read: an earlier attempt, of another writer too, may
+    have landed (W2)."""
     call_may_exist: bool = field(init=False)
     """A request that may have landed was to record the call alone (R6). Its copies know that too."""
     decided: Accepted | Left | None = field(init=False)
@@ -358,6 +361,13 @@ Step = Verdict | Ask | Recheck
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    judgement: Judgement
+    failing: int | None
+    """The index of the step that was refused, if the reply says which."""
+
+
+@dataclass(frozen=True, slots=True)
 class Around:
     """What an exchange needs besides the plan: `following` is the plan behind it in its lane, `history` None while the
     results of its partition are being read.
@@ -413,10 +423,14 @@ def next_step(plan: PlanInFlight, ask: Ask, replies: Sequence[PartReply], around
     match ask:
         case Reading(wanted):
             observed = _observed(plan, wanted, replies, around.metadata)
+            refusal, plan.refusal = plan.refusal, None
             if isinstance(observed, Judgement):
+                if refusal and observed.kind is Kind.PERMANENT:  # reading is refused too: nothing more can be learnt
+                    return _refused(refusal, around)
                 return _not_read(plan, observed)
             plan.doubt = None
-            return _judged(plan, observed, around)
+            step = _judged(plan, observed, around)
+            return _refused(refusal, around) if refusal and _nothing_landed(plan, step) else step
         case Writing():
             _prefetch(ask, replies, around)
             return _written(plan, ask, replies[0], around)
@@ -513,7 +527,7 @@ def _written(plan: PlanInFlight, ask: Writing, reply: PartReply, around: Around)
     plan.hear_of_write(replace(reply, judgement=judgement), ask.found)
     if judgement.kind is Kind.AMBIGUOUS:
         return Reading(reads(plan.plan))
-    return _not_done(plan, judgement, around, None if reply.failing is None else sent[reply.failing])
+    return _not_done(plan, ask, Refusal(judgement, None if reply.failing is None else sent[reply.failing]), around)
 
 
 def _not_read(plan: PlanInFlight, judgement: Judgement) -> Step:
@@ -527,19 +541,31 @@ def _not_read(plan: PlanInFlight, judgement: Judgement) -> Step:
     return RetryLater(judgement)
 
 
-def _not_done(plan: PlanInFlight, judgement: Judgement, around: Around, failing: int | None = None) -> Step:
+def _not_done(plan: PlanInFlight, ask: Writing, refusal: Refusal, around: Around) -> Step:
     """Trouble waits, a refusal blocks; but what could come from drifted metadata is verified anew, once."""
+    judgement = refusal.judgement
     match judgement.kind:
         case Kind.THROTTLED:
             return RetryLater(judgement, counted=False)
         case Kind.PERMANENT if judgement.meaning is Meaning.DRIFT and not plan.rechecked:
             return Recheck()
-        case Kind.PERMANENT:
-            return Decided(results.refused(around.context, judgement, failing))
-        case _ if judgement.meaning is Meaning.TOO_LARGE:
-            return Decided(results.refused(around.context, judgement, failing))
-        case _:
+        case _ if judgement.kind is not Kind.PERMANENT and judgement.meaning is not Meaning.TOO_LARGE:
             return RetryLater(judgement)
+        case _ if ask.found is None and judgement.status is not None:
+            plan.refusal = refusal
+            return Reading(reads(plan.plan))
+        case _:
+            return _refused(refusal, around)
+
+
+def _nothing_landed(plan: PlanInFlight, step: Step) -> bool:
+    """By what a read has shown: everything is still to be sent."""
+    found = step.found if isinstance(step, Writing) else None
+    return isinstance(found, Missing) and len(found.steps) == len(plan.plan.steps)
+
+
+def _refused(refusal: Refusal, around: Around) -> Decided:
+    return Decided(results.refused(around.context, refusal.judgement, refusal.failing))
 
 
 def unverified(judgement: Judgement) -> RetryLater:

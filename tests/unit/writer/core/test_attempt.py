@@ -406,7 +406,35 @@ def test_W9_a_refusal_that_stays_is_not_tried_for_ever() -> None:
     bench = Bench()
     bench.crm.before = answers(400, "0x80044331")
     assert bench.one(bench.plan()).block_reason is BlockReason.METADATA
-    assert (bench.facts.doubts, bench.requests) == (1, 2)
+    assert (bench.facts.doubts, bench.requests) == (1, 3), "sent, sent again, and looked at"
+
+
+def to_writes(refuses: Handler) -> Handler:
+    return lambda request: refuses(request) if b"PATCH " in request.content else None
+
+
+def test_W2_a_refused_first_attempt_of_what_an_earlier_writer_landed_is_recognised_as_landed() -> None:
+    """That one died before it had said so. Else later sessions of its queue item take its values for a person's."""
+    bench = Bench()
+    plan = bench.plan()
+    assert bench.one(plan).status is ResultStatus.COMPLETED
+    bench.crm.before = to_writes(answers(403, "0x80040220"))
+    assert bench.one(plan).status is ResultStatus.COMPLETED
+
+
+def test_W2_a_refused_first_attempt_of_which_nothing_has_landed_is_blocked() -> None:
+    bench = Bench()
+    bench.crm.before = to_writes(answers(403, "0x80040220"))
+    result = bench.one(bench.plan())
+    assert (result.status, bench.requests) == (ResultStatus.BLOCKED, 2)
+    assert "nothing of it was kept" in str(result.message)
+
+
+def test_W6_a_refused_first_attempt_whose_records_cannot_be_read_now_is_tried_later() -> None:
+    bench = Bench()
+    refused, down = answers(403, "0x80040220"), answers(503)
+    bench.crm.before = lambda request: (refused if bench.requests == 1 else down)(request)
+    assert isinstance(bench.one(bench.plan()), RetryLater)
 
 
 def test_W6_drift_that_cannot_be_verified_now_is_tried_later() -> None:
