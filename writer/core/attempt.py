@@ -188,7 +188,7 @@ class PlanInFlight:
     """Its records, as the request that landed the plan before it showed them."""
     doubt: Judgement | None = None
     """The reply that left open what its records hold; None once they were read."""
-    refusal: Refusal | None = None
+    refusal: RefusedWrite | None = None
     """Of a write that no read went before, until its records are read: an earlier attempt, of another writer too, may
     have landed (W2)."""
     call_may_exist: bool = field(init=False)
@@ -361,7 +361,7 @@ Step = Verdict | Ask | Recheck
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedWrite:
     judgement: Judgement
     failing: int | None
     """The index of the step that was refused, if the reply says which."""
@@ -527,7 +527,7 @@ def _written(plan: PlanInFlight, ask: Writing, reply: PartReply, around: Around)
     plan.hear_of_write(replace(reply, judgement=judgement), ask.found)
     if judgement.kind is Kind.AMBIGUOUS:
         return Reading(reads(plan.plan))
-    return _not_done(plan, ask, Refusal(judgement, None if reply.failing is None else sent[reply.failing]), around)
+    return _not_done(plan, ask, RefusedWrite(judgement, None if reply.failing is None else sent[reply.failing]), around)
 
 
 def _not_read(plan: PlanInFlight, judgement: Judgement) -> Step:
@@ -541,7 +541,7 @@ def _not_read(plan: PlanInFlight, judgement: Judgement) -> Step:
     return RetryLater(judgement)
 
 
-def _not_done(plan: PlanInFlight, ask: Writing, refusal: Refusal, around: Around) -> Step:
+def _not_done(plan: PlanInFlight, ask: Writing, refusal: RefusedWrite, around: Around) -> Step:
     """Trouble waits, a refusal blocks; but what could come from drifted metadata is verified anew, once."""
     judgement = refusal.judgement
     match judgement.kind:
@@ -564,7 +564,7 @@ def _nothing_landed(plan: PlanInFlight, step: Step) -> bool:
     return isinstance(found, Missing) and len(found.steps) == len(plan.plan.steps)
 
 
-def _refused(refusal: Refusal, around: Around) -> Decided:
+def _refused(refusal: RefusedWrite, around: Around) -> Decided:
     return Decided(results.refused(around.context, refusal.judgement, refusal.failing))
 
 
