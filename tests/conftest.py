@@ -17,6 +17,7 @@ from tests.support.brokers.kafka import RealKafka
 from tests.support.brokers.registry import RealRegistry
 from tests.support.brokers.servers import SecureListener
 from tests.support.gate import pytest_runtest_protocol  # noqa: F401 - pytest takes the hook from here
+from tests.support.logs import logging_as_it_was
 from tests.support.processes import Service
 
 # No test depends on how long it takes: a busy machine is not a mistake.
@@ -67,6 +68,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("measured")
         for line in lines:
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[None]:
+    """A test that sets up logs as a service does leaves them as it found them, wherever in the run it stands."""
+    with logging_as_it_was():
+        yield
 
 
 @pytest.fixture(scope="session")

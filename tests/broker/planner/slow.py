@@ -1,7 +1,12 @@
-"""A planner whose broker takes its time to acknowledge: `python -m … SECONDS` per batch."""
+"""A planner whose broker takes its time to acknowledge: `python -m … SECONDS` per batch.
+
+It is slow until there is a file of the name that SLOW_UNTIL gives.
+"""
 
 import asyncio
+import os
 import sys
+from pathlib import Path
 
 from planner.command import run
 from planner.kafka.publisher import PlanPublisher
@@ -10,12 +15,16 @@ from planner.wiring import Overrides
 from runtime.logs import configure_logs
 
 
+def is_slow() -> bool:
+    return not Path(os.environ["SLOW_UNTIL"]).exists()
+
+
 class SlowPublisher:
     def __init__(self, publisher: PlanPublisher, seconds: float) -> None:
         self._publisher, self._seconds = publisher, seconds
 
     async def publish(self, records, progress):
-        await asyncio.sleep(self._seconds)
+        await asyncio.sleep(self._seconds * is_slow())
         return await self._publisher.publish(records, progress)
 
     def close(self):

@@ -89,13 +89,14 @@ SLOWLY = {
 
 @pytest.mark.parametrize("agent", SLOWLY)
 def test_P5_a_planner_that_joins_while_outcomes_wait_loses_none_and_every_commit_reaches_the_end(
-    kafka, make_service, agent
+    kafka, make_service, agent, tmp_path
 ):
-    """A slow broker keeps outcomes waiting in the queue of the agent while partitions change hands. A naive agent could
-    not be made to lose here every time, but plans some of them twice."""
+    """A slow broker keeps outcomes waiting in the queue of the agent until partitions have changed hands. A naive agent
+    could not be made to lose here every time, but plans some of them twice."""
     prefix, given = make_topics(kafka, partitions=2), outcomes(600, items=12)
     timing = {"PLANNER_SESSION_TIMEOUT_S": "6", "PLANNER_HEARTBEAT_INTERVAL_S": "1.5", "PLANNER_BATCH_SIZE": "10"}
-    env = planner_env(kafka.bootstrap, checked=True, prefix=prefix, NAIVE_SLOWNESS_S="0.015", **timing)
+    slow = {"NAIVE_SLOWNESS_S": "0.1", "SLOW_UNTIL": str(tmp_path / "both are at work")}
+    env = planner_env(kafka.bootstrap, checked=True, prefix=prefix, **slow, **timing)
     given_to(kafka, prefix, given)
 
     def run(name: str):
@@ -106,6 +107,8 @@ def test_P5_a_planner_that_joins_while_outcomes_wait_loses_none_and_every_commit
     one.wait_for(lambda: published(kafka.bootstrap, prefix + "planned-writebacks") > 20, what="the first one plans")
     two = run("two")
     group, topic = prefix + "writeback-planner", prefix + "call-outcomes"
+    wait_until(lambda: kafka.members_at_work(group) == 2, what="partitions have changed hands", every=0.2)
+    (tmp_path / "both are at work").touch()
     wait_until(lambda: kafka.lag(group, topic) == 0, what="everything is committed", every=0.5)
     assert {one.stop(), two.stop()} == {0}
     assert lost(kafka.bootstrap, given, prefix=prefix) == set()

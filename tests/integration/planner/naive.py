@@ -2,7 +2,8 @@
 
 Tests that are green on ours have to be red on this one. It takes outcomes one by one.
 
-- NAIVE_SLOWNESS_S: how long it waits where the trap has sprung; or, at POINT `slow`, always.
+- NAIVE_SLOWNESS_S: how long it waits where the trap has sprung; or, at POINT `slow`, until there is a file of the name
+  that SLOW_UNTIL gives.
 - NAIVE_PINS: its pins are in a table of Faust's, of so many partitions.
 - NAIVE_PATIENT: it does not stop before its streams are empty.
 """
@@ -11,6 +12,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 
 import faust
 
@@ -58,6 +60,10 @@ def main() -> None:
     planned = app.topic(topics.planned_writebacks.name, **RAW)
     pins = _table(app, trap) if "NAIVE_PINS" in os.environ else {}
     slowness_s = float(os.environ.get("NAIVE_SLOWNESS_S", "0"))
+
+    def slow() -> bool:
+        return trap.sprung or (point == "slow" and not Path(os.environ["SLOW_UNTIL"]).exists())
+
     decider = BatchDecider(
         prepared.outcomes,
         Decider(
@@ -74,10 +80,10 @@ def main() -> None:
         async for event in stream.events():
             trap.batches += 1
             trap.at("taken")
-            await asyncio.sleep(slowness_s * (trap.sprung or point == "slow"))
+            await asyncio.sleep(slowness_s * slow())
             (decision,) = await decider.first_decisions([incoming_of(event.message)])
             trap.at("decided")
-            await asyncio.sleep(slowness_s * (trap.sprung or point == "slow"))
+            await asyncio.sleep(slowness_s * slow())
             if isinstance(decision, Planned) and (session := decision.plan.session_id) not in pins:
                 planned.send_soon(key=session.encode(), value=decision.value, partition=event.message.partition)
                 pins[session] = True

@@ -160,7 +160,7 @@ def test_P5_a_broker_that_is_gone_for_longer_than_the_delivery_timeout_loses_not
     embedded_kafka, about_to_publish, missing_in_the_end, agent
 ):
     # The naive one has to keep its place in the group, or it would be given everything again.
-    lasting = {} if agent is OURS else {"PLANNER_SESSION_TIMEOUT_S": "30"}
+    lasting = {} if agent is OURS else {"PLANNER_SESSION_TIMEOUT_S": "80"}
     service = about_to_publish(agent, given := outcomes(60), PLANNER_DELIVERY_TIMEOUT_S="1", **lasting)
     embedded_kafka.broker_down()
     service.resume()

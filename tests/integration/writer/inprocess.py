@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from unittest import mock
 
 from runtime.logs import configure_logs
+from tests.support.logs import logging_as_it_was
 from writer.service import Service
 from writer.settings import read_settings
 from writer.wiring import running
@@ -60,22 +60,10 @@ class RunningWriter:
 
 
 @contextmanager
-def its_log_lines_on_stdout() -> Iterator[None]:
-    """As the process has them, whatever an earlier test left behind."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    configure_logs(service="writer", form="json")
-    try:
-        yield
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-
-
-@contextmanager
 def running_writer(environ: Mapping[str, str]) -> Iterator[RunningWriter]:
     writer = RunningWriter()
-    with its_log_lines_on_stdout():
+    with logging_as_it_was():
+        configure_logs(service="writer", form="json")
         writer.start(environ)
         try:
             yield writer

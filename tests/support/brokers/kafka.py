@@ -69,6 +69,11 @@ class RealKafka:
         found = self.admin.list_consumer_group_offsets([wish], request_timeout=_SECONDS)[group].result()
         return {part.partition: part for part in found.topic_partitions if part.offset >= 0}
 
+    def members_at_work(self, group: str) -> int:
+        """How many members of the group have partitions."""
+        found = self.admin.describe_consumer_groups([group], request_timeout=_SECONDS)[group].result()
+        return sum(bool(member.assignment.topic_partitions) for member in found.members)
+
     def lag(self, group: str, name: str) -> int:
         """Offsets between what the group has committed (the start, if nothing) and the end, over all partitions."""
         committed, first = self.committed(group, name), self.first_offsets(name)

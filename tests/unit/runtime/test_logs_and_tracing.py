@@ -7,7 +7,8 @@ import logging
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import structlog
@@ -32,15 +33,6 @@ from runtime.tracing import (
     traceparent_of,
     which_traces,
 )
-
-
-@pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
 
 
 def get(url: str) -> tuple[int, bytes]:
@@ -104,6 +96,16 @@ def test_on_a_terminal_the_same_line_is_for_people(capsys: pytest.CaptureFixture
     configure_logs(service="writer", form="console")
     structlog.get_logger("writer").info("writer.started", partitions=12)
     assert "writer.started" in capsys.readouterr().out
+
+
+def test_a_logger_that_a_module_keeps_follows_the_latest_set_up() -> None:
+    """A command that takes the writer's lines for itself gets them from loggers that were used before."""
+    kept: Any = structlog.get_logger("writer")
+    configure_logs(service="writer", form="json")
+    kept.info("settings.read")
+    with structlog.testing.capture_logs() as taken:
+        kept.info("writer.started")
+    assert [line["event"] for line in taken] == ["writer.started"]
 
 
 def test_a_trace_goes_through_a_header_and_unreadable_ones_start_none() -> None:
