@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,9 +25,10 @@ from tests.chaos.processes.fleet import killed, slept_side_by_side
 from tests.chaos.processes.lines import lined_kafka
 from tests.chaos.processes.long_run import long_run
 from tests.chaos.processes.system import Report
-from tests.proof import pairs, planted
+from tests.proof import compiled, pairs, planted, runs
 from tests.proof.choices import Schedule, loaded, saved, shrunk
-from tests.proof.paths import CASES, RECORD
+from tests.proof.paths import CASES, RECORD, ROOT
+from tests.proof.runs import Record, Workers
 from tests.proof.world import Simulation
 from tests.support.forkserver import ForkServer
 
@@ -35,9 +36,7 @@ SEEDS, SEEDS_OF_PAIR = 1_000_000, 50
 KILLS, ZOMBIES, LONG_RUNS, LONG_RUN_S = 3_000, 200, 30, 300.0
 _KILLS_AT_ONCE, _ZOMBIES_AT_ONCE = 43, 20
 """In one piece of the record."""
-_CHUNK = 250
 
-Record = dict[str, Any]
 Findings = list[tuple[str, str]]
 """Which run, and what is wrong there."""
 
@@ -69,6 +68,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--list-pairs", action="store_true")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--seeds-of-pair", type=int, default=SEEDS_OF_PAIR)
+    parser.add_argument("--interpreted", action="store_true", help="compile nothing for the seeds and the pairs")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after that; the next run goes on")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--record", type=Path, default=RECORD)
@@ -119,15 +119,63 @@ def _prove(options: argparse.Namespace) -> int:
     until = time.monotonic() + options.minutes * 60
     if options.only in (None, "kills", "zombies", "long"):
         _prove_processes(record, until, options)
-    with ProcessPoolExecutor(options.workers) as pool:
-        for name, work, total in (
-            ("planted", _planted_chunk, len(planted.patches())),
-            ("pairs", _pairs_chunk, options.seeds_of_pair),
-            ("seeds", _seeds_chunk, -(-options.seeds // _CHUNK)),
-        ):
-            if options.only in (None, name):
-                _go_on(record, name, total, lambda numbers, work=work: pool.map(work, numbers), until, options)  # type: ignore[misc]
+    if options.only in (None, "planted"):
+        with ProcessPoolExecutor(options.workers) as pool:
+            total = len(planted.patches())
+            _go_on(record, "planted", total, lambda numbers: pool.map(_planted_piece, numbers), until, options)
+    counts = {"pairs": options.seeds_of_pair, "seeds": -(-options.seeds // runs.PIECE)}
+    left = {name: total for name, total in counts.items() if options.only in (None, name)}
+    if any(_done(record, name) < total for name, total in left.items()) and time.monotonic() < until:
+        _prove_runs(record, left, until, options)
     return _say(record)
+
+
+def _done(record: Record, name: str) -> int:
+    return int(record.get(name, {}).get("done", 0))
+
+
+def _prove_runs(record: Record, counts: Mapping[str, int], until: float, options: argparse.Namespace) -> None:
+    with ExitStack() as stack:
+        workers = _compiled(stack, options) or stack.enter_context(Workers(ROOT, options.workers))
+        for name, total in counts.items():
+
+            def piece(numbers: Iterable[int], name: str = name) -> Iterable[Record]:
+                for ended in workers.map(name, numbers):
+                    yield ended if workers.folder == ROOT else as_interpreted(ended)
+
+            _go_on(record, name, total, piece, until, options)
+
+
+def _compiled(stack: ExitStack, options: argparse.Namespace) -> Workers | None:
+    """Workers with the compiled simulation, if it tells the same stories as the interpreted one."""
+    if options.interpreted:
+        return None
+    try:
+        print("the simulation is compiled, which takes some minutes unless it was compiled before", flush=True)
+        folder = compiled.folder()
+    except compiled.NotBuilt as error:
+        print(f"the simulation runs interpreted, because it cannot be compiled: {error}", flush=True)
+        return None
+    workers = stack.enter_context(Workers(folder, options.workers))
+    with Workers(ROOT, options.workers) as interpreted:
+        where = compiled.difference(workers, interpreted)
+    if where is not None:
+        print(f"the simulation runs interpreted, because compiled it tells another story: {where}", flush=True)
+        return None
+    print(f"compiled and interpreted, {compiled.SEEDS} seeds and {compiled.PAIRS} pairs tell the same", flush=True)
+    return workers
+
+
+def as_interpreted(ended: Record) -> Record:
+    """What was found compiled, as the sources say it. That both say the same is a finding if they do not."""
+    findings: Findings = []
+    for where in dict.fromkeys(where for where, _ in ended["findings"]):
+        found = [what for of, what in ended["findings"] if of == where]
+        again = runs.again(where)
+        findings += [(where, what) for what in again]
+        if again != found:
+            findings.append((where, f"compiled it finds something else: {found}"))
+    return {**ended, "findings": findings, "compiled": ended["of"]}
 
 
 def _prove_processes(record: Record, until: float, options: argparse.Namespace) -> None:
@@ -188,29 +236,14 @@ def _go_on(
                 part[what] += ended[what]
             part["findings"] += ended["findings"]
             part["first"] |= ended["first"]
+            if "compiled" in ended:
+                part["compiled"] = joined(part.get("compiled", []), ended["compiled"])
             _write(options.record, record)
-        print(f"{name}: {part['done']}/{total}, {part['runs']} runs, {len(part['findings'])} findings", flush=True)
+        how = ", the last compiled" if "compiled" in ended else ""
+        print(f"{name}: {part['done']}/{total}, {part['runs']} runs{how}, {len(part['findings'])} findings", flush=True)
 
 
-def _seeds_chunk(number: int) -> Record:
-    began, findings = time.process_time(), Findings()
-    for seed in range(number * _CHUNK, (number + 1) * _CHUNK):
-        findings += [(f"seed {seed}", what) for what in Simulation(seed).run()[:3]]
-    return _ended(_CHUNK, _CHUNK, began, findings)
-
-
-def _pairs_chunk(number: int) -> Record:
-    """Every pair once, with this number's seeds."""
-    began, findings, runs, hits = time.process_time(), Findings(), 0, 0
-    for place, pair in enumerate(pairs.pairs()):
-        seed = number * 10_000 + place
-        wrong, hit = pairs.run(pair, seed)
-        findings += [(f"pair {pair.name} seed {seed}", what) for what in wrong[:3]]
-        runs, hits = runs + 1, hits + hit
-    return _ended(runs, hits, began, findings)
-
-
-def _planted_chunk(number: int) -> Record:
+def _planted_piece(number: int) -> Record:
     """A bug that is not found, or a patch that does not apply, is a finding."""
     began, findings, first = time.process_time(), Findings(), {}
     patch = planted.patches()[number]
@@ -222,12 +255,14 @@ def _planted_chunk(number: int) -> Record:
         first[patch.stem] = f"{found.by}: {found.what}"
         if found.by is None:
             findings.append((patch.stem, str(found)))
-    return _ended(1, int(not findings), began, findings) | {"first": first}
+    return runs.ended(1, int(not findings), began, findings) | {"first": first}
 
 
-def _ended(runs: int, hits: int, began: float, findings: Findings) -> Record:
-    cpu_s = time.process_time() - began
-    return {"runs": runs, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
+def joined(spans: Sequence[Sequence[int]], span: Sequence[int]) -> list[list[int]]:
+    """From the first number to before the last of each stretch, in the order in which they come."""
+    *before, last = spans or [[span[0], span[0]]]
+    stretch = [[last[0], span[1]]] if last[1] == span[0] else [list(last), list(span)]
+    return [*(list(one) for one in before), *stretch]
 
 
 def _read(path: Path) -> Record:
@@ -248,7 +283,9 @@ def _write(path: Path, record: Record) -> None:
 def _say(record: Record) -> int:
     wrong = [found for part in record.values() for found in part["findings"]]
     for name, part in record.items():
-        print(f"{name}: {part['runs']} runs, {part['hits']} hits, {part['cpu_s']:.0f} s of processor time")
+        spans = ", ".join(f"{first} to {end - 1}" for first, end in part.get("compiled", []))
+        how = f", compiled: {spans}" if spans else ""
+        print(f"{name}: {part['runs']} runs, {part['hits']} hits, {part['cpu_s']:.0f} s of processor time{how}")
     for where, what in wrong:
         print(f"{where}: {what}")
     return 1 if wrong else 0

@@ -162,7 +162,7 @@ class Assignment:
         turn out that something had been before, the moment goes back to that.
         """
         if (oldest := self.ledger.oldest) is not None:
-            self._caught_up_ms = oldest
+            self._caught_up_ms = float(oldest)
         elif self._end is not None and self.ledger.position >= self._end:
             self._caught_up_ms = max(self._caught_up_ms, min(self._end_heard_ms, now_ms))
         return self._caught_up_ms
