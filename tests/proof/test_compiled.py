@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tests.proof import compiled, prove, runs
 from tests.proof.native_classes import classes_of, with_native_constructors
+from tests.proof.native_replace import replace as native_replace
 from tests.proof.paths import ROOT
 from tests.proof.runs import Workers
 
@@ -67,6 +69,22 @@ def test_a_field_of_type_object_is_found_in_its_module(changed: Mapping[str, str
     fields = [path for path, source in changed.items() if "\n    trace: object" in source]
     assert fields
     assert all("from builtins import object\n" in changed[path] for path in fields)
+
+
+def test_every_module_that_replaces_fields_does_so_by_the_compiled_function(changed: Mapping[str, str]) -> None:
+    by_us = [path for path, source in changed.items() if "from tests.proof.native_replace import replace" in source]
+    assert "writer/core/flow.py" in by_us
+    assert [path for path, source in changed.items() if re.search(r"dataclasses import.*\breplace\b", source)] == []
+
+
+def test_a_value_is_replaced_as_dataclasses_does_it() -> None:
+    names = _module(_CLASSES)
+    one = names["Derived"](1, (2,), "d")
+    assert native_replace(one, a=3) == replace(one, a=3) == names["Derived"](3, (2,), "d")
+    later = native_replace(names["Mutable"](of=[5]), apart=4)
+    assert (later.of, later.apart, later.later) == ([5], 4, 7)
+    with pytest.raises(TypeError):
+        native_replace(one, nothing=1)
 
 
 def test_a_build_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
