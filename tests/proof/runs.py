@@ -151,15 +151,18 @@ class Workers:
 
     def _ask(self, request: str) -> Record:
         worker = self._free.get()
+        assert worker.stdin is not None
+        assert worker.stdout is not None
         try:
-            assert worker.stdin is not None
-            assert worker.stdout is not None
             worker.stdin.write(request + "\n")
-            answer: Record = json.loads(worker.stdout.readline() or "null")
+            line = worker.stdout.readline()
+        except BrokenPipeError:
+            line = ""
         finally:
             self._free.put(worker)
-        if answer is None:
+        if not line:
             raise Ended(f"a worker in {self.folder} ended before it answered: {request}")
+        answer: Record = json.loads(line)
         return answer
 
 

@@ -53,6 +53,12 @@ def test_a_run_that_goes_another_way_tells_another_story(tree: Path) -> None:
         broker.write_text(before)
 
 
+def test_a_worker_that_ends_is_an_error_that_says_what_it_was_asked(tmp_path: Path) -> None:
+    compiled.write(tmp_path, {"tests/proof/runs.py": "raise SystemExit(3)\n"})
+    with pytest.raises(runs.Ended, match="seeds 0"), Workers(tmp_path, 1) as workers:
+        list(workers.map("seeds", [0]))
+
+
 def test_a_story_that_one_side_does_not_tell_is_a_difference() -> None:
     assert compiled.differs({"seed 0": "a"}, {"seed 0": "a"}) is None
     assert compiled.differs({"seed 0": "a", "seed 1": "b"}, {"seed 0": "a", "seed 1": "c"}) == "seed 1"
