@@ -171,6 +171,7 @@ def _module(source: str) -> dict[str, Any]:
 def test_a_dataclass_with_its_constructor_written_out_behaves_as_before() -> None:
     changed = with_native_constructors(_CLASSES, {})
     assert changed.count("def __init__(self") == 5
+    assert "self.same = 8" in changed, "mypyc gives each value an attribute of that name, which is unset without this"
     before, after = _module(_CLASSES), _module(changed)
     assert repr(eval(_SHOWN, after)) == repr(eval(_SHOWN, before))
     assert replace(after["Derived"](1), a=2) == after["Derived"](2)
