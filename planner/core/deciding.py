@@ -215,14 +215,13 @@ class Decider:
         if known.digest is None:
             decision = self._planned(incoming, outcome, envelope, known, batch)
             return replace(decision, misplaced=True) if misplaced and isinstance(decision, Planned) else decision
-        meant = normalised(outcome)
         same = known.digest == bytes.fromhex(digest(outcome))[: len(known.digest)]
-        if same and not key_reasons(meant, envelope):
+        if same and not key_reasons(crm_id(outcome.queue_item_id), envelope):
             if known.replaced is not None:
                 return self._planned(incoming, outcome, envelope, known, batch)
             return AlreadyPlanned(incoming, ANOTHER_PLAN if asked else None)
         mismatch = MISMATCH_THAT_OPTS_OUT if opts_out(outcome) else MISMATCH
-        return Refused(incoming, (mismatch, *reasons(meant, envelope)), opt_out=opts_out(outcome))
+        return Refused(incoming, (mismatch, *reasons(normalised(outcome), envelope)), opt_out=opts_out(outcome))
 
     def _history(self, source: Source, outcome: CallOutcome, batch: BatchPins) -> History:
         """`source`: the outcome's own place, which stays when it is planned anew."""
