@@ -28,7 +28,7 @@ from tests.chaos.processes.system import Report
 from tests.proof import pairs, planted
 from tests.proof.choices import Schedule, loaded, saved, shrunk
 from tests.proof.paths import CASES, RECORD
-from tests.proof.world import Simulation
+from tests.proof.world import Simulation, collect_seldom
 from tests.support.forkserver import ForkServer
 
 SEEDS, SEEDS_OF_PAIR = 1_000_000, 50
@@ -119,7 +119,7 @@ def _prove(options: argparse.Namespace) -> int:
     until = time.monotonic() + options.minutes * 60
     if options.only in (None, "kills", "zombies", "long"):
         _prove_processes(record, until, options)
-    with ProcessPoolExecutor(options.workers) as pool:
+    with ProcessPoolExecutor(options.workers, initializer=collect_seldom) as pool:
         for name, work, total in (
             ("planted", _planted_chunk, len(planted.patches())),
             ("pairs", _pairs_chunk, options.seeds_of_pair),
