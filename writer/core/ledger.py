@@ -144,7 +144,8 @@ class Ledger:
             return None
         if of.latest is None:
             settled = [*_settled(of), *_beyond(of.remembered, of.position)]
-            of.latest = Commit(self._partition, of.frontier, self._note_of(of.frontier, settled))
+            note = self._note_of(of.frontier, settled)
+            of.latest = Commit(self._partition, of.frontier, note)
         return of.latest if always or of.latest != self._committed else None
 
     def _note_of(self, frontier: int, settled: list[Range]) -> str:
