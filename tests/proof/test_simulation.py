@@ -15,7 +15,7 @@ import pytest
 from tests.proof import pairs, planted
 from tests.proof.choices import Choices, Step, loaded, saved, shrunk
 from tests.proof.paths import CASES
-from tests.proof.world import Simulation, collect_seldom
+from tests.proof.world import GARBAGE, Simulation
 
 CI = os.environ.get("CI") == "true"
 SEEDS = int(os.environ.get("PROOF_SEEDS", "300" if CI else "200"))
@@ -28,9 +28,8 @@ FIRST = 10_000_000
 @pytest.fixture(scope="module", autouse=True)
 def _many_schedules() -> Iterator[None]:
     before = gc.get_threshold()
-    collect_seldom()
+    gc.set_threshold(GARBAGE)
     yield
-    gc.unfreeze()
     gc.set_threshold(*before)
 
 

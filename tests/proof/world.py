@@ -1139,13 +1139,16 @@ def _weighted(kind: dict[str, tuple[int, Action]]) -> list[str]:
 _PROGRESS, _TROUBLE, _PEOPLE = _weighted(PROGRESS), _weighted(TROUBLE), _weighted(PEOPLE)
 
 
+GARBAGE = 10_000
+"""How many new objects the collector waits for. A world is full of cycles, and small: what is left of it may stay for
+a while, but not for so long that it is out of the processor's caches."""
+
+
 def collect_seldom() -> None:
-    """For processes that run many schedules. A world is full of cycles, and small: what is left of some of them is
-    looked for together, and never among what was there before.
-    """
+    """For processes that run nothing but schedules. What was there before is not looked at again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000)
+    gc.set_threshold(GARBAGE)
 
 
 class Simulation:
