@@ -94,7 +94,7 @@ class Report:
 @dataclass(frozen=True)
 class Shape:
     """How large a system is, and how its processes are set up. `lines`: process to the broker's address for it, where
-    that is not the usual one."""
+    that is not the usual one. `settings`: variables of the services that are not as usual."""
 
     processes: Sequence[str] = ("planner", "writer")
     partitions: int = 2
@@ -104,6 +104,7 @@ class Shape:
     traffic_s: float = 0.25
     most_open: int = 16
     lines: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class ProcessSystem:
@@ -160,6 +161,7 @@ class ProcessSystem:
         kind = name.partition("-")[0]
         bootstrap = self.shape.lines.get(name, self.kafka.bootstrap)
         env = self._planner_env(name, bootstrap) if kind == "planner" else self._writer_env(name, bootstrap)
+        env |= {key: value for key, value in self.shape.settings.items() if key.startswith(kind.upper())}
         if failpoint:
             env |= {POINT: failpoint.point.value, COUNT: str(failpoint.count), SIGNAL: str(int(failpoint.number))}
         log = self.folder / f"{name}.{next(self._numbers)}.log"
@@ -224,7 +226,10 @@ class ProcessSystem:
 
     # Traffic and what comes of it
 
-    def send(self, item: str, disposition: Disposition = Disposition.NO_ANSWER, *, edited: bool = False) -> CallOutcome:
+    def send(
+        self, item: str, disposition: Disposition = Disposition.NO_ANSWER, *, edited: bool = False, waits: bool = True
+    ) -> CallOutcome:
+        """A new session. If it does not wait, the broker gets it when it can take it."""
         began = AN_HOUR_AGO + timedelta(seconds=len(self.outcomes))
         baseline = baseline_of(self.desk.row(item), captured_at=began)
         outcome = self.desk.outcome(
@@ -237,8 +242,16 @@ class ProcessSystem:
         value = _CODECS["call-outcomes"].encode(outcome)
         for _ in range(1 + (self.dice.random() < 0.1)):  # P1: some are published twice
             self.producer.produce(self.topics.call_outcomes.name, value, item.encode())
-        self.producer.flush(HANGS_AFTER_S)
+        if waits:
+            self.producer.flush(HANGS_AFTER_S)
         return outcome
+
+    def send_again(self) -> None:
+        """P1: everything that was published, once more."""
+        for outcome in self.outcomes:
+            value = _CODECS["call-outcomes"].encode(outcome)
+            self.producer.produce(self.topics.call_outcomes.name, value, outcome.queue_item_id.encode())
+        self.producer.flush(HANGS_AFTER_S)
 
     def traffic(self) -> None:
         """An outcome, if it is time for one and not too many are open."""
