@@ -94,7 +94,9 @@ class Report:
 @dataclass(frozen=True)
 class Shape:
     """How large a system is, and how its processes are set up. `lines`: process to the broker's address for it, where
-    that is not the usual one. `settings`: variables of the services that are not as usual."""
+    that is not the usual one. `settings`: variables of the services that are not as usual; `compacted`: settings of the
+    compacted topics.
+    """
 
     processes: Sequence[str] = ("planner", "writer")
     partitions: int = 2
@@ -105,6 +107,7 @@ class Shape:
     most_open: int = 16
     lines: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    compacted: Mapping[str, str] = field(default_factory=dict)
 
 
 class ProcessSystem:
@@ -153,7 +156,9 @@ class ProcessSystem:
             # true together, and either may be appended first.
             on_arrival = spec.name == results and not self.shape.transactions
             stamped = {"message.timestamp.type": "LogAppendTime"} if on_arrival else {}
-            self.kafka.create_topic(spec.name, self.shape.partitions, spec.creation_config() | stamped)
+            cleaned = self.shape.compacted if spec.policy == "compact" else {}
+            config = {**spec.creation_config(), **stamped, **cleaned}
+            self.kafka.create_topic(spec.name, self.shape.partitions, config)
 
     # Processes
 
@@ -239,9 +244,8 @@ class ProcessSystem:
             self.simulator.edit(QUEUE_ITEMS, item, {"medx_notes": f"by hand {len(self.outcomes)}"})
         self.outcomes.append(outcome)
         self.open_sessions.add(outcome.session_id)
-        value = _CODECS["call-outcomes"].encode(outcome)
         for _ in range(1 + (self.dice.random() < 0.1)):  # P1: some are published twice
-            self.producer.produce(self.topics.call_outcomes.name, value, item.encode())
+            self._produce("call-outcomes", item, outcome)
         if waits:
             self.producer.flush(HANGS_AFTER_S)
         return outcome
@@ -249,9 +253,17 @@ class ProcessSystem:
     def send_again(self) -> None:
         """P1: everything that was published, once more."""
         for outcome in self.outcomes:
-            value = _CODECS["call-outcomes"].encode(outcome)
-            self.producer.produce(self.topics.call_outcomes.name, value, outcome.queue_item_id.encode())
+            self._produce("call-outcomes", outcome.queue_item_id, outcome)
         self.producer.flush(HANGS_AFTER_S)
+
+    def append(self, topic: str, key: str, value: Any, *headers: tuple[str, bytes]) -> None:
+        """A record of somebody else's, to the partition of its key."""
+        self._produce(topic, key, value, headers)
+        self.producer.flush(HANGS_AFTER_S)
+
+    def _produce(self, topic: str, key: str, value: Any, headers: Sequence[tuple[str, bytes]] = ()) -> None:
+        encoded = _CODECS[topic].encode(value)
+        self.producer.produce(self.prefix + topic, encoded, key.encode(), headers=list(headers))
 
     def traffic(self) -> None:
         """An outcome, if it is time for one and not too many are open."""
