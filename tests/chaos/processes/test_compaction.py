@@ -103,7 +103,7 @@ def test_W1_W2_W4_P1_P5_nothing_is_lost_or_doubled_while_the_topics_are_compacte
         system.simulator.fault(times=1, when=_write(run.refusing), do=[{"kind": "error", "name": "plugin"}])
         refused = system.send(run.refusing)
         run.until(lambda: run.status(refused.session_id) is ResultStatus.BLOCKED, "the refused plan is blocked")
-        run.until(lambda: all(run.requeued(each) > 1 for each in sick), "the failing plan and the next are requeued")
+        run.until(lambda: all(run.requeued(each) for each in sick), "the failing plan and the next are requeued")
         run.until_cleaned(PLANNED, sick)
 
         for name in shape.processes:
