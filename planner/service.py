@@ -91,11 +91,7 @@ class PlannerService:
             for place, (decision, span) in enumerate(zip(decisions, spans, strict=True))
             if (record := self._record(decision, span))
         }
-        progress = Progress(
-            self._topics.call_outcomes.name,
-            {decision.incoming.partition: decision.incoming.offset + 1 for decision in decisions},
-            membership,
-        )
+        progress = Progress.past(decisions, self._topics.call_outcomes.name, membership)
         publish = partial(self._publisher.publish, list(records.values()), progress)
         replaced = {id(record) for record in await self._patiently("publish", publish)}
         return [

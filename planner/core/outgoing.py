@@ -5,9 +5,10 @@ P6 A record that its topic does not take is replaced by a smaller one; everythin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from planner.core.deciding import Decision
 from planner.core.fence import Membership
 from schemas.headers import Headers
 
@@ -33,6 +34,12 @@ class Progress:
     topic: str
     offsets: Mapping[int, int]
     membership: Membership
+
+    @classmethod
+    def past(cls, decisions: Iterable[Decision], topic: str, membership: Membership) -> Progress:
+        """P5 As far as these decisions go, which are in the order of their offsets, and no further."""
+        ends = {decision.incoming.partition: decision.incoming.offset + 1 for decision in decisions}
+        return cls(topic, ends, membership)
 
 
 @dataclass(slots=True)

@@ -162,9 +162,7 @@ def _last_lines(second: int) -> str:
 
 def head_of(reply: Reply, end: str, version: str = "1.1") -> bytes:
     """Status line and headers. Raises ValueError for a line end in one of them, which would make two."""
-    lines = ""
-    for name, value in reply.headers.items():
-        lines += f"{name}: {value}\r\n"
+    lines = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
     if lines.count("\n") != len(reply.headers) or lines.count("\r") != len(reply.headers):
         raise ValueError("a line end in a header")
     return f"HTTP/{version} {reply.status} {reason(reply.status)}\r\n{lines}{end}".encode()

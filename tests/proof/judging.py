@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from planner.pins.memory import MemoryPins
@@ -28,12 +29,8 @@ def judge(world: World) -> None:
         return
     for what in _wrong(world):
         world.find(what)
-    by_hand = any(entry["actor"] == "person" and entry["operation"] != "create" for entry in world.crm.log)
-    if not by_hand and not world.faults[CrmFault.STALE_READ]:  # the row as it was before looks like a person's change
-        for one in world.broker.published:
-            conflict = getattr(one.value, "block_reason", None) is BlockReason.CONFLICT_DETECTED
-            if one.topic == RESULTS and conflict and one.value.queue_item_id in world.items:
-                world.find(f"W2 {one.key} is a conflict, and no person did anything")
+    for session in _conflicts_with_nobody(world):
+        world.find(f"W2 {session} is a conflict, and no person did anything")
     for writer in world.writers:
         for what in _left_over(writer):
             world.find(what)
@@ -45,6 +42,23 @@ def _wrong(world: World) -> list[str]:
     """By the three logs. A stale read that shows no queue item yet has the call recorded alone."""
     stale = bool(world.faults[CrmFault.STALE_READ])
     return [what for what in judged(logs_of(world)) if not (stale and what.startswith("W3"))]
+
+
+def _conflicts_with_nobody(world: World) -> Iterator[str]:
+    """The sessions. Two things look like a person's change and are none: the row as it was before, and what later plans
+    of the item have made of it since the CRM refused this one, for a cause that then went away.
+    """
+    by_hand = any(entry["actor"] == "person" and entry["operation"] != "create" for entry in world.crm.log)
+    if by_hand or world.faults[CrmFault.STALE_READ]:
+        return
+    refused: set[str | None] = set()
+    for one in world.broker.published:
+        reason = getattr(one.value, "block_reason", None) if one.topic == RESULTS else None
+        if reason is BlockReason.CONFLICT_DETECTED and one.value.queue_item_id in world.items:
+            if one.key not in refused:
+                yield str(one.key)
+        elif reason is not None:
+            refused.add(one.key)
 
 
 def _left_over(writer: WriterProcess) -> list[str]:

@@ -53,6 +53,8 @@ PAIRS_ONCE_FOUND = {
     ("writer-reply-not-marked+403", 400_093): LANDED_AND_UNKNOWN,
     ("27-REBALANCE_IN_PROGRESS+401", 81_031): "the checker expected of a writer without transactions that it is fenced",
     ("tombstone+writer-sent", 321_191): "the checker did not wait for a batch that is published a second time",
+    ("82-FENCED_INSTANCE_ID+duplicate-key", 321_094): "the checker took what later plans of the item wrote, after one"
+    " had been refused, for a person's change",
     ("writer-reply-not-marked+stale-read", 290_088): "the checker took a call that a stale read left alone for a fault",
 }
 

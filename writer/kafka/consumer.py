@@ -174,7 +174,7 @@ class ConsumerThread:
         position was not taken, and why not.
         """
         committing: Future[dict[int, str]] = Future()
-        self._orders.put(lambda consumer: committing.set_result(self._refused(consumer, positions, group)))
+        self._orders.put(lambda consumer: committing.set_result(self._commit(consumer, positions, group)))
         return committing
 
     def released(self) -> None:
@@ -351,8 +351,10 @@ class ConsumerThread:
             consumer.resume([self._at(p) for p in to_resume])
         self._paused = frozenset(wanted)
 
-    def _refused(self, consumer: Consumer, positions: Sequence[Commit], group: Any) -> dict[int, str]:
-        """W2 A partition may have been another writer's meanwhile: its offset must not go back behind what that one has
+    def _commit(self, consumer: Consumer, positions: Sequence[Commit], group: Any) -> dict[int, str]:
+        """The partitions whose offset was not committed, and why.
+
+        W2 A partition may have been another writer's meanwhile: its offset must not go back behind what that one has
         settled. A broker with transactions checks the generation itself.
         """
         ours = [at for at in positions if at.partition in self._ours and group == self._fence.group]

@@ -1,5 +1,6 @@
 """Replies into one multipart body."""
 
+from functools import lru_cache
 from http import HTTPStatus
 
 from simulator.webapi.messages import Reply
@@ -23,11 +24,17 @@ def part(answer: Answer) -> bytes:
 def _head(answer: Answer) -> str:
     """Everything of a part in front of its answer's body."""
     reply, content_id = answer
-    named = "" if content_id is None else f"Content-ID: {content_id}\r\n"
-    text = f"{_HEAD}{named}\r\nHTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}\r\n"
+    text = _start(reply.status, content_id)
     for name, value in reply.headers.items():
         text += f"{name}: {value}\r\n"
     return text + "\r\n"
+
+
+@lru_cache(maxsize=1024)
+def _start(status: int, content_id: str | None) -> str:
+    """Frame and status line, which nearly all parts have in common."""
+    named = "" if content_id is None else f"Content-ID: {content_id}\r\n"
+    return f"{_HEAD}{named}\r\nHTTP/1.1 {status} {reason(status)}\r\n"
 
 
 def wrap(parts: list[bytes], boundary: str) -> bytes:

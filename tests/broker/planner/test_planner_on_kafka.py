@@ -15,6 +15,7 @@ from schemas.topics import DAY_MS
 from tests.broker.planner.kit import CLEANED_FAST, append_again, make_topics
 from tests.integration.planner.harness import (
     CODEC,
+    CONTROL,
     lost,
     outcomes,
     planner_env,
@@ -87,7 +88,7 @@ SLOWLY = {
 }
 
 
-@pytest.mark.parametrize("agent", SLOWLY)
+@pytest.mark.parametrize("agent", ["ours", pytest.param("naive", marks=CONTROL)])
 def test_P5_a_planner_that_joins_while_outcomes_wait_loses_none_and_every_commit_reaches_the_end(
     kafka, make_service, agent, tmp_path
 ):

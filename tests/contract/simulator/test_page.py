@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.demo.waiting import HANGS_AFTER_S
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from simulator import tenant
 from simulator.oplog import OperationLog
 from simulator.testing import RunningSimulator
@@ -66,6 +66,14 @@ class Browser:
         deadline = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < deadline, self.text("body")
+            time.sleep(0.05)
+
+    def leave(self) -> None:
+        """No page, and the window's own size."""
+        self.open("about:blank")
+        self._http.post(
+            f"{self._session}/goog/cdp/execute", json={"cmd": "Emulation.clearDeviceMetricsOverride", "params": {}}
+        )
 
     def picture(self, path: Path) -> None:
         value = self._http.get(f"{self._session}/screenshot").json()["value"]
@@ -76,25 +84,31 @@ class Browser:
         self._http.close()
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
-    """Skips the test, or fails it under CI, if there is none."""
+@pytest.fixture(scope="session")
+def one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """To start one costs more than what is asked of it. Without one, skips the tests, or fails them under CI."""
     if not (CHROMIUM and DRIVER):
         (pytest.fail if runs_under_ci() else pytest.skip)(ABSENT)
-    log = tmp_path / "driver.log"
+    folder = tmp_path_factory.mktemp("browser")
+    log = folder / "driver.log"
     with log.open("w") as out:
         driver = subprocess.Popen([DRIVER, "--port=0"], stdout=out, stderr=subprocess.STDOUT)
         try:
-            deadline = time.monotonic() + HANGS_AFTER_S
-            while "started successfully on port" not in log.read_text():
-                assert time.monotonic() < deadline, log.read_text()
+            wait_until(lambda: "started successfully on port" in log.read_text(), what="ChromeDriver starts")
             port = log.read_text().rsplit("port ", 1)[1].strip().rstrip(".")
-            found = Browser(f"http://127.0.0.1:{port}", tmp_path / "profile")
+            found = Browser(f"http://127.0.0.1:{port}", folder / "profile")
             yield found
             found.close()
         finally:
             driver.terminate()
             driver.wait(20)
+
+
+@pytest.fixture
+def browser(one_browser: Browser) -> Iterator[Any]:
+    """Each simulator has an address of its own, so nothing that a page keeps is another's."""
+    yield one_browser
+    one_browser.leave()
 
 
 def queue_item(client: httpx.Client, name: Any) -> None:

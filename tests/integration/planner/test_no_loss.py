@@ -16,7 +16,17 @@ from ops.demo.embedded_broker import ApiKey, Fault
 from ops.demo.processes import Service
 from schemas.topics import Topics
 from tests.integration.planner.faulty import POINTS
-from tests.integration.planner.harness import committed, lost, outcomes, planner_env, plans, publish, published, read
+from tests.integration.planner.harness import (
+    CONTROL,
+    committed,
+    lost,
+    outcomes,
+    planner_env,
+    plans,
+    publish,
+    published,
+    read,
+)
 from tests.support.ports import free_ports
 
 PACKAGE = "tests.integration.planner"
@@ -40,6 +50,7 @@ OURS, NAIVE = Agent("faulty"), Agent("naive")
 SLOW = Agent("naive", {"NAIVE_SLOWNESS_S": "60"})
 PATIENT = Agent("naive", {"NAIVE_PATIENT": "yes", "NAIVE_SLOWNESS_S": "0.5"})
 WITH_PINS = Agent("naive", {"NAIVE_PINS": "6", "NAIVE_PATIENT": "yes"})
+BOTH = [pytest.param(OURS, id="ours"), pytest.param(NAIVE, id="naive", marks=CONTROL)]
 
 
 @pytest.fixture
@@ -100,7 +111,12 @@ NAIVELY = [
         *(pytest.param(OURS, signal, POINTS, False, id=f"ours-{signal}") for signal in EXIT),
         *(
             pytest.param(
-                agent, signal, (point,), loses, id=f"{'patient' if agent is PATIENT else 'naive'}-{signal}-{point}"
+                agent,
+                signal,
+                (point,),
+                loses,
+                id=f"{'patient' if agent is PATIENT else 'naive'}-{signal}-{point}",
+                marks=CONTROL,
             )
             for agent, signal, point, loses in NAIVELY
         ),
@@ -139,7 +155,7 @@ def about_to_publish(embedded_kafka, start):
     return about_to_publish
 
 
-@pytest.mark.parametrize("agent", [OURS, NAIVE], ids=["ours", "naive"])
+@pytest.mark.parametrize("agent", BOTH)
 def test_P5_a_plan_that_the_broker_refuses_ends_the_process_and_is_planned_after_a_restart(
     embedded_kafka, about_to_publish, missing_in_the_end, agent
 ):
@@ -155,7 +171,7 @@ def test_P5_a_plan_that_the_broker_refuses_ends_the_process_and_is_planned_after
     assert bool(missing_in_the_end(given)) is (agent is NAIVE)
 
 
-@pytest.mark.parametrize("agent", [OURS, NAIVE], ids=["ours", "naive"])
+@pytest.mark.parametrize("agent", BOTH)
 def test_P5_a_broker_that_is_gone_for_longer_than_the_delivery_timeout_loses_nothing(
     embedded_kafka, about_to_publish, missing_in_the_end, agent
 ):
@@ -188,7 +204,7 @@ def end(service: Service, agent: Agent) -> None:
     [
         *(pytest.param(OURS, signal, False, id=f"ours-{signal}") for signal in EXIT),
         # It has nothing to recover from.
-        pytest.param(NAIVE, "SIGKILL", True, id="naive-SIGKILL"),
+        pytest.param(NAIVE, "SIGKILL", True, id="naive-SIGKILL", marks=CONTROL),
         # With a table of Faust's: that keeps what it could not apply and tries again.
         pytest.param(WITH_PINS, "exception", False, id="table-exception"),
     ],

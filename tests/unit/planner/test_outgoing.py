@@ -1,6 +1,13 @@
 """What is tried next when the broker finds a record too large."""
 
-from planner.core.outgoing import Attempts, OutgoingRecord
+import asyncio
+
+from planner.core.fence import Membership
+from planner.core.outgoing import Attempts, OutgoingRecord, Progress
+from tests.support.factories import make_outcome
+from tests.unit.planner.test_batch import a_decider, incoming
+
+MEMBER = Membership("writeback-planner", 3, "member")
 
 SMALLER = OutgoingRecord("rejected", 0, b"large", b"reason")
 LARGE = OutgoingRecord("planned", 0, b"large", b"plan", smaller=lambda: SMALLER)
@@ -26,3 +33,10 @@ def test_a_record_that_is_as_small_as_it_gets_cannot_be_tried_again():
     assert attempts.shrink([FIRST])
     assert attempts.groups() == [[FIRST]]
     assert not attempts.shrink([FIRST])
+
+
+def test_P5_progress_ends_behind_the_last_decision_of_each_partition():
+    batch = [incoming(make_outcome(session_id=f"s{offset}"), offset, partition=offset % 2) for offset in range(7, 12)]
+    decided = asyncio.run(a_decider().first_decisions(batch))
+    assert Progress.past(decided, "call-outcomes", MEMBER) == Progress("call-outcomes", {1: 12, 0: 11}, MEMBER)
+    assert Progress.past([], "call-outcomes", MEMBER).offsets == {}
