@@ -142,6 +142,8 @@ class OperationLog:
 
     limit: int = 2_000_000
     last: int = 0
+    forgotten: int = 0
+    """The number of the last entry that `clear` took: what a reader holds up to there is of another life."""
     entries: deque[Entry] = field(default_factory=deque)
     archive: Archive | None = None
 
@@ -203,5 +205,6 @@ class OperationLog:
     def clear(self) -> None:
         """Forget the entries; the numbers go on."""
         self.entries.clear()
+        self.forgotten = self.last
         if self.archive is not None:
             self.archive.forget_log()

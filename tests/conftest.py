@@ -1,6 +1,7 @@
 """Fixtures of every tier: the embedded broker, a real Kafka, a real schema registry; and the tiers' markers."""
 
 import contextlib
+import gc
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,6 +69,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("measured")
         for line in lines:
             terminalreporter.write_line(line)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: the collector need not look at it again, for each test that has something collected."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """A socket or file that a module leaves open is reported there, and not in the next test that collects garbage."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

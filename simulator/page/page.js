@@ -73,14 +73,14 @@ async function showRows() {
 }
 
 async function showLog() {
-  const { last, entries: found } = await ask(`oplog?after=${seen}&newest=1&limit=${LINES}`);
+  const { last, forgotten, entries: found } = await ask(`oplog?after=${seen}&newest=1&limit=${LINES}`);
   if (last < seen) {
     // The numbers of another life: the simulator was started again.
     seen = 0;
     entries = [];
     return showLog();
   }
-  entries = [...found.reverse(), ...entries].slice(0, LINES);
+  entries = [...found.reverse(), ...entries].filter((entry) => entry.seq > forgotten).slice(0, LINES);
   seen = last;
   sync(find("#log ol"), entries, (entry) => entry.seq, (entry) => entryLine(entry));
 }
@@ -199,9 +199,6 @@ find("#filter").addEventListener("input", (event) => {
 addEventListener("changed", () => {
   refresh();
   showSnapshots();
-});
-addEventListener("reset-done", () => {
-  entries = [];
 });
 
 window.refresh = refresh; // for tests, which cannot wait for the next second

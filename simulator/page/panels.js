@@ -71,7 +71,6 @@ find("#take").addEventListener("submit", async (event) => {
 find("#reset").addEventListener("click", async () => {
   if (!confirm("Reset rows, log, faults, limits and switches to the start?")) return;
   await ask("reset", "POST", {});
-  dispatchEvent(new Event("reset-done"));
   changed();
   showSwitches();
 });

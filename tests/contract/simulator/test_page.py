@@ -159,6 +159,19 @@ def test_the_log_starts_anew_with_the_simulator(
     assert browser.text("#log").count("committed") == 1
 
 
+def test_a_reset_by_somebody_else_leaves_no_entry_of_before_and_loses_none_since(
+    simulator: RunningSimulator, client: httpx.Client, browser: Any
+) -> None:
+    queue_item(client, "Prospect 1")
+    browser.open(f"{simulator.base_url}/")
+    browser.wait(lambda: "Prospect 1" in browser.text("#log"))
+    simulator.call(lambda core: core.reset())
+    queue_item(client, "Another life")
+    browser.wait(lambda: "Another life" in browser.text("#log"))
+    numbers = browser.run("return [...document.querySelectorAll('#log .seq')].map((one) => Number(one.textContent))")
+    assert sorted(numbers) == [entry["seq"] for entry in simulator.oplog()]
+
+
 def test_text_in_a_row_stays_text(simulator: RunningSimulator, client: httpx.Client, browser: Any) -> None:
     queue_item(client, "<img src=x onerror=\"document.title='owned'\">")
     browser.open(f"{simulator.base_url}/")
