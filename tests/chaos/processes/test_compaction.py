@@ -87,7 +87,7 @@ class Compacted:
 def test_W1_W2_W4_P1_P5_nothing_is_lost_or_doubled_while_the_topics_are_compacted(
     forks: ForkServer, kafka: RealKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shape = Shape(partitions=1, items=8, most_open=6, settings=IMPATIENT, compacted=CLEANED_SOON)
+    shape = Shape(partitions=1, items=8, most_open=4, settings=IMPATIENT, compacted=CLEANED_SOON)
     with ProcessSystem(forks, kafka, tmp_path / "system", 0, shape) as system:
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
         monkeypatch.setenv("WRITEBACK_VIEW_FOLDER", str(tmp_path / "views"))
