@@ -15,3 +15,8 @@ class CrmRefuses(DependencyRefuses):
 
 class ViewDamaged(Unavailable):
     """A page that nobody had looked at before could not be read. The view is made anew when it is opened again."""
+
+
+class ViewNotKept(Unavailable):
+    """The disk of the local view has no space. The topics have everything; somebody has to free some, or name another
+    folder."""

@@ -37,7 +37,7 @@ examples:
 exit codes:
   0   stopped by SIGTERM, or `check` found all well
   64  the command line is wrong
-  69  the broker or the schema registry cannot be reached: try again
+  69  the broker or the schema registry cannot be reached, or pins cannot be kept on disk: try again
   70  the process ended so that nothing is lost, or because a file with a secret has changed: start it again; the
       broker delivers again what was not acknowledged
   78  settings, mapping, topics or rights on the broker are wrong: correct them first

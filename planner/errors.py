@@ -3,6 +3,7 @@
     PlannerError
     ├── Abandoned        the batch is given up, the process goes on
     ├── NotPublished     70: nothing of the batch is committed, a restart gets it again
+    ├── PinsUnusable     70, and 69 at the start: a person makes space for the pins, and a restart goes on
     └── Stuck            70: only a new process makes progress
 
     Misconfigured        78, with SchemaRefused, UnfitTopics and TracingNotInstalled (runtime)
@@ -32,6 +33,10 @@ class NotPublished(PlannerError):
 
 class BrokerAway(NotPublished):
     """The broker takes nothing for now. The same batch may be published again, with a new client."""
+
+
+class PinsUnusable(PlannerError):
+    """The pins on disk cannot be read or written. What was published stays so: recovery reads it at the next start."""
 
 
 class Stuck(PlannerError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -13,7 +14,7 @@ from planner.batch import BatchDecider
 from planner.core.deciding import Decider, Placement
 from planner.core.fence import Fence
 from planner.core.resolution import ResolvedMapping
-from planner.errors import MappingUnfit
+from planner.errors import MappingUnfit, PinsUnusable
 from planner.health import LONGEST_SILENCE_S, Health
 from planner.kafka.positions import Positions
 from planner.kafka.publisher import PlanPublisher
@@ -123,7 +124,8 @@ class Overrides:
 
 
 def build(prepared: Prepared, parts: Overrides = Overrides()) -> Planner:
-    """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, start publishing."""
+    """Raises Misconfigured and BrokerUnavailable if the planner may not, or cannot, start publishing. Raises
+    Unavailable if pins cannot be kept on disk."""
     settings = prepared.settings
     planned_by = VERSION
     registry = CollectorRegistry()
@@ -198,7 +200,7 @@ def build(prepared: Prepared, parts: Overrides = Overrides()) -> Planner:
     health = Health(stream, metrics, recovery, reader, waits, fence, watch)
     stream.task(health.watch)
     stream.task(ended_by(watch.run))
-    stream.task(lambda: health.follow(settings.follow_every_s))
+    stream.task(ended_by(partial(health.follow, settings.follow_every_s)))
     rotation = RotationWatch(
         environment.files_read_once(settings),
         service="planner",
@@ -234,4 +236,7 @@ def _pins(settings: PlannerSettings) -> PinIndex:
         return MemoryPins()
     from planner.pins.disk import DiskPins  # RocksDB's library takes 10 MB, and most do without
 
-    return DiskPins(Path(settings.pin_store.removeprefix("rocksdb://")) / settings.group_id)
+    try:
+        return DiskPins(Path(settings.pin_store.removeprefix("rocksdb://")) / settings.group_id)
+    except PinsUnusable as error:
+        raise Unavailable(str(error)) from None

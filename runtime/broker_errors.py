@@ -55,6 +55,8 @@ _KINDS: dict[int, Kind] = {
             KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
             KafkaError.LEADER_NOT_AVAILABLE,
             KafkaError.NOT_LEADER_FOR_PARTITION,
+            KafkaError.UNKNOWN,  # the broker failed in its own code, as it does without space for an index
+            KafkaError.KAFKA_STORAGE_ERROR,  # no space left, or another error of its disk
             KafkaError.UNKNOWN_TOPIC_OR_PART,  # a broker that has just started; a topic that is gone shows in the check
             KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
             KafkaError.COORDINATOR_NOT_AVAILABLE,

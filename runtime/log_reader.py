@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from logging import Logger
+from typing import cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -102,16 +103,23 @@ def _end(consumer: Consumer, of: TopicPartition, wanted: Callable[[int], bool]) 
 
 
 def _split(messages: Sequence[Message], ends: Mapping[int, int]) -> tuple[list[Message], set[int]]:
-    """The records, and the partitions that were read to the end. The last offsets of a log may hold no record."""
+    """The records, and the partitions that were read to the end.
+
+    The last offsets of a log may hold no record. Then the end is passed when the client says that nothing comes, which
+    it does after half a second without a record, or when the first record behind the end comes: a log that grows all
+    the time has no such half second.
+    """
     records, finished = [], set()
     for message in messages:
-        partition, offset = message.partition(), message.offset()
+        partition, next_offset = message.partition(), message.offset()
         if (error := message.error()) is None:
             records.append(message)
+            next_offset = cast("int", next_offset) + 1
         elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  its public name
-            if error.code() not in _GOES_ON:
-                raise KafkaException(error)
-        elif partition is not None and offset is not None and offset >= ends[partition]:
+            if error.code() in _GOES_ON:
+                continue
+            raise KafkaException(error)
+        if partition is not None and next_offset is not None and next_offset >= ends[partition]:
             finished.add(partition)
     return records, finished
 

@@ -72,7 +72,10 @@ def _text(value: object) -> str | None:
 
 def last(headers: Headers | None, name: str) -> bytes | None:
     """The newest value of a header. Kafka allows several."""
-    return next((value for key, value in reversed(headers or ()) if key == name), None)
+    for key, value in reversed(headers or ()):
+        if key == name:
+            return value
+    return None
 
 
 def requeue_count(headers: Headers | None) -> int:

@@ -4,14 +4,16 @@ librdkafka's default is another hash (CRC32): producers of ours set `partitioner
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 _M = 0x5BD1E995
 _SEED = 0x9747B28C
 _MASK = 0xFFFFFFFF
 
 
+@lru_cache(maxsize=4096)
 def murmur2(key: bytes) -> int:
-    """Unsigned 32-bit hash, bit for bit that of org.apache.kafka.common.utils.Utils.murmur2."""
+    """Unsigned 32-bit hash, bit for bit that of org.apache.kafka.common.utils.Utils.murmur2. Kept: keys come again."""
     h = _SEED ^ len(key)
     whole = len(key) & ~3
     for i in range(0, whole, 4):

@@ -31,6 +31,12 @@ def odata(entity_set: str, sentence: str) -> Refusal:
     return payload(entity_set, f"Microsoft.OData.ODataException: {sentence}")
 
 
+def not_kept(file: str, problem: str) -> Refusal:
+    """The simulator's own trouble: what it did cannot be kept, so it has not done it."""
+    message = f"The simulator cannot write to {file}: {problem}. Nothing was changed; free space there, and try again."
+    return Refusal(503, "0x8004a001", message)
+
+
 def undeclared_property(entity_set: str, table: str, name: str) -> Refusal:
     return payload(
         entity_set,

@@ -24,6 +24,7 @@ from ops.core.replaying import REPLAY, Replayed, ReplayProgress, ReplaySelection
 from ops.core.rows import Row
 from ops.core.selectors import ORDER, Selectors, Sort
 from ops.core.sessions import Committed, Frontier, PlanSeen, ResultSeen, state_of, urgency
+from ops.errors import ViewNotKept
 from schemas.records import ResultStatus
 from writer.core.history import Settled
 
@@ -108,11 +109,23 @@ class Unusable(Exception):
     """The file is damaged, or of something else."""
 
 
+_NOT_WRITTEN = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_SHMSIZE"}
+
+
+def raise_if_not_kept(path: Path, error: Exception) -> None:
+    """Raises ViewNotKept for a full disk: it is not damaged, and making the view anew would not help."""
+    if getattr(error, "sqlite_errorname", "") in _NOT_WRITTEN:
+        raise ViewNotKept(
+            f"the local view {path} cannot be written: {error}; free space there, or set WRITEBACK_VIEW_FOLDER to "
+            "another folder, and call the command again"
+        ) from None
+
+
 class Store:
     """One process at a time may write; `ops.view.view` holds the lock."""
 
     def __init__(self, path: Path) -> None:
-        """Raises Unusable."""
+        """Raises Unusable, and ViewNotKept if there is no space."""
         self.path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
@@ -123,8 +136,9 @@ class Store:
             self._db.execute("PRAGMA synchronous = OFF")  # a torn file is noticed and made anew
             self._db.execute("PRAGMA cache_size = -65536")
             self._made()
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
             self._db.close()
+            raise_if_not_kept(path, error)
             raise Unusable from None
 
     def _made(self) -> None:
@@ -145,16 +159,18 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """All of it, or nothing. Raises Unusable."""
+        """All of it, or nothing. Raises Unusable, and ViewNotKept if there is no space."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # without space SQLite may have rolled back by itself
+                    self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            raise_if_not_kept(self.path, error)
             raise Unusable from None
 
     def facts(self) -> dict[str, str]:

@@ -25,7 +25,7 @@ from ops.output import OnProgress, progress
 from ops.settings import Settings
 from ops.view.heads import PlanHeads
 from ops.view.logs import Logs, Marks
-from ops.view.store import Store, Unusable, remove
+from ops.view.store import Store, Unusable, raise_if_not_kept, remove
 from runtime.connection import RegistrySettings
 from runtime.errors import RegistryUnavailable
 from schemas.codec import Codec, ParsedSchema, Undecodable, single_object
@@ -58,7 +58,7 @@ class View:
 
 @contextmanager
 def opened(settings: Settings, *, on_progress: OnProgress | None = None) -> Iterator[View]:
-    """Raises Misconfigured, BrokerUnavailable, RegistryUnavailable, SchemaRefused."""
+    """Raises Misconfigured, BrokerUnavailable, RegistryUnavailable, SchemaRefused, ViewNotKept."""
     logs = Logs(settings)
     found = logs.topics()
     cluster = logs.cluster()
@@ -73,7 +73,8 @@ def opened(settings: Settings, *, on_progress: OnProgress | None = None) -> Iter
     with view.store:
         try:
             yield view
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            raise_if_not_kept(path, error)
             remove(path)
             raise ViewDamaged(
                 f"the local view {path} was damaged and is thrown away; call the command again, it makes a new one"
@@ -141,8 +142,9 @@ def _brought_up_to_date(view: View, facts: _Facts, on_progress: OnProgress) -> V
     """A file that turns out to be damaged, or ahead of its topics, is made anew, once."""
     try:
         _read_all(view, facts, on_progress)
-    except (Unusable, sqlite3.DatabaseError):
+    except (Unusable, sqlite3.DatabaseError) as error:
         view.store.close()
+        raise_if_not_kept(view.store.path, error)
         remove(view.store.path)
         view = View(
             view.settings, Store(view.store.path), view.logs, view.partitions, time.time(),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import merge
@@ -171,9 +171,9 @@ class BatchPins:
     def digest(self, partition: int, session_id: str) -> bytes | None:
         return self._digests.get((partition, session_id))
 
-    def earlier(self, partition: int, queue_item_id: str) -> Iterable[EarlierPlan]:
+    def earlier(self, partition: int, queue_item_id: str) -> Sequence[EarlierPlan]:
         """Newest first."""
-        return reversed(self._earlier.get((partition, queue_item_id), ()))
+        return self._earlier.get((partition, queue_item_id), ())[::-1]
 
     def add(self, partition: int, pin: Pin) -> None:
         of_item = self._earlier[partition, pin.queue_item_id]
@@ -215,14 +215,13 @@ class Decider:
         if known.digest is None:
             decision = self._planned(incoming, outcome, envelope, known, batch)
             return replace(decision, misplaced=True) if misplaced and isinstance(decision, Planned) else decision
-        meant = normalised(outcome)
         same = known.digest == bytes.fromhex(digest(outcome))[: len(known.digest)]
-        if same and not key_reasons(meant, envelope):
+        if same and not key_reasons(crm_id(outcome.queue_item_id), envelope):
             if known.replaced is not None:
                 return self._planned(incoming, outcome, envelope, known, batch)
             return AlreadyPlanned(incoming, ANOTHER_PLAN if asked else None)
         mismatch = MISMATCH_THAT_OPTS_OUT if opts_out(outcome) else MISMATCH
-        return Refused(incoming, (mismatch, *reasons(meant, envelope)), opt_out=opts_out(outcome))
+        return Refused(incoming, (mismatch, *reasons(normalised(outcome), envelope)), opt_out=opts_out(outcome))
 
     def _history(self, source: Source, outcome: CallOutcome, batch: BatchPins) -> History:
         """`source`: the outcome's own place, which stays when it is planned anew."""
@@ -267,4 +266,5 @@ def _merged(batch: BatchPins, place: tuple[int, str], pinned: Iterable[EarlierPl
     """The plans of a queue item, newest first: those of the batch, and the pinned ones that it does not replace."""
     partition, _ = place
     kept = (each for each in pinned if batch.digest(partition, each.session_id) is None)
-    return merge(batch.earlier(*place), kept, key=lambda each: each.order, reverse=True)
+    of_batch = batch.earlier(*place)
+    return merge(of_batch, kept, key=lambda each: each.order, reverse=True) if of_batch else kept

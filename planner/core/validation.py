@@ -88,7 +88,7 @@ def reasons(outcome: CallOutcome, envelope: Envelope | None = None) -> tuple[Rea
     """Every reason not to plan the outcome; empty if there is none. Without an envelope only the body is judged."""
     found = [*_ids(outcome), *_combinations(outcome), *_texts(outcome), *_times(outcome), *_baseline(outcome.baseline)]
     if envelope:
-        found += [*key_reasons(outcome, envelope), *_beside_the_topic(outcome, envelope.received_at)]
+        found += [*key_reasons(outcome.queue_item_id, envelope), *_beside_the_topic(outcome, envelope.received_at)]
     return tuple(found)
 
 
@@ -234,11 +234,11 @@ def _storable(value: Value) -> bool:
     return value is None or value in _INT64
 
 
-def key_reasons(outcome: CallOutcome, envelope: Envelope) -> tuple[Reason, ...]:
+def key_reasons(queue_item_id: str, envelope: Envelope) -> tuple[Reason, ...]:
     """The key decides the partition, and with it the order: it must be the queue item's."""
     if not envelope.key:
         return (Reason("empty_key", "key", "the queue item's id"),)
-    if envelope.key != outcome.queue_item_id.encode():
+    if envelope.key != queue_item_id.encode():
         return (Reason("key_disagrees", "key", "the same as queue_item_id: the UUID in lower case, with dashes"),)
     if envelope.misplaced:
         return (MISPLACED,)

@@ -6,8 +6,11 @@ by recovery alone: what others append in between (tombstones, plans that the wri
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +18,27 @@ from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, Writ
 
 from planner.core.pin import Pin
 from planner.core.preceding import EarlierPlan, Order
+from planner.errors import PinsUnusable
 from planner.pins.index import PinIndex, item_mark
 
 _READ_UP_TO = b"read-up-to"
 _COUNT = b"count"
 _MEBIBYTE = 1024 * 1024
+_NO_SPACE = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
+_NO_ACCESS = tuple(map(os.strerror, (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)))
 
 
 class DiskPins(PinIndex):
     """The pins of a partition that went to another planner stay on disk, closed: it may come back, and then recovery
     reads only the rest.
+
+    Every use raises PinsUnusable if the disk does not play along. Making it does too, before the planner is given
+    partitions that it would keep others from planning.
     """
 
     def __init__(self, folder: Path) -> None:
+        with _usable(folder):
+            _try_to_write(folder)
         cache = Cache(32 * _MEBIBYTE)
         super().__init__(lambda partition: _OnDisk(folder / str(partition), cache))
 
@@ -38,30 +49,70 @@ class _OnDisk:
     """
 
     def __init__(self, folder: Path, cache: Cache) -> None:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self._db = Rdict(str(folder), _options(cache), access_type=AccessType.read_write())
-        self._count = int(self._db.get(_COUNT) or 0)
+        self._folder = folder
+        with _usable(folder):
+            self._db = Rdict(str(folder), _options(cache), access_type=AccessType.read_write())
+            self._count = int(self._db.get(_COUNT) or 0)
 
     def __len__(self) -> int:
         return self._count
 
     @property
     def read_up_to(self) -> int | None:
-        held = self._db.get(_READ_UP_TO)
-        return int(held) if held else None
+        with _usable(self._folder):
+            held = self._db.get(_READ_UP_TO)
+            return int(held) if held else None
 
     def digest(self, session_id: str) -> bytes | None:
-        held = self._db.get(b"s" + session_id.encode())
-        return bytes.fromhex(json.loads(held)[0]) if held else None
+        with _usable(self._folder):
+            held = self._db.get(b"s" + session_id.encode())
+            return bytes.fromhex(json.loads(held)[0]) if held else None
 
     def earlier(self, queue_item_id: str) -> Iterator[EarlierPlan]:
-        return _newest_first(self._db, b"q" + item_mark(queue_item_id))
+        with _usable(self._folder):
+            yield from _newest_first(self._db, b"q" + item_mark(queue_item_id))
 
     def apply(self, changes: Iterable[tuple[str, Pin | None]], read_up_to: int | None = None) -> None:
-        self._count = _Change(self._db, self._count).apply(changes, read_up_to)
+        with _usable(self._folder):
+            self._count = _Change(self._db, self._count).apply(changes, read_up_to)
 
     def close(self) -> None:
-        self._db.close()
+        with _usable(self._folder):
+            self._db.close()
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """RocksDB raises plain Exceptions, whose text may hold more than the system's words (B1)."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  it raises nothing narrower
+        raise PinsUnusable(_problem(folder, str(error))) from None
+
+
+def _problem(folder: Path, text: str) -> str:
+    for words in _NO_SPACE:
+        if words in text:
+            return (
+                f"the pins cannot be kept in {folder}: {words}; free space there, or make the volume larger. Nothing "
+                "is lost: the planner goes on with the next start"
+            )
+    for words in _NO_ACCESS:
+        if words in text:
+            return f"the pins cannot be kept in {folder}: {words}; let the planner's user write there"
+    return (
+        f"the pins in {folder} cannot be used: their files are damaged, or another process has them open. If no other "
+        "planner uses that folder, delete it: the next start reads the pins from the planned topic"
+    )
+
+
+def _try_to_write(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / "space"
+    try:
+        probe.write_bytes(bytes(_MEBIBYTE))
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _options(cache: Cache) -> Options:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from planner.core.pin import Pin
 from planner.core.preceding import EarlierPlan, Order
 from planner.pins.index import PinIndex, item_mark
-from schemas.records import Value
 
 
 class MemoryPins(PinIndex):
@@ -36,29 +35,13 @@ _SESSION = ...  # marks the session's own id among a pin's values
 
 @dataclass(slots=True)
 class _Record:
-    flags: int
+    plan: EarlierPlan
+    alive: bool
     older: int
-    order: Order
-    started_ms: int
-    ended_ms: int
     digest: bytes
-    plan_digest: bytes
+    """That of the outcome."""
     item: bytes
-    columns: dict[str, Value]
-    session_id: str
     size: int
-
-    def plan(self) -> EarlierPlan:
-        return EarlierPlan(
-            session_id=self.session_id,
-            order=self.order,
-            started_ms=self.started_ms,
-            ended_ms=self.ended_ms,
-            opt_out=bool(self.flags & _OPT_OUT),
-            retired=bool(self.flags & _RETIRED),
-            columns=self.columns,
-            digest=self.plan_digest,
-        )
 
 
 class _InMemory:
@@ -90,7 +73,7 @@ class _InMemory:
         while place:
             if self._block[place] & _ALIVE:
                 record = self._at(place)
-                yield record.plan()
+                yield record.plan
                 place = record.older
             else:
                 place = self._older(place)
@@ -175,10 +158,18 @@ class _InMemory:
         held = self._block[start + session_length : start + session_length + values_length]
         values = marshal.loads(held)  # noqa: S302  bytes of our own, from this process
         named = zip(self._names[shape], values, strict=True)
-        columns = {name: session if value is _SESSION else value for name, value in named}
+        plan = EarlierPlan(
+            session_id=session,
+            order=(time, offset),
+            started_ms=started_ms,
+            ended_ms=ended_ms,
+            opt_out=bool(flags & _OPT_OUT),
+            retired=bool(flags & _RETIRED),
+            columns={name: session if value is _SESSION else value for name, value in named},
+            digest=plan_digest,
+        )
         size = _HEAD.size + session_length + values_length
-        order = (time, offset)
-        return _Record(flags, older, order, started_ms, ended_ms, digest, plan_digest, item, columns, session, size)
+        return _Record(plan, bool(flags & _ALIVE), older, digest, item, size)
 
     def _session_at(self, place: int) -> bytes:
         length = _HEAD.unpack_from(self._block, place)[10]
@@ -192,14 +183,14 @@ class _InMemory:
         records = list(self._records())
         self.__init__()  # type: ignore[misc]
         for record in records:
-            self._append(record.digest, record.item, record.plan())
+            self._append(record.digest, record.item, record.plan)
 
     def _records(self) -> Iterator[_Record]:
         place = 1
         while place < len(self._block):
             record = self._at(place)
             place += record.size
-            if record.flags & _ALIVE:
+            if record.alive:
                 yield record
 
 

@@ -39,10 +39,17 @@ class _Atomic:
         organization = self._organization
         mark, entry = self._marks.pop()
         if kind is not None:
-            organization.store.rollback(mark)
-            organization.log.rolled_back_since(entry)
+            self._undo(mark, entry)
         if not self._marks:
-            organization.store.commit()
+            try:
+                organization.store.commit()
+            except BaseException:
+                self._undo(mark, entry)
+                raise
+
+    def _undo(self, mark: int, entry: int) -> None:
+        self._organization.store.rollback(mark)
+        self._organization.log.rolled_back_since(entry)
 
 
 class Organization:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from simulator.errors import not_kept
 from simulator.oplog import Entry, Where
 from simulator.store.memory import Change, Row, Snapshot, Values
 
@@ -127,6 +128,7 @@ class SqliteFile:
     """
 
     def __init__(self, path: Path, most_held: int = HELD) -> None:
+        self._path = path
         self._connection = sqlite3.connect(path, isolation_level=None)
         try:
             self._check_format(path)
@@ -229,7 +231,8 @@ class SqliteFile:
     ) -> list[tuple[str, str, Stored]]:
         """One transaction's changes, and the log entries made since the last call.
 
-        Returns the rows as they can be held from now on, by table and id.
+        Returns the rows as they can be held from now on, by table and id. Raises a Refusal if the disk takes nothing:
+        then the file is as it was.
         """
         first_and_last = _collapsed(changes)
         for before, _ in first_and_last.values():
@@ -237,6 +240,7 @@ class SqliteFile:
                 before.keep()
         self._ahead = {}
         stored: list[tuple[str, str, Stored]] = []
+        shapes = len(self._shapes)
         cursor = self._connection.cursor()
         cursor.execute("BEGIN")
         try:
@@ -254,10 +258,19 @@ class SqliteFile:
             cursor.executemany("INSERT OR REPLACE INTO marks VALUES (?, ?)", list(marks.items()))
             cursor.execute("DELETE FROM log WHERE seq <= ?", (marks["log"] - log_limit,))
             cursor.execute("COMMIT")
-        except BaseException:
-            cursor.execute("ROLLBACK")
+        except BaseException as error:
+            if self._connection.in_transaction:  # without space SQLite may have rolled back by itself
+                cursor.execute("ROLLBACK")
+            self._forget_shapes(shapes)
+            if isinstance(error, sqlite3.OperationalError):
+                raise not_kept(str(self._path), str(error)) from None
             raise
         return stored
+
+    def _forget_shapes(self, kept: int) -> None:
+        """Those that the file has lost with a transaction: all but the first so many."""
+        self._shapes = {number: shape for number, shape in self._shapes.items() if number <= kept}
+        self._known = {columns: number for columns, number in self._known.items() if number <= kept}
 
     def _write(self, cursor: sqlite3.Cursor, key: tuple[str, str], place: int, row: Row) -> Stored:
         if not place:

@@ -7,10 +7,13 @@ and who takes a partition over waits for that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from tests.support.factories import NOON
@@ -40,6 +43,8 @@ class Stored:
     at_ms: int
     fate: Fate
     seq: int = 0
+    pin: Any = None
+    """Of the plan that it holds, from when a planner has first read it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -89,6 +94,9 @@ class Clock:
         return _NOON_MS + round((self.s - _START) * 1000)
 
 
+_offset = attrgetter("offset")
+
+
 class Broker:
     def __init__(self, clock: Clock, partitions: int) -> None:
         self.clock = clock
@@ -128,24 +136,15 @@ class Broker:
     def read(self, topic: str, partition: int, start: int, most: int = 1000) -> list[Stored]:
         """Committed records from an offset on, up to the first open transaction."""
         found: list[Stored] = []
-        for one in self._log_from(topic, partition, start):
+        if start >= self.end(topic, partition):
+            return found
+        log = self._logs[topic, partition]
+        for one in islice(log, bisect_left(log, start, key=_offset), None):
             if one.fate is Fate.OPEN or len(found) == most:
                 break
             if one.fate is Fate.COMMITTED:
                 found.append(one)
         return found
-
-    def _log_from(self, topic: str, partition: int, start: int) -> Iterable[Stored]:
-        log = self._logs.get((topic, partition), [])
-        low, high = 0, len(log)
-        while low < high:
-            middle = (low + high) // 2
-            if log[middle].offset < start:
-                low = middle + 1
-            else:
-                high = middle
-        for place in range(low, len(log)):
-            yield log[place]
 
     def stable(self, topic: str, partition: int) -> bool:
         """No transaction is open there."""

@@ -44,6 +44,8 @@ def words(status: int, code: str, sent: Sent = Sent.NOTHING) -> Judgement:
 
 
 _EXISTS, _CHANGED, _GONE = "0x80040237", "0x80060882", "0x80040217"
+_NOT_THERE = Shown(words(404, _GONE), Failed(Reply(404), None))
+_SHOWN = Succeeded((Reply(200),))
 
 
 def _failed(part: Part, index: int, status: int, code: str) -> PartReply:
@@ -96,8 +98,8 @@ class Crm(Rows):
             path = part.path.partition("?")[0]
             row = self._before.get(path) if stale else self.rows.get(path)
             if row is None:
-                return Shown(words(404, "0x80040217"), Failed(Reply(404), None))
-            return Shown(_READ, Succeeded((Reply(200),)), row=Observed(etag(row[0]), dict(row[1])))
+                return _NOT_THERE
+            return Shown(_READ, _SHOWN, row=Observed(etag(row[0]), dict(row[1])))
         done = self.carry_out(part.requests)
         if isinstance(done, Refusal):
             exists = sent_with(part.requests[done.index]) is Sent.MUST_NOT_EXIST

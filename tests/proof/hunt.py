@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from tests.proof.world import Simulation
+from tests.proof.world import Simulation, collect_seldom
 
 
 def main() -> int:
+    collect_seldom()
     start, seeds = int(sys.argv[1]), int(sys.argv[2])
     for seed in range(start, start + seeds):
         if findings := Simulation(seed).run():

@@ -244,7 +244,8 @@ def pins_in(records: Sequence[Stored]) -> list[tuple[str, Pin | None]]:
         if one.value is None:
             changes.append((one.key, None))
         elif isinstance(one.value, PlannedWriteback):
-            changes.append((one.value.session_id, pin_of(one.value)))
+            one.pin = one.pin or pin_of(one.value)
+            changes.append((one.value.session_id, one.pin))
     return changes
 
 

@@ -6,7 +6,6 @@ It is a process of its own, started in the folder whose sources it is to run: th
 
 from __future__ import annotations
 
-import gc
 import json
 import queue
 import subprocess
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.proof import pairs
-from tests.proof.world import Simulation
+from tests.proof.world import Simulation, collect_seldom
 
 Record = dict[str, Any]
 Say = Callable[[str], None]
@@ -167,8 +166,7 @@ class Workers:
 
 
 def main() -> None:
-    gc.freeze()
-    gc.set_threshold(100_000)  # a run makes many small values and few circles
+    collect_seldom()
     for line in sys.stdin:
         name, number = line.split()
         print(json.dumps(WORK[name](int(number))), flush=True)

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from tests.proof import pairs, planted
 from tests.proof.choices import Choices, Step, loaded, saved, shrunk
 from tests.proof.paths import CASES
-from tests.proof.world import Simulation
+from tests.proof.world import GARBAGE, Simulation
 
 CI = os.environ.get("CI") == "true"
 SEEDS = int(os.environ.get("PROOF_SEEDS", "300" if CI else "200"))
@@ -21,6 +23,14 @@ SEEDS_OF_PAIR = int(os.environ.get("PROOF_SEEDS_OF_PAIR", "1"))
 PIECES = 16
 FIRST = 10_000_000
 """Not those of a release, so that the two do not look at the same schedules."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _many_schedules() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(GARBAGE)
+    yield
+    gc.set_threshold(*before)
 
 
 @pytest.mark.parametrize("piece", range(PIECES))

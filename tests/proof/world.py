@@ -6,11 +6,13 @@ which anything may go wrong, then everything heals, then everything is read agai
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -46,6 +48,7 @@ from writer.core.reports import Log
 
 ITEMS = "medx_callqueueitems"
 STATUSES = list(QueueStatus)
+_CRASH_POINTS, _CRM_FAULTS = list(CrashPoint), list(CrmFault)
 _READ = ("medx_notes", "medx_priority", "medx_lastdisposition", "medx_lasterror", "medx_nextattemptat")
 """What a call system gives back beside the fields: columns that are preserved, and those approved for update."""
 CANARY = "canary"
@@ -199,7 +202,7 @@ class World:
         return one
 
     def moment(self, stored: Stored) -> datetime:
-        return datetime.fromtimestamp(stored.at_ms / 1000, tz=self.clock.utc().tzinfo)
+        return datetime.fromtimestamp(stored.at_ms / 1000, tz=UTC)
 
     # Writers come and go.
 
@@ -243,13 +246,14 @@ class World:
 
     def assign_free(self, draw: Callable[[int], int]) -> bool:
         """Partitions that are nobody's go to members."""
-        members = self.members()
         free = self.writers_group.unowned(self.setup.partitions)
-        for partition in free if members else ():
+        if not free or not (members := self.members()):
+            return False
+        for partition in free:
             member = members[draw(len(members))]
             self.writers_group.give(partition, member)
             self.to_assign.setdefault(member, []).append(partition)
-        return bool(free and members)
+        return True
 
     def moves(self, partition: int, choices: Choices) -> bool:
         """The group wants the partition elsewhere: its owner is asked to give it up."""
@@ -335,27 +339,24 @@ class World:
         """Everything that could happen to it next, other than taking records and hearing replies."""
         if not writer.awake:
             return []
-        steps: list[Callable[[], None]] = []
         if writer.member in self.kicked:
-            return [lambda: self._learns_that_it_is_out(writer)]
-        if not writer.releasing and any(p in writer.epochs for p in self.to_revoke.get(writer.member, ())):
-            steps.append(lambda: self._revokes(writer))
-        steps += [
-            lambda partition=partition: self._is_assigned(writer, partition)  # type: ignore[misc]
-            for partition in self.to_assign.get(writer.member, ())
-            if self.broker.settled_offsets(WRITERS, partition)
-        ]
-        steps += [
-            lambda partition=partition: writer.results_read(partition)  # type: ignore[misc]
-            for partition in writer.index.loading
-            if self.broker.stable(RESULTS, partition)
-        ]
+            return [partial(self._learns_that_it_is_out, writer)]
+        steps: list[Callable[[], None]] = []
+        revoked = self.to_revoke.get(writer.member)
+        if revoked and not writer.releasing and any(p in writer.epochs for p in revoked):
+            steps.append(partial(self._revokes, writer))
+        if assigned := self.to_assign.get(writer.member):
+            free = [p for p in assigned if self.broker.settled_offsets(WRITERS, p)]
+            steps += [partial(self._is_assigned, writer, p) for p in free]
+        if loading := writer.index.loading:
+            stable = [p for p in loading if self.broker.stable(RESULTS, p)]
+            steps += [partial(writer.results_read, p) for p in stable]
         if writer.verifying:
-            steps.append(lambda: self._verified(writer))
+            steps.append(partial(self._verified, writer))
         if writer.publishing is not None:
-            steps.append(lambda: self._publishes(writer))
+            steps.append(partial(self._publishes, writer))
         if writer.stopped and not writer.left and not writer.releasing:
-            steps.append(lambda: self._leaves(writer))
+            steps.append(partial(self._leaves, writer))
         return steps
 
     def _learns_that_it_is_out(self, writer: WriterProcess) -> None:
@@ -528,9 +529,10 @@ class World:
             if not self.healing and self.choices.chance(4):
                 self.tell(f"the CRM carries out request {sending.send.number} of {sending.writer.member}; no reply")
                 return same_for_all(parts, lost(), 30.0)
-            self.tell(
-                f"the CRM carries out request {sending.send.number} of {sending.writer.member}: {_said(exchange)}"
-            )
+            if self.say is not None:  # putting it together costs more than anything else that is told
+                self.say(
+                    f"the CRM carries out request {sending.send.number} of {sending.writer.member}: {_said(exchange)}"
+                )
             return exchange
         self.faults[fault] += 1
         exchange = faulty(self.crm, parts, fault, self.choices.below, self.clock.utc().timestamp())
@@ -565,8 +567,7 @@ class World:
             self.trouble = None
         if not self.choices.chance(self.setup.crm_trouble):
             return None
-        faults = list(CrmFault)
-        fault = faults[self.choices.below(len(faults))]
+        fault = _CRM_FAULTS[self.choices.below(len(_CRM_FAULTS))]
         if fault is CrmFault.MAINTENANCE:
             self.trouble = fault, self.clock.s + 600
         return fault
@@ -1005,8 +1006,7 @@ def _stops(world: World, choices: Choices) -> bool:
 
 
 def _arms(world: World, choices: Choices) -> bool:
-    points = list(CrashPoint)
-    point = points[choices.below(len(points))]
+    point = _CRASH_POINTS[choices.below(len(_CRASH_POINTS))]
     processes: Sequence[Any] = world.writers if point.of_writer else world.planners
     process = processes[choices.below(len(processes))]
     process.crash_at, process.crash_after = point, choices.below(3)
@@ -1139,6 +1139,18 @@ def _weighted(kind: dict[str, tuple[int, Action]]) -> list[str]:
 _PROGRESS, _TROUBLE, _PEOPLE = _weighted(PROGRESS), _weighted(TROUBLE), _weighted(PEOPLE)
 
 
+GARBAGE = 10_000
+"""How many new objects the collector waits for. A world is full of cycles, and small: what is left of it may stay for
+a while, but not for so long that it is out of the processor's caches."""
+
+
+def collect_seldom() -> None:
+    """For processes that run nothing but schedules. What was there before is not looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
+
+
 class Simulation:
     """One run. `schedule` is what was drawn, or what is repeated."""
 
@@ -1183,13 +1195,13 @@ class Simulation:
             for step in self._given[1:]:
                 self._step(step)
             return
-        source = random.Random(~(self.seed or 0))
-        setup = self.world.setup
+        draw = random.Random(~(self.seed or 0)).random
         trouble = _TROUBLE if self.world.bias == Bias() else [PAIR]
+        in_trouble, by_people = self.world.setup.trouble, 100 - self.world.setup.people
         while len(self.schedule) <= self._steps:
-            dice = source.random() * 100
-            names = trouble if dice < setup.trouble else _PEOPLE if dice > 100 - setup.people else _PROGRESS
-            step = Step(names[int(source.random() * len(names))])
+            dice = draw() * 100
+            names = trouble if dice < in_trouble else _PEOPLE if dice > by_people else _PROGRESS
+            step = Step(names[int(draw() * len(names))])
             if self._step(step):
                 self.schedule.append(step)
 

@@ -200,12 +200,12 @@ class WriterProcess(EngineShell):
 
     def run(self) -> None:
         """Handles what has come, and looks what is due."""
+        now = self.now()  # time passes between steps alone
         try:
             while True:
                 while self.inbox:
-                    self.perform_all(self.engine.handle(self.inbox.pop(0), self.now()))
-                effects = self.engine.turn(self.now(), self.fence)
-                self.perform_all(effects)
+                    self.perform_all(self.engine.handle(self.inbox.pop(0), now))
+                self.perform_all(self.engine.turn(now, self.fence))
                 if not self.inbox:
                     return
         except Died:
@@ -220,13 +220,16 @@ class WriterProcess(EngineShell):
         self.next[partition] = position.offset if position else 0
         committed = OffsetAndMetadata(position.offset, position.note) if position else None
         self.take_generation()
+        self.fence = Fence(self.fence.group, dict(self.epochs))
         self.tell(messages.AssignedPartitions([AssignedPartition(partition, self.world.epoch, committed)]))
 
     def take_generation(self) -> bool:
         """As after every poll, paused partitions or not. Whether there is a new one."""
-        generation = self.world.writers_group.generation.get(self.member, -1)
-        before, self.fence = self.fence, Fence((self.member, generation), dict(self.epochs))
-        return bool(before.group != self.fence.group)
+        group = self.member, self.world.writers_group.generation.get(self.member, -1)
+        if group == self.fence.group:
+            return False
+        self.fence = Fence(group, dict(self.epochs))
+        return True
 
     def revoke(self, partitions: tuple[int, ...]) -> None:
         """`on_revoke`: the engine says when they may go."""

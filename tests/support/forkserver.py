@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -28,10 +28,15 @@ _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
 class ForkServer:
-    """A context manager; may be used from any thread."""
+    """A context manager; may be used from any thread. `inside`: the command that runs another one, for a disk of its
+    own.
+    """
+
+    def __init__(self, inside: Callable[[Sequence[str]], Sequence[str]] = list) -> None:
+        self._inside = inside
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "tests.support.forkserver"]
+        command = self._inside([sys.executable, "-m", "tests.support.forkserver"])
         self._process = subprocess.Popen(
             tied(command), cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )

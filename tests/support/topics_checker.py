@@ -133,10 +133,11 @@ def _committed_too_far(logs: Logs, planned: Sequence[Published]) -> Iterable[str
     for one in planned:
         by_partition[one.partition].append(one)
     for commit in logs.commits:
-        if commit.group != "writer" or commit.offset <= highest.get(commit.partition, 0):
+        before = highest.get(commit.partition, 0)
+        if commit.group != "writer" or commit.offset <= before:
             continue
         for one in by_partition[commit.partition]:
-            if highest.get(commit.partition, 0) <= one.offset < commit.offset and settled(one) > commit.seq:
+            if before <= one.offset < commit.offset and settled(one) > commit.seq:
                 yield f"I4 {one.key} at {one.partition}/{one.offset} was not settled when {commit.offset} was committed"
         highest[commit.partition] = commit.offset
     yield from _outcomes_committed_too_far(logs)
@@ -178,10 +179,11 @@ def _outcomes_committed_too_far(logs: Logs) -> Iterable[str]:
     for one in logs.of("call-outcomes"):
         outcomes[one.partition].append(one)
     for commit in logs.commits:
-        if commit.group != "planner" or commit.offset <= highest.get(commit.partition, 0):
+        before = highest.get(commit.partition, 0)
+        if commit.group != "planner" or commit.offset <= before:
             continue
         for one in outcomes[commit.partition]:
-            if not highest.get(commit.partition, 0) <= one.offset < commit.offset:
+            if not before <= one.offset < commit.offset:
                 continue
             if one.value is None:
                 continue

@@ -315,14 +315,21 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """The plan behind in the lane: its records are read in the same request, as they stand once this has landed."""
+
+    plan: PlanInFlight
+    reads: tuple[Read, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Writing:
     emission: Emission
     found: Finding | None = None
     """What it was decided on; None for the first attempt, under the baseline's etag."""
     at_limit: tuple[str, ...] = ()
     """Counters that stay at their maximum."""
-    ahead: PlanInFlight | None = None
-    """The plan behind in the lane: its records are read in the same request, as they stand once this has landed."""
+    ahead: Ahead | None = None
 
 
 Ask = Reading | Writing
@@ -402,7 +409,18 @@ def parts_of(ask: Ask, metadata: Metadata) -> list[Part]:
         case Reading(wanted):
             return _gets(wanted, metadata)
         case Writing(emission=emission, ahead=ahead):
-            return [emission.change_set, *(_gets(reads(ahead.plan), metadata) if ahead else ())]
+            return [emission.change_set, *(_gets(ahead.reads, metadata) if ahead else ())]
+        case _:
+            assert_never(ask)
+
+
+def part_count(ask: Ask) -> int:
+    """How many parts, and so replies, an ask has."""
+    match ask:
+        case Reading(wanted):
+            return len(wanted)
+        case Writing(ahead=ahead):
+            return 1 + (len(ahead.reads) if ahead else 0)
         case _:
             assert_never(ask)
 
@@ -452,12 +470,12 @@ def _writing(
     return Writing(emission, found, full_up, ahead=_ahead(around) if whole and not plan.alone else None)
 
 
-def _ahead(around: Around) -> PlanInFlight | None:
+def _ahead(around: Around) -> Ahead | None:
     """Nothing is asked for a plan that the gate does not clear: it may hold what no request can."""
     ahead = around.following
     if ahead is None or ahead.not_before is not None or ahead.alone:
         return None
-    return ahead if around.metadata.cached_verdict(ahead.plan) else None
+    return Ahead(ahead, reads(ahead.plan)) if around.metadata.cached_verdict(ahead.plan) else None
 
 
 def _observed(
@@ -479,9 +497,10 @@ def _step_of(plan: PlanInFlight, step_index: int) -> PlannedStep:
 def _prefetch(ask: Writing, replies: Sequence[PartReply], around: Around) -> None:
     """Only what was read behind a landing is worth keeping."""
     if ask.ahead and replies[0].judgement.kind is Kind.DONE:
-        observed = _observed(ask.ahead, reads(ask.ahead.plan), replies[1:], around.metadata)
+        ahead = ask.ahead.plan
+        observed = _observed(ahead, ask.ahead.reads, replies[1:], around.metadata)
         if not isinstance(observed, Judgement):
-            ask.ahead.prefetched = Prefetched(observed, around.now)
+            ahead.prefetched = Prefetched(observed, around.now)
 
 
 def _judged(plan: PlanInFlight, observed: Observations, around: Around) -> Step:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import quote
 
@@ -205,9 +206,14 @@ def moments(step: PlannedStep, plan: PlannedWriteback) -> tuple[str, ...]:
 
 def get(read: Read, selected: Mapping[str, str]) -> Request:
     """The GET of one record. `selected`: plan column to the property that shows it, where the two differ."""
-    properties = dict.fromkeys(selected.get(column, column) for column in read.columns)
-    query = f"?$select={','.join(quote(name, safe='_') for name in properties)}" if properties else ""
-    return Request("GET", f"{read.entity_set}({read.record_id}){query}", {"Accept": "application/json"})
+    properties = tuple(dict.fromkeys(selected.get(column, column) for column in read.columns))
+    return Request("GET", f"{read.entity_set}({read.record_id}){_select(properties)}", {"Accept": "application/json"})
+
+
+@lru_cache(maxsize=1024)
+def _select(properties: tuple[str, ...]) -> str:
+    """Kept, since the plans of one mapping ask for the same few sets of columns."""
+    return f"?$select={','.join(quote(name, safe='_') for name in properties)}" if properties else ""
 
 
 def _request(step: PlannedStep, owner: OwnerCandidate | None, row: Observed | None, limits: Limits) -> Request:

@@ -31,6 +31,7 @@ from writer.core.attempt import (
     Writing,
     first_step,
     next_step,
+    part_count,
     parts_of,
     unverified,
 )
@@ -404,7 +405,7 @@ class Engine:
         replies = iter(exchange.parts)
         for plan in request.plans:
             assert plan.ask is not None  # noqa: S101  it was sent
-            own = list(itertools.islice(replies, len(parts_of(plan.ask, self._metadata))))
+            own = list(itertools.islice(replies, part_count(plan.ask)))
             if plan.dropped:
                 self._flow.came_back(plan)
             else:

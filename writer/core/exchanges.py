@@ -68,7 +68,8 @@ class Exchange:
         """
         throttled = [part.judgement for part in self.parts if part.judgement.kind is Kind.THROTTLED]
         if not throttled:
-            return replace(self.whole, retry_after=None) if self.whole.kind is Kind.DONE else self.whole
+            done_but_wait = self.whole.kind is Kind.DONE and self.whole.retry_after is not None
+            return replace(self.whole, retry_after=None) if done_but_wait else self.whole
         named = [one.retry_after for one in (*throttled, self.whole) if one.retry_after is not None]
         return replace(throttled[0], retry_after=max(named, default=None))
 

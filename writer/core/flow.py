@@ -237,7 +237,9 @@ class Flow:
         """Whether a cleared plan has something to ask; if not, it was decided without a request."""
         plan.follow_ups, plan.answered = 0, False
         around = self.around(plan)
-        step = self._in_this_mode(plan, first_step(plan, around), around)
+        step = first_step(plan, around)
+        if not self._signature.write:
+            step = in_dry_run(plan, step, around)
         if isinstance(step, Reading | Writing):
             self._ask(plan, step)
             return True
@@ -260,7 +262,8 @@ class Flow:
     # What follows.
 
     def follow(self, plan: PlanInFlight, step: Step) -> None:
-        step = self._in_this_mode(plan, step, self.around(plan))
+        if not self._signature.write:
+            step = in_dry_run(plan, step, self.around(plan))
         match step:
             case Reading() | Writing() if step is plan.ask:
                 plan.on(Event.NOT_TRIED)
@@ -286,9 +289,6 @@ class Flow:
                 self._again(plan)
             case _:
                 self._retry_later(plan, step)
-
-    def _in_this_mode(self, plan: PlanInFlight, step: Step, around: Around) -> Step:
-        return step if self._signature.write else in_dry_run(plan, step, around)
 
     @staticmethod
     def _ask(plan: PlanInFlight, ask: Reading | Writing) -> None:

@@ -116,8 +116,8 @@ class Window:
 
     def paused(self, assigned: Collection[int]) -> frozenset[int]:
         """Which of the assigned partitions must be paused now; all others must not."""
-        full = self._fullness(1.0)
-        easy = not self._fullness(self._limits.resume_at)
+        fullness = self._fullness()
+        full, easy = fullness >= 1.0, fullness < self._limits.resume_at
         for partition in assigned:
             count = self._plans[partition]
             if full or count >= self._limits.plans_per_partition:
@@ -126,6 +126,6 @@ class Window:
                 self._paused.discard(partition)
         return frozenset(self._paused & set(assigned))
 
-    def _fullness(self, share: float) -> bool:
-        """Whether the process holds at least this share of one of its limits."""
-        return self.held() >= self._limits.plans * share or self._sizes.total() >= self._limits.size * share
+    def _fullness(self) -> float:
+        """The largest share of one of its limits that the process holds."""
+        return max(self.held() / self._limits.plans, self._sizes.total() / self._limits.size)

@@ -86,6 +86,8 @@ class Ledger:
         self._metadata_limit = metadata_limit
         self._of = _Partition(committed, committed or 0)
         self._committed: Commit | None = None
+        self._noted: tuple[int, list[Range]] | None = None
+        self._note = ""
         if committed is not None:
             self._of.remembered.extend(decode_settled(metadata, committed))
             self._committed = self._of.latest = Commit(partition, committed, metadata or "")
@@ -142,9 +144,16 @@ class Ledger:
             return None
         if of.latest is None:
             settled = [*_settled(of), *_beyond(of.remembered, of.position)]
-            note = encode_settled(of.frontier, settled, limit=self._metadata_limit)
+            note = self._note_of(of.frontier, settled)
             of.latest = Commit(self._partition, of.frontier, note)
         return of.latest if always or of.latest != self._committed else None
+
+    def _note_of(self, frontier: int, settled: list[Range]) -> str:
+        """The last one is kept: what a commit has said is what holds once it is acknowledged."""
+        if self._noted != (frontier, settled):
+            self._noted = frontier, settled
+            self._note = encode_settled(frontier, settled, limit=self._metadata_limit)
+        return self._note
 
     def committed(self, commit: Commit) -> None:
         """The broker has acknowledged this commit."""

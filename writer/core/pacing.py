@@ -121,8 +121,11 @@ class Budget:
             self._spent -= self._slices.popleft()[1]
         if not self._slices:
             self._spent = 0.0
-        self._level = min(self._burst, self._level + max(0.0, now - self._level_at) * self._rate)
-        self._level_at = max(now, self._level_at)
+        level = self._level
+        if now > self._level_at:
+            level += (now - self._level_at) * self._rate
+            self._level_at = now
+        self._level = min(self._burst, level)
 
     def _leaves_at(self, number: int) -> float:
         return (number + 1) * self._slice + self._window

@@ -72,6 +72,8 @@ class Scheduler:
 
     def _next(self, now: float, *, new_ones: bool) -> SharedRequest | None:
         waiting = len(self._follow_ups) + (len(self._ready) if new_ones else 0)
+        if not waiting:
+            return None
         filling = _Filling(self._batching.share(waiting, self._identities.room(now)))
         self._add_follow_ups(filling, now)
         before = len(filling.plans)

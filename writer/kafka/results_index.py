@@ -8,14 +8,16 @@
   `writeback`, whose plans come with a header of their own.
 - B3 Each partition is a SQLite database of its own without a name: it keeps two megabytes in memory and the rest in a
   file of the system's folder for temporary files, which is gone with the process, however that ends. A session takes
-  some forty bytes: its id is kept as a digest.
+  some forty bytes: its id is kept as a digest. If that folder is full, the writer ends and says so: it would not know
+  any more what has settled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from hashlib import blake2b
@@ -52,9 +54,23 @@ milliseconds.
 """
 
 
-class PartitionIndex:
-    """The sessions of one partition. One thread at a time."""
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Raises MustRestart: SQLite has undone or broken off what it could not write."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise MustRestart(
+            f"which sessions have settled cannot be kept in a temporary file: {error}; free space in the folder for "
+            "temporary files, or name another one in SQLITE_TMPDIR. Nothing is lost: the writer goes on with the next "
+            "start"
+        ) from None
 
+
+class PartitionIndex:
+    """The sessions of one partition. One thread at a time. Raises MustRestart if it cannot be kept."""
+
+    @_kept()
     def __init__(self) -> None:
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA cache_size = -2048")
@@ -65,16 +81,19 @@ class PartitionIndex:
         )
         self._db.create_function("latest", 2, _latest, deterministic=True)
 
+    @_kept()
     def of(self, session_id: str) -> Settled | None:
         found = self._db.execute("SELECT kind FROM settled WHERE session = ?", (_digest(session_id.encode()),))
         row = found.fetchone()
         return None if row is None else _KINDS[row[0]]
 
+    @_kept()
     def first_settled_at(self, session_id: str) -> datetime | None:
         found = self._db.execute("SELECT first FROM settled WHERE session = ?", (_digest(session_id.encode()),))
         row = found.fetchone()
         return None if row is None else datetime.fromtimestamp(row[0] / 1000, UTC)
 
+    @_kept()
     def note(self, news: Iterable[News]) -> None:
         """In their order."""
         self._db.execute("BEGIN")
@@ -96,6 +115,7 @@ class PartitionIndex:
             rows,
         )
 
+    @_kept()
     def clear(self) -> None:
         self._db.execute("DELETE FROM settled")
 

@@ -9,11 +9,12 @@ What an error leads to (`ending_of`):
 |---|---|
 | the broker is away, slow, electing, short of replicas, ending another transaction | the call is made again |
 | a group that has moved on (generation, member epoch, unknown member) | aborted; ours is sent again, the rest dropped |
-| a record could not be delivered in time | aborted and sent again |
+| a record could not be delivered in time | aborted and sent again, with those that were given up for its sake |
 | the offset's note is too long for this broker | aborted and sent again without notes, from then on |
 | a record is too large | aborted; that record's sender hears of it, the others are sent again |
 | the producer was fenced, or its transaction timed out, while the process slept | a new producer, and sent again |
 | a call does not return, long after the broker has ended the transaction | a new producer, and sent again |
+| the broker failed in its own code, and the transaction need not be aborted | a new producer, and sent again |
 | a right is missing | Misconfigured, which names it with the command that grants it |
 | transactions are not supported, anything else | MustRestart, which names it |
 
@@ -56,6 +57,9 @@ HANGS_AFTER_S = TIMEOUT_MS / 1000 + 5
 that moment: the call returns when another broker's state changes, or never. By then the broker has ended the
 transaction, so nothing is given up."""
 
+_GIVEN_UP = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001  their public names
+"""What the client says of a record whose transaction has failed for another reason."""
+
 
 class Ending(Enum):
     """What an error of a transaction leads to."""
@@ -76,8 +80,10 @@ def ending_of(error: KafkaError) -> Ending:
     match kind_of(error):
         case Kind.TOO_LARGE:
             return Ending.ABORT
+        case Kind.TRANSIENT if error.txn_requires_abort():
+            return Ending.ABORT
         case Kind.TRANSIENT:
-            return Ending.ABORT if error.txn_requires_abort() else Ending.CALL_AGAIN
+            return Ending.RENEW if code == KafkaError.UNKNOWN else Ending.CALL_AGAIN
         case Kind.FORBIDDEN | Kind.PERMANENT:
             return Ending.END
 
@@ -180,9 +186,13 @@ class TransactionalProducer:
             self._produce(producer, record, report)
         while producer.flush(_CALL_S):
             self._wait("_TIMED_OUT")
-        for reported in reports:
-            if isinstance(reported, KafkaError):
-                raise _Failed(reported, Ending.END if ending_of(reported) is Ending.END else Ending.ABORT)
+        failed = [reported for reported in reports if isinstance(reported, KafkaError)]
+        for error in failed:
+            if error.code() not in _GIVEN_UP:
+                raise _Failed(error, Ending.END if ending_of(error) is Ending.END else Ending.ABORT)
+        if failed:
+            self._again(lambda: producer.commit_transaction(_CALL_S))  # it fails, and says why the transaction has
+            raise _Failed(failed[0], Ending.ABORT)
 
     @staticmethod
     def _produce(producer: Producer, record: Outgoing, report: Report) -> None:

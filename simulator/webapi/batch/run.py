@@ -115,14 +115,18 @@ class Batch:
             with self.organization.atomic:
                 answers = [self._in_change_set(part) for part in item.parts]
         except _RolledBackError as failure:
-            self.undone(first)
-            status = failure.answer[0].status
-            if self.organization.switches.failed_change_set == "bare":
-                return writer.part(failure.answer), status
-            return writer.change_set([failure.answer], boundary), status
+            answer = failure.answer
+        except errors.Refusal as refusal:  # of all of it: what was done could not be kept
+            answer = self._identified(refuse(refusal)), None
+        else:
+            return writer.change_set(answers, boundary), 0
         finally:
             self.call.change_set = None
-        return writer.change_set(answers, boundary), 0
+        self.undone(first)
+        status = answer[0].status
+        if self.organization.switches.failed_change_set == "bare":
+            return writer.part(answer), status
+        return writer.change_set([answer], boundary), status
 
     def _in_change_set(self, part: Part) -> writer.Answer:
         if part.method == "GET":

@@ -94,7 +94,9 @@ class Report:
 @dataclass(frozen=True)
 class Shape:
     """How large a system is, and how its processes are set up. `lines`: process to the broker's address for it, where
-    that is not the usual one."""
+    that is not the usual one. `settings`: variables of the services that are not as usual; `compacted`: settings of the
+    compacted topics.
+    """
 
     processes: Sequence[str] = ("planner", "writer")
     partitions: int = 2
@@ -104,6 +106,8 @@ class Shape:
     traffic_s: float = 0.25
     most_open: int = 16
     lines: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    compacted: Mapping[str, str] = field(default_factory=dict)
 
 
 class ProcessSystem:
@@ -152,7 +156,9 @@ class ProcessSystem:
             # true together, and either may be appended first.
             on_arrival = spec.name == results and not self.shape.transactions
             stamped = {"message.timestamp.type": "LogAppendTime"} if on_arrival else {}
-            self.kafka.create_topic(spec.name, self.shape.partitions, spec.creation_config() | stamped)
+            cleaned = self.shape.compacted if spec.policy == "compact" else {}
+            config = {**spec.creation_config(), **stamped, **cleaned}
+            self.kafka.create_topic(spec.name, self.shape.partitions, config)
 
     # Processes
 
@@ -160,6 +166,7 @@ class ProcessSystem:
         kind = name.partition("-")[0]
         bootstrap = self.shape.lines.get(name, self.kafka.bootstrap)
         env = self._planner_env(name, bootstrap) if kind == "planner" else self._writer_env(name, bootstrap)
+        env |= {key: value for key, value in self.shape.settings.items() if key.startswith(kind.upper())}
         if failpoint:
             env |= {POINT: failpoint.point.value, COUNT: str(failpoint.count), SIGNAL: str(int(failpoint.number))}
         log = self.folder / f"{name}.{next(self._numbers)}.log"
@@ -224,7 +231,10 @@ class ProcessSystem:
 
     # Traffic and what comes of it
 
-    def send(self, item: str, disposition: Disposition = Disposition.NO_ANSWER, *, edited: bool = False) -> CallOutcome:
+    def send(
+        self, item: str, disposition: Disposition = Disposition.NO_ANSWER, *, edited: bool = False, waits: bool = True
+    ) -> CallOutcome:
+        """A new session. If it does not wait, the broker gets it when it can take it."""
         began = AN_HOUR_AGO + timedelta(seconds=len(self.outcomes))
         baseline = baseline_of(self.desk.row(item), captured_at=began)
         outcome = self.desk.outcome(
@@ -234,11 +244,26 @@ class ProcessSystem:
             self.simulator.edit(QUEUE_ITEMS, item, {"medx_notes": f"by hand {len(self.outcomes)}"})
         self.outcomes.append(outcome)
         self.open_sessions.add(outcome.session_id)
-        value = _CODECS["call-outcomes"].encode(outcome)
         for _ in range(1 + (self.dice.random() < 0.1)):  # P1: some are published twice
-            self.producer.produce(self.topics.call_outcomes.name, value, item.encode())
-        self.producer.flush(HANGS_AFTER_S)
+            self._produce("call-outcomes", item, outcome)
+        if waits:
+            self.producer.flush(HANGS_AFTER_S)
         return outcome
+
+    def send_again(self) -> None:
+        """P1: everything that was published, once more."""
+        for outcome in self.outcomes:
+            self._produce("call-outcomes", outcome.queue_item_id, outcome)
+        self.producer.flush(HANGS_AFTER_S)
+
+    def append(self, topic: str, key: str, value: Any, *headers: tuple[str, bytes]) -> None:
+        """A record of somebody else's, to the partition of its key."""
+        self._produce(topic, key, value, headers)
+        self.producer.flush(HANGS_AFTER_S)
+
+    def _produce(self, topic: str, key: str, value: Any, headers: Sequence[tuple[str, bytes]] = ()) -> None:
+        encoded = _CODECS[topic].encode(value)
+        self.producer.produce(self.prefix + topic, encoded, key.encode(), headers=list(headers))
 
     def traffic(self) -> None:
         """An outcome, if it is time for one and not too many are open."""

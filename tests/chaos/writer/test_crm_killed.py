@@ -31,7 +31,7 @@ SLOW = [{"when": {"path": r"\$batch"}, "times": None, "do": [{"kind": "latency",
 class Crm:
     """A simulator at one address through all its lives, with the part of `RunningSimulator` that a desk needs."""
 
-    def __init__(self, folder: Path, port: int, start: Callable[..., Service]) -> None:
+    def __init__(self, folder: Path, port: int, start: Callable[..., Service], *, sqlite: Path | None = None) -> None:
         (faults := folder / "faults.json").write_text(json.dumps(SLOW))
         self.base_url = f"http://127.0.0.1:{port}"
         options = [
@@ -40,7 +40,7 @@ class Crm:
             "--auth",
             "none",
             "--sqlite",
-            str(folder / "crm.sqlite"),
+            str(sqlite or folder / "crm.sqlite"),
             "--faults",
             str(faults),
         ]

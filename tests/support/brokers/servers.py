@@ -119,6 +119,11 @@ class JavaServer:
         if self._process:
             self._process.send_signal(number)
 
+    @property
+    def has_ended(self) -> bool:
+        """By itself."""
+        return self._process is not None and self._process.poll() is not None
+
     def _log_end(self) -> str:
         return self._log.read_text(errors="replace")[-2000:]
 
@@ -128,7 +133,7 @@ class Kafka:
 
     `behind`: the port of a proxy before the secure listener, which clients are told instead of the listener's own.
     `listeners`: more of them, by name: protocol and port. `fronts`: likewise, the port of a proxy before it.
-    `java`: options of the virtual machine.
+    `java`: options of the virtual machine. `inside`: the command that runs another one, for a disk of its own.
     """
 
     def __init__(
@@ -141,6 +146,7 @@ class Kafka:
         listeners: Mapping[str, tuple[str, int]] | None = None,
         fronts: Mapping[str, int] | None = None,
         java: Sequence[str] = (),
+        inside: Callable[[Sequence[str]], Sequence[str]] = list,
     ) -> None:
         libraries = downloaded("kafka")
         authority = authority or trustme.CA()
@@ -164,8 +170,8 @@ class Kafka:
         java = [*_LEAN_JAVA, "-Xmx512m", quiet, *java, "-cp", f"{libraries}/*"]
         # An id that starts with "-" would be taken for an option.
         cluster_id = f"T{secrets.token_urlsafe(16)[:21]}"
-        run_to_end([*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)])
-        self._server = JavaServer([*java, "kafka.Kafka", str(settings)], work / "kafka.log")
+        run_to_end(inside([*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)]))
+        self._server = JavaServer(inside([*java, "kafka.Kafka", str(settings)]), work / "kafka.log")
 
     def start(self) -> None:
         self._server.start(lambda: listens(self._ports.plain))
@@ -173,6 +179,11 @@ class Kafka:
 
     def kill(self) -> None:
         self._server.kill()
+
+    @property
+    def has_ended(self) -> bool:
+        """By itself: a broker that cannot write to any of its log directories does."""
+        return self._server.has_ended
 
     def freeze(self) -> None:
         """SIGSTOP: connections are taken, and nothing is answered, until `thaw`."""

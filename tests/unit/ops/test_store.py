@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -208,3 +210,29 @@ CUT = single_object(PlannedWriteback).encode(make_plan())[:40]
 def test_P6_hostile_bytes_are_no_plan_and_stop_nothing(framed: bytes) -> None:
     with pytest.raises(Undecodable):
         PlanHeads(single_object(PlannedWriteback)).decode(framed)
+
+
+ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from ops.errors import ViewNotKept
+from ops.view.store import Store
+with Store(Path(sys.argv[1])) as store:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18))
+    try:
+        with store.writing():
+            store.keep_facts({f"fact {number}": "x" * 1000 for number in range(1000)})
+    except ViewNotKept as error:
+        print(error, len(store.facts()))
+"""
+
+
+def test_a_full_disk_is_not_damage_and_the_view_says_where_to_free_space(tmp_path: Path) -> None:
+    """The system call fails, as on a full disk, in a process of its own. What was in the view stays."""
+    path = tmp_path / "view.sqlite"
+    run = [sys.executable, "-c", ON_A_FULL_DISK, str(path)]
+    ran = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith(f"the local view {path} cannot be written: ")
+    assert "free space there, or set WRITEBACK_VIEW_FOLDER to another folder" in ran.stdout
+    assert ran.stdout.endswith(" 1\n"), "the layout is its one fact"

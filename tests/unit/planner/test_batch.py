@@ -15,6 +15,7 @@ from planner.core.deciding import AlreadyPlanned, Decider, Decision, Incoming, P
 from planner.core.pin import pin_of
 from planner.core.planning import Policy
 from planner.core.retirement import mark_of
+from planner.errors import PinsUnusable
 from planner.kafka.rejections import rejection
 from planner.pins.memory import MemoryPins
 from runtime.errors import RegistryUnavailable
@@ -265,6 +266,15 @@ def test_P6_pins_that_cannot_be_read_are_no_outcomes_fault():
             raise OSError("disk")
 
     with pytest.raises(OSError, match="disk"):
+        decided(a_decider(Broken()), [incoming(make_outcome())])
+
+
+def test_P6_a_disk_that_fails_while_an_outcome_is_decided_about_is_not_its_fault_either():
+    class Broken(MemoryPins):
+        def earlier(self, partition, queue_item_id, read):
+            raise PinsUnusable("no space")
+
+    with pytest.raises(PinsUnusable, match="no space"):
         decided(a_decider(Broken()), [incoming(make_outcome())])
 
 

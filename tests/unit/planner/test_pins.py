@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from structlog.testing import CapturingLogger
 
 from planner.core.pin import Pin, pin_of
 from planner.core.retirement import mark_of
+from planner.errors import PinsUnusable
 from planner.metrics import Metrics
 from planner.pins.disk import DiskPins
 from planner.pins.index import PinIndex
@@ -349,3 +351,24 @@ def test_recovery_asks_the_store_how_far_it_is_and_tells_it_what_to_keep():
     pins.batch_done(set())
     pins.batch_done(set())
     assert len(pins) == 0
+
+
+def test_pins_that_cannot_be_kept_say_where_and_why_and_what_helps(tmp_path: Path):
+    (file := tmp_path / "a file").touch()
+    with pytest.raises(PinsUnusable, match=f"cannot be kept in {file}/pins: Not a directory; let the planner's user"):
+        DiskPins(file / "pins")
+
+
+def test_B1_pins_on_a_damaged_disk_quote_nothing_and_say_what_to_delete(tmp_path: Path):
+    before = DiskPins(tmp_path)
+    before.pin(0, [a_pin("+15305550123")])
+    before.close()
+    for file in (tmp_path / "0").glob("MANIFEST-*"):
+        file.write_bytes(b"+15305550123" * 100)
+    after = DiskPins(tmp_path)
+    with pytest.raises(PinsUnusable, match=f"{tmp_path}/0 cannot be used: .* delete it") as raised:
+        after.digest(0, "+15305550123")
+    assert "555" not in str(raised.value).removeprefix(str(tmp_path))
+    shutil.rmtree(tmp_path / "0")
+    assert after.digest(0, "+15305550123") is None
+    after.close()

@@ -25,6 +25,8 @@ RIGHTS = planner_rights(Topics(), GroupNames.usual().planner)
         (KafkaError.CLUSTER_AUTHORIZATION_FAILED, Kind.FORBIDDEN),
         (KafkaError._TRANSPORT, Kind.TRANSIENT),
         (KafkaError.NOT_ENOUGH_REPLICAS, Kind.TRANSIENT),
+        (KafkaError.UNKNOWN, Kind.TRANSIENT),
+        (KafkaError.KAFKA_STORAGE_ERROR, Kind.TRANSIENT),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, Kind.TRANSIENT),
         (KafkaError._UNKNOWN_PARTITION, Kind.PERMANENT),
         (KafkaError.INVALID_PRODUCER_EPOCH, Kind.PERMANENT),

@@ -36,18 +36,26 @@ EOF = KafkaError._PARTITION_EOF
 
 
 def test_a_partition_is_read_when_the_reader_stands_at_or_behind_its_end() -> None:
-    records = [Said(0, 4), Said(1, 0)]
+    records = [Said(0, 3), Said(1, 0)]
     assert split(records[0], Said(0, 5, EOF), records[1], Said(1, 9, EOF)) == (records, {0, 1})
 
 
 @pytest.mark.parametrize("early", [Said(0, 4, EOF), Said(0, None, EOF), Said(None, 5, EOF)])
 def test_an_end_before_the_one_that_was_asked_for_ends_nothing(early: Said) -> None:
-    assert split(early, Said(0, 4)) == ([Said(0, 4)], set())
+    assert split(early, Said(0, 3)) == ([Said(0, 3)], set())
+
+
+@pytest.mark.parametrize("offset", [4, 5, 9])
+def test_W5_a_log_that_others_append_to_all_the_time_is_read_with_the_last_record_before_its_end_or_the_first_behind(
+    offset: int,
+) -> None:
+    """The client says that nothing comes only after half a second without a record."""
+    assert split(Said(0, 3), Said(1, 1), Said(0, offset)) == ([Said(0, 3), Said(1, 1), Said(0, offset)], {0})
 
 
 @pytest.mark.parametrize("code", sorted(log_reader._GOES_ON))
 def test_what_passes_by_itself_is_waited_for(code: int) -> None:
-    assert split(Said(0, 4), Said(None, None, code), Said(1, 3, EOF)) == ([Said(0, 4)], {1})
+    assert split(Said(0, 3), Said(None, None, code), Said(1, 3, EOF)) == ([Said(0, 3)], {1})
 
 
 def test_what_the_broker_refuses_is_raised() -> None:

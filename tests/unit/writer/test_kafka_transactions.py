@@ -168,6 +168,25 @@ def test_a_record_that_was_not_delivered_in_time_is_aborted() -> None:
     assert bench.transact() == NotPublished("_MSG_TIMED_OUT")
 
 
+@pytest.mark.parametrize("given_up", [KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT])
+def test_W6_records_that_the_client_gave_up_for_the_sake_of_another_do_not_end_the_writer(given_up: int) -> None:
+    bench = Bench(error(given_up), error(KafkaError._MSG_TIMED_OUT))
+    assert bench.transact() == NotPublished("_MSG_TIMED_OUT")
+    assert bench.made[0].story == ["init", "begin", "produce", "produce", "abort"]
+
+
+def test_W6_why_a_transaction_has_failed_is_asked_when_its_records_do_not_say() -> None:
+    given_up = error(KafkaError._PURGE_QUEUE)
+    away = Bench(given_up, commit=[fails(KafkaError._TIMED_OUT, abort=True)])
+    assert away.transact(1) == NotPublished("_TIMED_OUT")
+    assert away.made[0].story[-2:] == ["commit", "abort"]
+    silent = Bench(given_up)
+    assert silent.transact(1) == NotPublished("_PURGE_QUEUE")
+    refused = Bench(given_up, commit=[fails(KafkaError.TOPIC_AUTHORIZATION_FAILED, abort=True)])
+    with pytest.raises(Misconfigured, match="Write on topic"):
+        refused.transact(1)
+
+
 def test_a_full_queue_is_emptied_first() -> None:
     bench = Bench(produce=[BufferError("full")])
     assert bench.transact() == Published([40, 41])
@@ -199,7 +218,7 @@ def test_B2_a_writer_whose_transaction_was_ended_while_it_slept_goes_on_with_a_n
     ("call", "code"),
     [
         ("init", KafkaError._UNSUPPORTED_FEATURE),
-        ("commit", KafkaError.UNKNOWN),
+        ("commit", KafkaError.INVALID_REQUIRED_ACKS),
     ],
 )
 def test_W1_a_broker_that_refuses_ends_the_process_and_is_named(call: str, code: int) -> None:
@@ -253,9 +272,11 @@ def test_B2_a_broker_that_is_away_does_not_hold_up_the_end() -> None:
         (error(KafkaError.COORDINATOR_LOAD_IN_PROGRESS, retriable=True), Ending.CALL_AGAIN),
         (error(KafkaError.NOT_ENOUGH_REPLICAS, abort=True), Ending.ABORT),
         (error(KafkaError.OFFSET_METADATA_TOO_LARGE, abort=True), Ending.ABORT),
-        (error(KafkaError.UNKNOWN, abort=True), Ending.END),
+        (error(KafkaError.UNKNOWN, abort=True), Ending.ABORT),
         (error(KafkaError.UNKNOWN, fatal=True), Ending.END),
-        (error(KafkaError.UNKNOWN), Ending.END),
+        (error(KafkaError.UNKNOWN), Ending.RENEW),
+        (error(KafkaError.INVALID_REQUIRED_ACKS, abort=True), Ending.END),
+        (error(KafkaError.INVALID_REQUIRED_ACKS), Ending.END),
     ],
 )
 def test_every_error_ends_in_one_way(told: KafkaError, ending: Ending) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -329,3 +331,26 @@ def test_W2_what_comes_behind_the_end_is_left_to_the_loop_which_has_the_index_by
         assert known(bench, "before", "behind", "ours") == [Settled.LANDED, None, Settled.LANDED]
 
     on_a_bench(log, scenario)
+
+
+IN_A_FULL_FOLDER = """
+import resource
+from writer.core.history import Settled
+from writer.errors import MustRestart
+from writer.kafka.results_index import PartitionIndex
+index = PartitionIndex()
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+try:
+    for start in range(0, 1_000_000, 10_000):
+        index.note((b"session %d" % number, Settled.LANDED, 0) for number in range(start, start + 10_000))
+except MustRestart as error:
+    print(error)
+"""
+
+
+def test_B3_W2_an_index_that_outgrows_its_disk_ends_the_writer_and_says_what_helps() -> None:
+    """The system call fails, as on a full disk, in a process of its own."""
+    ran = subprocess.run([sys.executable, "-c", IN_A_FULL_FOLDER], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "which sessions have settled cannot be kept in a temporary file: " in ran.stdout
+    assert "free space in the folder for temporary files, or name another one in SQLITE_TMPDIR" in ran.stdout
