@@ -6,7 +6,7 @@ import re
 import sys
 from importlib.metadata import distribution, requires
 
-from runtime.exit_codes import Exit
+from runtime.installed import say_what_to_install
 
 
 def main() -> None:
@@ -14,12 +14,7 @@ def main() -> None:
         _look_for_libraries()
         from ops.cli import main as run  # not before: what it needs may not be installed
     except ModuleNotFoundError as missing:
-        sys.stderr.write(
-            f"The library {missing.name} is not installed: this installation is without the operators' commands."
-            " Use the image `ops`, or in a checkout:"
-            " pip install --no-deps --require-hashes -r requirements/ops.txt\n"
-        )
-        sys.exit(Exit.MISCONFIGURED)
+        sys.exit(say_what_to_install(missing, part="the operators' commands", extra="ops"))
     run()
 
 

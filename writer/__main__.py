@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 
 from runtime.first_moments import end_on_signals
+from runtime.installed import say_what_to_install
 
 
 def _main() -> int:
     if "check" not in sys.argv[1:]:  # whose exit code is a verdict
         end_on_signals()
-    from writer.command import main  # not before: its imports take a second
-
+    try:
+        from writer.command import main  # not before: its imports take a second
+    except ModuleNotFoundError as missing:
+        return say_what_to_install(missing, part="the writer", extra="writer")
     return main()
 
 
