@@ -102,10 +102,15 @@ def pod_templates(manifests: tuple[Manifest, ...]) -> dict[str, Manifest]:
     return templates | {name: job["spec"]["template"] for name, job in jobs.items()} | of_kind(manifests, "Pod")
 
 
+def secret_folders(pod: Manifest) -> dict[str, str | None]:
+    """Where something is mounted in our container; the Secret that it is, if it is one."""
+    volumes = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+    return {each["mountPath"]: volumes.get(each["name"]) for each in pod["containers"][0]["volumeMounts"]}
+
+
 def secrets_of(pod: Manifest) -> set[tuple[str, str]]:
     """Name and key of what our container's variables come from, or name as files, in Secrets."""
-    volumes = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
-    folders = {each["mountPath"]: volumes.get(each["name"]) for each in pod["containers"][0]["volumeMounts"]}
+    folders = secret_folders(pod)
     found = set()
     for value in environment(pod).values():
         if isinstance(value, dict) and (of := value.get("secretKeyRef")):

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from ops.cli import app
-from tests.unit.deploy.chart import VALUE_SETS, Refused, environment, helm, pods, rendered, secrets_of, templated
+from tests.unit.deploy.chart import (
+    VALUE_SETS,
+    Refused,
+    environment,
+    helm,
+    pods,
+    rendered,
+    secret_folders,
+    secrets_of,
+    templated,
+)
 from tests.unit.deploy.images import ROOT, stages
 from tests.unit.deploy.test_compose import understood
 from tests.unit.deploy.test_platforms import examples
@@ -88,5 +98,12 @@ def test_the_first_release_reads_the_secrets_that_the_page_makes(tmp_path: Path)
         for option in words
         if option.startswith("--from-")
     }
-    running = pods(templated(*first_values(tmp_path))).values()
-    assert set().union(*map(secrets_of, running)) == made
+    running = pods(templated(*first_values(tmp_path)))
+    read = set().union(*map(secrets_of, running.values()))
+    folders = secret_folders(running["writer"])
+    for file in re.findall(r'"client_secret_file": "([^"]+)"', PAGES[0].read_text()):
+        secret = folders[str(Path(file).parent)]
+        assert secret
+        read.add((secret, Path(file).name))
+    assert read == made
+    assert len(made) == 4
