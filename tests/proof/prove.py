@@ -117,21 +117,32 @@ def _kind(finding: str) -> str:
 def _prove(options: argparse.Namespace) -> int:
     record = _read(options.record)
     until = time.monotonic() + options.minutes * 60
-    if options.only in (None, "kills", "zombies", "long"):
-        _prove_processes(record, until, options)
+    pieces = {
+        "kills": -(-options.kills // _KILLS_AT_ONCE),
+        "zombies": -(-options.zombies // _ZOMBIES_AT_ONCE),
+        "long": options.long_runs,
+    }
+    if left := _left(record, pieces, until, options):
+        _prove_processes(record, left, until, options)
     if options.only in (None, "planted"):
         with ProcessPoolExecutor(options.workers) as pool:
             total = len(planted.patches())
             _go_on(record, "planted", total, lambda numbers: pool.map(_planted_piece, numbers), until, options)
     counts = {"pairs": options.seeds_of_pair, "seeds": -(-options.seeds // runs.PIECE)}
-    left = {name: total for name, total in counts.items() if options.only in (None, name)}
-    if any(_done(record, name) < total for name, total in left.items()) and time.monotonic() < until:
+    if left := _left(record, counts, until, options):
         _prove_runs(record, left, until, options)
     return _say(record)
 
 
-def _done(record: Record, name: str) -> int:
-    return int(record.get(name, {}).get("done", 0))
+def _left(record: Record, totals: Mapping[str, int], until: float, options: argparse.Namespace) -> dict[str, int]:
+    """The totals of what was asked for and is not done yet; none if the time is over."""
+    if time.monotonic() >= until:
+        return {}
+    return {
+        name: total
+        for name, total in totals.items()
+        if options.only in (None, name) and record.get(name, {}).get("done", 0) < total
+    }
 
 
 def _prove_runs(record: Record, counts: Mapping[str, int], until: float, options: argparse.Namespace) -> None:
@@ -178,29 +189,27 @@ def as_interpreted(ended: Record) -> Record:
     return {**ended, "findings": findings, "compiled": ended["of"]}
 
 
-def _prove_processes(record: Record, until: float, options: argparse.Namespace) -> None:
+def _prove_processes(record: Record, counts: Mapping[str, int], until: float, options: argparse.Namespace) -> None:
     """On a Kafka of its own. One piece after the other: a piece is several systems side by side, or one long run."""
     with tempfile.TemporaryDirectory(prefix="prove-") as folder, ExitStack() as stack:
         work = Path(folder)
         forks, lined = stack.enter_context(ForkServer()), stack.enter_context(lined_kafka(work))
-        runs: dict[str, tuple[int, int, Callable[[Path, int], Report]]] = {
+        runs: dict[str, tuple[int, Callable[[Path, int], Report]]] = {
             "kills": (
-                options.kills,
                 _KILLS_AT_ONCE,
                 lambda at, seed: killed(forks, lined.kafka, at, kills=_KILLS_AT_ONCE, seed=seed),
             ),
             "zombies": (
-                options.zombies,
                 _ZOMBIES_AT_ONCE,
                 lambda at, seed: slept_side_by_side(forks, lined.kafka, at, zombies=_ZOMBIES_AT_ONCE, seed=seed),
             ),
             "long": (
-                options.long_runs,
                 1,
                 lambda at, seed: long_run(forks, lined, at, seed=seed, seconds=options.long_run_s),
             ),
         }
-        for name, (total, at_once, run) in runs.items():
+        for name, total in counts.items():
+            at_once, run = runs[name]
 
             def piece(
                 numbers: Iterable[int], name: str = name, at_once: int = at_once, run: Any = run
@@ -215,8 +224,7 @@ def _prove_processes(record: Record, until: float, options: argparse.Namespace) 
                     yield {"runs": at_once, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
                     shutil.rmtree(work / f"{name}-{number}", ignore_errors=True)
 
-            if options.only in (None, name):
-                _go_on(record, name, -(-total // at_once), piece, until, options)
+            _go_on(record, name, total, piece, until, options)
 
 
 def _go_on(
