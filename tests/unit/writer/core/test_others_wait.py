@@ -24,7 +24,7 @@ TROUBLE = Judgement(Kind.TRANSIENT, Meaning.TROUBLE, 500, by_the_crm=True)
 
 
 class SlowWorld(World):
-    """Each request is answered a fifth of a second after it was sent. The parts of `failing` sessions get `trouble`, and
+    """Each request is answered a fifth of a second after it was sent. Parts of `failing` sessions get `trouble`, and
     the others of the same request are carried out.
     """
 
