@@ -17,6 +17,7 @@ TESTS = Path(__file__).parents[2]
 MODULES = sorted(TESTS.rglob("*.py"))
 WAITS = {"wait", "wait_until", "wait_for", "wait_for_committed", "start", "stop", "until", "timeout", "list_topics"}
 WAITS |= {"committed", "get_watermark_offsets", "urlopen", "run"}
+LENGTHS = {"seconds", "timeout", "within_s"}
 CLOCKS = {"time.monotonic", "time.perf_counter", "time.process_time", "time.time"}
 SHORT_ON_PURPOSE = {
     "unit/harness/test_processes.py": "what happens when a wait is over is tested there",
@@ -38,14 +39,35 @@ def reads_a_clock(expression: ast.expr) -> bool:
 
 
 def short_waits(module: ast.Module) -> Iterator[str]:
-    for call in (each for each in ast.walk(module) if isinstance(each, ast.Call)):
-        if name_of(call.func) not in WAITS:
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call):
+            given = _lengths_of_a_call(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in WAITS:
+            given = _usual_lengths(node.args)
+        else:
             continue
-        given = [each.value for each in call.keywords if each.arg in ("seconds", "timeout")]
-        given += call.args[:1] if name_of(call.func) == "timeout" else []
         for each in given:
             if isinstance(each, ast.Constant) and isinstance(each.value, int | float) and each.value < SHORTEST_S:
-                yield f"line {call.lineno}: {ast.unparse(each)} s"
+                yield f"line {each.lineno}: {ast.unparse(each)} s"
+
+
+def _lengths_of_a_call(call: ast.Call) -> list[ast.expr]:
+    name = name_of(call.func)
+    if name not in WAITS:
+        return []
+    unnamed = call.args[:1] if name == "timeout" else call.args[1:2] if name == "wait_for" else []
+    return [*unnamed, *(each.value for each in call.keywords if each.arg in LENGTHS)]
+
+
+def _usual_lengths(of: ast.arguments) -> list[ast.expr]:
+    """What a function waits for if its caller says nothing."""
+    ordered = [*of.posonlyargs, *of.args]
+    named = zip(ordered[len(ordered) - len(of.defaults) :], of.defaults, strict=True)
+    return [
+        value
+        for given, value in [*named, *zip(of.kwonlyargs, of.kw_defaults, strict=True)]
+        if value and given.arg in LENGTHS
+    ]
 
 
 def measured_speed(module: ast.Module) -> Iterator[str]:
@@ -61,8 +83,16 @@ def test_the_rule_sees_what_it_forbids() -> None:
     module = ast.parse(
         "wait_until(x, what='', seconds=40)\nasync def f():\n    async with asyncio.timeout(5): pass\n"
         "assert time.monotonic() - began < 10\nassert time.monotonic() - began >= 0.3\nwait_until(x, seconds=600)\n"
+        "def until(x, within_s=15.0, every=0.1): pass\nasyncio.wait_for(x, 5)\nasyncio.wait_for(x, HANGS_AFTER_S)\n"
+        "until(x, within_s=20)\n"
     )
-    assert list(short_waits(module)) == ["line 1: 40 s", "line 3: 5 s"]
+    assert sorted(short_waits(module)) == [
+        "line 10: 20 s",
+        "line 1: 40 s",
+        "line 3: 5 s",
+        "line 7: 15.0 s",
+        "line 8: 5 s",
+    ]
     assert list(measured_speed(module)) == ["line 4: assert time.monotonic() - began < 10"]
 
 
