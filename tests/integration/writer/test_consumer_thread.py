@@ -228,8 +228,9 @@ def test_a_broker_without_kip_848_gets_the_classic_protocol(broker: EmbeddedBrok
 def test_a_second_member_takes_over_where_the_first_released(broker: EmbeddedBroker, protocol: str) -> None:
     async def scenario() -> None:
         first, second = Recorder(), Recorder()
-        # A busy machine must not cost a membership.
-        patient = {"protocol": protocol, "session_timeout_ms": 8_000, "max_poll_interval_ms": 60_000}
+        # A busy machine must not cost a membership, nor the commit before a release.
+        times = {"session_timeout_ms": 8_000, "max_poll_interval_ms": 90_000, "release_within_s": 60.0}
+        patient = {"protocol": protocol, **times}
         async with running(broker, first, **patient):
             await until(lambda: len(first.records) == 40)
             first.progress = {p: OffsetAndMetadata(6, "") for p in range(PARTITIONS)}
