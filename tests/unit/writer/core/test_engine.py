@@ -611,6 +611,19 @@ def test_B2_stopping_pauses_all_begins_nothing_and_ends_when_what_is_in_flight_h
     assert world.frontier() == 1
 
 
+def test_B2_when_stopping_a_plan_whose_reply_was_lost_is_still_read_back_and_landed() -> None:
+    world = a_world(start=1, most_plans_per_request=1)
+    world.hold_requests = True
+    world.arrive(a_plan(world, 1), a_plan(world, 2))
+    world.tell(messages.Stop())
+    world.answer(lambda send: _all(send, LOST))
+    while world.open_requests:
+        assert not world.stopped
+        world.answer()
+    assert world.stopped
+    assert (landed(world), world.outcomes) == (["sess-1"], [("sess-1", "completed")])
+
+
 def test_B2_the_engine_wakes_at_every_deadline_and_else_sleeps() -> None:
     world = a_world(stop_within_s=20.0, release_within_s=10.0)
     world.assign(1)
