@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.records import Operation, PlannedWriteback, StepOutcome, Value, WritebackResult
@@ -100,6 +100,8 @@ class World:
     results: dict[str, WritebackResult] = field(default_factory=dict)
     running: Step | None = None
     were_in_conflict: set[str] = field(default_factory=set)
+    cut_off: set[str] = field(default_factory=set)
+    """Sessions in whose attempt the writer crashed."""
 
     def do(self, action: Action) -> None:
         match action:
@@ -109,7 +111,9 @@ class World:
                 self.crm.edit(column, value)
             case Work(requests, reply_lost, crash):
                 self._work(requests, reply_lost=reply_lost)
-                self.running = None if crash else self.running
+                if crash and self.running is not None:
+                    self.cut_off.add(self.topic[self.place].session_id)
+                    self.running = None
             case Overtake() if len(self.topic) - self.place > 1 and not self._is_begun(self.topic[self.place]):
                 here = self.place
                 self.topic[here], self.topic[here + 1] = self.topic[here + 1], self.topic[here]
@@ -183,6 +187,13 @@ class World:
 
     def _judge(self, plan: PlannedWriteback, result: WritebackResult) -> None:
         effects = self.crm.effects
+        if result.block_reason == "permanent_other":
+            # R6 A conflict recorded the call, a crash took the answer, and a person has put the row right since.
+            assert plan.session_id in self.cut_off, result
+            assert effects[plan.session_id, "create_phone_call"] == 1, result
+            assert effects[plan.session_id, "update_queue_item"] == 0, result
+            self.were_in_conflict.add(plan.session_id)
+            return
         assert result.block_reason is None or result.block_reason in ("eligibility", "conflict_detected"), result
         update = next(step for step in result.steps if step.operation is Operation.UPDATE_QUEUE_ITEM)
         if is_conflict(result):
@@ -247,8 +258,22 @@ def check(world: World) -> None:
         assert not task or done, "a task without its update (W3)"
 
 
+ONCE_FOUND = [
+    Edit("medx_callstatus", 2),
+    Take(fresh=False, call=False, task=False, opt_out=False),
+    Edit("medx_callstatus", 1),
+    Take(fresh=False, call=False, task=False, opt_out=False),
+    Take(fresh=False, call=True, task=True, opt_out=False),
+    Take(fresh=False, call=False, task=False, opt_out=True),
+    Work(10, reply_lost=True, crash=True),
+    Take(fresh=False, call=False, task=False, opt_out=True),
+    Edit("medx_callstatus", 2),
+]
+
+
 @settings(max_examples=1500, deadline=None)
 @given(actions)
+@example(ONCE_FOUND)
 def test_W1_W2_W3_W7_nothing_unsaid_undone_falsely_in_conflict_or_miscounted(schedule: list[Action]) -> None:
     world = run(schedule)
     check(world)
