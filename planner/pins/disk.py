@@ -83,10 +83,16 @@ class _OnDisk:
 
 @contextmanager
 def _usable(folder: Path) -> Iterator[None]:
-    """RocksDB raises plain Exceptions, whose text may hold more than the system's words (B1)."""
+    """RocksDB raises plain Exceptions, whose text may hold more than the system's words (B1). A fault of ours is of a
+    narrower class, and no damage of the files.
+    """
     try:
         yield
-    except Exception as error:  # noqa: BLE001  it raises nothing narrower
+    except OSError as error:
+        raise PinsUnusable(_problem(folder, str(error))) from None
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
         raise PinsUnusable(_problem(folder, str(error))) from None
 
 

@@ -372,3 +372,16 @@ def test_B1_pins_on_a_damaged_disk_quote_nothing_and_say_what_to_delete(tmp_path
     shutil.rmtree(tmp_path / "0")
     assert after.digest(0, "+15305550123") is None
     after.close()
+
+
+def test_a_fault_that_is_not_of_the_disk_is_not_called_damage(tmp_path: Path):
+    """Or an operator deletes sound files for it."""
+
+    def changes():
+        yield from ()
+        raise KeyError("a record that cannot be read")
+
+    pins = DiskPins(tmp_path)
+    with pytest.raises(KeyError):
+        pins.recover(0, changes(), 1)
+    pins.close()
