@@ -21,6 +21,7 @@ from runtime.exit_codes import Exit
 from simulator import tenant
 from tests.chaos.processes.lines import Lined
 from tests.chaos.processes.system import Life, ProcessSystem, Report, Shape
+from tests.soak.proxy import Proxy
 from tests.support.forkserver import ForkServer
 
 PLANNERS, WRITERS = ("planner-0", "planner-1"), ("writer-0", "writer-1", "writer-2")
@@ -211,36 +212,30 @@ def _no_tokens(run: LongRun) -> Iterator[None]:
     run.system.control("applications", {**_APPLICATION, "expired": False})
 
 
-@contextmanager
-def _silent(run: LongRun) -> Iterator[None]:
-    address = run.dice.choice(sorted(run.lined.lines))
-    run.cut(address)
-    run.lined.lines[address].silence()
-    yield
-    run.mended(address)
+def _line(breaks: Callable[[Proxy], None]) -> Callable[[LongRun], AbstractContextManager[None]]:
+    @contextmanager
+    def broken(run: LongRun) -> Iterator[None]:
+        address = run.dice.choice(sorted(run.lined.lines))
+        run.cut(address)
+        breaks(run.lined.lines[address])
+        yield
+        run.mended(address)
 
-
-@contextmanager
-def _refused(run: LongRun) -> Iterator[None]:
-    address = run.dice.choice(sorted(run.lined.lines))
-    run.cut(address)
-    run.lined.lines[address].refuse()
-    yield
-    run.mended(address)
+    return broken
 
 
 _APPLICATION = {"client_id": tenant.CLIENT_ID, "secret": tenant.CLIENT_SECRET}
 FAULTS = (
     Fault("a writer killed", _killed(*WRITERS)),
     Fault("a writer asleep past its session", _asleep(*WRITERS)),
-    Fault("a line to the broker silent", _silent),
+    Fault("a line to the broker silent", _line(Proxy.silence)),
     Fault("answers lost after the effect", _crm({"kind": "cut", "moment": "applied"}, 0.5)),
     Fault("a planner killed", _killed(*PLANNERS)),
     Fault("a writer stopped", _stopped(*WRITERS)),
     Fault("429 with Retry-After", _crm({"kind": "status", "status": 429, "code": "0x80072322", "retry_after": 2}, 0.7)),
     Fault("a planner asleep past its session", _asleep(*PLANNERS)),
     Fault("no tokens", _no_tokens),
-    Fault("a line to the broker refused", _refused),
+    Fault("a line to the broker refused", _line(Proxy.refuse)),
     Fault("503", _crm({"kind": "status", "status": 503, "body": "<html>maintenance</html>"})),
     Fault("all killed", _all_killed),
     Fault("a planner stopped", _stopped(*PLANNERS)),

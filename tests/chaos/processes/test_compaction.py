@@ -127,7 +127,7 @@ def test_W1_W2_W4_P1_P5_nothing_is_lost_or_doubled_while_the_topics_are_compacte
             system.start(name)
         system.send_again()
         system.settle_open(what="all settles")
-        system.wait_for_commits(meanwhile=lambda: None)
+        system.wait_for_commits()
         system.published = _as_decided(run, refused.session_id)
         system.audit()
     assert system.report.findings == []

@@ -78,7 +78,7 @@ def test_P5_W1_W2_nothing_is_lost_or_doubled_when_the_brokers_disk_is_full(
         broker.kill()
         broker.start()
         system.settle_open(what="all settles once there is space")
-        system.wait_for_commits(meanwhile=lambda: None)
+        system.wait_for_commits()
         assert {forks.ended(each.pid) for each in (planner, writer)} == {None}, "neither had to start again"
         system.audit()
     assert system.report.findings == []
@@ -118,6 +118,6 @@ def test_P1_P5_nothing_is_lost_or_doubled_when_the_disk_of_the_pins_is_full(
         system.start("planner")
         system.send_again()
         system.settle_open(what="all settles once there is space")
-        system.wait_for_commits(meanwhile=lambda: None)
+        system.wait_for_commits()
         system.audit()
     assert system.report.findings == []

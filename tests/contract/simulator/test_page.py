@@ -116,6 +116,13 @@ def queue_item(client: httpx.Client, name: Any) -> None:
     client.patch(f"medx_callqueueitems({RECORD})", json={"medx_name": name, "medx_phonenumber": "+15305550101", **bind})
 
 
+def shown(simulator: RunningSimulator, client: httpx.Client, browser: Any, name: str) -> None:
+    """The page, with a queue item of that name in its log."""
+    queue_item(client, name)
+    browser.open(f"{simulator.base_url}/")
+    browser.wait(lambda: name in browser.text("#log"))
+
+
 def test_the_page_shows_rows_log_and_limits_as_they_change(
     simulator: RunningSimulator, client: httpx.Client, browser: Any
 ) -> None:
@@ -150,9 +157,7 @@ def test_every_entry_of_the_log_is_shown_once_however_often_the_page_asks(
 def test_the_log_starts_anew_with_the_simulator(
     simulator: RunningSimulator, client: httpx.Client, browser: Any
 ) -> None:
-    queue_item(client, "Prospect 1")
-    browser.open(f"{simulator.base_url}/")
-    browser.wait(lambda: "Prospect 1" in browser.text("#log"))
+    shown(simulator, client, browser, "Prospect 1")
     simulator.call(lambda core: setattr(core.organization, "log", OperationLog()))
     queue_item(client, "Another life")
     browser.wait(lambda: "Another life" in browser.text("#log"))
@@ -162,9 +167,7 @@ def test_the_log_starts_anew_with_the_simulator(
 def test_a_reset_by_somebody_else_leaves_no_entry_of_before_and_loses_none_since(
     simulator: RunningSimulator, client: httpx.Client, browser: Any
 ) -> None:
-    queue_item(client, "Prospect 1")
-    browser.open(f"{simulator.base_url}/")
-    browser.wait(lambda: "Prospect 1" in browser.text("#log"))
+    shown(simulator, client, browser, "Prospect 1")
     simulator.call(lambda core: core.reset())
     queue_item(client, "Another life")
     browser.wait(lambda: "Another life" in browser.text("#log"))
