@@ -25,7 +25,6 @@ from planner.core.deciding import (
     undecodable,
     unknown_schema,
 )
-from planner.errors import PinsUnusable
 from runtime.errors import RegistryUnavailable
 from schemas.codec import Codec, Undecodable, UnknownSchema
 from schemas.records import CallOutcome
@@ -80,7 +79,7 @@ class BatchDecider:
         known = self._decider.known(incoming, outcome, pins)
         try:
             return self._decider.decide(incoming, outcome, known, pins)
-        except (MemoryError, PinsUnusable):
+        except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  whatever it is, it is this record's
             _log_not_plannable(incoming, error)

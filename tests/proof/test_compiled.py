@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.proof import compiled, prove, runs
+from tests.proof import compiled, pairs, prove, runs
 from tests.proof.native_classes import classes_of, with_native_constructors
 from tests.proof.native_replace import replace as native_replace
 from tests.proof.paths import ROOT
@@ -109,8 +109,10 @@ def test_what_a_compiled_run_finds_is_what_the_interpreted_one_finds() -> None:
     }
 
 
-def test_a_finding_of_a_pair_is_repeated_by_its_name() -> None:
-    assert runs.again("pair writer-sent+401 seed 3") == []
+def test_a_finding_of_a_pair_is_repeated_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = list(pairs.pairs())
+    monkeypatch.setattr(runs, "pair", lambda place, number: ([f"{every[place].name} {number}"], True))
+    assert runs.again(f"pair {every[700].name} seed 3") == [f"{every[700].name} 3"]
 
 
 def test_the_record_says_which_runs_were_compiled() -> None:

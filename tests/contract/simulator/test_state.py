@@ -9,7 +9,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from simulator import tenant
+from simulator import errors, tenant
 from simulator.cli import app
 from simulator.schema import SchemaError, read_schema, table_from
 from simulator.service import Simulator
@@ -382,8 +382,18 @@ class TestSqlite:
             httpx.patch(f"{simulator.api_url}/{TASK}", json={})
             assert httpx.get(f"{simulator.api_url}/{TASK}").headers["ETag"] != etag
 
-    def test_what_was_rolled_back_is_not_kept(self, tmp_path: Path) -> None:
+    def test_what_the_file_does_not_take_was_not_done(self, tmp_path: Path) -> None:
+        def full(_: object) -> None:
+            raise errors.not_kept("crm.sqlite", "database or disk is full")
 
+        with running_simulator(auth="none", sqlite=tmp_path / "crm.sqlite") as simulator:
+            simulator.call(lambda core: setattr(core.organization.store, "on_commit", full))
+            answer = httpx.patch(f"{simulator.api_url}/{TASK}", json={})
+            assert (answer.status_code, "free space there" in answer.text) == (503, True)
+            assert simulator.rows("tasks") == []
+            assert [entry["outcome"] for entry in simulator.oplog(table="task")] == ["rolled_back", "refused"]
+
+    def test_what_was_rolled_back_is_not_kept(self, tmp_path: Path) -> None:
         file = tmp_path / "crm.sqlite"
         body = BatchBody().change_set(("POST", "tasks", {}), ("POST", "tasks", {"subject": "x" * 201}))
         with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from ops.core.remedies import is_open_opt_out
 from ops.core.rows import Place, plan_row, rejected_row, result_row
 from ops.core.selectors import Selectors, Sort
 from ops.core.sessions import Frontier
+from ops.errors import ViewNotKept
 from ops.view.heads import PlanHeads
 from ops.view.store import Store, Unusable, remove
 from planner.core.retirement import mark_of
@@ -212,6 +214,19 @@ def test_P6_hostile_bytes_are_no_plan_and_stop_nothing(framed: bytes) -> None:
         PlanHeads(single_object(PlannedWriteback)).decode(framed)
 
 
+def test_a_view_that_sqlite_rolled_back_by_itself_says_that_its_disk_is_full(tmp_path: Path) -> None:
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorname = "SQLITE_FULL"
+
+    def written(store: Store) -> None:
+        with store.writing():
+            store._db.execute("ROLLBACK")
+            raise full
+
+    with Store(tmp_path / "view.sqlite") as store, pytest.raises(ViewNotKept, match="free space there"):
+        written(store)
+
+
 ON_A_FULL_DISK = """
 import resource, sys
 from pathlib import Path
@@ -225,6 +240,26 @@ with Store(Path(sys.argv[1])) as store:
     except ViewNotKept as error:
         print(error, len(store.facts()))
 """
+
+
+MADE_ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from ops.errors import ViewNotKept
+from ops.view.store import Store
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, 1 << 12))
+try:
+    Store(Path(sys.argv[1]))
+except ViewNotKept as error:
+    print(error)
+"""
+
+
+def test_a_view_that_cannot_even_be_made_says_where_to_free_space(tmp_path: Path) -> None:
+    run = [sys.executable, "-c", MADE_ON_A_FULL_DISK, str(tmp_path / "view.sqlite")]
+    ran = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "free space there" in ran.stdout
 
 
 def test_a_full_disk_is_not_damage_and_the_view_says_where_to_free_space(tmp_path: Path) -> None:

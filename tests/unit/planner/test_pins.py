@@ -16,7 +16,9 @@ from planner.pins.disk import DiskPins
 from planner.pins.index import PinIndex
 from planner.pins.memory import MemoryPins
 from planner.pins.recovery import PinRecovery
-from runtime.errors import RegistryUnavailable
+from planner.settings import read_settings
+from planner.wiring import _pins
+from runtime.errors import RegistryUnavailable, Unavailable
 from schemas.codec import Codec, NoSchemaRegistry, UnknownSchema, single_object
 from schemas.headers import REPLAN
 from schemas.records import CallOutcome, Disposition, PlannedWriteback, Source
@@ -357,6 +359,13 @@ def test_pins_that_cannot_be_kept_say_where_and_why_and_what_helps(tmp_path: Pat
     (file := tmp_path / "a file").touch()
     with pytest.raises(PinsUnusable, match=f"cannot be kept in {file}/pins: Not a directory; let the planner's user"):
         DiskPins(file / "pins")
+
+
+def test_a_planner_whose_pins_cannot_be_kept_does_not_start(tmp_path: Path):
+    (file := tmp_path / "a file").touch()
+    settings = read_settings({}, mapping_file="mapping.json", pin_store=f"rocksdb://{file}")
+    with pytest.raises(Unavailable, match="let the planner's user write there"):
+        _pins(settings)
 
 
 def test_B1_pins_on_a_damaged_disk_quote_nothing_and_say_what_to_delete(tmp_path: Path):

@@ -203,6 +203,21 @@ def holds_values(row: Any) -> bool:
     return True
 
 
+def test_a_transaction_that_the_disk_did_not_take_leaves_no_columns_behind_that_the_file_does_not_know(
+    file: Any, tmp_path: Path
+) -> None:
+    store = filled(file, 1)
+    marks = {"version": store.version, "log": 0}
+    never = Row({"name": "N", "sum": object()}, {}, store.next_version())  # SQLite takes no such value
+    with pytest.raises(Exception, match=r"object|serializable|type"):
+        file.save([("t", "new", None, never)], (), marks, 10)
+    store.put("t", "later", Row({"name": "L", "sum": 2.5}, {}, store.next_version()))
+    store.commit()
+    file.close()
+    with closing(SqliteFile(tmp_path / "rows.sqlite", most_held=10)) as again:
+        assert again.load().rows["t"]["later"].values == {"name": "L", "sum": 2.5}
+
+
 def test_rows_are_found_in_the_order_in_which_they_were_made_after_a_restart_too(file: Any) -> None:
     store = filled(file, 5)
     store.on_commit = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -428,6 +429,21 @@ def test_W2_a_refused_first_attempt_of_which_nothing_has_landed_is_blocked() -> 
     result = bench.one(bench.plan())
     assert (result.status, bench.requests) == (ResultStatus.BLOCKED, 2)
     assert "nothing of it was kept" in str(result.message)
+
+
+def test_W2_a_refused_first_attempt_whose_call_is_recorded_already_sends_the_rest() -> None:
+    """It was in a conflict before, and a person has put the row right. The CRM may have refused it for that call."""
+    bench = Bench()
+    plan = bench.plan()
+    bench.crm.seed(ITEMS, plan.queue_item_id, **{**plan.baseline.columns, "medx_notes": "mine"})
+    bench.history.add(bench.one(plan))
+    bench.crm.seed(ITEMS, plan.queue_item_id, **plan.baseline.columns)
+    refused = answers(400, "0x80060892")
+    creates_call = re.compile(rb"PATCH [^ ]*phonecalls")
+    bench.crm.before = lambda request: refused(request) if creates_call.search(request.content) else None
+    sent = bench.requests
+    assert bench.one(plan).status is ResultStatus.COMPLETED
+    assert bench.requests == sent + 3, "sent whole, looked at, and the rest"
 
 
 def test_W6_a_refused_first_attempt_whose_records_cannot_be_read_now_is_tried_later() -> None:
