@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -193,6 +194,29 @@ def test_a_view_that_is_damaged_or_of_other_topics_is_made_anew(
     ran = writeback("list", "--json")
     assert [row["session_id"] for row in ran.json] == ["one"]
     assert "made anew" in ran.err
+
+
+@pytest.mark.parametrize("step", ["keep_positions", "positions", "sessions"])
+def test_a_view_whose_disk_is_full_is_not_thrown_away(
+    topic: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """While it keeps what was read, while it looks how far that was, and while a command reads it."""
+    topic.publish(make_plan(session_id="one"))
+    assert listed() == ["one"]
+    topic.publish(make_plan(session_id="two"))
+    [file] = tmp_path.glob("views/*.sqlite")
+
+    def full(*_: object, **__: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorname = "SQLITE_FULL"
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, step, full)
+        ran = writeback("list", "--json")
+    assert (ran.code, "free space there" in ran.out) == (69, True), ran.err
+    assert file.exists()
+    assert sorted(listed()) == ["one", "two"]
 
 
 def test_a_second_reading_reads_only_what_is_new(topic: Topic) -> None:
