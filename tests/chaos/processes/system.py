@@ -130,7 +130,7 @@ class ProcessSystem:
             (tls := self.folder / "tls").mkdir()
             self.simulator: RunningSimulator = stack.enter_context(running_simulator(auth="entra", tls_dir=tls))
             self.desk = Desk(self.simulator)
-            self.prefix = self.kafka.unique("kills") + "."
+            self.prefix = self.kafka.unique("system") + "."
             self.topics, self.groups = Topics().prefixed(self.prefix), GroupNames.usual(self.prefix)
             self._create_topics()
             self.items = [seed_item(self.simulator) for _ in range(self.shape.items)]
