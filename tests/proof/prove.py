@@ -1,21 +1,23 @@
 """`python -m tests.proof.prove`: the release counts of the simulation, the pairs, the planted bugs and the
 real processes, as one command.
 
-It may be stopped at any time and goes on where it was: `.cache/proof/record.json` holds how far it is and what it
-found. `--seed N` tells one schedule step by step in plain words; with `--shrink` the smallest one that still fails is
-kept under `tests/proof/cases`, and `--case FILE` tells it. `--pair NAME --seed N` tells a pair's run.
+It may be stopped at any time and goes on where it was: `tests/proof/record.json` holds how far it is and what it
+found, and docs/proof.md shows it. Commit both, and the next machine goes on from there. Parts may run side by side,
+each with its `--only`. `--anew` forgets what is recorded of them.
+
+`--seed N` tells one schedule step by step in plain words; with `--shrink` the smallest one that still fails is kept
+under `tests/proof/cases`, and `--case FILE` tells it. `--pair NAME --seed N` tells a pair's run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,10 +27,11 @@ from tests.chaos.processes.fleet import killed, slept_side_by_side
 from tests.chaos.processes.lines import lined_kafka
 from tests.chaos.processes.long_run import long_run
 from tests.chaos.processes.system import Report
-from tests.proof import compiled, pairs, planted, runs
+from tests.proof import compiled, pairs, planted, record, runs
 from tests.proof.choices import Schedule, loaded, saved, shrunk
 from tests.proof.paths import CASES, RECORD, ROOT
-from tests.proof.runs import Record, Workers
+from tests.proof.record import Record
+from tests.proof.runs import Answer, Workers
 from tests.proof.world import Simulation
 from tests.support.forkserver import ForkServer
 
@@ -72,6 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after that; the next run goes on")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--anew", action="store_true", help="forget what is recorded of what is asked for")
     parser.add_argument("--only", choices=["seeds", "pairs", "planted", "kills", "zombies", "long"])
     parser.add_argument("--kills", type=int, default=KILLS, help="of real processes")
     parser.add_argument("--zombies", type=int, default=ZOMBIES, help="writers that sleep past their session")
@@ -115,46 +119,56 @@ def _kind(finding: str) -> str:
 
 
 def _prove(options: argparse.Namespace) -> int:
-    record = _read(options.record)
+    done = record.read(options.record)
+    if options.anew:
+        done = {name: part for name, part in done.items() if options.only not in (None, name)}
+    try:
+        _go_through(done, options)
+    finally:
+        if options.record == RECORD:
+            record.show(record.read())
+    return _say(options.record)
+
+
+def _go_through(done: Record, options: argparse.Namespace) -> None:
     until = time.monotonic() + options.minutes * 60
     pieces = {
         "kills": -(-options.kills // _KILLS_AT_ONCE),
         "zombies": -(-options.zombies // _ZOMBIES_AT_ONCE),
         "long": options.long_runs,
     }
-    if left := _left(record, pieces, until, options):
-        _prove_processes(record, left, until, options)
+    if left := _left(done, pieces, until, options):
+        _prove_processes(done, left, until, options)
     if options.only in (None, "planted"):
         with ProcessPoolExecutor(options.workers) as pool:
             total = len(planted.patches())
-            _go_on(record, "planted", total, lambda numbers: pool.map(_planted_piece, numbers), until, options)
+            _go_on(done, "planted", total, lambda numbers: pool.map(_planted_piece, numbers), until, options)
     counts = {"pairs": options.seeds_of_pair, "seeds": -(-options.seeds // runs.PIECE)}
-    if left := _left(record, counts, until, options):
-        _prove_runs(record, left, until, options)
-    return _say(record)
+    if left := _left(done, counts, until, options):
+        _prove_runs(done, left, until, options)
 
 
-def _left(record: Record, totals: Mapping[str, int], until: float, options: argparse.Namespace) -> dict[str, int]:
+def _left(done: Record, totals: Mapping[str, int], until: float, options: argparse.Namespace) -> dict[str, int]:
     """The totals of what was asked for and is not done yet; none if the time is over."""
     if time.monotonic() >= until:
         return {}
     return {
         name: total
         for name, total in totals.items()
-        if options.only in (None, name) and record.get(name, {}).get("done", 0) < total
+        if options.only in (None, name) and done.get(name, {}).get("done", 0) < total
     }
 
 
-def _prove_runs(record: Record, counts: Mapping[str, int], until: float, options: argparse.Namespace) -> None:
+def _prove_runs(done: Record, counts: Mapping[str, int], until: float, options: argparse.Namespace) -> None:
     with ExitStack() as stack:
         workers = _compiled(stack, options) or stack.enter_context(Workers(ROOT, options.workers))
         for name, total in counts.items():
 
-            def piece(numbers: Iterable[int], name: str = name) -> Iterable[Record]:
+            def piece(numbers: Iterable[int], name: str = name) -> Iterable[Answer]:
                 for ended in workers.map(name, numbers):
                     yield ended if workers.folder == ROOT else as_interpreted(ended)
 
-            _go_on(record, name, total, piece, until, options)
+            _go_on(done, name, total, piece, until, options)
 
 
 def _compiled(stack: ExitStack, options: argparse.Namespace) -> Workers | None:
@@ -177,7 +191,7 @@ def _compiled(stack: ExitStack, options: argparse.Namespace) -> Workers | None:
     return workers
 
 
-def as_interpreted(ended: Record) -> Record:
+def as_interpreted(ended: Answer) -> Answer:
     """What was found compiled, as the sources say it. That both say the same is a finding if they do not."""
     findings: Findings = []
     for where in dict.fromkeys(where for where, _ in ended["findings"]):
@@ -189,7 +203,7 @@ def as_interpreted(ended: Record) -> Record:
     return {**ended, "findings": findings, "compiled": ended["of"]}
 
 
-def _prove_processes(record: Record, counts: Mapping[str, int], until: float, options: argparse.Namespace) -> None:
+def _prove_processes(done: Record, counts: Mapping[str, int], until: float, options: argparse.Namespace) -> None:
     """On a Kafka of its own. One piece after the other: a piece is several systems side by side, or one long run."""
     with tempfile.TemporaryDirectory(prefix="prove-") as folder, ExitStack() as stack:
         work = Path(folder)
@@ -213,7 +227,7 @@ def _prove_processes(record: Record, counts: Mapping[str, int], until: float, op
 
             def piece(
                 numbers: Iterable[int], name: str = name, at_once: int = at_once, run: Any = run
-            ) -> Iterable[Record]:
+            ) -> Iterable[Answer]:
                 for number in numbers:
                     began = time.process_time() + forks.cpu_s()
                     report: Report = run(work / f"{name}-{number}", number)
@@ -224,34 +238,28 @@ def _prove_processes(record: Record, counts: Mapping[str, int], until: float, op
                     yield {"runs": at_once, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
                     shutil.rmtree(work / f"{name}-{number}", ignore_errors=True)
 
-            _go_on(record, name, total, piece, until, options)
+            _go_on(done, name, total, piece, until, options)
 
 
 def _go_on(
-    record: Record,
+    done: Record,
     name: str,
     total: int,
-    run: Callable[[Iterable[int]], Iterable[Record]],
+    run: Callable[[Iterable[int]], Iterable[Answer]],
     until: float,
     options: argparse.Namespace,
 ) -> None:
-    part = record.setdefault(name, {"done": 0, "runs": 0, "hits": 0, "cpu_s": 0.0, "findings": [], "first": {}})
+    part, code = done.setdefault(name, record.fresh()), record.code()
     while part["done"] < total and time.monotonic() < until:
         numbers = range(part["done"], min(part["done"] + options.workers, total))
         for ended in run(numbers):
-            part["done"] += 1
-            for what in ("runs", "hits", "cpu_s"):
-                part[what] += ended[what]
-            part["findings"] += ended["findings"]
-            part["first"] |= ended["first"]
-            if "compiled" in ended:
-                part["compiled"] = joined(part.get("compiled", []), ended["compiled"])
-            _write(options.record, record)
+            record.add(part, ended, code)
+            record.write(options.record, name, part)
         how = ", the last compiled" if "compiled" in ended else ""
         print(f"{name}: {part['done']}/{total}, {part['runs']} runs{how}, {len(part['findings'])} findings", flush=True)
 
 
-def _planted_piece(number: int) -> Record:
+def _planted_piece(number: int) -> Answer:
     """A bug that is not found, or a patch that does not apply, is a finding."""
     began, findings, first = time.process_time(), Findings(), {}
     patch = planted.patches()[number]
@@ -266,31 +274,10 @@ def _planted_piece(number: int) -> Record:
     return runs.ended(1, int(not findings), began, findings) | {"first": first}
 
 
-def joined(spans: Sequence[Sequence[int]], span: Sequence[int]) -> list[list[int]]:
-    """From the first number to before the last of each stretch, in the order in which they come."""
-    *before, last = spans or [[span[0], span[0]]]
-    stretch = [[last[0], span[1]]] if last[1] == span[0] else [list(last), list(span)]
-    return [*(list(one) for one in before), *stretch]
-
-
-def _read(path: Path) -> Record:
-    if not path.exists():
-        return {}
-    record: Record = json.loads(path.read_text())
-    return record
-
-
-def _write(path: Path, record: Record) -> None:
-    """Whole or not at all: it may be stopped at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(record, indent=1))
-    beside.replace(path)
-
-
-def _say(record: Record) -> int:
-    wrong = [found for part in record.values() for found in part["findings"]]
-    for name, part in record.items():
+def _say(path: Path) -> int:
+    done = record.read(path)
+    wrong = [found for part in done.values() for found in part["findings"]]
+    for name, part in done.items():
         spans = ", ".join(f"{first} to {end - 1}" for first, end in part.get("compiled", []))
         how = f", compiled: {spans}" if spans else ""
         print(f"{name}: {part['runs']} runs, {part['hits']} hits, {part['cpu_s']:.0f} s of processor time{how}")

@@ -21,7 +21,8 @@ from typing import Any
 from tests.proof import pairs
 from tests.proof.world import Simulation, collect_seldom
 
-Record = dict[str, Any]
+Answer = dict[str, Any]
+"""What has become of one request."""
 Say = Callable[[str], None]
 PIECE = 250
 """So many seeds are one request."""
@@ -37,14 +38,14 @@ def pair(place: int, number: int) -> tuple[list[str], bool]:
     return found[:3], hit
 
 
-def seeds(number: int) -> Record:
+def seeds(number: int) -> Answer:
     began, findings, numbers = time.process_time(), [], range(number * PIECE, (number + 1) * PIECE)
     for one in numbers:
         findings += [(f"seed {one}", what) for what in seed(one)]
     return ended(PIECE, PIECE, began, findings) | {"of": [numbers.start, numbers.stop]}
 
 
-def every_pair(number: int) -> Record:
+def every_pair(number: int) -> Answer:
     """Every pair once, with this number's seeds."""
     began, findings, runs, hits = time.process_time(), [], 0, 0
     for place, one in enumerate(pairs.pairs()):
@@ -63,7 +64,7 @@ def again(where: str) -> list[str]:
     return pair([one.name for one in pairs.pairs()].index(" ".join(name[1:])), int(number))[0]
 
 
-def ended(runs: int, hits: int, began: float, findings: list[tuple[str, str]]) -> Record:
+def ended(runs: int, hits: int, began: float, findings: list[tuple[str, str]]) -> Answer:
     cpu_s = time.process_time() - began
     return {"runs": runs, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
 
@@ -71,14 +72,14 @@ def ended(runs: int, hits: int, began: float, findings: list[tuple[str, str]]) -
 # Stories: all that a run says and leaves behind, as a digest.
 
 
-def stories_of_seeds(number: int) -> Record:
+def stories_of_seeds(number: int) -> Answer:
     def begun(one: int) -> Callable[[Say], Simulation]:
         return lambda say: Simulation(one, story=say)
 
     return _stories({f"seed {one}": begun(one) for one in range(number * STORIES, (number + 1) * STORIES)})
 
 
-def stories_of_pairs(number: int) -> Record:
+def stories_of_pairs(number: int) -> Answer:
     """Of pairs that lie apart, so that a few hundred have every fault among them."""
     every = list(pairs.pairs())
 
@@ -89,7 +90,7 @@ def stories_of_pairs(number: int) -> Record:
     return _stories({f"pair {every[place].name} seed {place}": begun(place) for place in places})
 
 
-def _stories(runs: Mapping[str, Callable[[Say], Simulation]]) -> Record:
+def _stories(runs: Mapping[str, Callable[[Say], Simulation]]) -> Answer:
     began = time.process_time()
     stories = {where: story(begin) for where, begin in runs.items()}
     return {"stories": stories, "cpu_s": time.process_time() - began}
@@ -110,7 +111,7 @@ def story(begin: Callable[[Say], Simulation]) -> str:
     return sha256(repr([findings, lines, schedule, happened, logs]).encode()).hexdigest()[:16]
 
 
-WORK: Mapping[str, Callable[[int], Record]] = {
+WORK: Mapping[str, Callable[[int], Answer]] = {
     "seeds": seeds,
     "pairs": every_pair,
     "stories-of-seeds": stories_of_seeds,
@@ -145,10 +146,10 @@ class Workers:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def map(self, name: str, numbers: Iterable[int]) -> Iterator[Record]:
+    def map(self, name: str, numbers: Iterable[int]) -> Iterator[Answer]:
         return self._pool.map(lambda number: self._ask(f"{name} {number}"), numbers)
 
-    def _ask(self, request: str) -> Record:
+    def _ask(self, request: str) -> Answer:
         worker = self._free.get()
         assert worker.stdin is not None
         assert worker.stdout is not None
@@ -161,7 +162,7 @@ class Workers:
             self._free.put(worker)
         if not line:
             raise Ended(f"a worker in {self.folder} ended before it answered: {request}")
-        answer: Record = json.loads(line)
+        answer: Answer = json.loads(line)
         return answer
 
 

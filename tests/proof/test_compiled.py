@@ -115,12 +115,6 @@ def test_a_finding_of_a_pair_is_repeated_by_its_name(monkeypatch: pytest.MonkeyP
     assert runs.again(f"pair {every[700].name} seed 3") == [f"{every[700].name} 3"]
 
 
-def test_the_record_says_which_runs_were_compiled() -> None:
-    spans = prove.joined([], [500, 750])
-    spans = prove.joined(spans, [750, 1000])
-    assert prove.joined(spans, [2000, 2250]) == [[500, 1000], [2000, 2250]]
-
-
 _CLASSES = '''
 from __future__ import annotations
 from dataclasses import dataclass, field
