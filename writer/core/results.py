@@ -67,6 +67,8 @@ class ResultContext:
                 return (
                     "Nothing more was written (since an earlier attempt, the call is recorded and do-not-call is set)"
                 )
+            case Settled.SHOWN:
+                return "Nothing more was written (an earlier attempt had landed: the queue item has shown this session)"
             case _:
                 return "Nothing was written"
 
@@ -337,8 +339,12 @@ def foreign_record(context: ResultContext, step_index: int) -> WritebackResult:
     )
 
 
-def refused(context: ResultContext, judgement: Judgement, failing: int | None = None) -> WritebackResult:
-    """The CRM will not have it; the change set was rolled back. `failing`: the step it named, if it did."""
+def refused(
+    context: ResultContext, judgement: Judgement, failing: int | None = None, *, read: bool = True
+) -> WritebackResult:
+    """The CRM will not have it; the change set was rolled back. `failing`: the step it named, if it did. `read` off: it
+    does not let the records be read either.
+    """
     evidence = f"status {judgement.status}" + (f", code {judgement.code}" if judgement.code else "")
     where = "" if failing is None else f" at step {failing}"
     steps = tuple(
@@ -351,7 +357,8 @@ def refused(context: ResultContext, judgement: Judgement, failing: int | None = 
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.METADATA if judgement.meaning is Meaning.DRIFT else BlockReason.PERMANENT_OTHER,
-        message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept.{_since_before(context)} "
+        message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept.{_since_before(context)}"
+        f"{'' if read else _UNREAD} "
         f"{_remedy(judgement, _callers(context, failing))}, then: {context.command('replay --session')}."
         f"{_plan_anew(context)}",
     )
@@ -362,10 +369,15 @@ def refused(context: ResultContext, judgement: Judgement, failing: int | None = 
     return replace(result, last_reply=_last_reply(judgement))
 
 
+_UNREAD = " Whether an earlier attempt had landed could not be read; a replay finds that out."
+
+
 def _since_before(context: ResultContext) -> str:
     match context.before:
         case Settled.CALL_ONLY | Settled.OPT_OUT_ONLY:
             return " The call itself is recorded, since an earlier attempt."
+        case Settled.SHOWN:
+            return " An earlier attempt had landed: the queue item has shown this session."
         case _:
             return ""
 
