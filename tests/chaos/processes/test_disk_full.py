@@ -43,6 +43,20 @@ def broker(kafka: RealKafka, disk: SmallDisk, tmp_path: Path) -> Iterator[Kafka]
         broker.kill()
 
 
+class KafkaDeletedItsGroups(Exception):
+    """Another fault than the one that is tried: Kafka deletes a segment that it cannot read, once in some ten times,
+    after it could not extend its index. Its groups and their offsets are gone, and for minutes it answers nobody about
+    them. See docs/proof.md.
+    """
+
+
+def raise_if_groups_are_gone(log: Path) -> None:
+    lines = log.read_text(errors="replace").splitlines()
+    if any("__consumer_offsets" in line and "Deleting the corrupt segment" in line for line in lines):
+        raise KafkaDeletedItsGroups
+
+
+@pytest.mark.flaky(reruns=4, only_rerun=["KafkaDeletedItsGroups"])
 @pytest.mark.parametrize("disk", [48], indirect=True)
 def test_P5_W1_W2_nothing_is_lost_or_doubled_when_the_brokers_disk_is_full(
     forks: ForkServer, broker: Kafka, disk: SmallDisk, tmp_path: Path
@@ -77,6 +91,7 @@ def test_P5_W1_W2_nothing_is_lost_or_doubled_when_the_brokers_disk_is_full(
         disk.free()
         broker.kill()
         broker.start()
+        raise_if_groups_are_gone(tmp_path / "kafka" / "kafka.log")
         system.settle_open(what="all settles once there is space")
         system.wait_for_commits()
         assert {forks.ended(each.pid) for each in (planner, writer)} == {None}, "neither had to start again"
