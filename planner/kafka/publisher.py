@@ -21,14 +21,14 @@ from planner.errors import Abandoned, BrokerAway, NotPublished
 from planner.kafka.fence import packed
 from runtime import clients
 from runtime.broker import BrokerUnavailable
-from runtime.broker_errors import GROUP_MOVED_ON, Kind, kind_of, missing_right
+from runtime.broker_errors import FENCED, GROUP_MOVED_ON, Kind, kind_of, missing_right
 from runtime.connection import BrokerSettings
 from runtime.errors import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.producing import produce
 from runtime.rights import Operation, Right
 
-_FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  its public name
+_TAKEN_OVER = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  its public name
 _PURGED = {"_PURGE_QUEUE", "_PURGE_INFLIGHT", "OUT_OF_ORDER_SEQUENCE_NUMBER"}
 _MOST_AFTERMATH = 3
 _OPENS_WITHIN_S = 5.0
@@ -212,14 +212,16 @@ class PlanPublisher:
             raise self._failure(what, error.args[0]) from None
 
     def _failure(self, what: str, error: KafkaError) -> NotPublished:
-        """Fenced is who was away for longer than its transaction may stay open; else another one has its name."""
-        if error.code() in _FENCED:
+        """Its name is taken over from who was away for longer than its transaction may stay open; else another planner
+        has that name. What else fences it passes with a new client.
+        """
+        if error.code() in _TAKEN_OVER:
             if self._opened and time.monotonic() - self._began_at >= self._delivery_timeout_s:
                 return BrokerAway(f"cannot {what}: the broker has ended the transaction, which was open for too long")
             return NotPublished(
                 f"cannot {what}: another planner runs under this one's name; give each a PLANNER_INSTANCE_ID of its own"
             )
-        passes = error.txn_requires_abort() or kind_of(error) is Kind.TRANSIENT
+        passes = error.txn_requires_abort() or error.code() in FENCED or kind_of(error) is Kind.TRANSIENT
         return (BrokerAway if passes else NotPublished)(f"cannot {what}: {error.name()}")
 
     def _produce(self, record: OutgoingRecord, delivery: _Delivery) -> None:
