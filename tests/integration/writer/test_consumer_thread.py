@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -52,11 +53,18 @@ class Recorder:
                 self.gaps.append(happened)
             case messages.Revoking(partitions):
                 self.released += partitions
-                committing = self.thread.commit(
-                    [Commit(p, at.offset, at.metadata) for p, at in self.progress.items() if p in partitions],
-                    self.thread.fence().group,
-                )
-                committing.add_done_callback(lambda _: self.thread.released())
+                self._commit([Commit(p, at.offset, at.metadata) for p, at in self.progress.items() if p in partitions])
+
+    def _commit(self, positions: Sequence[Commit]) -> None:
+        """Until it is taken, as the engine does."""
+
+        def answered(committing: Future[dict[int, str]]) -> None:
+            if committing.result():
+                self._commit(positions)
+            else:
+                self.thread.released()
+
+        self.thread.commit(positions, self.thread.fence().group).add_done_callback(answered)
 
 
 @pytest.fixture
