@@ -55,12 +55,12 @@ class Recorder:
                 self.released += partitions
                 self._commit([Commit(p, at.offset, at.metadata) for p, at in self.progress.items() if p in partitions])
 
-    def _commit(self, positions: Sequence[Commit]) -> None:
-        """Until it is taken, as the engine does."""
+    def _commit(self, positions: Sequence[Commit], times: int = 5) -> None:
+        """Once more if it is refused, as the engine does, but not without end."""
 
         def answered(committing: Future[dict[int, str]]) -> None:
-            if committing.result():
-                self._commit(positions)
+            if committing.result() and times > 1:
+                self._commit(positions, times - 1)
             else:
                 self.thread.released()
 
