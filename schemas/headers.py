@@ -29,8 +29,6 @@ CALL_MAY_EXIST = "call-may-exist"
 SETTLED_AS = "settled-as"
 FIRST_SETTLED_AT = "first-settled-at"
 """On a result: when the first final result of its session was reached, readable without decoding the result."""
-FOUND_LANDED = "found-landed"
-"""On a result: an earlier session that its queue item showed, though the result of that says that it was blocked."""
 CLIENT_ID = "client-id"
 """Which client published an outcome, in its own words: Kafka does not show a client's id to readers."""
 _CLOUD_EVENTS_SOURCE = "ce_source"
@@ -173,11 +171,6 @@ def settled_as(headers: Headers | None) -> str | None:
     """How the result's session is settled, readable without decoding the result; None without that header."""
     raw = last(headers, SETTLED_AS)
     return None if raw is None else raw.decode("ascii", "replace")
-
-
-def found_landed(headers: Headers | None) -> bytes | None:
-    """The key of that session's results; None without that header."""
-    return last(headers, FOUND_LANDED) or None
 
 
 def whole_milliseconds(at: datetime) -> int:

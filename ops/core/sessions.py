@@ -106,7 +106,7 @@ def urgency(state: State) -> int:
 
 
 _URGENCY = {Status.PASSED_OVER: 1, Status.BLOCKED: 2, Status.RESUME_NEEDED: 3, Status.QUEUED: 4}
-_OPT_OUT_ON_ROW = (Settled.LANDED, Settled.SUPERSEDED, Settled.OPT_OUT_ONLY, Settled.SHOWN)
+_OPT_OUT_ON_ROW = (Settled.LANDED, Settled.SUPERSEDED, Settled.OPT_OUT_ONLY)
 """A late session sets do-not-call too."""
 _NOT_FINAL = (ResultStatus.RESUME_NEEDED, ResultStatus.DRY_RUN)
 

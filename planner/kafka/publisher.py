@@ -221,7 +221,8 @@ class PlanPublisher:
             return NotPublished(
                 f"cannot {what}: another planner runs under this one's name; give each a PLANNER_INSTANCE_ID of its own"
             )
-        passes = error.txn_requires_abort() or error.code() in FENCED or kind_of(error) is Kind.TRANSIENT
+        forgotten = self._opened and error.code() in FENCED
+        passes = error.txn_requires_abort() or forgotten or kind_of(error) is Kind.TRANSIENT
         return (BrokerAway if passes else NotPublished)(f"cannot {what}: {error.name()}")
 
     def _produce(self, record: OutgoingRecord, delivery: _Delivery) -> None:
@@ -259,5 +260,5 @@ class _Delivery:
             self.forbidden.add(self._lacks(error, record.topic))
         else:
             self.errors.add(error.name())
-            if kind is Kind.TRANSIENT:
+            if kind is Kind.TRANSIENT or error.code() in FENCED.difference(_TAKEN_OVER):
                 self.transient.add(error.name())

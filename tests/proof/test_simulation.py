@@ -56,14 +56,11 @@ def test_what_a_seed_once_found_does_not_come_back(seed: int) -> None:
 
 
 LANDED_AND_UNKNOWN = "a refused first attempt was called blocked, and an earlier writer had landed it"
-LANDED_AND_UNREAD = "what the row had shown of a blocked session was forgotten behind the next one that landed"
 PAIRS_ONCE_FOUND = {
     ("25-UNKNOWN_MEMBER_ID+duplicate-key", 41_014): LANDED_AND_UNKNOWN,
     ("82-FENCED_INSTANCE_ID+400", 181_090): LANDED_AND_UNKNOWN,
     ("29-TOPIC_AUTHORIZATION_FAILED+403", 341_052): LANDED_AND_UNKNOWN,
     ("writer-reply-not-marked+403", 400_093): LANDED_AND_UNKNOWN,
-    ("22-ILLEGAL_GENERATION+403", 60_992): LANDED_AND_UNREAD,
-    ("10-MSG_SIZE_TOO_LARGE+120s-silence", 450_876): LANDED_AND_UNREAD,
     ("27-REBALANCE_IN_PROGRESS+401", 81_031): "the checker expected of a writer without transactions that it is fenced",
     ("tombstone+writer-sent", 321_191): "the checker did not wait for a batch that is published a second time",
     ("82-FENCED_INSTANCE_ID+duplicate-key", 321_094): "the checker took what later plans of the item wrote, after one"

@@ -106,8 +106,6 @@ def known_from(records: Iterable[Stored]) -> dict[str, Settled]:
             settled.pop(one.key, None)
         elif (header := headers.settled_as(one.headers)) in tuple(Settled):
             _note(settled, one.key, Settled(header))
-            if (shown := headers.found_landed(one.headers)) is not None:
-                _note(settled, shown.decode(), Settled.SHOWN)
     return settled
 
 
@@ -368,8 +366,6 @@ class WriterProcess(EngineShell):
                 settled = settled_as(one.result)
                 holds = latest(one.before, settled) if one.before and settled else settled
                 beside = [(headers.SETTLED_AS, (holds or "not-final").encode())]
-                if one.plan.found_landed is not None:
-                    beside.append((headers.FOUND_LANDED, one.plan.found_landed.encode()))
                 return self.world.append(RESULTS, partition, one.plan.session_id, one.result, beside, fate)
             case CopyOf():
                 original = self.world.stored[PLANNED, partition, one.record.offset]

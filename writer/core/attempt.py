@@ -64,7 +64,6 @@ from writer.core.reconcile import (
     Observations,
     reconcile,
     records_call_alone,
-    shown_landed,
 )
 from writer.core.replies import Judgement, Kind, Meaning
 from writer.core.results import ResultContext
@@ -194,8 +193,6 @@ class PlanInFlight:
     have landed (W2)."""
     call_may_exist: bool = field(init=False)
     """A request that may have landed was to record the call alone (R6). Its copies know that too."""
-    found_landed: str | None = None
-    """An earlier session of its queue item that the row showed, and no result of that says so."""
     decided: Accepted | Left | None = field(init=False)
     """What a person decided about its session."""
     opts_out: bool = field(init=False)
@@ -447,7 +444,7 @@ def next_step(plan: PlanInFlight, ask: Ask, replies: Sequence[PartReply], around
             refusal, plan.refusal = plan.refusal, None
             if isinstance(observed, Judgement):
                 if refusal and observed.kind is Kind.PERMANENT:  # reading is refused too: nothing more can be learnt
-                    return _refused(refusal, around, read=False)
+                    return _refused(refusal, around)
                 return _not_read(plan, observed)
             plan.doubt = None
             step = _judged(plan, observed, around)
@@ -512,8 +509,6 @@ def _judged(plan: PlanInFlight, observed: Observations, around: Around) -> Step:
         return RetryLater(RESULTS_UNREAD, counted=False)
     if (settled := around.history.of(plan.session_id)) is not None and plan.needs_nothing(settled):
         return AlreadySettled(settled)
-    if (row := observed.get(update_step(plan.plan).step_index)) is not None:
-        plan.found_landed = shown_landed(plan.plan, row, around.history) or plan.found_landed
     accepted = plan.decided if isinstance(plan.decided, Accepted) else None
     found = reconcile(plan.plan, observed, around.history, call_may_exist=plan.call_may_exist, accepted=accepted)
     return _for_finding(plan, found, around)
@@ -588,8 +583,8 @@ def _nothing_landed(plan: PlanInFlight, step: Step) -> bool:
     return isinstance(found, Missing) and len(found.steps) == len(plan.plan.steps)
 
 
-def _refused(refusal: RefusedWrite, around: Around, *, read: bool = True) -> Decided:
-    return Decided(results.refused(around.context, refusal.judgement, refusal.failing, read=read))
+def _refused(refusal: RefusedWrite, around: Around) -> Decided:
+    return Decided(results.refused(around.context, refusal.judgement, refusal.failing))
 
 
 def unverified(judgement: Judgement) -> RetryLater:

@@ -469,8 +469,6 @@ class Flow:
         if self._signature.write:  # a dry run settles nothing for others to know
             settled, first_at = settled_as(result), result.first_settled_at
             self._index.published(plan.record.partition, plan.session_id, settled, first_at)
-            if plan.found_landed is not None:
-                self._index.published(plan.record.partition, plan.found_landed, Settled.SHOWN, first_at)
         self._count(plan, result)
         if has_landed(result):
             named = named_by(plan.plan, taken(result))

@@ -1,7 +1,7 @@
 """What is known of sessions that settled before, from their results. No I/O.
 
-Nothing is inferred: a session without a final result is unknown. The last result of a session says what it left on the
-queue item, and with that what the row is expected to hold; so does the result of a later one that found it on the row.
+Nothing is inferred: a session without a final result is unknown, whatever the row shows. The last result of a session
+says what it left on the queue item, and with that what the row is expected to hold.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ class Settled(StrEnum):
     """A conflict: the call is recorded, and of the queue item's columns do-not-call alone. A replay tries the rest."""
     CLOSED = "closed"
     """A person decided to leave it."""
-    SHOWN = "shown"
-    """Its result says that it was blocked, and the row has shown since that it had landed. A replay says so."""
 
     @property
     def needs_nothing(self) -> bool:
@@ -45,10 +43,8 @@ class History(Protocol):
 def latest(known: Settled, newer: Settled) -> Settled:
     """What holds after a further final result of a session. It never becomes less true: what landed stays landed, only
     a session that left something to do can be settled in another way, and a replay that wrote nothing does not take
-    back what a conflict had recorded. What the row has shown holds, whatever else was said.
+    back what a conflict had recorded.
     """
-    if Settled.SHOWN in (known, newer):
-        return Settled.LANDED if known.needs_nothing or newer.needs_nothing else Settled.SHOWN
     if newer is Settled.NOT_WRITTEN or (known.needs_nothing and not newer.needs_nothing):
         return known
     return known if newer is Settled.CLOSED and known in (Settled.LANDED, Settled.SUPERSEDED) else newer

@@ -8,8 +8,7 @@ R2  A record under a plan's id is the plan's if its session column holds the pla
     people or plug-ins changed on it since (an account merge, a corrected number) says nothing about whose it is.
 R3  The queue item is expected to hold the baseline with the columns of those earlier sessions laid over it that really
     landed. Whether one landed is known from its result, or from the row that shows it, and is never supposed. One that
-    was blocked leaves nothing behind, or do-not-call alone. What a row has shown is kept with the result of the plan
-    that saw it, for the plans behind that.
+    was blocked leaves nothing behind, or do-not-call alone.
 R4  A conflict names exactly the columns that differ from what is expected. Counters are never compared: a step adds to
     what it holds.
 R5  A session on the row that is not an earlier one, and has a result, is a later one of ours, unless the row is an
@@ -163,18 +162,10 @@ def expected_columns(plan: PlannedWriteback, row: Observed, history: History) ->
     return expected
 
 
-def shown_landed(plan: PlannedWriteback, row: Observed, history: History) -> str | None:
-    """The earlier session that the row shows, if no result says that it landed (R3)."""
-    shown = _shown(update_step(plan), row)
-    known = (Settled.LANDED, Settled.SHOWN)
-    earlier = (each.session_id for each in plan.preceding if each.session_id == shown)
-    return next((session for session in earlier if history.of(session) not in known), None)
-
-
 def _left_by(settled: Settled | None, *, shown: bool) -> Settled | None:
     """LANDED: all its columns. OPT_OUT_ONLY: do-not-call at most. CLOSED: the same, if it is set; the person who closed
     the session has left what its conflict had set. None: nothing."""
-    if shown or settled is Settled.SHOWN:
+    if shown:
         return Settled.LANDED
     if settled is Settled.SUPERSEDED:
         return Settled.OPT_OUT_ONLY

@@ -67,8 +67,6 @@ class ResultContext:
                 return (
                     "Nothing more was written (since an earlier attempt, the call is recorded and do-not-call is set)"
                 )
-            case Settled.SHOWN:
-                return "Nothing more was written (an earlier attempt had landed: the queue item has shown this session)"
             case _:
                 return "Nothing was written"
 
@@ -212,14 +210,8 @@ def _how_to_decide(context: ResultContext) -> str:
 
 def closed(context: ResultContext, left: Left) -> WritebackResult:
     """A person decided to leave the row as it is."""
-    recorded = context.before in (Settled.CALL_ONLY, Settled.OPT_OUT_ONLY)
     opt_out_set = context.before is Settled.OPT_OUT_ONLY
-    written = {step.step_index for step in context.plan.steps if recorded and step.operation in CALL_ACTIVITY}
-    written |= {update_step(context.plan).step_index} if opt_out_set else set()
-    steps = tuple(
-        _step(step, StepOutcome.ALREADY_THERE if step.step_index in written else StepOutcome.SKIPPED)
-        for step in context.plan.steps
-    )
+    steps = _written_before(context.plan, context.before)
     message = f"A person decided to leave the queue item as it is. {context.nothing_written}."
     if opts_out(context.plan) and not opt_out_set:
         message += f" The contact opted out in this session{_OPT_OUT_LEFT[left.opt_out]}"
@@ -339,12 +331,8 @@ def foreign_record(context: ResultContext, step_index: int) -> WritebackResult:
     )
 
 
-def refused(
-    context: ResultContext, judgement: Judgement, failing: int | None = None, *, read: bool = True
-) -> WritebackResult:
-    """The CRM will not have it; the change set was rolled back. `failing`: the step it named, if it did. `read` off: it
-    does not let the records be read either.
-    """
+def refused(context: ResultContext, judgement: Judgement, failing: int | None = None) -> WritebackResult:
+    """The CRM will not have it; the change set was rolled back. `failing`: the step it named, if it did."""
     evidence = f"status {judgement.status}" + (f", code {judgement.code}" if judgement.code else "")
     where = "" if failing is None else f" at step {failing}"
     steps = tuple(
@@ -357,8 +345,7 @@ def refused(
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.METADATA if judgement.meaning is Meaning.DRIFT else BlockReason.PERMANENT_OTHER,
-        message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept.{_since_before(context)}"
-        f"{'' if read else _UNREAD} "
+        message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept.{_since_before(context)} "
         f"{_remedy(judgement, _callers(context, failing))}, then: {context.command('replay --session')}."
         f"{_plan_anew(context)}",
     )
@@ -369,15 +356,10 @@ def refused(
     return replace(result, last_reply=_last_reply(judgement))
 
 
-_UNREAD = " Whether an earlier attempt had landed could not be read; a replay finds that out."
-
-
 def _since_before(context: ResultContext) -> str:
     match context.before:
         case Settled.CALL_ONLY | Settled.OPT_OUT_ONLY:
             return " The call itself is recorded, since an earlier attempt."
-        case Settled.SHOWN:
-            return " An earlier attempt had landed: the queue item has shown this session."
         case _:
             return ""
 
@@ -475,19 +457,35 @@ def dry_run_late(context: ResultContext, found: Late) -> WritebackResult:
 
 def dry_run_settled(context: ResultContext, known: Settled) -> WritebackResult:
     """W8: its last result says that nothing is left to do, so the row is not even judged."""
-    steps = tuple(
-        _step(step, StepOutcome.SKIPPED if known is Settled.CLOSED else StepOutcome.ALREADY_THERE)
-        for step in context.plan.steps
-    )
+    steps = _written_before(context.plan, known)
     message = f"Nothing would be written: {_SETTLED[known]}."
     return context.result(ResultStatus.DRY_RUN, steps, message=message)
 
 
+_REPLANNED = "and a plan that took the place of another one is carried out only if nothing was written for that"
 _SETTLED: Mapping[Settled, str] = {
     Settled.LANDED: "this session has landed, as its last result says",
     Settled.SUPERSEDED: "this session came late and is recorded, as its last result says",
     Settled.CLOSED: "a person has closed this session",
+    Settled.CALL_ONLY: f"the call of this session is recorded, {_REPLANNED}",
+    Settled.OPT_OUT_ONLY: f"the call of this session is recorded and do-not-call is set, {_REPLANNED}",
 }
+
+
+def _written_before(plan: PlannedWriteback, known: Settled | None) -> tuple[StepResult, ...]:
+    """What is there already, by how its session settled before."""
+    there: Collection[Operation] = ()
+    match known:
+        case Settled.LANDED | Settled.SUPERSEDED:
+            there = tuple(Operation)
+        case Settled.CALL_ONLY:
+            there = CALL_ACTIVITY
+        case Settled.OPT_OUT_ONLY:
+            there = {*CALL_ACTIVITY, Operation.UPDATE_QUEUE_ITEM}
+    return tuple(
+        _step(step, StepOutcome.ALREADY_THERE if step.operation in there else StepOutcome.SKIPPED)
+        for step in plan.steps
+    )
 
 
 def would_be_blocked(result: WritebackResult) -> WritebackResult:

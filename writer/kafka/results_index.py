@@ -228,7 +228,8 @@ class ResultsIndex:
         def on_records(messages: Sequence[Message]) -> None:
             by_partition: dict[int, list[News]] = {}
             for message in messages:
-                by_partition.setdefault(_partition(message), []).extend(self._news(message))
+                if (news := self._news(message)) is not None:
+                    by_partition.setdefault(_partition(message), []).append(news)
             for partition, of_one in by_partition.items():
                 if partition not in ended:
                     mine[partition].index.note(of_one)
@@ -255,20 +256,16 @@ class ResultsIndex:
             self._log.info("results.read", partition=partition)
             self._loaded(partition)
 
-    def _news(self, message: Message) -> Iterator[News]:
-        """Of its session, and of the one that this found on the row; nothing if both are as they were."""
+    def _news(self, message: Message) -> News | None:
+        """None if the session is as it was."""
         key, value = message.key(), message.value()
         if key is None:
-            return
+            return None
         if value is None:
-            yield key, None, 0
-            return
-        beside = _headers(message)
-        first_ms = headers.first_settled_ms(beside) or message.timestamp()[1]
-        if (settled := self._settled(message, value)) is not None:
-            yield key, settled, first_ms
-            if (shown := headers.found_landed(beside)) is not None:
-                yield shown, Settled.SHOWN, first_ms
+            return key, None, 0
+        settled = self._settled(message, value)
+        first_ms = headers.first_settled_ms(_headers(message)) or message.timestamp()[1]
+        return None if settled is None else (key, settled, first_ms)
 
     def _settled(self, message: Message, value: bytes) -> Settled | None:
         header = headers.settled_as(_headers(message))

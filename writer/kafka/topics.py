@@ -45,8 +45,6 @@ class WriterTopics:
         beside = [(headers.SETTLED_AS, (holds or NOT_FINAL).encode())]
         if (first := one.result.first_settled_at) is not None:
             beside.append((headers.FIRST_SETTLED_AT, str(headers.whole_milliseconds(first)).encode()))
-        if one.plan.found_landed is not None:
-            beside.append((headers.FOUND_LANDED, one.plan.found_landed.encode()))
         if (trace := traceparent(one.plan.trace)) is not None:
             beside.append((headers.TRACEPARENT, trace))
         key, value = one.plan.session_id.encode(), self._codec.encode(one.result)

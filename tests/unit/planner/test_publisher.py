@@ -30,7 +30,8 @@ class FakeClient:
         if (error := self.refuses.pop(name, None)) is not None:
             raise KafkaException(error)
 
-    def init_transactions(self, _within_s: float) -> None: ...
+    def init_transactions(self, _within_s: float) -> None:
+        self._call("init_transactions")
 
     def begin_transaction(self) -> None:
         self._call("begin_transaction")
@@ -89,6 +90,24 @@ async def test_B2_a_transaction_that_the_broker_knows_nothing_of_any_more_passes
     assert isinstance(await refused(plans, made[0], call, code), BrokerAway)
     assert await plans.publish([RECORD]) == []
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("code", sorted(FENCED - TAKEN_OVER - {KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER}))
+async def test_B2_a_record_that_the_broker_refuses_so_passes_with_a_new_client(
+    plans: PlanPublisher, made: list[FakeClient], code: int
+) -> None:
+    """Out of order is what librdkafka makes of a record that was too large: that is tried again at once."""
+    assert isinstance(await refused(plans, made[0], "record", code), BrokerAway)
+    assert await plans.publish([RECORD]) == []
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("code", sorted(FENCED))
+async def test_a_new_client_that_the_broker_refuses_so_ends_the_planner(
+    plans: PlanPublisher, made: list[FakeClient], code: int
+) -> None:
+    """Another new client would be refused as well."""
+    assert not isinstance(await refused(plans, made[0], "init_transactions", code), BrokerAway)
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -13,7 +13,6 @@ from schemas.headers import (
     Reason,
     call_may_exist,
     first_appended_ms,
-    found_landed,
     last,
     mark,
     not_before,
@@ -62,12 +61,6 @@ def test_a_result_says_in_its_header_how_its_session_is_settled() -> None:
     assert settled_as([("settled-as", b"landed")]) == "landed"
     assert settled_as([("settled-as", b"\xff")]) == "\ufffd"
     assert settled_as(None) is None
-
-
-def test_a_result_says_in_its_header_which_earlier_session_its_queue_item_showed() -> None:
-    assert found_landed([("found-landed", b"sess-1")]) == b"sess-1"
-    assert found_landed([("found-landed", b"")]) is None
-    assert found_landed(None) is None
 
 
 @given(st.binary(max_size=30))

@@ -70,15 +70,6 @@ def test_W2_the_header_says_what_holds_of_all_results_since_compaction_keeps_the
     assert (one.topic, one.key, CODEC.decode(one.value or b"")) == ("writeback-results", b"sess-000001", result)
 
 
-def test_W2_the_header_says_which_earlier_session_the_row_has_shown() -> None:
-    plan = make_in_flight(make_plan())
-    plain = TOPICS.outgoing(ResultOf(plan, make_result(), None, settles=True))
-    plan.found_landed = "sess-000000"
-    one = TOPICS.outgoing(ResultOf(plan, make_result(), None, settles=True))
-    assert headers.found_landed(one.headers) == b"sess-000000"
-    assert headers.found_landed(plain.headers) is None
-
-
 def test_W2_the_header_says_when_the_session_was_first_settled() -> None:
     first = datetime(2026, 11, 20, 12, 0, 0, 15_900, tzinfo=UTC)
     one = TOPICS.outgoing(

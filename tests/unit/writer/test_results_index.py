@@ -37,7 +37,6 @@ class FakeMessage:
     result: WritebackResult | bytes | None = None
     of: int = 0
     first_ms: int | None = None
-    shown: str | None = None
 
     def key(self) -> bytes | None:
         return None if self.session is None else self.session.encode()
@@ -47,8 +46,7 @@ class FakeMessage:
 
     def headers(self) -> list[tuple[str, bytes | None]]:
         first = [] if self.first_ms is None else [("first-settled-at", str(self.first_ms).encode())]
-        shown = [] if self.shown is None else [("found-landed", self.shown.encode())]
-        return [("empty", None), *([("settled-as", self.said.encode())] if self.said else []), *first, *shown]
+        return [("empty", None), *([("settled-as", self.said.encode())] if self.said else []), *first]
 
     def partition(self) -> int:
         return self.of
@@ -171,28 +169,6 @@ def test_W2_no_result_becomes_less_true_and_a_retired_session_is_forgotten() -> 
         await bench.until_read()
         expected = [Settled.LANDED, Settled.LANDED, None, Settled.NOT_WRITTEN]
         assert known(bench, "landed", "mended", "retired", "again") == expected
-
-    on_a_bench(log, scenario)
-
-
-def test_W2_a_session_that_a_later_one_found_on_the_row_had_landed() -> None:
-    log = FakeLog([
-        FakeMessage("blocked", "not_written", b"-", first_ms=5_000),
-        FakeMessage("closed", "closed", b"-"),
-        FakeMessage("other", "not_written", b"-"),
-        FakeMessage("later", "landed", b"-", first_ms=6_000, shown="blocked"),
-        FakeMessage("last", "call_only", b"-", shown="closed"),
-        FakeMessage("waits", NOT_FINAL, b"-", shown="other"),
-    ])  # fmt: skip
-
-    async def scenario(bench: Bench) -> None:
-        bench.index.assigned([0])
-        await bench.until_read()
-        expected = [Settled.SHOWN, Settled.LANDED, Settled.LANDED, Settled.CALL_ONLY, Settled.NOT_WRITTEN]
-        assert known(bench, "blocked", "closed", "later", "last", "other") == expected
-        assert bench.index.first_settled_at(0, "blocked") == datetime.fromtimestamp(5, UTC)
-        bench.index.published(0, "blocked", Settled.SUPERSEDED, NOON)
-        assert known(bench, "blocked") == [Settled.LANDED]
 
     on_a_bench(log, scenario)
 

@@ -30,7 +30,7 @@ from writer.core.engine import Engine, Options
 from writer.core.exchanges import Exchange, Part, exchange_of, same_for_all, unencodable
 from writer.core.flow import Signature
 from writer.core.gate import Blocked, Cleared
-from writer.core.history import History, Settled, latest
+from writer.core.history import History, Settled
 from writer.core.identities import Identities, Identity
 from writer.core.lanes import Window, WindowLimits
 from writer.core.messages import Input, Now
@@ -130,8 +130,7 @@ class FakeIndex:
 
     def published(self, partition: int, session_id: str, settled: Settled | None, first_at: datetime | None) -> None:
         if settled is not None:
-            known = self.known.get(session_id)
-            self.known[session_id] = settled if known is None else latest(known, settled)
+            self.known[session_id] = settled
             self.first.setdefault(session_id, first_at or NOON)
 
 

@@ -429,14 +429,6 @@ def test_W2_a_refused_first_attempt_of_which_nothing_has_landed_is_blocked() -> 
     result = bench.one(bench.plan())
     assert (result.status, bench.requests) == (ResultStatus.BLOCKED, 2)
     assert "nothing of it was kept" in str(result.message)
-    assert "could not be read" not in str(result.message)
-
-
-def test_W2_a_refused_first_attempt_whose_records_may_not_be_read_says_that_it_may_have_landed() -> None:
-    bench = Bench()
-    bench.crm.before = answers(403, "0x80040220")
-    message = str(bench.one(bench.plan()).message)
-    assert "Whether an earlier attempt had landed could not be read; a replay finds that out. Give" in message
 
 
 def test_W2_a_refused_first_attempt_whose_call_is_recorded_already_sends_the_rest() -> None:

@@ -292,6 +292,16 @@ def test_W2_a_plan_in_the_place_of_another_lands_where_nothing_was_written(world
 
 
 @pytest.mark.parametrize("known", [one for one in Settled if one is not Settled.NOT_WRITTEN])
+def test_W8_a_dry_run_says_of_a_plan_in_the_place_of_another_that_nothing_is_sent(known: Settled) -> None:
+    world = World(write=False)
+    world.assign(0)
+    plan = plan_for(1, world.crm.seed(ITEMS, ITEM, **BEFORE))
+    world.index.known[plan.session_id] = known
+    result = send(world, plan, PLAN_ANEW, 0)
+    assert (result.status, "Nothing would be written" in str(result.message)) == (ResultStatus.DRY_RUN, True)
+
+
+@pytest.mark.parametrize("known", [one for one in Settled if one is not Settled.NOT_WRITTEN])
 def test_W2_a_plan_in_the_place_of_another_is_never_sent_where_something_was_written(
     world: World, known: Settled
 ) -> None:

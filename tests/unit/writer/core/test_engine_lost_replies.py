@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from schemas.records import PlannedWriteback
@@ -16,7 +14,6 @@ from tests.unit.writer.core.engine_kit import (
     SUSPECT,
     THROTTLED,
     UNAVAILABLE,
-    a_lane,
     a_plan,
     answers,
     is_about,
@@ -25,7 +22,6 @@ from tests.unit.writer.core.engine_kit import (
 )
 from tests.unit.writer.workbench import World, exchange_with
 from writer.core import messages
-from writer.core.emission import update_step
 from writer.core.exchanges import Exchange, same_for_all
 from writer.core.history import Settled
 from writer.core.publishing import CopyOf
@@ -43,41 +39,6 @@ def loses_its_reply(world: World, send: messages.Send) -> Exchange:
     """The CRM carries it out, and nobody hears of that."""
     exchange_with(world.crm, send.parts)
     return same_for_all(send.parts, LOST)
-
-
-def without_status(plan: PlannedWriteback) -> PlannedWriteback:
-    """It leaves the status as it is: a call that nobody answered."""
-    update = update_step(plan)
-    columns = {name: value for name, value in update.attributes.items() if name != "medx_callstatus"}
-    steps = tuple(replace(step, attributes=columns) if step is update else step for step in plan.steps)
-    return replace(plan, steps=steps)
-
-
-def test_W2_R3_what_the_row_has_shown_of_a_blocked_session_is_known_behind_later_ones() -> None:
-    """It had landed, and neither the reply nor the row could be read. Else its status would look like a person's."""
-    world = a_world()
-    plans = a_lane(world, 1, 2, 3)
-    lane = [plans[0], *(without_status(plan) for plan in plans[1:])]
-
-    def lands_and_is_denied(send: messages.Send) -> Exchange | None:
-        if not is_about(send, "sess-1"):
-            return None
-        exchange_with(world.crm, send.parts)
-        return same_for_all(send.parts, DENIED)
-
-    world.instead = lands_and_is_denied
-    for offset, plan in enumerate(lane):
-        world.arrive(plan, offset=offset)
-        world.wait(30)
-    assert world.outcomes == [("sess-1", "blocked"), ("sess-2", "completed"), ("sess-3", "completed")]
-    assert world.index.known["sess-1"] is Settled.SHOWN
-
-    world.instead = lands
-    world.arrive(plans[0], offset=3, headers=[("replay", b"Ada")])
-    world.wait(30)
-    assert world.outcomes[3:] == [("sess-1", "completed")], "a replay says so"
-    assert world.index.known["sess-1"] is Settled.LANDED
-    assert landed(world).count("sess-1") == 1
 
 
 DRIFTED = Judgement(Kind.PERMANENT, Meaning.DRIFT, 400, "0x80060888", by_the_crm=True)

@@ -52,20 +52,17 @@ def test_a_session_without_a_final_result_is_unknown() -> None:
 
 @pytest.mark.parametrize("settled", list(Settled))
 def test_W2_what_was_blocked_is_tried_again_by_a_replay_and_nothing_else_is(settled: Settled) -> None:
-    again = {Settled.NOT_WRITTEN, Settled.CALL_ONLY, Settled.OPT_OUT_ONLY, Settled.SHOWN}
+    again = {Settled.NOT_WRITTEN, Settled.CALL_ONLY, Settled.OPT_OUT_ONLY}
     assert settled.needs_nothing is (settled not in again)
 
 
 @pytest.mark.parametrize(("known", "heard"), list(itertools.product(Settled, Settled)))
 def test_W2_no_final_result_becomes_less_true(known: Settled, heard: Settled) -> None:
     holds = latest(known, heard)
-    landed = {Settled.LANDED, Settled.SUPERSEDED, Settled.SHOWN}
+    landed = {Settled.LANDED, Settled.SUPERSEDED}
     recorded = landed | {Settled.CALL_ONLY, Settled.OPT_OUT_ONLY}
-    shown = Settled.SHOWN in (known, heard)
-    assert holds in (known, heard) or (shown and holds is Settled.LANDED)
+    assert holds in (known, heard)
     assert holds.needs_nothing >= known.needs_nothing
     assert (holds in landed) >= (known in landed), "what landed stays landed, though a person closes it"
     assert (holds in recorded | {Settled.CLOSED}) >= (known in recorded), "a replay takes back no recorded call"
-    assert holds is heard or known.needs_nothing or heard is Settled.NOT_WRITTEN or shown, "what is new and true counts"
-    assert not shown or holds in (Settled.SHOWN, Settled.LANDED), "what the row has shown holds"
-    assert latest(heard, known) is holds or not shown, "in whatever order it is heard"
+    assert holds is heard or known.needs_nothing or heard is Settled.NOT_WRITTEN, "what is new and true counts"

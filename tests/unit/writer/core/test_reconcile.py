@@ -23,7 +23,6 @@ from writer.core.reconcile import (
     NoQueueItem,
     reconcile,
     records_call_alone,
-    shown_landed,
 )
 from writer.core.values import same
 
@@ -183,25 +182,6 @@ def test_R3_an_earlier_session_that_landed_is_laid_over_the_baseline() -> None:
 
 def test_R3_a_row_that_shows_an_earlier_session_proves_that_one_before_its_result_is_known() -> None:
     assert found(AFTER, plan=SECOND) == missing(AFTER, 0, 1, 2)
-
-
-def test_R3_an_earlier_session_that_a_row_has_shown_landed_whatever_its_result_says() -> None:
-    known = Known({"sess-000001": Settled.SHOWN, "sess-000002": Settled.LANDED})
-    third = plan_for(3, ETAG, preceding=(plan_for(1, ETAG), plan_for(2, ETAG)))
-    row = AFTER | {SESSION: "sess-000002"}
-
-    assert found(row, plan=third, known=known) == missing(row, 0, 1, 2)
-    assert found(AFTER, plan=SECOND, known=known) == missing(AFTER, 0, 1, 2)
-
-
-@pytest.mark.parametrize("settled", [None, *Settled])
-def test_R3_a_row_says_which_earlier_session_landed_that_no_result_says_of(settled: Settled | None) -> None:
-    known = Known({} if settled is None else {"sess-000001": settled})
-    told = settled in (Settled.LANDED, Settled.SHOWN)
-
-    assert shown_landed(SECOND, Observed(FRESH, AFTER), known) == (None if told else "sess-000001")
-    assert shown_landed(SECOND, Observed(FRESH, BEFORE), known) is None
-    assert shown_landed(PLAN, Observed(FRESH, AFTER), known) is None, "itself is no earlier one"
 
 
 @pytest.mark.parametrize("settled", [None, Settled.CALL_ONLY, Settled.NOT_WRITTEN, Settled.CLOSED])
