@@ -75,13 +75,20 @@ def test_what_a_pair_once_found_does_not_come_back(name: str, seed: int) -> None
     assert pairs.run(pair, seed)[0] == [], PAIRS_ONCE_FOUND[name, seed]
 
 
+STILL_OPEN = {("22-ILLEGAL_GENERATION+403", 60_992)}
+"""Of these runs: what docs/proof.md says is known and not corrected."""
+
+
 @pytest.mark.parametrize("piece", range(PIECES))
 def test_no_pair_of_faults_loses_or_doubles_anything(piece: int) -> None:
     for place, pair in enumerate(pairs.pairs()):
         if place % PIECES == piece:
             for seed in range(SEEDS_OF_PAIR):
-                findings, _ = pairs.run(pair, seed * 10_000 + place)
-                assert not findings, f"make prove PAIR={pair.name} SEED={seed * 10_000 + place}: {findings}"
+                findings, _ = pairs.run(pair, number := seed * 10_000 + place)
+                if (pair.name, number) in STILL_OPEN:
+                    assert findings, f"docs/proof.md calls {pair.name} {number} open, and it finds nothing any more"
+                else:
+                    assert not findings, f"make prove PAIR={pair.name} SEED={number}: {findings}"
 
 
 def test_the_pairs_are_all_there() -> None:
