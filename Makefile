@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 LOCKED := PIP_BUILD_CONSTRAINT=requirements/build.txt $(PIP) install --no-deps --no-compile --require-hashes
-# Many tests wait for brokers and processes, so four workers more than there are processors.
-WORKERS ?= $(shell echo $$((4 + $$(getconf _NPROCESSORS_ONLN))))
+# Many tests wait for brokers and processes, so three workers more than there are processors.
+WORKERS ?= $(shell echo $$((3 + $$(getconf _NPROCESSORS_ONLN))))
 EVERY_TEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 GATE := --cov --cov-report=term
 CALLS ?=
