@@ -3,7 +3,6 @@
 A branch of a core that only a process with a broker reaches is a branch that no unit test proves.
 """
 
-import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -19,7 +18,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     if measuring is None or item.path.is_relative_to(item.config.rootpath / COUNTED):
         return (yield)
     measuring.pause()
-    sys.settrace(None)  # in a worker the tracer stays, counts nothing, and makes everything take twice as long
     try:
         return (yield)
     finally:
