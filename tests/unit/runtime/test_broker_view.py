@@ -224,3 +224,15 @@ def test_without_a_token_the_problem_names_the_variables_of_the_program_that_run
 def test_what_has_changed_is_told_of_the_topics_that_are_needed() -> None:
     at_start, now = (TopicFacts({"call-outcomes": FoundTopic(count, None, 1, "id")}) for count in (3, 6))
     assert len(Broker().view().changed(at_start, now)) == 1
+
+
+class Late(Broker):
+    """It answers the second time that it is asked."""
+
+    def list_topics(self, timeout: float) -> Any:
+        self.brokers_down = ["Connection refused"] if self.brokers_down is None else None
+        return super().list_topics(timeout)
+
+
+def test_a_broker_that_comes_while_it_is_waited_for_is_looked_at() -> None:
+    assert Late().view().checked(timeout_s=60).brokers == 1
