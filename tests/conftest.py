@@ -17,7 +17,7 @@ from tests.support.brokers import shared
 from tests.support.brokers.kafka import RealKafka
 from tests.support.brokers.registry import RealRegistry
 from tests.support.brokers.servers import SecureListener
-from tests.support.gate import pytest_runtest_protocol  # noqa: F401 - pytest takes the hook from here
+from tests.support.gate import pytest_runtest_protocol, pytest_sessionstart  # noqa: F401 - pytest takes hooks from here
 from tests.support.logs import logging_as_it_was
 from tests.support.processes import Service
 

@@ -13,7 +13,8 @@ GATE = ["--cov", "--cov-report=term"]
 HALVES = {
     "thing.py": "def half(a):\n    return 1 if a else 2\n\n\ndef other():\n    return 3\n",
     "tests/unit/test_half.py": "import thing\n\ndef test_half():\n    assert thing.half(1) == 1\n",
-    "tests/contract/test_other.py": "import thing\n\ndef test_other():\n    assert thing.other() == 3\n",
+    "tests/contract/test_other.py": "import sys, thing\n\ndef test_other():\n    assert thing.other() == 3\n"
+    "    assert sys.gettrace() is None, 'what is not counted is not slowed down'\n",
 }
 
 
