@@ -325,6 +325,7 @@ class WritebackResult:
     gaps: tuple[MetadataGap, ...] = ()
     last_reply: LastReply | None = None
     first_settled_at: datetime | None = None
+    may_have_landed: bool = False
     decision: Decision | None = None
     steps: tuple[StepResult, ...]
     attempts: int

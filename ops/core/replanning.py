@@ -33,6 +33,8 @@ def why_not(row: Row) -> str | None:
         return "not settled yet: wait for the writer's result"
     if row["status"] != Status.BLOCKED:
         return f"{row['status']}, not blocked"
+    if row["settled_as"] == Settled.IN_DOUBT:
+        return "it may have landed: `writeback replay` finds that out"
     if row["settled_as"] != Settled.NOT_WRITTEN:
         return "something was written already: that is for `writeback resolve`"
     return None

@@ -444,7 +444,7 @@ def next_step(plan: PlanInFlight, ask: Ask, replies: Sequence[PartReply], around
             refusal, plan.refusal = plan.refusal, None
             if isinstance(observed, Judgement):
                 if refusal and observed.kind is Kind.PERMANENT:  # reading is refused too: nothing more can be learnt
-                    return _refused(refusal, around)
+                    return _refused(refusal, around, read=False)
                 return _not_read(plan, observed)
             plan.doubt = None
             step = _judged(plan, observed, around)
@@ -583,8 +583,8 @@ def _nothing_landed(plan: PlanInFlight, step: Step) -> bool:
     return isinstance(found, Missing) and len(found.steps) == len(plan.plan.steps)
 
 
-def _refused(refusal: RefusedWrite, around: Around) -> Decided:
-    return Decided(results.refused(around.context, refusal.judgement, refusal.failing))
+def _refused(refusal: RefusedWrite, around: Around, *, read: bool = True) -> Decided:
+    return Decided(results.refused(around.context, refusal.judgement, refusal.failing, read=read))
 
 
 def unverified(judgement: Judgement) -> RetryLater:

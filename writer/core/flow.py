@@ -449,7 +449,8 @@ class Flow:
         match publication:
             case CopyOf(plan):  # a restart would only meet it again; those behind it in its lane go on (W4)
                 plan.on(Event.NO_COPY)
-                result = replace(results.refused(self.context(plan), _NO_ANSWER), message=_NO_COPY)
+                refused = results.refused(self.context(plan), _NO_ANSWER)
+                result = replace(refused, message=_NO_COPY, may_have_landed=True)
                 self._publishing.add(ResultOf(plan, result, self._known(plan), settles=True))
             case RejectionOf(bare=False):
                 self._publishing.add(replace(publication, bare=True))

@@ -21,6 +21,8 @@ class Settled(StrEnum):
     """The call is recorded and counted; its columns came too late for the queue item."""
     NOT_WRITTEN = "not_written"
     """Blocked before anything was written. A replay tries it again."""
+    IN_DOUBT = "in_doubt"
+    """Blocked, and it may have landed: nobody could read the row. A replay finds that out."""
     CALL_ONLY = "call_only"
     """A conflict: the call alone is recorded. A replay tries the rest again."""
     OPT_OUT_ONLY = "opt_out_only"
@@ -43,9 +45,11 @@ class History(Protocol):
 def latest(known: Settled, newer: Settled) -> Settled:
     """What holds after a further final result of a session. It never becomes less true: what landed stays landed, only
     a session that left something to do can be settled in another way, and a replay that wrote nothing does not take
-    back what a conflict had recorded.
+    back what a conflict had recorded. Nor does doubt, or take away an earlier one.
     """
     if newer is Settled.NOT_WRITTEN or (known.needs_nothing and not newer.needs_nothing):
+        return known
+    if newer is Settled.IN_DOUBT and known is not Settled.NOT_WRITTEN:
         return known
     return known if newer is Settled.CLOSED and known in (Settled.LANDED, Settled.SUPERSEDED) else newer
 
@@ -63,4 +67,6 @@ def settled_as(result: WritebackResult) -> Settled | None:
     written = outcome in (StepOutcome.UPDATED, StepOutcome.ALREADY_THERE)
     if result.block_reason is BlockReason.CONFLICT_DETECTED:
         return Settled.OPT_OUT_ONLY if written else Settled.CALL_ONLY
-    return Settled.LANDED if written else Settled.NOT_WRITTEN
+    if written:
+        return Settled.LANDED
+    return Settled.IN_DOUBT if result.may_have_landed else Settled.NOT_WRITTEN

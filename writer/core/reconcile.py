@@ -8,7 +8,8 @@ R2  A record under a plan's id is the plan's if its session column holds the pla
     people or plug-ins changed on it since (an account merge, a corrected number) says nothing about whose it is.
 R3  The queue item is expected to hold the baseline with the columns of those earlier sessions laid over it that really
     landed. Whether one landed is known from its result, or from the row that shows it, and is never supposed. One that
-    was blocked leaves nothing behind, or do-not-call alone.
+    was blocked leaves nothing behind, or do-not-call alone. One that is in doubt may have left each column, if the row
+    shows a later one that has not written that column.
 R4  A conflict names exactly the columns that differ from what is expected. Counters are never compared: a step adds to
     what it holds.
 R5  A session on the row that is not an earlier one, and has a result, is a later one of ours, unless the row is an
@@ -24,7 +25,7 @@ R8  A person has accepted the row as one etag shows it: the plan is sent onto it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from schemas.records import Disposition, Operation, PlannedStep, PlannedWriteback, Value
@@ -138,11 +139,13 @@ def changed_columns(plan: PlannedWriteback, row: Observed, history: History) -> 
     if row.etag == plan.baseline.etag:
         return ()
     update = update_step(plan)
-    expected = expected_columns(plan, row, history)
+    expected, possible = expected_columns(plan, row, history), columns_in_doubt(plan, row, history)
     return tuple(
         name
         for name in dict.fromkeys((*plan.baseline.columns, *update.attributes))
-        if name not in update.increments and not _as_expected(update, name, expected, row.columns.get(name))
+        if name not in update.increments
+        and not _as_expected(update, name, expected, row.columns.get(name))
+        and not any(same(row.columns.get(name), value) for value in possible.get(name, ()))
     )
 
 
@@ -160,6 +163,24 @@ def expected_columns(plan: PlannedWriteback, row: Observed, history: History) ->
         elif left is Settled.OPT_OUT_ONLY or (left is Settled.CLOSED and row.columns.get(flag) is True):
             expected[flag] = True
     return expected
+
+
+def columns_in_doubt(plan: PlannedWriteback, row: Observed, history: History) -> Mapping[str, Sequence[Value]]:
+    """What else a column may hold: values of sessions in doubt before the one that the row shows, as far as none behind
+    them has written the column. Had a later one landed, the row would show that.
+    """
+    shown, possible = _shown(update_step(plan), row), dict[str, list[Value]]()
+    for earlier in plan.preceding:
+        settled = history.of(earlier.session_id)
+        is_shown = earlier.session_id == shown
+        for name, value in earlier.columns.items():
+            if _left_by(settled, shown=is_shown) is Settled.LANDED:
+                possible.pop(name, None)
+            elif settled is Settled.IN_DOUBT:
+                possible.setdefault(name, []).append(value)
+        if is_shown:
+            return possible
+    return {}
 
 
 def _left_by(settled: Settled | None, *, shown: bool) -> Settled | None:

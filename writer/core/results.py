@@ -67,6 +67,8 @@ class ResultContext:
                 return (
                     "Nothing more was written (since an earlier attempt, the call is recorded and do-not-call is set)"
                 )
+            case Settled.IN_DOUBT:
+                return "Nothing more was written (an earlier attempt may have landed)"
             case _:
                 return "Nothing was written"
 
@@ -331,8 +333,12 @@ def foreign_record(context: ResultContext, step_index: int) -> WritebackResult:
     )
 
 
-def refused(context: ResultContext, judgement: Judgement, failing: int | None = None) -> WritebackResult:
-    """The CRM will not have it; the change set was rolled back. `failing`: the step it named, if it did."""
+def refused(
+    context: ResultContext, judgement: Judgement, failing: int | None = None, *, read: bool = True
+) -> WritebackResult:
+    """The CRM will not have it; the change set was rolled back. `failing`: the step it named, if it did. `read` off: it
+    does not let the records be read either, so that what an earlier attempt did stays unknown.
+    """
     evidence = f"status {judgement.status}" + (f", code {judgement.code}" if judgement.code else "")
     where = "" if failing is None else f" at step {failing}"
     steps = tuple(
@@ -345,15 +351,20 @@ def refused(context: ResultContext, judgement: Judgement, failing: int | None = 
         ResultStatus.BLOCKED,
         steps,
         reason=BlockReason.METADATA if judgement.meaning is Meaning.DRIFT else BlockReason.PERMANENT_OTHER,
-        message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept.{_since_before(context)} "
-        f"{_remedy(judgement, _callers(context, failing))}, then: {context.command('replay --session')}."
-        f"{_plan_anew(context)}",
+        message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept.{_since_before(context)}"
+        f"{'' if read else _UNREAD} {_remedy(judgement, _callers(context, failing))}, then: "
+        f"{context.command('replay --session')}.{_plan_anew(context) if read else ''}",
     )
     if judgement.advice:
         result = replace(
-            result, message=f"{judgement.advice} Last reply: {evidence}. Then: {context.command('replay --session')}."
+            result,
+            message=f"{judgement.advice} Last reply: {evidence}.{'' if read else _UNREAD} "
+            f"Then: {context.command('replay --session')}.",
         )
-    return replace(result, last_reply=_last_reply(judgement))
+    return replace(result, last_reply=_last_reply(judgement), may_have_landed=not read)
+
+
+_UNREAD = " Whether an earlier attempt had landed could not be read, and a replay finds that out."
 
 
 def _since_before(context: ResultContext) -> str:
@@ -469,6 +480,7 @@ _SETTLED: Mapping[Settled, str] = {
     Settled.CLOSED: "a person has closed this session",
     Settled.CALL_ONLY: f"the call of this session is recorded, {_REPLANNED}",
     Settled.OPT_OUT_ONLY: f"the call of this session is recorded and do-not-call is set, {_REPLANNED}",
+    Settled.IN_DOUBT: f"this session may have landed, {_REPLANNED}",
 }
 
 

@@ -31,6 +31,7 @@ def a_row(**overrides: Any) -> dict[str, Any]:
         (a_row(retired_ms=1), "no plan any more"),
         (a_row(unsettled=1), "not settled yet: wait for the writer's result"),
         (a_row(status="completed"), "completed, not blocked"),
+        (a_row(settled_as=Settled.IN_DOUBT), "`writeback replay` finds that out"),
         (a_row(settled_as=Settled.CALL_ONLY), "that is for `writeback resolve`"),
         (a_row(settled_as=Settled.OPT_OUT_ONLY), "that is for `writeback resolve`"),
         (a_row(settled_as=Settled.LANDED), "that is for `writeback resolve`"),

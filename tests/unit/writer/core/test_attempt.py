@@ -429,6 +429,18 @@ def test_W2_a_refused_first_attempt_of_which_nothing_has_landed_is_blocked() -> 
     result = bench.one(bench.plan())
     assert (result.status, bench.requests) == (ResultStatus.BLOCKED, 2)
     assert "nothing of it was kept" in str(result.message)
+    assert not result.may_have_landed
+
+
+def test_W2_a_refused_first_attempt_whose_records_may_not_be_read_may_have_landed() -> None:
+    bench = Bench()
+    bench.crm.before = answers(403, "0x80040220")
+    result = bench.one(bench.plan())
+    assert result.may_have_landed
+    assert (
+        "Whether an earlier attempt had landed could not be read, and a replay finds that out. Give" in result.message
+    )
+    assert "replan" not in result.message, "that is for sessions of which nothing was written"
 
 
 def test_W2_a_refused_first_attempt_whose_call_is_recorded_already_sends_the_rest() -> None:

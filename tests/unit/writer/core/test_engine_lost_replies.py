@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
 from schemas.records import PlannedWriteback
@@ -22,6 +25,7 @@ from tests.unit.writer.core.engine_kit import (
 )
 from tests.unit.writer.workbench import World, exchange_with
 from writer.core import messages
+from writer.core.emission import update_step
 from writer.core.exchanges import Exchange, same_for_all
 from writer.core.history import Settled
 from writer.core.publishing import CopyOf
@@ -39,6 +43,55 @@ def loses_its_reply(world: World, send: messages.Send) -> Exchange:
     """The CRM carries it out, and nobody hears of that."""
     exchange_with(world.crm, send.parts)
     return same_for_all(send.parts, LOST)
+
+
+def without_status(plan: PlannedWriteback) -> PlannedWriteback:
+    """It leaves the status as it is."""
+    update = update_step(plan)
+    columns = {name: value for name, value in update.attributes.items() if name != "medx_callstatus"}
+    return replace(plan, steps=tuple(replace(s, attributes=columns) if s is update else s for s in plan.steps))
+
+
+def denied(world: World, send: messages.Send) -> Exchange:
+    """As if an earlier writer had landed it, whose application user has lost its rights since."""
+    exchange_with(world.crm, send.parts)
+    return same_for_all(send.parts, DENIED)
+
+
+def lost_and_not_read(world: World, send: messages.Send) -> Exchange:
+    """Its copy is too large for the broker besides."""
+    if "GET" in repr(send.parts):
+        return same_for_all(send.parts, UNAVAILABLE)
+    return loses_its_reply(world, send)
+
+
+@pytest.mark.parametrize("ends", [denied, lost_and_not_read])
+def test_W2_R3_a_session_that_landed_and_could_not_be_read_is_no_conflict_for_any_behind_it(
+    ends: Callable[[World, messages.Send], Exchange],
+) -> None:
+    """The second writes over its session on the row and leaves its status, which the third must not take for a
+    person's."""
+    world = a_world()
+    first = a_plan(world, 1)
+    second = without_status(a_plan(world, 2, 1, after=[first]))
+    third = without_status(a_plan(world, 3, 1, after=[first, second]))
+    world.too_large = lambda one: isinstance(one, CopyOf)
+    world.instead = lambda send: ends(world, send) if is_about(send, "sess-1") else None
+    world.arrive(first)
+    for number in range(4, 8):  # others land
+        world.arrive(a_plan(world, number), offset=number)
+        world.wait(30)
+    assert ("sess-1", "blocked") in world.outcomes
+    assert world.index.known["sess-1"] is Settled.IN_DOUBT
+    world.instead = lands
+    for plan, offset in ((second, 8), (third, 9)):
+        world.arrive(plan, offset=offset)
+        world.wait(30)
+    assert world.outcomes[-2:] == [("sess-2", "completed"), ("sess-3", "completed")]
+    world.arrive(first, offset=10, headers=[("replay", b"Ada")])
+    world.wait(30)
+    assert world.outcomes[-1] == ("sess-1", "completed"), "a replay says so"
+    assert landed(world).count("sess-1") == 1
 
 
 DRIFTED = Judgement(Kind.PERMANENT, Meaning.DRIFT, 400, "0x80060888", by_the_crm=True)

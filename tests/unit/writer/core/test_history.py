@@ -32,6 +32,7 @@ def result(status: ResultStatus, update: StepOutcome | None, reason: BlockReason
         (result(ResultStatus.BLOCKED, U, BlockReason.CONFLICT_DETECTED), Settled.OPT_OUT_ONLY),
         (result(ResultStatus.BLOCKED, B, BlockReason.METADATA), Settled.NOT_WRITTEN),
         (result(ResultStatus.BLOCKED, None, BlockReason.PERMANENT_OTHER), Settled.NOT_WRITTEN),
+        (replace(result(ResultStatus.BLOCKED, B), may_have_landed=True), Settled.IN_DOUBT),
         (result(ResultStatus.CLOSED, B), Settled.CLOSED),
         (result(ResultStatus.RESUME_NEEDED, B), None),
         (result(ResultStatus.DRY_RUN, A), None),
@@ -52,7 +53,7 @@ def test_a_session_without_a_final_result_is_unknown() -> None:
 
 @pytest.mark.parametrize("settled", list(Settled))
 def test_W2_what_was_blocked_is_tried_again_by_a_replay_and_nothing_else_is(settled: Settled) -> None:
-    again = {Settled.NOT_WRITTEN, Settled.CALL_ONLY, Settled.OPT_OUT_ONLY}
+    again = {Settled.NOT_WRITTEN, Settled.IN_DOUBT, Settled.CALL_ONLY, Settled.OPT_OUT_ONLY}
     assert settled.needs_nothing is (settled not in again)
 
 
@@ -65,4 +66,7 @@ def test_W2_no_final_result_becomes_less_true(known: Settled, heard: Settled) ->
     assert holds.needs_nothing >= known.needs_nothing
     assert (holds in landed) >= (known in landed), "what landed stays landed, though a person closes it"
     assert (holds in recorded | {Settled.CLOSED}) >= (known in recorded), "a replay takes back no recorded call"
-    assert holds is heard or known.needs_nothing or heard is Settled.NOT_WRITTEN, "what is new and true counts"
+    says_nothing = (Settled.NOT_WRITTEN, Settled.IN_DOUBT)
+    assert holds is heard or known.needs_nothing or heard in says_nothing, "what is new and true counts"
+    if Settled.IN_DOUBT in (known, heard):
+        assert holds is not Settled.NOT_WRITTEN, "doubt stays until something is known"

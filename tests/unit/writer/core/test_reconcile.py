@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from schemas.records import Disposition, PlannedWriteback, ResolvedBaseline, Value
+from schemas.records import Disposition, PlannedWriteback, PrecedingPlan, ResolvedBaseline, Value
 from tests.support.factories import an_id
 from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, FLAG, SESSION, plan_for, update_of
 from writer.core.emission import Observed, reads
@@ -21,6 +21,7 @@ from writer.core.reconcile import (
     Late,
     Missing,
     NoQueueItem,
+    changed_columns,
     reconcile,
     records_call_alone,
 )
@@ -182,6 +183,37 @@ def test_R3_an_earlier_session_that_landed_is_laid_over_the_baseline() -> None:
 
 def test_R3_a_row_that_shows_an_earlier_session_proves_that_one_before_its_result_is_known() -> None:
     assert found(AFTER, plan=SECOND) == missing(AFTER, 0, 1, 2)
+
+
+FIRST_WROTE = PrecedingPlan(
+    session_id="sess-000001", columns={"medx_callstatus": 3, "medx_notes": "by the first", SESSION: "sess-000001"}
+)
+SECOND_WROTE = PrecedingPlan(session_id="sess-000002", columns={"medx_callstatus": 2, SESSION: "sess-000002"})
+THIRD = replace(plan_for(3, ETAG), preceding=(FIRST_WROTE, SECOND_WROTE))
+IN_DOUBT = Known({"sess-000001": Settled.IN_DOUBT, "sess-000002": Settled.LANDED})
+
+
+def in_conflict(row: Row, known: Known = IN_DOUBT) -> tuple[str, ...]:
+    return changed_columns(THIRD, Observed(FRESH, BEFORE | row), known)
+
+
+def test_R3_what_a_session_in_doubt_may_have_left_is_no_conflict_behind_a_later_one() -> None:
+    second = SECOND_WROTE.columns
+    blocked = Known({**IN_DOUBT, "sess-000001": Settled.NOT_WRITTEN})
+
+    assert in_conflict(second) == ()
+    assert in_conflict({**second, "medx_notes": "by the first"}) == ()
+    assert in_conflict({**second, "medx_notes": "by the first"}, blocked) == ("medx_notes",)
+
+
+def test_R3_W7_what_a_session_in_doubt_cannot_have_left_is_a_person_s() -> None:
+    second = SECOND_WROTE.columns
+
+    assert in_conflict({**second, "medx_notes": "by hand"}) == ("medx_notes",)
+    assert in_conflict({**second, "medx_callstatus": 3}) == ("medx_callstatus",), "the second has written it since"
+    assert in_conflict({"medx_notes": "by the first"}, Known({"sess-000001": Settled.IN_DOUBT})) == ("medx_notes",), (
+        "had it landed, the row would show it"
+    )
 
 
 @pytest.mark.parametrize("settled", [None, Settled.CALL_ONLY, Settled.NOT_WRITTEN, Settled.CLOSED])
