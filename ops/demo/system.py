@@ -44,10 +44,9 @@ class System:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             address = self._folder / "simulator.url"
-            # A call system alone may ask for more than one user may: it would wait for minutes.
-            serve = module(
-                "simulator", "serve", "--port", "0", "--port-file", str(address), "--auth", "none", "--no-limits"
-            )
+            arguments = ["--port", "0", "--port-file", str(address), "--auth", "none"]
+            # Under limits the call system, which is one user, would be made to wait for minutes.
+            serve = module("simulator", "serve", *arguments, "--no-limits")
             self.simulator = self._service(stack, "simulator", serve, {}).start(lambda _: address.exists())
             self.crm_url = address.read_text().strip()
             self.planner = self._service(stack, "planner", module("planner"), self._planner_env()).start()

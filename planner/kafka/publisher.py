@@ -28,7 +28,9 @@ from runtime.librdkafka_log import client_log
 from runtime.producing import produce
 from runtime.rights import Operation, Right
 
-_TAKEN_OVER = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  its public name
+_TAKEN_OVER = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001  its public name
+_FORGOTTEN = FENCED - _TAKEN_OVER
+"""A new client is all that it takes."""
 _PURGED = {"_PURGE_QUEUE", "_PURGE_INFLIGHT", "OUT_OF_ORDER_SEQUENCE_NUMBER"}
 _MOST_AFTERMATH = 3
 _OPENS_WITHIN_S = 5.0
@@ -213,7 +215,7 @@ class PlanPublisher:
 
     def _failure(self, what: str, error: KafkaError) -> NotPublished:
         """Its name is taken over from who was away for longer than its transaction may stay open; else another planner
-        has that name. What else fences it passes with a new client.
+        has that name.
         """
         if error.code() in _TAKEN_OVER:
             if self._opened and time.monotonic() - self._began_at >= self._delivery_timeout_s:
@@ -221,7 +223,7 @@ class PlanPublisher:
             return NotPublished(
                 f"cannot {what}: another planner runs under this one's name; give each a PLANNER_INSTANCE_ID of its own"
             )
-        forgotten = self._opened and error.code() in FENCED
+        forgotten = self._opened and error.code() in _FORGOTTEN  # a client that is new already gets no better
         passes = error.txn_requires_abort() or forgotten or kind_of(error) is Kind.TRANSIENT
         return (BrokerAway if passes else NotPublished)(f"cannot {what}: {error.name()}")
 
@@ -260,5 +262,5 @@ class _Delivery:
             self.forbidden.add(self._lacks(error, record.topic))
         else:
             self.errors.add(error.name())
-            if kind is Kind.TRANSIENT or error.code() in FENCED.difference(_TAKEN_OVER):
+            if kind is Kind.TRANSIENT or error.code() in _FORGOTTEN:
                 self.transient.add(error.name())
