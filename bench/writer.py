@@ -30,6 +30,8 @@ LATENCY_S = 0.05
 NO_LIMITS = {"requests": 1_000_000, "execution": 1_000_000, "window": 300}
 SCALED = {"requests": 600, "execution": 120, "window": 30}
 """The service's own limits over a window of a tenth: the same 20 requests and 4 execution seconds per second."""
+MOST_IN_A_REQUEST = 15
+"""Plans; a backlog must not be over before its measurement is."""
 ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).with_name("writer_peers.py")
 
@@ -101,7 +103,7 @@ def limited(bootstrap: str, loop: float) -> list[Figure]:
     """Under the service's limits, for two windows after the first one."""
     window = SCALED["window"]
     with simulated(*limits(SCALED), latency=LATENCY_S) as crm:
-        queue, sessions = Queue(bootstrap), 20 * 10 * window * 4
+        queue, sessions = Queue(bootstrap), 20 * MOST_IN_A_REQUEST * window * 4
         queue.publish(plans(crm, sessions, items=sessions * 4 // 5))
         with writing(queue, crm, SCALED):
             wait(lambda: crm.landed() > 0, "the first session has landed")
@@ -109,6 +111,8 @@ def limited(bootstrap: str, loop: float) -> list[Figure]:
             before, landed, started = crm.limits(), crm.landed(), time.monotonic()
             time.sleep(2 * window)
             after, more, took = crm.limits(), crm.landed() - landed, time.monotonic() - started
+        if landed + more == sessions:
+            raise RuntimeError("the backlog was over before the measurement was")
     admitted, refused = after["admitted"] - before["admitted"], after["throttled"]
     share = admitted / (SCALED["requests"] * took / window)
     return [
@@ -117,7 +121,7 @@ def limited(bootstrap: str, loop: float) -> list[Figure]:
             "under limits: requests answered 429", refused, "", aim="fewer than 1 %", note=f"of {after['admitted']}"
         ),
         Figure("under limits: sessions per second", more / took, "1/s"),
-        Figure("under limits: times the plain loop", more / took / loop, "x", aim="50"),
+        Figure("under limits: times the plain loop", more / took / loop, "x", aim="60"),
         Figure("under limits: CRM requests per session", admitted / more, "", aim="0.15 or less"),
     ]
 
@@ -127,7 +131,7 @@ def sharing(bootstrap: str, writers: int) -> list[Figure]:
     window = SCALED["window"]
     with simulated(*limits(SCALED), latency=LATENCY_S) as crm, contextlib.ExitStack() as running:
         for _ in range(writers):
-            queue, sessions = Queue(bootstrap), 20 * 10 * window * 5 // writers
+            queue, sessions = Queue(bootstrap), 20 * MOST_IN_A_REQUEST * window * 5 // writers
             queue.publish(plans(crm, sessions, items=sessions * 4 // 5))
             running.enter_context(writing(queue, crm, SCALED))
         wait(lambda: crm.landed() > 0, "the first session has landed")
@@ -135,6 +139,8 @@ def sharing(bootstrap: str, writers: int) -> list[Figure]:
         before, landed, started = crm.limits(), crm.landed(), time.monotonic()
         time.sleep(2 * window)
         after, more, took = crm.limits(), crm.landed() - landed, time.monotonic() - started
+    if landed + more == sessions * writers:
+        raise RuntimeError("the backlog was over before the measurement was")
     admitted, refused = after["admitted"] - before["admitted"], after["throttled"] - before["throttled"]
     share = admitted / (SCALED["requests"] * took / window)
     name = f"{writers} writers with one user"

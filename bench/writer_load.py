@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -22,10 +24,13 @@ from tests.integration.writer.kit import CRM, POLICY, QUEUE_ITEMS, baseline_of
 from tests.support.factories import NOON, make_outcome
 
 _PLANS = single_object(PlannedWriteback)
+Row = Mapping[str, Any]
 
 
 def plans(crm: Crm, sessions: int, *, items: int) -> list[PlannedWriteback]:
-    """Real plans of new queue items, their sessions in turn; each a phone call, an update and a task."""
+    """Real plans of new queue items; each a phone call, an update and a task. Where there are more sessions than items,
+    second sessions are among the first ones all along.
+    """
     account = tenant.ACCOUNTS[0]
     before = {row["medx_callqueueitemid"] for row in crm.rows(QUEUE_ITEMS)}
     body = {
@@ -38,7 +43,7 @@ def plans(crm: Crm, sessions: int, *, items: int) -> list[PlannedWriteback]:
     rows = [row for row in crm.rows(QUEUE_ITEMS) if row["medx_callqueueitemid"] not in before]
     earlier: dict[str, list[EarlierPlan]] = {}
     made: list[PlannedWriteback] = []
-    for number, row in enumerate(itertools.islice(itertools.cycle(rows), sessions)):
+    for number, row in enumerate(itertools.islice(_called(rows, sessions / items), sessions)):
         outcome = make_outcome(
             session_id=f"sess-{uuid.uuid4().hex}",
             queue_item_id=row["medx_callqueueitemid"],
@@ -58,6 +63,17 @@ def plans(crm: Crm, sessions: int, *, items: int) -> list[PlannedWriteback]:
         known.append(earlier_plan(one))
         made.append(one)
     return made
+
+
+def _called(rows: Sequence[Row], times: float) -> Iterator[Row]:
+    """A few hundred rows, some of them again, then the next ones; each row so many times on average, less than two."""
+    for start in range(0, len(rows), _TOGETHER):
+        block = rows[start : start + _TOGETHER]
+        yield from block
+        yield from block[: math.ceil(len(block) * (times - 1))]
+
+
+_TOGETHER = 800
 
 
 @dataclass

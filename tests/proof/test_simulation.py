@@ -19,7 +19,7 @@ from tests.proof.world import GARBAGE, Simulation
 
 CI = os.environ.get("CI") == "true"
 SEEDS = int(os.environ.get("PROOF_SEEDS", "5000" if CI else "200"))
-SEEDS_OF_PAIR = int(os.environ.get("PROOF_SEEDS_OF_PAIR", "1"))
+SEEDS_OF_PAIR = int(os.environ.get("PROOF_SEEDS_OF_PAIR", "10" if CI else "1"))
 PIECES = 16
 FIRST = 10_000_000
 """Not those of a release, so that the two do not look at the same schedules."""
