@@ -52,10 +52,11 @@ def test_W2_W6_nothing_is_lost_or_doubled_when_the_crms_disk_is_full_while_a_wri
     disk.fill()
     writer.wait_for(lambda: writer.has_written('"plan.resume_needed"'), what="the writer says that the CRM has trouble")
     assert crm.landed() < len(plans)
-    answered = crm.oplog(actor="application", outcome="committed")
+    shown = crm.oplog(actor="application", outcome="committed")
     crm.process.kill()
     disk.free()
     crm.start()
-    assert crm.oplog(actor="application", outcome="committed") == answered, "what was shown as done is kept"
+    kept = crm.oplog(actor="application", outcome="committed")
+    assert kept[: len(shown)] == shown, "what was shown as done is kept; more may have landed in a last free page"
     assert_each_landed_once(crm, topic, plans, of_an_item=ROUNDS)
     assert writer.stop() == 0
