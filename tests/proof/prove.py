@@ -30,13 +30,11 @@ from tests.chaos.processes.system import Report
 from tests.proof import compiled, pairs, planted, record, runs
 from tests.proof.choices import Schedule, loaded, saved, shrunk
 from tests.proof.paths import CASES, RECORD, ROOT
-from tests.proof.record import Record
+from tests.proof.record import KILLS, LONG_RUN_S, LONG_RUNS, SEEDS, SEEDS_OF_PAIR, ZOMBIES, Record
 from tests.proof.runs import Answer, Workers
 from tests.proof.world import Simulation
 from tests.support.forkserver import ForkServer
 
-SEEDS, SEEDS_OF_PAIR = 1_000_000, 50
-KILLS, ZOMBIES, LONG_RUNS, LONG_RUN_S = 3_000, 200, 30, 300.0
 _KILLS_AT_ONCE, _ZOMBIES_AT_ONCE = 43, 20
 """In one piece of the record."""
 

@@ -9,27 +9,31 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from tests.proof.pairs import pairs
 from tests.proof.paths import PAGE, RECORD, ROOT
+from tests.proof.planted import patches
 
 Part = dict[str, Any]
 """One kind of run: "done" pieces of it, "runs", "hits", "cpu_s", "findings", "first", "compiled", and "code"."""
 Record = dict[str, Part]
 
-COUNTS = {
-    "seeds": ("schedules of 200 steps", "1,000,000"),
-    "pairs": ("pairs of faults, each 50 times", "76,650"),
-    "planted": ("planted bugs", "20"),
-    "kills": ("kills of real processes", "3,000"),
-    "zombies": ("writers that sleep past their session", "200"),
-    "long": ("long runs of 300 s", "30"),
+SEEDS, SEEDS_OF_PAIR = 1_000_000, 50
+KILLS, ZOMBIES, LONG_RUNS, LONG_RUN_S = 3_000, 200, 30, 300.0
+"""What a release asks for."""
+_WHAT: dict[str, tuple[str, Callable[[], int]]] = {
+    "seeds": ("schedules of 200 steps", lambda: SEEDS),
+    "pairs": (f"pairs of faults, each {SEEDS_OF_PAIR} times", lambda: len(list(pairs())) * SEEDS_OF_PAIR),
+    "planted": ("planted bugs", lambda: len(patches())),
+    "kills": ("kills of real processes", lambda: KILLS),
+    "zombies": ("writers that sleep past their session", lambda: ZOMBIES),
+    "long": (f"long runs of {LONG_RUN_S:.0f} s", lambda: LONG_RUNS),
 }
-"""What each part is, and how many of it a release asks for."""
 _TABLE = re.compile(r"(?<=<!-- the record -->\n).*?(?=<!-- the end of the record -->)", re.DOTALL)
 
 
@@ -92,11 +96,11 @@ def table(record: Record) -> str:
 
 
 def _rows(record: Record) -> Iterator[list[str]]:
-    for name, (what, count) in COUNTS.items():
+    for name, (what, count) in _WHAT.items():
         part = fresh() | record.get(name, {})
         on = ", ".join(f"{commit} ({runs:,})" for commit, runs in part["code"].items())
         minutes = part["cpu_s"] / 60
-        yield [what, count, f"{part['runs']:,}", str(len(part["findings"])), f"{minutes:,.0f} min", on or "–"]
+        yield [what, f"{count():,}", f"{part['runs']:,}", str(len(part["findings"])), f"{minutes:,.0f} min", on or "–"]
 
 
 def show(record: Record, page: Path = PAGE) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.proof import record
 from tests.proof.paths import PAGE, RECORD
 
@@ -69,7 +67,8 @@ def test_the_code_that_ran_is_its_commit_and_whether_it_was_changed(tmp_path: Pa
     assert record.code(tmp_path) == commit + "+"
 
 
-@pytest.mark.parametrize("name", record.COUNTS)
-def test_what_is_not_run_yet_is_in_the_table_as_well(name: str) -> None:
-    what, count = record.COUNTS[name]
-    assert f"| {what} | {count} | 0 | 0 | 0 min | – |" in record.table({})
+def test_what_is_not_run_yet_is_in_the_table_as_well() -> None:
+    rows = record.table({}).splitlines()[2:]
+    assert "| pairs of faults, each 50 times | 76,650 | 0 | 0 | 0 min | – |" in rows
+    assert "| schedules of 200 steps | 1,000,000 | 0 | 0 | 0 min | – |" in rows
+    assert len(rows) == 6
