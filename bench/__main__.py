@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import Section, machine
+from runtime.exit_codes import Exit
 
 PACKAGES = ("planner", "writer", "simulator", "ops")
 OUT = Path(__file__).parent / "out"
@@ -30,9 +31,15 @@ def main() -> int:
     options = _parser().parse_args()
     console = Console(stderr=options.json)
     sections: list[Section] = []
+    failed: list[str] = []
     for package in options.packages or PACKAGES:
         console.print(f"measuring {package} …")
-        measured = importlib.import_module(f"bench.{package}").measure()
+        try:
+            measured = importlib.import_module(f"bench.{package}").measure()
+        except Exception:  # noqa: BLE001  the other packages took minutes, and are worth their table
+            console.print_exception()
+            failed.append(package)
+            continue
         for section in [measured] if isinstance(measured, Section) else measured:
             sections.append(section)
             console.print(_table(section))
@@ -44,7 +51,9 @@ def main() -> int:
     console.print(f"written to {file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file}")
     if options.json:
         print(json.dumps(content))
-    return 0
+    if failed:
+        console.print(f"not measured: {', '.join(failed)}; the errors are above")
+    return Exit.SOFTWARE if failed else Exit.OK
 
 
 def _parser() -> argparse.ArgumentParser:

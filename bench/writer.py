@@ -58,10 +58,10 @@ def measure() -> Section:
 # ---- the figures
 
 
-def idle(bootstrap: str) -> list[Figure]:
+def idle(bootstrap: str, sessions: int = 41) -> list[Figure]:
     """Each session is published when the one before has landed."""
     with simulated(latency=LATENCY_S) as crm:
-        queue, made = Queue(bootstrap), plans(crm, 41, items=41)
+        queue, made = Queue(bootstrap), plans(crm, sessions, items=sessions)
         with writing(queue, crm):
             queue.publish(made[:1])
             wait(lambda: crm.landed() == 1, "the first session has landed")
@@ -81,9 +81,8 @@ def idle(bootstrap: str) -> list[Figure]:
     ]
 
 
-def backlog(bootstrap: str, loop: float) -> list[Figure]:
+def backlog(bootstrap: str, loop: float, sessions: int = 8_000) -> list[Figure]:
     """As fast as it goes, without service protection limits."""
-    sessions = 8_000
     with simulated("--no-limits", latency=LATENCY_S) as crm:
         queue = Queue(bootstrap)
         queue.publish(plans(crm, sessions, items=sessions * 4 // 5))
@@ -151,9 +150,8 @@ def sharing(bootstrap: str, writers: int) -> list[Figure]:
     ]
 
 
-def killed(bootstrap: str) -> list[Figure]:
+def killed(bootstrap: str, sessions: int = 6_000) -> list[Figure]:
     """SIGKILL in the middle of a backlog, and a new process at once."""
-    sessions = 6_000
     with simulated("--no-limits", latency=LATENCY_S) as crm:
         queue = Queue(bootstrap)
         queue.publish(plans(crm, sessions, items=sessions * 4 // 5))
@@ -196,13 +194,13 @@ def peak_memory(bootstrap: str, lag: int) -> int:
     return peak
 
 
-def plain_loop(bootstrap: str) -> float:
+def plain_loop(bootstrap: str, sessions: int = 60) -> float:
     """Sessions per second."""
     with simulated("--no-limits", latency=LATENCY_S) as crm:
         queue = Queue(bootstrap)
-        queue.publish(plans(crm, 60, items=48))
+        queue.publish(plans(crm, sessions, items=sessions * 4 // 5))
         with peer(sys.executable, "loop", queue, crm):
-            return rate_of(crm, 60)
+            return rate_of(crm, sessions)
 
 
 def pyrallel(bootstrap: str) -> list[Figure]:
