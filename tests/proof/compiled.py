@@ -105,7 +105,7 @@ def _with_replace(source: str) -> str:
 def loaded(root: Path = ROOT) -> list[str]:
     """The modules that a run loads, by their paths."""
     files = json.loads(_output(root, "-c", _LOADED))
-    return sorted(str(Path(file).relative_to(root)) for file in files)
+    return sorted(str(Path(file).resolve().relative_to(root.resolve())) for file in files)
 
 
 def sources() -> tuple[dict[str, str], dict[str, str]]:
