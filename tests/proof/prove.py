@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -202,41 +202,53 @@ def as_interpreted(ended: Answer) -> Answer:
 
 
 def _prove_processes(done: Record, counts: Mapping[str, int], until: float, options: argparse.Namespace) -> None:
-    """On a Kafka of its own. One piece after the other: a piece is several systems side by side, or one long run."""
+    """On a Kafka of its own. A piece is several systems side by side, or one long run; long runs have it alone."""
     with tempfile.TemporaryDirectory(prefix="prove-") as folder, ExitStack() as stack:
         work = Path(folder)
         forks, lined = stack.enter_context(ForkServer()), stack.enter_context(lined_kafka(work))
-        runs: dict[str, tuple[int, Callable[[Path, int], Report]]] = {
+        runs: dict[str, tuple[int, int, Callable[[Path, int], Report]]] = {
             "kills": (
                 _KILLS_AT_ONCE,
+                options.workers,
                 lambda at, seed: killed(forks, lined.kafka, at, kills=_KILLS_AT_ONCE, seed=seed),
             ),
             "zombies": (
                 _ZOMBIES_AT_ONCE,
+                options.workers,
                 lambda at, seed: slept_side_by_side(forks, lined.kafka, at, zombies=_ZOMBIES_AT_ONCE, seed=seed),
             ),
             "long": (
+                1,
                 1,
                 lambda at, seed: long_run(forks, lined, at, seed=seed, seconds=options.long_run_s),
             ),
         }
         for name, total in counts.items():
-            at_once, run = runs[name]
+            at_once, side_by_side, run = runs[name]
 
-            def piece(
-                numbers: Iterable[int], name: str = name, at_once: int = at_once, run: Any = run
+            def pieces(
+                numbers: Iterable[int],
+                name: str = name,
+                at_once: int = at_once,
+                workers: int = side_by_side,
+                run: Any = run,
             ) -> Iterable[Answer]:
-                for number in numbers:
-                    began = time.process_time() + forks.cpu_s()
-                    report: Report = run(work / f"{name}-{number}", number)
-                    findings = [(f"{name} {number}", what[:2000]) for what in report.findings]
-                    cpu_s = time.process_time() + forks.cpu_s() - began
-                    print(f"{name} {number}: {report.sessions} sessions, {len(report.done)} faults, {cpu_s:.0f} s")
-                    hits = len(report.done)
-                    yield {"runs": at_once, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
+                def report(number: int) -> Report:
+                    found: Report = run(work / f"{name}-{number}", number)
                     shutil.rmtree(work / f"{name}-{number}", ignore_errors=True)
+                    return found
 
-            _go_on(done, name, total, piece, until, options)
+                began, numbers = time.process_time() + forks.cpu_s(), list(numbers)
+                with ThreadPoolExecutor(workers) as pool:
+                    reports = list(pool.map(report, numbers))
+                cpu_s = (time.process_time() + forks.cpu_s() - began) / len(numbers)
+                for number, ended in zip(numbers, reports, strict=True):
+                    findings = [(f"{name} {number}", what[:2000]) for what in ended.findings]
+                    print(f"{name} {number}: {ended.sessions} sessions, {len(ended.done)} faults, {cpu_s:.0f} s")
+                    hits = len(ended.done)
+                    yield {"runs": at_once, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
+
+            _go_on(done, name, total, pieces, until, options, side_by_side)
 
 
 def _go_on(
@@ -246,10 +258,12 @@ def _go_on(
     run: Callable[[Iterable[int]], Iterable[Answer]],
     until: float,
     options: argparse.Namespace,
+    at_once: int | None = None,
 ) -> None:
+    """`at_once`: how many pieces come between two looks at the clock; the workers', if not said."""
     part, code = done.setdefault(name, record.fresh()), record.code()
     while part["done"] < total and time.monotonic() < until:
-        numbers = range(part["done"], min(part["done"] + options.workers, total))
+        numbers = range(part["done"], min(part["done"] + (at_once or options.workers), total))
         for ended in run(numbers):
             record.add(part, ended, code)
             record.write(options.record, name, part)
