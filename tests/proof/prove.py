@@ -202,36 +202,28 @@ def as_interpreted(ended: Answer) -> Answer:
 
 
 def _prove_processes(done: Record, counts: Mapping[str, int], until: float, options: argparse.Namespace) -> None:
-    """On a Kafka of its own. A piece is several systems side by side, or one long run; long runs have it alone."""
+    """On a Kafka of their own, where a piece is several systems side by side; a long run has one for itself, since it
+    cuts the lines to it. As many pieces at a time as there are workers.
+    """
     with tempfile.TemporaryDirectory(prefix="prove-") as folder, ExitStack() as stack:
         work = Path(folder)
         forks, lined = stack.enter_context(ForkServer()), stack.enter_context(lined_kafka(work))
-        runs: dict[str, tuple[int, int, Callable[[Path, int], Report]]] = {
+        runs: dict[str, tuple[int, Callable[[Path, int], Report]]] = {
             "kills": (
                 _KILLS_AT_ONCE,
-                options.workers,
                 lambda at, seed: killed(forks, lined.kafka, at, kills=_KILLS_AT_ONCE, seed=seed),
             ),
             "zombies": (
                 _ZOMBIES_AT_ONCE,
-                options.workers,
                 lambda at, seed: slept_side_by_side(forks, lined.kafka, at, zombies=_ZOMBIES_AT_ONCE, seed=seed),
             ),
-            "long": (
-                1,
-                1,
-                lambda at, seed: long_run(forks, lined, at, seed=seed, seconds=options.long_run_s),
-            ),
+            "long": (1, lambda at, seed: _long_run(forks, at, seed, options.long_run_s)),
         }
         for name, total in counts.items():
-            at_once, side_by_side, run = runs[name]
+            at_once, run = runs[name]
 
             def pieces(
-                numbers: Iterable[int],
-                name: str = name,
-                at_once: int = at_once,
-                workers: int = side_by_side,
-                run: Any = run,
+                numbers: Iterable[int], name: str = name, at_once: int = at_once, run: Any = run
             ) -> Iterable[Answer]:
                 def report(number: int) -> Report:
                     found: Report = run(work / f"{name}-{number}", number)
@@ -239,7 +231,7 @@ def _prove_processes(done: Record, counts: Mapping[str, int], until: float, opti
                     return found
 
                 began, numbers = time.process_time() + forks.cpu_s(), list(numbers)
-                with ThreadPoolExecutor(workers) as pool:
+                with ThreadPoolExecutor(len(numbers)) as pool:
                     reports = list(pool.map(report, numbers))
                 cpu_s = (time.process_time() + forks.cpu_s() - began) / len(numbers)
                 for number, ended in zip(numbers, reports, strict=True):
@@ -248,7 +240,12 @@ def _prove_processes(done: Record, counts: Mapping[str, int], until: float, opti
                     hits = len(ended.done)
                     yield {"runs": at_once, "hits": hits, "cpu_s": cpu_s, "findings": findings, "first": {}}
 
-            _go_on(done, name, total, pieces, until, options, side_by_side)
+            _go_on(done, name, total, pieces, until, options)
+
+
+def _long_run(forks: ForkServer, at: Path, seed: int, seconds: float) -> Report:
+    with lined_kafka(at / "broker") as lined:
+        return long_run(forks, lined, at / "run", seed=seed, seconds=seconds)
 
 
 def _go_on(
@@ -258,12 +255,10 @@ def _go_on(
     run: Callable[[Iterable[int]], Iterable[Answer]],
     until: float,
     options: argparse.Namespace,
-    at_once: int | None = None,
 ) -> None:
-    """`at_once`: how many pieces come between two looks at the clock; the workers', if not said."""
     part, code = done.setdefault(name, record.fresh()), record.code()
     while part["done"] < total and time.monotonic() < until:
-        numbers = range(part["done"], min(part["done"] + (at_once or options.workers), total))
+        numbers = range(part["done"], min(part["done"] + options.workers, total))
         for ended in run(numbers):
             record.add(part, ended, code)
             record.write(options.record, name, part)
