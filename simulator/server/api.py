@@ -46,7 +46,10 @@ class Api:
         if http.method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers:
             return wire.preflight(headers)
         sent = http.content
-        body = sent.read_nowait() if sent.is_eof() else await sent.read()
+        try:
+            body = sent.read_nowait() if sent.is_eof() else await sent.read()
+        except ConnectionResetError:
+            return web.Response(status=400)  # the caller is gone: nothing was carried out, and nobody reads this
         exchange = _Exchange(self, http, headers, body, next(simulator.numbers))
         reply = Reply(0)
         try:

@@ -1,6 +1,8 @@
 """The simulator over the wire, end to end: what the writer leans on most."""
 
 import json
+import logging
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -114,3 +116,18 @@ def test_a_person_edits_the_row_just_before_the_write_arrives(
     assert answer.json()["error"]["code"] == "0x80060882"
     actors = [(entry["actor"], entry["outcome"]) for entry in simulator.oplog()]
     assert actors == [("person", "committed"), ("application", "refused")]
+
+
+def test_a_caller_that_goes_away_in_the_middle_of_its_request_leaves_nothing_and_is_no_error(
+    simulator: RunningSimulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = httpx.URL(simulator.base_url)
+    with socket.create_connection((address.host, address.port), timeout=HANGS_AFTER_S) as caller:
+        caller.sendall(b"POST /api/data/v9.2/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        for _ in range(10):
+            simulator.call(lambda _: None)  # it has begun to read
+        caller.shutdown(socket.SHUT_WR)
+        assert caller.recv(1) == b""
+    simulator.call(lambda _: None)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert simulator.oplog() == []
