@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from planner.core.rejection_reasons import REASONS
 
-Cause = Literal["registry", "schema", "broker", "publish"]
+Cause = Literal["registry", "schema", "broker", "offsets", "publish"]
 """What the planner may wait for."""
 
 

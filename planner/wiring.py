@@ -19,6 +19,7 @@ from planner.health import LONGEST_SILENCE_S, Health
 from planner.kafka.positions import Positions
 from planner.kafka.publisher import PlanPublisher
 from planner.kafka.traces import Traces
+from planner.kafka.undecided import UndecidedOffsets
 from planner.mapping import load
 from planner.metrics import Metrics
 from planner.pins.bulk import BulkReader
@@ -189,6 +190,9 @@ def build(prepared: Prepared, parts: Overrides = Overrides()) -> Planner:
         reader=reader,
         fence=fence,
         jumped=positions.jumped,
+        undecided=UndecidedOffsets(
+            settings.broker, waits, group_id=settings.group_id, within_s=settings.delivery_timeout_s
+        ),
         handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -34,6 +34,9 @@ from planner.core.reading import Reading
 
 Jumped = Callable[[int, int, int], None]
 """Called with a partition, the offset that it was read up to, and the next one that there was."""
+
+Undecided = Callable[[Collection[int]], Collection[int]]
+"""Called with partitions; those of them whose committed offset an open transaction may still change."""
 
 _STOPS_WITHIN_S = 5.0
 
@@ -62,6 +65,7 @@ class LosslessConsumer(Consumer):
     RebalanceListener = _Joining
     fence: Fence
     jumped: Jumped
+    undecided: Undecided
     client: Mapping[str, Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -73,6 +77,13 @@ class LosslessConsumer(Consumer):
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _LosslessThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def perform_seek(self) -> None:
+        """To where the planner before this one ended, once the broker knows that."""
+        undecided: Collection[int] = [tp.partition for tp in self.assignment() if not self._is_changelog_tp(tp)]
+        while undecided:
+            undecided = await asyncio.to_thread(self.undecided, undecided)
+        await super().perform_seek()
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109  the base class's
         if left_out := self.reading.left_out():
@@ -194,8 +205,13 @@ class _LosslessThread(AIOKafkaConsumerThread):
                 self._ensure_consumer().seek(tp, offset)
 
 
-def install(app: Any, fence: Fence, jumped: Jumped, client: Mapping[str, Any]) -> None:
+def install(app: Any, fence: Fence, jumped: Jumped, undecided: Undecided, client: Mapping[str, Any]) -> None:
     """To be called before anything of the app is used. `client`: the settings of aiokafka's consumer."""
     app.flow_control = NonDroppingFlow()
-    parts = {"fence": fence, "jumped": staticmethod(jumped), "client": client}
+    parts = {
+        "fence": fence,
+        "jumped": staticmethod(jumped),
+        "undecided": staticmethod(undecided),
+        "client": client,
+    }
     cast("Any", app.transport).Consumer = type("LosslessConsumer", (LosslessConsumer,), parts)

@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ops.demo.waiting import wait_until
 from schemas.records import CallOutcome
@@ -110,3 +110,34 @@ def test_P1_recovery_waits_for_plans_in_open_transactions_and_takes_only_committ
     second.wait_for(lambda: second.has_written('"planner.ready"'), what="it has recovered")
     assert pins_of(second) == (0 if ends == "committed" else 6)
     assert second.stop() == 0
+
+
+def test_P5_a_planner_begins_where_an_open_transaction_of_the_one_before_it_ends(kafka, start_planner):
+    """Else it would reject a second time what that one has rejected in its last transaction."""
+    prefix = make_topics(kafka, partitions=1)
+    outcomes_topic, rejected = prefix + "call-outcomes", prefix + "call-outcomes-rejected"
+
+    def rejections() -> list[bytes]:
+        return [each.key() for each in read(kafka.bootstrap, rejected)]
+
+    send(kafka, outcomes_topic, b"before")
+    before = in_a_transaction(kafka, rejected, {b"before": b"not Avro"})
+    progress = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": prefix + "writeback-planner"})
+    before.send_offsets_to_transaction([TopicPartition(outcomes_topic, 0, 1)], progress.consumer_group_metadata(), 30)
+    progress.close()
+    planner = start_planner(prefix, until=None)
+    planner.wait_for(lambda: planner.events(event="planner.waiting", cause="offsets") != [], what="it waits")
+    assert not planner.has_written('"planner.ready"')
+    before.commit_transaction(30)
+    send(kafka, outcomes_topic, b"behind")
+    planner.wait_for(lambda: b"behind" in rejections(), what="it goes on behind what was decided")
+    assert rejections() == [b"before", b"behind"]
+    assert planner.events(event="planner.resumed", cause="offsets") != []
+    assert planner.stop() == 0
+
+
+def send(kafka, topic: str, key: bytes) -> None:
+    """A record that every planner rejects."""
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    producer.produce(topic, b"not Avro", key)
+    assert producer.flush(20) == 0

@@ -39,7 +39,7 @@ class FakeReader:
         return self.answer
 
 
-def an_app(*, pins=None, reader=None):
+def an_app(*, pins=None, reader=None, undecided=None):
     def hard_exit(error):
         raise Ended from error
 
@@ -50,14 +50,15 @@ def an_app(*, pins=None, reader=None):
         reader=reader,
         fence=Fence(),
         jumped=lambda *jump: JUMPS.append(jump),
+        undecided=undecided,
         handle=None,
         hard_exit=hard_exit,
     )
 
 
-def a_consumer(handed_over=None):
+def a_consumer(handed_over=None, undecided=None):
     """The consumer that the app would use, whose client has assignment ONE."""
-    app = an_app()
+    app = an_app(undecided=undecided)
 
     async def hand_over(message):
         handed_over.append(message.offset)
@@ -122,6 +123,25 @@ def test_records_of_the_planned_topic_go_through_as_they_come():
         assert handed_over == [9]
 
     asyncio.run(scenario())
+
+
+async def test_P5_reading_begins_only_when_it_is_decided_where():
+    answers, happened = iter([[0], ()]), []
+
+    def undecided(partitions):
+        happened.append(list(partitions))
+        return next(answers)
+
+    async def seek_to_committed():
+        happened.append("seek")
+        return {OUTCOMES: 7}
+
+    consumer = a_consumer(undecided=undecided)
+    consumer.assignment = lambda: {OUTCOMES, PLANNED}
+    consumer.seek_to_committed = seek_to_committed
+    await consumer.perform_seek()
+    assert happened == [[0], [0], "seek"]
+    assert consumer._committed_offset[OUTCOMES] == 7
 
 
 @pytest.mark.parametrize(

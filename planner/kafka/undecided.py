@@ -1,0 +1,52 @@
+"""Where a planner may begin to read: not before the broker knows how far the one before it has come.
+
+P5 A planner that loses its partitions between its last request and its commit leaves their offsets undecided for a
+moment. The consumer inside Faust asks for committed offsets without waiting for that: it would begin from the older
+ones, and reject a second time what was rejected in that transaction. librdkafka asks for them as they will stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from planner.waiting import Waits
+from runtime.connection import BrokerSettings
+from runtime.librdkafka_log import client_log
+
+_ANSWERS_WITHIN_S = 5.0
+
+
+class UndecidedOffsets:
+    """Callable from any thread."""
+
+    def __init__(self, broker: BrokerSettings, waits: Waits, *, group_id: str, within_s: float) -> None:
+        """`within_s`: when the broker rolls back a transaction that nobody ends."""
+        self._config = broker.consumer_config() | {
+            "group.id": group_id,  # it asks for the group's progress, and joins nothing
+            "isolation.level": "read_committed",
+            "log_level": 2,
+        }
+        self._topic = broker.topics.call_outcomes.name
+        self._waits = waits
+        self._problem = (
+            "the broker does not say how far the outcomes are planned: it does not answer, or a planner that had these "
+            f"partitions has not ended its transaction, which the broker then does within {within_s:.0f} s"
+        )
+
+    def __call__(self, partitions: Collection[int]) -> Collection[int]:
+        """Those of these partitions of which the broker does not know yet; asked once, for some seconds at most."""
+        consumer: Any = Consumer(self._config, logger=client_log("planner"))
+        try:
+            consumer.committed([TopicPartition(self._topic, each) for each in partitions], timeout=_ANSWERS_WITHIN_S)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._TIMED_OUT:  # noqa: SLF001  its public name
+                self._waits.begin("offsets", self._problem)
+                return partitions
+            # Whatever else is wrong, the consumer inside Faust meets it as well, and says so.
+        finally:
+            consumer.close()
+        self._waits.end("offsets")
+        return ()
