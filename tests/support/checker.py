@@ -54,13 +54,15 @@ def findings(
     updated = {session for _, session, _ in landed}
     """Sessions whose update of the queue item took effect."""
     created = {entry["id"] for entry in ours if entry["operation"] == "create"}
+    late = {session for session, result in last.items() if _came_late(result)} | _late_and_unseen(committed, plans)
+    """Sessions that were recorded behind a later one of their queue item."""
     return [
         *_more_than_once(ours, plans),
         *_wrong_parties([entry for entry in written if entry["table"] == PARTY], created, plans),
-        *_miscounted(ours, plans, last, deleted=_deleted(committed)),
+        *_miscounted(ours, plans, last, late=late, deleted=_deleted(committed)),
         *_out_of_order(landed, plans),
-        *_lost(plans, last, updated=updated, created=created),
-        *_in_pieces(committed, plans, last, updated=updated, created=created),
+        *_lost(plans, last, late=late, updated=updated, created=created),
+        *_in_pieces(committed, plans, last, late=late, updated=updated, created=created),
         *_overwritten(committed, plans, baselines or {}),
         *_strange_columns(ours, plans),
     ]
@@ -133,6 +135,7 @@ def _miscounted(
     plans: Sequence[PlannedWriteback],
     results: Mapping[str, WritebackResult],
     *,
+    late: Collection[str],
     deleted: Collection[str],
 ) -> Iterable[str]:
     """Each session that placed a call adds one, when it lands or when it is recorded late; a full column stays.
@@ -149,20 +152,20 @@ def _miscounted(
         if plan and ATTEMPTS in entry["changes"] and not _update(plan).increments:
             yield f"W2 {session} placed no call, and was counted"
         parts[item] += not session and ATTEMPTS in entry["changes"]
-    late = Counter(
+    may_be_counted = Counter(
         plan.queue_item_id
         for plan in by_session.values()
-        if _came_late(result := results.get(plan.session_id))
+        if plan.session_id in late
         or (
             plan.queue_item_id in deleted
-            and result is not None
+            and (result := results.get(plan.session_id)) is not None
             and result.block_reason is BlockReason.CONFLICT_DETECTED
         )
     )
     yield from (
-        f"W2 queue item {item} was counted {n} times without a session, for {late[item]} late ones"
+        f"W2 queue item {item} was counted {n} times without a session, for {may_be_counted[item]} late ones"
         for item, n in parts.items()
-        if n > late[item]
+        if n > may_be_counted[item]
     )
 
 
@@ -170,8 +173,26 @@ def _update(plan: PlannedWriteback) -> PlannedStep:
     return next(step for step in plan.steps if step.operation is Operation.UPDATE_QUEUE_ITEM)
 
 
-def _came_late(result: WritebackResult | None) -> bool:
-    return result is not None and any(step.outcome is StepOutcome.SUPERSEDED for step in result.steps)
+def _came_late(result: WritebackResult) -> bool:
+    return any(step.outcome is StepOutcome.SUPERSEDED for step in result.steps)
+
+
+def _late_and_unseen(committed: Sequence[Entry], plans: Sequence[PlannedWriteback]) -> set[str]:
+    """Sessions whose task was created while the row showed a later session of theirs, and whose row a person has
+    deleted since: if that result was lost, nobody can see any more that they were late.
+    """
+    number = {plan.session_id: number for number, plan in enumerate(plans)}
+    plan_of = {s.record_id: plan for plan in plans for s in plan.steps if s.operation is Operation.CREATE_TASK}
+    shown: dict[str, str] = {}
+    """Queue item to the session that landed there last."""
+    late = set()
+    for entry in committed:
+        if entry["table"] == QUEUE_ITEM and (session := (entry["changes"].get(SESSION) or ["", ""])[1]):
+            shown[entry["id"]] = session
+        plan = plan_of.get(entry["id"]) if entry["operation"] == "create" else None
+        if plan and number.get(shown.get(plan.queue_item_id, ""), -1) > number[plan.session_id]:
+            late.add(plan.session_id)
+    return late & _of_deleted_rows(committed, plans)
 
 
 def _out_of_order(landed: Sequence[tuple[str, str, Entry]], plans: Sequence[PlannedWriteback]) -> Iterable[str]:
@@ -191,6 +212,7 @@ def _lost(
     plans: Sequence[PlannedWriteback],
     results: Mapping[str, WritebackResult],
     *,
+    late: Collection[str],
     updated: Collection[str],
     created: Collection[str],
 ) -> Iterable[str]:
@@ -199,10 +221,10 @@ def _lost(
         if result is None:
             yield f"W2 nobody was told what became of {plan.session_id}"
         elif result.status is ResultStatus.COMPLETED or result.block_reason is BlockReason.ELIGIBILITY:
-            late = _came_late(result)
-            wanted = [s for s in plan.steps if s.operation is Operation.CREATE_PHONE_CALL or not late]
+            came_late = plan.session_id in late
+            wanted = [s for s in plan.steps if s.operation is Operation.CREATE_PHONE_CALL or not came_late]
             missing = [s.operation for s in wanted if _is_create(s.operation) and s.record_id not in created]
-            missing += [] if late or plan.session_id in updated else [Operation.UPDATE_QUEUE_ITEM]
+            missing += [] if came_late or plan.session_id in updated else [Operation.UPDATE_QUEUE_ITEM]
             if missing:
                 yield f"W2 {plan.session_id} is said to have landed, but lacks {', '.join(missing)}"
         elif result.status is ResultStatus.BLOCKED and not result.message:
@@ -214,6 +236,7 @@ def _in_pieces(
     plans: Sequence[PlannedWriteback],
     results: Mapping[str, WritebackResult],
     *,
+    late: Collection[str],
     updated: Collection[str],
     created: Collection[str],
 ) -> Iterable[str]:
@@ -230,7 +253,7 @@ def _in_pieces(
         conflict = result is not None and result.block_reason is BlockReason.CONFLICT_DETECTED
         blocked = result is not None and result.block_reason is BlockReason.PERMANENT_OTHER
         was_one = blocked and plan.queue_item_id in changed and Operation.CREATE_TASK not in there
-        alone = conflict or _came_late(result) or was_one
+        alone = conflict or plan.session_id in late or was_one
         if there and plan.session_id not in updated and not alone:
             yield f"W3 {plan.session_id} landed in pieces: {', '.join(sorted(there))} without the queue item's update"
         if (

@@ -93,7 +93,8 @@ def acknowledges_nothing(planner) -> bool:
 def test_P5_a_broker_that_stays_away_past_the_delivery_timeout_is_waited_for(embedded_kafka, make_service, then):
     """The figures stay up, readiness and one line say what it waits for, and it goes on by itself."""
     bootstrap = embedded_kafka.bootstrap
-    planner = make_service("planner", PLANNER, env=planner_env(bootstrap, **IMPATIENT)).start(ready)
+    env = planner_env(bootstrap, **IMPATIENT, PLANNER_SESSION_TIMEOUT_S="20")  # the pause must not cost its partitions
+    planner = make_service("planner", PLANNER, env=env).start(ready)
     publish(bootstrap, given := outcomes(200))
     wait_until(lambda: published(bootstrap) >= 200, what="it plans")
     planner.pause()

@@ -135,6 +135,31 @@ def test_a_late_session_may_update_the_queue_item_in_part() -> None:
     assert findings(log, [ONE], [LATE]) == []
 
 
+DELETED = edit(99) | {"operation": "delete"}
+
+
+def without_the_row(plan: PlannedWriteback, start: int) -> list[dict[str, Any]]:
+    """The call and the task of a plan that came late."""
+    return [entry for entry in entries(plan, start) if entry["id"] != ITEM]
+
+
+def test_that_a_session_was_late_is_seen_in_the_log_if_its_result_was_lost_and_its_row_deleted() -> None:
+    log = [*entries(TWO), *without_the_row(ONE, 10), DELETED]
+    assert findings(log, [ONE, TWO], RESULTS) == []
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        pytest.param([*entries(TWO), *without_the_row(ONE, 10)], id="its row is there"),
+        pytest.param([*without_the_row(ONE, 1), *entries(TWO, 10), DELETED], id="it was not behind a later one"),
+        pytest.param([*entries(TWO), *without_the_row(ONE, 10)[:1], DELETED], id="its task is missing"),
+    ],
+)
+def test_without_its_update_no_other_session_has_landed(log: list[dict[str, Any]]) -> None:
+    assert any(one.startswith("W2 sess-1 is said to have landed") for one in findings(log, [ONE, TWO], RESULTS))
+
+
 @pytest.mark.parametrize(
     ("log", "results"),
     [
