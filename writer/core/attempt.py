@@ -193,6 +193,8 @@ class PlanInFlight:
     have landed (W2)."""
     call_may_exist: bool = field(init=False)
     """A request that may have landed was to record the call alone (R6). Its copies know that too."""
+    may_arrive: bool = False
+    """A write of it had no answer: it may still reach the CRM after its records were read."""
     decided: Accepted | Left | None = field(init=False)
     """What a person decided about its session."""
     opts_out: bool = field(init=False)
@@ -282,8 +284,9 @@ class PlanInFlight:
         """What this reply to a write that was decided on `found` leaves open."""
         if reply.judgement.kind is Kind.AMBIGUOUS:
             self.read_first, self.doubt = True, reply.judgement
-        if reply.may_have_landed and records_call_alone(found):
-            self.call_may_exist = True
+        if reply.may_have_landed:
+            self.may_arrive = True
+            self.call_may_exist = self.call_may_exist or records_call_alone(found)
 
     def clear(self, verdict: Cleared | None) -> bool:
         """The gate's verdict on the next attempt; the plan takes the form that the CRM keeps. Whether it is cleared."""
@@ -444,11 +447,11 @@ def next_step(plan: PlanInFlight, ask: Ask, replies: Sequence[PartReply], around
             refusal, plan.refusal = plan.refusal, None
             if isinstance(observed, Judgement):
                 if refusal and observed.kind is Kind.PERMANENT:  # reading is refused too: nothing more can be learnt
-                    return _refused(refusal, around, read=False)
+                    return _refused(plan, refusal, around, read=False)
                 return _not_read(plan, observed)
             plan.doubt = None
             step = _judged(plan, observed, around)
-            return _refused(refusal, around) if refusal and _nothing_landed(plan, step) else step
+            return _refused(plan, refusal, around) if refusal and _nothing_landed(plan, step) else step
         case Writing():
             _prefetch(ask, replies, around)
             return _written(plan, ask, replies[0], around)
@@ -574,7 +577,7 @@ def _not_done(plan: PlanInFlight, ask: Writing, refusal: RefusedWrite, around: A
             plan.refusal = refusal
             return Reading(reads(plan.plan))
         case _:
-            return _refused(refusal, around)
+            return _refused(plan, refusal, around)
 
 
 def _nothing_landed(plan: PlanInFlight, step: Step) -> bool:
@@ -583,8 +586,9 @@ def _nothing_landed(plan: PlanInFlight, step: Step) -> bool:
     return isinstance(found, Missing) and len(found.steps) == len(plan.plan.steps)
 
 
-def _refused(refusal: RefusedWrite, around: Around, *, read: bool = True) -> Decided:
-    return Decided(results.refused(around.context, refusal.judgement, refusal.failing, read=read))
+def _refused(plan: PlanInFlight, refusal: RefusedWrite, around: Around, *, read: bool = True) -> Decided:
+    result = results.refused(around.context, refusal.judgement, refusal.failing, read=read, may_arrive=plan.may_arrive)
+    return Decided(result)
 
 
 def unverified(judgement: Judgement) -> RetryLater:

@@ -334,11 +334,18 @@ def foreign_record(context: ResultContext, step_index: int) -> WritebackResult:
 
 
 def refused(
-    context: ResultContext, judgement: Judgement, failing: int | None = None, *, read: bool = True
+    context: ResultContext,
+    judgement: Judgement,
+    failing: int | None = None,
+    *,
+    read: bool = True,
+    may_arrive: bool = False,
 ) -> WritebackResult:
     """The CRM will not have it; the change set was rolled back. `failing`: the step it named, if it did. `read` off: it
-    does not let the records be read either, so that what an earlier attempt did stays unknown.
+    does not let the records be read either, so that what an earlier attempt did stays unknown. `may_arrive`: an earlier
+    request had no answer, and may reach the CRM after all.
     """
+    doubt = _UNREAD if not read else _MAY_ARRIVE if may_arrive else ""
     evidence = f"status {judgement.status}" + (f", code {judgement.code}" if judgement.code else "")
     where = "" if failing is None else f" at step {failing}"
     steps = tuple(
@@ -352,18 +359,18 @@ def refused(
         steps,
         reason=BlockReason.METADATA if judgement.meaning is Meaning.DRIFT else BlockReason.PERMANENT_OTHER,
         message=f"The CRM refused the change set{where} ({evidence}); nothing of it was kept.{_since_before(context)}"
-        f"{'' if read else _UNREAD} {_remedy(judgement, _callers(context, failing))}, then: "
-        f"{context.command('replay --session')}.{_plan_anew(context) if read else ''}",
+        f"{doubt} {_remedy(judgement, _callers(context, failing))}, then: "
+        f"{context.command('replay --session')}.{'' if doubt else _plan_anew(context)}",
     )
     if judgement.advice:
         result = replace(
             result,
-            message=f"{judgement.advice} Last reply: {evidence}.{'' if read else _UNREAD} "
-            f"Then: {context.command('replay --session')}.",
+            message=f"{judgement.advice} Last reply: {evidence}.{doubt} Then: {context.command('replay --session')}.",
         )
-    return replace(result, last_reply=_last_reply(judgement), may_have_landed=not read)
+    return replace(result, last_reply=_last_reply(judgement), may_have_landed=bool(doubt))
 
 
+_MAY_ARRIVE = " An earlier request of it had no answer and may still arrive, and a replay finds that out."
 _UNREAD = " Whether an earlier attempt had landed could not be read, and a replay finds that out."
 
 

@@ -94,6 +94,38 @@ def test_W2_R3_a_session_that_landed_and_could_not_be_read_is_no_conflict_for_an
     assert landed(world).count("sess-1") == 1
 
 
+def test_W2_R3_a_write_that_arrives_after_its_plan_was_refused_is_no_conflict_for_the_next() -> None:
+    """The first request has no answer, the records show nothing of it, and the second one is refused."""
+    world = a_world()
+    first = a_plan(world, 1)
+    second = a_plan(world, 2, 1, after=[first])
+    given_up: list[messages.Send] = []
+
+    def instead(send: messages.Send) -> Exchange | None:
+        if not is_about(send, "sess-1") or "GET" in repr(send.parts):
+            return None
+        if not given_up:
+            given_up.append(send)
+            return same_for_all(send.parts, LOST)
+        return same_for_all(send.parts, DENIED)
+
+    world.instead = instead
+    world.arrive(first)
+    for number in range(4, 8):  # others land
+        world.arrive(a_plan(world, number), offset=number)
+        world.wait(30)
+    assert world.index.known["sess-1"] is Settled.IN_DOUBT
+    exchange_with(world.crm, given_up[0].parts)
+    world.instead = lands
+    world.arrive(second, offset=8)
+    world.wait(30)
+    assert world.outcomes[-1] == ("sess-2", "completed")
+    world.arrive(first, offset=9, headers=[("replay", b"Ada")])
+    world.wait(30)
+    assert world.outcomes[-1] == ("sess-1", "completed"), "a replay says so"
+    assert landed(world).count("sess-1") == 1
+
+
 DRIFTED = Judgement(Kind.PERMANENT, Meaning.DRIFT, 400, "0x80060888", by_the_crm=True)
 
 

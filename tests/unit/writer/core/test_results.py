@@ -242,6 +242,14 @@ def test_a_refusal_gives_the_evidence_and_what_to_do(meaning: Meaning) -> None:
     assert "at step 2 (status 400, code 0x80044331)" in str(result.message)
 
 
+def test_R3_a_refusal_behind_a_request_without_an_answer_says_that_it_may_still_arrive() -> None:
+    result = refused(TELLING, Judgement(Kind.PERMANENT, Meaning.DRIFT, 400, "0x80044331"), 2, may_arrive=True)
+
+    assert result.may_have_landed
+    assert "may still arrive, and a replay finds that out" in str(result.message)
+    assert "replan" not in str(result.message)
+
+
 def test_a_refusal_that_names_no_step_blocks_them_all() -> None:
     result = refused(TELLING, Judgement(Kind.PERMANENT, Meaning.INVALID, 418))
 
