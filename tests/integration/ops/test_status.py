@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from ops.demo.waiting import wait_until
 from ops.settings import read_settings
 from ops.view.store import Store
 from ops.view.view import opened
@@ -67,7 +68,7 @@ def test_status_counts_by_status_and_reason_with_the_lag_and_open_opt_outs_first
         ("queued", None): 2,
     }
     assert (found["sessions"], found["unsettled"], found["opt_outs_open"]) == (5, 2, 2)
-    assert found["lag_s"] > 0
+    wait_until(lambda: writeback("status", "--json").json[0]["lag_s"] > 0, what="what waits grows older")
     shown = writeback("status").out.splitlines()
     assert shown[0] == "2 opt-outs are not on their row"
     assert any(line.startswith("completed") for line in shown)
