@@ -190,9 +190,9 @@ def build(prepared: Prepared, parts: Overrides = Overrides()) -> Planner:
         reader=reader,
         fence=fence,
         jumped=positions.jumped,
-        undecided=UndecidedOffsets(
+        decided=UndecidedOffsets(
             settings.broker, waits, group_id=settings.group_id, within_s=settings.delivery_timeout_s
-        ),
+        ).wait,
         handle=parts.handle(service.handle),
         hard_exit=hard_exit,
     )

@@ -8,6 +8,7 @@ ones, and reject a second time what was rejected in that transaction. librdkafka
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -15,13 +16,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from planner.waiting import Waits
 from runtime.connection import BrokerSettings
 from runtime.librdkafka_log import client_log
+from runtime.threads import in_daemon_thread
 
 _ANSWERS_WITHIN_S = 5.0
 
 
 class UndecidedOffsets:
-    """Callable from any thread."""
-
     def __init__(self, broker: BrokerSettings, waits: Waits, *, group_id: str, within_s: float) -> None:
         """`within_s`: when the broker rolls back a transaction that nobody ends."""
         self._config = broker.consumer_config() | {
@@ -36,17 +36,20 @@ class UndecidedOffsets:
             f"partitions has not ended its transaction, which the broker then does within {within_s:.0f} s"
         )
 
-    def __call__(self, partitions: Collection[int]) -> Collection[int]:
-        """Those of these partitions of which the broker does not know yet; asked once, for some seconds at most."""
+    async def wait(self, partitions: Collection[int]) -> None:
+        """Until the broker knows what is committed of these partitions. May be cancelled."""
+        with self._waits.until_over("offsets"):
+            while not await in_daemon_thread(partial(self._are_decided, partitions), name="undecided-offsets"):
+                self._waits.begin("offsets", self._problem)
+
+    def _are_decided(self, partitions: Collection[int]) -> bool:
+        """Asked once, for some seconds at most."""
         consumer: Any = Consumer(self._config, logger=client_log("planner"))
         try:
             consumer.committed([TopicPartition(self._topic, each) for each in partitions], timeout=_ANSWERS_WITHIN_S)
         except KafkaException as error:
-            if error.args[0].code() == KafkaError._TIMED_OUT:  # noqa: SLF001  its public name
-                self._waits.begin("offsets", self._problem)
-                return partitions
             # Whatever else is wrong, the consumer inside Faust meets it as well, and says so.
+            return bool(error.args[0].code() != KafkaError._TIMED_OUT)  # noqa: SLF001  its public name
         finally:
             consumer.close()
-        self._waits.end("offsets")
-        return ()
+        return True

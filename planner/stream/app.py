@@ -35,7 +35,7 @@ from planner.errors import Abandoned
 from planner.pins.bulk import BulkReader
 from planner.pins.recovery import PinRecovery
 from planner.settings import PlannerSettings
-from planner.stream.reading import Jumped, Undecided, install
+from planner.stream.reading import Decided, Jumped, install
 from planner.stream.recovery import BulkRecovery
 from runtime.connection import BrokerSettings
 from runtime.errors import Misconfigured, Unavailable
@@ -98,7 +98,7 @@ def make_app(
     reader: BulkReader,
     fence: Fence,
     jumped: Jumped,
-    undecided: Undecided,
+    decided: Decided,
     handle: Handle,
     hard_exit: HardExit,
 ) -> faust.App:
@@ -133,7 +133,7 @@ def make_app(
         producer_acks=-1,
         loghandlers=[],
     )
-    install(app, fence, jumped, undecided, client)
+    install(app, fence, jumped, decided, client)
     outcomes = app.topic(topics.call_outcomes.name, **RAW)
     planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **RAW)
     table = cast(

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -35,8 +35,8 @@ from planner.core.reading import Reading
 Jumped = Callable[[int, int, int], None]
 """Called with a partition, the offset that it was read up to, and the next one that there was."""
 
-Undecided = Callable[[Collection[int]], Collection[int]]
-"""Called with partitions; those of them whose committed offset an open transaction may still change."""
+Decided = Callable[[Collection[int]], Awaitable[None]]
+"""Called with partitions; returns once no open transaction may change their committed offsets any more."""
 
 _STOPS_WITHIN_S = 5.0
 
@@ -65,7 +65,7 @@ class LosslessConsumer(Consumer):
     RebalanceListener = _Joining
     fence: Fence
     jumped: Jumped
-    undecided: Undecided
+    decided: Decided
     client: Mapping[str, Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -80,9 +80,8 @@ class LosslessConsumer(Consumer):
 
     async def perform_seek(self) -> None:
         """To where the planner before this one ended, once the broker knows that."""
-        undecided: Collection[int] = [tp.partition for tp in self.assignment() if not self._is_changelog_tp(tp)]
-        while undecided:
-            undecided = await asyncio.to_thread(self.undecided, undecided)
+        if partitions := [tp.partition for tp in self.assignment() if not self._is_changelog_tp(tp)]:
+            await self.decided(partitions)
         await super().perform_seek()
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109  the base class's
@@ -205,13 +204,8 @@ class _LosslessThread(AIOKafkaConsumerThread):
                 self._ensure_consumer().seek(tp, offset)
 
 
-def install(app: Any, fence: Fence, jumped: Jumped, undecided: Undecided, client: Mapping[str, Any]) -> None:
+def install(app: Any, fence: Fence, jumped: Jumped, decided: Decided, client: Mapping[str, Any]) -> None:
     """To be called before anything of the app is used. `client`: the settings of aiokafka's consumer."""
     app.flow_control = NonDroppingFlow()
-    parts = {
-        "fence": fence,
-        "jumped": staticmethod(jumped),
-        "undecided": staticmethod(undecided),
-        "client": client,
-    }
+    parts = {"fence": fence, "jumped": staticmethod(jumped), "decided": staticmethod(decided), "client": client}
     cast("Any", app.transport).Consumer = type("LosslessConsumer", (LosslessConsumer,), parts)

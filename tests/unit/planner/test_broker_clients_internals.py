@@ -31,7 +31,7 @@ def secured(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
     return read_settings(mapping_file="mapping.json")
 
 
-PARTS = ("pins", "reader", "fence", "jumped", "undecided", "handle", "hard_exit")
+PARTS = ("pins", "reader", "fence", "jumped", "decided", "handle", "hard_exit")
 """None of them is needed to make a client."""
 
 

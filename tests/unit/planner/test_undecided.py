@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, ClassVar
+import asyncio
+from typing import Any
 
 import pytest
 import structlog
@@ -17,65 +17,76 @@ from planner.waiting import Waits
 from runtime.connection import BrokerSettings
 
 
-class Client:
-    """Answers `committed` with the errors that the test lists, one each time, and then with none."""
+class Broker:
+    """Answers with these errors, one each time, and then with none. Its clients are made with `client`."""
 
-    errors: ClassVar[Iterator[int]] = iter(())
-    asked: ClassVar[list[tuple[Any, list[TopicPartition]]]] = []
-    closed: ClassVar[int] = 0
+    def __init__(self, *errors: int) -> None:
+        self.errors = list(errors)
+        self.asked: list[tuple[str, int]] = []
+        self.configs: list[dict[str, Any]] = []
+        self.open_clients = 0
 
-    def __init__(self, config: dict[str, Any], logger: Any) -> None:
-        self._config = config
+    def client(self, config: dict[str, Any], logger: Any) -> Broker:
+        self.configs.append(config)
+        self.open_clients += 1
+        return self
 
     def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-        Client.asked.append((self._config, places))
-        for error in Client.errors:
-            raise KafkaException(KafkaError(error))
+        self.asked += [(place.topic, place.partition) for place in places]
+        if self.errors:
+            raise KafkaException(KafkaError(self.errors.pop(0)))
         return places
 
     def close(self) -> None:
-        Client.closed += 1
+        self.open_clients -= 1
 
 
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    monkeypatch.setattr(undecided, "Consumer", Client)
-    Client.asked, Client.closed, Client.errors = [], 0, iter(())
-    return Waits(Metrics(CollectorRegistry()))
+class Setup:
+    def __init__(self, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(undecided, "Consumer", broker.client)
+        self.waits = Waits(Metrics(CollectorRegistry()))
+        settings = BrokerSettings(bootstrap_servers="localhost:9")
+        self.offsets = UndecidedOffsets(settings, self.waits, group_id="planners", within_s=60)
 
 
-def an_undecided(waits: Waits) -> UndecidedOffsets:
-    broker = BrokerSettings(bootstrap_servers="localhost:9")
-    return UndecidedOffsets(broker, waits, group_id="planners", within_s=60)
-
-
-def test_P5_it_is_asked_for_what_will_be_committed_once_all_transactions_have_ended(waits: Waits) -> None:
-    assert an_undecided(waits)([0, 2]) == ()
-    [(config, places)] = Client.asked
+async def test_P5_it_is_asked_for_what_will_be_committed_once_all_transactions_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    setup = Setup(broker := Broker(), monkeypatch)
+    await setup.offsets.wait([0, 2])
+    [config] = broker.configs
     assert (config["group.id"], config["isolation.level"]) == ("planners", "read_committed")
-    assert [(place.topic, place.partition) for place in places] == [("call-outcomes", 0), ("call-outcomes", 2)]
-    assert Client.closed == 1
-    assert waits.causes == []
+    assert broker.asked == [("call-outcomes", 0), ("call-outcomes", 2)]
+    assert broker.open_clients == 0
 
 
-def test_P5_without_an_answer_it_waits_and_says_for_what_once(waits: Waits) -> None:
-    Client.errors = iter([KafkaError._TIMED_OUT, KafkaError._TIMED_OUT])
-    ask = an_undecided(waits)
+async def test_P5_without_an_answer_it_waits_and_says_for_what_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = Setup(broker := Broker(KafkaError._TIMED_OUT, KafkaError._TIMED_OUT), monkeypatch)
     with structlog.testing.capture_logs() as logs:
-        assert ask([0, 1]) == [0, 1]
-        assert ask([0, 1]) == [0, 1]
-        assert waits.causes == ["offsets"]
-        assert ask([0, 1]) == ()
+        await setup.offsets.wait([0])
     assert [(line["event"], line["cause"]) for line in logs] == [
         ("planner.waiting", "offsets"),
         ("planner.resumed", "offsets"),
     ]
     assert "within 60 s" in logs[0]["problem"]
-    assert Client.closed == 3
-    assert waits.causes == []
+    assert (len(broker.asked), broker.open_clients, setup.waits.causes) == (3, 0, [])
 
 
-def test_whatever_else_is_wrong_is_left_to_the_consumer_that_reads(waits: Waits) -> None:
-    Client.errors = iter([KafkaError.GROUP_AUTHORIZATION_FAILED])
-    assert an_undecided(waits)([0]) == ()
-    assert waits.causes == []
+async def test_a_rebalance_that_comes_between_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may leave this planner without partitions, and then nobody waits for anything."""
+    setup = Setup(Broker(*[KafkaError._TIMED_OUT] * 100_000), monkeypatch)
+    waiting = asyncio.create_task(setup.offsets.wait([0]))
+    while setup.waits.causes != ["offsets"]:  # noqa: ASYNC110  it begins in the task, and tells nobody
+        await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert setup.waits.causes == []
+
+
+async def test_whatever_else_is_wrong_is_left_to_the_consumer_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = Setup(broker := Broker(KafkaError.GROUP_AUTHORIZATION_FAILED), monkeypatch)
+    with structlog.testing.capture_logs() as logs:
+        await setup.offsets.wait([0])
+    assert logs == []
+    assert len(broker.asked) == 1
