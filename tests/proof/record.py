@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,13 @@ Record = dict[str, Part]
 SEEDS, SEEDS_OF_PAIR = 1_000_000, 50
 KILLS, ZOMBIES, LONG_RUNS, LONG_RUN_S = 3_000, 200, 30, 300.0
 """What a release asks for."""
-_WHAT: dict[str, tuple[str, Callable[[], int]]] = {
-    "seeds": ("schedules of 200 steps", lambda: SEEDS),
-    "pairs": (f"pairs of faults, each {SEEDS_OF_PAIR} times", lambda: len(list(pairs())) * SEEDS_OF_PAIR),
-    "planted": ("planted bugs", lambda: len(patches())),
-    "kills": ("kills of real processes", lambda: KILLS),
-    "zombies": ("writers that sleep past their session", lambda: ZOMBIES),
-    "long": (f"long runs of {LONG_RUN_S:.0f} s", lambda: LONG_RUNS),
+_WHAT = {
+    "seeds": ("schedules of 200 steps", SEEDS),
+    "pairs": (f"pairs of faults, each {SEEDS_OF_PAIR} times", len(list(pairs())) * SEEDS_OF_PAIR),
+    "planted": ("planted bugs", len(patches())),
+    "kills": ("kills of real processes", KILLS),
+    "zombies": ("writers that sleep past their session", ZOMBIES),
+    "long": (f"long runs of {LONG_RUN_S:.0f} s", LONG_RUNS),
 }
 _TABLE = re.compile(r"(?<=<!-- the record -->\n).*?(?=<!-- the end of the record -->)", re.DOTALL)
 
@@ -100,7 +100,7 @@ def _rows(record: Record) -> Iterator[list[str]]:
         part = fresh() | record.get(name, {})
         on = ", ".join(f"{commit} ({runs:,})" for commit, runs in part["code"].items())
         minutes = part["cpu_s"] / 60
-        yield [what, f"{count():,}", f"{part['runs']:,}", str(len(part["findings"])), f"{minutes:,.0f} min", on or "–"]
+        yield [what, f"{count:,}", f"{part['runs']:,}", str(len(part["findings"])), f"{minutes:,.0f} min", on or "–"]
 
 
 def show(record: Record, page: Path = PAGE) -> None:

@@ -66,7 +66,7 @@ from writer.core.reconcile import (
     records_call_alone,
 )
 from writer.core.replies import Judgement, Kind, Meaning
-from writer.core.results import ResultContext
+from writer.core.results import Doubt, ResultContext
 
 FRESH_S = 5.0
 """How long prefetched records decide what is not sent under their etag."""
@@ -273,6 +273,11 @@ class PlanInFlight:
         return known.needs_nothing or (in_place_of_another and known is not Settled.NOT_WRITTEN)
 
     @property
+    def doubt_of_refusal(self) -> Doubt:
+        """Of a refusal while its records show nothing."""
+        return Doubt.MAY_ARRIVE if self.may_arrive else Doubt.NONE
+
+    @property
     def owners(self) -> Mapping[int, OwnerCandidate]:
         return self.cleared.owners if self.cleared else {}
 
@@ -447,11 +452,11 @@ def next_step(plan: PlanInFlight, ask: Ask, replies: Sequence[PartReply], around
             refusal, plan.refusal = plan.refusal, None
             if isinstance(observed, Judgement):
                 if refusal and observed.kind is Kind.PERMANENT:  # reading is refused too: nothing more can be learnt
-                    return _refused(plan, refusal, around, read=False)
+                    return _refused(refusal, around, Doubt.UNREAD)
                 return _not_read(plan, observed)
             plan.doubt = None
             step = _judged(plan, observed, around)
-            return _refused(plan, refusal, around) if refusal and _nothing_landed(plan, step) else step
+            return _refused(refusal, around, plan.doubt_of_refusal) if refusal and _nothing_landed(plan, step) else step
         case Writing():
             _prefetch(ask, replies, around)
             return _written(plan, ask, replies[0], around)
@@ -577,7 +582,7 @@ def _not_done(plan: PlanInFlight, ask: Writing, refusal: RefusedWrite, around: A
             plan.refusal = refusal
             return Reading(reads(plan.plan))
         case _:
-            return _refused(plan, refusal, around)
+            return _refused(refusal, around, plan.doubt_of_refusal)
 
 
 def _nothing_landed(plan: PlanInFlight, step: Step) -> bool:
@@ -586,9 +591,8 @@ def _nothing_landed(plan: PlanInFlight, step: Step) -> bool:
     return isinstance(found, Missing) and len(found.steps) == len(plan.plan.steps)
 
 
-def _refused(plan: PlanInFlight, refusal: RefusedWrite, around: Around, *, read: bool = True) -> Decided:
-    result = results.refused(around.context, refusal.judgement, refusal.failing, read=read, may_arrive=plan.may_arrive)
-    return Decided(result)
+def _refused(refusal: RefusedWrite, around: Around, doubt: Doubt) -> Decided:
+    return Decided(results.refused(around.context, refusal.judgement, refusal.failing, doubt))
 
 
 def unverified(judgement: Judgement) -> RetryLater:

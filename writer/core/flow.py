@@ -343,7 +343,7 @@ class Flow:
             retry_after_s=judgement.retry_after if judgement.retry_after and judgement.by_the_crm else 0.0,
         )
         if isinstance(verdict, AskAPerson):
-            self._publish_outcome(plan, results.refused(self.context(plan), judgement, may_arrive=plan.may_arrive))
+            self._publish_outcome(plan, results.refused(self.context(plan), judgement, doubt=plan.doubt_of_refusal))
         else:
             self._act(plan, verdict)
 

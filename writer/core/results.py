@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
 from schemas import records
 from schemas.records import (
@@ -333,19 +334,23 @@ def foreign_record(context: ResultContext, step_index: int) -> WritebackResult:
     )
 
 
+class Doubt(StrEnum):
+    """Why a plan that is refused may have landed all the same, or still land; the value is what its result says."""
+
+    NONE = ""
+    UNREAD = " Whether an earlier attempt had landed could not be read, and a replay finds that out."
+    MAY_ARRIVE = " An earlier request of it had no answer and may still arrive, and a replay finds that out."
+
+
 def refused(
     context: ResultContext,
     judgement: Judgement,
     failing: int | None = None,
-    *,
-    read: bool = True,
-    may_arrive: bool = False,
+    doubt: Doubt = Doubt.NONE,
 ) -> WritebackResult:
-    """The CRM will not have it; the change set was rolled back. `failing`: the step it named, if it did. `read` off: it
-    does not let the records be read either, so that what an earlier attempt did stays unknown. `may_arrive`: an earlier
-    request had no answer, and may reach the CRM after all.
+    """The CRM will not have it; the change set was rolled back. `failing`: the step it named, if it did. `doubt`: about
+    an earlier attempt.
     """
-    doubt = _UNREAD if not read else _MAY_ARRIVE if may_arrive else ""
     evidence = f"status {judgement.status}" + (f", code {judgement.code}" if judgement.code else "")
     where = "" if failing is None else f" at step {failing}"
     steps = tuple(
@@ -367,11 +372,7 @@ def refused(
             result,
             message=f"{judgement.advice} Last reply: {evidence}.{doubt} Then: {context.command('replay --session')}.",
         )
-    return replace(result, last_reply=_last_reply(judgement), may_have_landed=bool(doubt))
-
-
-_MAY_ARRIVE = " An earlier request of it had no answer and may still arrive, and a replay finds that out."
-_UNREAD = " Whether an earlier attempt had landed could not be read, and a replay finds that out."
+    return replace(result, last_reply=_last_reply(judgement), may_have_landed=doubt is not Doubt.NONE)
 
 
 def _since_before(context: ResultContext) -> str:

@@ -257,6 +257,7 @@ def test_a_second_member_takes_over_where_the_first_released(broker: EmbeddedBro
                 await until(lambda: len(second.assignments) >= 2)
                 if first.refused:
                     raise BrokerTookNoCommit(first.refused)
+                assert len(second.assignments) == 2
                 assert sorted(first.released) == sorted(a.partition for a in second.assignments)
                 assert {a.committed for a in second.assignments} == {OffsetAndMetadata(6, "")}
                 await until(lambda: len(second.records) == 8)

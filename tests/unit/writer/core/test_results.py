@@ -17,6 +17,7 @@ from writer.core.history import Settled, settled_as
 from writer.core.reconcile import Conflict, Late, NoQueueItem
 from writer.core.replies import ON_BEHALF, Judgement, Kind, Meaning, Privilege, lost, never_sent, not_signed_in
 from writer.core.results import (
+    Doubt,
     ResultContext,
     at_maximum,
     conflict,
@@ -243,7 +244,7 @@ def test_a_refusal_gives_the_evidence_and_what_to_do(meaning: Meaning) -> None:
 
 
 def test_R3_a_refusal_behind_a_request_without_an_answer_says_that_it_may_still_arrive() -> None:
-    result = refused(TELLING, Judgement(Kind.PERMANENT, Meaning.DRIFT, 400, "0x80044331"), 2, may_arrive=True)
+    result = refused(TELLING, Judgement(Kind.PERMANENT, Meaning.DRIFT, 400, "0x80044331"), 2, Doubt.MAY_ARRIVE)
 
     assert result.may_have_landed
     assert "may still arrive, and a replay finds that out" in str(result.message)
