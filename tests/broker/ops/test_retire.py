@@ -54,7 +54,7 @@ WHY = ("--for-real", "--reason", "nightly", "--limit", "0")
 OUTCOMES, PLANS, RESULTS = single_object(CallOutcome), single_object(PlannedWriteback), single_object(WritebackResult)
 CLEANED_SOON = {
     "segment.bytes": "1048576", "segment.ms": "1000", "min.cleanable.dirty.ratio": "0.01",
-    "max.compaction.lag.ms": "1500", "delete.retention.ms": "1000",
+    "min.compaction.lag.ms": "0", "max.compaction.lag.ms": "1500", "delete.retention.ms": "1000",
 }  # fmt: skip
 OF_ANY_TIME = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
 OLDEST_OUTCOME = NOW - timedelta(days=20)

@@ -11,6 +11,7 @@ CLEANED_FAST = {
     "segment.bytes": "1048576",
     "segment.ms": "1000",
     "min.cleanable.dirty.ratio": "0.01",
+    "min.compaction.lag.ms": "0",
     "max.compaction.lag.ms": "1500",
     "delete.retention.ms": "1000",
 }

@@ -148,3 +148,9 @@ def test_partitions_that_were_added_make_it_impossible_to_go_on() -> None:
 def test_a_topic_that_was_created_again_makes_it_impossible_to_go_on_whatever_its_count() -> None:
     (problem,) = changes(TOPICS.all(), fit(), fit(call_outcomes=FoundTopic(24, None, 3, "another")))
     assert problem.startswith("topic call-outcomes was deleted and created again")
+
+
+def test_W4_compaction_leaves_the_original_of_a_requeued_plan_until_its_copy_was_read() -> None:
+    created = TOPICS.planned_writebacks.creation_config(3)
+    assert created["min.compaction.lag.ms"] == str(DAY_MS)
+    assert int(created["min.compaction.lag.ms"]) < int(created["max.compaction.lag.ms"]), "or the broker refuses both"
