@@ -45,19 +45,6 @@ class Groups:
             return None
         return any(each.group_id == group and each.state.name not in _EMPTY for each in listed.valid)
 
-    def committed(self, group: str, topic: str, partitions: Sequence[int]) -> list[Offset]:
-        """Of partitions in which it has committed something."""
-        asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, each) for each in partitions])]
-        try:
-            found = self._admin.list_consumer_group_offsets(asked, request_timeout=ASK_S)[group].result()
-        except KafkaException as error:
-            raise self._away(error.args[0]) from None
-        return [
-            Offset(each.partition, each.offset, each.metadata or "")
-            for each in found.topic_partitions
-            if each.offset >= 0
-        ]
-
     def move(self, group: str, topic: str, offsets: Sequence[Offset]) -> None:
         """Raises GroupActive, BrokerUnavailable, Misconfigured: then the broker may have moved none, or all."""
         wanted = [TopicPartition(topic, each.partition, each.offset, each.metadata) for each in offsets]

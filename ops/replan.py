@@ -174,8 +174,8 @@ def _follow(settings: Settings, copies: Sequence[Copy]) -> dict[str, ReplanState
     with progress("replan:") as shown:
         while True:
             partitions = {each.partition for each in copies}
-            at = {each.partition: each.offset for each in groups.committed(group, topic, list(partitions))}
             with opened(settings, on_progress=silent) as view:
+                at = {each.partition: each.offset for each in view.logs.offsets(group, topic, partitions)}
                 came = {each.session: _came(view, each, topic, at.get(each.partition, 0)) for each in copies}
             shown("sessions settled", sum(each.done for each in came.values()), len(came))
             if all(each.done for each in came.values()):

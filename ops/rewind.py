@@ -115,7 +115,7 @@ class _Move:
 
 def _move(view: View, groups: Groups, group: str, topic: str, asked: _Wanted) -> _Move:
     partitions = range(view.partitions)
-    committed = groups.committed(group, topic, partitions)
+    committed = view.logs.offsets(group, topic, partitions)
     if asked.undo:
         actions = view.store.actions()
         if (last := last_rewind(actions, group)) is None:

@@ -68,6 +68,7 @@ class Fault(enum.IntEnum):
     """Answers that can be injected (the protocol's error codes), worst first."""
 
     DISCONNECT = -195  # no answer: the broker closes the connection
+    UNKNOWN = -1  # the broker failed in its own code
     NONE = 0  # lets one request through; for "the second one fails"
     MESSAGE_TOO_LARGE = 10
     COORDINATOR_LOAD_IN_PROGRESS = 14

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from ops.core.rewinding import Offset
 from ops.core.sessions import Frontier, frontier_of
 from ops.settings import Settings
 from runtime.broker import BrokerUnavailable, BrokerView, UnfitTopics
@@ -57,12 +58,20 @@ class Logs:
 
     def committed(self, group: str, topic: str, partitions: Collection[int]) -> dict[int, Frontier]:
         """What `group`, by its full name, has committed, without joining it."""
+        found = {each.partition: each for each in self.offsets(group, topic, partitions)}
+        return {
+            each: frontier_of(at.offset, at.metadata) if (at := found.get(each)) else frontier_of(None, None)
+            for each in partitions
+        }
+
+    def offsets(self, group: str, topic: str, partitions: Collection[int]) -> list[Offset]:
+        """Of the partitions in which `group`, by its full name, has committed something; without joining it."""
         with self._consumer(group) as consumer:
             found = consumer.committed([TopicPartition(topic, each) for each in partitions], timeout=ASK_S)
         for each in found:
             if each.error:
                 self._failed(each.error)
-        return {each.partition: frontier_of(each.offset if each.offset >= 0 else None, each.metadata) for each in found}
+        return [Offset(each.partition, each.offset, each.metadata or "") for each in found if each.offset >= 0]
 
     def marks(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         with self._consumer(self._reading_group()) as consumer:

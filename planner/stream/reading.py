@@ -25,8 +25,10 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
+from aiokafka.errors import KafkaError, UnknownError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, ConsumerRebalanceListener
 from faust.types import TP
+from mode import Service
 from mode.utils.queues import FlowControlEvent
 
 from planner.core.fence import Fence, Membership
@@ -39,6 +41,9 @@ Decided = Callable[[Collection[int]], Awaitable[None]]
 """Called with partitions; returns once no open transaction may change their committed offsets any more."""
 
 _STOPS_WITHIN_S = 5.0
+_LOOK_EVERY_S = 1.0
+_FAILED_IN_ITS_OWN_CODE = str(KafkaError(repr(UnknownError())))
+"""How aiokafka says that of a broker. It does so for a moment without space on its disk."""
 
 
 class NonDroppingFlow(FlowControlEvent):
@@ -171,6 +176,20 @@ class _LosslessThread(AIOKafkaConsumerThread):
         with suppress(Exception, asyncio.CancelledError):
             await asyncio.wait_for(super().on_thread_stop(), _STOPS_WITHIN_S)
 
+    @Service.task
+    async def _hear_of_errors(self) -> None:
+        """aiokafka's part in the group pauses after an error, until its reader has heard of that. Faust is not
+        one: the planner would look ready, and plan nothing any more. What passes is tried again; any other error
+        ends the planner.
+        """
+        while not self.should_stop:
+            try:
+                cast("Any", self._ensure_consumer())._coordinator.check_errors()  # noqa: SLF001  what reads calls it
+            except KafkaError as error:
+                if str(error) != _FAILED_IN_ITS_OWN_CODE:
+                    raise
+            await self.sleep(_LOOK_EVERY_S)
+
     def present_assignment(self) -> object:
         subscription: Any = self._ensure_consumer()._subscription.subscription  # noqa: SLF001  not to be had otherwise
         return subscription and subscription.assignment
@@ -206,6 +225,7 @@ class _LosslessThread(AIOKafkaConsumerThread):
 
 def install(app: Any, fence: Fence, jumped: Jumped, decided: Decided, client: Mapping[str, Any]) -> None:
     """To be called before anything of the app is used. `client`: the settings of aiokafka's consumer."""
+    UnknownError.retriable = True  # else Faust would end the planner over a commit
     app.flow_control = NonDroppingFlow()
     parts = {"fence": fence, "jumped": staticmethod(jumped), "decided": staticmethod(decided), "client": client}
     cast("Any", app.transport).Consumer = type("LosslessConsumer", (LosslessConsumer,), parts)

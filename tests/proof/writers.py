@@ -158,6 +158,7 @@ class WriterProcess(EngineShell):
         self.options = Options(
             most_plans_per_request=world.setup.most_plans,
             window=WindowLimits(plans=world.setup.window, plans_per_partition=world.setup.window),
+            transactions=world.setup.transactions,
         )
         self.engine = Engine(self.identities, self.metadata, self.index, Signature(self.member, True), self.options)
         self.inbox: list[Input] = []
@@ -222,6 +223,13 @@ class WriterProcess(EngineShell):
         self.take_generation()
         self.fence = Fence(self.fence.group, dict(self.epochs))
         self.tell(messages.AssignedPartitions([AssignedPartition(partition, self.world.epoch, committed)]))
+        if self.world.epoch % 2:
+            self._tell_end(partition)
+
+    def _tell_end(self, partition: int) -> None:
+        """The broker's answer to the first question after a partition was assigned."""
+        end = self.world.broker.end(PLANNED, partition)
+        self.tell(messages.EndOffsets({partition: end}, self.now().utc.timestamp()))
 
     def take_generation(self) -> bool:
         """As after every poll, paused partitions or not. Whether there is a new one."""
@@ -299,6 +307,8 @@ class WriterProcess(EngineShell):
         epoch = self.index.loading[partition][0]
         self.index.read(partition, self.world.broker.read(RESULTS, partition, 0, 100_000))
         self.tell(messages.ResultsRead(partition, epoch))
+        if not epoch % 2:
+            self._tell_end(partition)
 
     def on_forget_results(self, effect: messages.ForgetResults) -> None:
         for partition in effect.partitions:

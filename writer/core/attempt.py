@@ -147,7 +147,7 @@ TABLE: Mapping[tuple[State, Event], State] = {
     **{(state, Event.DECIDED): State.PUBLISHING for state in (State.READY, *_ANSWERED)},
     **{(state, Event.FAILED): State.DELAYED for state in _ANSWERED},
     **{(state, Event.STOPPED): State.READY for state in (State.READY, *_ASKS)},
-    **{(state, Event.REQUEUED): State.REQUEUEING for state in (State.WAITING, *_ANSWERED)},
+    **{(state, Event.REQUEUED): State.REQUEUEING for state in (State.WAITING, State.READY, *_ANSWERED)},
     (State.REQUEUEING, Event.NO_COPY): State.PUBLISHING,
     (State.PUBLISHING, Event.ACKNOWLEDGED): State.SETTLED,
     (State.REQUEUEING, Event.ACKNOWLEDGED): State.SETTLED,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -66,6 +66,8 @@ class Options:
     commit_interval_s: float = 0.02
     release_within_s: float = 10.0
     stop_within_s: float = 20.0
+    transactions: bool = True
+    """What is published goes together with the offsets, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class Engine:
     def _hear(self, happened: Input, now: Now) -> None:  # noqa: C901  one line for each input
         match happened:
             case messages.AssignedPartitions(partitions):
-                self._assigned(partitions)
+                self._assigned(partitions, now)
             case messages.Revoking(partitions):
                 self._revoking(partitions, now)
             case messages.Lost(partitions):
@@ -188,9 +190,7 @@ class Engine:
             case messages.NotPublished():
                 self._not_published(happened, now)
             case messages.EndOffsets(offsets, asked_at):
-                for assignment in self._open():
-                    if assignment.partition in offsets:
-                        assignment.ends_at(offsets[assignment.partition], asked_at)
+                self._ends_at(offsets, asked_at)
             case messages.Stop():
                 self._stop_by = now.s + self._options.stop_within_s
             case _:
@@ -201,10 +201,13 @@ class Engine:
     def _open(self) -> Collection[Assignment]:
         return self._assignments.values()
 
-    def _assigned(self, partitions: Sequence[AssignedPartition]) -> None:
+    def _assigned(self, partitions: Sequence[AssignedPartition], now: Now) -> None:
         numbers = [one.partition for one in partitions]
         self._close([self._assignments[number] for number in numbers if number in self._assignments])
-        self._assignments |= {one.partition: Assignment(one, self._window) for one in partitions}
+        self._assignments |= {
+            one.partition: Assignment(one, self._window, atomic=self._options.transactions, since=now.utc.timestamp())
+            for one in partitions
+        }
         self._effects.append(messages.ReadResults({one.partition: one.epoch for one in partitions}))
         self._count_rebalance("assigned", numbers)
 
@@ -291,7 +294,7 @@ class Engine:
 
     def _decode_next(self, assignment: Assignment) -> None:
         """W2 A tombstone is settled at once, and what an earlier run has settled is not even looked into (B3)."""
-        while assignment.undecoded and not assignment.decoding:
+        while assignment.undecoded and not assignment.decoding and assignment.may_be_decoded:
             record = assignment.undecoded[0]
             if record.value is not None and not assignment.is_settled(record):
                 assignment.decoding = True
@@ -364,6 +367,13 @@ class Engine:
             if assignment.decode_at is not None and assignment.decode_at <= now.s:
                 assignment.decode_at = None
                 self._effects.append(messages.Decode(assignment.undecoded[0]))
+
+    def _ends_at(self, offsets: Mapping[int, int], asked_at: float) -> None:
+        for assignment in self._open():
+            if assignment.partition in offsets:
+                is_first = assignment.ends_at(offsets[assignment.partition], asked_at)
+                if is_first:
+                    self._decode_next(assignment)
 
     def _results_read(self, happened: messages.ResultsRead) -> None:
         """Plans of this assignment that were waiting for that may start now."""

@@ -161,7 +161,7 @@ class Flow:
         """
         history = self._history(plan)
         if history is None:
-            if plan.look_back:
+            if plan.look_back or self._may_come_too_early(plan):
                 plan.on(Event.RESULTS_UNREAD)
                 plan.assignment.awaiting_results.append(plan)
                 return
@@ -171,7 +171,17 @@ class Flow:
         elif isinstance(plan.decided, Left):
             self.follow(plan, Decided(results.closed(self.context(plan), plan.decided)))
             return
+        elif self._may_come_too_early(plan) and (missing := _unsettled_before(plan, history)):
+            self._log_plan("warning", "plan.goes_behind_earlier_ones", plan, missing=missing)
+            self._requeue_lane(plan, timedelta(0))
+            return
         self.scheduler.add_ready(plan)
+
+    def _may_come_too_early(self, plan: PlanInFlight) -> bool:
+        """W4 Its lane may have been requeued by an earlier writer before it was read; then compaction may have taken
+        the originals, and the copies of earlier plans come later.
+        """
+        return self._signature.write and bool(plan.plan.preceding) and plan.assignment.copies_may_follow(plan.record)
 
     def cleared(self, plan: PlanInFlight) -> None:
         """By an answer that is kept from now on."""
@@ -376,13 +386,18 @@ class Flow:
         """With its lane behind it, in this order, whatever else is appended meanwhile."""
         self.publish_resume_needed(plan)
         self._log_plan("warning", "plan.requeued", plan, seconds=seconds)
+        self._requeue_lane(plan, timedelta(seconds=seconds))
+
+    def _requeue_lane(self, plan: PlanInFlight, wait: timedelta) -> None:
         for each in (plan, *plan.assignment.lanes.take_waiting(plan.lane)):
-            self._copy(each, timedelta(seconds=seconds))
+            self._copy(each, wait)
         self._leave_lane(plan)
 
     def _copy(self, plan: PlanInFlight, wait: timedelta) -> None:
         count = plan.requeues + 1
         self.effects.append(Observe("requeue_count", count))
+        if self._may_come_too_early(plan):
+            plan.assignment.expect_before(plan.lane, _unsettled_before(plan, self._history(plan)))
         plan.assignment.requeues.requeue(plan.lane, plan.record.offset, plan.session_id, count)
         plan.on(Event.REQUEUED)
         self._publishing.add(CopyOf(plan, count, self.now.utc + wait))
@@ -557,6 +572,12 @@ class Flow:
 
     def log_reply(self, verdicts: Sequence[tuple[PlanInFlight, Step]], **reply: object) -> None:
         self._log_verdicts("plans.sent", verdicts, **reply)
+
+
+def _unsettled_before(plan: PlanInFlight, history: History | None) -> list[str]:
+    """Sessions that belong before it and have not settled, as far as is known."""
+    before = (earlier.session_id for earlier in plan.plan.preceding)
+    return [session for session in before if history is None or history.of(session) is None]
 
 
 def _which(plans: Sequence[PlanInFlight]) -> dict[str, object]:

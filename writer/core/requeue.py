@@ -4,17 +4,20 @@ A plan that is requeued takes its lane with it. A session may be there more than
 while it waits. Which of its copies goes first does not matter; all of them keep the session's place in the lane. And a
 copy may never be read: of two records of one session, compaction takes the earlier one.
 
-Two things could still break the order, both because other records lie between the originals and their copies:
+Three things could still break the order, all because other records lie between the originals and their copies:
 
 - A plan of the same lane that arrives from between them is requeued too, behind the others. So is the copy of a later
   plan, if an earlier one failed once more and is on its way again.
 - The originals, and those from between, are settled only when everything up to the last copy has been read, and the
   ledger passes them in one step. A crash before that starts again from the originals; the copies then find everything
   landed (W2).
+- Unless compaction has taken the originals meanwhile: their copies have the same keys. Then the next writer meets those
+  from between first. It requeues them, and expects the sessions that are missing before them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -23,8 +26,8 @@ from heapq import heappop, heappush
 class _Copy:
     place: int
     """That of its session in the lane."""
-    count: int = field(compare=False)
-    """Its requeue count."""
+    count: int | None = field(compare=False)
+    """Its requeue count; None if that is not known."""
     offset: int | None = field(default=None, compare=False)
     """Where it is; None until the broker has acknowledged it."""
     awaited: bool = field(default=True, compare=False)
@@ -55,6 +58,12 @@ class _Lane:
         heappush(self.awaited, copy)
         self.unacknowledged += 1
 
+    def expect(self, session_id: str, before: int) -> None:
+        if session_id not in self.sessions:
+            copy = _Copy(len(self.sessions), None, before - 1)
+            self.sessions[session_id] = [copy]
+            heappush(self.awaited, copy)
+
     def first_from(self, offset: int) -> _Copy | None:
         """One of the session that is first in the lane, of those that may come at this offset or behind it."""
         while self.awaited and not self.awaited[0].may_come(offset):
@@ -71,6 +80,14 @@ class Requeues:
     def requeue(self, key: str, offset: int, session_id: str, count: int) -> None:
         """The plan of this lane at this offset is requeued; its copy has this count. Call in the lane's order."""
         self._lanes.setdefault(key, _Lane()).add(offset, session_id, count)
+
+    def expect(self, key: str, sessions: Iterable[str], before: int) -> None:
+        """Whatever is requeued of this lane from now on belongs behind these sessions, in this order. Another writer
+        requeued them; their copies lie before this offset, if there are any.
+        """
+        lane = self._lanes.setdefault(key, _Lane())
+        for session_id in sessions:
+            lane.expect(session_id, before)
 
     def appended(self, key: str, offset: int, copy_offset: int) -> None:
         """The broker has the copy of what was at this offset."""
@@ -98,7 +115,7 @@ class Requeues:
         if lane is None or (first := lane.first_from(offset)) is None:
             return False
         for copy in lane.sessions.get(session_id, ()):
-            if copy.count == count and copy.may_come(offset):
+            if copy.count in (None, count) and copy.may_come(offset):
                 copy.awaited = False
                 return copy.place != first.place
         return True

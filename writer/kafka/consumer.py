@@ -48,6 +48,7 @@ _BATCH = 500
 _ENDS_EVERY_S = 1.0
 _STANDS_BY_AFTER_S = 5.0
 _ASK_S = 30.0
+_COMMITTED_WITHIN_S, _COMMITTED_AGAIN_S = 60.0, 0.2
 """How long the broker may take to say how far a partition is, or to take a commit."""
 
 RawHeaders = list[tuple[str, bytes | None]]
@@ -367,19 +368,29 @@ class ConsumerThread:
         return refused | {part.partition: part.error.name() for part in answered if part.error is not None}
 
     def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Without an answer there is no telling where to start: better to begin again than to take a guess."""
-        try:
-            return consumer.committed(partitions, timeout=_ASK_S)
-        except KafkaException as error:
-            raise MustRestart(f"the broker does not say how far the partitions are: {_said(error)}") from None
+        """Without an answer there is no telling where to start: better to begin again than to take a guess. A broker
+        that has just started, or whose group moves to another one, answers a little later. Nothing, if it stops.
+        """
+        until = time.monotonic() + _COMMITTED_WITHIN_S
+        while True:
+            try:
+                found = consumer.committed(partitions, timeout=_ASK_S)
+                error = next((part.error for part in found if part.error is not None), None)
+            except KafkaException as failure:
+                error = cast("KafkaError", failure.args[0])
+            if error is None:
+                return found
+            passes = kind_of(error) is Kind.TRANSIENT or error.code() == KafkaError.STALE_MEMBER_EPOCH
+            if self._stopping.wait(_COMMITTED_AGAIN_S):
+                return []
+            if not passes or time.monotonic() > until:
+                raise MustRestart(f"the broker does not say how far the partitions are: {error.name()}")
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.is_member = True
         committed = self._committed(consumer, partitions) if partitions else []
         assigned = []
         for part in committed:
-            if part.error is not None:
-                raise MustRestart(f"the broker does not say how far partition {part.partition} is: {part.error.name()}")
             self._epoch += 1
             known = OffsetAndMetadata(part.offset, part.metadata or "") if part.offset >= 0 else None
             self._ours[part.partition] = _Held(self._epoch, max(0, part.offset), known.offset if known else None)

@@ -10,7 +10,7 @@ import pytest
 from ops.demo.embedded_broker import ApiKey, Fault
 from ops.demo.waiting import wait_until
 from schemas.topics import Topics
-from tests.integration.planner.harness import lost, outcomes, planner_env, plans, publish, published, ready
+from tests.integration.planner.harness import committed, lost, outcomes, planner_env, plans, publish, published, ready
 from tests.integration.planner.test_planner_process import ask
 
 PLANNER = [sys.executable, "-m", "planner"]
@@ -58,6 +58,23 @@ def test_a_broker_that_dies_while_the_planner_follows_the_topic_ends_nothing(emb
     planning.wait_for(lambda: not lost(embedded_kafka.bootstrap, more), what="it plans again", seconds=60)
     planning.wait_for(lambda: not misses_the_broker(planning), what="it hears the broker again")
     assert planning.stop() == 0
+
+
+def test_P5_a_broker_that_fails_in_its_own_code_ends_nothing(embedded_kafka, make_service, planning):
+    """As it does for a moment without space on its disk: at a commit, and when a planner joins, which then stood still
+    for ever."""
+    broker = embedded_kafka.bootstrap
+    planning.wait_for(lambda: committed(broker) == 20, what="it commits")
+    embedded_kafka.push_errors(ApiKey.OFFSET_COMMIT, *([Fault.UNKNOWN] * 3))
+    publish(broker, outcomes(20))  # all planned before: no transaction takes these offsets along
+    planning.wait_for(lambda: committed(broker) == 40, what="it commits after all")
+    assert planning.stop() == 0
+    embedded_kafka.push_errors(ApiKey.JOIN_GROUP, Fault.UNKNOWN)
+    embedded_kafka.push_errors(ApiKey.SYNC_GROUP, Fault.UNKNOWN)
+    second = make_service("second", PLANNER, env=planner_env(broker, **SOON)).start(ready)
+    publish(broker, more := outcomes(20, start=20))
+    second.wait_for(lambda: not lost(broker, more), what="the next one plans")
+    assert second.stop() == 0
 
 
 def test_a_frozen_broker_shows_in_readiness_log_and_figures(make_service, tmp_path):

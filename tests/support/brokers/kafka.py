@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -82,9 +81,14 @@ class RealKafka:
     def committed(self, group: str, name: str) -> dict[int, TopicPartition]:
         """Partition to what the group has committed there: `offset` and `metadata`. Uncommitted ones are left out."""
         parts = [TopicPartition(name, partition) for partition in self._partitions(name)]
-        wish = ConsumerGroupTopicPartitions(group, parts)
-        found = self.admin.list_consumer_group_offsets([wish], request_timeout=_SECONDS)[group].result()
-        return {part.partition: part for part in found.topic_partitions if part.offset >= 0}
+        consumer = Consumer(
+            {"bootstrap.servers": self.bootstrap, "group.id": group, "isolation.level": "read_uncommitted"}
+        )
+        try:
+            found = consumer.committed(parts, timeout=_SECONDS)
+        finally:
+            consumer.close()
+        return {part.partition: part for part in found if part.offset >= 0}
 
     def members_at_work(self, group: str) -> int:
         """How many members of the group have partitions."""

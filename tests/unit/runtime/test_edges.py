@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from schemas.records import CallOutcome
 from schemas.topics import Topics
 from schemas.wire import Fingerprint, SchemaId, frame
 from tests.support.factories import make_outcome
+from tests.support.ports import free_ports
 
 
 @contextmanager
@@ -57,12 +57,6 @@ def answering(*replies: tuple[int, Any]) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_with_a_registry_records_carry_its_schema_id_and_the_schema_is_looked_up_once() -> None:
@@ -204,14 +198,14 @@ def test_what_the_registry_answers_decides_who_must_act(status: int, code: int, 
 
 def test_a_registry_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(RegistryUnavailable):
-        Registry(RegistrySettings(url=f"http://127.0.0.1:{free_port()}")).schema_by_id(1)
+        Registry(RegistrySettings(url=f"http://127.0.0.1:{free_ports(1)[0]}")).schema_by_id(1)
 
 
 def test_a_registry_behind_a_private_authority_is_asked_with_its_certificate(tmp_path: Path) -> None:
     authority = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(authority))
     with pytest.raises(RegistryUnavailable):
-        Registry(RegistrySettings(url=f"https://127.0.0.1:{free_port()}", ca_file=str(authority))).schema_by_id(1)
+        Registry(RegistrySettings(url=f"https://127.0.0.1:{free_ports(1)[0]}", ca_file=str(authority))).schema_by_id(1)
 
 
 def test_topics_on_a_broker_are_counted_and_the_missing_ones_named() -> None:
@@ -235,7 +229,7 @@ def test_a_broker_that_cannot_describe_its_topics_is_unavailable_when_policies_a
 
 
 def test_a_broker_that_is_not_there_is_unavailable() -> None:
-    settings = BrokerSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
+    settings = BrokerSettings(bootstrap_servers=f"127.0.0.1:{free_ports(1)[0]}")
     with pytest.raises(BrokerUnavailable, match="nothing listens at that address"):
         BrokerView(settings, (Topics().call_outcomes,)).checked(timeout_s=0.5)
 

@@ -230,6 +230,61 @@ def test_B2_a_rebalance_without_an_answer_ends_the_thread(monkeypatch: pytest.Mo
     on_a_loop(scenario)
 
 
+ASSIGNED = [TopicPartition("plans", 0), TopicPartition("plans", 1)]
+
+
+class SlowToSay(FakeConsumer):
+    """A broker that says how far partitions are only after these answers."""
+
+    def __init__(self, *answers: Any) -> None:
+        super().__init__()
+        self.answers = list(answers)
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[Any]:
+        if not self.answers:
+            return super().committed(partitions, timeout)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return [Answered(part.partition, -1001, answer) for part in partitions]
+
+
+def taking_over(*answers: Any, stopping: bool = False) -> Story:
+    heard = Story()
+
+    async def run() -> None:
+        thread = ConsumerThread(OPTIONS, heard.append, NoEnds())  # type: ignore[arg-type]
+        if stopping:
+            thread._stopping.set()
+        consumer: Any = SlowToSay(*answers)
+        thread._on_assign(consumer, ASSIGNED)
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    return heard
+
+
+@pytest.mark.parametrize("code", [KafkaError.NOT_COORDINATOR, KafkaError.STALE_MEMBER_EPOCH])
+def test_W1_a_broker_that_does_not_say_yet_how_far_partitions_are_is_asked_again(code: int) -> None:
+    """It has just started, or its group moves to another one: the writer must not end for that."""
+    heard = taking_over(KafkaException(KafkaError(code)), KafkaError(code))
+    [told] = heard.of(messages.AssignedPartitions)
+    assert [one.partition for one in told.partitions] == [0, 1]
+
+
+def test_W1_a_writer_that_stops_takes_nothing_while_the_broker_does_not_say_how_far_it_is() -> None:
+    heard = taking_over(KafkaException(KafkaError(KafkaError.NOT_COORDINATOR)), stopping=True)
+    assert heard.of(messages.AssignedPartitions) == [messages.AssignedPartitions([])]
+
+
+@pytest.mark.parametrize("code", [KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_MEMBER_ID])
+def test_W1_where_partitions_begin_is_no_guess(code: int) -> None:
+    with pytest.raises(MustRestart, match="does not say how far"):
+        taking_over(KafkaException(KafkaError(code)))
+    with pytest.raises(MustRestart, match="does not say how far"):
+        taking_over(KafkaError(code))
+
+
 END = KafkaError(KafkaError._PARTITION_EOF)
 
 

@@ -257,13 +257,16 @@ class World(EngineShell):
 
     # What the test does.
 
-    def assign(self, *partitions: int, committed: OffsetAndMetadata | None = AT_THE_START) -> None:
+    def assign(self, *partitions: int, committed: OffsetAndMetadata | None = AT_THE_START, end: int | None = 0) -> None:
+        """`end`: where the broker says that their logs end, at once; None if it says nothing."""
         assigned = []
         for partition in partitions:
             self.epoch += 1
             self.epochs[partition] = self.epoch
             assigned.append(AssignedPartition(partition, self.epoch, committed))
         self.tell(messages.AssignedPartitions(assigned))
+        if end is not None:
+            self.tell(messages.EndOffsets(dict.fromkeys(partitions, end), self.now.utc.timestamp()))
 
     def record(self, offset: int, partition: int = 0, **overrides: Any) -> ConsumerRecord:
         return make_record(offset, partition, **{"epoch": self.epochs.get(partition, 0), **overrides})

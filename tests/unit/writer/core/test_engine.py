@@ -765,8 +765,8 @@ def test_the_age_of_a_requeued_plan_does_not_begin_anew() -> None:
 def test_an_operator_sees_up_to_when_everything_has_landed() -> None:
     world = World()
     assert math.isnan(world.engine.gauges(world.now).caught_up_ms)
-    world.assign(0, committed=OffsetAndMetadata(10, ""))
-    world.assign(1, committed=OffsetAndMetadata(5, ""))
+    world.assign(0, committed=OffsetAndMetadata(10, "wb2:10:"), end=None)
+    world.assign(1, committed=OffsetAndMetadata(5, "wb2:5:"), end=None)
     at = NOON.timestamp()
 
     def caught_up() -> float:
@@ -798,8 +798,8 @@ def test_the_gap_behind_the_frontier_is_shown() -> None:
 
 
 def test_the_end_of_a_partition_that_nothing_was_said_of_is_not_known() -> None:
-    world = a_world()
-    world.assign(1)
+    world = World()
+    world.assign(0, 1, end=None)
     world.tell(messages.EndOffsets({1: 0}, NOON.timestamp()))
     assert world.engine.gauges(world.now).caught_up_ms == 0
 
@@ -1071,6 +1071,7 @@ def test_an_assignment_that_nobody_committed_begins_with_its_first_record() -> N
     world.tell(messages.AssignedPartitions([AssignedPartition(0, 1, None)]), messages.AssignedPartitions([]))
     assert world.counts["rebalances", ("assigned",)] == 1
     world.epochs[0] = 1
+    world.tell(messages.EndOffsets({0: 43}, world.now.utc.timestamp()))
     world.arrive(a_plan(world, 1), offset=42)
     world.wait(1)
     assert world.frontier() == 43

@@ -13,7 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writer.core.ledger import METADATA_LIMIT, Commit, Ledger, Range, decode_settled, encode_settled, is_complete
+from writer.core.ledger import (
+    METADATA_LIMIT,
+    Commit,
+    Ledger,
+    Range,
+    decode_settled,
+    encode_settled,
+    is_complete,
+    says_no_lane_is_on_its_way,
+)
 
 
 def ranges(settled: Iterable[int]) -> list[Range]:
@@ -283,6 +292,21 @@ def test_a_note_says_whether_it_holds_all_that_was_settled() -> None:
     assert not is_complete(cut, 0)
     assert decode_settled(cut, 0), "what is in it counts"
     assert not is_complete(encode_settled(0, [(5, 6)], limit=5), 0)
+
+
+def test_W4_a_note_says_whether_lanes_are_on_their_way() -> None:
+    ledger = Ledger(0, 10, "wb2:10:")
+    ledger.arrived(10)
+    ledger.lanes_on_their_way = True
+    assert ledger.commit() == Commit(0, 10, "wb2~:10:")
+    noted = encode_settled(10, [(11, 12)], lanes=True)
+    assert is_complete(noted, 10)
+    assert decode_settled(noted, 10) == [(11, 12)]
+    assert not says_no_lane_is_on_its_way(noted, 10)
+    assert says_no_lane_is_on_its_way(encode_settled(10, [(11, 12)]), 10)
+    assert not says_no_lane_is_on_its_way(encode_settled(10, [(11, 12)]), 11), "the offset was moved"
+    assert not says_no_lane_is_on_its_way(encode_settled(0, [(5, 6)], limit=5), 0), "it was cut"
+    assert not says_no_lane_is_on_its_way(None, 10)
 
 
 def test_W4_lanes_that_went_to_the_back_are_passed_when_nothing_else_lies_between() -> None:

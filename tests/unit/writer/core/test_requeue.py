@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from writer.core.ledger import METADATA_LIMIT, Ledger
+from writer.core.ledger import METADATA_LIMIT, Ledger, says_no_lane_is_on_its_way
 from writer.core.requeue import Requeues
 
 
@@ -74,6 +75,44 @@ def test_W4_a_copy_that_compaction_took_is_not_waited_for() -> None:
     requeues.appended("item", 21, 30)
     assert not requeues.must_follow("item", 31, "s3", 1), "s2's copy at 30 was not there, and s3's own is gone as well"
     assert requeues.arrived(32) == [[10, 11, 12, 13, 21]]
+
+
+def test_W4_sessions_that_another_writer_requeued_go_before_those_that_were_read_first() -> None:
+    requeues = Requeues()
+    requeues.expect("item", ["s1", "s2"], 30)
+    requeues.requeue("item", 15, "s3", 1)
+    requeues.appended("item", 15, 30)
+    assert requeues.must_follow("item", 16, "s4", 0)
+    requeues.requeue("item", 16, "s4", 1)
+    requeues.appended("item", 16, 31)
+    assert not requeues.must_follow("item", 20, "s1", 7), "however often it was requeued"
+    assert not requeues.must_follow("item", 21, "s2", 7)
+    assert not requeues.must_follow("item", 30, "s3", 1)
+    assert not requeues.must_follow("item", 31, "s4", 1)
+    assert requeues.arrived(32) == [[15, 16]]
+    assert requeues.on_their_way() == 0
+
+
+def test_W4_an_expected_session_that_is_requeued_once_more_stays_before_the_others() -> None:
+    requeues = Requeues()
+    requeues.expect("item", ["s1"], 30)
+    requeues.requeue("item", 15, "s2", 1)
+    requeues.appended("item", 15, 30)
+    assert not requeues.must_follow("item", 20, "s1", 1)
+    requeues.requeue("item", 20, "s1", 2)
+    requeues.appended("item", 20, 31)
+    assert requeues.must_follow("item", 30, "s2", 1), "s1 is on its way again, ahead of it"
+    requeues.requeue("item", 30, "s2", 2)
+    assert not requeues.must_follow("item", 31, "s1", 2)
+
+
+def test_W4_nobody_waits_for_an_expected_session_behind_the_place_up_to_which_it_may_come() -> None:
+    requeues = Requeues()
+    requeues.expect("item", ["s1"], 30)
+    requeues.requeue("item", 15, "s2", 1)
+    requeues.appended("item", 15, 30)
+    assert not requeues.must_follow("item", 30, "s2", 1)
+    assert requeues.arrived(31) == [[15]]
 
 
 def test_W1_the_originals_are_settled_when_the_last_copy_was_read_all_at_once() -> None:
@@ -176,13 +215,12 @@ class Topic:
         self.records.append((key, session, count))
         return len(self.records) - 1
 
-    def compact(self) -> None:
-        """Of each session the last record is left."""
-        last = {record[1]: offset for offset, record in enumerate(self.records) if record is not None}
-        self.records = [
-            record if record is not None and last[record[1]] == offset else None
-            for offset, record in enumerate(self.records)
-        ]
+    def compact(self, newest: int = 0) -> None:
+        """Of each session the last record is left; the newest records are not looked at."""
+        old = self.records[: max(0, len(self.records) - newest)]
+        last = {record[1]: offset for offset, record in enumerate(old) if record is not None}
+        kept = [record if record and last[record[1]] == offset else None for offset, record in enumerate(old)]
+        self.records = [*kept, *self.records[len(old) :]]
 
 
 @dataclass
@@ -192,6 +230,10 @@ class Run:
     topic: Topic
     ledger: Ledger
     requeues: Requeues
+    planned: Mapping[str, list[str]]
+    landed: list[tuple[str, str]]
+    earlier: int
+    """Up to where copies may lie that an earlier writer has not read; 0 if it had read all."""
     lanes: defaultdict[str, list[tuple[int, str, int]]] = field(default_factory=lambda: defaultdict(list))
 
     def read(self) -> bool:
@@ -214,6 +256,8 @@ class Run:
 
     def append(self, plans: list[tuple[int, str, int]], key: str) -> None:
         for offset, session, count in plans:
+            if offset < self.earlier:
+                self.requeues.expect(key, self.missing_before(key, session), self.earlier)
             self.requeues.requeue(key, offset, session, count + 1)
         for offset, session, count in plans:
             self.requeues.appended(key, offset, self.topic.append(key, session, count + 1))
@@ -222,15 +266,32 @@ class Run:
         plans, self.lanes[key] = self.lanes[key], []
         self.append(plans, key)
 
-    def land(self, key: str, landed: list[tuple[str, str]]) -> None:
+    def missing_before(self, key: str, session: str) -> list[str]:
+        planned = self.planned[key]
+        return [one for one in planned[: planned.index(session)] if (key, one) not in self.landed]
+
+    def land(self, key: str) -> None:
         if self.lanes[key]:
+            offset, session, _ = self.lanes[key][0]
+            if offset < self.earlier and self.missing_before(key, session):
+                self.to_the_back(key)
+                return
             offset, session, _ = self.lanes[key].pop(0)
-            landed.append((key, session))
+            self.landed.append((key, session))
             self.ledger.settle(offset)
 
 
-def _start(topic: Topic, offset: int, metadata: str, limit: int = METADATA_LIMIT) -> Run:
-    return Run(topic, Ledger(0, offset, metadata, metadata_limit=limit), Requeues())
+def _start(
+    topic: Topic,
+    committed: tuple[int, str],
+    limit: int,
+    planned: Mapping[str, list[str]],
+    landed: list[tuple[str, str]],
+) -> Run:
+    offset, metadata = committed
+    earlier = 0 if says_no_lane_is_on_its_way(metadata, offset) else len(topic.records)
+    ledger = Ledger(0, offset, metadata, lanes=earlier > 0, metadata_limit=limit)
+    return Run(topic, ledger, Requeues(), planned, landed, earlier)
 
 
 def _session_of(move: str, number: int, planned: list[str]) -> str:
@@ -252,17 +313,23 @@ LIMITS = st.one_of(st.just(METADATA_LIMIT), st.integers(0, 40))
 PLANS_OF_TWO = [("plan", "a"), ("plan", "b"), ("plan", "a"), ("read all", "a")]
 
 
+LANES = st.sampled_from("ab")
+READ_AND_BACK = [("read", "a"), ("back", "a")]
+OF_A = [("plan", "a"), ("land", "a"), ("read all", "a"), ("land", "a"), ("land", "a")]
+
+
 def _live(moves: list[tuple[str, str]], limit: int) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
     """What was planned in each lane, and what landed, in these orders."""
     topic, landed = Topic(), list[tuple[str, str]]()
-    run, committed = _start(topic, 0, "", limit), (0, "")
     planned: defaultdict[str, list[str]] = defaultdict(list)
+    committed = 0, ""
+    run = _start(topic, committed, limit, planned, landed)
     for number, (move, key) in enumerate(moves):
         match move:
             case "plan" | "replay":
                 topic.append(key, _session_of(move, number, planned[key]), 0)
             case "compact":
-                topic.compact()
+                topic.compact(number % 4)
             case "read":
                 run.read()
             case "read all":
@@ -270,12 +337,14 @@ def _live(moves: list[tuple[str, str]], limit: int) -> tuple[dict[str, list[str]
             case "back":
                 run.to_the_back(key)
             case "land":
-                run.land(key, landed)
+                run.land(key)
             case "crash":
-                run = _start(topic, *committed, limit)
+                run = _start(topic, committed, limit, planned, landed)
+        requeued = run.requeues.on_their_way() > 0 or run.ledger.holds_requeued
+        run.ledger.lanes_on_their_way = requeued or (run.ledger.frontier or 0) < run.earlier
         if (commit := run.ledger.commit()) is not None:
             committed = commit.offset, commit.metadata
-    _finish(run, landed)
+    _finish(run)
     return planned, landed
 
 
@@ -302,11 +371,27 @@ def test_W4_W1_it_comes_to_an_end_with_nothing_lost_whatever_compaction_takes(
     assert {session for _, session in landed} == {session for sessions in planned.values() for session in sessions}
 
 
-def _finish(run: Run, landed: list[tuple[str, str]]) -> None:
+@settings(max_examples=2000)
+@given(
+    st.lists(st.tuples(st.sampled_from(["plan", "read", "read all", "back", "land", "crash", "compact"]), LANES)),
+    LIMITS,
+)
+@example([*PLANS_OF_TWO, ("back", "a"), *OF_A[:2], ("compact", "a"), ("crash", "a"), *OF_A], METADATA_LIMIT)
+@example([*PLANS_OF_TWO, ("plan", "a"), ("back", "a"), ("compact", "a"), ("crash", "a"), ("crash", "a"), *OF_A], 0)
+@example([*OF_A[:1] * 2, *READ_AND_BACK, ("crash", "a"), *OF_A[2:3], ("crash", "a"), ("compact", "a")], METADATA_LIMIT)
+def test_W4_order_holds_when_a_crash_comes_before_copies_are_read_whose_originals_compaction_took(
+    moves: list[tuple[str, str]], limit: int
+) -> None:
+    planned, landed = _live(moves, limit)
+    for key, sessions in planned.items():
+        assert list(dict.fromkeys(session for k, session in landed if k == key)) == sessions
+
+
+def _finish(run: Run) -> None:
     going = True
     while going:
         assert len(run.topic.records) < 10_000, "plans go to the back of the topic without end"
         going = run.read()
         for key in "abc":
             going = bool(run.lanes[key]) or going
-            run.land(key, landed)
+            run.land(key)
