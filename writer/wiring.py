@@ -8,11 +8,9 @@ import random
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
 
 import structlog
 
@@ -34,7 +32,6 @@ from schemas.topics import TopicSpec
 from writer.core.engine import Options
 from writer.core.flow import Signature
 from writer.core.lanes import WindowLimits
-from writer.core.ledger import Commit
 from writer.core.mapping_check import MappingToCheck, is_of
 from writer.core.pacing import Pacer, ServiceLimits
 from writer.core.retry import RetryLimits
@@ -171,7 +168,7 @@ async def running(
         verifying = MappingWatch(mapping, facts, metrics, url=settings.dataverse.url) if mapping else None
         if verifying:
             closing.callback(asyncio.create_task(verifying.run(), name="mapping").cancel)
-        publisher = PublisherThread(_producer(settings, metrics, lambda *batch: service.consumer.commit(*batch)))
+        publisher = PublisherThread(_producer(settings, metrics, lambda: service.consumer))
         closing.push_async_callback(publisher.close)
         signature = Signature(f"{VERSION} {settings.instance_id}", settings.write)
         results_topic = topics.writeback_results if settings.write else topics.writeback_dry_run
@@ -238,18 +235,20 @@ def _engine_options(settings: WriterSettings) -> Options:
     )
 
 
-def _producer(
-    settings: WriterSettings, metrics: Metrics, commit: Callable[[Sequence[Commit], Any], Future[dict[int, str]]]
-) -> BatchProducer:
+def _producer(settings: WriterSettings, metrics: Metrics, consumer: Callable[[], ConsumerThread]) -> BatchProducer:
+    """`consumer`: by the time that something is published there is one."""
     waits = BrokerWaits(metrics)
     if not settings.transactions:
-        return PlainProducer(settings.broker.producer_config(), commit=commit, on_wait=waits.waited)
+        return PlainProducer(
+            settings.broker.producer_config(), commit=lambda *batch: consumer().commit(*batch), on_wait=waits.waited
+        )
     return TransactionalProducer(
         settings.broker.producer_config(),
         f"{settings.group}-{settings.instance_id}-{uuid.uuid4().hex[:8]}",
         settings.broker.topics.planned_writebacks.name,
         writer_rights(settings.broker.topics, settings.group, write=settings.write),
         on_wait=waits.waited,
+        notes=lambda partitions: consumer().notes(partitions),
     )
 
 

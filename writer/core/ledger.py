@@ -20,8 +20,8 @@ from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-METADATA_LIMIT = 4096
-"""What the broker accepts (offset.metadata.max.bytes), in bytes."""
+METADATA_LIMIT = 4096 - 32
+"""What the broker accepts (offset.metadata.max.bytes), in bytes, without a transaction's own mark."""
 _MARK, _LANES_MARK, _CUT_MARK = "wb2", "wb2~", "wb2-"
 """The second: lanes are being requeued. The third: what is farthest away was left out, and
 lanes may be on their way.
@@ -315,6 +315,7 @@ def decode_settled(metadata: str | None, committed: int) -> list[Range]:
     """What is settled beyond `committed`; empty for metadata that is not ours, not of this offset, or damaged."""
     mark, _, rest = (metadata or "").partition(":")
     frontier, _, packed = rest.partition(":")
+    packed, _, _ = packed.partition(":")
     if mark not in (_MARK, _LANES_MARK, _CUT_MARK) or frontier != str(committed) or not packed:
         return []
     try:
@@ -325,6 +326,17 @@ def decode_settled(metadata: str | None, committed: int) -> list[Range]:
     if not unpacked.eof or unpacked.unused_data:  # the checksum at the end was not reached: a length may be wrong
         return []
     return list(_ranges(committed, runs))
+
+
+def marked(note: str, transaction: str) -> str:
+    """The note of one transaction: only what that one has committed shows this. Without a note there is no room for it
+    either: the broker takes fewer bytes than are usual.
+    """
+    return f"{note}:{transaction}" if note else note
+
+
+def unmarked(note: str) -> str:
+    return ":".join(note.split(":")[:3]) if note.startswith(_MARK) else note
 
 
 def is_complete(metadata: str | None, committed: int) -> bool:

@@ -37,7 +37,7 @@ from runtime.librdkafka_log import client_log
 from runtime.rights import Operation, Right
 from writer.core import messages
 from writer.core.assignment import AssignedPartition, ConsumerRecord, OffsetAndMetadata
-from writer.core.ledger import Commit
+from writer.core.ledger import Commit, unmarked
 from writer.core.publishing import Fence
 from writer.errors import MustRestart
 from writer.kafka.log_ends import Ends
@@ -177,6 +177,20 @@ class ConsumerThread:
         committing: Future[dict[int, str]] = Future()
         self._orders.put(lambda consumer: committing.set_result(self._commit(consumer, positions, group)))
         return committing
+
+    def notes(self, partitions: Collection[int]) -> Future[Collection[str]]:
+        """What the broker has, committed beside the offsets of these partitions, those of a transaction that is open
+        left out: it is waited for. Empty if the broker does not say.
+        """
+        asking: Future[Collection[str]] = Future()
+        self._orders.put(lambda consumer: asking.set_result(self._read_notes(consumer, partitions)))
+        return asking
+
+    def _read_notes(self, consumer: Consumer, partitions: Collection[int]) -> list[str]:
+        try:
+            return [part.metadata or "" for part in self._committed(consumer, [self._at(each) for each in partitions])]
+        except MustRestart:
+            return []
 
     def released(self) -> None:
         """What is being taken away may be given up."""
@@ -392,7 +406,7 @@ class ConsumerThread:
         assigned = []
         for part in committed:
             self._epoch += 1
-            known = OffsetAndMetadata(part.offset, part.metadata or "") if part.offset >= 0 else None
+            known = OffsetAndMetadata(part.offset, unmarked(part.metadata or "")) if part.offset >= 0 else None
             self._ours[part.partition] = _Held(self._epoch, max(0, part.offset), known.offset if known else None)
             assigned.append(AssignedPartition(part.partition, self._epoch, known))
         numbers = sorted(a.partition for a in assigned)

@@ -18,16 +18,21 @@ What an error leads to (`ending_of`):
 | a right is missing | Misconfigured, which names it with the command that grants it |
 | transactions are not supported, anything else | MustRestart, which names it |
 
-Nothing of this loses a result: what is not known to be committed is sent again, as long as its partition is ours. Sent
-twice is a duplicate of the same result.
+Nothing of this loses a result: what is not known to be committed is sent again, as long as its partition is ours. But a
+commit that fails may have been carried out all the same, as by a broker that fails over or restarts in the middle of
+it. So the offsets' notes carry a mark of their own for each transaction, and after such a failure the group is asked:
+only what was committed shows that mark.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import queue
+import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, cast
@@ -41,7 +46,7 @@ from runtime.errors import Misconfigured
 from runtime.librdkafka_log import client_log
 from runtime.producing import Report, produce
 from runtime.rights import Operation, Right
-from writer.core.ledger import Commit
+from writer.core.ledger import Commit, marked
 from writer.core.messages import NotPublished, Published
 from writer.errors import GivenUp, MustRestart
 from writer.kafka.producer import LARGEST, Outgoing
@@ -59,6 +64,10 @@ transaction, so nothing is given up."""
 
 _GIVEN_UP = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001  their public names
 """What the client says of a record whose transaction has failed for another reason."""
+
+
+Notes = Callable[[Collection[int]], Future[Collection[str]]]
+"""What the group has committed beside the offsets of these partitions, once no transaction of ours is open any more."""
 
 
 class Ending(Enum):
@@ -97,7 +106,8 @@ class _Failed(Exception):
 
 class TransactionalProducer:
     """Blocking; one thread at a time. `topic` is the one that offsets are of; `rights` those of this service, to
-    name one that is missing. `on_wait` hears, in that thread, of every call that has to be made again.
+    name one that is missing. `on_wait` hears, in that thread, of every call that has to be made again. `notes` asks the
+    broker what is committed.
     """
 
     def __init__(
@@ -108,6 +118,7 @@ class TransactionalProducer:
         rights: Sequence[Right] = (),
         *,
         on_wait: Callable[[str], None],
+        notes: Notes,
         connect: Callable[[ClientConfig], Producer] | None = None,
         hangs_after_s: float = HANGS_AFTER_S,
     ) -> None:
@@ -122,6 +133,8 @@ class TransactionalProducer:
         self._rights = rights
         self._connect = connect or _producer
         self._on_wait = on_wait
+        self._notes = notes
+        self._marks = map(f"{secrets.token_hex(3)}{{:x}}".format, itertools.count())
         self._producer: Producer | None = None
         self._stopping = threading.Event()
 
@@ -130,25 +143,46 @@ class TransactionalProducer:
     ) -> Published | NotPublished:
         """`group` is the consumer's metadata. Raises MustRestart, Misconfigured, GivenUp; then nothing is settled."""
         reports: list[KafkaError | int | None] = [None] * len(records)
-        offsets = [TopicPartition(self._topic, at.partition, at.offset, at.metadata) for at in positions]
+        mark = next(self._marks)
+        offsets = [TopicPartition(self._topic, at.partition, at.offset, marked(at.metadata, mark)) for at in positions]
+        committing = False
         try:
             producer = self._ready()
             producer.begin_transaction()
             try:
                 self._send(producer, records, reports)
                 self._again(self._returning(lambda: producer.send_offsets_to_transaction(offsets, group, _CALL_S)))
+                committing = True
                 self._again(lambda: producer.commit_transaction(_CALL_S))
             except _Failed as failure:
                 if failure.ending is not Ending.ABORT:
                     raise
                 self._again(lambda: producer.abort_transaction(_CALL_S))
-                return _aborted(failure.error, reports)
+                ended = _aborted(failure.error, reports)
+            else:
+                return Published(cast("list[int]", reports))
         except _Failed as failure:
-            return self._ended(failure.error, failure.ending)
+            ended = self._ended(failure.error, failure.ending)
         except KafkaException as failure:
             error = cast("KafkaError", failure.args[0])
-            return self._ended(error, ending_of(error))
-        return Published(cast("list[int]", reports))
+            ended = self._ended(error, ending_of(error))
+        if committing and self._was_committed(offsets, mark):
+            return Published(cast("list[int]", reports))
+        return ended
+
+    def _was_committed(self, offsets: Collection[TopicPartition], mark: str) -> bool:
+        """Of a transaction whose commit has failed. A producer that is new, or has aborted, has nothing open: what the
+        broker had begun to commit is committed by then. If the broker does not let one begin, the next batch hears why.
+        """
+        try:
+            self._ready()
+        except (_Failed, KafkaException):
+            self._producer = None
+            return False
+        asked = self._notes([at.partition for at in offsets])
+        while not wait([asked], _CALL_S).done:
+            self._wait("_TIMED_OUT")
+        return any(note.endswith(mark) for note in asked.result())
 
     def _ended(self, error: KafkaError, ending: Ending) -> NotPublished:
         """The producer cannot be used any more: a new one takes its id, which aborts what it had open."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from ops.demo.embedded_broker import ApiKey, EmbeddedBroker
+from ops.demo.embedded_broker import ApiKey, EmbeddedBroker, Fault
 from ops.demo.waiting import HANGS_AFTER_S
 from writer.core import messages
 from writer.core.assignment import AssignedPartition, ConsumerRecord, OffsetAndMetadata
@@ -206,6 +206,23 @@ def test_W1_only_what_the_loop_hands_over_is_committed(broker: EmbeddedBroker) -
         assert heard.records[0].offset == 12
 
     produce(broker, 20)
+    run(scenario)
+
+
+def test_W2_the_notes_beside_the_offsets_are_the_brokers(broker: EmbeddedBroker) -> None:
+    """A commit whose fate is not known is looked up there, whatever this process believes."""
+    listener = Recorder()
+
+    async def scenario() -> None:
+        async with running(broker, listener) as thread:
+            await until(lambda: len(listener.assignments) == PARTITIONS)
+            assert list(await asyncio.wrap_future(thread.notes([0, 1]))) == ["", ""]
+            listener._commit([Commit(1, 3, "a note")])
+            await until(lambda: committed(broker, 1) == (3, "a note"))
+            assert list(await asyncio.wrap_future(thread.notes([0, 1]))) == ["", "a note"]
+            broker.push_errors(ApiKey.OFFSET_FETCH, Fault.GROUP_AUTHORIZATION_FAILED)
+            assert list(await asyncio.wrap_future(thread.notes([1]))) == []
+
     run(scenario)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from runtime.connection import BrokerSettings
 from runtime.errors import Misconfigured
 from runtime.rights import writer_rights
 from schemas.topics import Topics
-from writer.core.ledger import Commit
+from writer.core.ledger import Commit, unmarked
 from writer.core.messages import NotPublished, Published
 from writer.errors import GivenUp, MustRestart
 from writer.kafka.producer import Outgoing
@@ -94,13 +95,22 @@ class FakeProducer:
 class Bench:
     def __init__(self, *fates: KafkaError | None, hangs_after_s: float = HANGS_AFTER_S, **script: list[Any]) -> None:
         self.waits: list[str] = []
+        self.asked = 0
+        self.committed: Callable[[list[FakeProducer]], list[str]] = lambda _: ["wb2:3:"]
         self.made: list[FakeProducer] = []
         self.script, self.fates = script, list(fates)
         self.producer = TransactionalProducer(
             {"bootstrap.servers": "x"}, "id", "plans", writer_rights(Topics(), "writeback-writer", write=True),
             on_wait=self.waits.append, connect=self._connect,  # type: ignore[arg-type]
-            hangs_after_s=hangs_after_s,
+            hangs_after_s=hangs_after_s, notes=self._notes,
         )  # fmt: skip
+
+    def _notes(self, partitions: Collection[int]) -> Future[Collection[str]]:
+        assert list(partitions) == [0]
+        self.asked += 1
+        asking: Future[Collection[str]] = Future()
+        asking.set_result(self.committed(self.made))
+        return asking
 
     def _connect(self, config: dict[str, Any]) -> FakeProducer:
         assert config["transactional.id"] == "id"
@@ -114,7 +124,7 @@ class Bench:
 
 def test_librdkafka_takes_the_settings_of_a_transactional_producer() -> None:
     settings = BrokerSettings.model_validate({"bootstrap_servers": "127.0.0.1:1"}).producer_config()
-    producer = TransactionalProducer(settings, "id", "plans", on_wait=lambda _: None)
+    producer = TransactionalProducer(settings, "id", "plans", on_wait=lambda _: None, notes=lambda _: Future())
     assert isinstance(producer._connect(producer._config | {"log_level": 0}), Producer)
 
 
@@ -127,10 +137,63 @@ def test_records_and_offsets_go_in_one_transaction() -> None:
     assert bench.transact() == Published([40, 41])
     [producer] = bench.made
     assert producer.story == ["init", *WHOLE, *WHOLE]
-    assert producer.offsets == [("plans", 0, 7, "wb2:7:")]
+    [(topic, partition, offset, note)] = producer.offsets
+    assert (topic, partition, offset, unmarked(str(note))) == ("plans", 0, 7, "wb2:7:")
 
 
 GONE = fails(KafkaError._TIMED_OUT, retriable=True)
+OWN_CODE = fails(KafkaError.UNKNOWN, abort=True)
+NO_TRANSACTION = fails(KafkaError.INVALID_TXN_STATE)
+
+
+def notes_of_the_first(made: list[FakeProducer]) -> list[str]:
+    """The broker has committed what the first producer sent last."""
+    return [str(note) for *_, note in made[0].offsets]
+
+
+@pytest.mark.parametrize("abort", [[], [NO_TRANSACTION]])
+def test_W2_what_a_broker_has_committed_though_it_did_not_say_so_is_not_published_again(abort: list[Any]) -> None:
+    """It failed, or restarted, in the middle of the commit. What it had begun to commit can only be completed."""
+    bench = Bench(commit=[OWN_CODE], abort=abort)
+    bench.committed = notes_of_the_first
+    assert bench.transact() == Published([40, 41])
+    assert bench.transact() == Published([40, 41])
+    assert bench.asked == 1
+
+
+@pytest.mark.parametrize("abort", [[], [NO_TRANSACTION]])
+def test_W1_what_a_broker_did_not_commit_is_published_again(abort: list[Any]) -> None:
+    """The same offset and the same note, of another transaction, are no proof."""
+    bench = Bench(commit=[OWN_CODE], abort=abort)
+    assert isinstance(bench.transact(), NotPublished)
+    assert bench.asked == 1
+    bench = Bench(commit=[None, OWN_CODE], abort=abort)
+    assert bench.transact() == Published([40, 41])
+    before = notes_of_the_first(bench.made)
+    bench.committed = lambda _: before
+    assert isinstance(bench.transact(), NotPublished)
+
+
+def test_W1_if_no_producer_can_begin_after_a_commit_that_failed_nothing_counts_as_committed() -> None:
+    bench = Bench(commit=[OWN_CODE], abort=[NO_TRANSACTION], init=[None, NO_TRANSACTION])
+    bench.committed = notes_of_the_first
+    assert isinstance(bench.transact(), NotPublished)
+    assert bench.asked == 0
+    assert bench.transact() == Published([40, 41])
+
+
+def test_a_transaction_that_failed_before_its_commit_asks_nobody() -> None:
+    bench = Bench(offsets=[fails(KafkaError.ILLEGAL_GENERATION, abort=True)])
+    assert isinstance(bench.transact(), NotPublished)
+    assert bench.asked == 0
+
+
+def test_W1_a_writer_that_stops_does_not_wait_for_what_was_committed() -> None:
+    bench = Bench(commit=[OWN_CODE])
+    bench.producer._notes = lambda _: Future()
+    bench.producer.stop()
+    with pytest.raises(GivenUp):
+        bench.transact()
 
 
 def test_W1_a_broker_that_is_away_is_waited_for_in_every_call() -> None:

@@ -21,7 +21,9 @@ from writer.core.ledger import (
     decode_settled,
     encode_settled,
     is_complete,
+    marked,
     says_no_lane_is_on_its_way,
+    unmarked,
 )
 
 
@@ -292,6 +294,18 @@ def test_a_note_says_whether_it_holds_all_that_was_settled() -> None:
     assert not is_complete(cut, 0)
     assert decode_settled(cut, 0), "what is in it counts"
     assert not is_complete(encode_settled(0, [(5, 6)], limit=5), 0)
+
+
+def test_a_note_carries_the_mark_of_its_transaction_and_means_the_same() -> None:
+    for note in (encode_settled(10, [(11, 12)]), encode_settled(10, []), encode_settled(10, [(11, 12)], lanes=True)):
+        of_one = marked(note, "c0ffee1")
+        assert of_one.endswith("c0ffee1")
+        assert unmarked(of_one) == unmarked(note) == note
+        assert decode_settled(of_one, 10) == decode_settled(note, 10)
+        assert is_complete(of_one, 10)
+        assert says_no_lane_is_on_its_way(of_one, 10) == says_no_lane_is_on_its_way(note, 10)
+    assert marked("", "c0ffee1") == ""
+    assert unmarked("somebody:else's:note:here") == "somebody:else's:note:here"
 
 
 def test_W4_a_note_says_whether_lanes_are_on_their_way() -> None:
