@@ -65,17 +65,16 @@ class ConsumerRecord:
 
 class Assignment:
     """`window` is that of the process: it bounds what all assignments hold together. `atomic`: copies and the note that
-    says that they are on their way are appended together, or not at all. `since`: when it was assigned, Unix time.
+    says that they are on their way are appended together, or not at all.
     """
 
-    def __init__(self, assigned: AssignedPartition, window: Window, *, atomic: bool = True, since: float = 0.0) -> None:
+    def __init__(self, assigned: AssignedPartition, window: Window, *, atomic: bool = True) -> None:
         at = assigned.committed
         self.partition = assigned.partition
         self.epoch = assigned.epoch
         self._copies_may_lie_ahead = at is None or not atomic or not says_no_lane_is_on_its_way(at.metadata, at.offset)
         """Copies that an earlier writer appended and did not settle."""
         self._atomic = atomic
-        self._since = since
         self._end_of_earlier: int | None = None
         """Behind all that an earlier writer can have appended; None until the broker has said that."""
         self.ledger = Ledger(
@@ -193,7 +192,7 @@ class Assignment:
         what an earlier writer has appended ends.
         """
         self._end, self._end_heard_ms = offset, asked_at * 1000
-        is_first = self._end_of_earlier is None and asked_at >= self._since
+        is_first = self._end_of_earlier is None
         if is_first:
             self._end_of_earlier = offset
         return is_first

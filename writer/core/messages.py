@@ -130,7 +130,9 @@ class NotPublished:
 
 @dataclass(frozen=True, slots=True)
 class EndOffsets:
-    """Where the logs of these partitions end, and when the broker was asked for that, Unix time."""
+    """Where the logs of these partitions end, and when the broker was asked for that, Unix time: not before they were
+    assigned.
+    """
 
     offsets: Mapping[int, int]
     asked_at: float

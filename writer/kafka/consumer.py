@@ -285,13 +285,19 @@ class ConsumerThread:
         self._ends_asked_at = self.turned_at
         for partition in self._ours:
             self._tell_gap(consumer, partition, None)
+        asked = {partition: held.epoch for partition, held in self._ours.items()}
         self._log_ends.ask(
-            list(self._ours) or [0], lambda ends, asked: self._orders.put(lambda _: self._tell_ends(ends, asked))
+            list(asked) or [0], lambda ends, at: self._orders.put(lambda _: self._tell_ends(ends, at, asked))
         )
 
-    def _tell_ends(self, ends: Mapping[int, int], asked_at: float) -> None:
+    def _tell_ends(self, ends: Mapping[int, int], asked_at: float, epochs: Mapping[int, int]) -> None:
+        """`epochs`: of the assignments when it was asked. An answer is of no other one: more was appended since."""
         self.heard_at = asked_at
-        ours = {p: self._last_record(self._ours[p], end) for p, end in ends.items() if p in self._ours}
+        ours = {
+            partition: self._last_record(held, ends[partition])
+            for partition, held in self._ours.items()
+            if partition in ends and epochs.get(partition) == held.epoch
+        }
         self._tell(messages.EndOffsets(ours, asked_at))
 
     def _tell_gap(self, consumer: Consumer, partition: int, read: int | None) -> None:

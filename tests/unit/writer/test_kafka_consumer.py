@@ -308,7 +308,7 @@ def test_an_operator_sees_that_everything_has_landed_though_the_end_of_the_log_w
         thread = ConsumerThread(OPTIONS, heard.append, NoEnds())  # type: ignore[arg-type]
         thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
         thread._split(read, consumer)  # type: ignore[arg-type]
-        thread._tell_ends({0: 12, 7: 3}, 1_000.0)
+        thread._tell_ends({0: 12, 7: 3}, 1_000.0, {0: 1, 7: 1})
         await asyncio.sleep(0)
         assert heard.of(messages.EndOffsets) == [messages.EndOffsets({0: end}, 1_000.0)]
         assert thread.heard_at == 1_000.0
@@ -323,9 +323,13 @@ def test_what_was_read_to_the_end_in_an_earlier_assignment_is_not_known_in_the_n
         thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
         thread._split([Message(0, 9), Message(0, 12, END)], consumer)  # type: ignore[list-item,arg-type]
         thread._on_assign(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
-        thread._tell_ends({0: 12}, 1_000.0)
+        thread._tell_ends({0: 11}, 999.0, {0: 1})
+        thread._tell_ends({0: 12}, 1_000.0, {0: 2})
         await asyncio.sleep(0)
-        assert heard.of(messages.EndOffsets) == [messages.EndOffsets({0: 12}, 1_000.0)]
+        assert heard.of(messages.EndOffsets) == [
+            messages.EndOffsets({}, 999.0),
+            messages.EndOffsets({0: 12}, 1_000.0),
+        ], "the first was asked for before it was assigned again: an earlier writer may have appended more since"
 
     asyncio.run(run())
 

@@ -29,9 +29,8 @@ def a_successor(committed: OffsetAndMetadata | None = LANES_ON_THEIR_WAY, **opti
     return world
 
 
-def hears_the_end(world: World, *, asked: float = 0.0, end: int = END) -> None:
-    """`asked`: seconds from now."""
-    world.tell(messages.EndOffsets({0: end}, world.now.utc.timestamp() + asked))
+def hears_the_end(world: World, *, end: int = END) -> None:
+    world.tell(messages.EndOffsets({0: end}, world.now.utc.timestamp()))
 
 
 def reads_copies(world: World, *plans: PlannedWriteback, offset: int, count: int = 1) -> None:
@@ -131,7 +130,6 @@ def test_W4_nothing_is_begun_before_it_is_known_up_to_where_copies_may_lie() -> 
     [alone] = a_lane(world, 7)
     world.arrive(alone, second, offset=15)
     world.wait(1)
-    hears_the_end(world, asked=-60)  # of an assignment before
     assert world.decoded == []
 
     hears_the_end(world)
