@@ -52,8 +52,8 @@ def _conflicts_with_nobody(world: World) -> Iterator[str]:
     if by_hand or world.faults[CrmFault.STALE_READ]:
         return
     refused: set[str | None] = set()
-    for one in world.broker.published:
-        reason = getattr(one.value, "block_reason", None) if one.topic == RESULTS else None
+    for one in logs_of(world).of(RESULTS):  # what a writer that has lost its partitions says is rolled back
+        reason = getattr(one.value, "block_reason", None)
         if reason is BlockReason.CONFLICT_DETECTED and one.value.queue_item_id in world.items:
             if one.key not in refused:
                 yield str(one.key)
