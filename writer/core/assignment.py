@@ -159,9 +159,9 @@ class Assignment:
         """
         return self._copies_may_lie_ahead and record.offset < (self._end_of_earlier or 0)
 
-    def expect_before(self, lane: str, sessions: Iterable[str]) -> None:
-        """Whatever is requeued of this lane from now on belongs behind these sessions."""
-        self.requeues.expect(lane, sessions, self._end_of_earlier or 0)
+    def expect_before(self, lane: str, session_id: str, earlier: Iterable[str]) -> None:
+        """This session, which is about to be requeued, belongs behind the earlier ones."""
+        self.requeues.expect(lane, session_id, earlier, self._end_of_earlier or 0)
 
     def commit(self, settling: Collection[int] = (), *, always: bool = False) -> Commit | None:
         """What is to be committed, as `Ledger.commit` says."""

@@ -397,7 +397,8 @@ class Flow:
         count = plan.requeues + 1
         self.effects.append(Observe("requeue_count", count))
         if self._may_come_too_early(plan):
-            plan.assignment.expect_before(plan.lane, _unsettled_before(plan, self._history(plan)))
+            earlier = _unsettled_before(plan, self._history(plan))
+            plan.assignment.expect_before(plan.lane, plan.session_id, earlier)
         plan.assignment.requeues.requeue(plan.lane, plan.record.offset, plan.session_id, count)
         plan.on(Event.REQUEUED)
         self._publishing.add(CopyOf(plan, count, self.now.utc + wait))

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 
 @dataclass(slots=True, order=True)
@@ -58,11 +58,23 @@ class _Lane:
         heappush(self.awaited, copy)
         self.unacknowledged += 1
 
-    def expect(self, session_id: str, before: int) -> None:
-        if session_id not in self.sessions:
-            copy = _Copy(len(self.sessions), None, before - 1)
-            self.sessions[session_id] = [copy]
-            heappush(self.awaited, copy)
+    def expect(self, session_id: str, earlier: Iterable[str], before: int) -> None:
+        """Not each session knows all that come before it: one that is here may turn out to belong before others."""
+        order = [*self.sessions]
+        at = order.index(session_id) if session_id in self.sessions else len(order)
+        ahead = set(order[:at])
+        if not (moved := [each for each in earlier if each not in ahead]):
+            return
+        order = [*order[:at], *moved, *(each for each in order[at:] if each not in moved)]
+        for each in moved:
+            if each not in self.sessions:
+                self.sessions[each] = [copy := _Copy(0, None, before - 1)]
+                self.awaited.append(copy)
+        self.sessions = {each: self.sessions[each] for each in order}
+        for place, copies in enumerate(self.sessions.values()):
+            for copy in copies:
+                copy.place = place
+        heapify(self.awaited)
 
     def first_from(self, offset: int) -> _Copy | None:
         """One of the session that is first in the lane, of those that may come at this offset or behind it."""
@@ -81,13 +93,11 @@ class Requeues:
         """The plan of this lane at this offset is requeued; its copy has this count. Call in the lane's order."""
         self._lanes.setdefault(key, _Lane()).add(offset, session_id, count)
 
-    def expect(self, key: str, sessions: Iterable[str], before: int) -> None:
-        """Whatever is requeued of this lane from now on belongs behind these sessions, in this order. Another writer
-        requeued them; their copies lie before this offset, if there are any.
+    def expect(self, key: str, session_id: str, earlier: Iterable[str], before: int) -> None:
+        """This session, which is about to be requeued, belongs behind the earlier ones, which are in their order.
+        Another writer may have requeued those; their copies lie before this offset, if there are any.
         """
-        lane = self._lanes.setdefault(key, _Lane())
-        for session_id in sessions:
-            lane.expect(session_id, before)
+        self._lanes.setdefault(key, _Lane()).expect(session_id, earlier, before)
 
     def appended(self, key: str, offset: int, copy_offset: int) -> None:
         """The broker has the copy of what was at this offset."""

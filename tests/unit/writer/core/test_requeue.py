@@ -79,7 +79,7 @@ def test_W4_a_copy_that_compaction_took_is_not_waited_for() -> None:
 
 def test_W4_sessions_that_another_writer_requeued_go_before_those_that_were_read_first() -> None:
     requeues = Requeues()
-    requeues.expect("item", ["s1", "s2"], 30)
+    requeues.expect("item", "s3", ["s1", "s2"], 30)
     requeues.requeue("item", 15, "s3", 1)
     requeues.appended("item", 15, 30)
     assert requeues.must_follow("item", 16, "s4", 0)
@@ -93,9 +93,33 @@ def test_W4_sessions_that_another_writer_requeued_go_before_those_that_were_read
     assert requeues.on_their_way() == 0
 
 
+def test_W4_a_session_that_was_requeued_behind_others_goes_before_the_one_that_knows_better() -> None:
+    """s4 was planned when s1 had landed already, though it has no result: it does not name it. s2 does."""
+    requeues = Requeues()
+    requeues.expect("item", "s4", ["s2", "s3"], 30)
+    requeues.requeue("item", 15, "s4", 1)
+    requeues.appended("item", 15, 30)
+    assert requeues.must_follow("item", 20, "s1", 1), "nobody has said yet that it belongs before the others"
+    requeues.expect("item", "s1", [], 30)
+    requeues.requeue("item", 20, "s1", 2)
+    requeues.appended("item", 20, 31)
+    assert not requeues.must_follow("item", 21, "s2", 1)
+    requeues.expect("item", "s2", ["s1"], 30)
+    requeues.requeue("item", 21, "s2", 2)
+    requeues.appended("item", 21, 32)
+    assert requeues.must_follow("item", 22, "s3", 1)
+    requeues.expect("item", "s3", ["s1", "s2"], 30)
+    requeues.requeue("item", 22, "s3", 2)
+    requeues.appended("item", 22, 33)
+    assert requeues.must_follow("item", 30, "s4", 1)
+    requeues.requeue("item", 30, "s4", 2)
+    for offset, session in enumerate(("s1", "s2", "s3", "s4"), 31):
+        assert not requeues.must_follow("item", offset, session, 2)
+
+
 def test_W4_an_expected_session_that_is_requeued_once_more_stays_before_the_others() -> None:
     requeues = Requeues()
-    requeues.expect("item", ["s1"], 30)
+    requeues.expect("item", "s2", ["s1"], 30)
     requeues.requeue("item", 15, "s2", 1)
     requeues.appended("item", 15, 30)
     assert not requeues.must_follow("item", 20, "s1", 1)
@@ -108,7 +132,7 @@ def test_W4_an_expected_session_that_is_requeued_once_more_stays_before_the_othe
 
 def test_W4_nobody_waits_for_an_expected_session_behind_the_place_up_to_which_it_may_come() -> None:
     requeues = Requeues()
-    requeues.expect("item", ["s1"], 30)
+    requeues.expect("item", "s2", ["s1"], 30)
     requeues.requeue("item", 15, "s2", 1)
     requeues.appended("item", 15, 30)
     assert not requeues.must_follow("item", 30, "s2", 1)
@@ -257,7 +281,7 @@ class Run:
     def append(self, plans: list[tuple[int, str, int]], key: str) -> None:
         for offset, session, count in plans:
             if offset < self.earlier:
-                self.requeues.expect(key, self.missing_before(key, session), self.earlier)
+                self.requeues.expect(key, session, self.missing_before(key, session), self.earlier)
             self.requeues.requeue(key, offset, session, count + 1)
         for offset, session, count in plans:
             self.requeues.appended(key, offset, self.topic.append(key, session, count + 1))
