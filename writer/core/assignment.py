@@ -169,7 +169,7 @@ class Assignment:
         if self._end_of_earlier is not None and (self.ledger.frontier or 0) >= min(ends):
             self._copies_may_lie_ahead = False
         requeued = self.requeues.on_their_way() > 0 or self.ledger.holds_requeued
-        self.ledger.lanes_on_their_way = requeued or self._copies_may_lie_ahead or not self._atomic
+        self.ledger.say(lanes_on_their_way=requeued or self._copies_may_lie_ahead or not self._atomic)
         return self.ledger.commit(settling, always=always)
 
     def has_news(self) -> bool:

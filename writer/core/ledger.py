@@ -75,7 +75,7 @@ class _Partition:
 
 
 class Ledger:
-    """`committed` is None if the group has no offset for this partition. `lanes`: see `lanes_on_their_way`."""
+    """`committed` is None if the group has no offset for this partition. `lanes`: see `say`."""
 
     def __init__(
         self,
@@ -166,16 +166,12 @@ class Ledger:
         """Whether there are requeued plans that the frontier has not passed, though their copies were read."""
         return bool(self._of.together)
 
-    @property
-    def lanes_on_their_way(self) -> bool:
-        """Whether the note says that records before which others belong may have lost these to compaction: copies were
-        appended of records that are not settled."""
-        return self._lanes_on_their_way
-
-    @lanes_on_their_way.setter
-    def lanes_on_their_way(self, lanes: bool) -> None:
-        if lanes != self._lanes_on_their_way:
-            self._lanes_on_their_way = lanes
+    def say(self, *, lanes_on_their_way: bool) -> None:
+        """In the note, from now on: whether copies were appended of records that are not settled. Compaction may take
+        such a record, and then a later one of its lane comes before it.
+        """
+        if lanes_on_their_way != self._lanes_on_their_way:
+            self._lanes_on_their_way = lanes_on_their_way
             self._of.latest = None
 
     def committed(self, commit: Commit) -> None:

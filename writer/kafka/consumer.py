@@ -416,6 +416,7 @@ class ConsumerThread:
             self._ours[part.partition] = _Held(self._epoch, max(0, part.offset), known.offset if known else None)
             assigned.append(AssignedPartition(part.partition, self._epoch, known))
         numbers = sorted(a.partition for a in assigned)
+        self._ends_asked_at = 0.0  # a partition of a writer that had requeued something begins with the answer
         self._paused -= frozenset(numbers)
         self._tell(messages.AssignedPartitions(assigned))
         if numbers:

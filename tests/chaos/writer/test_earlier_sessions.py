@@ -204,12 +204,25 @@ def test_W7_a_person_who_chose_the_value_that_a_blocked_plan_had_wanted_is_not_u
 def test_W1_plans_that_a_sleeping_planner_put_behind_younger_ones_are_all_told_and_counted(case: Case) -> None:
     before = case.baseline()
     plans = [case.plan(D.NO_ANSWER, baseline=before) for _ in range(35)]
-    case.land(*plans[:2], *plans[25:], *plans[2:25])
+    case.land(*plans[:2])
+    case.land(*plans[25:], *plans[2:25])
     assert {result.status for result in case.results().values()} == {ResultStatus.COMPLETED}
     late = [case.result(plan).steps[2].outcome for plan in plans[2:25]]
     assert late == [StepOutcome.SUPERSEDED] * 23
     assert (case.row["medx_attemptcount"], case.row["medx_lastsessionid"]) == (35, plans[-1].session_id)
     assert len(case.simulator.rows("phonecalls")) == 35
+    case.check()
+
+
+def test_W4_a_writer_that_does_not_know_what_was_requeued_puts_plans_behind_earlier_ones_that_are_there(
+    case: Case,
+) -> None:
+    """Its group has committed nothing, or lost what it had: the earlier ones may be copies of requeued plans."""
+    before = case.baseline()
+    plans = [case.plan(D.NO_ANSWER, baseline=before) for _ in range(8)]
+    case.land(*plans[:2], *plans[5:], *plans[2:5])
+    assert {step.outcome for plan in plans for step in case.result(plan).steps[2:3]} == {StepOutcome.UPDATED}
+    assert (case.row["medx_attemptcount"], case.row["medx_lastsessionid"]) == (8, plans[-1].session_id)
     case.check()
 
 

@@ -311,7 +311,7 @@ def test_a_note_carries_the_mark_of_its_transaction_and_means_the_same() -> None
 def test_W4_a_note_says_whether_lanes_are_on_their_way() -> None:
     ledger = Ledger(0, 10, "wb2:10:")
     ledger.arrived(10)
-    ledger.lanes_on_their_way = True
+    ledger.say(lanes_on_their_way=True)
     assert ledger.commit() == Commit(0, 10, "wb2~:10:")
     noted = encode_settled(10, [(11, 12)], lanes=True)
     assert is_complete(noted, 10)

@@ -365,7 +365,7 @@ def _live(moves: list[tuple[str, str]], limit: int) -> tuple[dict[str, list[str]
             case "crash":
                 run = _start(topic, committed, limit, planned, landed)
         requeued = run.requeues.on_their_way() > 0 or run.ledger.holds_requeued
-        run.ledger.lanes_on_their_way = requeued or (run.ledger.frontier or 0) < run.earlier
+        run.ledger.say(lanes_on_their_way=requeued or (run.ledger.frontier or 0) < run.earlier)
         if (commit := run.ledger.commit()) is not None:
             committed = commit.offset, commit.metadata
     _finish(run)
