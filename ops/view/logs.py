@@ -65,8 +65,10 @@ class Logs:
         }
 
     def offsets(self, group: str, topic: str, partitions: Collection[int]) -> list[Offset]:
-        """Of the partitions in which `group`, by its full name, has committed something; without joining it."""
-        with self._consumer(group) as consumer:
+        """Of the partitions in which `group`, by its full name, has committed something; without joining it. What a
+        killed service has left undecided, for some twenty seconds, does not count.
+        """
+        with self._consumer(group, {"isolation.level": "read_uncommitted"}) as consumer:
             found = consumer.committed([TopicPartition(topic, each) for each in partitions], timeout=ASK_S)
         for each in found:
             if each.error:
@@ -193,9 +195,9 @@ class Logs:
         return {**self._settings.broker.consumer_config(), "group.id": group, "enable.partition.eof": True}
 
     @contextmanager
-    def _consumer(self, group: str) -> Iterator[Consumer]:
+    def _consumer(self, group: str, more: Mapping[str, Any] | None = None) -> Iterator[Consumer]:
         with self._translated():
-            consumer = Consumer(self._config(group), logger=self._log)
+            consumer = Consumer({**self._config(group), **(more or {})}, logger=self._log)
             try:
                 yield consumer
             finally:

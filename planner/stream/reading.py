@@ -179,14 +179,16 @@ class _LosslessThread(AIOKafkaConsumerThread):
     @Service.task
     async def _hear_of_errors(self) -> None:
         """aiokafka's part in the group pauses after an error, until its reader has heard of that. Faust is not
-        one: the planner would look ready, and plan nothing any more. What passes is tried again; any other error
-        ends the planner.
+        one: the planner would look ready, and plan nothing any more. A join that failed and may pass is tried again;
+        any other error ends the planner.
         """
         while not self.should_stop:
+            coordinator: Any = cast("Any", self._ensure_consumer())._coordinator  # noqa: SLF001  its readers ask it
             try:
-                cast("Any", self._ensure_consumer())._coordinator.check_errors()  # noqa: SLF001  what reads calls it
+                coordinator.check_errors()
             except KafkaError as error:
-                if str(error) != _FAILED_IN_ITS_OWN_CODE:
+                tasks = coordinator._heartbeat_task, coordinator._commit_refresh_task  # noqa: SLF001  these end with it
+                if str(error) != _FAILED_IN_ITS_OWN_CODE or any(task and task.done() for task in tasks):
                     raise
             await self.sleep(_LOOK_EVERY_S)
 

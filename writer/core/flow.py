@@ -56,6 +56,8 @@ _NO_COPY = (
     "Requeueing failed: the copy of this plan, which is a few bytes larger, exceeds max.message.bytes of the topic. "
     "The plan may have landed. Raise max.message.bytes, then call writeback replay for this session."
 )
+_MOST_NAMED = 10
+"""Sessions that a line names beside its own."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 DROPPED, SETTLED_BEFORE, REQUEUED = "dropped", "settled before", "requeued"
 """How a plan's way ends, beside the status of its result."""
@@ -172,7 +174,7 @@ class Flow:
             self.follow(plan, Decided(results.closed(self.context(plan), plan.decided)))
             return
         elif self._may_come_too_early(plan) and (missing := _unsettled_before(plan, history)):
-            self._log_plan("warning", "plan.goes_behind_earlier_ones", plan, missing=missing)
+            self._log_plan("warning", "plan.goes_behind_earlier_ones", plan, earlier=missing[:_MOST_NAMED])
             self._requeue_lane(plan, timedelta(0))
             return
         self.scheduler.add_ready(plan)

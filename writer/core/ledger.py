@@ -335,6 +335,12 @@ def unmarked(note: str) -> str:
     return ":".join(note.split(":")[:3]) if note.startswith(_MARK) else note
 
 
+def distrusted(note: str) -> str:
+    """The same note of an offset at which a group was before: more may have been settled or requeued since."""
+    mark, colon, rest = note.partition(":")
+    return f"{_CUT_MARK}{colon}{rest}" if mark in (_MARK, _LANES_MARK) else note
+
+
 def is_complete(metadata: str | None, committed: int) -> bool:
     """Whether everything that was settled beyond `committed` is in the note. Not if somebody else moved the offset."""
     return (metadata or "").startswith((f"{_MARK}:{committed}:", f"{_LANES_MARK}:{committed}:"))

@@ -48,8 +48,10 @@ _BATCH = 500
 _ENDS_EVERY_S = 1.0
 _STANDS_BY_AFTER_S = 5.0
 _ASK_S = 30.0
-_COMMITTED_WITHIN_S, _COMMITTED_AGAIN_S = 60.0, 0.2
 """How long the broker may take to say how far a partition is, or to take a commit."""
+_COMMITTED_WITHIN_S, _COMMITTED_AGAIN_S = 60.0, 0.2
+"""How long it is asked how far partitions are that were assigned, and the pause after an error that passes."""
+_NOTES_WITHIN_S = 5.0
 
 RawHeaders = list[tuple[str, bytes | None]]
 GroupProtocol = Literal["consumer", "classic"]
@@ -187,10 +189,14 @@ class ConsumerThread:
         return asking
 
     def _read_notes(self, consumer: Consumer, partitions: Collection[int]) -> list[str]:
-        try:
-            return [part.metadata or "" for part in self._committed(consumer, [self._at(each) for each in partitions])]
-        except MustRestart:
+        """Asked once, and briefly: this thread has to poll. Not while it closes, when the client gets no answer."""
+        if self._stopping.is_set():
             return []
+        try:
+            found = consumer.committed([self._at(each) for each in partitions], timeout=_NOTES_WITHIN_S)
+        except KafkaException:
+            return []
+        return [] if any(part.error for part in found) else [part.metadata or "" for part in found]
 
     def released(self) -> None:
         """What is being taken away may be given up."""
@@ -394,7 +400,7 @@ class ConsumerThread:
         until = time.monotonic() + _COMMITTED_WITHIN_S
         while True:
             try:
-                found = consumer.committed(partitions, timeout=_ASK_S)
+                found = consumer.committed(partitions, timeout=max(1.0, min(_ASK_S, until - time.monotonic())))
                 error = next((part.error for part in found if part.error is not None), None)
             except KafkaException as failure:
                 error = cast("KafkaError", failure.args[0])
@@ -441,7 +447,7 @@ class ConsumerThread:
         until = time.monotonic() + self._options.release_within_s + _ASK_S
         while not releasing.done():
             self._apply_orders(consumer, _POLL_S)
-            if time.monotonic() > until:
+            if time.monotonic() > until and not releasing.done():
                 raise MustRestart("partitions are taken away, and nobody settles what is in flight")
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -19,8 +19,9 @@ from runtime.librdkafka_log import client_log
 
 _WITHIN_S = 10.0
 ANEW_AFTER_S = 15.0
-"""Without an answer for this time, a new client asks. Of a broker that was killed and started again, librdkafka asks
-with the leader epoch from before, is refused (FENCED_LEADER_EPOCH), and learns better only minutes later."""
+"""Without an answer about each of the partitions for this time, a new client asks. Of a broker that was killed and
+started again, librdkafka asks with the leader epoch from before, is refused (FENCED_LEADER_EPOCH), and learns better
+only minutes later."""
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 OnEnds = Callable[[Mapping[int, int], float], None]
@@ -51,7 +52,7 @@ class LogEnds:
         self._asking: object | None = None
         """The question that is under way."""
         self._good_at = clock()
-        """When this client answered last, or was made."""
+        """When this client last answered about all partitions, or was made."""
 
     def ask(self, partitions: Collection[int], on_ends: OnEnds) -> None:
         if self._clock() - self._good_at >= ANEW_AFTER_S:
@@ -76,8 +77,9 @@ class LogEnds:
                 if left[0] or self._asking is not asking:
                     return
                 self._asking = None
-            if ends:
+            if len(ends) == len(answers):
                 self._good_at = self._clock()
+            if ends:
                 on_ends(ends, asked_at)
 
         for part, future in answers.items():

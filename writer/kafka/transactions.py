@@ -57,6 +57,8 @@ owner of a killed writer's partitions waits for it, and for the broker's next lo
 _CALL_S = 1.0
 """How long one call may take before it is made again, and before a stop is noticed."""
 _INIT_S = 5.0
+_MOST_ASKED = 10
+"""How often the group is asked what is committed, if it does not say. After that it counts as not committed."""
 HANGS_AFTER_S = TIMEOUT_MS / 1000 + 5
 """librdkafka does not keep to the time limit of `send_offsets_to_transaction` when the group's coordinator goes away at
 that moment: the call returns when another broker's state changes, or never. By then the broker has ended the
@@ -179,10 +181,15 @@ class TransactionalProducer:
         except (_Failed, KafkaException):
             self._producer = None
             return False
-        asked = self._notes([at.partition for at in offsets])
-        while not wait([asked], _CALL_S).done:
+        for _ in range(_MOST_ASKED):
+            asked = self._notes([at.partition for at in offsets])
+            while not wait([asked], _CALL_S).done:
+                self._wait("_TIMED_OUT")
+            if notes := asked.result():
+                return any(note.endswith(mark) for note in notes)
             self._wait("_TIMED_OUT")
-        return any(note.endswith(mark) for note in asked.result())
+            self._stopping.wait(_CALL_S)
+        return False
 
     def _ended(self, error: KafkaError, ending: Ending) -> NotPublished:
         """The producer cannot be used any more: a new one takes its id, which aborts what it had open."""

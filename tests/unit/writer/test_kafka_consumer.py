@@ -272,6 +272,19 @@ def test_W1_a_broker_that_does_not_say_yet_how_far_partitions_are_is_asked_again
     assert [one.partition for one in told.partitions] == [0, 1]
 
 
+@pytest.mark.parametrize("answer", [KafkaError(KafkaError.NOT_COORDINATOR), KafkaException(KafkaError._TIMED_OUT)])
+def test_W2_notes_are_read_once_and_not_at_all_while_the_consumer_closes(answer: Any) -> None:
+    async def run() -> None:
+        thread = ConsumerThread(OPTIONS, Story().append, NoEnds())  # type: ignore[arg-type]
+        consumer: Any = SlowToSay(answer)
+        assert thread._read_notes(consumer, [0, 1]) == []
+        assert thread._read_notes(consumer, [0, 1]) == ["", ""]
+        thread._stopping.set()
+        assert thread._read_notes(consumer, [0, 1]) == []
+
+    asyncio.run(run())
+
+
 def test_W1_a_writer_that_stops_takes_nothing_while_the_broker_does_not_say_how_far_it_is() -> None:
     heard = taking_over(KafkaException(KafkaError(KafkaError.NOT_COORDINATOR)), stopping=True)
     assert heard.of(messages.AssignedPartitions) == [messages.AssignedPartitions([])]

@@ -102,6 +102,19 @@ def test_errors_do_not_keep_a_client_and_answers_do(broker: Broker) -> None:
     assert len(broker.clients) == 2
 
 
+def test_a_client_that_never_answers_about_one_partition_is_replaced(broker: Broker) -> None:
+    """Its leader was killed and started again; the other partitions' leaders answer. Until its end is known, nothing of
+    a partition is begun that an earlier writer may have requeued.
+    """
+    for step in range(5):
+        broker.now = step * ANEW_AFTER_S / 4
+        broker.ends.ask([0, 1], lambda ends, _at: broker.heard.append(dict(ends)))
+        answer(broker.clients[-1][-1][0], step)
+        broker.clients[-1][-1][1].set_exception(KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH)))
+    assert broker.heard == [{0: step} for step in range(5)]
+    assert len(broker.clients) == 2
+
+
 def test_an_answer_that_an_old_client_gives_late_is_no_news(broker: Broker) -> None:
     broker.ask()
     broker.now = ANEW_AFTER_S

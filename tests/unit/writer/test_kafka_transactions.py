@@ -18,6 +18,7 @@ from schemas.topics import Topics
 from writer.core.ledger import Commit, unmarked
 from writer.core.messages import NotPublished, Published
 from writer.errors import GivenUp, MustRestart
+from writer.kafka import transactions
 from writer.kafka.producer import Outgoing
 from writer.kafka.transactions import Ending, TransactionalProducer, ending_of
 
@@ -180,6 +181,17 @@ def test_W1_if_no_producer_can_begin_after_a_commit_that_failed_nothing_counts_a
     assert isinstance(bench.transact(), NotPublished)
     assert bench.asked == 0
     assert bench.transact() == Published([40, 41])
+
+
+def test_W2_a_group_that_does_not_say_what_is_committed_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions, "_CALL_S", 0.01)
+    bench = Bench(commit=[OWN_CODE])
+    bench.committed = lambda made: notes_of_the_first(made) if bench.asked > 3 else []
+    assert bench.transact() == Published([40, 41])
+    silent = Bench(commit=[OWN_CODE])
+    silent.committed = lambda _: []
+    assert isinstance(silent.transact(), NotPublished)
+    assert silent.asked == 10
 
 
 def test_a_transaction_that_failed_before_its_commit_asks_nobody() -> None:

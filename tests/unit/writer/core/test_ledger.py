@@ -19,6 +19,7 @@ from writer.core.ledger import (
     Ledger,
     Range,
     decode_settled,
+    distrusted,
     encode_settled,
     is_complete,
     marked,
@@ -305,6 +306,11 @@ def test_a_note_carries_the_mark_of_its_transaction_and_means_the_same() -> None
         assert is_complete(of_one, 10)
         assert says_no_lane_is_on_its_way(of_one, 10) == says_no_lane_is_on_its_way(note, 10)
     assert marked("", "c0ffee1") == ""
+    again = distrusted(encode_settled(10, [(11, 12)]))
+    assert decode_settled(again, 10) == [(11, 12)]
+    assert not is_complete(again, 10)
+    assert not says_no_lane_is_on_its_way(again, 10)
+    assert distrusted("somebody:else") == "somebody:else"
     assert unmarked("somebody:else's:note:here") == "somebody:else's:note:here"
 
 
