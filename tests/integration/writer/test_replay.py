@@ -119,8 +119,8 @@ def test_W2_the_mark_of_a_retired_session_is_nothing_to_do_for_a_writer_that_rea
     item = seed_item(simulator)
     retired, behind = desk.plan(item), desk.plan(item)
     topic.publish(mark_of(retired, NOON), behind)
-    with running_writer(env(simulator, topic)):
-        topic.wait_for_committed(2)
+    with running_writer(env(simulator, topic)):  # which requeues the one behind once: the retired one may still come
+        topic.wait_for_committed(3)
     assert [result.session_id for result in topic.results()] == [behind.session_id]
     assert topic.read(topic.topics.planned_writebacks_rejected.name) == []
     assert desk.row(item)["medx_lastsessionid"] == behind.session_id
