@@ -398,7 +398,7 @@ class ConsumerThread:
         that has just started, or whose group moves to another one, answers a little later. Nothing, if it stops.
         """
         until = time.monotonic() + _COMMITTED_WITHIN_S
-        while True:
+        while not self._stopping.is_set():  # a client that closes gets no answer, and would wait for it
             try:
                 found = consumer.committed(partitions, timeout=max(1.0, min(_ASK_S, until - time.monotonic())))
                 error = next((part.error for part in found if part.error is not None), None)
@@ -407,10 +407,10 @@ class ConsumerThread:
             if error is None:
                 return found
             passes = kind_of(error) is Kind.TRANSIENT or error.code() == KafkaError.STALE_MEMBER_EPOCH
-            if self._stopping.wait(_COMMITTED_AGAIN_S):
-                return []
             if not passes or time.monotonic() > until:
                 raise MustRestart(f"the broker does not say how far the partitions are: {error.name()}")
+            self._stopping.wait(_COMMITTED_AGAIN_S)
+        return []
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.is_member = True
