@@ -231,7 +231,6 @@ def _engine_options(settings: WriterSettings) -> Options:
         commit_interval_s=settings.consumer.commit_interval_s,
         release_within_s=settings.consumer.release_within_s,
         stop_within_s=flow.stop_within_s,
-        transactions=settings.transactions,
     )
 
 

@@ -8,11 +8,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ops.core.actions import Action, Asked
-from writer.core.ledger import distrusted
 
 NOT_TAKEN = "rewind refused"
 
@@ -51,13 +50,10 @@ def back_to(committed: Sequence[Offset], wanted: Mapping[int, int], first: Mappi
 
 
 def undone(before: Sequence[Offset], now: Sequence[Offset]) -> Rewind:
-    """What puts `before` back, given where the group is now. W4 The group has worked on since: what was settled then is
-    settled, but the notes do not know all that was settled or requeued since.
-    """
+    """What puts `before` back, given where the group is now."""
     at = {each.partition: each for each in now}
     behind = [each for each in before if each.partition in at and at[each.partition].offset < each.offset]
-    after = (replace(each, metadata=distrusted(each.metadata)) for each in behind)
-    return Rewind(tuple(at[each.partition] for each in behind), tuple(after))
+    return Rewind(tuple(at[each.partition] for each in behind), tuple(behind))
 
 
 def rewind_action(

@@ -158,7 +158,6 @@ class WriterProcess(EngineShell):
         self.options = Options(
             most_plans_per_request=world.setup.most_plans,
             window=WindowLimits(plans=world.setup.window, plans_per_partition=world.setup.window),
-            transactions=world.setup.transactions,
         )
         self.engine = Engine(self.identities, self.metadata, self.index, Signature(self.member, True), self.options)
         self.inbox: list[Input] = []

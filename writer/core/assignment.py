@@ -7,13 +7,13 @@ A record is of the assignment that it was taken in; late news meets a closed ass
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas import headers
 from writer.core.lanes import Lanes, Window
-from writer.core.ledger import Commit, Ledger, is_complete, says_no_lane_is_on_its_way
+from writer.core.ledger import Ledger, is_complete
 from writer.core.requeue import Requeues
 
 if TYPE_CHECKING:
@@ -64,25 +64,13 @@ class ConsumerRecord:
 
 
 class Assignment:
-    """`window` is that of the process: it bounds what all assignments hold together. `atomic`: copies and the note that
-    says that they are on their way are appended together, or not at all.
-    """
+    """`window` is that of the process: it bounds what all assignments hold together."""
 
-    def __init__(self, assigned: AssignedPartition, window: Window, *, atomic: bool = True) -> None:
+    def __init__(self, assigned: AssignedPartition, window: Window) -> None:
         at = assigned.committed
         self.partition = assigned.partition
         self.epoch = assigned.epoch
-        self._copies_may_lie_ahead = at is None or not atomic or not says_no_lane_is_on_its_way(at.metadata, at.offset)
-        """Copies that an earlier writer appended and did not settle."""
-        self._atomic = atomic
-        self._end_of_earlier: int | None = None
-        """Behind all that an earlier writer can have appended; None until the broker has said that."""
-        self.ledger = Ledger(
-            assigned.partition,
-            at.offset if at else None,
-            at.metadata if at else None,
-            lanes=self._copies_may_lie_ahead,
-        )
+        self.ledger = Ledger(assigned.partition, at.offset if at else None, at.metadata if at else None)
         self.lanes: Lanes[PlanInFlight] = Lanes()
         self.requeues = Requeues()
         self.awaiting_results: list[PlanInFlight] = []
@@ -101,6 +89,8 @@ class Assignment:
         self._continues = at is not None and is_complete(at.metadata, at.offset)
         """From where a writer of ours had committed, with a note of all that was settled beyond: nothing else was."""
         self._window = window
+        self._first_end: int | None = None
+        """Where the log ended when the partition was assigned. None until the broker has said that."""
         self._end: int | None = None
         """Where the log ended at `_end_heard_ms`, as the broker said."""
         self._end_heard_ms = 0.0
@@ -149,32 +139,25 @@ class Assignment:
             self.ledger.settle_together(originals)
 
     @property
-    def may_be_decoded(self) -> bool:
-        """Not before it is known up to where copies may lie that an earlier writer has appended, if there are any."""
-        return not self._copies_may_lie_ahead or self._end_of_earlier is not None
+    def has_begun(self) -> bool:
+        """W4 Nothing is looked into before it is known which records were there already."""
+        return self._first_end is not None
 
-    def copies_may_follow(self, record: ConsumerRecord) -> bool:
-        """W4 Whether copies of plans that belong before this one may come behind it, their originals being gone. Not if
-        it was appended after all that an earlier writer has appended.
+    def was_there_already(self, record: ConsumerRecord) -> bool:
+        """When the partition was assigned. W4 Others, writers and operators, may have requeued plans that belong before
+        this one. Compaction may have taken the originals, and then their copies come behind it.
         """
-        return self._copies_may_lie_ahead and record.offset < (self._end_of_earlier or 0)
+        return self._first_end is not None and record.offset < self._first_end
 
-    def expect_before(self, lane: str, session_id: str, earlier: Iterable[str]) -> None:
-        """This session, which is about to be requeued, belongs behind the earlier ones."""
-        self.requeues.expect(lane, session_id, earlier, self._end_of_earlier or 0)
-
-    def commit(self, settling: Collection[int] = (), *, always: bool = False) -> Commit | None:
-        """What is to be committed, as `Ledger.commit` says."""
-        ends = [end for end in (self._end, self._end_of_earlier) if end is not None]
-        if self._end_of_earlier is not None and (self.ledger.frontier or 0) >= min(ends):
-            self._copies_may_lie_ahead = False
-        requeued = self.requeues.on_their_way() > 0 or self.ledger.holds_requeued
-        self.ledger.say(lanes_on_their_way=requeued or self._copies_may_lie_ahead or not self._atomic)
-        return self.ledger.commit(settling, always=always)
+    def requeue(self, lane: str, record: ConsumerRecord, session_id: str, count: int, earlier: Sequence[str]) -> None:
+        """`earlier`: sessions that belong before this one and may still come, if others had requeued them."""
+        if self._first_end is not None:
+            self.requeues.expect(lane, session_id, earlier, self._first_end)
+        self.requeues.requeue(lane, record.offset, session_id, count)
 
     def has_news(self) -> bool:
         """Whether there is anything to commit."""
-        return self.commit() is not None
+        return self.ledger.commit() is not None
 
     def begin_to_close(self) -> None:
         """Nothing more of it is taken."""
@@ -187,15 +170,11 @@ class Assignment:
         self.closed = True
         self._window.forget(self.partition)
 
-    def ends_at(self, offset: int, asked_at: float) -> bool:
-        """Where the log ends, and when the broker was asked for that, Unix time. Whether it is known from now on where
-        what an earlier writer has appended ends.
-        """
+    def ends_at(self, offset: int, asked_at: float) -> None:
+        """Where the log ends, and when the broker was asked for that, Unix time."""
         self._end, self._end_heard_ms = offset, asked_at * 1000
-        is_first = self._end_of_earlier is None
-        if is_first:
-            self._end_of_earlier = offset
-        return is_first
+        if self._first_end is None:
+            self._first_end = offset
 
     def caught_up_ms(self, now_ms: float) -> float:
         """Everything that was appended before this moment is settled; 0 if that is not known.

@@ -66,8 +66,6 @@ class Options:
     commit_interval_s: float = 0.02
     release_within_s: float = 10.0
     stop_within_s: float = 20.0
-    transactions: bool = True
-    """What is published goes together with the offsets, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +202,7 @@ class Engine:
     def _assigned(self, partitions: Sequence[AssignedPartition]) -> None:
         numbers = [one.partition for one in partitions]
         self._close([self._assignments[number] for number in numbers if number in self._assignments])
-        self._assignments |= {
-            one.partition: Assignment(one, self._window, atomic=self._options.transactions) for one in partitions
-        }
+        self._assignments |= {one.partition: Assignment(one, self._window) for one in partitions}
         self._effects.append(messages.ReadResults({one.partition: one.epoch for one in partitions}))
         self._count_rebalance("assigned", numbers)
 
@@ -293,7 +289,7 @@ class Engine:
 
     def _decode_next(self, assignment: Assignment) -> None:
         """W2 A tombstone is settled at once, and what an earlier run has settled is not even looked into (B3)."""
-        while assignment.undecoded and not assignment.decoding and assignment.may_be_decoded:
+        while assignment.undecoded and not assignment.decoding and assignment.has_begun:
             record = assignment.undecoded[0]
             if record.value is not None and not assignment.is_settled(record):
                 assignment.decoding = True
@@ -370,9 +366,8 @@ class Engine:
     def _ends_at(self, offsets: Mapping[int, int], asked_at: float) -> None:
         for assignment in self._open():
             if assignment.partition in offsets:
-                is_first = assignment.ends_at(offsets[assignment.partition], asked_at)
-                if is_first:
-                    self._decode_next(assignment)
+                assignment.ends_at(offsets[assignment.partition], asked_at)
+                self._decode_next(assignment)
 
     def _results_read(self, happened: messages.ResultsRead) -> None:
         """Plans of this assignment that were waiting for that may start now."""

@@ -163,7 +163,7 @@ class Flow:
         """
         history = self._history(plan)
         if history is None:
-            if plan.look_back or self._may_come_too_early(plan):
+            if plan.look_back or self._earlier_ones_to_come(plan):
                 plan.on(Event.RESULTS_UNREAD)
                 plan.assignment.awaiting_results.append(plan)
                 return
@@ -173,17 +173,19 @@ class Flow:
         elif isinstance(plan.decided, Left):
             self.follow(plan, Decided(results.closed(self.context(plan), plan.decided)))
             return
-        elif self._may_come_too_early(plan) and (missing := _unsettled_before(plan, history)):
-            self._log_plan("warning", "plan.goes_behind_earlier_ones", plan, earlier=missing[:_MOST_NAMED])
+        elif earlier := self._earlier_ones_to_come(plan):
+            self._log_plan("warning", "plan.goes_behind_earlier_ones", plan, earlier=earlier[:_MOST_NAMED])
             self._requeue_lane(plan, timedelta(0))
             return
         self.scheduler.add_ready(plan)
 
-    def _may_come_too_early(self, plan: PlanInFlight) -> bool:
-        """W4 Its lane may have been requeued by an earlier writer before it was read; then compaction may have taken
-        the originals, and the copies of earlier plans come later.
-        """
-        return self._signature.write and bool(plan.plan.preceding) and plan.assignment.copies_may_follow(plan.record)
+    def _earlier_ones_to_come(self, plan: PlanInFlight) -> list[str]:
+        """W4 Sessions that belong before it, have not settled as far as is known, and may still come behind it."""
+        if not self._signature.write or not plan.assignment.was_there_already(plan.record):
+            return []
+        history = self._history(plan)
+        before = (earlier.session_id for earlier in plan.plan.preceding)
+        return [session for session in before if history is None or history.of(session) is None]
 
     def cleared(self, plan: PlanInFlight) -> None:
         """By an answer that is kept from now on."""
@@ -398,10 +400,8 @@ class Flow:
     def _copy(self, plan: PlanInFlight, wait: timedelta) -> None:
         count = plan.requeues + 1
         self.effects.append(Observe("requeue_count", count))
-        if self._may_come_too_early(plan):
-            earlier = _unsettled_before(plan, self._history(plan))
-            plan.assignment.expect_before(plan.lane, plan.session_id, earlier)
-        plan.assignment.requeues.requeue(plan.lane, plan.record.offset, plan.session_id, count)
+        earlier = self._earlier_ones_to_come(plan)
+        plan.assignment.requeue(plan.lane, plan.record, plan.session_id, count, earlier)
         plan.on(Event.REQUEUED)
         self._publishing.add(CopyOf(plan, count, self.now.utc + wait))
 
@@ -575,12 +575,6 @@ class Flow:
 
     def log_reply(self, verdicts: Sequence[tuple[PlanInFlight, Step]], **reply: object) -> None:
         self._log_verdicts("plans.sent", verdicts, **reply)
-
-
-def _unsettled_before(plan: PlanInFlight, history: History | None) -> list[str]:
-    """Sessions that belong before it and have not settled, as far as is known."""
-    before = (earlier.session_id for earlier in plan.plan.preceding)
-    return [session for session in before if history is None or history.of(session) is None]
 
 
 def _which(plans: Sequence[PlanInFlight]) -> dict[str, object]:

@@ -8,7 +8,6 @@
 - B3 Only what is not settled is held. What lies settled beyond it costs nothing, however much that is.
 - What is settled beyond the frontier travels in the commit's metadata, so that after a crash it is not sent again. It
   is an optimisation only: unreadable, foreign or cut metadata costs work, never correctness.
-- W4 The note also says whether requeued lanes are on their way, since compaction may take the originals of what is.
 """
 
 from __future__ import annotations
@@ -22,10 +21,8 @@ from dataclasses import dataclass, field, replace
 
 METADATA_LIMIT = 4096 - 32
 """What the broker accepts (offset.metadata.max.bytes), in bytes, without a transaction's own mark."""
-_MARK, _LANES_MARK, _CUT_MARK = "wb2", "wb2~", "wb2-"
-"""The second: lanes are being requeued. The third: what is farthest away was left out, and
-lanes may be on their way.
-"""
+_MARK, _CUT_MARK = "wb2", "wb2-"
+"""The second marks a note from which what is farthest away was left out."""
 _UNPACKED = 1 << 18
 """Bytes of run lengths at most; what fits into the limit above stays far below."""
 _OFFSET_BITS = 63
@@ -75,7 +72,7 @@ class _Partition:
 
 
 class Ledger:
-    """`committed` is None if the group has no offset for this partition. `lanes`: see `say`."""
+    """`committed` is None if the group has no offset for this partition."""
 
     def __init__(
         self,
@@ -83,16 +80,14 @@ class Ledger:
         committed: int | None = None,
         metadata: str | None = None,
         *,
-        lanes: bool = False,
         metadata_limit: int = METADATA_LIMIT,
     ) -> None:
         self._partition = partition
         self._metadata_limit = metadata_limit
         self._of = _Partition(committed, committed or 0)
         self._committed: Commit | None = None
-        self._noted: tuple[int, list[Range], bool] | None = None
+        self._noted: tuple[int, list[Range]] | None = None
         self._note = ""
-        self._lanes_on_their_way = lanes
         if committed is not None:
             self._of.remembered.extend(decode_settled(metadata, committed))
             self._committed = self._of.latest = Commit(partition, committed, metadata or "")
@@ -155,24 +150,10 @@ class Ledger:
 
     def _note_of(self, frontier: int, settled: list[Range]) -> str:
         """The last one is kept: what a commit has said is what holds once it is acknowledged."""
-        noted = frontier, settled, self._lanes_on_their_way
-        if self._noted != noted:
-            self._noted = noted
-            self._note = encode_settled(frontier, settled, lanes=noted[2], limit=self._metadata_limit)
+        if self._noted != (frontier, settled):
+            self._noted = frontier, settled
+            self._note = encode_settled(frontier, settled, limit=self._metadata_limit)
         return self._note
-
-    @property
-    def holds_requeued(self) -> bool:
-        """Whether there are requeued plans that the frontier has not passed, though their copies were read."""
-        return bool(self._of.together)
-
-    def say(self, *, lanes_on_their_way: bool) -> None:
-        """In the note, from now on: whether copies were appended of records that are not settled. Compaction may take
-        such a record, and then a later one of its lane comes before it.
-        """
-        if lanes_on_their_way != self._lanes_on_their_way:
-            self._lanes_on_their_way = lanes_on_their_way
-            self._of.latest = None
 
     def committed(self, commit: Commit) -> None:
         """The broker has acknowledged this commit."""
@@ -276,13 +257,12 @@ def _beyond(ranges: Iterable[Range], position: int) -> Iterator[Range]:
     yield from ((max(start, position), end) for start, end in ranges if end > position)
 
 
-def encode_settled(frontier: int, settled: Sequence[Range], *, lanes: bool = False, limit: int = METADATA_LIMIT) -> str:
+def encode_settled(frontier: int, settled: Sequence[Range], *, limit: int = METADATA_LIMIT) -> str:
     """Ranges beyond the frontier, rising, as compressed run lengths; the farthest are left out if it would be too long.
-    `lanes`: some are being requeued.
 
     ASCII, so that characters are bytes.
     """
-    kept, mark = len(settled), _LANES_MARK if lanes else _MARK
+    kept, mark = len(settled), _MARK
     while kept:
         text = (
             f"{mark}:{frontier}:{base64.b85encode(zlib.compress(_runs(frontier, settled[:kept]), 9)).decode('ascii')}"
@@ -312,7 +292,7 @@ def decode_settled(metadata: str | None, committed: int) -> list[Range]:
     mark, _, rest = (metadata or "").partition(":")
     frontier, _, packed = rest.partition(":")
     packed, _, _ = packed.partition(":")
-    if mark not in (_MARK, _LANES_MARK, _CUT_MARK) or frontier != str(committed) or not packed:
+    if mark not in (_MARK, _CUT_MARK) or frontier != str(committed) or not packed:
         return []
     try:
         unpacked = zlib.decompressobj()
@@ -332,22 +312,12 @@ def marked(note: str, transaction: str) -> str:
 
 
 def unmarked(note: str) -> str:
+    """The note as it was before a transaction marked it."""
     return ":".join(note.split(":")[:3]) if note.startswith(_MARK) else note
-
-
-def distrusted(note: str) -> str:
-    """The same note of an offset at which a group was before: more may have been settled or requeued since."""
-    mark, colon, rest = note.partition(":")
-    return f"{_CUT_MARK}{colon}{rest}" if mark in (_MARK, _LANES_MARK) else note
 
 
 def is_complete(metadata: str | None, committed: int) -> bool:
     """Whether everything that was settled beyond `committed` is in the note. Not if somebody else moved the offset."""
-    return (metadata or "").startswith((f"{_MARK}:{committed}:", f"{_LANES_MARK}:{committed}:"))
-
-
-def says_no_lane_is_on_its_way(metadata: str | None, committed: int) -> bool:
-    """Whether no requeued plan was left unsettled when this was committed. Not if somebody else moved the offset."""
     return (metadata or "").startswith(f"{_MARK}:{committed}:")
 
 

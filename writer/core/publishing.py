@@ -156,7 +156,7 @@ class Publishing:
         for assignment in assignments:
             about = [one for one in publications if one.assignment is assignment]
             settling = [one.record.offset for one in about if one.settles]
-            if _is_ours(assignment, fence) and (commit := assignment.commit(settling, always=bool(about))):
+            if _is_ours(assignment, fence) and (commit := assignment.ledger.commit(settling, always=bool(about))):
                 commits[assignment] = commit
         return commits
 

@@ -4,14 +4,15 @@ the broker is out of reach.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from runtime.connection import ClientConfig
@@ -19,9 +20,10 @@ from runtime.librdkafka_log import client_log
 
 _WITHIN_S = 10.0
 ANEW_AFTER_S = 15.0
-"""Without an answer about each of the partitions for this time, a new client asks. Of a broker that was killed and
-started again, librdkafka asks with the leader epoch from before, is refused (FENCED_LEADER_EPOCH), and learns better
-only minutes later."""
+"""Without an answer about each of the partitions for this time, a new client asks."""
+_OUT_OF_DATE = {KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH}
+"""After such a refusal the next question goes through a new client: of a broker that was killed and started again,
+librdkafka asks with the leader epoch from before, and learns better only minutes later."""
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 OnEnds = Callable[[Mapping[int, int], float], None]
@@ -52,7 +54,7 @@ class LogEnds:
         self._asking: object | None = None
         """The question that is under way."""
         self._good_at = clock()
-        """When this client last answered about all partitions, or was made."""
+        """When this client last answered about all partitions, or was made. Long ago, if it is out of date."""
 
     def ask(self, partitions: Collection[int], on_ends: OnEnds) -> None:
         if self._clock() - self._good_at >= ANEW_AFTER_S:
@@ -65,20 +67,20 @@ class LogEnds:
         answers = self._admin.list_offsets(
             question, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_WITHIN_S
         )
-        left = [len(answers)]
-        ends: dict[int, int] = {}
+        by_partition: dict[int, int | KafkaError] = {}
         lock = threading.Lock()
 
         def answered(partition: int, answer: Future[Any]) -> None:
             with lock:
-                left[0] -= 1
-                if (end := _end(answer)) is not None:
-                    ends[partition] = end
-                if left[0] or self._asking is not asking:
+                by_partition[partition] = _end(answer)
+                if len(by_partition) < len(answers) or self._asking is not asking:
                     return
                 self._asking = None
-            if len(ends) == len(answers):
+            ends = {partition: end for partition, end in by_partition.items() if isinstance(end, int)}
+            if len(ends) == len(by_partition):
                 self._good_at = self._clock()
+            elif any(isinstance(end, KafkaError) and end.code() in _OUT_OF_DATE for end in by_partition.values()):
+                self._good_at = -math.inf
             if ends:
                 on_ends(ends, asked_at)
 
@@ -91,14 +93,13 @@ class LogEnds:
         threading.Thread(target=old.clear, name="old-client", daemon=True).start()  # its end may take a while
 
 
-def _end(answer: Future[Any]) -> int | None:
-    """None if it says nothing new: an error, or what librdkafka says without an answer in time: an offset that no log
-    can have."""
+def _end(answer: Future[Any]) -> int | KafkaError:
+    """Without an answer in time, librdkafka gives an offset that no log can have."""
     try:
         offset = int(answer.result().offset)
-    except KafkaException:
-        return None
-    return offset if offset >= 0 else None
+    except KafkaException as failure:
+        return cast("KafkaError", failure.args[0])
+    return offset if offset >= 0 else KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001  its public name
 
 
 def _admin(config: ClientConfig) -> AdminClient:

@@ -34,6 +34,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, cast
 
@@ -106,6 +107,17 @@ class _Failed(Exception):
         self.ending = ending
 
 
+@dataclass(slots=True)
+class _Transaction:
+    offsets: list[TopicPartition]
+    mark: str
+    """Beside each of the offsets."""
+    reports: list[KafkaError | int | None]
+    """What became of each record."""
+    commits: bool = False
+    """The broker was asked to commit it."""
+
+
 class TransactionalProducer:
     """Blocking; one thread at a time. `topic` is the one that offsets are of; `rights` those of this service, to
     name one that is missing. `on_wait` hears, in that thread, of every call that has to be made again. `notes` asks the
@@ -144,35 +156,41 @@ class TransactionalProducer:
         self, records: Sequence[Outgoing], positions: Sequence[Commit], group: Any
     ) -> Published | NotPublished:
         """`group` is the consumer's metadata. Raises MustRestart, Misconfigured, GivenUp; then nothing is settled."""
-        reports: list[KafkaError | int | None] = [None] * len(records)
         mark = next(self._marks)
-        offsets = [TopicPartition(self._topic, at.partition, at.offset, marked(at.metadata, mark)) for at in positions]
-        committing = False
+        transaction = _Transaction(
+            [TopicPartition(self._topic, at.partition, at.offset, marked(at.metadata, mark)) for at in positions],
+            mark,
+            [None] * len(records),
+        )
+        failed = self._attempt(transaction, records, group)
+        if failed is None or (transaction.commits and self._was_committed(transaction)):
+            return Published(cast("list[int]", transaction.reports))
+        return failed
+
+    def _attempt(self, transaction: _Transaction, records: Sequence[Outgoing], group: Any) -> NotPublished | None:
+        reports = transaction.reports
         try:
             producer = self._ready()
             producer.begin_transaction()
             try:
                 self._send(producer, records, reports)
-                self._again(self._returning(lambda: producer.send_offsets_to_transaction(offsets, group, _CALL_S)))
-                committing = True
+                send_offsets = producer.send_offsets_to_transaction
+                self._again(self._returning(lambda: send_offsets(transaction.offsets, group, _CALL_S)))
+                transaction.commits = True
                 self._again(lambda: producer.commit_transaction(_CALL_S))
             except _Failed as failure:
                 if failure.ending is not Ending.ABORT:
                     raise
                 self._again(lambda: producer.abort_transaction(_CALL_S))
-                ended = _aborted(failure.error, reports)
-            else:
-                return Published(cast("list[int]", reports))
+                return _aborted(failure.error, reports)
         except _Failed as failure:
-            ended = self._ended(failure.error, failure.ending)
+            return self._ended(failure.error, failure.ending)
         except KafkaException as failure:
             error = cast("KafkaError", failure.args[0])
-            ended = self._ended(error, ending_of(error))
-        if committing and self._was_committed(offsets, mark):
-            return Published(cast("list[int]", reports))
-        return ended
+            return self._ended(error, ending_of(error))
+        return None
 
-    def _was_committed(self, offsets: Collection[TopicPartition], mark: str) -> bool:
+    def _was_committed(self, transaction: _Transaction) -> bool:
         """Of a transaction whose commit has failed. A producer that is new, or has aborted, has nothing open: what the
         broker had begun to commit is committed by then. If the broker does not let one begin, the next batch hears why.
         """
@@ -182,11 +200,11 @@ class TransactionalProducer:
             self._producer = None
             return False
         for _ in range(_MOST_ASKED):
-            asked = self._notes([at.partition for at in offsets])
+            asked = self._notes([at.partition for at in transaction.offsets])
             while not wait([asked], _CALL_S).done:
                 self._wait("_TIMED_OUT")
             if notes := asked.result():
-                return any(note.endswith(mark) for note in notes)
+                return any(note.endswith(transaction.mark) for note in notes)
             self._wait("_TIMED_OUT")
             self._stopping.wait(_CALL_S)
         return False

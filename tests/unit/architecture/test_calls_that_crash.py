@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,16 +19,10 @@ CALLS = {
 }
 
 
-def python_files() -> Iterator[Path]:
-    tracked = subprocess.run(
-        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
-    yield from (ROOT / name for name in tracked)
-
-
 @pytest.mark.parametrize("call", CALLS)
 def test_nobody_makes_a_call_that_crashes(call: str) -> None:
-    callers = [path for path in python_files() if f".{call}(" in path.read_text()]
+    folders = [ROOT / each for each in ("planner", "writer", "runtime", "ops", "simulator", "bench", "tests")]
+    callers = [path for each in folders for path in each.rglob("*.py") if f".{call}(" in path.read_text()]
     assert callers == [], CALLS[call]
 
 

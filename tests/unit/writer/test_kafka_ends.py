@@ -98,19 +98,29 @@ def test_errors_do_not_keep_a_client_and_answers_do(broker: Broker) -> None:
     for step in range(4, 7):
         broker.now = step * ANEW_AFTER_S / 2
         broker.ask()
-        broker.clients[-1][-1][0].set_exception(KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH)))
+        broker.clients[-1][-1][0].set_exception(KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE)))
     assert len(broker.clients) == 2
 
 
-def test_a_client_that_never_answers_about_one_partition_is_replaced(broker: Broker) -> None:
-    """Its leader was killed and started again; the other partitions' leaders answer. Until its end is known, nothing of
-    a partition is begun that an earlier writer may have requeued.
-    """
+def test_W4_a_client_that_is_out_of_date_is_replaced_with_the_next_question(broker: Broker) -> None:
+    """Nothing of a partition is begun before its end is known, and its broker may just have been started again."""
+    broker.ask()
+    broker.clients[0][0][0].set_exception(KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH)))
+    broker.ask()
+    assert [len(asked) for asked in broker.clients] == [1, 1]
+    answer(broker.clients[1][0][0], 9)
+    broker.ask()
+    assert broker.heard == [{0: 9}]
+    assert [len(asked) for asked in broker.clients] == [1, 2]
+
+
+def test_W4_a_client_that_never_answers_about_one_partition_is_replaced(broker: Broker) -> None:
+    """The other partitions' leaders answer."""
     for step in range(5):
         broker.now = step * ANEW_AFTER_S / 4
         broker.ends.ask([0, 1], lambda ends, _at: broker.heard.append(dict(ends)))
         answer(broker.clients[-1][-1][0], step)
-        broker.clients[-1][-1][1].set_exception(KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH)))
+        broker.clients[-1][-1][1].set_exception(KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE)))
     assert broker.heard == [{0: step} for step in range(5)]
     assert len(broker.clients) == 2
 

@@ -124,6 +124,7 @@ def test_W1_a_plan_goes_from_its_record_to_its_result_and_the_partition_is_given
         service = a_service(pool=make_pool(crm), producer=producer)
         running = asyncio.create_task(service.run())
         service.post(messages.AssignedPartitions([AssignedPartition(0, 1, OffsetAndMetadata(0, "wb2:0:"))]))
+        service.post(messages.EndOffsets({0: 0}, 0.0))
         service.post(messages.Received([make_record(0, key=plan.session_id.encode(), value=CODEC.encode(plan))]))
         await until(lambda: len(producer.batches) > 1)
         service.post(messages.Revoking((0,)))

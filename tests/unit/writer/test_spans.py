@@ -106,6 +106,7 @@ async def working(
     service = a_service(pool=pool, producer=producer, tracer=spans.tracer)
     running = asyncio.create_task(service.run())
     service.post(messages.AssignedPartitions([AssignedPartition(0, 1, OffsetAndMetadata(0, "wb2:0:"))]))
+    service.post(messages.EndOffsets({0: 0}, 0.0))
     try:
         yield service
     finally:

@@ -258,7 +258,7 @@ class World(EngineShell):
     # What the test does.
 
     def assign(self, *partitions: int, committed: OffsetAndMetadata | None = AT_THE_START, end: int | None = 0) -> None:
-        """`end`: where the broker says that their logs end, at once; None if it says nothing."""
+        """`end`: where the broker says at once that their logs end; None if it says nothing."""
         assigned = []
         for partition in partitions:
             self.epoch += 1

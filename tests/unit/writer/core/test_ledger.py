@@ -19,11 +19,9 @@ from writer.core.ledger import (
     Ledger,
     Range,
     decode_settled,
-    distrusted,
     encode_settled,
     is_complete,
     marked,
-    says_no_lane_is_on_its_way,
     unmarked,
 )
 
@@ -298,35 +296,14 @@ def test_a_note_says_whether_it_holds_all_that_was_settled() -> None:
 
 
 def test_a_note_carries_the_mark_of_its_transaction_and_means_the_same() -> None:
-    for note in (encode_settled(10, [(11, 12)]), encode_settled(10, []), encode_settled(10, [(11, 12)], lanes=True)):
+    for note in (encode_settled(10, [(11, 12)]), encode_settled(10, [])):
         of_one = marked(note, "c0ffee1")
         assert of_one.endswith("c0ffee1")
         assert unmarked(of_one) == unmarked(note) == note
         assert decode_settled(of_one, 10) == decode_settled(note, 10)
         assert is_complete(of_one, 10)
-        assert says_no_lane_is_on_its_way(of_one, 10) == says_no_lane_is_on_its_way(note, 10)
     assert marked("", "c0ffee1") == ""
-    again = distrusted(encode_settled(10, [(11, 12)]))
-    assert decode_settled(again, 10) == [(11, 12)]
-    assert not is_complete(again, 10)
-    assert not says_no_lane_is_on_its_way(again, 10)
-    assert distrusted("somebody:else") == "somebody:else"
     assert unmarked("somebody:else's:note:here") == "somebody:else's:note:here"
-
-
-def test_W4_a_note_says_whether_lanes_are_on_their_way() -> None:
-    ledger = Ledger(0, 10, "wb2:10:")
-    ledger.arrived(10)
-    ledger.say(lanes_on_their_way=True)
-    assert ledger.commit() == Commit(0, 10, "wb2~:10:")
-    noted = encode_settled(10, [(11, 12)], lanes=True)
-    assert is_complete(noted, 10)
-    assert decode_settled(noted, 10) == [(11, 12)]
-    assert not says_no_lane_is_on_its_way(noted, 10)
-    assert says_no_lane_is_on_its_way(encode_settled(10, [(11, 12)]), 10)
-    assert not says_no_lane_is_on_its_way(encode_settled(10, [(11, 12)]), 11), "the offset was moved"
-    assert not says_no_lane_is_on_its_way(encode_settled(0, [(5, 6)], limit=5), 0), "it was cut"
-    assert not says_no_lane_is_on_its_way(None, 10)
 
 
 def test_W4_lanes_that_went_to_the_back_are_passed_when_nothing_else_lies_between() -> None:

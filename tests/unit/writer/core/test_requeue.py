@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from writer.core.ledger import METADATA_LIMIT, Ledger, says_no_lane_is_on_its_way
+from writer.core.ledger import METADATA_LIMIT, Ledger
 from writer.core.requeue import Requeues
 
 
@@ -77,14 +77,20 @@ def test_W4_a_copy_that_compaction_took_is_not_waited_for() -> None:
     assert requeues.arrived(32) == [[10, 11, 12, 13, 21]]
 
 
-def test_W4_sessions_that_another_writer_requeued_go_before_those_that_were_read_first() -> None:
+def to_the_back(
+    requeues: Requeues, session: str, at: int, copy: int, *, count: int = 1, behind: Sequence[str] = ()
+) -> None:
+    """A plan of the item is requeued from one offset to another one, behind sessions whose copies lie before 30."""
+    requeues.expect("item", session, behind, 30)
+    requeues.requeue("item", at, session, count)
+    requeues.appended("item", at, copy)
+
+
+def test_W4_sessions_that_others_requeued_go_before_those_that_were_read_first() -> None:
     requeues = Requeues()
-    requeues.expect("item", "s3", ["s1", "s2"], 30)
-    requeues.requeue("item", 15, "s3", 1)
-    requeues.appended("item", 15, 30)
+    to_the_back(requeues, "s3", 15, 30, behind=["s1", "s2"])
     assert requeues.must_follow("item", 16, "s4", 0)
-    requeues.requeue("item", 16, "s4", 1)
-    requeues.appended("item", 16, 31)
+    to_the_back(requeues, "s4", 16, 31)
     assert not requeues.must_follow("item", 20, "s1", 7), "however often it was requeued"
     assert not requeues.must_follow("item", 21, "s2", 7)
     assert not requeues.must_follow("item", 30, "s3", 1)
@@ -96,45 +102,32 @@ def test_W4_sessions_that_another_writer_requeued_go_before_those_that_were_read
 def test_W4_a_session_that_was_requeued_behind_others_goes_before_the_one_that_knows_better() -> None:
     """s4 was planned when s1 had landed already, though it has no result: it does not name it. s2 does."""
     requeues = Requeues()
-    requeues.expect("item", "s4", ["s2", "s3"], 30)
-    requeues.requeue("item", 15, "s4", 1)
-    requeues.appended("item", 15, 30)
+    to_the_back(requeues, "s4", 15, 30, behind=["s2", "s3"])
     assert requeues.must_follow("item", 20, "s1", 1), "nobody has said yet that it belongs before the others"
-    requeues.expect("item", "s1", [], 30)
-    requeues.requeue("item", 20, "s1", 2)
-    requeues.appended("item", 20, 31)
+    to_the_back(requeues, "s1", 20, 31, count=2)
     assert not requeues.must_follow("item", 21, "s2", 1)
-    requeues.expect("item", "s2", ["s1"], 30)
-    requeues.requeue("item", 21, "s2", 2)
-    requeues.appended("item", 21, 32)
+    to_the_back(requeues, "s2", 21, 32, count=2, behind=["s1"])
     assert requeues.must_follow("item", 22, "s3", 1)
-    requeues.expect("item", "s3", ["s1", "s2"], 30)
-    requeues.requeue("item", 22, "s3", 2)
-    requeues.appended("item", 22, 33)
+    to_the_back(requeues, "s3", 22, 33, count=2, behind=["s1", "s2"])
     assert requeues.must_follow("item", 30, "s4", 1)
-    requeues.requeue("item", 30, "s4", 2)
+    to_the_back(requeues, "s4", 30, 34, count=2)
     for offset, session in enumerate(("s1", "s2", "s3", "s4"), 31):
         assert not requeues.must_follow("item", offset, session, 2)
 
 
 def test_W4_an_expected_session_that_is_requeued_once_more_stays_before_the_others() -> None:
     requeues = Requeues()
-    requeues.expect("item", "s2", ["s1"], 30)
-    requeues.requeue("item", 15, "s2", 1)
-    requeues.appended("item", 15, 30)
+    to_the_back(requeues, "s2", 15, 30, behind=["s1"])
     assert not requeues.must_follow("item", 20, "s1", 1)
-    requeues.requeue("item", 20, "s1", 2)
-    requeues.appended("item", 20, 31)
+    to_the_back(requeues, "s1", 20, 31, count=2)
     assert requeues.must_follow("item", 30, "s2", 1), "s1 is on its way again, ahead of it"
-    requeues.requeue("item", 30, "s2", 2)
+    to_the_back(requeues, "s2", 30, 32, count=2)
     assert not requeues.must_follow("item", 31, "s1", 2)
 
 
 def test_W4_nobody_waits_for_an_expected_session_behind_the_place_up_to_which_it_may_come() -> None:
     requeues = Requeues()
-    requeues.expect("item", "s2", ["s1"], 30)
-    requeues.requeue("item", 15, "s2", 1)
-    requeues.appended("item", 15, 30)
+    to_the_back(requeues, "s2", 15, 30, behind=["s1"])
     assert not requeues.must_follow("item", 30, "s2", 1)
     assert requeues.arrived(31) == [[15]]
 
@@ -256,8 +249,8 @@ class Run:
     requeues: Requeues
     planned: Mapping[str, list[str]]
     landed: list[tuple[str, str]]
-    earlier: int
-    """Up to where copies may lie that an earlier writer has not read; 0 if it had read all."""
+    first_end: int
+    """Where the topic ended when this life began."""
     lanes: defaultdict[str, list[tuple[int, str, int]]] = field(default_factory=lambda: defaultdict(list))
 
     def read(self) -> bool:
@@ -280,8 +273,8 @@ class Run:
 
     def append(self, plans: list[tuple[int, str, int]], key: str) -> None:
         for offset, session, count in plans:
-            if offset < self.earlier:
-                self.requeues.expect(key, session, self.missing_before(key, session), self.earlier)
+            if offset < self.first_end:
+                self.requeues.expect(key, session, self.missing_before(key, session), self.first_end)
             self.requeues.requeue(key, offset, session, count + 1)
         for offset, session, count in plans:
             self.requeues.appended(key, offset, self.topic.append(key, session, count + 1))
@@ -297,7 +290,7 @@ class Run:
     def land(self, key: str) -> None:
         if self.lanes[key]:
             offset, session, _ = self.lanes[key][0]
-            if offset < self.earlier and self.missing_before(key, session):
+            if offset < self.first_end and self.missing_before(key, session):
                 self.to_the_back(key)
                 return
             offset, session, _ = self.lanes[key].pop(0)
@@ -312,10 +305,7 @@ def _start(
     planned: Mapping[str, list[str]],
     landed: list[tuple[str, str]],
 ) -> Run:
-    offset, metadata = committed
-    earlier = 0 if says_no_lane_is_on_its_way(metadata, offset) else len(topic.records)
-    ledger = Ledger(0, offset, metadata, lanes=earlier > 0, metadata_limit=limit)
-    return Run(topic, ledger, Requeues(), planned, landed, earlier)
+    return Run(topic, Ledger(0, *committed, metadata_limit=limit), Requeues(), planned, landed, len(topic.records))
 
 
 def _session_of(move: str, number: int, planned: list[str]) -> str:
@@ -364,8 +354,6 @@ def _live(moves: list[tuple[str, str]], limit: int) -> tuple[dict[str, list[str]
                 run.land(key)
             case "crash":
                 run = _start(topic, committed, limit, planned, landed)
-        requeued = run.requeues.on_their_way() > 0 or run.ledger.holds_requeued
-        run.ledger.say(lanes_on_their_way=requeued or (run.ledger.frontier or 0) < run.earlier)
         if (commit := run.ledger.commit()) is not None:
             committed = commit.offset, commit.metadata
     _finish(run)

@@ -1,5 +1,5 @@
-"""W4 A lane was requeued, its writer ended before it had read the copies, and compaction took the originals: the next
-writer meets later plans of the lane first, and lands them behind the earlier ones all the same.
+"""W4 Plans of a lane were requeued, by a writer or an operator, and compaction took the originals before their copies
+were settled. The next writer meets later plans of the lane first, and lands them behind the earlier ones all the same.
 """
 
 from __future__ import annotations
@@ -12,20 +12,17 @@ from tests.unit.writer.workbench import World
 from writer.core import messages
 from writer.core.assignment import OffsetAndMetadata
 from writer.core.history import Settled
-from writer.core.ledger import is_complete, says_no_lane_is_on_its_way
 from writer.core.publishing import CopyOf
 from writer.core.retry import RetryLimits
 
-LANES_ON_THEIR_WAY = OffsetAndMetadata(10, "wb2~:10:")
-NONE_ON_ITS_WAY = OffsetAndMetadata(10, "wb2:10:")
 END = 30
 """Behind the copies of the first two sessions, at 20 and 21; the third session lies at 15."""
 
 
-def a_successor(committed: OffsetAndMetadata | None = LANES_ON_THEIR_WAY, **options: Any) -> World:
+def a_successor(**options: Any) -> World:
     world = World(**options)
     world.next_offset = END
-    world.assign(0, committed=committed, end=None)
+    world.assign(0, committed=OffsetAndMetadata(10, "wb2:10:"), end=None)
     return world
 
 
@@ -104,26 +101,6 @@ def test_W4_a_plan_behind_all_that_an_earlier_writer_appended_does_not_wait() ->
     assert copies(world) == []
 
 
-def test_W4_if_no_lane_was_on_its_way_nobody_waits() -> None:
-    world = a_successor(NONE_ON_ITS_WAY)
-    _, second = a_lane(world, 1, 2)
-    world.arrive(second, offset=15)
-    world.wait(1)
-    assert landed(world) == ["sess-2"]
-    assert copies(world) == []
-
-
-def test_W4_without_transactions_a_note_that_knows_of_no_lane_is_not_believed() -> None:
-    """The writer may have ended between the copies and the note."""
-    world = a_successor(NONE_ON_ITS_WAY, transactions=False)
-    hears_the_end(world)
-    _, second = a_lane(world, 1, 2)
-    world.arrive(second, offset=15)
-    world.wait(1)
-    assert landed(world) == []
-    assert copies(world) == [second]
-
-
 def test_W4_nothing_is_begun_before_it_is_known_up_to_where_copies_may_lie() -> None:
     world = a_successor()
     _, second = a_lane(world, 1, 2)
@@ -172,49 +149,6 @@ def test_W4_a_lane_that_is_requeued_leaves_room_for_sessions_that_were_not_read_
     reads_copies(world, second, offset=END + 2, count=2)
     reads_copies(world, third, offset=END + 3, count=2)
     assert landed(world) == ["sess-99", "sess-1", "sess-2", "sess-3"]
-
-
-def test_W4_the_note_beside_the_offset_says_so_as_long_as_copies_were_not_read() -> None:
-    world = a_successor()
-    hears_the_end(world)
-    first, second = a_lane(world, 1, 2)
-    world.arrive(second, offset=15)
-    world.wait(1)
-    assert is_complete(world.committed[0].metadata, world.frontier())
-    assert not says_no_lane_is_on_its_way(world.committed[0].metadata, world.frontier())
-    reads_copies(world, first, offset=20)
-    assert not says_no_lane_is_on_its_way(world.committed[0].metadata, world.frontier())
-
-    reads_copies(world, second, offset=END)
-
-    assert says_no_lane_is_on_its_way(world.committed[0].metadata, world.frontier())
-
-
-def test_W4_the_note_says_so_until_everything_that_an_earlier_writer_appended_was_read() -> None:
-    world = a_successor()
-    [alone, later] = [a_lane(world, number)[0] for number in (7, 8)]
-    hears_the_end(world, end=17)
-    world.arrive(alone, offset=15)
-    world.wait(1)
-    assert not says_no_lane_is_on_its_way(world.committed[0].metadata, world.frontier())
-    world.arrive(later, offset=16)
-    world.wait(1)
-    hears_the_end(world, end=17)
-    world.wait(1)
-    assert world.frontier() == 17
-    assert says_no_lane_is_on_its_way(world.committed[0].metadata, 17)
-
-
-def test_W4_the_copies_and_the_note_that_says_that_they_are_on_their_way_go_together() -> None:
-    world = a_successor(NONE_ON_ITS_WAY, retry=RetryLimits(back_of_topic=5.0))
-    hears_the_end(world, end=10)
-    world.instead = answers(NEVER_SENT, "sess-1")
-    world.arrive(*a_lane(world, 1), offset=10)
-    world.wait(5)
-    world.arrive(*a_lane(world, 99), offset=11)
-    world.wait(5)
-    [batch] = [one for one in world.batches if any(isinstance(each, CopyOf) for each in one.publications)]
-    assert [says_no_lane_is_on_its_way(at.metadata, at.offset) for at in batch.positions] == [False]
 
 
 def test_W8_a_dry_run_requeues_nothing_for_the_sake_of_order() -> None:
