@@ -89,8 +89,12 @@ class Assignment:
         self._continues = at is not None and is_complete(at.metadata, at.offset)
         """From where a writer of ours had committed, with a note of all that was settled beyond: nothing else was."""
         self._window = window
-        self._first_end: int | None = None
-        """Where the log ended when the partition was assigned. None until the broker has said that."""
+        self.has_begun = False
+        """The broker has said where the log ends. W4 Before that it is not known which records were there already, and
+        nothing is looked into.
+        """
+        self._first_end = 0
+        """Where the log ended when the partition was assigned."""
         self._end: int | None = None
         """Where the log ended at `_end_heard_ms`, as the broker said."""
         self._end_heard_ms = 0.0
@@ -138,21 +142,15 @@ class Assignment:
         for originals in self.requeues.arrived(self.ledger.position):
             self.ledger.settle_together(originals)
 
-    @property
-    def has_begun(self) -> bool:
-        """W4 Nothing is looked into before it is known which records were there already."""
-        return self._first_end is not None
-
     def was_there_already(self, record: ConsumerRecord) -> bool:
         """When the partition was assigned. W4 Others, writers and operators, may have requeued plans that belong before
         this one. Compaction may have taken the originals, and then their copies come behind it.
         """
-        return self._first_end is not None and record.offset < self._first_end
+        return record.offset < self._first_end
 
     def requeue(self, lane: str, record: ConsumerRecord, session_id: str, count: int, earlier: Sequence[str]) -> None:
         """`earlier`: sessions that belong before this one and may still come, if others had requeued them."""
-        if self._first_end is not None:
-            self.requeues.expect(lane, session_id, earlier, self._first_end)
+        self.requeues.expect(lane, session_id, earlier, self._first_end)
         self.requeues.requeue(lane, record.offset, session_id, count)
 
     def has_news(self) -> bool:
@@ -173,8 +171,8 @@ class Assignment:
     def ends_at(self, offset: int, asked_at: float) -> None:
         """Where the log ends, and when the broker was asked for that, Unix time."""
         self._end, self._end_heard_ms = offset, asked_at * 1000
-        if self._first_end is None:
-            self._first_end = offset
+        if not self.has_begun:
+            self.has_begun, self._first_end = True, offset
 
     def caught_up_ms(self, now_ms: float) -> float:
         """Everything that was appended before this moment is settled; 0 if that is not known.

@@ -197,7 +197,6 @@ class TransactionalProducer:
         try:
             self._ready()
         except (_Failed, KafkaException):
-            self._producer = None
             return False
         for _ in range(_MOST_ASKED):
             asked = self._notes([at.partition for at in transaction.offsets])

@@ -27,6 +27,11 @@ from tests.integration.planner.faulty import Trap
 FATAL_OUTCOME = 20
 
 
+class NaiveApp(faust.App):
+    def _create_directories(self) -> None:
+        """Faust would leave three folders where the tests were started."""
+
+
 class Failures(faust.Sensor):
     """Tells the test what Faust only logs."""
 
@@ -40,7 +45,7 @@ def main() -> None:
     settings = read_settings()
     prepared = prepare(settings)
     topics = settings.broker.topics
-    app = faust.App(
+    app = NaiveApp(
         settings.group_id,
         broker=f"kafka://{settings.broker.bootstrap_servers}",
         broker_session_timeout=settings.session_timeout_s,

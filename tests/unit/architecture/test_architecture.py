@@ -64,7 +64,7 @@ def test_an_image_carries_no_library_of_the_other_service(service: str, must_not
 
 
 def test_every_promise_has_a_test_that_carries_its_name() -> None:
-    promises = [f"P{n}" for n in range(1, 8)] + [f"W{n}" for n in range(1, 10)] + [f"B{n}" for n in range(1, 4)]
+    promises = [f"P{n}" for n in range(1, 9)] + [f"W{n}" for n in range(1, 10)] + [f"B{n}" for n in range(1, 4)]
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert [promise for promise in promises if f"def test_{promise}_" not in tests] == []
 
@@ -72,3 +72,14 @@ def test_every_promise_has_a_test_that_carries_its_name() -> None:
 def test_every_fault_of_the_ancestor_has_a_test_that_carries_its_number() -> None:
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert [n for n in range(1, 20) if f"def test_fault_{n:02d}_" not in tests] == []
+
+
+def test_a_process_on_faust_leaves_no_folders_where_it_is_started() -> None:
+    """Faust makes three, unless an app says otherwise."""
+    folders = [ROOT / each for each in (*PACKAGES, "simulator", "bench", "tests")]
+    sources = {path: path.read_text() for each in folders for path in each.rglob("*.py")}
+    makers = [path for path, text in sources.items() if path != Path(__file__) and "faust.App(" in text]
+    apps = [path for path, text in sources.items() if path != Path(__file__) and "(faust.App)" in text]
+    assert makers == []
+    assert apps
+    assert [path for path in apps if "def _create_directories(self)" not in sources[path]] == []

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from aiokafka.errors import IllegalGenerationError, KafkaError, UnknownError
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
@@ -16,7 +17,7 @@ from planner.pins.disk import DiskPins
 from planner.pins.memory import MemoryPins
 from planner.settings import read_settings
 from planner.stream.app import acknowledge, incoming_of, make_app
-from planner.stream.reading import LosslessConsumer, NonDroppingFlow
+from planner.stream.reading import LosslessConsumer, NonDroppingFlow, _LosslessThread
 from tests.support.factories import NOON
 
 OUTCOMES, PLANNED = TP("call-outcomes", 0), TP("planned-writebacks", 0)
@@ -214,6 +215,51 @@ def test_P5_only_the_assignment_that_left_records_out_reads_them_again(assignmen
         assert found == sought
 
     asyncio.run(scenario())
+
+
+class PartInTheGroup:
+    """aiokafka's, which reports this error."""
+
+    def __init__(self, error, *, heartbeat=None, commits=None):
+        self.error = error
+        self._heartbeat_task, self._commit_refresh_task = heartbeat, commits
+
+    def check_errors(self):
+        if self.error is not None:
+            raise self.error
+
+
+JOIN_FAILED = KafkaError(repr(UnknownError()))
+
+
+async def hears_of(part):
+    """Whether the planner looks again in a second; what ends it is raised."""
+    looks_again = []
+
+    async def sleep(_s):
+        looks_again.append(True)
+        thread.should_stop = True
+
+    thread = SimpleNamespace(
+        should_stop=False, sleep=sleep, _ensure_consumer=lambda: SimpleNamespace(_coordinator=part)
+    )
+    await _LosslessThread.__dict__["_hear_of_errors"].fun(thread)
+    return bool(looks_again)
+
+
+@pytest.mark.anyio
+async def test_P5_only_a_join_that_failed_in_the_brokers_own_code_is_tried_again():
+    await (ended := asyncio.create_task(asyncio.sleep(0)))
+    running = asyncio.current_task()
+    assert await hears_of(PartInTheGroup(None))
+    assert await hears_of(PartInTheGroup(JOIN_FAILED, heartbeat=running, commits=running))
+    assert await hears_of(PartInTheGroup(JOIN_FAILED))
+    with pytest.raises(KafkaError):
+        await hears_of(PartInTheGroup(JOIN_FAILED, heartbeat=ended, commits=running))
+    with pytest.raises(KafkaError):
+        await hears_of(PartInTheGroup(JOIN_FAILED, heartbeat=running, commits=ended))
+    with pytest.raises(IllegalGenerationError):
+        await hears_of(PartInTheGroup(IllegalGenerationError(), heartbeat=running, commits=running))
 
 
 def test_P1_a_rebalance_tells_the_pins_which_partitions_stay():

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from writer.core import messages
+from writer.core.assignment import OffsetAndMetadata
 from writer.core.ledger import Commit
 from writer.errors import MustRestart
 from writer.kafka.consumer import ConsumerOptions, ConsumerThread
@@ -230,7 +231,41 @@ def test_B2_a_rebalance_without_an_answer_ends_the_thread(monkeypatch: pytest.Mo
     on_a_loop(scenario)
 
 
+def test_B2_an_answer_in_the_last_moment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("writer.kafka.consumer._ASK_S", -OPTIONS.release_within_s)
+
+    def scenario(thread: ConsumerThread, consumer: FakeConsumer) -> None:
+        thread._orders.put(lambda _consumer: thread.released())
+        thread._on_revoke(consumer, [TopicPartition("plans", 0)])  # type: ignore[arg-type]
+        assert committed(thread, consumer, at(0)) == {0: "not ours"}
+
+    on_a_loop(scenario)
+
+
 ASSIGNED = [TopicPartition("plans", 0), TopicPartition("plans", 1)]
+
+
+class Noted(FakeConsumer):
+    """What the group has committed carries a note."""
+
+    def __init__(self, note: str) -> None:
+        super().__init__()
+        self.note = note
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return [TopicPartition(part.topic, part.partition, 5, self.note) for part in partitions]
+
+
+def test_W1_what_an_earlier_writer_had_settled_is_known_without_its_transactions_mark() -> None:
+    async def run() -> None:
+        heard: Story = Story()
+        thread = ConsumerThread(OPTIONS, heard.append, NoEnds())  # type: ignore[arg-type]
+        thread._on_assign(Noted("wb2:5::c0ffee1"), ASSIGNED)  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        [told] = heard.of(messages.AssignedPartitions)
+        assert [one.committed for one in told.partitions] == [OffsetAndMetadata(5, "wb2:5:")] * 2
+
+    asyncio.run(run())
 
 
 class SlowToSay(FakeConsumer):
@@ -399,9 +434,8 @@ def test_the_broker_is_asked_every_second_whether_partitions_are_ours_or_not() -
         thread._look_at_ends(consumer)  # type: ignore[arg-type]
         assert ends.asked == [[0]], "once a second"
         thread._on_assign(consumer, [TopicPartition("plans", 2)])  # type: ignore[arg-type]
-        thread._ends_asked_at = 0.0
         thread._look_at_ends(consumer)  # type: ignore[arg-type]
-        assert ends.asked == [[0], [2]]
+        assert ends.asked == [[0], [2]], "at once of a partition that has just been assigned"
         ends.heard({2: 12}, 50.0)
         assert thread.heard_at == 0, "told by the consumer's own thread"
         thread._apply_orders(consumer)  # type: ignore[arg-type]

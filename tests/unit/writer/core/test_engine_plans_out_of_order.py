@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.records import PlannedWriteback
-from tests.unit.writer.core.engine_kit import NEVER_SENT, a_lane, answers, landed, lands
+from tests.unit.writer.core.engine_kit import NEVER_SENT, a_lane, answers, is_about, landed, lands
 from tests.unit.writer.workbench import World
 from writer.core import messages
 from writer.core.assignment import OffsetAndMetadata
@@ -101,6 +101,17 @@ def test_W4_a_plan_behind_all_that_an_earlier_writer_appended_does_not_wait() ->
     assert copies(world) == []
 
 
+def test_W4_what_is_appended_later_has_nothing_before_it_that_could_come_behind_it() -> None:
+    """Where the log ends is asked each second. Only the first answer is about what an earlier writer appended."""
+    world = a_successor()
+    hears_the_end(world)
+    hears_the_end(world, end=END + 10)
+    _, second = a_lane(world, 1, 2)
+    world.arrive(second, offset=END)
+    world.wait(1)
+    assert (landed(world), copies(world)) == (["sess-2"], [])
+
+
 def test_W4_nothing_is_begun_before_it_is_known_up_to_where_copies_may_lie() -> None:
     world = a_successor()
     _, second = a_lane(world, 1, 2)
@@ -123,6 +134,7 @@ def test_W4_whether_a_plan_comes_too_early_is_known_when_the_results_were_read()
     world.arrive(second, alone, offset=15)
     world.wait(1)
     assert (landed(world), copies(world)) == (["sess-7"], [])
+    assert not [request for request in world.requests if is_about(request, "sess-2")]
     world.index.read = True
     world.tell(messages.ResultsRead(0, 1))
     assert copies(world) == [second]
