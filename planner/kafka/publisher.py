@@ -1,6 +1,9 @@
 """The edge that publishes. P5: `publish` returns only when all in-sync replicas have acknowledged every record. Records
 and progress go in one transaction, so that a planner whose partitions were reassigned publishes nothing: `core/fence`.
 
+A commit that has failed may have been carried out all the same. So the offsets carry a mark of each transaction, and
+the group is asked before the same is published again: only what was committed shows that mark.
+
 confluent-kafka's producer, driven from one thread of its own: producing and waiting there leaves Faust's loop free, and
 is almost twice as fast as Faust's own producer.
 """
@@ -8,17 +11,21 @@ is almost twice as fast as Faust's own producer.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from planner.core.outgoing import Attempts, OutgoingRecord, Progress
 from planner.errors import Abandoned, BrokerAway, NotPublished
 from planner.kafka.fence import packed
+from planner.kafka.undecided import committed
 from runtime import clients
 from runtime.broker import BrokerUnavailable
 from runtime.broker_errors import FENCED, GROUP_MOVED_ON, Kind, kind_of, missing_right
@@ -37,6 +44,16 @@ _OPENS_WITHIN_S = 5.0
 """How long a new client waits for a broker before the planner looks whether it is to stop."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """One that has no answer, or a bad one. `mark` is beside each of its offsets."""
+
+    records: Sequence[OutgoingRecord]
+    replaced: list[OutgoingRecord]
+    progress: Progress
+    mark: str
+
+
 class PlanPublisher:
     """Publishes one batch at a time, from one thread of its own."""
 
@@ -50,6 +67,7 @@ class PlanPublisher:
         rights: Sequence[Right] = (),
     ) -> None:
         """`rights` are what it needs on the broker, for the text of an error."""
+        self._broker = broker
         self._rights = rights
         self._user = broker.user
         self._delivery_timeout_s = delivery_timeout_s
@@ -65,6 +83,8 @@ class PlanPublisher:
         self._opened = False
         """Whether the client has ended whatever was left open under its name."""
         self._began_at = 0.0
+        self._marks: Iterator[str] = map(f"{secrets.token_hex(3)}{{:x}}".format, itertools.count())
+        self._in_doubt: _Commit | None = None
         self._thread = ThreadPoolExecutor(1, "publisher")
 
     def _client(self) -> Producer:
@@ -94,7 +114,8 @@ class PlanPublisher:
         together or not at all; without records the progress is not committed.
 
         Raises NotPublished, naming the broker's errors, if any record was not acknowledged. It is BrokerAway if that
-        passes by itself: then all of it is committed or nothing, and the same may be published again. Raises
+        passes by itself: then all of it is committed or nothing, and the same list may be given again: what the broker
+        has committed meanwhile is not published twice. Raises
         Misconfigured if a right is missing, and Abandoned if the broker does not take the progress from this member:
         then nothing is committed.
         """
@@ -112,11 +133,25 @@ class PlanPublisher:
     def _publish_opened(self, records: Sequence[OutgoingRecord], progress: Progress | None) -> list[OutgoingRecord]:
         if not self._opened:
             self._open(_OPENS_WITHIN_S)
+        if (last := self._in_doubt) is not None and last.records is records and self._is_committed(last):
+            self._in_doubt = None
+            return last.replaced
         try:
             return self._publish(records, progress)
         except BrokerAway:
             self._begin_anew()
             raise
+
+    def _is_committed(self, last: _Commit) -> bool:
+        """The client is new since then, and open: so it is decided, or will be in a moment. Raises BrokerAway if the
+        broker does not say it.
+        """
+        at = last.progress
+        try:
+            found = committed(self._broker, at.membership.group_id, at.topic, at.offsets)
+        except KafkaException as error:
+            raise self._failure("ask whether its last transaction is committed", error.args[0]) from None
+        return any(each.metadata == last.mark for each in found)
 
     def _begin_anew(self) -> None:
         """A new client under the same name. Once it is open, the broker commits nothing of the old one any more."""
@@ -141,7 +176,7 @@ class PlanPublisher:
                 self._abort()
                 continue
             if not too_large:
-                self._commit(progress)
+                self._commit(records, attempts.replaced(), progress)
                 return attempts.replaced()
             self._abort()
             aftermath = 0
@@ -185,18 +220,25 @@ class PlanPublisher:
     def _lacks(self, error: KafkaError, topic: str | None = None) -> str:
         return missing_right(error, self._rights, doing=Operation.WRITE, name=topic, user=self._user)
 
-    def _commit(self, progress: Progress | None) -> None:
+    def _commit(
+        self, records: Sequence[OutgoingRecord], replaced: list[OutgoingRecord], progress: Progress | None
+    ) -> None:
         if progress:
-            self.send_progress(progress)
+            self.send_progress(progress, mark := next(self._marks))
+            self._in_doubt = _Commit(records, replaced, progress, mark) if mark else None
         with self._translated("commit a transaction"):
             self._producer.commit_transaction(self._delivery_timeout_s)
+        self._in_doubt = None
 
-    def send_progress(self, progress: Progress) -> None:
+    def send_progress(self, progress: Progress, mark: str) -> None:
         """Adds the progress to the open transaction. Raises Abandoned, rolled back, if the membership is over."""
-        places = [TopicPartition(progress.topic, *each) for each in progress.offsets.items()]
+        places = [TopicPartition(progress.topic, *each, mark) for each in progress.offsets.items()]
         try:
             self._producer.send_offsets_to_transaction(places, packed(progress.membership), self._delivery_timeout_s)
         except KafkaException as error:
+            if error.args[0].code() == KafkaError.OFFSET_METADATA_TOO_LARGE:
+                self._marks = itertools.repeat("")
+                raise BrokerAway("it has no room for a mark beside an offset; the next attempt has none") from None
             if error.args[0].code() not in GROUP_MOVED_ON:
                 raise self._failure("commit its progress", error.args[0]) from None
             self._abort()

@@ -1,8 +1,9 @@
-"""Where a planner may begin to read: not before the broker knows how far the one before it has come.
+"""What is committed of a group's offsets, asked for as it will be once the transactions that are open have ended.
 
 P5 A planner that loses its partitions between its last request and its commit leaves their offsets undecided for a
 moment. The consumer inside Faust asks for committed offsets without waiting for that: it would begin from the older
-ones, and reject a second time what was rejected in that transaction. librdkafka asks for them as they will stand.
+ones, and reject a second time what was rejected in that transaction. So a planner begins to read only when the broker
+knows how far the one before it has come, and asks also what became of a commit of its own that had no answer.
 """
 
 from __future__ import annotations
@@ -21,14 +22,33 @@ from runtime.threads import in_daemon_thread
 _ANSWERS_WITHIN_S = 5.0
 
 
+def committed(
+    broker: BrokerSettings, group_id: str, topic: str, partitions: Collection[int]
+) -> Collection[TopicPartition]:
+    """Asked once, for some seconds at most, without joining the group. Raises KafkaException."""
+    config = broker.consumer_config() | {
+        "group.id": group_id,
+        "isolation.level": "read_committed",
+        "log_level": 2,
+    }
+    consumer: Any = Consumer(config, logger=client_log("planner"))
+    try:
+        found: Collection[TopicPartition] = consumer.committed(
+            [TopicPartition(topic, each) for each in partitions], timeout=_ANSWERS_WITHIN_S
+        )
+    finally:
+        consumer.close()
+    for each in found:
+        if each.error:
+            raise KafkaException(each.error)
+    return found
+
+
 class UndecidedOffsets:
     def __init__(self, broker: BrokerSettings, waits: Waits, *, group_id: str, within_s: float) -> None:
         """`within_s`: when the broker rolls back a transaction that nobody ends."""
-        self._config = broker.consumer_config() | {
-            "group.id": group_id,  # it asks for the group's progress, and joins nothing
-            "isolation.level": "read_committed",
-            "log_level": 2,
-        }
+        self._broker = broker
+        self._group_id = group_id
         self._topic = broker.topics.call_outcomes.name
         self._waits = waits
         self._problem = (
@@ -43,13 +63,9 @@ class UndecidedOffsets:
                 self._waits.begin("offsets", self._problem)
 
     def _are_decided(self, partitions: Collection[int]) -> bool:
-        """Asked once, for some seconds at most."""
-        consumer: Any = Consumer(self._config, logger=client_log("planner"))
         try:
-            consumer.committed([TopicPartition(self._topic, each) for each in partitions], timeout=_ANSWERS_WITHIN_S)
+            committed(self._broker, self._group_id, self._topic, partitions)
         except KafkaException as error:
             # Whatever else is wrong, the consumer inside Faust meets it as well, and says so.
             return bool(error.args[0].code() != KafkaError._TIMED_OUT)  # noqa: SLF001  its public name
-        finally:
-            consumer.close()
         return True

@@ -7,7 +7,8 @@ P1 The pins are a table whose changelog is the planned topic itself.
    the loop asks for the next, and at a stop while the batch is still in hand.
 2. The plans of a batch are published and acknowledged before the loop goes on, in one transaction with its progress
    (`planner.core.fence`). If they cannot be, the process ends at once: nothing of the batch is committed, all of it is
-   delivered again. If the partitions were reassigned, the batch is abandoned.
+   delivered again. If the partitions were reassigned, the batch is abandoned. Faust's own commits, for batches without
+   records, come between two batches: during one they would set the group back behind its transaction.
 3. No exception leaves the loop, for Faust would acknowledge the event that raised it. Being cancelled (SIGTERM) is one:
    the batch in hand is finished first. A batch that is abandoned is not acknowledged.
 4. Setting a pin sends nothing, since the plan was just published; recovery reads the planned topic.
@@ -133,7 +134,8 @@ def make_app(
         producer_acks=-1,
         loghandlers=[],
     )
-    install(app, fence, jumped, decided, client)
+    in_hand = asyncio.Lock()
+    install(app, fence, in_hand, jumped, decided, client)
     outcomes = app.topic(topics.call_outcomes.name, **RAW)
     planned = app.topic(topics.planned_writebacks.name, partitions=partitions, compacting=True, **RAW)
     table = cast(
@@ -144,12 +146,13 @@ def make_app(
 
     async def plan(stream: Any) -> None:
         async for events in stream.take_events(settings.batch_size, within=settings.batch_wait_s):
-            if admitted := fence.admitted(events, lambda event: int(event.message.generation_id)):
-                membership, ours = admitted
-                if await finish(_planned(ours, membership, handle), hard_exit):
-                    acknowledge(ours)
-                else:
-                    fence.abandon(membership.generation)
+            async with in_hand:
+                if admitted := fence.admitted(events, lambda event: int(event.message.generation_id)):
+                    membership, ours = admitted
+                    if await finish(_planned(ours, membership, handle), hard_exit):
+                        acknowledge(ours)
+                    else:
+                        fence.abandon(membership.generation)
 
     app.agent(outcomes, name="planner", concurrency=1)(plan)
     recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon)

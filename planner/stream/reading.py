@@ -69,6 +69,7 @@ class LosslessConsumer(Consumer):
     logger = logging.getLogger("faust.transport")
     RebalanceListener = _Joining
     fence: Fence
+    in_hand: asyncio.Lock
     jumped: Jumped
     decided: Decided
     client: Mapping[str, Any]
@@ -128,6 +129,13 @@ class LosslessConsumer(Consumer):
         if first is not None and committed and committed < first:
             self._committed_offset[tp] = first
         return super()._new_offset(tp)
+
+    async def force_commit(self, *args: Any, **kwargs: Any) -> bool:
+        """Between two batches. What Faust commits is older than what the transaction of a batch in hand has committed:
+        it would set the group back, and whatever that batch has rejected would be rejected again after a kill.
+        """
+        async with self.in_hand:
+            return not self.fence.waits_for_rebalance and await super().force_commit(*args, **kwargs)
 
     def ack(self, message: Any) -> bool:
         """Faust's stream also acknowledges what it skips for it came with an earlier assignment."""
@@ -225,9 +233,16 @@ class _LosslessThread(AIOKafkaConsumerThread):
                 self._ensure_consumer().seek(tp, offset)
 
 
-def install(app: Any, fence: Fence, jumped: Jumped, decided: Decided, client: Mapping[str, Any]) -> None:
-    """To be called before anything of the app is used. `client`: the settings of aiokafka's consumer."""
+def install(
+    app: Any, fence: Fence, in_hand: asyncio.Lock, jumped: Jumped, decided: Decided, client: Mapping[str, Any]
+) -> None:
+    """To be called before anything of the app is used. `in_hand` is held as long as the agent has a batch; `client`:
+    the settings of aiokafka's consumer.
+    """
     UnknownError.retriable = True  # else Faust would end the planner over a commit
     app.flow_control = NonDroppingFlow()
-    parts = {"fence": fence, "jumped": staticmethod(jumped), "decided": staticmethod(decided), "client": client}
+    parts = {
+        "fence": fence, "in_hand": in_hand, "jumped": staticmethod(jumped), "decided": staticmethod(decided),
+        "client": client,
+    }  # fmt: skip
     cast("Any", app.transport).Consumer = type("LosslessConsumer", (LosslessConsumer,), parts)

@@ -21,7 +21,7 @@ class SleepsOnce:
         self._batches = 0
         if place == "told":
             send = publisher.send_progress
-            publisher.send_progress = lambda progress: (send(progress), self._sleep())
+            publisher.send_progress = lambda *progress: (send(*progress), self._sleep())
 
     async def publish(self, records, progress):
         self._batches += bool(records)

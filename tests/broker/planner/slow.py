@@ -1,4 +1,5 @@
-"""A planner whose broker takes its time to acknowledge: `python -m … SECONDS` per batch.
+"""A planner whose broker takes its time to acknowledge: `python -m … SECONDS` per batch. With `late` the transaction is
+committed before that time.
 
 It is slow until there is a file of the name that SLOW_UNTIL gives.
 """
@@ -20,12 +21,19 @@ def is_slow() -> bool:
 
 
 class SlowPublisher:
-    def __init__(self, publisher: PlanPublisher, seconds: float) -> None:
-        self._publisher, self._seconds = publisher, seconds
+    def __init__(self, publisher: PlanPublisher, seconds: float, *, late: bool) -> None:
+        self._publisher, self._seconds, self._late = publisher, seconds, late
 
     async def publish(self, records, progress):
+        if not self._late:
+            await self._pause()
+        replaced = await self._publisher.publish(records, progress)
+        if self._late:
+            await self._pause()
+        return replaced
+
+    async def _pause(self) -> None:
         await asyncio.sleep(self._seconds * is_slow())
-        return await self._publisher.publish(records, progress)
 
     def close(self):
         self._publisher.close()
@@ -33,7 +41,8 @@ class SlowPublisher:
 
 def main() -> int:
     configure_logs(service="planner", form="json")
-    return run(read_settings(), Overrides(publisher=lambda publisher: SlowPublisher(publisher, float(sys.argv[1]))))
+    seconds, late = float(sys.argv[1]), sys.argv[2:] == ["late"]
+    return run(read_settings(), Overrides(publisher=lambda publisher: SlowPublisher(publisher, seconds, late=late)))
 
 
 if __name__ == "__main__":

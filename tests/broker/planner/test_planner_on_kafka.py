@@ -13,6 +13,7 @@ from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from schemas.headers import REJECTED_FROM, last, reasons
 from schemas.topics import DAY_MS
 from tests.broker.planner.kit import CLEANED_FAST, append_again, make_topics
+from tests.chaos.processes.commits import commits_of
 from tests.integration.planner.harness import (
     CODEC,
     CONTROL,
@@ -116,6 +117,19 @@ def test_P5_a_planner_that_joins_while_outcomes_wait_loses_none_and_every_commit
     assert {len(each) for each in plans(kafka.bootstrap, prefix=prefix).values()} == {1}
     # What the naive one has in hand while its partition goes is planned by both; ours knows it by its pin.
     assert (len(read(kafka.bootstrap, prefix + "planned-writebacks")) > len(given)) is (agent == "naive")
+
+
+def test_P5_progress_never_goes_back(kafka, start_planner, tmp_path):
+    """It is committed by the transaction of each batch, and by Faust once a second: after a commit that is older than
+    the last transaction a kill would have outcomes rejected a second time."""
+    prefix, given = make_topics(kafka, partitions=1), outcomes(100)
+    group, topic = prefix + "writeback-planner", prefix + "call-outcomes"
+    given_to(kafka, prefix, given)
+    late = [sys.executable, "-m", "tests.broker.planner.slow", "0.3", "late"]
+    start_planner(prefix, argv=late, SLOW_UNTIL=str(tmp_path / "never there"), PLANNER_BATCH_SIZE="5")
+    wait_until(lambda: kafka.lag(group, topic) == 0, what="everything is committed", every=0.5)
+    offsets = [commit.offset for commit in commits_of(kafka, {group})]
+    assert offsets == sorted(offsets)
 
 
 def test_P5_gaps_of_the_topic_itself_do_not_hold_up_the_commit(kafka, start_planner):

@@ -3,23 +3,28 @@
 import asyncio
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from planner.core.fence import Membership
 from planner.core.outgoing import OutgoingRecord, Progress
-from planner.errors import Abandoned
+from planner.errors import Abandoned, BrokerAway
 from planner.kafka.publisher import PlanPublisher
 from runtime.connection import BrokerSettings
 from tests.integration.planner.harness import read
 
 
-@pytest.fixture
-def publisher(kafka):
+def a_publisher(kafka) -> PlanPublisher:
     settings = BrokerSettings(bootstrap_servers=kafka.bootstrap, check_topic_policies=False)
     publisher = PlanPublisher(
         settings, transactional_id=kafka.unique("planner"), delivery_timeout_s=20, max_message_bytes=64_000_000
     )
     publisher.open()
+    return publisher
+
+
+@pytest.fixture
+def publisher(kafka):
+    publisher = a_publisher(kafka)
     yield publisher
     publisher.close()
 
@@ -87,3 +92,38 @@ def test_P1_who_is_no_member_of_that_generation_has_said_nothing(kafka, publishe
     asyncio.run(publisher.publish([OutgoingRecord(topic, 0, b"t", b"plan")]))
     assert [each.value() for each in read(kafka.bootstrap, topic)] == [b"plan"]
     assert kafka.committed(membership.group_id, outcomes) == {}
+
+
+class Fails(Producer):
+    """The broker's answer to the first commit is an error of its own, as of one without space on its disk."""
+
+    carried_out = True
+    failed = False
+
+    def commit_transaction(self, *seconds):
+        if Fails.failed:
+            super().commit_transaction(*seconds)
+            return
+        Fails.failed = True
+        if self.carried_out:
+            super().commit_transaction(*seconds)
+        raise KafkaException(KafkaError(KafkaError.UNKNOWN))
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_P5_a_rejection_whose_commit_fails_stands_once_whether_the_broker_has_carried_it_out_or_not(
+    kafka, carried_out, member, monkeypatch
+):
+    monkeypatch.setattr("planner.kafka.publisher.Producer", Fails)
+    monkeypatch.setattr(Fails, "carried_out", carried_out)
+    monkeypatch.setattr(Fails, "failed", False)
+    membership, outcomes = member
+    rejected = kafka.create_topic(kafka.unique("rejected"), 1)
+    publisher = a_publisher(kafka)
+    records, progress = [OutgoingRecord(rejected, 0, b"s", b"reason")], Progress(outcomes, {0: 17}, membership)
+    with pytest.raises(BrokerAway):
+        asyncio.run(publisher.publish(records, progress))
+    assert asyncio.run(publisher.publish(records, progress)) == []
+    publisher.close()
+    assert [each.value() for each in read(kafka.bootstrap, rejected)] == [b"reason"]
+    assert kafka.committed(membership.group_id, outcomes)[0].offset == 17

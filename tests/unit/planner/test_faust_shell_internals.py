@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka.errors import IllegalGenerationError, KafkaError, UnknownError
+from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from planner.core.fence import Fence
+from planner.core.fence import Fence, Membership
 from planner.pins.bulk import BulkReader
 from planner.pins.disk import DiskPins
 from planner.pins.memory import MemoryPins
@@ -40,7 +41,7 @@ class FakeReader:
         return self.answer
 
 
-def an_app(*, pins=None, reader=None, decided=None):
+def an_app(*, pins=None, reader=None, decided=None, handle=None):
     def hard_exit(error):
         raise Ended from error
 
@@ -52,7 +53,7 @@ def an_app(*, pins=None, reader=None, decided=None):
         fence=Fence(),
         jumped=lambda *jump: JUMPS.append(jump),
         decided=decided,
-        handle=None,
+        handle=handle,
         hard_exit=hard_exit,
     )
 
@@ -191,6 +192,60 @@ def test_P5_faust_acknowledges_nothing_by_itself_and_the_agent_what_was_seen_thr
         assert consumer._acked[OUTCOMES] == [3]
 
     asyncio.run(scenario())
+
+
+async def committing(consumer, monkeypatch, commits):
+    async def commit(_consumer, *_topics, **_more):
+        commits.append("commits")
+        return True
+
+    monkeypatch.setattr(Consumer, "force_commit", commit)
+    return asyncio.create_task(consumer.commit())
+
+
+@pytest.mark.anyio
+async def test_P5_faust_commits_between_two_batches(monkeypatch):
+    consumer, done = a_consumer(), []
+    async with consumer.in_hand:
+        commit = await committing(consumer, monkeypatch, done)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        done.append("the batch is acknowledged")
+    assert await commit
+    assert done == ["the batch is acknowledged", "commits"]
+
+
+@pytest.mark.anyio
+async def test_P5_after_a_batch_that_was_abandoned_faust_commits_nothing_of_that_generation(monkeypatch):
+    consumer, done = a_consumer(), []
+    consumer.fence.joined(Membership("planners", 7, "member"))
+    consumer.fence.abandon(7)
+    assert not await (await committing(consumer, monkeypatch, done))
+    consumer.fence.joined(Membership("planners", 8, "member"))
+    assert await (await committing(consumer, monkeypatch, done))
+    assert done == ["commits"]
+
+
+@pytest.mark.anyio
+async def test_P5_the_agent_has_a_batch_in_hand_until_it_is_acknowledged():
+    seen = []
+
+    async def handle(_batch, _membership):
+        seen.append(("handled", is_in_hand()))
+
+    class Stream:
+        async def take_events(self, *_batch, **_more):
+            yield [SimpleNamespace(message=message, ack=lambda: seen.append(("acknowledged", is_in_hand())))]
+            seen.append(("asked for the next", is_in_hand()))
+
+    app = an_app(handle=handle)
+    is_in_hand = app.transport.Consumer.in_hand.locked
+    app.transport.Consumer.fence.joined(Membership("planners", 7, "member"))
+    message = a_message(3, generation_id=7, topic="call-outcomes", partition=0, key=b"", value=b"", headers=(),
+                        timestamp=0.0, timestamp_type=0)  # fmt: skip
+    (agent,) = app.agents.values()
+    await agent.fun(Stream())
+    assert seen == [("handled", True), ("acknowledged", True), ("asked for the next", False)]
 
 
 def test_P5_faust_drops_no_outcome_by_a_reading_position_of_its_own():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from planner.core.outgoing import OutgoingRecord
+from planner.core.fence import Membership
+from planner.core.outgoing import OutgoingRecord, Progress
 from planner.errors import BrokerAway, NotPublished
 from planner.kafka import publisher
 from planner.kafka.publisher import PlanPublisher
@@ -25,6 +26,12 @@ class FakeClient:
     """Acknowledges everything, but for what `refuses` names, once: a call, or "record" for its size."""
 
     refuses: dict[str, KafkaError] = field(default_factory=dict)
+    too_large: bytes | None = b"of any other record"
+    carries_out: bool = True
+    """A commit that it refuses."""
+    begun: int = 0
+    told: list[TopicPartition] = field(default_factory=list)
+    committed: list[TopicPartition] = field(default_factory=list)
 
     def _call(self, name: str) -> None:
         if (error := self.refuses.pop(name, None)) is not None:
@@ -34,16 +41,24 @@ class FakeClient:
         self._call("init_transactions")
 
     def begin_transaction(self) -> None:
+        self.begun += 1
         self._call("begin_transaction")
 
+    def send_offsets_to_transaction(self, places: list[TopicPartition], _group: object, _within_s: float) -> None:
+        self._call("send_offsets_to_transaction")
+        self.told = places
+
     def commit_transaction(self, _within_s: float) -> None:
+        if "commit_transaction" not in self.refuses or self.carries_out:
+            self.committed = self.told
         self._call("commit_transaction")
 
     def abort_transaction(self, _within_s: float) -> None:
         self._call("abort_transaction")
 
-    def produce(self, *_record: object, on_delivery: Callable[[KafkaError | None, Any], None], **_more: object) -> None:
-        on_delivery(self.refuses.pop("record", None), None)
+    def produce(self, *record: object, on_delivery: Callable[[KafkaError | None, Any], None], **_more: object) -> None:
+        too_large = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if self.too_large in record else None
+        on_delivery(self.refuses.pop("record", too_large), None)
 
     def flush(self, _within_s: float) -> None: ...
 
@@ -118,3 +133,98 @@ async def test_a_name_that_another_planner_has_taken_over_does_not_pass(
     error = await refused(plans, made[0], call, code)
     assert not isinstance(error, BrokerAway)
     assert "give each a PLANNER_INSTANCE_ID of its own" in str(error)
+
+
+PROGRESS = Progress("call-outcomes", {0: 5, 2: 9}, Membership("planners", 1, "member"))
+FAILED = KafkaError(KafkaError.UNKNOWN, retriable=False, fatal=False)
+
+
+class Asked:
+    """How far the group is, as the client that was made first has committed it. First these errors, one each time."""
+
+    def __init__(self, made: list[FakeClient], monkeypatch: pytest.MonkeyPatch, *errors: int) -> None:
+        self.errors = list(errors)
+        self.of: list[tuple[str, str, list[int]]] = []
+        self._made = made
+        monkeypatch.setattr(publisher, "committed", self._committed)
+
+    def _committed(
+        self, _broker: object, group_id: str, topic: str, partitions: Collection[int]
+    ) -> list[TopicPartition]:
+        self.of.append((group_id, topic, sorted(partitions)))
+        if self.errors:
+            raise KafkaException(KafkaError(self.errors.pop(0)))
+        return self._made[0].committed
+
+
+async def fails_to_commit(plans: PlanPublisher, made: list[FakeClient], records: list[OutgoingRecord]) -> None:
+    assert await plans.publish([RECORD], PROGRESS) == []
+    made[0].refuses["commit_transaction"] = FAILED
+    with pytest.raises(BrokerAway):
+        await plans.publish(records, PROGRESS)
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+async def test_P5_a_commit_that_failed_is_not_made_again_if_the_group_shows_it(
+    plans: PlanPublisher, made: list[FakeClient], carried_out: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, records = Asked(made, monkeypatch), [RECORD]
+    made[0].carries_out = carried_out
+    await fails_to_commit(plans, made, records)
+    assert await plans.publish(records, PROGRESS) == []
+    assert asked.of == [("planners", "call-outcomes", [0, 2])]
+    assert made[1].begun == (0 if carried_out else 1)
+
+    assert await plans.publish([RECORD], PROGRESS) == []
+    assert (made[1].begun, len(asked.of)) == (1 if carried_out else 2, 1), "what comes after it is published"
+
+
+async def test_P6_what_became_smaller_in_a_commit_that_failed_is_known(
+    plans: PlanPublisher, made: list[FakeClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Asked(made, monkeypatch)
+    records = [RECORD]
+    made[0].too_large = RECORD.value
+    made[0].refuses["commit_transaction"] = FAILED
+    with pytest.raises(BrokerAway):
+        await plans.publish(records, PROGRESS)
+    assert await plans.publish(records, PROGRESS) == [RECORD]
+    assert made[1].begun == 0
+
+
+async def test_P5_nothing_is_published_before_the_broker_says_what_became_of_a_commit(
+    plans: PlanPublisher, made: list[FakeClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Asked(made, monkeypatch, KafkaError._TIMED_OUT, KafkaError.NOT_COORDINATOR)
+    await fails_to_commit(plans, made, records := [RECORD])
+    for _ in range(2):
+        with pytest.raises(BrokerAway, match="cannot ask whether its last transaction is committed"):
+            await plans.publish(records, PROGRESS)
+    assert await plans.publish(records, PROGRESS) == []
+    assert (len(made), made[1].begun) == (2, 0)
+
+
+async def test_P5_what_is_given_instead_of_a_commit_that_failed_is_published(
+    plans: PlanPublisher, made: list[FakeClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its partitions came back, for example: a planner begins then where the group is."""
+    asked = Asked(made, monkeypatch)
+    await fails_to_commit(plans, made, [RECORD])
+    assert await plans.publish([RECORD], PROGRESS) == []
+    assert (made[1].begun, asked.of) == (1, [])
+
+
+async def test_a_broker_without_room_for_a_mark_gets_none(
+    plans: PlanPublisher, made: list[FakeClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`offset.metadata.max.bytes` may be 0. What may be committed is then published again."""
+    asked = Asked(made, monkeypatch)
+    made[0].refuses["send_offsets_to_transaction"] = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
+    with pytest.raises(BrokerAway, match="no room for a mark"):
+        await plans.publish(records := [RECORD], PROGRESS)
+    made[1].refuses["commit_transaction"] = FAILED
+    with pytest.raises(BrokerAway):
+        await plans.publish(records, PROGRESS)
+    assert await plans.publish(records, PROGRESS) == []
+    assert [place.metadata for place in made[2].told] == ["", ""]
+    assert asked.of == []
