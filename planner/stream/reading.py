@@ -137,6 +137,13 @@ class LosslessConsumer(Consumer):
         async with self.in_hand:
             return not self.fence.waits_for_rebalance and await super().force_commit(*args, **kwargs)
 
+    async def maybe_wait_for_commit_to_finish(self) -> bool:
+        """Faust's begins a commit of its own when it is told not to wait any longer."""
+        if (commit := self._commit_fut) is None:
+            return False
+        await asyncio.wait([commit])
+        return True
+
     def ack(self, message: Any) -> bool:
         """Faust's stream also acknowledges what it skips for it came with an earlier assignment."""
         return bool(message.tracked) and super().ack(message)

@@ -216,6 +216,18 @@ async def test_P5_faust_commits_between_two_batches(monkeypatch):
 
 
 @pytest.mark.anyio
+async def test_B2_a_stop_does_not_wait_for_a_commit_that_a_broker_does_not_answer(monkeypatch):
+    monkeypatch.setattr("planner.stream.reading._STOPS_WITHIN_S", 0.01)
+    consumer, done = a_consumer(), []
+    async with consumer.in_hand:
+        commit = await committing(consumer, monkeypatch, done)
+        await asyncio.sleep(0)
+        await consumer.commit_and_end_transactions()
+        assert (done, commit.done()) == ([], False)
+    assert await commit
+
+
+@pytest.mark.anyio
 async def test_P5_after_a_batch_that_was_abandoned_faust_commits_nothing_of_that_generation(monkeypatch):
     consumer, done = a_consumer(), []
     consumer.fence.joined(Membership("planners", 7, "member"))
