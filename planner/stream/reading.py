@@ -138,7 +138,7 @@ class LosslessConsumer(Consumer):
             return not self.fence.waits_for_rebalance and await super().force_commit(*args, **kwargs)
 
     async def maybe_wait_for_commit_to_finish(self) -> bool:
-        """Faust's begins a commit of its own when it is told not to wait any longer."""
+        """Faust's begins a commit of its own when it is asked to wait no longer."""
         if (commit := self._commit_fut) is None:
             return False
         await asyncio.wait([commit])

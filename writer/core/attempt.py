@@ -39,11 +39,14 @@ from writer.core.emission import (
     Limits,
     Observed,
     Read,
+    arrived_late,
     at_limit,
     baseline_row,
     call_activity,
+    earlier_calls,
     full,
     get,
+    has_earlier_calls,
     late,
     of_steps,
     opts_out,
@@ -52,7 +55,7 @@ from writer.core.emission import (
 )
 from writer.core.exchanges import Part, PartReply
 from writer.core.gate import Cleared
-from writer.core.history import History, Settled
+from writer.core.history import History, Settled, WithLateArrivals
 from writer.core.reconcile import (
     Conflict,
     Finding,
@@ -62,6 +65,7 @@ from writer.core.reconcile import (
     Missing,
     NoQueueItem,
     Observations,
+    may_have_arrived_late,
     reconcile,
     records_call_alone,
 )
@@ -138,7 +142,7 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.READING, Event.DOUBTED): State.VERIFYING_ANEW,
     # The exchange: what it asks waits for a request, and shares it with others.
     **{(state, Event.WRITES): State.TO_SEND for state in (State.READY, State.READING, State.VERIFYING_ANEW)},
-    **{(state, Event.READS): State.TO_READ for state in (State.READY, State.SENT, State.VERIFYING_ANEW)},
+    **{(state, Event.READS): State.TO_READ for state in (State.READY, State.SENT, State.READING, State.VERIFYING_ANEW)},
     (State.TO_SEND, Event.GOES_OUT): State.SENT,
     (State.TO_READ, Event.GOES_OUT): State.READING,
     (State.SENT, Event.NOT_TRIED): State.TO_SEND,
@@ -193,6 +197,8 @@ class PlanInFlight:
     have landed (W2)."""
     call_may_exist: bool = field(init=False)
     """A request that may have landed was to record the call alone (R6). Its copies know that too."""
+    looked_for: tuple[str, ...] = ()
+    """Earlier sessions whose calls were asked for with its records: what is known as not written may have landed."""
     may_arrive: bool = False
     """A write of it had no answer: it may still reach the CRM after its records were read."""
     decided: Accepted | Left | None = field(init=False)
@@ -491,7 +497,8 @@ def _observed(
 ) -> Observations | Judgement:
     observed: dict[int, Observed | None] = {}
     for read, reply in zip(wanted, replies, strict=True):
-        record = metadata.observed(read, _step_of(plan, read.step_index).attributes, reply)
+        planned = {} if read.step_index < 0 else _step_of(plan, read.step_index).attributes
+        record = metadata.observed(read, planned, reply)
         if isinstance(record, Judgement):
             return record
         observed[read.step_index] = record
@@ -518,7 +525,12 @@ def _judged(plan: PlanInFlight, observed: Observations, around: Around) -> Step:
     if (settled := around.history.of(plan.session_id)) is not None and plan.needs_nothing(settled):
         return AlreadySettled(settled)
     accepted = plan.decided if isinstance(plan.decided, Accepted) else None
-    found = reconcile(plan.plan, observed, around.history, call_may_exist=plan.call_may_exist, accepted=accepted)
+    history = WithLateArrivals(around.history, arrived_late(plan.looked_for, observed))
+    found = reconcile(plan.plan, observed, history, call_may_exist=plan.call_may_exist, accepted=accepted)
+    if isinstance(found, Conflict) and not has_earlier_calls(observed):
+        plan.looked_for = may_have_arrived_late(plan.plan, around.history)
+        if plan.looked_for:
+            return Reading((*reads(plan.plan), *earlier_calls(plan.plan, plan.looked_for)))
     return _for_finding(plan, found, around)
 
 

@@ -11,12 +11,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import quote
 
+from schemas.record_ids import record_id
 from schemas.records import (
     ActivityParties,
     Operation,
@@ -186,6 +187,28 @@ def reads(plan: PlannedWriteback) -> tuple[Read, ...]:
         for step in plan.steps
         if step.operation is not Operation.COMPLETE_PHONE_CALL
     )
+
+
+def earlier_calls(plan: PlannedWriteback, sessions: Sequence[str]) -> tuple[Read, ...]:
+    """The phone calls of other sessions of its queue item. They belong to no step of the plan: the first has the index
+    -1, the next -2.
+    """
+    step = next(step for step in plan.steps if step.operation is Operation.CREATE_PHONE_CALL)
+    columns = (step.session_column,) if step.session_column else ()
+    return tuple(
+        Read(-number, step.entity_set, record_id(session, step.operation), columns)
+        for number, session in enumerate(sessions, 1)
+    )
+
+
+def has_earlier_calls(observed: Mapping[int, Observed | None]) -> bool:
+    """Whether these observations answer for the calls of other sessions too."""
+    return -1 in observed
+
+
+def arrived_late(sessions: Sequence[str], observed: Mapping[int, Observed | None]) -> list[str]:
+    """Those of the sessions, as given to `earlier_calls`, whose call exists."""
+    return [session for number, session in enumerate(sessions, 1) if observed.get(-number) is not None]
 
 
 def _columns_to_read(plan: PlannedWriteback, step: PlannedStep) -> Iterator[str]:

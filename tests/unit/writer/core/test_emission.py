@@ -8,18 +8,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.records import ActivityParties, ActivityParty, Caller, OwnerCandidate, OwnerKind, PartyKind, Value
+from schemas.record_ids import record_id
+from schemas.records import (
+    ActivityParties,
+    ActivityParty,
+    Caller,
+    Operation,
+    OwnerCandidate,
+    OwnerKind,
+    PartyKind,
+    Value,
+)
 from tests.support.factories import an_id
 from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, FLAG, ITEM, plan_for
 from writer.core.batch import Request
 from writer.core.emission import (
     Observed,
     Read,
+    arrived_late,
     at_limit,
     baseline_row,
     call_activity,
+    earlier_calls,
     full,
     get,
+    has_earlier_calls,
     late,
     of_steps,
     reads,
@@ -152,6 +165,20 @@ def test_W2_the_call_is_read_with_the_moments_that_tell_it_from_another() -> Non
         "actualstart",
         "actualend",
     )
+
+
+def test_R3_the_calls_of_earlier_sessions_are_read_under_the_ids_that_the_planner_gives_them() -> None:
+    first, second = earlier_calls(PLAN, ["sess-8", "sess-9"])
+    assert (first.step_index, second.step_index) == (-1, -2)
+    assert first.record_id == record_id("sess-8", Operation.CREATE_PHONE_CALL)
+    assert (second.entity_set, second.columns) == ("phonecalls", ("medx_idempotencykey",))
+
+    nameless = replace(PLAN.steps[0], session_column=None)
+    assert earlier_calls(replace(PLAN, steps=(nameless, *PLAN.steps[1:])), ["sess-8"])[0].columns == ()
+
+    found = {-1: None, -2: ROW}
+    assert (has_earlier_calls(found), has_earlier_calls({0: ROW})) == (True, False)
+    assert arrived_late(["sess-8", "sess-9"], found) == ["sess-9"]
 
 
 def test_a_read_asks_for_the_properties_that_show_the_columns() -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.records import PlannedWriteback
+from schemas.record_ids import record_id
+from schemas.records import Operation, PlannedWriteback
 from tests.support.factories import an_id
 from tests.unit.writer.core.engine_kit import (
     CALLS,
@@ -124,6 +125,66 @@ def test_W2_R3_a_write_that_arrives_after_its_plan_was_refused_is_no_conflict_fo
     world.wait(30)
     assert world.outcomes[-1] == ("sess-1", "completed"), "a replay says so"
     assert landed(world).count("sess-1") == 1
+
+
+def with_its_own_ids(plan: PlannedWriteback) -> PlannedWriteback:
+    """Its call has the id that the planner gives it."""
+    call = record_id(plan.session_id, Operation.CREATE_PHONE_CALL)
+    of_call = (Operation.CREATE_PHONE_CALL, Operation.COMPLETE_PHONE_CALL)
+    return replace(
+        plan, steps=tuple(replace(step, record_id=call) if step.operation in of_call else step for step in plan.steps)
+    )
+
+
+def a_refused_session(world: World) -> tuple[PlannedWriteback, messages.Send]:
+    """And the request that was refused: one like it, of an earlier writer, may be under way still."""
+    first = with_its_own_ids(a_plan(world, 1))
+    sent: list[messages.Send] = []
+
+    def instead(send: messages.Send) -> Exchange | None:
+        if not is_about(send, "sess-1") or "GET" in repr(send.parts):
+            return None
+        sent.append(send)
+        return same_for_all(send.parts, DENIED)
+
+    world.instead = instead
+    world.arrive(first)
+    for number in range(4, 8):  # others land
+        world.arrive(a_plan(world, number), offset=number)
+        world.wait(30)
+    assert world.index.known["sess-1"] is Settled.NOT_WRITTEN
+    world.instead = lands
+    return first, sent[0]
+
+
+def test_W2_R3_a_request_of_an_earlier_writer_that_arrives_after_its_plan_was_refused_is_no_conflict() -> None:
+    """The next session finds it on the row; those behind that one find its call."""
+    world = a_world()
+    first, refused = a_refused_session(world)
+    second = without_status(a_plan(world, 2, 1, after=[first]))
+    third = without_status(a_plan(world, 3, 1, after=[first, second]))
+    exchange_with(world.crm, refused.parts)
+    for plan, offset in ((second, 8), (third, 9)):
+        world.arrive(plan, offset=offset)
+        world.wait(30)
+    assert world.outcomes[-2:] == [("sess-2", "completed"), ("sess-3", "completed")]
+    world.arrive(first, offset=10, headers=[("replay", b"Ada")])
+    world.wait(30)
+    assert world.outcomes[-1] == ("sess-1", "completed"), "a replay says so"
+    assert landed(world).count("sess-1") == 1
+
+
+def test_R3_what_a_person_did_in_the_stead_of_a_refused_session_is_a_conflict() -> None:
+    world = a_world()
+    first, _ = a_refused_session(world)
+    second = without_status(a_plan(world, 2, 1, after=[first]))
+    world.crm.seed(ITEMS, first.queue_item_id, **second.baseline.columns | {"medx_callstatus": 3})
+    world.arrive(second, offset=8)
+    world.wait(30)
+    assert world.outcomes[-1] == ("sess-2", "blocked")
+    [asked] = [send for send in world.requests if record_id("sess-1", Operation.CREATE_PHONE_CALL) in repr(send.parts)
+               and is_about(send, "sess-2")]  # fmt: skip
+    assert "PATCH" not in repr(asked.parts), "its call is looked for once"
 
 
 DRIFTED = Judgement(Kind.PERMANENT, Meaning.DRIFT, 400, "0x80060888", by_the_crm=True)
