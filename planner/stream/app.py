@@ -22,6 +22,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NoReturn, cast
 
 import faust
@@ -149,9 +150,8 @@ def make_app(
             async with in_hand:
                 if admitted := fence.admitted(events, lambda event: int(event.message.generation_id)):
                     membership, ours = admitted
-                    if await finish(_planned(ours, membership, handle), hard_exit):
-                        acknowledge(ours)
-                    else:
+                    batch = _planned(ours, membership, handle)
+                    if not await finish(batch, hard_exit, done=partial(acknowledge, ours)):
                         fence.abandon(membership.generation)
 
     app.agent(outcomes, name="planner", concurrency=1)(plan)
@@ -165,8 +165,9 @@ async def _planned(events: Sequence[Any], membership: Membership, handle: Handle
     await handle([incoming_of(event.message) for event in events], membership)
 
 
-async def finish(batch: Awaitable[None], hard_exit: HardExit) -> bool:
-    """Await a batch to its end: if it fails the process ends, and being cancelled does not stop it half-way.
+async def finish(batch: Awaitable[None], hard_exit: HardExit, done: Callable[[], None]) -> bool:
+    """Await a batch to its end: if it fails the process ends, and being cancelled does not stop it half-way. `done` is
+    called for one that did not fail, also if that is cancelled.
 
     False for one that was abandoned on purpose. It is not acknowledged, and the broker delivers it again to the planner
     that has its partitions then.
@@ -183,6 +184,8 @@ async def finish(batch: Awaitable[None], hard_exit: HardExit) -> bool:
         log.warning("batch.abandoned", why=str(failure))
     elif failure:
         hard_exit(failure)
+    else:
+        done()
     if cancelled and not failure:
         raise cancelled
     return failure is None

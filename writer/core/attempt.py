@@ -43,6 +43,7 @@ from writer.core.emission import (
     at_limit,
     baseline_row,
     call_activity,
+    call_step,
     earlier_calls,
     full,
     get,
@@ -497,8 +498,9 @@ def _observed(
 ) -> Observations | Judgement:
     observed: dict[int, Observed | None] = {}
     for read, reply in zip(wanted, replies, strict=True):
-        planned = {} if read.step_index < 0 else _step_of(plan, read.step_index).attributes
-        record = metadata.observed(read, planned, reply)
+        record = metadata.observed(read, _step_of(plan, read.step_index).attributes, reply)
+        if isinstance(record, Judgement) and read.step_index < 0 and record.kind is Kind.PERMANENT:
+            record = None  # what may not be read of another session proves nothing
         if isinstance(record, Judgement):
             return record
         observed[read.step_index] = record
@@ -506,6 +508,10 @@ def _observed(
 
 
 def _step_of(plan: PlanInFlight, step_index: int) -> PlannedStep:
+    """The calls of earlier sessions are read as its own is."""
+    own = call_step(plan.plan)
+    if step_index < 0 and own is not None:
+        return own
     return next(step for step in plan.plan.steps if step.step_index == step_index)
 
 
@@ -525,12 +531,15 @@ def _judged(plan: PlanInFlight, observed: Observations, around: Around) -> Step:
     if (settled := around.history.of(plan.session_id)) is not None and plan.needs_nothing(settled):
         return AlreadySettled(settled)
     accepted = plan.decided if isinstance(plan.decided, Accepted) else None
-    history = WithLateArrivals(around.history, arrived_late(plan.looked_for, observed))
+    call = call_step(plan.plan)
+    arrived = arrived_late(call, plan.looked_for, observed) if call else ()
+    history = WithLateArrivals(around.history, arrived)
     found = reconcile(plan.plan, observed, history, call_may_exist=plan.call_may_exist, accepted=accepted)
-    if isinstance(found, Conflict) and not has_earlier_calls(observed):
-        plan.looked_for = may_have_arrived_late(plan.plan, around.history)
+    if call and isinstance(found, Conflict) and not has_earlier_calls(observed):
+        row = observed.get(update_step(plan.plan).step_index)
+        plan.looked_for = may_have_arrived_late(plan.plan, row, around.history)
         if plan.looked_for:
-            return Reading((*reads(plan.plan), *earlier_calls(plan.plan, plan.looked_for)))
+            return Reading((*reads(plan.plan), *earlier_calls(call, plan.looked_for)))
     return _for_finding(plan, found, around)
 
 

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,8 +29,9 @@ from schemas.records import (
     Value,
 )
 from writer.core.batch import Body, ChangeSet, Request
-from writer.core.values import ETAG, instant
+from writer.core.values import ETAG, instant, same
 
+_LINK = re.compile(r"/\w+\(")
 Owners = Mapping[int, OwnerCandidate]
 """The owner chosen for each step that has candidates, by step index."""
 
@@ -189,14 +191,18 @@ def reads(plan: PlannedWriteback) -> tuple[Read, ...]:
     )
 
 
-def earlier_calls(plan: PlannedWriteback, sessions: Sequence[str]) -> tuple[Read, ...]:
-    """The phone calls of other sessions of its queue item. They belong to no step of the plan: the first has the index
-    -1, the next -2.
+def call_step(plan: PlannedWriteback) -> PlannedStep | None:
+    """None if nobody was called, as in a session that was blocked for eligibility."""
+    return next((step for step in plan.steps if step.operation is Operation.CREATE_PHONE_CALL), None)
+
+
+def earlier_calls(call: PlannedStep, sessions: Sequence[str]) -> tuple[Read, ...]:
+    """The phone calls of other sessions of its queue item, with the columns by which they are known, and those that
+    link them as `call` is linked. They belong to no step: the first has the index -1, the next -2.
     """
-    step = next(step for step in plan.steps if step.operation is Operation.CREATE_PHONE_CALL)
-    columns = (step.session_column,) if step.session_column else ()
+    columns = (*filter(None, (call.session_column,)), *_links(call))
     return tuple(
-        Read(-number, step.entity_set, record_id(session, step.operation), columns)
+        Read(-number, call.entity_set, record_id(session, call.operation), columns)
         for number, session in enumerate(sessions, 1)
     )
 
@@ -206,9 +212,24 @@ def has_earlier_calls(observed: Mapping[int, Observed | None]) -> bool:
     return -1 in observed
 
 
-def arrived_late(sessions: Sequence[str], observed: Mapping[int, Observed | None]) -> list[str]:
-    """Those of the sessions, as given to `earlier_calls`, whose call exists."""
-    return [session for number, session in enumerate(sessions, 1) if observed.get(-number) is not None]
+def arrived_late(
+    call: PlannedStep, sessions: Sequence[str], observed: Mapping[int, Observed | None]
+) -> tuple[str, ...]:
+    """Those of the sessions, as given to `earlier_calls`, whose call exists. One with other links belongs to another
+    queue item, for which that session's id was used as well.
+    """
+    links = _links(call)
+    return tuple(
+        session
+        for number, session in enumerate(sessions, 1)
+        if (found := observed.get(-number)) is not None
+        and (call.session_column is None or found.columns.get(call.session_column) == session)
+        and all(same(found.columns.get(name), call.attributes[name]) for name in links)
+    )
+
+
+def _links(step: PlannedStep) -> tuple[str, ...]:
+    return tuple(name for name, value in step.attributes.items() if isinstance(value, str) and _LINK.match(value))
 
 
 def _columns_to_read(plan: PlannedWriteback, step: PlannedStep) -> Iterator[str]:

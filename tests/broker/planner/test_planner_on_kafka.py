@@ -119,15 +119,20 @@ def test_P5_a_planner_that_joins_while_outcomes_wait_loses_none_and_every_commit
     assert (len(read(kafka.bootstrap, prefix + "planned-writebacks")) > len(given)) is (agent == "naive")
 
 
-def test_P5_progress_never_goes_back(kafka, start_planner, tmp_path):
+@pytest.mark.parametrize("stopped", [False, True])
+def test_P5_progress_never_goes_back(kafka, start_planner, stopped, tmp_path):
     """It is committed by the transaction of each batch, and by Faust once a second: after a commit that is older than
     the last transaction a kill would have outcomes rejected a second time."""
     prefix, given = make_topics(kafka, partitions=1), outcomes(100)
     group, topic = prefix + "writeback-planner", prefix + "call-outcomes"
     given_to(kafka, prefix, given)
     late = [sys.executable, "-m", "tests.broker.planner.slow", "0.3", "late"]
-    start_planner(prefix, argv=late, SLOW_UNTIL=str(tmp_path / "never there"), PLANNER_BATCH_SIZE="5")
-    wait_until(lambda: kafka.lag(group, topic) == 0, what="everything is committed", every=0.5)
+    planner = start_planner(prefix, argv=late, SLOW_UNTIL=str(tmp_path / "never there"), PLANNER_BATCH_SIZE="5")
+    if stopped:
+        planner.wait_for(lambda: kafka.lag(group, topic) < 80, what="it is in the middle")
+        assert planner.stop() == 0
+    else:
+        planner.wait_for(lambda: kafka.lag(group, topic) == 0, what="everything is committed")
     offsets = [commit.offset for commit in commits_of(kafka, {group})]
     assert offsets == sorted(offsets)
 

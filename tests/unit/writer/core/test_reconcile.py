@@ -210,18 +210,32 @@ def test_R3_what_a_session_in_doubt_may_have_left_is_no_conflict_behind_a_later_
 def test_R3_a_session_whose_call_exists_although_nothing_was_written_is_in_doubt() -> None:
     second = SECOND_WROTE.columns
     refused = Known({**IN_DOUBT, "sess-000001": Settled.NOT_WRITTEN})
-    assert may_have_arrived_late(THIRD, refused) == ("sess-000001",)
-    assert may_have_arrived_late(THIRD, Known({})) == (), "one without a result may come yet"
-
     shown = Observed(FRESH, BEFORE | second | {"medx_notes": "by the first"})
+
     assert changed_columns(THIRD, shown, WithLateArrivals(refused, ["sess-000001"])) == ()
     assert changed_columns(THIRD, shown, WithLateArrivals(refused, [])) == ("medx_notes",)
 
 
+def test_R3_what_is_looked_for_are_refused_sessions_before_the_one_that_the_row_shows() -> None:
+    refused = Known(dict.fromkeys(("sess-000001", "sess-000002"), Settled.NOT_WRITTEN))
+    behind_both = replace(THIRD, preceding=(*THIRD.preceding, replace(SECOND_WROTE, session_id="sess-9")))
+
+    def looked_for(shown: Value, known: Known = refused) -> tuple[str, ...]:
+        return may_have_arrived_late(behind_both, Observed(FRESH, BEFORE | {SESSION: shown}), known)
+
+    assert looked_for("sess-9") == ("sess-000001", "sess-000002")
+    assert looked_for("sess-000002") == ("sess-000001",), "what the row shows has landed"
+    assert looked_for("sess-9", Known({})) == (), "one without a result may come yet"
+    assert looked_for(None) == looked_for("somebody") == ()
+    assert may_have_arrived_late(behind_both, None, refused) == ()
+
+
 def test_R3_of_many_refused_sessions_the_newest_are_looked_for() -> None:
-    many = tuple(replace(FIRST_WROTE, session_id=f"sess-{n}") for n in range(30))
+    many = tuple(replace(FIRST_WROTE, session_id=f"sess-{n}") for n in range(31))
     known = Known(dict.fromkeys((each.session_id for each in many), Settled.NOT_WRITTEN))
-    assert may_have_arrived_late(replace(THIRD, preceding=many), known) == tuple(f"sess-{n}" for n in range(20, 30))
+    shown = Observed(FRESH, BEFORE | {SESSION: "sess-30"})
+    expected = tuple(f"sess-{n}" for n in range(20, 30))
+    assert may_have_arrived_late(replace(THIRD, preceding=many), shown, known) == expected
 
 
 def test_R3_W7_what_a_session_in_doubt_cannot_have_left_is_a_person_s() -> None:
