@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from ops.demo.waiting import wait_until
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from tests.support.brokers.kafka import RealKafka
 from tests.support.brokers.supervisor import is_alive
 
@@ -47,7 +47,7 @@ def held_run(tmp_path: Path) -> Iterator[Any]:
             yield controller, Path(report.read_text())
         finally:
             controller.send_signal(signal.SIGINT)
-            controller.wait(30)
+            controller.wait(HANGS_AFTER_S)
 
 
 def servers_of(folder: Path) -> list[int]:
@@ -68,7 +68,7 @@ def test_when_the_controller_ends_the_server_ends_and_its_files_go(held_run: Any
     servers = servers_of(folder)
     assert len(servers) == 2
     controller.send_signal(number)
-    controller.wait(30)
+    controller.wait(HANGS_AFTER_S)
     wait_until(lambda: not any(map(is_alive, servers)), what="the servers are gone")
     wait_until(lambda: not folder.exists(), what="the files are gone")
 

@@ -334,7 +334,7 @@ def killed(crm: RunningSimulator, broker: EmbeddedBroker, tmp_path: Path, *optio
                 assert process.wait(0.01) == 0  # on a busy machine it may have been done before it was killed
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(HANGS_AFTER_S)
 
 
 def places(ledger: Any) -> Any:
@@ -488,4 +488,4 @@ class TestCommands:
             assert json.loads(info.read_text())["authority"].startswith("https://localhost:")
         finally:
             process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(HANGS_AFTER_S) == 0

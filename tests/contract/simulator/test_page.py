@@ -101,7 +101,7 @@ def one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
             found.close()
         finally:
             driver.terminate()
-            driver.wait(20)
+            driver.wait(HANGS_AFTER_S)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from unittest import mock
 
+from ops.demo.waiting import HANGS_AFTER_S
 from runtime.logs import configure_logs
 from tests.support.logs import logging_as_it_was
 from writer.service import Service
@@ -26,7 +27,7 @@ class RunningWriter:
     def start(self, environ: Mapping[str, str]) -> None:
         self._thread = threading.Thread(target=self._live, args=(environ,), name="writer")
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(HANGS_AFTER_S)
         if self.failure:
             raise self.failure
 
@@ -51,7 +52,7 @@ class RunningWriter:
         if self.service and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.service.stop)
         if self._thread:
-            self._thread.join(30)
+            self._thread.join(HANGS_AFTER_S)
             assert not self._thread.is_alive(), "the writer did not stop"
 
     def metric(self, name: str, **labels: str) -> float:

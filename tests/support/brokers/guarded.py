@@ -19,13 +19,12 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from ops.demo.waiting import wait_until
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from runtime.rights import Operation, Resource, Right
 from schemas.topics import Topics
 from tests.support.brokers.config import SCRAM
 from tests.support.brokers.kafka import RealKafka
 
-_SECONDS = 20
 _OPERATIONS = {
     Operation.READ: AclOperation.READ,
     Operation.WRITE: AclOperation.WRITE,
@@ -52,7 +51,7 @@ class GuardedUser:
 
     def grant(self, rights: Iterable[Right]) -> None:
         if bindings := [self._binding(each) for each in rights]:
-            for done in self.kafka.admin.create_acls(bindings, request_timeout=_SECONDS).values():
+            for done in self.kafka.admin.create_acls(bindings, request_timeout=HANGS_AFTER_S).values():
                 done.result()
 
     def revoke(self, right: Right) -> None:
@@ -62,11 +61,11 @@ class GuardedUser:
             binding.restype, binding.name, binding.resource_pattern_type, binding.principal, "*", binding.operation,
             AclPermissionType.ALLOW,
         )  # fmt: skip
-        for done in self.kafka.admin.delete_acls([wish], request_timeout=_SECONDS).values():
+        for done in self.kafka.admin.delete_acls([wish], request_timeout=HANGS_AFTER_S).values():
             assert len(done.result()) == 1, f"{right.operation} on {right.on} was not granted"
 
         def gone() -> bool:
-            return not self.kafka.admin.describe_acls(wish, request_timeout=_SECONDS).result()
+            return not self.kafka.admin.describe_acls(wish, request_timeout=HANGS_AFTER_S).result()
 
         wait_until(gone, what="the right is gone")
 
@@ -98,7 +97,7 @@ def new_user(kafka: RealKafka, folder: Path, rights: Iterable[Right] = ()) -> Gu
     wish = UserScramCredentialUpsertion(
         name, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), password.encode()
     )
-    kafka.admin.alter_user_scram_credentials([wish], request_timeout=_SECONDS)[name].result()
+    kafka.admin.alter_user_scram_credentials([wish], request_timeout=HANGS_AFTER_S)[name].result()
     (ca_file := folder / f"{name}.pem").write_text(kafka.secure.ca_pem)
     user = GuardedUser(kafka, name, password, ca_file)
     user.grant(rights)

@@ -14,10 +14,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
-from ops.demo.waiting import wait_until
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from tests.support.brokers.servers import SecureListener
-
-_SECONDS = 20
 
 
 @dataclass
@@ -48,7 +46,7 @@ class RealKafka:
     def _is_created(self, topic: NewTopic) -> bool:
         """On a machine so busy that the broker's heartbeats are late, its controller counts it out for a while."""
         try:
-            self.admin.create_topics([topic], request_timeout=_SECONDS)[topic.topic].result()
+            self.admin.create_topics([topic], request_timeout=HANGS_AFTER_S)[topic.topic].result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.INVALID_REPLICATION_FACTOR:
                 raise
@@ -56,19 +54,19 @@ class RealKafka:
         return True
 
     def delete_topic(self, name: str) -> None:
-        self.admin.delete_topics([name], request_timeout=_SECONDS)[name].result()
+        self.admin.delete_topics([name], request_timeout=HANGS_AFTER_S)[name].result()
         self.created.remove(name)
 
     def topic_config(self, name: str) -> dict[str, str | None]:
         """Every setting of the topic, defaults included."""
         resource = ConfigResource(ResourceType.TOPIC, name)
-        entries = self.admin.describe_configs([resource], request_timeout=_SECONDS)[resource].result()
+        entries = self.admin.describe_configs([resource], request_timeout=HANGS_AFTER_S)[resource].result()
         return {key: entry.value for key, entry in entries.items()}
 
     def delete_records(self, name: str, partition: int, before: int) -> None:
         """Delete the records of a partition below an offset."""
         wish = TopicPartition(name, partition, before)
-        self.admin.delete_records([wish], request_timeout=_SECONDS)[wish].result()
+        self.admin.delete_records([wish], request_timeout=HANGS_AFTER_S)[wish].result()
 
     def end_offsets(self, name: str) -> dict[int, int]:
         """Partition to the offset that its next record will get."""
@@ -85,14 +83,14 @@ class RealKafka:
             {"bootstrap.servers": self.bootstrap, "group.id": group, "isolation.level": "read_uncommitted"}
         )
         try:
-            found = consumer.committed(parts, timeout=_SECONDS)
+            found = consumer.committed(parts, timeout=HANGS_AFTER_S)
         finally:
             consumer.close()
         return {part.partition: part for part in found if part.offset >= 0}
 
     def members_at_work(self, group: str) -> int:
         """How many members of the group have partitions."""
-        found = self.admin.describe_consumer_groups([group], request_timeout=_SECONDS)[group].result()
+        found = self.admin.describe_consumer_groups([group], request_timeout=HANGS_AFTER_S)[group].result()
         return sum(bool(member.assignment.topic_partitions) for member in found.members)
 
     def lag(self, group: str, name: str) -> int:
@@ -110,20 +108,20 @@ class RealKafka:
     def remove_created(self) -> None:
         """Delete what tests left on a broker that goes on living."""
         if self.created:
-            for done in self.admin.delete_topics(self.created, request_timeout=_SECONDS).values():
+            for done in self.admin.delete_topics(self.created, request_timeout=HANGS_AFTER_S).values():
                 done.exception()
             self.created.clear()
 
     def _partitions(self, name: str) -> list[int]:
-        return sorted(self.admin.list_topics(name, timeout=_SECONDS).topics[name].partitions)
+        return sorted(self.admin.list_topics(name, timeout=HANGS_AFTER_S).topics[name].partitions)
 
     def _has_leaders(self, name: str, partitions: int) -> bool:
-        found = self.admin.list_topics(name, timeout=_SECONDS).topics[name].partitions
+        found = self.admin.list_topics(name, timeout=HANGS_AFTER_S).topics[name].partitions
         return len(found) == partitions and all(part.leader >= 0 for part in found.values())
 
     def _offsets(self, name: str, spec: OffsetSpec) -> dict[int, int]:
         wishes = {TopicPartition(name, partition): spec for partition in self._partitions(name)}
-        found = self.admin.list_offsets(wishes, request_timeout=_SECONDS)
+        found = self.admin.list_offsets(wishes, request_timeout=HANGS_AFTER_S)
         return {part.partition: done.result().offset for part, done in found.items()}
 
 
@@ -132,7 +130,7 @@ def read_topic(bootstrap: str, name: str) -> list[Message]:
     settings = {"bootstrap.servers": bootstrap, "group.id": "read-topic", "enable.partition.eof": False}
     consumer = Consumer({**settings, "enable.auto.commit": False, "auto.offset.reset": "earliest"})
     try:
-        partitions = consumer.list_topics(name, timeout=_SECONDS).topics[name].partitions
+        partitions = consumer.list_topics(name, timeout=HANGS_AFTER_S).topics[name].partitions
         parts = [TopicPartition(name, partition) for partition in sorted(partitions)]
         return list(itertools.chain.from_iterable(_read_partition(consumer, part) for part in parts))
     finally:
@@ -140,7 +138,7 @@ def read_topic(bootstrap: str, name: str) -> list[Message]:
 
 
 def _read_partition(consumer: Consumer, part: TopicPartition) -> list[Message]:
-    first, end = consumer.get_watermark_offsets(part, timeout=_SECONDS)
+    first, end = consumer.get_watermark_offsets(part, timeout=HANGS_AFTER_S)
     records: list[Message] = []
     if first == end:
         return records

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from filelock import FileLock
 
 from ops.demo.lifetime import tied
-from ops.demo.waiting import wait_until
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 from tests.support.brokers.config import SCRAM, Identity, Ports, broker_properties, properties_text
 from tests.support.ports import answers, free_ports, listens
 
@@ -30,7 +30,6 @@ CACHE = Path(__file__).parents[3] / ".cache"
 POM = Path(__file__).with_name("pom.xml")
 _GOALS = {"kafka": "dependency:copy-dependencies", "registry": "dependency:unpack"}
 _LEAN_JAVA = ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-_START_SECONDS = 60
 
 USER, PASSWORD = "writeback", "correct-horse-battery-staple"
 
@@ -91,7 +90,7 @@ class JavaServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, ready: Callable[[], bool]) -> None:
-        """Returns when `ready`; ServerFailedError if the process ends before, or not within a minute."""
+        """Returns when `ready`; ServerFailedError if the process ends before, or not within three minutes."""
         with self._log.open("ab") as log:
             self._process = process = subprocess.Popen(
                 tied(self._command), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
@@ -101,7 +100,7 @@ class JavaServer:
             return process.poll() is not None or ready()
 
         try:
-            wait_until(ready_or_ended, what="the server is ready", seconds=_START_SECONDS)
+            wait_until(ready_or_ended, what="the server is ready", seconds=HANGS_AFTER_S)
         except AssertionError as error:
             self.kill()
             raise ServerFailedError(f"{error}; its log ends: {self._log_end()}") from error
@@ -246,7 +245,7 @@ def create_user(bootstrap: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
     wish = UserScramCredentialUpsertion(USER, credential, PASSWORD.encode())
-    admin.alter_user_scram_credentials([wish], request_timeout=_START_SECONDS)[USER].result()
+    admin.alter_user_scram_credentials([wish], request_timeout=HANGS_AFTER_S)[USER].result()
 
 
 def _first_that_starts(work: Path, attempts: int = 3) -> Kafka:

@@ -18,14 +18,12 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
-from ops.demo.waiting import wait_until
+from ops.demo.waiting import HANGS_AFTER_S, wait_until
 
 # The process all of this run's servers live for, and the run's folder. Workers inherit it from the controller.
 _RUN = "TEST_RUN"
 # Below pytest's own limit per test, as the first test waits for a download too.
 _START_SECONDS = 280
-# It removes what its server has written, which may be much, beside whatever else the machine does.
-_STOP_SECONDS = 300
 
 
 def begin_run() -> None:
@@ -69,7 +67,7 @@ def stop_supervisor(pid: int, folder: Path) -> None:
         process = psutil.Process(pid)
         if str(folder) in process.cmdline():
             process.terminate()
-            process.wait(_STOP_SECONDS)
+            process.wait(HANGS_AFTER_S)  # it removes what its server has written, which may be much
     except psutil.NoSuchProcess:
         return
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ops.demo.waiting import HANGS_AFTER_S
 from tests.unit.deploy.images import ROOT
 
 CHART = ROOT / "helm" / "writeback"
@@ -61,7 +62,7 @@ def helm(*arguments: str) -> str:
             env={"PATH": os.defpath, "HOME": home},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANGS_AFTER_S,
         )
     if done.returncode:
         raise Refused(done.stderr + done.stdout)

@@ -9,6 +9,7 @@ from datetime import timedelta
 import fastavro
 import pytest
 
+from ops.demo.waiting import HANGS_AFTER_S
 from planner.batch import BatchDecider
 from planner.core import planning
 from planner.core.deciding import AlreadyPlanned, Decider, Decision, Incoming, Placement, Planned, Tombstone
@@ -395,7 +396,7 @@ def test_P6_the_loop_turns_while_a_long_text_is_decided_about():
         turned = threading.Event()
 
         def digest(self, partition, session_id):
-            assert self.turned.wait(10), "the loop stands still"
+            assert self.turned.wait(HANGS_AFTER_S), "the loop stands still"
             return super().digest(partition, session_id)
 
     async def decide():

@@ -12,6 +12,7 @@ from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from ops.demo.waiting import HANGS_AFTER_S
 from planner.core.fence import Fence, Membership
 from planner.pins.bulk import BulkReader
 from planner.pins.disk import DiskPins
@@ -400,7 +401,7 @@ def test_P1_following_ends_before_a_recovery_begins():
             if after:
                 return {0: 9, 1: int(self.stopped)}
             self.following.set()
-            self.stopped = stop.wait(10)
+            self.stopped = stop.wait(HANGS_AFTER_S)
             return {}
 
     async def scenario():

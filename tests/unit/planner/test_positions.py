@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CollectorRegistry
 
+from ops.demo.waiting import HANGS_AFTER_S
 from planner.core.positions import LostOutcomes
 from planner.kafka.positions import Positions
 from planner.metrics import Metrics
@@ -234,7 +235,7 @@ def test_marks_of_transactions_between_outcomes_are_no_loss(watched):
 def test_it_ends_when_it_is_told_to(watched):
     watched.positions.stop.set()
     thread = watched.positions.start()
-    thread.join(30)
+    thread.join(HANGS_AFTER_S)
     assert isinstance(thread, threading.Thread)
     assert not thread.is_alive()
 

@@ -9,6 +9,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.identity import CredentialUnavailableError
 
+from ops.demo.waiting import HANGS_AFTER_S
 from writer.dataverse.identity import EntraTokens, NoSignIn, credential, token_source
 from writer.errors import SignInRefused, SignInUnavailable
 from writer.settings import (
@@ -138,7 +139,7 @@ def test_B2_a_token_service_that_never_answers_holds_up_neither_the_loop_nor_its
     class Silent(FakeCredential):
         def get_token(self, *scopes: str) -> AccessToken:
             asked.append(scopes)
-            answers.wait(20)
+            answers.wait()
             return super().get_token(*scopes)
 
     async def run() -> None:
@@ -149,10 +150,10 @@ def test_B2_a_token_service_that_never_answers_holds_up_neither_the_loop_nor_its
 
     running = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
     running.start()
-    running.join(5)
+    running.join(HANGS_AFTER_S)
     ended = not running.is_alive()
     answers.set()
-    running.join(20)
+    running.join(HANGS_AFTER_S)
     assert ended
     assert len(asked) == 1, "a question without an answer is not asked again beside it"
 
