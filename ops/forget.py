@@ -31,11 +31,11 @@ from ops.settings import read_settings
 from ops.view.search import Search
 from ops.view.view import View, opened, reader_of
 from planner import mapping
+from planner.core.record_ids import record_id
 from planner.core.retirement import mark_of
 from runtime.errors import Misconfigured
 from runtime.exit_codes import Exit
 from schemas.codec import Undecodable
-from schemas.record_ids import record_id
 from schemas.records import Operation, PlannedWriteback
 
 

@@ -23,6 +23,7 @@ from planner.core.next_attempt import Delays, next_attempt
 from planner.core.normalisation import is_phone_number, normalised, skewed
 from planner.core.notices import CLOCK_SKEW, last_error, notices, status_kept
 from planner.core.preceding import DIGEST_BYTES, MOST_PRECEDING, NO_HISTORY, EarlierPlan, History, order_of
+from planner.core.record_ids import record_id
 from planner.core.redaction import redact
 from planner.core.resolution import ResolvedMapping, TextColumn
 from planner.core.standing import restrained, standing
@@ -31,7 +32,6 @@ from planner.core.text import clean, cut, one_line
 from planner.core.times import iso, milliseconds
 from planner.core.validation import Envelope
 from schemas.headers import Reason
-from schemas.record_ids import record_id
 from schemas.records import (
     ActivityParties,
     CallOutcome,

@@ -39,15 +39,11 @@ from writer.core.emission import (
     Limits,
     Observed,
     Read,
-    arrived_late,
     at_limit,
     baseline_row,
     call_activity,
-    call_step,
-    earlier_calls,
     full,
     get,
-    has_earlier_calls,
     late,
     of_steps,
     opts_out,
@@ -56,7 +52,7 @@ from writer.core.emission import (
 )
 from writer.core.exchanges import Part, PartReply
 from writer.core.gate import Cleared
-from writer.core.history import History, Settled, WithLateArrivals
+from writer.core.history import History, Settled
 from writer.core.reconcile import (
     Conflict,
     Finding,
@@ -66,7 +62,6 @@ from writer.core.reconcile import (
     Missing,
     NoQueueItem,
     Observations,
-    may_have_arrived_late,
     reconcile,
     records_call_alone,
 )
@@ -143,7 +138,7 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.READING, Event.DOUBTED): State.VERIFYING_ANEW,
     # The exchange: what it asks waits for a request, and shares it with others.
     **{(state, Event.WRITES): State.TO_SEND for state in (State.READY, State.READING, State.VERIFYING_ANEW)},
-    **{(state, Event.READS): State.TO_READ for state in (State.READY, State.SENT, State.READING, State.VERIFYING_ANEW)},
+    **{(state, Event.READS): State.TO_READ for state in (State.READY, State.SENT, State.VERIFYING_ANEW)},
     (State.TO_SEND, Event.GOES_OUT): State.SENT,
     (State.TO_READ, Event.GOES_OUT): State.READING,
     (State.SENT, Event.NOT_TRIED): State.TO_SEND,
@@ -198,8 +193,6 @@ class PlanInFlight:
     have landed (W2)."""
     call_may_exist: bool = field(init=False)
     """A request that may have landed was to record the call alone (R6). Its copies know that too."""
-    looked_for: tuple[str, ...] = ()
-    """Earlier sessions whose calls were asked for with its records: what is known as not written may have landed."""
     may_arrive: bool = False
     """A write of it had no answer: it may still reach the CRM after its records were read."""
     decided: Accepted | Left | None = field(init=False)
@@ -499,8 +492,6 @@ def _observed(
     observed: dict[int, Observed | None] = {}
     for read, reply in zip(wanted, replies, strict=True):
         record = metadata.observed(read, _step_of(plan, read.step_index).attributes, reply)
-        if isinstance(record, Judgement) and read.step_index < 0 and record.kind is Kind.PERMANENT:
-            record = None  # what may not be read of another session proves nothing
         if isinstance(record, Judgement):
             return record
         observed[read.step_index] = record
@@ -508,10 +499,6 @@ def _observed(
 
 
 def _step_of(plan: PlanInFlight, step_index: int) -> PlannedStep:
-    """The calls of earlier sessions are read as its own is."""
-    own = call_step(plan.plan)
-    if step_index < 0 and own is not None:
-        return own
     return next(step for step in plan.plan.steps if step.step_index == step_index)
 
 
@@ -531,15 +518,7 @@ def _judged(plan: PlanInFlight, observed: Observations, around: Around) -> Step:
     if (settled := around.history.of(plan.session_id)) is not None and plan.needs_nothing(settled):
         return AlreadySettled(settled)
     accepted = plan.decided if isinstance(plan.decided, Accepted) else None
-    call = call_step(plan.plan)
-    arrived = arrived_late(call, plan.looked_for, observed) if call else ()
-    history = WithLateArrivals(around.history, arrived)
-    found = reconcile(plan.plan, observed, history, call_may_exist=plan.call_may_exist, accepted=accepted)
-    if call and isinstance(found, Conflict) and not has_earlier_calls(observed):
-        row = observed.get(update_step(plan.plan).step_index)
-        plan.looked_for = may_have_arrived_late(plan.plan, row, around.history)
-        if plan.looked_for:
-            return Reading((*reads(plan.plan), *earlier_calls(call, plan.looked_for)))
+    found = reconcile(plan.plan, observed, around.history, call_may_exist=plan.call_may_exist, accepted=accepted)
     return _for_finding(plan, found, around)
 
 

@@ -11,14 +11,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import quote
 
-from schemas.record_ids import record_id
 from schemas.records import (
     ActivityParties,
     Operation,
@@ -29,9 +27,8 @@ from schemas.records import (
     Value,
 )
 from writer.core.batch import Body, ChangeSet, Request
-from writer.core.values import ETAG, instant, same
+from writer.core.values import ETAG, instant
 
-_LINK = re.compile(r"/\w+\(")
 Owners = Mapping[int, OwnerCandidate]
 """The owner chosen for each step that has candidates, by step index."""
 
@@ -189,47 +186,6 @@ def reads(plan: PlannedWriteback) -> tuple[Read, ...]:
         for step in plan.steps
         if step.operation is not Operation.COMPLETE_PHONE_CALL
     )
-
-
-def call_step(plan: PlannedWriteback) -> PlannedStep | None:
-    """None if nobody was called, as in a session that was blocked for eligibility."""
-    return next((step for step in plan.steps if step.operation is Operation.CREATE_PHONE_CALL), None)
-
-
-def earlier_calls(call: PlannedStep, sessions: Sequence[str]) -> tuple[Read, ...]:
-    """The phone calls of other sessions of its queue item, with the columns by which they are known, and those that
-    link them as `call` is linked. They belong to no step: the first has the index -1, the next -2.
-    """
-    columns = (*filter(None, (call.session_column,)), *_links(call))
-    return tuple(
-        Read(-number, call.entity_set, record_id(session, call.operation), columns)
-        for number, session in enumerate(sessions, 1)
-    )
-
-
-def has_earlier_calls(observed: Mapping[int, Observed | None]) -> bool:
-    """Whether these observations answer for the calls of other sessions too."""
-    return -1 in observed
-
-
-def arrived_late(
-    call: PlannedStep, sessions: Sequence[str], observed: Mapping[int, Observed | None]
-) -> tuple[str, ...]:
-    """Those of the sessions, as given to `earlier_calls`, whose call exists. One with other links belongs to another
-    queue item, for which that session's id was used as well.
-    """
-    links = _links(call)
-    return tuple(
-        session
-        for number, session in enumerate(sessions, 1)
-        if (found := observed.get(-number)) is not None
-        and (call.session_column is None or found.columns.get(call.session_column) == session)
-        and all(same(found.columns.get(name), call.attributes[name]) for name in links)
-    )
-
-
-def _links(step: PlannedStep) -> tuple[str, ...]:
-    return tuple(name for name, value in step.attributes.items() if isinstance(value, str) and _LINK.match(value))
 
 
 def _columns_to_read(plan: PlannedWriteback, step: PlannedStep) -> Iterator[str]:

@@ -6,8 +6,6 @@ says what it left on the queue item, and with that what the row is expected to h
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -42,19 +40,6 @@ class History(Protocol):
     def of(self, session_id: str) -> Settled | None:
         """None if the session has no final result."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class WithLateArrivals:
-    """`history`, with what the CRM itself shows of sessions that are known as not written: a request of theirs arrived
-    after they had been given up.
-    """
-
-    history: History
-    arrived: Collection[str]
-
-    def of(self, session_id: str) -> Settled | None:
-        return Settled.IN_DOUBT if session_id in self.arrived else self.history.of(session_id)
 
 
 def latest(known: Settled, newer: Settled) -> Settled:

@@ -9,9 +9,7 @@ R2  A record under a plan's id is the plan's if its session column holds the pla
 R3  The queue item is expected to hold the baseline with the columns of those earlier sessions laid over it that really
     landed. Whether one landed is known from its result, or from the row that shows it, and is never supposed. One that
     was blocked leaves nothing behind, or do-not-call alone. One that is in doubt may have left each column, if the row
-    shows a later one that has not written that column. So may one that was blocked as not written and whose call exists
-    all the same: a request of it arrived after its writer had given it up. That is looked for before a conflict counts,
-    of the newest such sessions.
+    shows a later one that has not written that column.
 R4  A conflict names exactly the columns that differ from what is expected. Counters are never compared: a step adds to
     what it holds.
 R5  A session on the row that is not an earlier one, and has a result, is a later one of ours, unless the row is an
@@ -38,10 +36,6 @@ from writer.core.values import instant, same, version
 
 Observations = Mapping[int, Observed | None]
 """By the step index of `emission.reads`; None for a record that is not there."""
-
-
-_MOST_LOOKED_FOR = 10
-"""Sessions whose late arrival is looked for. A request arrives within minutes or never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +132,6 @@ def reconcile(
     if case.call_stands and not case.recorded:
         return ForeignRecord(case.index_of(Operation.CREATE_PHONE_CALL))
     return Missing(case.missing_steps(), case.row)
-
-
-def may_have_arrived_late(plan: PlannedWriteback, row: Observed | None, history: History) -> tuple[str, ...]:
-    """Sessions before the one that the row shows, of which nothing was written, as far as their results say: the newest
-    ones. One behind it would be shown itself.
-    """
-    preceding = [each.session_id for each in plan.preceding]
-    shown = None if row is None else _shown(update_step(plan), row)
-    before = preceding[: preceding.index(shown)] if shown in preceding else []
-    return tuple([each for each in before if history.of(each) is Settled.NOT_WRITTEN][-_MOST_LOOKED_FOR:])
 
 
 def changed_columns(plan: PlannedWriteback, row: Observed, history: History) -> tuple[str, ...]:

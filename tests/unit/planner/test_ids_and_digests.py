@@ -12,8 +12,8 @@ from planner.core.digests import digest
 from planner.core.dispositions import EFFECTS
 from planner.core.next_attempt import next_attempt
 from planner.core.planning import Policy, plan
+from planner.core.record_ids import record_id
 from planner.core.times import iso
-from schemas.record_ids import record_id
 from schemas.records import Baseline, Disposition, Operation
 from tests.support.factories import NOON, make_baseline, make_outcome
 from tests.unit.planner.strategies import a_source, example_crm, outcomes

@@ -8,31 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.record_ids import record_id
-from schemas.records import (
-    ActivityParties,
-    ActivityParty,
-    Caller,
-    Operation,
-    OwnerCandidate,
-    OwnerKind,
-    PartyKind,
-    Value,
-)
+from schemas.records import ActivityParties, ActivityParty, Caller, OwnerCandidate, OwnerKind, PartyKind, Value
 from tests.support.factories import an_id
 from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, FLAG, ITEM, plan_for
 from writer.core.batch import Request
 from writer.core.emission import (
     Observed,
     Read,
-    arrived_late,
     at_limit,
     baseline_row,
     call_activity,
-    earlier_calls,
     full,
     get,
-    has_earlier_calls,
     late,
     of_steps,
     reads,
@@ -165,36 +152,6 @@ def test_W2_the_call_is_read_with_the_moments_that_tell_it_from_another() -> Non
         "actualstart",
         "actualend",
     )
-
-
-LINKED = replace(PLAN.steps[0], attributes={**PLAN.steps[0].attributes, "regarding@odata.bind": "/accounts(17)"})
-
-
-def test_R3_the_calls_of_earlier_sessions_are_read_under_the_ids_that_the_planner_gives_them() -> None:
-    first, second = earlier_calls(LINKED, ["sess-8", "sess-9"])
-    assert (first.step_index, second.step_index) == (-1, -2)
-    assert first.record_id == record_id("sess-8", Operation.CREATE_PHONE_CALL)
-    assert (second.entity_set, second.columns) == ("phonecalls", ("medx_idempotencykey", "regarding@odata.bind"))
-    [nameless] = earlier_calls(replace(PLAN.steps[0], session_column=None), ["sess-8"])
-    assert nameless.columns == ()
-
-
-def a_call(session: str, regarding: str) -> Observed:
-    return Observed('W/"1"', {"medx_idempotencykey": session, "regarding@odata.bind": regarding})
-
-
-def test_R3_a_call_that_exists_is_of_an_earlier_session_by_its_session_and_its_links() -> None:
-    """Without the links it may be that of another queue item, for which the same session id was used."""
-    sessions = ["sess-6", "sess-7", "sess-8", "sess-9"]
-    found = {
-        -1: None,
-        -2: a_call("sess-7", "/accounts(17)"),
-        -3: a_call("sess-8", "/accounts(18)"),
-        -4: a_call("somebody", "/accounts(17)"),
-    }
-    assert arrived_late(LINKED, sessions, found) == ("sess-7",)
-    assert arrived_late(replace(LINKED, session_column=None), sessions, found) == ("sess-7", "sess-9")
-    assert (has_earlier_calls(found), has_earlier_calls({0: ROW})) == (True, False)
 
 
 def test_a_read_asks_for_the_properties_that_show_the_columns() -> None:

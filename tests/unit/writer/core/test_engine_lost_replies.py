@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.record_ids import record_id
-from schemas.records import Operation, PlannedWriteback
+from schemas.records import PlannedWriteback
 from tests.support.factories import an_id
 from tests.unit.writer.core.engine_kit import (
     CALLS,
@@ -125,108 +124,6 @@ def test_W2_R3_a_write_that_arrives_after_its_plan_was_refused_is_no_conflict_fo
     world.wait(30)
     assert world.outcomes[-1] == ("sess-1", "completed"), "a replay says so"
     assert landed(world).count("sess-1") == 1
-
-
-def with_its_own_ids(plan: PlannedWriteback) -> PlannedWriteback:
-    """Its call has the id that the planner gives it."""
-    call = record_id(plan.session_id, Operation.CREATE_PHONE_CALL)
-    of_call = (Operation.CREATE_PHONE_CALL, Operation.COMPLETE_PHONE_CALL)
-    return replace(
-        plan, steps=tuple(replace(step, record_id=call) if step.operation in of_call else step for step in plan.steps)
-    )
-
-
-def a_refused_session(world: World) -> tuple[PlannedWriteback, messages.Send]:
-    """And the request that was refused: one like it, of an earlier writer, may be under way still."""
-    first = with_its_own_ids(a_plan(world, 1))
-    sent: list[messages.Send] = []
-
-    def instead(send: messages.Send) -> Exchange | None:
-        if not is_about(send, "sess-1") or "GET" in repr(send.parts):
-            return None
-        sent.append(send)
-        return same_for_all(send.parts, DENIED)
-
-    world.instead = instead
-    world.arrive(first)
-    for number in range(4, 8):  # others land
-        world.arrive(a_plan(world, number), offset=number)
-        world.wait(30)
-    assert world.index.known["sess-1"] is Settled.NOT_WRITTEN
-    world.instead = lands
-    return first, sent[0]
-
-
-def test_W2_R3_a_request_of_an_earlier_writer_that_arrives_after_its_plan_was_refused_is_no_conflict() -> None:
-    """The next session finds it on the row; those behind that one find its call."""
-    world = a_world()
-    first, refused = a_refused_session(world)
-    second = without_status(a_plan(world, 2, 1, after=[first]))
-    third = without_status(a_plan(world, 3, 1, after=[first, second]))
-    exchange_with(world.crm, refused.parts)
-    for plan, offset in ((second, 8), (third, 9)):
-        world.arrive(plan, offset=offset)
-        world.wait(30)
-    assert world.outcomes[-2:] == [("sess-2", "completed"), ("sess-3", "completed")]
-    world.arrive(first, offset=10, headers=[("replay", b"Ada")])
-    world.wait(30)
-    assert world.outcomes[-1] == ("sess-1", "completed"), "a replay says so"
-    assert landed(world).count("sess-1") == 1
-
-
-def behind_a_refused_session(world: World) -> tuple[PlannedWriteback, PlannedWriteback]:
-    """A session that left the status as it was has landed behind it, and a person sets the status as the refused one
-    would have. The refused session, and a third one.
-    """
-    first, _ = a_refused_session(world)
-    second = without_status(a_plan(world, 2, 1, after=[first]))
-    third = without_status(a_plan(world, 3, 1, after=[first, second]))
-    world.arrive(second, offset=8)
-    world.wait(30)
-    row = {name: value for name, value in world.crm.rows[ITEMS][first.queue_item_id].items() if "@" not in name}
-    status = update_step(first).attributes["medx_callstatus"]
-    world.crm.seed(ITEMS, first.queue_item_id, **row | {"medx_callstatus": status})
-    return first, third
-
-
-def looks_for_its_call(send: messages.Send, session: str) -> bool:
-    return record_id(session, Operation.CREATE_PHONE_CALL) in repr(send.parts) and "GET" in repr(send.parts)
-
-
-def test_R3_W7_what_a_person_did_in_the_stead_of_a_refused_session_is_a_conflict() -> None:
-    world = a_world()
-    _, third = behind_a_refused_session(world)
-    world.arrive(third, offset=9)
-    world.wait(30)
-    assert world.outcomes[-1] == ("sess-3", "blocked")
-    assert sum(looks_for_its_call(send, "sess-1") and is_about(send, "sess-3") for send in world.requests) == 1
-
-
-def test_R3_W7_a_call_of_another_session_that_may_not_be_read_does_not_hold_a_conflict_up() -> None:
-    world = a_world()
-    _, third = behind_a_refused_session(world)
-
-    def instead(send: messages.Send) -> Exchange | None:
-        if not looks_for_its_call(send, "sess-1"):
-            return None
-        answered = exchange_with(world.crm, send.parts)
-        return replace(answered, parts=(*answered.parts[:-1], *same_for_all(send.parts[-1:], DENIED).parts))
-
-    world.instead = instead
-    world.arrive(third, offset=9)
-    world.wait(30)
-    assert world.outcomes[-1] == ("sess-3", "blocked")
-
-
-def test_R3_W5_a_session_without_a_call_looks_for_none() -> None:
-    """One that was blocked for eligibility, for example: nothing shows what its mapping calls a call."""
-    world = a_world()
-    _, third = behind_a_refused_session(world)
-    before = len(world.requests)
-    world.arrive(replace(third, steps=(update_step(third),)), offset=9)
-    world.wait(30)
-    assert world.outcomes[-1] == ("sess-3", "blocked")
-    assert not any(looks_for_its_call(send, "sess-1") for send in world.requests[before:])
 
 
 DRIFTED = Judgement(Kind.PERMANENT, Meaning.DRIFT, 400, "0x80060888", by_the_crm=True)

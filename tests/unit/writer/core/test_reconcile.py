@@ -12,7 +12,7 @@ from schemas.records import Disposition, PlannedWriteback, PrecedingPlan, Resolv
 from tests.support.factories import an_id
 from tests.unit.writer.core.crm_model import ATTEMPTS, BEFORE, FLAG, SESSION, plan_for, update_of
 from writer.core.emission import Observed, reads
-from writer.core.history import Settled, WithLateArrivals
+from writer.core.history import Settled
 from writer.core.reconcile import (
     Conflict,
     Finding,
@@ -22,7 +22,6 @@ from writer.core.reconcile import (
     Missing,
     NoQueueItem,
     changed_columns,
-    may_have_arrived_late,
     reconcile,
     records_call_alone,
 )
@@ -205,37 +204,6 @@ def test_R3_what_a_session_in_doubt_may_have_left_is_no_conflict_behind_a_later_
     assert in_conflict(second) == ()
     assert in_conflict({**second, "medx_notes": "by the first"}) == ()
     assert in_conflict({**second, "medx_notes": "by the first"}, blocked) == ("medx_notes",)
-
-
-def test_R3_a_session_whose_call_exists_although_nothing_was_written_is_in_doubt() -> None:
-    second = SECOND_WROTE.columns
-    refused = Known({**IN_DOUBT, "sess-000001": Settled.NOT_WRITTEN})
-    shown = Observed(FRESH, BEFORE | second | {"medx_notes": "by the first"})
-
-    assert changed_columns(THIRD, shown, WithLateArrivals(refused, ["sess-000001"])) == ()
-    assert changed_columns(THIRD, shown, WithLateArrivals(refused, [])) == ("medx_notes",)
-
-
-def test_R3_what_is_looked_for_are_refused_sessions_before_the_one_that_the_row_shows() -> None:
-    refused = Known(dict.fromkeys(("sess-000001", "sess-000002"), Settled.NOT_WRITTEN))
-    behind_both = replace(THIRD, preceding=(*THIRD.preceding, replace(SECOND_WROTE, session_id="sess-9")))
-
-    def looked_for(shown: Value, known: Known = refused) -> tuple[str, ...]:
-        return may_have_arrived_late(behind_both, Observed(FRESH, BEFORE | {SESSION: shown}), known)
-
-    assert looked_for("sess-9") == ("sess-000001", "sess-000002")
-    assert looked_for("sess-000002") == ("sess-000001",), "what the row shows has landed"
-    assert looked_for("sess-9", Known({})) == (), "one without a result may come yet"
-    assert looked_for(None) == looked_for("somebody") == ()
-    assert may_have_arrived_late(behind_both, None, refused) == ()
-
-
-def test_R3_of_many_refused_sessions_the_newest_are_looked_for() -> None:
-    many = tuple(replace(FIRST_WROTE, session_id=f"sess-{n}") for n in range(31))
-    known = Known(dict.fromkeys((each.session_id for each in many), Settled.NOT_WRITTEN))
-    shown = Observed(FRESH, BEFORE | {SESSION: "sess-30"})
-    expected = tuple(f"sess-{n}" for n in range(20, 30))
-    assert may_have_arrived_late(replace(THIRD, preceding=many), shown, known) == expected
 
 
 def test_R3_W7_what_a_session_in_doubt_cannot_have_left_is_a_person_s() -> None:

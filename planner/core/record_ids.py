@@ -1,5 +1,4 @@
-"""Ids of the records that a session creates. Pure, and never changed: a golden test holds them. A plan names its own;
-those of other sessions are looked for by the writer, to know whether they landed, and by `writeback forget`.
+"""Ids of the records that a session creates. Pure, and never changed: a golden test holds them.
 
 They depend on the session and the operation alone. An outcome of the same session that comes again with another content
 (a later end, another disposition) must never get other ids: the CRM would then hold two records of one call.
