@@ -57,7 +57,8 @@ async def counters(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
 
 async def oplog(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
     """Entries after a number; filters: table, id, user, actor, operation, outcome; the first `limit` (10,000) of them,
-    or with `newest=1` the last. `forgotten` is the number of the last entry that a reset took."""
+    or with `newest=1` the last. `last` is the number of the last entry that was looked at; `forgotten`, of the last
+    that a reset took."""
     del rest
     query = http.query
     where = Where(
@@ -70,9 +71,10 @@ async def oplog(control: Desk, http: web.BaseRequest, rest: str) -> Answer:
         outcome=query.get("outcome", ""),
     )
     log = control.simulator.organization.log
+    last = log.last  # Entries come while others are looked at: a reader asks for those after `last` next time.
     limit, newest = int(query.get("limit", "10000")), query.get("newest") == "1"
     found = await (_last if newest else _first)(log, where, limit)
-    return {"last": log.last, "forgotten": log.forgotten, "entries": [entry.to_dict() for entry in found]}
+    return {"last": last, "forgotten": log.forgotten, "entries": [entry.to_dict() for entry in found]}
 
 
 async def _first(log: OperationLog, where: Where, limit: int) -> list[Entry]:

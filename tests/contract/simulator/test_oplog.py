@@ -1,11 +1,15 @@
 """The operation log: who did what to which row, in what order, and what was undone."""
 
+from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
 from simulator import tenant
+from simulator.oplog import Entry, OperationLog
+from simulator.server.control import observing
 from simulator.testing import RunningSimulator
 from tests.contract.simulator.support import ABSENT, RECORD, BatchBody
 
@@ -14,6 +18,15 @@ TASK = f"tasks({RECORD})"
 
 def entries(simulator: RunningSimulator, **query: Any) -> Any:
     return httpx.get(f"{simulator.control_url}/oplog", params=query).json()["entries"]
+
+
+def a_write(number: int) -> Entry:
+    texts = dict.fromkeys(
+        ["user", "actor", "operation", "table", "id", "outcome", "code", "precondition", "answer"], ""
+    )
+    numbers = dict.fromkeys(["at", "request", "position", "status"], 0)
+    versions = dict.fromkeys(["change_set", "etag_before", "etag_after"])
+    return Entry.from_dict({"seq": number, **texts, **numbers, **versions, "changes": {}})
 
 
 def test_a_create_an_update_and_a_delete(simulator: RunningSimulator, client: httpx.Client) -> None:
@@ -87,6 +100,20 @@ def test_only_what_is_new(simulator: RunningSimulator, client: httpx.Client) -> 
     assert [entry["table"] for entry in entries(simulator, after=last)] == ["phonecall"]
 
 
+@pytest.mark.parametrize("query", [{}, {"newest": "1"}])
+def test_an_entry_that_comes_while_others_are_looked_at_is_left_to_the_next_look(query: dict[str, str]) -> None:
+    """The looker asks for what comes after `last`; nobody shows it an entry that `last` counts and the answer lacks."""
+    log = OperationLog(last=1, entries=deque([a_write(1)]))
+    desk: Any = SimpleNamespace(simulator=SimpleNamespace(organization=SimpleNamespace(log=log)))
+    request: Any = SimpleNamespace(query=query)
+    looking = observing.oplog(desk, request, "")
+    looking.send(None)
+    log.append(a_write(2))
+    with pytest.raises(StopIteration) as answered:
+        looking.send(None)
+    assert answered.value.value["last"] == max(entry["seq"] for entry in answered.value.value["entries"]) == 1
+
+
 def test_cascades_are_logged_too(simulator: RunningSimulator, client: httpx.Client) -> None:
     client.patch(f"accounts({RECORD})", json={"name": "A"})
     client.patch(TASK, json={"regardingobjectid_account_task@odata.bind": f"/accounts({RECORD})"})
@@ -95,8 +122,6 @@ def test_cascades_are_logged_too(simulator: RunningSimulator, client: httpx.Clie
 
 
 def test_the_oldest_entries_go_when_it_is_full(simulator: RunningSimulator, client: httpx.Client) -> None:
-    from simulator.oplog import OperationLog
-
     log = simulator.call(lambda core: core.organization.log)
     simulator.call(lambda core: setattr(core.organization, "log", OperationLog(limit=3)))
     for _ in range(5):
