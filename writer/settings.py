@@ -239,6 +239,12 @@ class FlowSettings(_Group):
     stop_within_s: float = Field(
         20.0, gt=0, description="On SIGTERM: how long plans in flight may settle. Keep it below the pod's grace period."
     )
+    late_request_s: float = Field(
+        150.0,
+        ge=0,
+        description="How long a request of a writer that is gone may still land: Dataverse ends each after two "
+        "minutes. Until then nothing that it may have sent counts as refused.",
+    )
 
 
 class WriterSettings(ServiceSettings):

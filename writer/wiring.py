@@ -227,7 +227,9 @@ def _engine_options(settings: WriterSettings) -> Options:
     return Options(
         most_plans_per_request=flow.max_plans_per_request,
         window=WindowLimits(plans=flow.window, plans_per_partition=max(1, flow.window // 2)),
-        retry=RetryLimits(longest_pause=flow.max_pause_s, back_of_topic=flow.back_of_topic_s),
+        retry=RetryLimits(
+            longest_pause=flow.max_pause_s, back_of_topic=flow.back_of_topic_s, late_request=flow.late_request_s
+        ),
         commit_interval_s=settings.consumer.commit_interval_s,
         release_within_s=settings.consumer.release_within_s,
         stop_within_s=flow.stop_within_s,

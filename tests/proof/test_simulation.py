@@ -46,6 +46,8 @@ ONCE_FOUND = {
     64_588: "compaction took the originals of a requeued lane before its copies were read",
     67_478: "the checker took what a writer said that had lost its partitions, and was rolled back, for a conflict",
     109_377: "a plan did not name a session that had landed and has no result, which then went behind it",
+    210_693: "as 60645, but the writer that was refused came after the one that had sent the request",
+    427_548: "the checker took a call alone, which came after its plan was refused, for a landing in pieces",
     10_000_308: "the checker took an opt-out of ours for a person's change that was written over",
     10_000_695: "the checker did not know a late session whose row was deleted before its result",
     10_000_913: "two copies of one session in a lane went to the back of the topic again and again",

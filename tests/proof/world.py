@@ -55,6 +55,8 @@ CANARY = "canary"
 """What every caller says. It belongs into plans and the CRM, and nowhere else."""
 STEPS = 200
 _HEALS_WITHIN_S = 6 * 3600.0
+_LATEST_ARRIVAL_S = 120.0
+"""Dataverse ends a request that takes longer, and nothing of it is kept."""
 _MOST_WAITS = 3000
 """An engine that wakes up more often than that for nothing turns in circles."""
 _FRESH: dict[str, Value] = {
@@ -150,8 +152,8 @@ class World:
         self.stored: dict[tuple[str, int, int], Stored] = {}
         self.large: dict[tuple[int, int], CallOutcome] = {}
         self.network: list[Sending] = []
-        self.ghosts: list[Sequence[Any]] = []
-        """Requests that their senders have given up, and that may arrive yet."""
+        self.ghosts: list[tuple[float, Sequence[Any]]] = []
+        """Requests that their senders have given up, and since when. They may arrive yet, for a while."""
         self.findings: list[str] = []
         self.seen: Counter[CrashPoint] = Counter()
         self.crashed: Counter[CrashPoint] = Counter()
@@ -524,6 +526,11 @@ class World:
     def _answer(self, sending: Sending) -> Exchange:
         parts, fault = sending.send.parts, self._fault()
         self.crm.asked_silence_s = None
+        if self.clock.s - sending.at > _LATEST_ARRIVAL_S:
+            self.tell(
+                f"the CRM has ended request {sending.send.number} of {sending.writer.member}, which took too long"
+            )
+            return same_for_all(parts, lost(), 30.0)
         if fault is None:
             exchange = self.crm.carried_out(parts)
             if not self.healing and self.choices.chance(4):
@@ -538,9 +545,15 @@ class World:
         exchange = faulty(self.crm, parts, fault, self.choices.below, self.clock.utc().timestamp())
         sending.silence_s = self.crm.asked_silence_s
         if fault is CrmFault.TIMEOUT_BEFORE and self.choices.below(2):
-            self.ghosts.append(parts)
+            self.ghosts.append((self.clock.s, parts))
         self.tell(f"request {sending.send.number} of {sending.writer.member} meets {fault}: {_said(exchange)}")
         return exchange
+
+    def ghost_arrives(self, number: int) -> None:
+        given_up_at, parts = self.ghosts.pop(number)
+        if self.clock.s - given_up_at <= _LATEST_ARRIVAL_S:
+            self.tell("a request that was given up arrives")
+            self.crm.carried_out(parts)
 
     def loses(self, sending: Sending, *, arrives: bool, left: bool) -> None:
         """The network loses it, or its reply; `left`: nobody can say whether it arrived."""
@@ -603,9 +616,8 @@ class World:
             self.pass_time(max(0.001, min(self.next_wake() - self.clock.s, 600.0)))
 
     def bring_back(self) -> None:
-        for ghost in self.ghosts:
-            self.crm.carried_out(ghost)
-        self.ghosts.clear()
+        while self.ghosts:
+            self.ghost_arrives(0)
         for n, writer in enumerate(self.writers):
             writer.asleep, writer.crash_at = False, None
             if not writer.alive:
@@ -926,8 +938,7 @@ def _network(world: World, choices: Choices) -> bool:
 def _ghost(world: World, choices: Choices) -> bool:
     if not world.ghosts:
         return False
-    world.tell("a request that was given up arrives")
-    world.crm.carried_out(world.ghosts.pop(choices.below(len(world.ghosts))))
+    world.ghost_arrives(choices.below(len(world.ghosts)))
     return True
 
 

@@ -241,8 +241,9 @@ def _in_pieces(
     created: Collection[str],
 ) -> Iterable[str]:
     """Only a conflict leaves the call without the queue item's update. So does one whose result was lost in a crash,
-    and which a person has put right since: then the record is blocked, and the message says so. Without a person's
-    change of the row there was none.
+    and which a person has put right since: then the record is blocked, and the message says so. And so does one whose
+    call was sent without an answer, refused afterwards, and arrived late: its result says that it may have landed.
+    Without a person's change of the row there was no conflict.
     """
     unseen = _of_deleted_rows(committed, plans)
     edits = (entry for entry in committed if entry["actor"] == "person" and entry["operation"] != "create")
@@ -252,7 +253,8 @@ def _in_pieces(
         result = results.get(plan.session_id)
         conflict = result is not None and result.block_reason is BlockReason.CONFLICT_DETECTED
         blocked = result is not None and result.block_reason is BlockReason.PERMANENT_OTHER
-        was_one = blocked and plan.queue_item_id in changed and Operation.CREATE_TASK not in there
+        in_doubt = result is not None and result.may_have_landed
+        was_one = (blocked or in_doubt) and plan.queue_item_id in changed and Operation.CREATE_TASK not in there
         alone = conflict or plan.session_id in late or was_one
         if there and plan.session_id not in updated and not alone:
             yield f"W3 {plan.session_id} landed in pieces: {', '.join(sorted(there))} without the queue item's update"

@@ -66,7 +66,10 @@ class ConsumerRecord:
 class Assignment:
     """`window` is that of the process: it bounds what all assignments hold together."""
 
-    def __init__(self, assigned: AssignedPartition, window: Window) -> None:
+    def __init__(self, assigned: AssignedPartition, window: Window, earlier_requests_until: float) -> None:
+        """`earlier_requests_until`: when the last request of a writer that had the partition before has landed or never
+        will, in seconds of the engine's clock.
+        """
         at = assigned.committed
         self.partition = assigned.partition
         self.epoch = assigned.epoch
@@ -95,6 +98,7 @@ class Assignment:
         """
         self._first_end = 0
         """Where the log ended when the partition was assigned."""
+        self._earlier_requests_until = earlier_requests_until
         self._end: int | None = None
         """Where the log ended at `_end_heard_ms`, as the broker said."""
         self._end_heard_ms = 0.0
@@ -147,6 +151,13 @@ class Assignment:
         this one. Compaction may have taken the originals, and then their copies come behind it.
         """
         return record.offset < self._first_end
+
+    def earlier_requests_until(self, record: ConsumerRecord) -> float:
+        """When nobody's request but ours can land this record's plan any more, in seconds of the engine's clock. An
+        earlier writer may have had it, or the plan that it is a copy of.
+        """
+        had = self.was_there_already(record) or headers.was_read_before(record.headers)
+        return self._earlier_requests_until if had else 0.0
 
     def requeue(self, lane: str, record: ConsumerRecord, session_id: str, count: int, earlier: Sequence[str]) -> None:
         """`earlier`: sessions that belong before this one and may still come, if others had requeued them."""

@@ -125,7 +125,7 @@ _ENDED = (State.SETTLED, State.DROPPED)
 TABLE: Mapping[tuple[State, Event], State] = {
     # Its lane, its time, and what may have settled it before.
     (State.WAITING, Event.STARTS): State.READY,
-    (State.WAITING, Event.HELD_BACK): State.DELAYED,
+    **{(state, Event.HELD_BACK): State.DELAYED for state in (State.WAITING, State.READY, *_ANSWERED)},
     (State.DELAYED, Event.STARTS): State.READY,
     (State.READY, Event.RESULTS_UNREAD): State.AWAITING_RESULTS,
     (State.AWAITING_RESULTS, Event.RESULTS_READ): State.READY,

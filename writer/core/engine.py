@@ -164,7 +164,7 @@ class Engine:
     def _hear(self, happened: Input, now: Now) -> None:  # noqa: C901  one line for each input
         match happened:
             case messages.AssignedPartitions(partitions):
-                self._assigned(partitions)
+                self._assigned(partitions, now)
             case messages.Revoking(partitions):
                 self._revoking(partitions, now)
             case messages.Lost(partitions):
@@ -199,10 +199,11 @@ class Engine:
     def _open(self) -> Collection[Assignment]:
         return self._assignments.values()
 
-    def _assigned(self, partitions: Sequence[AssignedPartition]) -> None:
+    def _assigned(self, partitions: Sequence[AssignedPartition], now: Now) -> None:
         numbers = [one.partition for one in partitions]
         self._close([self._assignments[number] for number in numbers if number in self._assignments])
-        self._assignments |= {one.partition: Assignment(one, self._window) for one in partitions}
+        until = now.s + self._options.retry.late_request
+        self._assignments |= {one.partition: Assignment(one, self._window, until) for one in partitions}
         self._effects.append(messages.ReadResults({one.partition: one.epoch for one in partitions}))
         self._count_rebalance("assigned", numbers)
 

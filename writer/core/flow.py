@@ -372,7 +372,8 @@ class Flow:
                 self.publish_resume_needed(plan)
                 self._fail(plan, at)
             case Requeue(seconds) if self._signature.write:
-                self._requeue(plan, seconds)
+                # Its copy does not know what may arrive: by then it has.
+                self._requeue(plan, max(seconds, self.retry.late_request) if plan.may_arrive else seconds)
             case _:
                 self._publish_outcome(plan, self._resume_needed(plan))
 
@@ -434,8 +435,26 @@ class Flow:
                 self.publish_resume_needed(plan)
 
     def _publish_outcome(self, plan: PlanInFlight, result: WritebackResult) -> None:
+        if self._is_too_early(plan, result):
+            self._hold_back(plan, plan.assignment.earlier_requests_until(plan.record))
+            return
         plan.on(Event.DECIDED)
         self._publishing.add(ResultOf(plan, result, self._known(plan), settles=True))
+
+    def _is_too_early(self, plan: PlanInFlight, result: WritebackResult) -> bool:
+        """W2 What a writer before this one has sent may land yet: nothing may say before that nothing was written."""
+        if not self._signature.write or settled_as(result) is not Settled.NOT_WRITTEN or self._known(plan) is not None:
+            return False
+        return self.now.s < plan.assignment.earlier_requests_until(plan.record)
+
+    def _hold_back(self, plan: PlanInFlight, until: float) -> None:
+        self._log_plan("info", "plan.waits_for_earlier_requests", plan, seconds=round(until - self.now.s))
+        plan.on(Event.HELD_BACK)
+        if plan.assignment.closing:
+            self.drop(plan)
+            return
+        plan.read_first = True
+        self._delay(plan, until)
 
     def reject(self, rejection: RejectionOf) -> None:
         """W8: a dry run publishes nothing but its own results."""

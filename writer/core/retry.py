@@ -67,6 +67,8 @@ class RetryLimits:
     back_of_topic: float = 30.0
     """Before a requeued plan is tried; doubles with every time, up to `longest_absence`."""
     longest_absence: float = 900.0
+    late_request: float = 150.0
+    """How long a request that nobody waits for any more may take to land: Dataverse ends each after two minutes."""
     outage_window: float = 30.0
     outage_plans: int = 5
     """How many different plans must have failed lately, and more than landed, for an outage."""
@@ -241,6 +243,11 @@ class RetryPolicy:
             return Retry(now + pause)
         failing.reported = True
         return ResumeNeeded(now + pause)
+
+    @property
+    def late_request(self) -> float:
+        """See RetryLimits."""
+        return self._limits.late_request
 
     def is_last_attempt(self, session_id: str) -> bool:
         """One more failure, and the plan is requeued, or `resume_needed` is published."""

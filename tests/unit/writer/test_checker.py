@@ -184,6 +184,15 @@ def test_W3_a_blocked_session_has_left_its_call_alone_only_if_a_person_changed_t
     assert found.startswith("W3 sess-1 landed in pieces")
 
 
+def test_W3_a_call_that_came_after_its_refusal_is_alone_only_if_the_result_is_in_doubt_and_a_person_was_there() -> None:
+    call, change = entries(ONE, 3)[:2], edit(1, medx_notes="mine")
+    refused = replace(BLOCKED, block_reason=BlockReason.METADATA)
+    in_doubt = replace(refused, may_have_landed=True)
+    assert findings([change, *call], [ONE], [in_doubt]) == []
+    for log, result in (([change, *call], refused), (call, in_doubt)):
+        assert findings(log, [ONE], [result])[-1].startswith("W3 sess-1 landed in pieces")
+
+
 def test_an_opt_out_of_ours_that_puts_back_what_a_person_changed_is_what_the_row_holds() -> None:
     plan = replace(ONE, baseline=replace(ONE.baseline, columns={**ONE.baseline.columns, FLAG: True}))
     taken_back, recorded = edit(1, **{FLAG: False}), part(2, **{FLAG: True})

@@ -98,7 +98,7 @@ def make_record(offset: int = 0, partition: int = 0, **overrides: Any) -> Consum
 
 
 def make_assignment(partition: int = 0) -> Assignment:
-    return Assignment(AssignedPartition(partition, 1, None), Window(WindowLimits()))
+    return Assignment(AssignedPartition(partition, 1, None), Window(WindowLimits()), 0.0)
 
 
 def make_in_flight(plan: PlannedWriteback, offset: int = 0, **record: Any) -> PlanInFlight:
