@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from planner.pins.memory import MemoryPins
-from schemas.records import BlockReason, PlannedWriteback
+from schemas.records import BlockReason, PlannedWriteback, ResultStatus
 from tests.proof.broker import PLANNED, RESULTS, Fate, Stored
 from tests.proof.faults import CrmFault
 from tests.proof.planners import pins_in
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 
 def logs_of(world: World) -> Logs:
-    published = [one for one in world.broker.published if one.fate is Fate.COMMITTED]
+    """All that counts. A late word after a final result does not: only a transaction keeps a writer from saying it."""
+    published: list[Stored] = []
+    final: set[str | None] = set()
+    for one in world.broker.published:
+        said_after = one in world.late_words and one.topic == RESULTS and one.key in final
+        if one.fate is not Fate.COMMITTED or said_after:
+            continue
+        published.append(one)
+        if one.topic == RESULTS and getattr(one.value, "status", None) is not ResultStatus.RESUME_NEEDED:
+            final.add(one.key)
     return Logs(published, world.crm.log, world.broker.commits, world.baselines)
 
 

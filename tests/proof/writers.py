@@ -364,6 +364,8 @@ class WriterProcess(EngineShell):
             fate = Fate.OPEN
         for one in effect.publications:
             stored = self._stored(one, fate)
+            if fate is Fate.COMMITTED and not self.world.writers_group.is_current(*effect.group):
+                self.world.late_words.add(stored)
             publishing.offsets.append(stored.offset)
             if publishing.transaction:
                 publishing.transaction.records.append(stored)

@@ -152,12 +152,13 @@ class Assignment:
         """
         return record.offset < self._first_end
 
+    def had_earlier_writer(self, record: ConsumerRecord) -> bool:
+        """Whether a writer before this one may have had this record, or the one that it is a copy of."""
+        return self.was_there_already(record) or headers.was_read_before(record.headers)
+
     def earlier_requests_until(self, record: ConsumerRecord) -> float:
-        """When nobody's request but ours can land this record's plan any more, in seconds of the engine's clock. An
-        earlier writer may have had it, or the plan that it is a copy of.
-        """
-        had = self.was_there_already(record) or headers.was_read_before(record.headers)
-        return self._earlier_requests_until if had else 0.0
+        """When nobody's request but ours can land this record's plan any more, in seconds of the engine's clock."""
+        return self._earlier_requests_until if self.had_earlier_writer(record) else 0.0
 
     def requeue(self, lane: str, record: ConsumerRecord, session_id: str, count: int, earlier: Sequence[str]) -> None:
         """`earlier`: sessions that belong before this one and may still come, if others had requeued them."""

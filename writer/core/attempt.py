@@ -42,6 +42,7 @@ from writer.core.emission import (
     at_limit,
     baseline_row,
     call_activity,
+    call_alone,
     full,
     get,
     late,
@@ -51,7 +52,7 @@ from writer.core.emission import (
     update_step,
 )
 from writer.core.exchanges import Part, PartReply
-from writer.core.gate import Cleared
+from writer.core.gate import Cleared, Gap
 from writer.core.history import History, Settled
 from writer.core.reconcile import (
     Conflict,
@@ -138,7 +139,10 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.READING, Event.DOUBTED): State.VERIFYING_ANEW,
     # The exchange: what it asks waits for a request, and shares it with others.
     **{(state, Event.WRITES): State.TO_SEND for state in (State.READY, State.READING, State.VERIFYING_ANEW)},
-    **{(state, Event.READS): State.TO_READ for state in (State.READY, State.SENT, State.VERIFYING_ANEW)},
+    **{
+        (state, Event.READS): State.TO_READ
+        for state in (State.READY, State.SENT, State.VERIFYING, State.VERIFYING_ANEW)
+    },
     (State.TO_SEND, Event.GOES_OUT): State.SENT,
     (State.TO_READ, Event.GOES_OUT): State.READING,
     (State.SENT, Event.NOT_TRIED): State.TO_SEND,
@@ -320,6 +324,8 @@ class Metadata(Protocol):
 @dataclass(frozen=True, slots=True)
 class Reading:
     reads: tuple[Read, ...]
+    gaps: tuple[Gap, ...] = ()
+    """What the CRM lacks of the plan: only whether it has landed before is still to be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,6 +453,8 @@ def next_step(plan: PlanInFlight, ask: Ask, replies: Sequence[PartReply], around
         plan.alone = True
         return RetryLater(fault.judgement, counted=False)
     match ask:
+        case Reading(gaps=gaps) if gaps:
+            return _looked_for(plan, gaps, replies[0], around)
         case Reading(wanted):
             observed = _observed(plan, wanted, replies, around.metadata)
             refusal, plan.refusal = plan.refusal, None
@@ -593,6 +601,27 @@ def _nothing_landed(plan: PlanInFlight, step: Step) -> bool:
 
 def _refused(refusal: RefusedWrite, around: Around, doubt: Doubt) -> Decided:
     return Decided(results.refused(around.context, refusal.judgement, refusal.failing, doubt))
+
+
+def lacking(plan: PlanInFlight, gaps: Sequence[Gap], around: Around) -> Step:
+    """What follows when the CRM does not have what the plan needs. W2 It may have had it, and the plan landed then:
+    that is so if its call is there, which can be looked for unless the gap is the call's whole table or its id.
+    """
+    call = call_alone(plan.plan)
+    hidden = any(gap.step_index == call.step_index and gap.column is None for gap in gaps)
+    if plan.assignment.had_earlier_writer(plan.record) and not hidden:
+        return Reading((call,), tuple(gaps))
+    return Decided(results.metadata(around.context, gaps, plan.doubt_of_refusal))
+
+
+def _looked_for(plan: PlanInFlight, gaps: Sequence[Gap], reply: PartReply, around: Around) -> Step:
+    if reply.judgement.kind is Kind.DONE:
+        return Decided(results.metadata(around.context, gaps, Doubt.CALL_THERE))
+    if around.metadata.observed(call_alone(plan.plan), {}, reply) is None:
+        return Decided(results.metadata(around.context, gaps, plan.doubt_of_refusal))
+    if reply.judgement.kind is Kind.PERMANENT:
+        return Decided(results.metadata(around.context, gaps, Doubt.UNREAD))
+    return unverified(reply.judgement)
 
 
 def unverified(judgement: Judgement) -> RetryLater:

@@ -188,6 +188,12 @@ def reads(plan: PlannedWriteback) -> tuple[Read, ...]:
     )
 
 
+def call_alone(plan: PlannedWriteback) -> Read:
+    """Whether the plan's call is there, whatever it holds: no column is named."""
+    step = next(step for step in plan.steps if step.operation is Operation.CREATE_PHONE_CALL)
+    return Read(step.step_index, step.entity_set, step.record_id, ())
+
+
 def _columns_to_read(plan: PlannedWriteback, step: PlannedStep) -> Iterator[str]:
     if step.operation is Operation.UPDATE_QUEUE_ITEM:
         yield from (*plan.baseline.columns, *step.attributes, *step.increments)

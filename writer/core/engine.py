@@ -19,10 +19,9 @@ from typing import assert_never
 
 from schemas.headers import Reason
 from schemas.records import PlannedWriteback
-from writer.core import messages, results
+from writer.core import messages
 from writer.core.assignment import AssignedPartition, Assignment, ConsumerRecord
 from writer.core.attempt import (
-    Decided,
     Event,
     Metadata,
     PlanInFlight,
@@ -30,6 +29,7 @@ from writer.core.attempt import (
     Step,
     Writing,
     first_step,
+    lacking,
     next_step,
     part_count,
     parts_of,
@@ -425,7 +425,7 @@ class Engine:
             case Judgement():
                 self._flow.follow(plan, unverified(verdict))
             case Blocked(gaps):
-                self._flow.follow(plan, Decided(results.metadata(self._flow.context(plan), gaps)))
+                self._flow.follow(plan, lacking(plan, gaps, self._flow.around(plan)))
             case Cleared() if plan.state is State.VERIFYING:
                 self._flow.cleared(plan)
             case _:

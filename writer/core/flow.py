@@ -265,6 +265,8 @@ class Flow:
         """Whether what a follow-up asks may still be asked; if not, the plan begins anew. W9: its place may have come
         hours later, under a Retry-After. What was put together for another owner is over, too.
         """
+        if isinstance(plan.ask, Reading) and plan.ask.gaps:
+            return True
         owners = plan.owners
         if plan.clear(self._metadata.cached_verdict(plan.plan)) and (
             isinstance(plan.ask, Reading) or plan.owners == owners
@@ -377,8 +379,8 @@ class Flow:
             case _:
                 self._publish_outcome(plan, self._resume_needed(plan))
 
-    def _fail(self, plan: PlanInFlight, until: float) -> None:
-        plan.on(Event.FAILED)
+    def _fail(self, plan: PlanInFlight, until: float, event: Event = Event.FAILED) -> None:
+        plan.on(event)
         if plan.assignment.closing:
             self.drop(plan)
             return
@@ -436,25 +438,17 @@ class Flow:
 
     def _publish_outcome(self, plan: PlanInFlight, result: WritebackResult) -> None:
         if self._is_too_early(plan, result):
-            self._hold_back(plan, plan.assignment.earlier_requests_until(plan.record))
+            until = plan.assignment.earlier_requests_until(plan.record)
+            self._log_plan("info", "plan.waits_for_earlier_requests", plan, seconds=round(until - self.now.s))
+            self._fail(plan, until, Event.HELD_BACK)
             return
         plan.on(Event.DECIDED)
         self._publishing.add(ResultOf(plan, result, self._known(plan), settles=True))
 
     def _is_too_early(self, plan: PlanInFlight, result: WritebackResult) -> bool:
         """W2 What a writer before this one has sent may land yet: nothing may say before that nothing was written."""
-        if not self._signature.write or settled_as(result) is not Settled.NOT_WRITTEN or self._known(plan) is not None:
-            return False
-        return self.now.s < plan.assignment.earlier_requests_until(plan.record)
-
-    def _hold_back(self, plan: PlanInFlight, until: float) -> None:
-        self._log_plan("info", "plan.waits_for_earlier_requests", plan, seconds=round(until - self.now.s))
-        plan.on(Event.HELD_BACK)
-        if plan.assignment.closing:
-            self.drop(plan)
-            return
-        plan.read_first = True
-        self._delay(plan, until)
+        says_so = self._signature.write and settled_as(result) is Settled.NOT_WRITTEN
+        return says_so and self.now.s < plan.assignment.earlier_requests_until(plan.record)
 
     def reject(self, rejection: RejectionOf) -> None:
         """W8: a dry run publishes nothing but its own results."""

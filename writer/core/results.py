@@ -292,19 +292,29 @@ def _records_call(plan: PlannedWriteback) -> bool:
     return any(step.operation in CALL_ACTIVITY for step in plan.steps)
 
 
-def metadata(context: ResultContext, gaps: Collection[Gap]) -> WritebackResult:
-    """The CRM is not what the plan needs; nothing was written."""
+class Doubt(StrEnum):
+    """Why a plan that is refused may have landed all the same, or still land; the value is what its result says."""
+
+    NONE = ""
+    UNREAD = " Whether an earlier attempt had landed could not be read, and a replay finds that out."
+    CALL_THERE = " Its call is there, so an earlier attempt may have landed, and a replay finds that out."
+    MAY_ARRIVE = " An earlier request of it had no answer and may still arrive, and a replay finds that out."
+
+
+def metadata(context: ResultContext, gaps: Collection[Gap], doubt: Doubt = Doubt.NONE) -> WritebackResult:
+    """The CRM is not what the plan needs; this attempt wrote nothing. `doubt`: about an earlier one."""
     listed = "; ".join(str(gap) for gap in gaps)
     at_fault = {gap.step_index for gap in gaps}
     message = (
-        f"{context.nothing_written}, because the CRM does not have what the plan needs: {listed}. "
-        f"Put the table, the column or the owner right, then: {context.command('replay --session')}."
-        f"{_plan_anew(context)}"
+        f"{'This attempt wrote nothing' if doubt else context.nothing_written}, because the CRM does not have what the "
+        f"plan needs: {listed}.{doubt} Put the table, the column or the owner right, then: "
+        f"{context.command('replay --session')}.{'' if doubt else _plan_anew(context)}"
     )
     result = context.result(
         ResultStatus.BLOCKED, _nothing_sent(context.plan, at_fault), reason=BlockReason.METADATA, message=message
     )
-    return replace(result, gaps=tuple(MetadataGap(entity=g.entity_set, column=g.column, what=g.expected) for g in gaps))
+    listed_gaps = tuple(MetadataGap(entity=g.entity_set, column=g.column, what=g.expected) for g in gaps)
+    return replace(result, gaps=listed_gaps, may_have_landed=doubt is not Doubt.NONE)
 
 
 def _plan_anew(context: ResultContext) -> str:
@@ -332,14 +342,6 @@ def foreign_record(context: ResultContext, step_index: int) -> WritebackResult:
         reason=BlockReason.PERMANENT_OTHER,
         message=message,
     )
-
-
-class Doubt(StrEnum):
-    """Why a plan that is refused may have landed all the same, or still land; the value is what its result says."""
-
-    NONE = ""
-    UNREAD = " Whether an earlier attempt had landed could not be read, and a replay finds that out."
-    MAY_ARRIVE = " An earlier request of it had no answer and may still arrive, and a replay finds that out."
 
 
 def refused(

@@ -22,9 +22,18 @@ from schemas.records import PlannedWriteback, PlanPosition, WritebackResult
 from tests.contract.writer.fake_dataverse import FakeDataverse
 from tests.support.engine_shell import EngineShell
 from tests.support.factories import NOON
-from writer.core import messages, results
+from writer.core import messages
 from writer.core.assignment import AssignedPartition, Assignment, ConsumerRecord, OffsetAndMetadata
-from writer.core.attempt import Around, Decided, PlanInFlight, Recheck, Verdict, first_step, next_step, parts_of
+from writer.core.attempt import (
+    Around,
+    PlanInFlight,
+    Recheck,
+    Verdict,
+    first_step,
+    lacking,
+    next_step,
+    parts_of,
+)
 from writer.core.batch import encode
 from writer.core.engine import Engine, Options
 from writer.core.exchanges import Exchange, Part, exchange_of, same_for_all, unencodable
@@ -175,9 +184,10 @@ async def attempt(
             one.rechecked = True
             verdict = await facts.verdict(one.plan, suspect=True)
             if isinstance(verdict, Blocked):
-                return Decided(results.metadata(telling(one), verdict.gaps))
-            one.clear(verdict)
-            step = first_step(one, around())
+                step = lacking(one, verdict.gaps, around())
+            else:
+                one.clear(verdict)
+                step = first_step(one, around())
             continue
         exchange = await pool.exchange(parts_of(step, facts), operation="write")
         step = next_step(one, step, exchange.parts, around(), shared=False)
