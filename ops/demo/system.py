@@ -94,6 +94,8 @@ class System:
             # A killed writer's partitions are handed out again after this; Kafka's default would be most of the demo.
             "WRITER_CONSUMER__SESSION_TIMEOUT_MS": "3000",
             "WRITER_CONSUMER__HEARTBEAT_INTERVAL_MS": "500",
+            # Nor is a request of a killed writer under way for minutes.
+            "WRITER_FLOW__LATE_REQUEST_S": "3",
             "WRITER_TRANSACTIONS": str(self._broker.check_policies).lower(),  # the embedded broker has none
             **self._shared_env("WRITER"),
         }

@@ -18,17 +18,20 @@ if TYPE_CHECKING:
 
 
 def logs_of(world: World) -> Logs:
-    """All that counts. A late word after a final result does not: only a transaction keeps a writer from saying it."""
-    published: list[Stored] = []
+    """All that counts. A late word after a final result is not the last one: it stands first, and still settles its
+    record. Only a transaction keeps a writer from saying it.
+    """
+    late: list[Stored] = []
+    others: list[Stored] = []
     final: set[str | None] = set()
     for one in world.broker.published:
-        said_after = one in world.late_words and one.topic == RESULTS and one.key in final
-        if one.fate is not Fate.COMMITTED or said_after:
+        if one.fate is not Fate.COMMITTED:
             continue
-        published.append(one)
-        if one.topic == RESULTS and getattr(one.value, "status", None) is not ResultStatus.RESUME_NEEDED:
+        result = one.topic == RESULTS
+        (late if result and one in world.late_words and one.key in final else others).append(one)
+        if result and getattr(one.value, "status", None) is not ResultStatus.RESUME_NEEDED:
             final.add(one.key)
-    return Logs(published, world.crm.log, world.broker.commits, world.baselines)
+    return Logs([*late, *others], world.crm.log, world.broker.commits, world.baselines)
 
 
 def judge(world: World) -> None:
@@ -61,7 +64,9 @@ def _conflicts_with_nobody(world: World) -> Iterator[str]:
     if by_hand or world.faults[CrmFault.STALE_READ]:
         return
     refused: set[str | None] = set()
-    for one in logs_of(world).of(RESULTS):  # what a writer that has lost its partitions says is rolled back
+    for one in logs_of(world).of(RESULTS):
+        if one in world.late_words:  # with transactions it is rolled back
+            continue
         reason = getattr(one.value, "block_reason", None)
         if reason is BlockReason.CONFLICT_DETECTED and one.value.queue_item_id in world.items:
             if one.key not in refused:

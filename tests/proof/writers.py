@@ -364,7 +364,8 @@ class WriterProcess(EngineShell):
             fate = Fate.OPEN
         for one in effect.publications:
             stored = self._stored(one, fate)
-            if fate is Fate.COMMITTED and not self.world.writers_group.is_current(*effect.group):
+            is_owner = self.world.writers_group.owner.get(one.record.partition) == self.member
+            if fate is Fate.COMMITTED and (one.assignment.closed or not is_owner):
                 self.world.late_words.add(stored)
             publishing.offsets.append(stored.offset)
             if publishing.transaction:

@@ -235,6 +235,7 @@ def writer_env(simulator: RunningSimulator, bootstrap: str, **overrides: str) ->
         "WRITER_CONSUMER__HEARTBEAT_INTERVAL_MS": "300",
         "WRITER_CONSUMER__RELEASE_WITHIN_S": "3",
         "WRITER_FLOW__STOP_WITHIN_S": "5",
+        "WRITER_FLOW__LATE_REQUEST_S": "1",
         "WRITER_ENDPOINT_HOST": "127.0.0.1",
         "WRITER_ENDPOINT_PORT": "0",
         "WRITER_LOG_FORMAT": "json",

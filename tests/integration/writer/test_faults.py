@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -288,6 +290,24 @@ def test_W5_a_failing_plan_holds_up_its_own_queue_item_only(
         wait_until(lambda: len(topic.results()) == len(others), what="all others landed")
         assert sick not in {result.queue_item_id for result in topic.results()}
         topic.wait_for_committed(len(plans))
+    check(simulator, topic, plans)
+
+
+def test_W2_what_a_writer_finds_at_its_start_is_called_refused_once_no_earlier_request_can_land(
+    simulator: RunningSimulator, desk: Desk, topic: Topic, capfd: pytest.CaptureFixture[str]
+) -> None:
+    refused, others = seed_item(simulator), [desk.plan(seed_item(simulator)) for _ in range(8)]
+    here = {**WRITE, "body": f"PATCH .*{QUEUE_ITEMS}\\({refused}"}
+    simulator.fault(when=here, times=None, do=[{"kind": "status", "status": 400, "code": "0x80048d19"}])
+    plans = [desk.plan(refused), *others]
+    topic.publish(*plans)
+    with running_writer(writer_env(simulator, topic.bootstrap, WRITER_FLOW__LATE_REQUEST_S="3")):
+        topic.wait_for_committed(len(plans))
+    [result] = [result for result in topic.results() if result.queue_item_id == refused]
+    assert (result.status, result.may_have_landed) == (ResultStatus.BLOCKED, False)
+    waits = [json.loads(line) for line in capfd.readouterr().out.splitlines() if "waits_for_earlier" in line]
+    assert [line["session_id"] for line in waits] == [result.session_id]
+    assert result.settled_at >= datetime.fromisoformat(waits[0]["timestamp"]) + timedelta(seconds=1)
     check(simulator, topic, plans)
 
 
