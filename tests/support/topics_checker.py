@@ -147,7 +147,7 @@ def _settled_at(logs: Logs, planned: Sequence[Published]) -> Any:
     """A function that says when a record of the planned topic was settled; infinity if it never was."""
     final: dict[tuple[str, int, int], int] = {}
     done: dict[str, int] = {}
-    for one in logs.of("writeback-results"):
+    for one in sorted(logs.of("writeback-results"), key=lambda one: one.seq):
         if isinstance(one.value, WritebackResult) and one.value.status is not ResultStatus.RESUME_NEEDED:
             at = one.value.plan
             final.setdefault((one.key or "", at.partition, at.offset), one.seq)

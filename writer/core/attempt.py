@@ -609,7 +609,8 @@ def lacking(plan: PlanInFlight, gaps: Sequence[Gap], around: Around) -> Step:
     """
     call = call_alone(plan.plan)
     hidden = any(gap.step_index == call.step_index and gap.column is None for gap in gaps)
-    if plan.assignment.had_earlier_writer(plan.record) and not hidden:
+    unknown = around.context.before in (None, Settled.NOT_WRITTEN)
+    if unknown and plan.assignment.had_earlier_writer(plan.record) and not hidden:
         return Reading((call,), tuple(gaps))
     return Decided(results.metadata(around.context, gaps, plan.doubt_of_refusal))
 

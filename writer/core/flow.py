@@ -325,6 +325,8 @@ class Flow:
 
     def _decided(self, plan: PlanInFlight, result: WritebackResult) -> None:
         """A refusal blocks the plan only if it is the plan's own trouble (core/refusals)."""
+        if self._held_back(plan, result):
+            return
         if (refusal := refusal_of(plan.plan, result)) is not None:
             verdict = self.retry.refused(plan.session_id, refusal, self.now.s, requeues=plan.requeues)
             if not isinstance(verdict, AskAPerson):
@@ -334,6 +336,15 @@ class Flow:
                 self._act(plan, verdict)
                 return
         self._publish_outcome(plan, result)
+
+    def _held_back(self, plan: PlanInFlight, result: WritebackResult) -> bool:
+        """W2 What a writer before this one has sent may land yet: nothing may say before that nothing was written."""
+        until = plan.assignment.earlier_requests_until(plan.record)
+        if not self._signature.write or settled_as(result) is not Settled.NOT_WRITTEN or self.now.s >= until:
+            return False
+        self._log_plan("info", "plan.waits_for_earlier_requests", plan, seconds=round(until - self.now.s))
+        self._fail(plan, until, Event.HELD_BACK)
+        return True
 
     def _report_once(self, about: tuple[Names, ...], reason: str, what_to_do: str | None) -> None:
         """Loudly, and not for each of a backlog."""
@@ -359,7 +370,9 @@ class Flow:
             retry_after_s=judgement.retry_after if judgement.retry_after and judgement.by_the_crm else 0.0,
         )
         if isinstance(verdict, AskAPerson):
-            self._publish_outcome(plan, results.refused(self.context(plan), judgement, doubt=plan.doubt_of_refusal))
+            result = results.refused(self.context(plan), judgement, doubt=plan.doubt_of_refusal)
+            if not self._held_back(plan, result):
+                self._publish_outcome(plan, result)
         else:
             self._act(plan, verdict)
 
@@ -437,18 +450,8 @@ class Flow:
                 self.publish_resume_needed(plan)
 
     def _publish_outcome(self, plan: PlanInFlight, result: WritebackResult) -> None:
-        if self._is_too_early(plan, result):
-            until = plan.assignment.earlier_requests_until(plan.record)
-            self._log_plan("info", "plan.waits_for_earlier_requests", plan, seconds=round(until - self.now.s))
-            self._fail(plan, until, Event.HELD_BACK)
-            return
         plan.on(Event.DECIDED)
         self._publishing.add(ResultOf(plan, result, self._known(plan), settles=True))
-
-    def _is_too_early(self, plan: PlanInFlight, result: WritebackResult) -> bool:
-        """W2 What a writer before this one has sent may land yet: nothing may say before that nothing was written."""
-        says_so = self._signature.write and settled_as(result) is Settled.NOT_WRITTEN
-        return says_so and self.now.s < plan.assignment.earlier_requests_until(plan.record)
 
     def reject(self, rejection: RejectionOf) -> None:
         """W8: a dry run publishes nothing but its own results."""

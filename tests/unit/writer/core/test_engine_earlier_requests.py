@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from schemas.records import PlannedWriteback
-from tests.unit.writer.core.engine_kit import DENIED, LOST, UNAVAILABLE, a_plan, answers, is_about, landed, lands
+from tests.unit.writer.core.engine_kit import (
+    DENIED,
+    LOST,
+    SUSPECT,
+    UNAVAILABLE,
+    a_plan,
+    answers,
+    is_about,
+    landed,
+    lands,
+)
 from tests.unit.writer.workbench import World, exchange_with
 from writer.core import messages
 from writer.core.assignment import OffsetAndMetadata
@@ -20,10 +31,10 @@ from writer.core.replies import Judgement
 from writer.core.retry import RetryLimits
 
 
-def refused(send: messages.Send) -> Exchange | None:
+def refused(send: messages.Send, judgement: Judgement = DENIED) -> Exchange | None:
     """The CRM refuses to write this session; it may be read."""
     writes = is_about(send, "sess-1") and "GET" not in repr(send.parts)
-    return same_for_all(send.parts, DENIED) if writes else None
+    return same_for_all(send.parts, judgement) if writes else None
 
 
 WINDOW_S = RetryLimits().late_request
@@ -131,6 +142,18 @@ def test_W2_a_call_that_cannot_be_looked_for_leaves_its_session_in_doubt(reply: 
     assert [result.may_have_landed for result in world.results] == [in_doubt]
 
 
+def test_W2_a_session_whose_call_is_known_from_its_result_is_not_put_in_doubt_by_it() -> None:
+    world, plan, lands_late = taken_over()
+    world.index.known["sess-1"] = Settled.CALL_ONLY
+    lands_late()
+    world.metadata.answer = GAP
+    world.arrive(plan, offset=16, headers=[("replay", b"Ada")])
+    world.wait(WINDOW_S)
+    [result] = world.results
+    assert (result.block_reason, result.may_have_landed) == ("metadata", False)
+    assert "the call itself is recorded" in str(result.message)
+
+
 def test_W9_nothing_is_asked_about_a_call_whose_table_or_id_cannot_be() -> None:
     world, plan, _ = taken_over()
     world.metadata.answer = Blocked((Gap(0, "phonecalls", None, "a record id that is a GUID"),))
@@ -151,6 +174,21 @@ def test_W2_a_copy_of_a_plan_that_an_earlier_writer_had_waits_wherever_it_stands
     world.instead = lands
     world.wait(WINDOW_S)
     assert dict(world.outcomes)["sess-1"] == "completed"
+
+
+def test_W2_a_copy_that_fails_alone_again_and_again_waits_too() -> None:
+    world, plan, _ = taken_over()
+    world.instead = lambda send: refused(send, replace(SUSPECT, by_the_crm=True))
+    world.arrive(plan, offset=16, headers=[("requeue-count", b"5")])
+    for number in range(20, 32):
+        world.arrive(a_plan(world, number), offset=number)
+        world.wait(10)
+    assert ("sess-1", "blocked") not in world.outcomes
+    assert "plan.waits_for_earlier_requests" in world.events()
+    for number in range(32, 44):
+        world.arrive(a_plan(world, number), offset=number)
+        world.wait(10)
+    assert ("sess-1", "blocked") in world.outcomes
 
 
 def test_W5_what_came_after_the_takeover_is_blocked_at_once() -> None:

@@ -207,8 +207,12 @@ class World:
             assert effects[plan.session_id, "create_phone_call"] == 1, "a call that happened is not recorded"
 
     def _may_be_named(self, plan: PlannedWriteback) -> set[str]:
-        """What people changed; and do-not-call, if an opt-out that came late, or in a conflict, set it meanwhile."""
-        return self.crm.ever_changed(plan) | ({FLAG} if self.late_opt_out else set())
+        """What people changed; and do-not-call, if an opt-out that came late, or in a conflict, set it meanwhile, or
+        found it set by a person who has taken it back since.
+        """
+        history = MemoryHistory(self.results.values())
+        found_set = any(history.of(session) is Settled.OPT_OUT_ONLY for session in self.results)
+        return self.crm.ever_changed(plan) | ({FLAG} if self.late_opt_out or found_set else set())
 
     @property
     def late_opt_out(self) -> bool:
@@ -271,9 +275,22 @@ ONCE_FOUND = [
 ]
 
 
+TAKEN_BACK = [
+    Take(fresh=False, call=False, task=False, opt_out=True),
+    Take(fresh=False, call=False, task=False, opt_out=True),
+    Edit("medx_callstatus", 2),
+    Edit("medx_donotcall", value=True),
+    Work(3, reply_lost=False, crash=True),
+    Edit("medx_donotcall", value=False),
+    Take(fresh=True, call=False, task=False, opt_out=True),
+    Edit("medx_callstatus", 1),
+]
+
+
 @settings(max_examples=1500, deadline=None)
 @given(actions)
 @example(ONCE_FOUND)
+@example(TAKEN_BACK)
 def test_W1_W2_W3_W7_nothing_unsaid_undone_falsely_in_conflict_or_miscounted(schedule: list[Action]) -> None:
     world = run(schedule)
     check(world)
