@@ -42,7 +42,7 @@ from writer.core.emission import (
     at_limit,
     baseline_row,
     call_activity,
-    call_alone,
+    evidence,
     full,
     get,
     late,
@@ -454,7 +454,7 @@ def next_step(plan: PlanInFlight, ask: Ask, replies: Sequence[PartReply], around
         return RetryLater(fault.judgement, counted=False)
     match ask:
         case Reading(gaps=gaps) if gaps:
-            return _looked_for(plan, gaps, replies[0], around)
+            return _looked_for(plan, ask, replies[0], around)
         case Reading(wanted):
             observed = _observed(plan, wanted, replies, around.metadata)
             refusal, plan.refusal = plan.refusal, None
@@ -604,25 +604,29 @@ def _refused(refusal: RefusedWrite, around: Around, doubt: Doubt) -> Decided:
 
 
 def lacking(plan: PlanInFlight, gaps: Sequence[Gap], around: Around) -> Step:
-    """What follows when the CRM does not have what the plan needs. W2 It may have had it, and the plan landed then:
-    that is so if its call is there, which can be looked for unless the gap is the call's whole table or its id.
+    """What follows when the CRM does not have what the plan needs. W2 It may have had it, and an earlier writer landed
+    the plan then: that is looked for, unless the gap is in the way.
     """
-    call = call_alone(plan.plan)
-    hidden = any(gap.step_index == call.step_index and gap.column is None for gap in gaps)
+    read = evidence(plan.plan)
+    hidden = any(gap.step_index == read.step_index and gap.column in (None, *read.columns) for gap in gaps)
     unknown = around.context.before in (None, Settled.NOT_WRITTEN)
     if unknown and plan.assignment.had_earlier_writer(plan.record) and not hidden:
-        return Reading((call,), tuple(gaps))
+        return Reading((read,), tuple(gaps))
     return Decided(results.metadata(around.context, gaps, plan.doubt_of_refusal))
 
 
-def _looked_for(plan: PlanInFlight, gaps: Sequence[Gap], reply: PartReply, around: Around) -> Step:
-    if reply.judgement.kind is Kind.DONE:
-        return Decided(results.metadata(around.context, gaps, Doubt.CALL_THERE))
-    if around.metadata.observed(call_alone(plan.plan), {}, reply) is None:
-        return Decided(results.metadata(around.context, gaps, plan.doubt_of_refusal))
-    if reply.judgement.kind is Kind.PERMANENT:
-        return Decided(results.metadata(around.context, gaps, Doubt.UNREAD))
-    return unverified(reply.judgement)
+def _looked_for(plan: PlanInFlight, ask: Reading, reply: PartReply, around: Around) -> Step:
+    [read] = ask.reads
+    match around.metadata.observed(read, {}, reply):
+        case Judgement(kind=Kind.PERMANENT):
+            doubt = Doubt.UNREAD
+        case Judgement() as judgement:
+            return unverified(judgement)
+        case Observed(columns=columns) if all(value == plan.session_id for value in columns.values()):
+            doubt = Doubt.THERE
+        case _:
+            doubt = plan.doubt_of_refusal
+    return Decided(results.metadata(around.context, ask.gaps, doubt))
 
 
 def unverified(judgement: Judgement) -> RetryLater:

@@ -188,10 +188,15 @@ def reads(plan: PlannedWriteback) -> tuple[Read, ...]:
     )
 
 
-def call_alone(plan: PlannedWriteback) -> Read:
-    """Whether the plan's call is there, whatever it holds: no column is named."""
-    step = next(step for step in plan.steps if step.operation is Operation.CREATE_PHONE_CALL)
-    return Read(step.step_index, step.entity_set, step.record_id, ())
+def evidence(plan: PlannedWriteback) -> Read:
+    """Where it shows first that a plan has landed: in its call, whatever that holds; without one, in the session on the
+    queue item.
+    """
+    call = next((step for step in plan.steps if step.operation is Operation.CREATE_PHONE_CALL), None)
+    step = call or update_step(plan)
+    return Read(
+        step.step_index, step.entity_set, step.record_id, () if call else tuple(filter(None, [step.session_column]))
+    )
 
 
 def _columns_to_read(plan: PlannedWriteback, step: PlannedStep) -> Iterator[str]:

@@ -297,7 +297,7 @@ class Doubt(StrEnum):
 
     NONE = ""
     UNREAD = " Whether an earlier attempt had landed could not be read, and a replay finds that out."
-    CALL_THERE = " Its call is there, so an earlier attempt may have landed, and a replay finds that out."
+    THERE = " What it writes is there, so an earlier attempt may have landed, and a replay finds that out."
     MAY_ARRIVE = " An earlier request of it had no answer and may still arrive, and a replay finds that out."
 
 

@@ -23,6 +23,7 @@ from tests.unit.writer.core.engine_kit import (
 from tests.unit.writer.workbench import World, exchange_with
 from writer.core import messages
 from writer.core.assignment import OffsetAndMetadata
+from writer.core.emission import update_step
 from writer.core.exchanges import Exchange, same_for_all
 from writer.core.gate import Blocked, Cleared, Gap
 from writer.core.history import Settled
@@ -46,13 +47,20 @@ def others_land(world: World, first: int = 20) -> None:
         world.arrive(a_plan(world, number), offset=number)
 
 
-def taken_over(**options: Any) -> tuple[World, PlannedWriteback, Callable[[], object]]:
+def without_call(plan: PlannedWriteback) -> PlannedWriteback:
+    """No call was placed: only the queue item says why."""
+    return replace(plan, steps=(update_step(plan),))
+
+
+def taken_over(
+    form: Callable[[PlannedWriteback], PlannedWriteback] = lambda plan: plan, **options: Any
+) -> tuple[World, PlannedWriteback, Callable[[], object]]:
     """A writer sends a plan, loses the partition before the answer, and gets it again as the next writer would. What
     sends the request's bytes to the CRM comes last."""
     world = World(**options)
     world.assign(0)
     world.hold_requests = True
-    world.arrive(plan := a_plan(world, 1), offset=10)
+    world.arrive(plan := form(a_plan(world, 1)), offset=10)
     [sent] = world.requests
     world.tell(messages.Lost([0]))
     world.hold_requests = False
@@ -140,6 +148,25 @@ def test_W2_a_call_that_cannot_be_looked_for_leaves_its_session_in_doubt(reply: 
     assert [result.may_have_landed for result in world.results] == [True] * in_doubt
     world.wait(WINDOW_S)
     assert [result.may_have_landed for result in world.results] == [in_doubt]
+
+
+@pytest.mark.parametrize(("column", "asks"), [("medx_notes", True), ("medx_lastsessionid", False)])
+def test_W2_a_plan_without_a_call_shows_by_its_session_on_the_row_that_it_landed(column: str, asks: bool) -> None:
+    world, plan, lands_late = taken_over(without_call)
+    world.metadata.answer = Blocked((Gap(2, "medx_callqueueitems", column, "a column that exists"),))
+    lands_late()
+    world.arrive(plan, offset=10)
+    world.wait(WINDOW_S + 1)
+    assert len(world.requests) - 1 == asks
+    assert [result.may_have_landed for result in world.results] == [asks]
+
+
+def test_W2_a_plan_without_a_call_whose_session_is_not_on_the_row_did_not_land() -> None:
+    world, plan, _ = taken_over(without_call)
+    world.metadata.answer = GAP
+    world.arrive(plan, offset=10)
+    world.wait(WINDOW_S + 1)
+    assert [(result.status, result.may_have_landed) for result in world.results] == [("blocked", False)]
 
 
 def test_W2_a_session_whose_call_is_known_from_its_result_is_not_put_in_doubt_by_it() -> None:
