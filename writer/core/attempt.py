@@ -617,15 +617,15 @@ def lacking(plan: PlanInFlight, gaps: Sequence[Gap], around: Around) -> Step:
 
 def _looked_for(plan: PlanInFlight, ask: Reading, reply: PartReply, around: Around) -> Step:
     [read] = ask.reads
-    match around.metadata.observed(read, {}, reply):
-        case Judgement(kind=Kind.PERMANENT):
-            doubt = Doubt.UNREAD
-        case Judgement() as judgement:
-            return unverified(judgement)
-        case Observed(columns=columns) if all(value == plan.session_id for value in columns.values()):
-            doubt = Doubt.THERE
-        case _:
-            doubt = plan.doubt_of_refusal
+    observed = around.metadata.observed(read, {}, reply)
+    if isinstance(observed, Judgement):
+        if observed.kind is not Kind.PERMANENT:
+            return unverified(observed)
+        doubt = Doubt.UNREAD
+    elif observed is not None and all(value == plan.session_id for value in observed.columns.values()):
+        doubt = Doubt.THERE
+    else:
+        doubt = plan.doubt_of_refusal
     return Decided(results.metadata(around.context, ask.gaps, doubt))
 
 
