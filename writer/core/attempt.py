@@ -608,7 +608,8 @@ def lacking(plan: PlanInFlight, gaps: Sequence[Gap], around: Around) -> Step:
     the plan then: that is looked for, unless the gap is in the way.
     """
     read = evidence(plan.plan)
-    hidden = any(gap.step_index == read.step_index and gap.column in (None, *read.columns) for gap in gaps)
+    at_it = [gap.column for gap in gaps if gap.step_index == read.step_index]
+    hidden = None in at_it or any(column in at_it for column in read.columns)
     unknown = around.context.before in (None, Settled.NOT_WRITTEN)
     if unknown and plan.assignment.had_earlier_writer(plan.record) and not hidden:
         return Reading((read,), tuple(gaps))
