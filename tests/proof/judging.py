@@ -18,20 +18,23 @@ if TYPE_CHECKING:
 
 
 def logs_of(world: World) -> Logs:
-    """All that counts. A late word after a final result is not the last one: it stands first, and still settles its
-    record. Only a transaction keeps a writer from saying it.
-    """
-    late: list[Stored] = []
-    others: list[Stored] = []
-    final: set[str | None] = set()
-    for one in world.broker.published:
-        if one.fate is not Fate.COMMITTED:
-            continue
-        result = one.topic == RESULTS
-        (late if result and one in world.late_words and one.key in final else others).append(one)
-        if result and getattr(one.value, "status", None) is not ResultStatus.RESUME_NEEDED:
-            final.add(one.key)
-    return Logs([*late, *others], world.crm.log, world.broker.commits, world.baselines)
+    """All that counts. A late word is not the last one: it stands first, and still settles its record."""
+    late = _late_words(world)
+    counted = [one for one in world.broker.published if one.fate is Fate.COMMITTED]
+    in_order = sorted(counted, key=lambda one: one not in late)
+    return Logs(in_order, world.crm.log, world.broker.commits, world.baselines)
+
+
+def _late_words(world: World) -> set[Stored]:
+    """Results that came after a final one of a later assignment. Only a transaction keeps a writer from saying them."""
+    late: set[Stored] = set()
+    final: dict[str | None, int] = {}
+    for one, epoch in world.said_in.items():
+        if epoch < final.get(one.key, 0):
+            late.add(one)
+        elif one.value.status is not ResultStatus.RESUME_NEEDED:
+            final[one.key] = epoch
+    return late
 
 
 def judge(world: World) -> None:
@@ -64,8 +67,9 @@ def _conflicts_with_nobody(world: World) -> Iterator[str]:
     if by_hand or world.faults[CrmFault.STALE_READ]:
         return
     refused: set[str | None] = set()
+    late = _late_words(world)  # with transactions they are rolled back
     for one in logs_of(world).of(RESULTS):
-        if one in world.late_words:  # with transactions it is rolled back
+        if one in late:
             continue
         reason = getattr(one.value, "block_reason", None)
         if reason is BlockReason.CONFLICT_DETECTED and one.value.queue_item_id in world.items:

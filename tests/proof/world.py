@@ -151,8 +151,8 @@ class World:
         self.epoch = 0
         self.stored: dict[tuple[str, int, int], Stored] = {}
         self.large: dict[tuple[int, int], CallOutcome] = {}
-        self.late_words: set[Stored] = set()
-        """Published by writers whose partitions were another's already: without transactions no broker refuses that."""
+        self.said_in: dict[Stored, int] = {}
+        """Results without transactions, and the epoch of the assignment that each was said in: they only rise."""
         self.network: list[Sending] = []
         self.ghosts: list[tuple[float, Sequence[Any]]] = []
         """Requests that their senders have given up, and since when. They may arrive yet, for a while."""

@@ -364,9 +364,8 @@ class WriterProcess(EngineShell):
             fate = Fate.OPEN
         for one in effect.publications:
             stored = self._stored(one, fate)
-            is_owner = self.world.writers_group.owner.get(one.record.partition) == self.member
-            if fate is Fate.COMMITTED and (one.assignment.closed or not is_owner):
-                self.world.late_words.add(stored)
+            if fate is Fate.COMMITTED and isinstance(one, ResultOf):
+                self.world.said_in[stored] = one.assignment.epoch
             publishing.offsets.append(stored.offset)
             if publishing.transaction:
                 publishing.transaction.records.append(stored)
