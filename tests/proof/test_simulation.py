@@ -51,6 +51,7 @@ ONCE_FOUND = {
     506_344: "the checker took the late word of a writer without transactions for what counts",
     617_256: "the checker did not take the late word of a writer without transactions for its record's end",
     672_354: "the checker took a replay's result for a late word, since its writer had just lost the partition",
+    822_584: "the checker did not know that what a session in doubt would have written may be a person's own change",
     10_000_308: "the checker took an opt-out of ours for a person's change that was written over",
     10_000_695: "the checker did not know a late session whose row was deleted before its result",
     10_000_913: "two copies of one session in a lane went to the back of the topic again and again",

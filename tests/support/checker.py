@@ -47,7 +47,9 @@ def findings(
     baseline was taken; what a person did before that is part of the baseline. Without, it was before every edit.
     """
     committed = [entry for entry in log if entry["outcome"] == "committed"]
-    last = {result.session_id: result for result in results if result.status is not ResultStatus.RESUME_NEEDED}
+    said = list(results)
+    last = {result.session_id: result for result in said if result.status is not ResultStatus.RESUME_NEEDED}
+    in_doubt = {result.session_id for result in said if result.may_have_landed}
     written = [entry for entry in committed if entry["actor"] == "application"]
     ours = [entry for entry in written if entry["table"] != PARTY]
     landed = _landed(ours)
@@ -63,7 +65,7 @@ def findings(
         *_out_of_order(landed, plans),
         *_lost(plans, last, late=late, updated=updated, created=created),
         *_in_pieces(committed, plans, last, late=late, updated=updated, created=created),
-        *_overwritten(committed, plans, baselines or {}),
+        *_overwritten(committed, plans, baselines or {}, in_doubt),
         *_strange_columns(ours, plans),
     ]
 
@@ -277,8 +279,12 @@ def _is_create(operation: Operation) -> bool:
 
 
 def _overwritten(
-    committed: Sequence[Entry], plans: Sequence[PlannedWriteback], baselines: Mapping[str, int]
+    committed: Sequence[Entry],
+    plans: Sequence[PlannedWriteback],
+    baselines: Mapping[str, int],
+    in_doubt: Collection[str],
 ) -> Iterable[str]:
+    """`in_doubt`: what such a session before the plan would have written looks the same if a person set it."""
     by_session = {plan.session_id: plan for plan in plans}
     edits: dict[str, dict[str, list[_Edit]]] = defaultdict(lambda: defaultdict(list))
     """Queue item to column to what people did to it since a write of ours."""
@@ -293,7 +299,16 @@ def _overwritten(
             plan = by_session.get(session)
             concerned = _concerned(plan) if plan else set()
             since, known = baselines.get(session, 0), plan.baseline.columns if plan else {}
-            late = sorted(c for c in concerned if _changed(of_item[c], since, known.get(c, _UNKNOWN)))
+            may_be_ours = [each.columns for each in plan.preceding if each.session_id in in_doubt] if plan else []
+            late = sorted(
+                column
+                for column in concerned
+                if _changed(
+                    of_item[column],
+                    since,
+                    [known.get(column, _UNKNOWN), *(each[column] for each in may_be_ours if column in each)],
+                )
+            )
             if late:
                 yield f"W7 {session} was written over a person's change of {', '.join(late)}"
             for column in _update(plan).attributes if plan else ():  # from here on it holds what our session says
@@ -310,10 +325,10 @@ _Edit = tuple[int, Any, Any]
 _UNKNOWN = object()
 
 
-def _changed(edits: Sequence[_Edit], since: int, baseline: Any) -> bool:
-    """Not if the column holds again what it held before, or what the baseline says: nobody can see such a change."""
+def _changed(edits: Sequence[_Edit], since: int, unseen: Collection[Any]) -> bool:
+    """Not if the column holds again what it held before, or one of `unseen`: nobody can see such a change."""
     later = [edit for edit in edits if edit[0] > since]
-    return bool(later) and later[-1][2] not in (later[0][1], baseline)
+    return bool(later) and later[-1][2] not in (later[0][1], *unseen)
 
 
 def _concerned(plan: PlannedWriteback) -> set[str]:

@@ -14,10 +14,12 @@ from schemas.records import (
     Operation,
     PartyKind,
     PlannedWriteback,
+    PrecedingPlan,
     Precondition,
     ResultStatus,
     StepOutcome,
     StepResult,
+    WritebackResult,
 )
 from tests.support.checker import ATTEMPTS, FLAG, findings, writes
 from tests.support.factories import an_id, make_plan, make_result, make_step
@@ -71,6 +73,9 @@ RESULTS = [make_result(session_id="sess-1"), make_result(session_id="sess-2")]
 CONFLICT = make_result(
     session_id="sess-1", status=ResultStatus.BLOCKED, block_reason=BlockReason.CONFLICT_DETECTED, message="look"
 )
+BLOCKED = make_result(
+    session_id="sess-1", status=ResultStatus.BLOCKED, block_reason=BlockReason.PERMANENT_OTHER, message="look"
+)
 
 
 def test_nothing_is_found_where_nothing_is_wrong() -> None:
@@ -112,6 +117,19 @@ def test_a_column_outside_the_plan_is_found() -> None:
 def test_what_a_person_did_before_the_baseline_is_part_of_it() -> None:
     log = [edit(1, medx_callstatus=1), *entries(ONE, 2)]
     assert findings(log, [ONE], RESULTS[:1], baselines={"sess-1": 1}) == []
+
+
+def test_W7_what_a_session_in_doubt_would_have_written_looks_the_same_if_a_person_set_it() -> None:
+    before = PrecedingPlan(session_id="sess-1", columns={"medx_callstatus": 2})
+    plan = replace(TWO, preceding=(before,))
+    in_doubt = replace(BLOCKED, may_have_landed=True)
+
+    def found(status: int, result: WritebackResult) -> list[str]:
+        log = [edit(1, medx_callstatus=status), *entries(plan, 2)]
+        return [one for one in findings(log, [plan], [result, RESULTS[1]]) if one.startswith("W7")]
+
+    assert found(2, in_doubt) == []
+    assert len(found(2, BLOCKED)) == len(found(5, in_doubt)) == 1
 
 
 def test_a_change_that_does_not_concern_the_plan_is_no_finding() -> None:
@@ -170,11 +188,6 @@ def test_without_its_update_no_other_session_has_landed(log: list[dict[str, Any]
 )
 def test_a_wrong_count_or_a_wrong_part_is_found(log: list[dict[str, Any]], results: list[Any]) -> None:
     assert any(one.startswith("W2") for one in findings(log, [ONE], results))
-
-
-BLOCKED = make_result(
-    session_id="sess-1", status=ResultStatus.BLOCKED, block_reason=BlockReason.PERMANENT_OTHER, message="look"
-)
 
 
 def test_W3_a_blocked_session_has_left_its_call_alone_only_if_a_person_changed_the_row() -> None:
