@@ -284,7 +284,7 @@ def _overwritten(
     baselines: Mapping[str, int],
     in_doubt: Collection[str],
 ) -> Iterable[str]:
-    """`in_doubt`: what such a session before the plan would have written looks the same if a person set it."""
+    """`in_doubt`: sessions that may have landed."""
     by_session = {plan.session_id: plan for plan in plans}
     edits: dict[str, dict[str, list[_Edit]]] = defaultdict(lambda: defaultdict(list))
     """Queue item to column to what people did to it since a write of ours."""
@@ -298,17 +298,8 @@ def _overwritten(
         elif entry["actor"] == "application" and (session := (entry["changes"].get(SESSION) or [None, None])[1]):
             plan = by_session.get(session)
             concerned = _concerned(plan) if plan else set()
-            since, known = baselines.get(session, 0), plan.baseline.columns if plan else {}
-            may_be_ours = [each.columns for each in plan.preceding if each.session_id in in_doubt] if plan else []
-            late = sorted(
-                column
-                for column in concerned
-                if _changed(
-                    of_item[column],
-                    since,
-                    [known.get(column, _UNKNOWN), *(each[column] for each in may_be_ours if column in each)],
-                )
-            )
+            since = baselines.get(session, 0)
+            late = sorted(c for c in concerned if plan and _changed(of_item[c], since, _unseen(plan, c, in_doubt)))
             if late:
                 yield f"W7 {session} was written over a person's change of {', '.join(late)}"
             for column in _update(plan).attributes if plan else ():  # from here on it holds what our session says
@@ -322,13 +313,16 @@ _Edit = tuple[int, Any, Any]
 """When, and from what to what."""
 
 
-_UNKNOWN = object()
+def _unseen(plan: PlannedWriteback, column: str, in_doubt: Collection[str]) -> list[Any]:
+    """What a person may set without a trace: what the baseline says, and what sessions in doubt would have written."""
+    shown = [plan.baseline.columns, *(each.columns for each in plan.preceding if each.session_id in in_doubt)]
+    return [columns[column] for columns in shown if column in columns]
 
 
 def _changed(edits: Sequence[_Edit], since: int, unseen: Collection[Any]) -> bool:
-    """Not if the column holds again what it held before, or one of `unseen`: nobody can see such a change."""
+    """Not if the column holds again what it held before, or one of `unseen`."""
     later = [edit for edit in edits if edit[0] > since]
-    return bool(later) and later[-1][2] not in (later[0][1], *unseen)
+    return bool(later) and later[-1][2] != later[0][1] and later[-1][2] not in unseen
 
 
 def _concerned(plan: PlannedWriteback) -> set[str]:

@@ -265,7 +265,7 @@ class Flow:
         """Whether what a follow-up asks may still be asked; if not, the plan begins anew. W9: its place may have come
         hours later, under a Retry-After. What was put together for another owner is over, too.
         """
-        if isinstance(plan.ask, Reading) and plan.ask.gaps:
+        if isinstance(plan.ask, Reading) and plan.ask.gaps:  # of a plan that was not cleared, and is not to be sent
             return True
         owners = plan.owners
         if plan.clear(self._metadata.cached_verdict(plan.plan)) and (

@@ -55,8 +55,9 @@ def without_call(plan: PlannedWriteback) -> PlannedWriteback:
 def taken_over(
     form: Callable[[PlannedWriteback], PlannedWriteback] = lambda plan: plan, **options: Any
 ) -> tuple[World, PlannedWriteback, Callable[[], object]]:
-    """A writer sends a plan, loses the partition before the answer, and gets it again as the next writer would. What
-    sends the request's bytes to the CRM comes last."""
+    """A writer sends a plan, loses the partition before the answer, and gets it again as the next writer would. The
+    function has the CRM carry the first request out, late.
+    """
     world = World(**options)
     world.assign(0)
     world.hold_requests = True
@@ -181,7 +182,7 @@ def test_W2_a_session_whose_call_is_known_from_its_result_is_not_put_in_doubt_by
     assert "the call itself is recorded" in str(result.message)
 
 
-def test_W9_nothing_is_asked_about_a_call_whose_table_or_id_cannot_be() -> None:
+def test_W9_a_call_that_no_request_can_name_is_not_looked_for() -> None:
     world, plan, _ = taken_over()
     world.metadata.answer = Blocked((Gap(0, "phonecalls", None, "a record id that is a GUID"),))
     world.arrive(plan, offset=10)
